@@ -1,0 +1,112 @@
+"""The command line: ``python -m message_batches.emulator``."""
+
+import argparse
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import NoReturn, TypeVar
+
+from message_batches.emulator.fault_kinds import KINDS
+from message_batches.emulator.faults import read_fault_flag
+from message_batches.emulator.options import EmulatorOptions, Unknowns, parse_duration
+from message_batches.emulator.server import Emulator
+
+_T = TypeVar("_T")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let a ValueError of ours reach the user with its own words."""
+
+    def convert(text: str) -> _T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _fault(text: str) -> str:
+    read_fault_flag(text)
+    return text
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The arguments, with the defaults of ``EmulatorOptions``."""
+    given = EmulatorOptions()
+    duration = _checked(parse_duration)
+    parser = _Parser(
+        prog="python -m message_batches.emulator",
+        description="A local Message Batches API with faults on demand.",
+        epilog=f"Faults: {', '.join(KINDS)}. Without times or probability a fault holds until it is cleared. "
+        "At run time: POST, GET and DELETE /_emulator/faults; GET /_emulator/calls and /_emulator/batches; "
+        'POST /_emulator/clock {"advance": SECONDS}.',
+    )
+    add = parser.add_argument
+    add("--host", default=given.host, help="address to listen on (%(default)s)")
+    add("--port", type=int, default=8080, help="0 picks a free one (%(default)s)")
+    add("--public-url", metavar="URL", help="what results_url begins with (the Host of each call)")
+    add("--time-scale", type=float, default=given.time_scale, metavar="X", help="virtual seconds in a real one")
+    add("--processing-time", type=duration, default=given.processing_time, metavar="10s", help="virtual, per batch")
+    add("--jitter", type=float, default=given.jitter, metavar="0.2", help="share it varies by")
+    add("--cancel-time", type=duration, default=given.cancel_time, metavar="2s", help="time spent canceling")
+    add("--ends-after-polls", type=int, metavar="N", help="batches end at the Nth retrieve, not by time")
+    add("--live-counts", action="store_true", help="move request_counts before the end")
+    add("--seed", type=int, help="makes ids, orders and outcomes repeat")
+    add("--reply-bytes", type=int, default=given.reply_bytes, metavar="N", help="length of a reply's text")
+    add("--error-rate", type=float, default=given.error_rate, metavar="0.01", help="share of api_error results")
+    add("--api-key", action="append", default=[], metavar="KEY", help="accept only these (repeatable)")
+    add("--requests-per-minute", type=int, default=0, metavar="N", help="0 is no limit")
+    add("--queue-limit", type=int, default=0, metavar="N", help="requests in processing; 0 is no limit")
+    add("--max-bytes", type=int, default=given.max_bytes, metavar="N", help="largest body (%(default)s)")
+    add("--max-requests", type=int, default=given.max_requests, metavar="N", help="most requests (%(default)s)")
+    add("--fault", type=_checked(_fault), action="append", default=[], metavar="NAME[:operation=O,times=N,...]")
+    unknowns = parser.add_argument_group("what the real API answers here is not published; the status to answer")
+    for unknown in fields(Unknowns):
+        choices = Unknowns.CHOICES[unknown.name]
+        flag = "--" + unknown.name.replace("_", "-")
+        unknowns.add_argument(flag, type=int, choices=choices, default=unknown.default, help="(%(default)s)")
+    return parser
+
+
+def read_options(arguments: Sequence[str] | None = None) -> EmulatorOptions:
+    """Turn a command line into options; exit with one line when it is wrong."""
+    parser = build_parser()
+    said = vars(parser.parse_args(arguments))
+    unknowns = Unknowns(**{unknown.name: said.pop(unknown.name) for unknown in fields(Unknowns)})
+    keys, faults = tuple(said.pop("api_key")), tuple(said.pop("fault"))
+    try:
+        return EmulatorOptions(**said, api_keys=keys, faults=faults, unknowns=unknowns)
+    except ValueError as error:
+        parser.error(str(error))
+
+
+async def serve(options: EmulatorOptions) -> None:
+    """Run until SIGTERM or SIGINT."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Emulator(options) as emulator:
+        print(f"Message Batches emulator listening on {emulator.url}", flush=True)
+        await stop.wait()
+
+
+def main() -> None:
+    """Run the emulator as a process of its own."""
+    options = read_options()
+    try:
+        asyncio.run(serve(options))
+    except (OSError, OverflowError) as error:
+        sys.exit(f"error: cannot listen on {options.host}:{options.port}: {error}")
+
+
+if __name__ == "__main__":
+    main()

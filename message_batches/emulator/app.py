@@ -1,0 +1,158 @@
+"""The API over HTTP: each call goes through the checks in the API's own order, and meets the faults on its way."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from message_batches.emulator.bookkeeping import Books
+from message_batches.emulator.calls import Call, CallLog
+from message_batches.emulator.clock import VirtualClock, http_date
+from message_batches.emulator.errors import ApiError
+from message_batches.emulator.exchange import Answer, Exchange
+from message_batches.emulator.fault_answers import error_of, html_413
+from message_batches.emulator.fault_kinds import Stage
+from message_batches.emulator.faults import Fault, Faults
+from message_batches.emulator.gate import Gate
+from message_batches.emulator.identifiers import ORGANIZATION_ID, Identifiers
+from message_batches.emulator.limits import RateLimits
+from message_batches.emulator.operations import Operations
+from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.sending import abort, send
+from message_batches.emulator.uploads import receive
+
+_LOG = logging.getLogger(__name__)
+_ROOT = "/v1/messages/batches"
+_ROUTES = {
+    _ROOT: {"POST": "create", "GET": "list"},
+    _ROOT + "/{batch_id}": {"GET": "retrieve", "DELETE": "delete"},
+    _ROOT + "/{batch_id}/results": {"GET": "results"},
+    _ROOT + "/{batch_id}/cancel": {"POST": "cancel"},
+}
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Api:
+    """Serves the six operations."""
+
+    def __init__(
+        self,
+        options: EmulatorOptions,
+        clock: VirtualClock,
+        books: Books,
+        faults: Faults,
+        calls: CallLog,
+        ids: Identifiers,
+    ) -> None:
+        self._options = options
+        self._clock = clock
+        self._faults = faults
+        self._calls = calls
+        self._ids = ids
+        self._gate = Gate(options.api_keys)
+        self._limits = RateLimits(options.requests_per_minute, clock)
+        self._operations = Operations(options, books, clock, faults)
+
+    def routes(self) -> list[web.RouteDef]:
+        """The operations, and an answer in the API's form for every other path."""
+        # A path's routes stand together, or the server library would try them one after the other.
+        wrong_method = self._refusing(ApiError(405, "Method Not Allowed"))
+        routes: list[web.RouteDef] = []
+        for path, methods in _ROUTES.items():
+            routes += [web.route(method, path, self._handler(name)) for method, name in methods.items()]
+            routes.append(web.route("*", path, wrong_method))
+        return [*routes, web.route("*", "/{anything:.*}", self._refusing(ApiError(404, "Not Found")))]
+
+    def _handler(self, operation: str) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            exchange = self._arrived(request, operation)
+            try:
+                return await self._serve(exchange)
+            except ApiError as error:
+                answer = Answer.error(error, exchange.request_id)
+            except ConnectionError:
+                # The client went away in the middle of its body: there is nobody to answer.
+                raise
+            except Exception:
+                _LOG.exception("a fault of the emulator itself, in %s", operation)
+                answer = Answer.error(ApiError(500, "Internal server error"), exchange.request_id)
+            return await send(exchange, answer, self._headers(exchange))
+
+        return handle
+
+    def _refusing(self, error: ApiError) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            exchange = self._arrived(request, "")
+            return await send(exchange, Answer.error(error, exchange.request_id), self._headers(exchange))
+
+        return handle
+
+    def _arrived(self, request: web.Request, operation: str) -> Exchange:
+        request_id = self._ids.request()
+        call = Call(
+            time=self._clock.now(),
+            method=request.method,
+            path=request.path,
+            query=request.query_string,
+            operation=operation or None,
+            batch_id=request.match_info.get("batch_id"),
+            request_id=request_id,
+        )
+        self._calls.add(call)
+        return Exchange(request, call, operation, request_id)
+
+    async def _serve(self, exchange: Exchange) -> web.StreamResponse:
+        self._gate.admit(exchange)
+        if self._struck(exchange, Stage.UNREAD):
+            return await send(exchange, html_413(), {"Date": http_date(self._clock.now())})
+        slow = self._struck(exchange, Stage.PACE)
+        delay = (slow.number("seconds") or 0.0) if slow else 0.0
+        pace = (slow.number("bytes_per_second") or 0.0) if slow else 0.0
+        try:
+            if exchange.operation == "create":
+                exchange.requests = await receive(
+                    exchange,
+                    max_bytes=self._options.max_bytes,
+                    max_requests=self._options.max_requests,
+                    pace=pace,
+                )
+            if slow and slow.flag("late"):
+                await asyncio.sleep(delay)
+                delay = 0.0
+            self._limits.spend(exchange.workspace)
+            if refusal := self._struck(exchange, Stage.REFUSE):
+                raise error_of(refusal, exchange.call.batch_id)
+            answer = self._operations.perform(exchange)
+        except ApiError as error:
+            answer = Answer.error(error, exchange.request_id)
+        await asyncio.sleep(delay)
+        if answer.status != 200:
+            return await send(exchange, answer, self._headers(exchange))
+        reply = self._struck(exchange, Stage.REPLY)
+        if reply and reply.name == "accept-then-drop":
+            await abort(exchange.request)
+            return web.Response()
+        if reply:
+            answer = Answer.error(error_of(reply), exchange.request_id)
+        damage = self._faults.take_all(exchange.operation, Stage.BODY)
+        exchange.call.faults.extend(fault.name for fault in damage)
+        return await send(exchange, answer, self._headers(exchange), damage, pace)
+
+    def _struck(self, exchange: Exchange, stage: Stage) -> Fault | None:
+        fault = self._faults.take(exchange.operation, stage)
+        if fault is not None:
+            exchange.call.faults.append(fault.name)
+        return fault
+
+    def _headers(self, exchange: Exchange) -> dict[str, str]:
+        headers = {
+            "Date": http_date(self._clock.now()),
+            "Server": "message-batches-emulator",
+            "request-id": exchange.request_id,
+            "anthropic-organization-id": ORGANIZATION_ID,
+        }
+        if exchange.workspace:
+            headers["anthropic-workspace-id"] = exchange.workspace
+            headers.update(self._limits.headers(exchange.workspace))
+        return headers

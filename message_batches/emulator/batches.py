@@ -1,0 +1,196 @@
+"""A batch, and its life on the virtual clock: in progress, perhaps canceling, ended, archived."""
+
+import random
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from message_batches.emulator.clock import rfc3339
+from message_batches.emulator.params import Refusal
+from message_batches.emulator.requests import BatchRequest
+
+LIFETIME = timedelta(hours=24)
+KEPT = timedelta(days=29)
+# A batch that ended in the moment it was made would never be seen in progress, not even by its maker.
+_INSTANT = timedelta(microseconds=1)
+_BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
+
+
+class Status(StrEnum):
+    """The values of ``processing_status``."""
+
+    IN_PROGRESS = "in_progress"
+    CANCELING = "canceling"
+    ENDED = "ended"
+
+
+class Outcome(StrEnum):
+    """The values of a result's ``type``."""
+
+    SUCCEEDED = "succeeded"
+    ERRORED = "errored"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a batch comes to its end: after some time, or at some retrieve."""
+
+    duration: timedelta
+    polls: int | None
+    cancel_time: timedelta
+
+
+@dataclass(frozen=True)
+class End:
+    """When a batch ended, how many requests were done by then, and what became of the others."""
+
+    at: datetime
+    done: int
+    others: Outcome
+
+
+class Batch:
+    """One batch; what it shows is worked out from the time it is asked at."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        workspace: str,
+        requests: Sequence[BatchRequest],
+        created_at: datetime,
+        pace: Pace,
+        seed: int,
+        live_counts: bool = False,
+        error_rate: float = 0.0,
+        visible_from: float = 0.0,
+    ) -> None:
+        self.id = id
+        self.workspace = workspace
+        self.requests = requests
+        self.created_at = created_at
+        self.expires_at = created_at + LIFETIME
+        self.cancel_initiated_at: datetime | None = None
+        self.seed = seed
+        self.visible_from = visible_from
+        # The order in which requests are worked on, and in which their results stand.
+        chance = random.Random(seed)
+        self.order = array("I", range(len(requests)))
+        chance.shuffle(self.order)
+        self._unlucky = frozenset(chance.sample(self.order, round(error_rate * len(requests))))
+        self._pace = pace
+        self._live_counts = live_counts
+        self._polls = 0
+        self._done_at_cancel = 0
+        self._end: End | None = None
+        self._tallied = (0, 0)
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    @property
+    def custom_ids(self) -> list[str]:
+        """The custom_ids, in the order of the requests."""
+        return [request.custom_id for request in self.requests]
+
+    def end(self, now: datetime) -> End | None:
+        """How it ended, or None while it has not."""
+        if self._end is None:
+            end = self._coming_end()
+            if end.at <= now:
+                self._end = end
+        return self._end
+
+    def status(self, now: datetime) -> Status:
+        """Its ``processing_status``."""
+        if self.end(now) is not None:
+            return Status.ENDED
+        return Status.CANCELING if self.cancel_initiated_at else Status.IN_PROGRESS
+
+    def archived_at(self, now: datetime) -> datetime | None:
+        """When its results went away, or None while they have not."""
+        moment = self.created_at + KEPT
+        return moment if moment <= now else None
+
+    def poll(self, now: datetime) -> None:
+        """Count a retrieve: some batches end by them."""
+        self._polls += 1
+        by_polls = self._pace.polls is not None and self._polls >= self._pace.polls
+        if by_polls and self.status(now) is Status.IN_PROGRESS:
+            self._end = End(now, len(self), Outcome.EXPIRED)
+
+    def cancel(self, now: datetime) -> None:
+        """Stop it: what is done by now stays done."""
+        self._done_at_cancel = self._done(now)
+        self.cancel_initiated_at = now
+
+    def outcome(self, rank: int, end: End) -> Outcome:
+        """What became of the request at a place of ``order``."""
+        if rank >= end.done:
+            return end.others
+        return Outcome.ERRORED if self.refusal(self.order[rank]) else Outcome.SUCCEEDED
+
+    def refusal(self, number: int) -> Refusal | None:
+        """Why a request comes back errored, if it does."""
+        return self.requests[number].refusal or (_BAD_LUCK if number in self._unlucky else None)
+
+    def counts(self, now: datetime) -> dict[str, int]:
+        """Its ``request_counts``."""
+        end = self.end(now)
+        counts = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
+        if end is not None:
+            done = end.done
+            counts[end.others] += len(self) - done
+        else:
+            done = self._done_now(now) if self._live_counts else 0
+            counts["processing"] = len(self) - done
+        errored = self._errored_among(done)
+        counts["errored"] += errored
+        counts["succeeded"] += done - errored
+        return counts
+
+    def as_json(self, now: datetime, results_url: str) -> dict[str, object]:
+        """The MessageBatch object."""
+        end, archived = self.end(now), self.archived_at(now)
+        return {
+            "id": self.id,
+            "type": "message_batch",
+            "processing_status": self.status(now).value,
+            "request_counts": self.counts(now),
+            "ended_at": rfc3339(end.at) if end else None,
+            "created_at": rfc3339(self.created_at),
+            "expires_at": rfc3339(self.expires_at),
+            "archived_at": rfc3339(archived) if archived else None,
+            "cancel_initiated_at": rfc3339(self.cancel_initiated_at) if self.cancel_initiated_at else None,
+            "results_url": results_url if end else None,
+        }
+
+    def _coming_end(self) -> End:
+        """The end it will come to, as things stand."""
+        natural = self.expires_at
+        if self._pace.polls is None:
+            natural = min(natural, self.created_at + max(self._pace.duration, _INSTANT))
+        if self.cancel_initiated_at is None:
+            return End(natural, self._done(natural), Outcome.EXPIRED)
+        stopped = self.cancel_initiated_at + max(self._pace.cancel_time, _INSTANT)
+        return End(min(natural, stopped), self._done_at_cancel, Outcome.CANCELED)
+
+    def _done_now(self, now: datetime) -> int:
+        return self._done(now) if self.cancel_initiated_at is None else self._done_at_cancel
+
+    def _done(self, at: datetime) -> int:
+        """How many requests are worked off by then, were it not cancelled."""
+        if self._pace.polls is not None:
+            return min(len(self), len(self) * self._polls // self._pace.polls)
+        return min(len(self), int(len(self) * ((at - self.created_at) / max(self._pace.duration, _INSTANT))))
+
+    def _errored_among(self, done: int) -> int:
+        # Polled a thousand times over 100,000 requests: count on from where the last look stopped.
+        start, errored = self._tallied if self._tallied[0] <= done else (0, 0)
+        errored += sum(self.refusal(self.order[rank]) is not None for rank in range(start, done))
+        self._tallied = (done, errored)
+        return errored

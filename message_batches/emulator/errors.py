@@ -1,0 +1,75 @@
+"""Error answers, to the byte."""
+
+import json
+from collections.abc import Mapping
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    405: "invalid_request_error",
+    408: "timeout",
+    409: "conflict_error",
+    410: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+class ApiError(Exception):
+    """An answer that is not 200."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        error_code: str | None = None,
+        retry_after: float | None = None,
+        should_retry: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.error_code = error_code
+        self.headers: dict[str, str] = {}
+        if retry_after is not None:
+            self.headers["retry-after"] = f"{retry_after:g}"
+        if should_retry is not None:
+            self.headers["x-should-retry"] = "true" if should_retry else "false"
+
+    def body(self, request_id: str | None) -> bytes:
+        """The JSON that says so."""
+        error: dict[str, object] = {"type": error_type(self.status), "message": self.message}
+        if self.error_code is not None:
+            error["details"] = {"error_code": self.error_code}
+        return compact({"type": "error", "error": error, "request_id": request_id})
+
+
+def error_type(status: int) -> str:
+    """The API's name for a kind of error."""
+    return _TYPES.get(status, "api_error")
+
+
+def invalid(message: str) -> ApiError:
+    """A 400 of the usual kind."""
+    return ApiError(400, message)
+
+
+def batch_not_found(batch_id: str) -> ApiError:
+    """What is answered for a batch that is not there, or not this workspace's."""
+    return ApiError(404, f"Message Batch {batch_id} not found.")
+
+
+def no_results(batch_id: str, status: int = 404) -> ApiError:
+    """What is answered for the results of a batch that has none, not yet or no longer."""
+    return ApiError(status, f"Message Batch {batch_id} has no available results.")
+
+
+def compact(value: Mapping[str, object]) -> bytes:
+    """JSON as the API writes it: UTF-8, no spaces."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -1,0 +1,50 @@
+"""One call and its answer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from message_batches.emulator.calls import Call
+from message_batches.emulator.errors import ApiError, compact
+from message_batches.emulator.requests import BatchRequest
+
+
+@dataclass
+class Exchange:
+    """What is known of a call while it is served."""
+
+    request: web.Request
+    call: Call
+    operation: str
+    request_id: str
+    workspace: str = ""
+    version: str = ""
+    betas: frozenset[str] = frozenset()
+    requests: list[BatchRequest] = field(default_factory=list)
+    """What a create asks for."""
+
+    @property
+    def batch_id(self) -> str:
+        """The id in the path."""
+        return self.request.match_info["batch_id"]
+
+
+@dataclass
+class Answer:
+    """What is sent back: a body at once, or piece by piece."""
+
+    status: int
+    body: bytes | Iterable[bytes]
+    content_type: str | None = "application/json"
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def ok(cls, value: dict[str, object], headers: dict[str, str] | None = None) -> "Answer":
+        """A 200 with JSON."""
+        return cls(200, compact(value), headers=headers or {})
+
+    @classmethod
+    def error(cls, error: ApiError, request_id: str | None) -> "Answer":
+        """An error with its JSON."""
+        return cls(error.status, error.body(request_id), headers=error.headers)

@@ -1,0 +1,70 @@
+"""Putting an answer on the wire, whole or with the damage that faults ask for."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+
+from aiohttp import web
+
+from message_batches.emulator.exchange import Answer, Exchange
+from message_batches.emulator.faults import Fault
+from message_batches.emulator.results import cut, gzipped, paced
+
+# Where a body is cut when nobody says.
+_CUT_AT = 512
+
+
+async def send(
+    exchange: Exchange, answer: Answer, headers: Mapping[str, str], damage: Iterable[Fault] = (), pace: float = 0.0
+) -> web.StreamResponse:
+    """Send an answer at so many bytes a second (0: as fast as it goes)."""
+    all_headers = {**headers, **answer.headers}
+    if answer.content_type is not None:
+        all_headers["Content-Type"] = answer.content_type
+    faults = {fault.name: fault for fault in damage}
+    exchange.call.status = answer.status
+    if isinstance(answer.body, bytes) and not faults and not pace:
+        return web.Response(status=answer.status, body=answer.body, headers=all_headers)
+
+    pieces = (answer.body,) if isinstance(answer.body, bytes) else answer.body
+    if "no-content-type" in faults:
+        all_headers.pop("Content-Type", None)
+    if "gzip" in faults:
+        pieces = gzipped(pieces)
+        all_headers["Content-Encoding"] = "gzip"
+    if "cut" in faults:
+        pieces = cut(pieces, int(faults["cut"].parameters.get("at", _CUT_AT)))
+    if pace:
+        pieces = paced(pieces, max(1, int(pace / 10)))
+    response = web.StreamResponse(status=answer.status, headers=all_headers)
+    await response.prepare(exchange.request)
+    try:
+        for piece in pieces:
+            await response.write(piece)
+            await asyncio.sleep(len(piece) / pace if pace else 0)
+        if "cut" in faults and not faults["cut"].flag("clean"):
+            await abort(exchange.request, flush=True)
+        else:
+            await response.write_eof()
+    except ConnectionError:
+        # The client has gone: nobody is left to tell.
+        pass
+    return response
+
+
+async def abort(request: web.Request, *, flush: bool = False) -> None:
+    """Close the connection in the middle of what is going on; flushed, what was written before gets through."""
+    transport = request.transport
+    if transport is None:
+        return
+    if flush:
+        transport.set_write_buffer_limits(0)
+        # A transport has no event for an empty buffer.
+        while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    transport.abort()
+
+
+def keep_no_content_type(response: web.StreamResponse) -> None:
+    """Take back the content type that the server library adds to an answer that has none on purpose."""
+    if response.headers.get("Content-Type") == "application/octet-stream":
+        del response.headers["Content-Type"]

@@ -1,0 +1,85 @@
+"""The emulator as one object: started, listened to, and stopped."""
+
+import logging
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from message_batches.emulator.app import Api
+from message_batches.emulator.batches import Batch
+from message_batches.emulator.bookkeeping import Books
+from message_batches.emulator.calls import Call, CallLog
+from message_batches.emulator.clock import VirtualClock
+from message_batches.emulator.control import Control
+from message_batches.emulator.faults import Faults, read_fault_flag
+from message_batches.emulator.identifiers import Identifiers
+from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.sending import keep_no_content_type
+
+# The server library logs the headers of calls it cannot parse, and a key may be among them.
+_SILENT = logging.Logger("message_batches.emulator.http", logging.CRITICAL + 1)
+
+
+class Emulator:
+    """A Message Batches API on this machine; ``async with`` it, and talk to ``url``."""
+
+    def __init__(self, options: EmulatorOptions | None = None) -> None:
+        self.options = options or EmulatorOptions()
+        ids = Identifiers(self.options.seed)
+        self.clock = VirtualClock(self.options.time_scale)
+        self.faults = Faults(ids.seed())
+        self._books = Books(self.options, self.clock, ids)
+        self._calls = CallLog()
+        for flag in self.options.faults:
+            self.faults.add_described(read_fault_flag(flag))
+        app = web.Application()
+        app.add_routes(Control(self.clock, self._books, self.faults, self._calls).routes())
+        app.add_routes(Api(self.options, self.clock, self._books, self.faults, self._calls, ids).routes())
+        app.on_response_prepare.append(_prepared)
+        self._runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=0.1)
+        self._port = self.options.port
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        host = self.options.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls it saw, oldest first (the latest 200,000)."""
+        return list(self._calls)
+
+    @property
+    def batches(self) -> list[Batch]:
+        """The batches that exist, oldest first."""
+        return list(self._books)
+
+    async def start(self) -> None:
+        """Begin to listen; port 0 becomes a free one."""
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self.options.host, self.options.port, backlog=1024)
+        try:
+            await site.start()
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        self._port = self._runner.addresses[0][1]
+
+    async def stop(self) -> None:
+        """Close every connection, whatever it is in the middle of."""
+        await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+async def _prepared(_: web.Request, response: web.StreamResponse) -> None:
+    keep_no_content_type(response)

@@ -1,0 +1,55 @@
+"""Taking the body of a create off the wire."""
+
+import asyncio
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from message_batches.emulator.bodies import BodyReader
+from message_batches.emulator.errors import ApiError, invalid
+from message_batches.emulator.exchange import Exchange
+from message_batches.emulator.params import LONG_OUTPUT_BETA, Rules
+from message_batches.emulator.requests import BatchRequest
+from message_batches.emulator.shape import Collector
+
+_ENCODINGS = ("", "identity", "gzip", "deflate")
+
+
+async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace: float = 0.0) -> list[BatchRequest]:
+    """Read a body at so many bytes a second (0: as it comes); raise 413 or 400 as soon as it is clear.
+
+    A body that ends before its Content-Length raises what the server library raises: nothing may come of it.
+    """
+    request = exchange.request
+    encoding = request.headers.get("content-encoding", "").lower()
+    if encoding not in _ENCODINGS:
+        told = f"Content-Encoding {encoding[:32]!r} is not supported"
+        raise ApiError(400, told, error_code="request_body_encoding_unsupported")
+    if (request.content_length or 0) > max_bytes:
+        raise ApiError(413, "Request exceeds the maximum size")
+    if request.content_type != "application/json":
+        raise invalid("content-type: must be application/json")
+    reader = BodyReader(Collector(rules_of(exchange), max_requests))
+    size = 0
+    try:
+        async for chunk in request.content.iter_any():
+            size += len(chunk)
+            if size > max_bytes:
+                code = "request_body_too_large_after_decoding" if encoding else None
+                raise ApiError(413, "Request exceeds the maximum size", error_code=code)
+            reader.feed(chunk)
+            await asyncio.sleep(len(chunk) / pace if pace else 0)
+    except web.RequestPayloadError as error:
+        code = "request_body_encoding_invalid" if encoding else None
+        raise ApiError(400, "The request body is not valid for its encoding", error_code=code) from error
+    return reader.finish()
+
+
+def rules_of(exchange: Exchange) -> Rules:
+    """What the headers of a create say about its requests."""
+    headers: Mapping[str, str] = exchange.request.headers
+    return Rules(
+        version=exchange.version,
+        long_output=LONG_OUTPUT_BETA in exchange.betas,
+        user_profile=headers.get("anthropic-user-profile-id"),
+    )
