@@ -1,1 +1,1 @@
-
+"""A Claude message batch, owned from submission to checked results."""

@@ -1,1 +1,1 @@
-
+"""The durable run: what waits and decides; what touches the world is in `activities`."""

@@ -1,0 +1,119 @@
+"""What each activity is given: ids, counters and references, never the requests of a large batch."""
+
+from typing import Any
+
+from message_batches.ledger import Submitter
+from message_batches.models import Account, Anchor, Boundary, Candidate, Manifest, MessageBatch, Seconds
+
+
+class PrepareInput(Boundary):
+    """The requests of a run, inline or in the store; neither, for a batch that is only taken over."""
+
+    account: Account
+    requests: list[Any] | None = None
+    requests_uri: str | None = None
+    store_id: str | None = None
+
+
+class Prepared(Boundary):
+    """Where the run works: the store, and its requests there (None without requests)."""
+
+    store_id: str
+    manifest: Manifest | None = None
+
+
+class SubmitInput(Boundary):
+    """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start."""
+
+    account: Account
+    manifest: Manifest
+    submitter: Submitter
+    number: int
+    anchor: Anchor
+    timeout: Seconds
+
+
+class Submitted(Boundary):
+    """The batch; or what an earlier POST of this number, before a reset or a retry of the workflow, left behind.
+
+    Attributes:
+        batch: the API's answer to this POST.
+        recorded: the id of the batch that the earlier POST is known to have created.
+        earlier_anchor: the anchor of an earlier POST whose outcome is not known.
+        earlier_not_created: whether the earlier POST is known to have created nothing.
+        earlier_absent: whether the earlier POST's batch was looked for through the quiet period, and not found.
+    """
+
+    batch: MessageBatch | None = None
+    recorded: str | None = None
+    earlier_anchor: Anchor | None = None
+    earlier_not_created: bool = False
+    earlier_absent: bool = False
+
+
+class LookInput(Boundary):
+    """Where to look for a batch whose POST was never answered."""
+
+    account: Account
+    manifest: Manifest
+    submitter: Submitter
+    anchor: Anchor
+
+
+class Sighting(Boundary):
+    """A batch of our count, newer than the anchor.
+
+    Attributes:
+        taken: somebody else has claimed it.
+        rivals: workflow ids of other undecided runs that may have created it; without any, its results can prove it.
+    """
+
+    candidate: Candidate
+    taken: bool = False
+    rivals: tuple[str, ...] = ()
+
+
+class ExamineInput(Boundary):
+    """A candidate that has ended, to be held against the requests."""
+
+    account: Account
+    manifest: Manifest
+    batch_id: str
+
+
+class SettleInput(Boundary):
+    """The POSTs 1 to `posts` of a submitter are decided: they made this batch, or None was found.
+
+    Attributes:
+        certain: the batch is the answer to our own POST, or an operator's choice; a proof by its results yields to
+            an older claim of somebody else.
+    """
+
+    submitter: Submitter | None
+    store_id: str
+    posts: int
+    batch_id: str | None
+    certain: bool = False
+
+
+class BatchRef(Boundary):
+    """A batch and who asks for it."""
+
+    account: Account
+    batch_id: str
+
+
+class RetrieveInput(Boundary):
+    """The results to land.
+
+    Attributes:
+        expected_count: number of requests by the API's own counts.
+        keep_partial: whether to keep what arrived in the store if it is not complete.
+    """
+
+    account: Account
+    batch_id: str
+    store_id: str
+    manifest: Manifest | None
+    expected_count: int
+    keep_partial: bool = False

@@ -1,0 +1,94 @@
+"""What the submission protocol asks of the world: the anchor, the list, the proof, the claim."""
+
+from datetime import UTC, datetime, timedelta
+
+from temporalio import activity
+
+from activities.failures import as_failures
+from activities.heartbeats import beating
+from activities.inputs import ExamineInput, LookInput, SettleInput, Sighting
+from activities.store_access import own_store
+from message_batches.proof import holds_exactly
+from message_batches.ledger import Ledger, Outcome, Record, Submitter, may_stem_from
+from message_batches.manifest import read_ids
+from message_batches.models import Account, Anchor, Candidate, MessageBatch
+from message_batches.ports import BatchApi, Store
+
+LIST_OVERLAP = timedelta(minutes=5)
+"""How far past the anchor the list is read: it need not be in the exact order of `created_at`."""
+PAGE = 100
+
+
+class SubmissionActivities:
+    """The activities of the submission protocol, over an API and a store."""
+
+    def __init__(self, api: BatchApi, store: Store) -> None:
+        self._api = api
+        self._store = store
+        self._ledger = Ledger(store)
+
+    @activity.defn(name="findAnchor")
+    async def find_anchor(self, account: Account) -> Anchor:
+        """The account's newest batch; without any, the API's clock less the overlap of the list."""
+        with as_failures():
+            page = await self._api.list(account, limit=1)
+            if page.data:
+                return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
+            return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
+
+    @activity.defn(name="findCandidates")
+    async def find_candidates(self, given: LookInput) -> list[Sighting]:
+        """The batches of our count newer than the anchor, oldest first, with what the store knows of them."""
+        with as_failures():
+            async with beating():
+                await own_store(self._store, given.manifest.store_id)
+                batches = await self._since(given.account, given.anchor, given.manifest.count)
+                # Read after the list: whoever created one of these batches has written an intent before.
+                rivals = await self._ledger.rivals(given.submitter) if batches else []
+                found = [_sighting(b, rivals, taken=await self._taken(b.id, given.submitter)) for b in batches]
+                return sorted(found, key=lambda sighting: sighting.candidate.created_at)
+
+    @activity.defn(name="examineCandidate")
+    async def examine_candidate(self, given: ExamineInput) -> bool:
+        """Whether a batch's results are for exactly our custom_ids."""
+        with as_failures():
+            async with beating():
+                await own_store(self._store, given.manifest.store_id)
+                ids = await read_ids(self._store, given.manifest)
+                async with self._api.results(given.account, given.batch_id) as chunks:
+                    return await holds_exactly(chunks, ids)
+
+    @activity.defn(name="settleSubmission")
+    async def settle_submission(self, given: SettleInput) -> bool:
+        """Record what came of the POSTs and claim the batch; whether the claim is ours."""
+        with as_failures():
+            await own_store(self._store, given.store_id)
+            owner = activity.info().workflow_id or ""
+            ours = given.batch_id is None or await self._ledger.claim(given.batch_id, owner) == owner
+            if given.submitter and (ours or given.certain):
+                for number in range(1, given.posts + 1):
+                    await self._ledger.settle(given.submitter, number, Outcome(batch_id=given.batch_id))
+            return ours
+
+    async def _since(self, account: Account, anchor: Anchor, count: int) -> list[MessageBatch]:
+        found: list[MessageBatch] = []
+        after: str | None = None
+        while True:
+            page = await self._api.list(account, limit=PAGE, after_id=after)
+            found += [b for b in page.data if b.created_at >= anchor.created_at and b.request_counts.total == count]
+            past = any(b.created_at < anchor.created_at - LIST_OVERLAP for b in page.data)
+            if past or not page.has_more or not page.data:
+                return [b for b in found if b.id != anchor.batch_id]
+            after = page.last_id or page.data[-1].id
+
+    async def _taken(self, batch_id: str, who: Submitter) -> bool:
+        return await self._ledger.owner(batch_id) not in (None, who.workflow_id)
+
+
+def _sighting(batch: MessageBatch, rivals: list[Record], *, taken: bool) -> Sighting:
+    names = {r.intent.workflow_id for r in rivals if may_stem_from(r, batch.created_at)}
+    return Sighting(
+        candidate=Candidate(batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status),
+        taken=taken,
+        rivals=tuple(sorted(names)),
+    )

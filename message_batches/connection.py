@@ -1,0 +1,32 @@
+"""The one way to a Temporal server: Temporal's own configuration, our data converter."""
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+
+from message_batches.errors import MessageBatchesError
+
+DATA_CONVERTER = pydantic_data_converter
+
+
+class TemporalUnreachable(MessageBatchesError):
+    """No Temporal server answers at the configured address."""
+
+
+async def connect(*, address: str | None = None, namespace: str | None = None) -> Client:
+    """A client as `TEMPORAL_*` and `temporal.toml` say, an argument going before them."""
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except RuntimeError as error:
+        raise TemporalUnreachable(f"Temporal's configuration cannot be used: {error}") from error
+    if address:
+        config["target_host"] = address
+    if namespace:
+        config["namespace"] = namespace
+    target = config.setdefault("target_host", "localhost:7233")
+    try:
+        return await Client.connect(**config, data_converter=DATA_CONVERTER)  # noqa: TID251 the one place
+    except RuntimeError as error:
+        raise TemporalUnreachable(
+            f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."
+        ) from error

@@ -1,0 +1,174 @@
+"""What the store remembers of submissions: intents, their outcomes, and which run claims a batch.
+
+    submissions/<key>/<count>-<hash of the custom_ids>/<workflow>-<first run>-<n>.json           an intent to POST
+    submissions/<key>/<count>-<hash of the custom_ids>/<workflow>-<first run>-<n>.outcome.json   what came of it
+    claims/<batch id>.json                                                                       whose batch it is
+
+Every record is put once and never changed, so that two workers, a frozen one among them, cannot undo each other.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from message_batches.errors import StoreUnavailable
+from message_batches.models import Anchor, Boundary, Manifest, Seconds
+from message_batches.ports import Store
+
+CLOCK_MARGIN = timedelta(hours=1)
+"""How far this machine's clock and the API's may be apart when a batch is held against an intent."""
+
+
+class Submitter(Boundary):
+    """Who submits what: a run, over resets, retries and continue-as-new, and its requests under a key."""
+
+    api_key: str
+    count: int
+    ids_sha256: str
+    workflow_id: str
+    first_run_id: str
+
+    @classmethod
+    def of(cls, manifest: Manifest, *, api_key: str, workflow_id: str, first_run_id: str) -> "Submitter":
+        """The submitter of a manifest."""
+        return cls(
+            api_key=api_key,
+            count=manifest.count,
+            ids_sha256=manifest.ids_sha256,
+            workflow_id=workflow_id,
+            first_run_id=first_run_id,
+        )
+
+
+class Intent(Boundary):
+    """Written before a POST: without an outcome beside it, that POST may have created a batch."""
+
+    workflow_id: str
+    first_run_id: str
+    number: int
+    anchor: Anchor
+    sha256: str
+    time: datetime
+    timeout: Seconds
+
+
+class Outcome(Boundary):
+    """What came of a POST: this batch, or none (`created` says how sure that is)."""
+
+    batch_id: str | None = None
+    created: bool | None = None
+    """False: certainly not created. None with no batch: not found in the list through the quiet period."""
+
+
+class Record(Boundary):
+    """An intent and what is known of its outcome."""
+
+    intent: Intent
+    outcome: Outcome | None = None
+
+    @property
+    def may_have_created(self) -> bool:
+        """Whether a batch that no record names may stem from this POST."""
+        return self.outcome is None or (self.outcome.batch_id is None and self.outcome.created is None)
+
+
+class Claim(Boundary):
+    """Whose batch it is."""
+
+    owner: str
+
+
+class Ledger:
+    """The records of submissions and claims in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def intend(self, who: Submitter, intent: Intent) -> Record | None:
+        """Write an intent; None if it is new, else the record of the one that is there."""
+        name = _intent_name(who, intent.number)
+        if await self._store.create(name, _json(intent)):
+            return None
+        found = await self._record(name)
+        if found is None:
+            raise StoreUnavailable(f"{self._store.uri(name)} exists and cannot be read; nothing was sent")
+        return found
+
+    async def settle(self, who: Submitter, number: int, outcome: Outcome) -> None:
+        """Write what came of a POST; what is already known stays."""
+        await self._store.create(_outcome_name(_intent_name(who, number)), _json(outcome))
+
+    async def claim(self, batch_id: str, owner: str) -> str:
+        """Claim a batch; whose it is now, which may be somebody else."""
+        name = f"claims/{_file_part(batch_id)}.json"
+        if await self._store.create(name, _json(Claim(owner=owner))):
+            return owner
+        return await self.owner(batch_id) or owner
+
+    async def owner(self, batch_id: str) -> str | None:
+        """Whose batch it is; None if nobody has claimed it."""
+        content = await self._store.read(f"claims/{_file_part(batch_id)}.json")
+        return Claim.model_validate_json(content).owner if content else None
+
+    async def rivals(self, who: Submitter) -> list[Record]:
+        """The POSTs of other runs with the same custom_ids on this key whose batch, if any, no record names."""
+        records = await self._records(_folder(who.api_key, who.count, who.ids_sha256))
+        mine = (who.workflow_id, who.first_run_id)
+        return [r for r in records if r.may_have_created and (r.intent.workflow_id, r.intent.first_run_id) != mine]
+
+    async def submissions(self, manifest: Manifest, *, api_key: str, workflow_id: str) -> list[Record]:
+        """Every POST of these requests that a workflow id ever intended, oldest first."""
+        records = await self._records(_folder(api_key, manifest.count, manifest.ids_sha256))
+        return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
+
+    async def _records(self, folder: str) -> list[Record]:
+        names = await self._store.names(folder)
+        found = [await self._record(name) for name in _intents_among(names)]
+        return [record for record in found if record]
+
+    async def _record(self, name: str) -> Record | None:
+        content = await self._store.read(name)
+        if content is None:
+            return None
+        outcome = await self._store.read(_outcome_name(name))
+        return Record(
+            intent=Intent.model_validate_json(content),
+            outcome=Outcome.model_validate_json(outcome) if outcome else None,
+        )
+
+
+def may_stem_from(record: Record, created_at: datetime) -> bool:
+    """Whether a batch of that time may have been created by that POST."""
+    return created_at <= record.intent.time + record.intent.timeout + CLOCK_MARGIN and (
+        created_at >= record.intent.anchor.created_at - CLOCK_MARGIN
+    )
+
+
+def _folder(api_key: str, count: int, ids_sha256: str) -> str:
+    return f"submissions/{api_key}/{count}-{ids_sha256}/"
+
+
+def _intent_name(who: Submitter, number: int) -> str:
+    run = f"{_file_part(who.workflow_id)}-{who.first_run_id}-{number}"
+    return f"{_folder(who.api_key, who.count, who.ids_sha256)}{run}.json"
+
+
+def _outcome_name(intent_name: str) -> str:
+    return f"{intent_name.removesuffix('.json')}.outcome.json"
+
+
+def _intents_among(names: Sequence[str]) -> Iterable[str]:
+    return (name for name in names if name.endswith(".json") and not name.endswith(".outcome.json"))
+
+
+def _file_part(identity: str) -> str:
+    """An id as part of a file name: a long one, or one with other characters, by its hash too."""
+    plain = quote(identity, safe="")
+    if plain == identity and len(plain) <= 100:
+        return plain
+    return f"{plain[:60].replace('%', '_')}-{hashlib.sha256(identity.encode()).hexdigest()}"
+
+
+def _json(record: Boundary) -> bytes:
+    return record.model_dump_json().encode()

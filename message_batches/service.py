@@ -1,0 +1,38 @@
+"""What a caller of the workflow imports: its name, its queue, its models; nothing that runs it."""
+
+from message_batches.models import (
+    WORKFLOW_TYPE,
+    BatchInput,
+    BatchOutput,
+    MessageBatch,
+    Phase,
+    PollSchedule,
+    Progress,
+    Resolution,
+    RetrySchedule,
+    SubmissionSchedule,
+)
+
+DEFAULT_TASK_QUEUE = "message-batches"
+PROGRESS = "progress"
+POLL_NOW = "pollNow"
+CANCEL_BATCH = "cancelBatch"
+RESOLVE_SUBMISSION = "resolveSubmission"
+
+__all__ = [
+    "CANCEL_BATCH",
+    "DEFAULT_TASK_QUEUE",
+    "POLL_NOW",
+    "PROGRESS",
+    "RESOLVE_SUBMISSION",
+    "WORKFLOW_TYPE",
+    "BatchInput",
+    "BatchOutput",
+    "MessageBatch",
+    "Phase",
+    "PollSchedule",
+    "Progress",
+    "Resolution",
+    "RetrySchedule",
+    "SubmissionSchedule",
+]

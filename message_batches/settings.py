@@ -1,0 +1,121 @@
+"""The environment: the only place that reads it. Temporal's own part is read by `temporalio.envconfig`."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from message_batches.errors import MessageBatchesError, UnknownKey
+from message_batches.models import DEFAULT_KEY
+from message_batches.service import DEFAULT_TASK_QUEUE
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+
+_KEY_NAME = re.compile(r"[a-z0-9-]{1,32}")
+_KEY_VARIABLE = "ANTHROPIC_API_KEY"
+
+
+class InvalidSettings(MessageBatchesError):
+    """A variable of the environment holds what cannot be used."""
+
+
+@dataclass(frozen=True)
+class ApiKeys:
+    """The keys a process holds, by name."""
+
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+
+    def secret(self, name: str) -> SecretStr:
+        """The key of that name; `UnknownKey` without repeating the text, which may be a key."""
+        if not _KEY_NAME.fullmatch(name) or name.startswith("sk-"):
+            raise UnknownKey(
+                "apiKey must be the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), "
+                "never a key. If a key was passed, it is now readable in this run's start event: rotate it. "
+                "Nothing was sent."
+            )
+        try:
+            return self.secrets[name]
+        except KeyError:
+            held = ", ".join(sorted(self.secrets)) or "none"
+            raise UnknownKey(
+                f"This worker holds no key named {name!r} (it holds: {held}). Start it with {variable_of(name)} set, "
+                "or pass the name of a key that it holds. Nothing was sent."
+            ) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the keys are called, in alphabetical order."""
+        return tuple(sorted(self.secrets))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker or a starter is told by its environment."""
+
+    keys: ApiKeys
+    base_url: str
+    store_url: str
+    scratch: Path | None
+    task_queue: str
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        """Read the variables that README lists; `InvalidSettings` names the one that cannot be used."""
+        env = os.environ if environment is None else environment
+        base_url = env.get("ANTHROPIC_BASE_URL", "").strip().rstrip("/") or DEFAULT_BASE_URL
+        if not re.match(r"https?://[^/\s]+", base_url):
+            raise InvalidSettings(f"ANTHROPIC_BASE_URL is {base_url!r}: it must begin with https:// or http://")
+        scratch = env.get("MESSAGE_BATCHES_SCRATCH", "").strip()
+        if scratch and not Path(scratch).is_dir():
+            raise InvalidSettings(f"MESSAGE_BATCHES_SCRATCH is {scratch!r}: there is no such directory; make it first")
+        return cls(
+            keys=_keys(env),
+            base_url=base_url,
+            store_url=env.get("MESSAGE_BATCHES_STORE", "").strip() or _default_store(env),
+            scratch=Path(scratch) if scratch else None,
+            task_queue=env.get("MESSAGE_BATCHES_TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE,
+        )
+
+
+def variable_of(name: str) -> str:
+    """The variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
+    return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"
+
+
+def _keys(env: Mapping[str, str]) -> ApiKeys:
+    """Keys of the secrets directory, one a file named as the key, then those of the environment."""
+    secrets: dict[str, SecretStr] = {}
+    directory = env.get("MESSAGE_BATCHES_SECRETS", "").strip()
+    if directory:
+        if not Path(directory).is_dir():
+            raise InvalidSettings(f"MESSAGE_BATCHES_SECRETS is {directory!r}: there is no such directory")
+        for path in sorted(Path(directory).iterdir()):
+            if path.is_file() and _KEY_NAME.fullmatch(path.name):
+                secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8"))
+    for variable, value in env.items():
+        if variable == _KEY_VARIABLE:
+            name = DEFAULT_KEY
+        elif variable.startswith(f"{_KEY_VARIABLE}_"):
+            name = variable.removeprefix(f"{_KEY_VARIABLE}_").lower().replace("_", "-")
+        else:
+            continue
+        if value.strip() and _KEY_NAME.fullmatch(name):
+            secrets[name] = _secret(variable, value)
+    return ApiKeys(secrets)
+
+
+def _secret(where: str, value: str) -> SecretStr:
+    """A key fit to be a header; its text stands in no error."""
+    key = value.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidSettings(f"{where} does not hold a key: one line of printable ASCII without spaces is expected")
+    return SecretStr(key)
+
+
+def _default_store(env: Mapping[str, str]) -> str:
+    data = env.get("XDG_DATA_HOME", "").strip()
+    home = Path(data) if data else Path.home() / ".local" / "share"
+    return (home / "message-batches").absolute().as_uri()

@@ -1,0 +1,94 @@
+"""Everything a run needs, wired together: for tests in one process."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowHandle
+
+from message_batches.client import HttpBatchApi, http_client
+from message_batches.emulator import Emulator
+from message_batches.models import (
+    WORKFLOW_TYPE,
+    BatchInput,
+    BatchOutput,
+    PollSchedule,
+    RetrySchedule,
+    SubmissionSchedule,
+)
+from message_batches.settings import ApiKeys
+from message_batches.store import open_store
+from worker import build_worker
+
+KEYS = {"default": SecretStr("sk-ant-emulated-0001"), "team-a": SecretStr("sk-ant-emulated-team-a")}
+QUICK_POLL = PollSchedule(
+    retry_after=timedelta(seconds=0.1), transient=RetrySchedule(retry_after=timedelta(seconds=0.2), retry_limit=20)
+)
+QUICK_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=8), quiet_period=timedelta(seconds=2))
+
+
+def requests(count: int = 3, text: str = "Say hello") -> list[dict[str, Any]]:
+    """Requests that succeed, with ids of their own for each text."""
+    return [
+        {
+            "custom_id": f"request-{number:04}",
+            "params": {
+                "model": "claude-sonnet-5",
+                "max_tokens": 256,
+                "messages": [{"role": "user", "content": f"{text} {number}"}],
+            },
+        }
+        for number in range(count)
+    ]
+
+
+@dataclass
+class Rig:
+    """A client, an emulator, a store and a task queue that a worker listens on."""
+
+    client: Client
+    emulator: Emulator
+    store_url: str
+    task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
+
+    async def start(
+        self, given: Sequence[dict[str, Any]] | None = None, *, workflow_id: str | None = None, **options: Any
+    ) -> WorkflowHandle[Any, BatchOutput]:
+        """Start a run with short intervals."""
+        defaults: dict[str, Any] = {"poll": QUICK_POLL, "submission": QUICK_SUBMISSION}
+        return await self.client.start_workflow(
+            WORKFLOW_TYPE,
+            BatchInput(requests=list(given) if given is not None else None, **(defaults | options)),
+            id=workflow_id or f"run-{uuid4()}",
+            task_queue=self.task_queue,
+            result_type=BatchOutput,
+        )
+
+    async def run(self, given: Sequence[dict[str, Any]] | None = None, **options: Any) -> BatchOutput:
+        """Start a run and wait for what it returns."""
+        return await (await self.start(given, **options)).result()
+
+    def operations(self, *, besides: Sequence[str] = ("list",)) -> list[str]:
+        """What the emulator saw, in order, by operation."""
+        return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
+
+
+@asynccontextmanager
+async def rig(client: Client, emulator: Emulator, store_url: str) -> AsyncIterator[Rig]:
+    """Run a worker on a queue of its own."""
+    made = Rig(client, emulator, store_url)
+    async with (
+        http_client(emulator.url) as http,
+        build_worker(
+            client,
+            HttpBatchApi(http, ApiKeys(KEYS)),
+            open_store(store_url),
+            task_queue=made.task_queue,
+            graceful_shutdown_timeout=timedelta(seconds=1),
+        ),
+    ):
+        yield made

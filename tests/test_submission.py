@@ -1,0 +1,314 @@
+"""The submission protocol, walked through every order of crash, loss, reply and visibility."""
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+
+import pytest
+
+from activities.inputs import Sighting
+from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
+from workflows.submission import (
+    MOST_LOST,
+    PATIENCE,
+    Claim,
+    Examine,
+    FindAnchor,
+    GiveUp,
+    Look,
+    Post,
+    Settled,
+    Step,
+    Submission,
+    WaitUntil,
+)
+
+START = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SCHEDULE = SubmissionSchedule(timeout=timedelta(seconds=60), quiet_period=timedelta(seconds=90))
+EVERY = timedelta(seconds=10)
+ANCHOR = Anchor(batch_id="msgbatch_anchor", created_at=START - timedelta(hours=1))
+
+
+class Reply(Enum):
+    """What becomes of one POST: whether a batch is created, and what the run hears of it."""
+
+    ANSWERED = "200"
+    REFUSED = "429"
+    LOST_CREATED = "created, reply lost"
+    LOST_CREATED_LATE = "created, reply lost, visible only after a while"
+    LOST_NOTHING = "not created, reply lost"
+    CRASH_BEFORE = "worker gone before the POST"
+    CRASH_AFTER = "worker gone after the POST"
+
+    @property
+    def creates(self) -> bool:
+        return self in (Reply.ANSWERED, Reply.LOST_CREATED, Reply.LOST_CREATED_LATE, Reply.CRASH_AFTER)
+
+    @property
+    def worker_gone(self) -> bool:
+        return self in (Reply.CRASH_BEFORE, Reply.CRASH_AFTER)
+
+
+class Stranger(Enum):
+    """A batch of our count that somebody else creates at the same time."""
+
+    NONE = "none"
+    OTHER_IDS = "other custom_ids"
+    CLAIMED = "our custom_ids, claimed by its own run"
+    CLAIMED_LATE = "our custom_ids, claimed by its own run after we have seen it"
+
+
+@dataclass
+class Batch:
+    id: str
+    ours: bool
+    visible: datetime
+    ends: datetime
+    claimed: datetime | None = None
+    same_ids: bool = True
+    rivals: tuple[str, ...] = ()
+
+
+@dataclass
+class World:
+    """The API and the store as the protocol meets them, on a clock that only waiting moves."""
+
+    replies: list[Reply]
+    stranger: Stranger = Stranger.NONE
+    processing: timedelta = timedelta(seconds=30)
+    late: timedelta = timedelta(seconds=40)
+    now: datetime = START
+    batches: list[Batch] = field(default_factory=list)
+    posts: int = 0
+    steps: list[Step] = field(default_factory=list)
+
+    def post(self, submission: Submission) -> None:
+        reply = self.replies[self.posts] if self.posts < len(self.replies) else Reply.ANSWERED
+        self.posts += 1
+        submission.posting()
+        if self.posts == 1 and self.stranger is not Stranger.NONE:
+            claims = {Stranger.CLAIMED: self.now, Stranger.CLAIMED_LATE: self.now + timedelta(seconds=75)}
+            self.batches.append(
+                Batch(
+                    "msgbatch_stranger",
+                    ours=False,
+                    visible=self.now,
+                    ends=self.now + timedelta(seconds=80),
+                    claimed=claims.get(self.stranger),
+                    same_ids=self.stranger is not Stranger.OTHER_IDS,
+                )
+            )
+        if reply.creates:
+            visible = self.now + (self.late if reply is Reply.LOST_CREATED_LATE else timedelta(0))
+            batch = Batch(f"msgbatch_ours{self.posts}", ours=True, visible=visible, ends=self.now + self.processing)
+            self.batches.append(batch)
+        if reply is Reply.ANSWERED:
+            submission.answered(self.batches[-1].id)
+        elif reply is Reply.REFUSED:
+            submission.not_created(not_before=self.now + timedelta(seconds=5))
+        else:
+            submission.unanswered(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
+
+    def sightings(self) -> list[Sighting]:
+        return [
+            Sighting(
+                candidate=Candidate(
+                    batch_id=batch.id,
+                    created_at=START,
+                    processing_status="ended" if self.now >= batch.ends else "in_progress",
+                ),
+                taken=batch.claimed is not None and self.now >= batch.claimed,
+                rivals=batch.rivals,
+            )
+            for batch in self.batches
+            if self.now >= batch.visible
+        ]
+
+    def walk(self, submission: Submission, *, most: int = 500) -> Step:
+        """Do what the protocol says until it is done, carrying it over continue-as-new at every step."""
+        for _ in range(most):
+            submission = Submission.model_validate_json(submission.model_dump_json())
+            step = submission.next_step(self.now, SCHEDULE, EVERY)
+            self.steps.append(step)
+            match step:
+                case Settled() | GiveUp():
+                    return step
+                case FindAnchor():
+                    submission.anchored(ANCHOR)
+                case Post(_, anchor):
+                    assert anchor == ANCHOR
+                    self.post(submission)
+                case WaitUntil(time, _):
+                    assert time > self.now
+                    self.now = time
+                case Look(anchor):
+                    assert anchor == ANCHOR
+                    submission.looked(self.sightings(), self.now, SCHEDULE)
+                case Examine(batch_id):
+                    submission.examined(batch_id, ours=self.batch(batch_id).same_ids, now=self.now)
+                case Claim(batch_id):
+                    batch = self.batch(batch_id)
+                    submission.claimed(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
+        raise AssertionError(f"not done after {most} steps: {self.steps[-5:]}")
+
+    def batch(self, batch_id: str) -> Batch:
+        return next(batch for batch in self.batches if batch.id == batch_id)
+
+    @property
+    def paid(self) -> list[str]:
+        return [batch.id for batch in self.batches if batch.ours]
+
+
+@pytest.mark.parametrize("stranger", Stranger)
+@pytest.mark.parametrize("processing", [timedelta(0), timedelta(seconds=30), timedelta(minutes=10)])
+def test_every_order_of_crash_and_reply_pays_once_and_settles_on_our_batch(
+    stranger: Stranger, processing: timedelta
+) -> None:
+    walked = 0
+    for replies in itertools.product(Reply, repeat=3):
+        world = World([*replies, Reply.ANSWERED], stranger, processing)
+        end = world.walk(Submission())
+        walked += 1
+        assert len(world.paid) <= 1, f"paid twice after {replies}"
+        if isinstance(end, Settled):
+            assert world.paid == [end.batch_id], f"settled on another's batch after {replies}"
+        else:
+            nothing = [r for r in replies if r is not Reply.REFUSED][:MOST_LOST]
+            assert not any(reply.creates for reply in nothing), f"gave up after {replies}"
+            assert world.paid == []
+    assert walked == len(Reply) ** 3
+
+
+def test_a_batch_that_appears_only_after_the_quiet_period_is_what_cannot_be_seen() -> None:
+    world = World([Reply.LOST_CREATED_LATE, Reply.ANSWERED], late=timedelta(hours=1))
+
+    end = world.walk(Submission())
+
+    assert end == Settled("msgbatch_ours2")
+    assert world.paid == ["msgbatch_ours1", "msgbatch_ours2"]
+
+
+def test_nothing_is_posted_before_the_quiet_period_is_over() -> None:
+    world = World([Reply.CRASH_BEFORE, Reply.ANSWERED])
+    submission = Submission()
+
+    world.walk(submission)
+
+    assert world.now >= START + SCHEDULE.timeout + SCHEDULE.quiet_period
+
+
+def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day() -> None:
+    world = World([Reply.LOST_CREATED, Reply.LOST_NOTHING, Reply.LOST_NOTHING])
+    world.batches.append(
+        Batch("msgbatch_rival", ours=False, visible=START, ends=START + timedelta(minutes=30), rivals=("run-b",))
+    )
+    submission = Submission(anchor=ANCHOR)
+    world.post(submission)
+    world.batches[-1].rivals = ("run-b",)
+
+    end = world.walk(submission, most=20_000)
+
+    assert isinstance(end, GiveUp)
+    assert set(end.candidates) == {"msgbatch_rival", "msgbatch_ours1"}
+    assert START + timedelta(minutes=30) + PATIENCE <= world.now <= START + timedelta(minutes=30) + PATIENCE + 2 * EVERY
+    assert not any(isinstance(step, Claim) for step in world.steps)
+
+
+def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
+    submission = Submission(anchor=ANCHOR)
+    world = World([Reply.LOST_CREATED])
+    world.post(submission)
+    world.batches[0].rivals = ("run-b",)
+    for _ in range(20):
+        match submission.next_step(world.now, SCHEDULE, EVERY):
+            case Look():
+                submission.looked(world.sightings(), world.now, SCHEDULE)
+            case WaitUntil(time, _):
+                world.now = time
+            case Examine(batch_id):
+                submission.examined(batch_id, ours=True, now=world.now)
+    assert submission.undecided
+    assert [candidate.batch_id for candidate in submission.candidates] == ["msgbatch_ours1"]
+
+    world.batches[0].rivals = ()
+
+    assert world.walk(submission) == Settled("msgbatch_ours1")
+
+
+def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is_taken() -> None:
+    twins = [Batch(f"msgbatch_{n}", ours=True, visible=START, ends=START) for n in (1, 2)]
+    once = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
+    twice = Submission(anchor=ANCHOR, number=2, posted=2, lost=1, in_doubt=True, safe_at=START)
+
+    undecided = World([], batches=list(twins)).walk(once, most=20_000)
+    settled = World([], batches=list(twins)).walk(twice)
+
+    assert isinstance(undecided, GiveUp)
+    assert settled == Settled("msgbatch_1")
+
+
+@pytest.mark.parametrize(
+    ("resolution", "expected"),
+    [
+        (Resolution(adopt="msgbatch_chosen"), Settled("msgbatch_chosen")),
+        (Resolution(submit_again=True), Post(2, ANCHOR)),
+    ],
+)
+def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Step) -> None:
+    submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
+    submission.looked(
+        [Sighting(candidate=Candidate(batch_id="b", created_at=START, processing_status="ended"))], START, SCHEDULE
+    )
+
+    submission.resolved(resolution)
+
+    assert submission.next_step(START, SCHEDULE, EVERY) == expected
+    assert not submission.undecided
+
+
+def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
+    world = World([Reply.LOST_CREATED], processing=timedelta(hours=1))
+    submission = Submission(anchor=ANCHOR)
+    world.post(submission)
+    submission.looked(world.sightings(), world.now, SCHEDULE)
+
+    gone_at = world.now + SCHEDULE.quiet_period + EVERY
+    assert not submission.looked([], gone_at, SCHEDULE)
+
+    assert [candidate.batch_id for candidate in submission.candidates] == ["msgbatch_ours1"]
+
+
+def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> None:
+    world = World([Reply.LOST_CREATED], processing=timedelta(0))
+    submission = Submission(anchor=ANCHOR)
+    world.post(submission)
+    submission.looked(world.sightings(), world.now, SCHEDULE)
+    assert submission.next_step(world.now, SCHEDULE, EVERY) == Examine("msgbatch_ours1")
+
+    submission.not_examined("msgbatch_ours1")
+
+    assert isinstance(submission.next_step(world.now, SCHEDULE, EVERY), WaitUntil)
+    assert world.walk(submission) == Settled("msgbatch_ours1")
+
+
+def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
+    schedule = RetrySchedule(retry_limit=2)
+    submission = Submission(anchor=ANCHOR)
+    patience = []
+    for _ in range(3):
+        submission.posting()
+        submission.not_created(not_before=START)
+        patience.append(submission.out_of_patience(schedule))
+
+    assert patience == [False, False, True]
+
+
+def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
+    earlier = Anchor(batch_id="msgbatch_before", created_at=START - timedelta(days=1))
+    submission = Submission(anchor=ANCHOR)
+    submission.posting()
+    submission.unanswered(START, anchor=earlier)
+
+    assert submission.next_step(START, SCHEDULE, EVERY) == Look(earlier)
+    assert not submission.may_stop

@@ -1,0 +1,37 @@
+"""How a run fails: a type, what happened, the batch's id, and what to do next."""
+
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+
+from message_batches.errors import BY_NAME, MessageBatchesError
+
+
+def failure(kind: str, message: str, *, batch_id: str | None = None, **details: object) -> ApplicationError:
+    """A typed failure of the run; it is never retried, a second run could buy a second batch."""
+    if batch_id:
+        message = (
+            f"{message.rstrip('.')}. Batch {batch_id} is not lost: it stays at the provider, results for 29 days; "
+            f"`starter.py attach {batch_id}` takes it up again."
+        )
+    return ApplicationError(message, {"batchId": batch_id, **details}, type=kind, non_retryable=True)
+
+
+def from_activity(error: ActivityError, *, batch_id: str | None = None) -> ApplicationError:
+    """The run's failure for an activity's last one."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError):
+        return failure(cause.type or "ActivityFailed", cause.message, batch_id=batch_id)
+    return failure("ActivityFailed", f"{error.activity_type}: {cause or error}", batch_id=batch_id)
+
+
+def kind_of(error: ActivityError) -> type[MessageBatchesError] | None:
+    """Which of our errors an activity ended with; None for a timeout, a lost worker, or a defect."""
+    cause = error.cause
+    return BY_NAME.get(cause.type or "") if isinstance(cause, ApplicationError) else None
+
+
+def stopped_by_itself(error: ActivityError) -> bool:
+    """Whether the activity is known to be over: it reported, or was given longer than its own deadline."""
+    cause = error.cause
+    if isinstance(cause, TimeoutError):
+        return cause.type is not None and cause.type.name == "START_TO_CLOSE"
+    return kind_of(error) is not None

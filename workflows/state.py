@@ -1,0 +1,43 @@
+"""What a run carries over continue-as-new: ids, counters and everything undecided, never the requests."""
+
+from datetime import datetime
+
+from pydantic import BaseModel, Field
+
+from message_batches.models import BatchInput, Manifest, MessageBatch, Phase, Resolution
+from workflows.submission import Submission
+
+
+class RunState(BaseModel):
+    """Where a run stands.
+
+    Attributes:
+        settled: the submission's outcome is in the store and the batch is claimed.
+        first_seen: when the batch was first seen; its lifetime counts from here.
+        not_found_since: of the first of the 404s in a row that polling gets now.
+        polls: answers that were not `ended`, over the whole chain.
+        next_poll: when the timer that is set fires.
+        waiting_for: what that timer is for.
+        resolution: what a person decided, until the protocol takes it up.
+        cancel_requested: the run is to end as cancelled once nothing is in doubt.
+    """
+
+    phase: Phase = Phase.PREPARING
+    store_id: str | None = None
+    manifest: Manifest | None = None
+    submission: Submission = Field(default_factory=Submission)
+    settled: bool = False
+    batch: MessageBatch | None = None
+    first_seen: datetime | None = None
+    not_found_since: datetime | None = None
+    polls: int = 0
+    next_poll: datetime | None = None
+    waiting_for: str | None = None
+    resolution: Resolution | None = None
+    cancel_requested: bool = False
+
+
+class BatchRun(BatchInput):
+    """The input of one run in the chain; only continue-as-new sets `state`."""
+
+    state: RunState | None = None

@@ -1,0 +1,293 @@
+"""The submission protocol: what to do next so that a batch is paid for once, whatever was lost.
+
+A pure state machine. `Submission` remembers, `next_step` decides, the methods in the past tense report what happened.
+Nothing here waits, calls or reads a clock, so a test can walk every order of crash, loss and reply.
+
+    anchor -> POST -> batch id                                                        (nearly always)
+                   -> refused for now -> POST again, later
+                   -> unknown -> wait until it cannot be under way -> look at the list through a quiet period
+                        none found      -> POST again from the same anchor, twice at most -> give up
+                        candidates      -> follow them; when one has ended, its custom_ids prove or refute it
+                        proof ambiguous -> a person decides, or give up 24 h after the last candidate ended
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pydantic import BaseModel
+
+from activities.inputs import Sighting
+from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
+
+MOST_LOST = 3
+"""POSTs whose batch was looked for and not found, before giving up: the first and two more."""
+PATIENCE = timedelta(hours=24)
+"""How long after the last candidate has ended a person may still decide."""
+
+
+@dataclass(frozen=True)
+class FindAnchor:
+    """Read the account's newest batch."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """Send the requests, as POST number `number`."""
+
+    number: int
+    anchor: Anchor
+
+
+@dataclass(frozen=True)
+class WaitUntil:
+    """Nothing to do before that time, unless a person decides."""
+
+    time: datetime
+    why: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """List the candidates."""
+
+    anchor: Anchor
+
+
+@dataclass(frozen=True)
+class Examine:
+    """Hold the results of an ended candidate against the requests."""
+
+    batch_id: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A candidate is proved: claim it."""
+
+    batch_id: str
+
+
+@dataclass(frozen=True)
+class GiveUp:
+    """No answer can be had; `candidates` may be ours."""
+
+    why: str
+    candidates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The batch is known."""
+
+    batch_id: str
+
+
+Step = FindAnchor | Post | WaitUntil | Look | Examine | Claim | GiveUp | Settled
+
+
+class Submission(BaseModel):
+    """What is known of a submission; carried over continue-as-new.
+
+    Attributes:
+        number: of the last POST intended, 0 before the first.
+        posted: how many of them may have reached the API.
+        lost: how many were looked for through the quiet period and not found.
+        refusals: consecutive answers that say "not now".
+        in_doubt: whether the last POST may have created a batch that is not known.
+        safe_at: when that POST can no longer be under way.
+        looked_at: the last look at the list since the POST or since a candidate was refuted.
+        sightings: the candidates, by batch id.
+        matching: candidates whose results are for exactly our custom_ids.
+        refuted: batches whose results are not ours.
+        unreadable: ended candidates whose results could not be read since the last look.
+        undecidable_since: when all candidates had ended without a proof.
+    """
+
+    batch_id: str | None = None
+    adopted: bool = False
+    anchor: Anchor | None = None
+    number: int = 0
+    posted: int = 0
+    lost: int = 0
+    refusals: int = 0
+    not_before: datetime | None = None
+    in_doubt: bool = False
+    safe_at: datetime | None = None
+    looked_at: datetime | None = None
+    sightings: dict[str, Sighting] = {}
+    matching: list[str] = []
+    refuted: list[str] = []
+    unreadable: list[str] = []
+    undecidable_since: datetime | None = None
+
+    # --- what to do next -------------------------------------------------------------------------------------------
+
+    def next_step(self, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Step:
+        """The one thing to do now."""
+        if self.batch_id:
+            return Settled(self.batch_id)
+        if self.anchor is None:
+            return FindAnchor()
+        if self.in_doubt:
+            return self._reconcile(self.anchor, now, schedule, look_every)
+        if self.lost >= MOST_LOST:
+            return GiveUp(f"the requests were sent {self.posted} times without a reply and no batch was found")
+        if self.not_before and now < self.not_before:
+            return WaitUntil(self.not_before, "the API refused the POST for now; nothing was created")
+        return Post(self.number + 1, self.anchor)
+
+    def _reconcile(self, anchor: Anchor, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Step:
+        if self.safe_at and now < self.safe_at:
+            return WaitUntil(self.safe_at, "no reply to the POST, which may still be under way")
+        for sighting in self.sightings.values():
+            known = (*self.matching, *self.unreadable)
+            if sighting.candidate.ended and sighting.candidate.batch_id not in known:
+                return Examine(sighting.candidate.batch_id)
+        provable = [i for i in self.matching if not self.sightings[i].rivals]
+        # With one POST only one of several matches can be ours, and the ids do not say which.
+        if provable and (len(self.matching) == 1 or self.posted > 1):
+            return Claim(provable[0])
+        if self.undecidable_since and now >= self.undecidable_since + PATIENCE:
+            return GiveUp("several batches may be ours and nobody has decided which", tuple(self.sightings))
+        if self.looked_at and now < self.looked_at + look_every:
+            return WaitUntil(self.looked_at + look_every, self._waiting_for())
+        return Look(anchor)
+
+    def _waiting_for(self) -> str:
+        if self.matching:
+            return "more than one run or batch has these custom_ids: a person must decide"
+        if self.sightings:
+            return "no reply to the POST: following the batches that may be ours until their results tell"
+        return "no reply to the POST: watching the list of batches"
+
+    @property
+    def candidates(self) -> tuple[Candidate, ...]:
+        """The batches that may be ours."""
+        return tuple(sighting.candidate for sighting in self.sightings.values())
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the last POST got no answer, and nobody knows yet what came of it."""
+        return self.in_doubt and self.safe_at is not None
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether nothing is out that could still turn out to be paid for."""
+        return not self.in_doubt and self.batch_id is None
+
+    # --- what happened ---------------------------------------------------------------------------------------------
+
+    def anchored(self, anchor: Anchor) -> None:
+        """The account's newest batch was read; it stays the anchor for every POST of this submission."""
+        self.anchor = anchor
+
+    def posting(self) -> None:
+        """A POST is about to be made: from here on it counts as being in doubt."""
+        self.number += 1
+        self.in_doubt = True
+        self.safe_at = None
+        self.looked_at = None
+
+    def answered(self, batch_id: str, *, posted: bool = True) -> None:
+        """The API answered with a batch, or an earlier record names it."""
+        self.posted += posted
+        self._decided(batch_id)
+
+    def not_created(self, *, not_before: datetime | None = None) -> None:
+        """The last POST certainly created nothing; the next one not before that time."""
+        self.in_doubt = False
+        self.refusals += 1
+        self.not_before = not_before
+
+    def out_of_patience(self, schedule: RetrySchedule) -> bool:
+        """Whether "not now" was heard more often than the schedule has retries."""
+        return self.refusals > schedule.retry_limit
+
+    def unanswered(self, safe_at: datetime, *, anchor: Anchor | None = None) -> None:
+        """The last POST may or may not have created a batch; an earlier one brings its own anchor."""
+        self.posted += 1
+        self.refusals = 0
+        self.safe_at = safe_at
+        self.anchor = anchor or self.anchor
+
+    def absent_before(self) -> None:
+        """An earlier run of this submission looked for this POST's batch and did not find it."""
+        self.posted += 1
+        self.lost += 1
+        self._out_of_doubt()
+
+    def looked(self, sightings: Sequence[Sighting], now: datetime, schedule: SubmissionSchedule) -> bool:
+        """The list was read; whether that settles that the POST created nothing.
+
+        A candidate that this list lacks stays one: real batches are missing from it now and then.
+        """
+        self.looked_at = now
+        self.unreadable = []
+        for sighting in sightings:
+            batch_id = sighting.candidate.batch_id
+            if sighting.taken:
+                self._drop(batch_id)
+            elif batch_id not in self.refuted:
+                self.sightings[batch_id] = sighting
+        self._note_patience(now)
+        if self.sightings or self.safe_at is None or now < self.safe_at + schedule.quiet_period:
+            return False
+        self.lost += 1
+        self._out_of_doubt()
+        return True
+
+    def examined(self, batch_id: str, *, ours: bool, now: datetime) -> None:
+        """An ended candidate's results were held against the requests."""
+        if ours:
+            self.matching.append(batch_id)
+            self.matching.sort(key=lambda i: self.sightings[i].candidate.created_at)
+        else:
+            self.refuted.append(batch_id)
+            self._drop(batch_id)
+        self._note_patience(now)
+
+    def not_examined(self, batch_id: str) -> None:
+        """An ended candidate's results could not be read: again after the next look."""
+        self.unreadable.append(batch_id)
+
+    def claimed(self, batch_id: str, *, ours: bool) -> None:
+        """A proved candidate was claimed, or somebody else was first."""
+        if ours:
+            self.adopted = True
+            self._decided(batch_id)
+        else:
+            self._drop(batch_id)
+
+    def resolved(self, resolution: Resolution) -> None:
+        """A person decided: this batch, or none of them and another POST."""
+        if resolution.adopt:
+            self.adopted = True
+            self._decided(resolution.adopt)
+        else:
+            self.lost = 0
+            self._out_of_doubt()
+
+    def _decided(self, batch_id: str) -> None:
+        self.batch_id = batch_id
+        self._out_of_doubt()
+
+    def _out_of_doubt(self) -> None:
+        self.in_doubt = False
+        self.not_before = None
+        self.sightings = {}
+        self.matching = []
+        self.undecidable_since = None
+
+    def _drop(self, batch_id: str) -> None:
+        """No longer a candidate; whether the quiet period is over is for the next look to say."""
+        if self.sightings.pop(batch_id, None):
+            self.looked_at = None
+        if batch_id in self.matching:
+            self.matching.remove(batch_id)
+
+    def _note_patience(self, now: datetime) -> None:
+        if not self.sightings or any(not s.candidate.ended for s in self.sightings.values()):
+            self.undecidable_since = None
+        elif self.undecidable_since is None:
+            self.undecidable_since = now
