@@ -35,6 +35,9 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
+contract: setup ## the linters, and a runner that is not ours, on the document (needs npm)
+	$(BIN)/python -m pytest -rs tests/contract $(ARGS)
+
 check: lint types ## what CI runs: format, lint, types, tests
 	$(MAKE) test
 
@@ -42,4 +45,4 @@ lock: ## renew requirements.lock (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements.lock pyproject.toml
 
 clean: ## remove what the targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache node_modules dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules dist

@@ -1,0 +1,91 @@
+"""Criteria, tried on answers of the API: what counts is what a criterion does, not how it is spelled."""
+
+import re
+from dataclasses import dataclass, replace
+
+from pydantic import JsonValue
+
+from message_batches.arazzo.conditions import Answer, Predicate, Token, operand, parse, tokenize
+from message_batches.arazzo.model import Criterion
+from message_batches.arazzo.source import DocumentError
+
+
+@dataclass(frozen=True)
+class CompiledCriterion:
+    """A criterion, ready to be tried.
+
+    Attributes:
+        simple: the simple condition that it was read as, where it deviates.
+        deviation: what is wrong with the criterion as it stands, though it could be read; None if nothing is.
+    """
+
+    holds: Predicate
+    simple: str | None = None
+    deviation: str | None = None
+
+
+def compile_criterion(criterion: Criterion) -> CompiledCriterion:
+    """Make a criterion ready to be tried.
+
+    Raises:
+        DocumentError: it is malformed, or looks at what is not known before a run.
+    """
+    pointer = criterion.at("condition")
+    match criterion.language:
+        case "simple":
+            tokens = tokenize(criterion.condition, pointer, jsonpath=False)
+            return CompiledCriterion(parse(tokens, pointer, jsonpath=False))
+        case "jsonpath":
+            return _jsonpath(criterion, pointer)
+        case "regex":
+            return _regex(criterion, pointer)
+    raise DocumentError(criterion.at("type"), "cannot be xpath, the API answers in JSON; write a simple condition")
+
+
+def _jsonpath(criterion: Criterion, pointer: str) -> CompiledCriterion:
+    if criterion.context != "$response.body":
+        raise DocumentError(criterion.at("context"), "must have the context $response.body to be tried as a JSONPath")
+    text = criterion.condition.strip()
+    is_filter = text.startswith("$[?") and text.endswith("]")
+    tokens = tokenize(text[3:-1] if is_filter else text, pointer, jsonpath=True)
+    holds = parse(tokens, pointer, jsonpath=True)
+    simple = " ".join(map(_as_simple, tokens))
+    if is_filter and any(token.kind == "path" and token.text.startswith("@") and token.pointer for token in tokens):
+        # To the letter a filter on an object looks inside its members; runners, and Arazzo's own examples, take it
+        # to be about the object.
+        deviation = f"`{text}` filters the members of the batch; read as `{simple}`, about the batch itself"
+        return CompiledCriterion(lambda answer: holds(replace(answer, subject=answer.body)), simple, deviation)
+    if is_filter:
+        return CompiledCriterion(lambda answer: any(holds(each) for each in _each_member(answer)))
+    if any(token.kind == "operator" for token in tokens):
+        return CompiledCriterion(holds, simple, f"`{text}` is not JSONPath (RFC 9535); read as `{simple}`")
+    return CompiledCriterion(holds)
+
+
+def _each_member(answer: Answer) -> list[Answer]:
+    members: list[JsonValue] = list(answer.body.values()) if isinstance(answer.body, dict) else []
+    return [replace(answer, subject=member) for member in members]
+
+
+def _as_simple(token: Token) -> str:
+    if token.kind == "quoted":
+        return "'" + token.text[1:-1].replace("'", "''") + "'"
+    if token.kind == "path":
+        return f"$response.body#{token.pointer}" if token.pointer else "$response.body"
+    return token.text
+
+
+def _regex(criterion: Criterion, pointer: str) -> CompiledCriterion:
+    if criterion.context is None:
+        raise DocumentError(criterion.pointer, "lacks context, which a regex needs, such as $statusCode")
+    value = operand(criterion.context, criterion.at("context"))
+    try:
+        pattern = re.compile(criterion.condition)
+    except re.error as error:
+        raise DocumentError(pointer, f"is not a regular expression: {error}") from None
+
+    def holds(answer: Answer) -> bool:
+        found = value(answer)
+        return isinstance(found, str | int) and pattern.search(str(found)) is not None
+
+    return CompiledCriterion(holds)

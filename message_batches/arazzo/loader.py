@@ -1,0 +1,79 @@
+"""From a file to the typed objects of Arazzo; every error names its place."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import JsonValue, ValidationError
+from pydantic_core import ErrorDetails
+
+from message_batches.arazzo.model import ArazzoDocument, Node
+from message_batches.arazzo.references import resolve_references
+from message_batches.arazzo.source import DocumentError, Source, child, read_source
+
+
+@dataclass(frozen=True)
+class LoadedDocument:
+    """A document, and the file that it was read from, with references resolved in both."""
+
+    arazzo: ArazzoDocument
+    source: Source
+
+
+def load_document(path: Path) -> LoadedDocument:
+    """Read an Arazzo document and check its form; what it means is for `plan_of` to find out.
+
+    Raises:
+        DocumentError: the file cannot be read, or is not made of Arazzo objects.
+    """
+    source = read_source(path)
+    try:
+        data = resolve_references(source.data)
+        document = _parsed(data)
+        _unique("workflowId", ((workflow.workflow_id, workflow) for workflow in document.workflows))
+        for workflow in document.workflows:
+            _unique("stepId", ((step.step_id, step) for step in workflow.steps))
+    except DocumentError as error:
+        raise source.located(error) from error
+    return LoadedDocument(document, replace(source, data=data))
+
+
+def _parsed(data: JsonValue) -> ArazzoDocument:
+    try:
+        return ArazzoDocument.model_validate(data).locate("#")
+    except ValidationError as error:
+        raise _as_document_error(error.errors()[0], data) from None
+
+
+def _as_document_error(problem: ErrorDetails, data: JsonValue) -> DocumentError:
+    pointer, here = "#", data
+    # What is not in the data is pydantic's own, such as the branch of a union.
+    for part in problem["loc"]:
+        if isinstance(here, dict) and part in here:
+            pointer, here = child(pointer, part), here[str(part)]
+        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+            pointer, here = child(pointer, part), here[part]
+    match problem["type"]:
+        case "missing":
+            message = f"lacks {problem['loc'][-1]}, which Arazzo requires"
+        case "string_type":
+            message = "must be a string; put it in quotes"
+        case "float_type" | "int_type" | "int_from_float":
+            message = f"must be a {'whole ' if 'int' in problem['type'] else ''}number, without quotes"
+        case "string_pattern_mismatch":
+            message = "is a version that this reader does not know; it knows 1.0 and 1.1, such as 1.0.1"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            message = "must be a mapping"
+        case "tuple_type":
+            message = "must be a list"
+        case _:
+            message = problem["msg"].replace("Input should be", "must be")
+    return DocumentError(pointer, message)
+
+
+def _unique(field: str, named: Iterable[tuple[str, Node]]) -> None:
+    seen: dict[str, Node] = {}
+    for name, node in named:
+        if name in seen:
+            raise DocumentError(node.at(field), f"is the same as in {seen[name].pointer}; each needs its own")
+        seen[name] = node

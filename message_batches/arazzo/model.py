@@ -1,0 +1,192 @@
+"""The objects of Arazzo 1.0.1 (1.1.0 changes nothing here) as typed models that know where in the file they stand."""
+
+import difflib
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
+from pydantic.alias_generators import to_camel
+
+from message_batches.arazzo.source import DocumentError, child
+
+T = TypeVar("T")
+# JSON has lists only; strict mode would want a tuple.
+Several = Annotated[tuple[T, ...], Field(strict=False)]
+Named = Annotated[str, Field(min_length=1)]
+_NULL_MEANS_SOMETHING = ("value", "payload", "default")
+
+
+class Node(BaseModel):
+    """An object of the document; keys beginning with `x-` are extensions and left alone, other unknown ones refused."""
+
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="allow", alias_generator=to_camel, hide_input_in_errors=True
+    )
+
+    _pointer: str = PrivateAttr("#")
+
+    @property
+    def pointer(self) -> str:
+        """JSON pointer to this object in its file."""
+        return self._pointer
+
+    def at(self, name: str) -> str:
+        """JSON pointer to the member `name` (as written in the file), or to this object where there is none."""
+        return child(self._pointer, name) if name in self.written else self._pointer
+
+    @property
+    def written(self) -> set[str]:
+        """The keys that stand in the file."""
+        fields = type(self).model_fields
+        return {(fields[name].alias or name) if name in fields else name for name in self.model_fields_set}
+
+    def locate(self, pointer: str) -> Self:
+        """Tell this object, and all in it, where they stand.
+
+        Raises:
+            DocumentError: a key that Arazzo does not know, or one without a value.
+        """
+        self._pointer = pointer
+        names = {field.alias or name: name for name, field in type(self).model_fields.items()}
+        for key in self.model_extra or ():
+            if not key.startswith("x-") and not isinstance(self, Schema):
+                near = difflib.get_close_matches(key, names, 1)
+                hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
+                raise DocumentError(child(pointer, key), f"is no field of an Arazzo {type(self).__name__}; {hint}")
+        for key, name in names.items():
+            if name in self.model_fields_set and getattr(self, name) is None and name not in _NULL_MEANS_SOMETHING:
+                raise DocumentError(child(pointer, key), "is empty; give it a value, or delete it")
+            for place, node in _nodes(getattr(self, name), child(pointer, key)):
+                node.locate(place)
+        return self
+
+
+def _nodes(value: object, pointer: str) -> Iterator[tuple[str, Node]]:
+    if isinstance(value, Node):
+        yield pointer, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _nodes(item, child(pointer, index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _nodes(item, child(pointer, key))
+
+
+class Schema(Node):
+    """The part of a JSON Schema that a caller sees: what goes in, what is required, what it defaults to."""
+
+    type: JsonValue = None
+    required: Several[str] = ()
+    properties: dict[str, "Schema"] = {}
+    default: JsonValue = None
+
+
+class Info(Node):
+    """What the document is called."""
+
+    title: str
+    summary: str | None = None
+    description: str | None = None
+    version: str
+
+
+class SourceDescription(Node):
+    """A description of an API that steps take their operations from."""
+
+    name: Named
+    url: Named
+    type: Literal["openapi", "arazzo"] | None = None
+
+
+class Parameter(Node):
+    """What goes into a call's path, query, header or cookie."""
+
+    name: Named
+    in_: Literal["path", "query", "header", "cookie"] | None = Field(default=None, alias="in")
+    value: JsonValue
+
+
+class RequestBody(Node):
+    """What a call carries."""
+
+    content_type: str | None = None
+    payload: JsonValue = None
+    replacements: JsonValue = None
+
+
+class CriterionType(Node):
+    """A kind of criterion with the version of its language."""
+
+    type: Literal["jsonpath", "xpath"]
+    version: str
+
+
+class Criterion(Node):
+    """An assertion about an answer."""
+
+    condition: Annotated[str, Field(min_length=1, max_length=500)]
+    context: str | None = None
+    type: Literal["simple", "regex", "jsonpath", "xpath"] | CriterionType = "simple"
+
+    @property
+    def language(self) -> str:
+        """`simple`, `regex`, `jsonpath` or `xpath`."""
+        return self.type.type if isinstance(self.type, CriterionType) else self.type
+
+
+class Action(Node):
+    """What to do after an answer. `retry` after a success is no Arazzo, but the published dialect has it.
+
+    Attributes:
+        retry_after: seconds; None where not given.
+        retry_limit: retries, not calls; None where not given, and Arazzo then means one.
+    """
+
+    name: Named
+    type: Literal["end", "goto", "retry"]
+    workflow_id: str | None = None
+    step_id: str | None = None
+    retry_after: float | None = Field(default=None, ge=0)
+    retry_limit: int | None = Field(default=None, ge=0)
+    criteria: Several[Criterion] = ()
+
+
+class Step(Node):
+    """One call, what counts as its success, what it yields and what follows."""
+
+    step_id: Named
+    description: str | None = None
+    operation_id: str | None = None
+    operation_path: str | None = None
+    workflow_id: str | None = None
+    parameters: Several[Parameter] = ()
+    request_body: RequestBody | None = None
+    success_criteria: Several[Criterion] = ()
+    on_success: Several[Action] = ()
+    on_failure: Several[Action] = ()
+    outputs: dict[str, str] = {}
+
+
+class Workflow(Node):
+    """Steps, run in their order unless an action says otherwise."""
+
+    workflow_id: Named
+    summary: str | None = None
+    description: str | None = None
+    inputs: Schema = Field(default_factory=Schema)
+    depends_on: Several[str] = ()
+    steps: Annotated[tuple[Step, ...], Field(strict=False, min_length=1)]
+    success_actions: Several[Action] = ()
+    failure_actions: Several[Action] = ()
+    outputs: dict[str, str] = {}
+    parameters: Several[Parameter] = ()
+
+
+class ArazzoDocument(Node):
+    """A whole document; references to its components are resolved."""
+
+    arazzo: Annotated[str, Field(pattern=r"^1\.[01]\.\d+$")]
+    info: Info
+    source_descriptions: Annotated[tuple[SourceDescription, ...], Field(strict=False, min_length=1)]
+    workflows: Annotated[tuple[Workflow, ...], Field(strict=False, min_length=1)]
+    components: dict[str, JsonValue] = {}
