@@ -8,6 +8,7 @@ import pytest
 
 from message_batches.devserver import DevServer, dev_server
 from message_batches.emulator import Emulator, EmulatorOptions
+from tests.histories_hold_no_key import histories_with_a_key
 from tests.rig import Rig, rig
 
 
@@ -15,6 +16,7 @@ from tests.rig import Rig, rig
 async def temporal() -> AsyncIterator[DevServer]:
     async with dev_server() as server:
         yield server
+        assert await histories_with_a_key(server.client) == []
 
 
 @pytest.fixture

@@ -1,14 +1,17 @@
 """Everything a run needs, wired together: for tests in one process."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from pydantic import SecretStr
-from temporalio.client import Client, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
 
 from message_batches.client import HttpBatchApi, http_client
 from message_batches.emulator import Emulator
@@ -17,14 +20,20 @@ from message_batches.models import (
     BatchInput,
     BatchOutput,
     PollSchedule,
+    Progress,
     RetrySchedule,
     SubmissionSchedule,
 )
+from message_batches.service import PROGRESS
 from message_batches.settings import ApiKeys
 from message_batches.store import open_store
 from worker import build_worker
 
-KEYS = {"default": SecretStr("sk-ant-emulated-0001"), "team-a": SecretStr("sk-ant-emulated-team-a")}
+KEYS = {
+    "default": SecretStr("sk-ant-emulated-0001"),
+    "team-a": SecretStr("sk-ant-emulated-team-a"),
+    "revoked": SecretStr("sk-invalid-0001"),
+}
 QUICK_POLL = PollSchedule(
     retry_after=timedelta(seconds=0.1), transient=RetrySchedule(retry_after=timedelta(seconds=0.2), retry_limit=20)
 )
@@ -75,6 +84,33 @@ class Rig:
     def operations(self, *, besides: Sequence[str] = ("list",)) -> list[str]:
         """What the emulator saw, in order, by operation."""
         return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
+
+    async def saw(self, operation: str, times: int = 1, *, within: float = 60) -> None:
+        """Wait until the emulator has seen an operation that often."""
+        async with asyncio.timeout(within):
+            while self.operations(besides=()).count(operation) < times:  # noqa: ASYNC110 another process may call it
+                await asyncio.sleep(0.02)
+
+
+async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
+    """What a run failed with."""
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run.result()
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError), cause
+    return cause
+
+
+async def until(
+    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = 60
+) -> Progress:
+    """The run's progress as soon as it is as expected."""
+    async with asyncio.timeout(within):
+        while True:
+            progress = await run.query(PROGRESS, result_type=Progress)
+            if condition(progress):
+                return progress
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
