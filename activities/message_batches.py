@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.failures import as_failures
 from activities.heartbeats import beating
-from activities.inputs import BatchRef, Prepared, PrepareInput, RetrieveInput, Submitted, SubmitInput
+from activities.inputs import BatchRef, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.store_access import own_store
 from message_batches.errors import MessageBatchesError, ReplyLost, RequestRefused, RequestsNotFound, StoreUnavailable
 from message_batches.landing import land

@@ -8,11 +8,11 @@ from activities.failures import as_failures
 from activities.heartbeats import beating
 from activities.inputs import ExamineInput, LookInput, SettleInput, Sighting
 from activities.store_access import own_store
-from message_batches.proof import holds_exactly
 from message_batches.ledger import Ledger, Outcome, Record, Submitter, may_stem_from
 from message_batches.manifest import read_ids
 from message_batches.models import Account, Anchor, Candidate, MessageBatch
 from message_batches.ports import BatchApi, Store
+from message_batches.proof import holds_exactly
 
 LIST_OVERLAP = timedelta(minutes=5)
 """How far past the anchor the list is read: it need not be in the exact order of `created_at`."""

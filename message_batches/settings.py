@@ -9,12 +9,12 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from message_batches.errors import MessageBatchesError, UnknownKey
+from message_batches.keys import KEY_NAME, check_key_name
 from message_batches.models import DEFAULT_KEY
 from message_batches.service import DEFAULT_TASK_QUEUE
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
-_KEY_NAME = re.compile(r"[a-z0-9-]{1,32}")
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
 
 
@@ -30,12 +30,7 @@ class ApiKeys:
 
     def secret(self, name: str) -> SecretStr:
         """The key of that name; `UnknownKey` without repeating the text, which may be a key."""
-        if not _KEY_NAME.fullmatch(name) or name.startswith("sk-"):
-            raise UnknownKey(
-                "apiKey must be the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), "
-                "never a key. If a key was passed, it is now readable in this run's start event: rotate it. "
-                "Nothing was sent."
-            )
+        check_key_name(name)
         try:
             return self.secrets[name]
         except KeyError:
@@ -93,7 +88,7 @@ def _keys(env: Mapping[str, str]) -> ApiKeys:
         if not Path(directory).is_dir():
             raise InvalidSettings(f"MESSAGE_BATCHES_SECRETS is {directory!r}: there is no such directory")
         for path in sorted(Path(directory).iterdir()):
-            if path.is_file() and _KEY_NAME.fullmatch(path.name):
+            if path.is_file() and KEY_NAME.fullmatch(path.name):
                 secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8"))
     for variable, value in env.items():
         if variable == _KEY_VARIABLE:
@@ -102,7 +97,7 @@ def _keys(env: Mapping[str, str]) -> ApiKeys:
             name = variable.removeprefix(f"{_KEY_VARIABLE}_").lower().replace("_", "-")
         else:
             continue
-        if value.strip() and _KEY_NAME.fullmatch(name):
+        if value.strip() and KEY_NAME.fullmatch(name):
             secrets[name] = _secret(variable, value)
     return ApiKeys(secrets)
 

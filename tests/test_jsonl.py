@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from message_batches.errors import InvalidRequests
+from message_batches.errors import InvalidRequests, MessageBatchesError, ResultsIncomplete
 from message_batches.jsonl import BODY_END, BODY_START, MAX_REQUESTS, RequestCheck, Splitter
 
 
@@ -33,6 +33,17 @@ def test_a_line_in_very_many_pieces_takes_linear_time() -> None:
     for _ in range(100_000):
         assert splitter.feed(b"x" * 100) == []
     assert [len(line) for line in splitter.feed(b"\n")] == [10_000_000]
+
+
+@pytest.mark.parametrize("error", [InvalidRequests, ResultsIncomplete])
+def test_a_line_longer_than_a_batch_is_not_held(error: type[MessageBatchesError]) -> None:
+    splitter = Splitter(error)
+    data = b"x" * 64_000_000
+    splitter.feed(b"\n" + data)
+    for _ in range(3):
+        splitter.feed(data)
+    with pytest.raises(error, match="longer than 256,000,000 bytes"):
+        splitter.feed(b"x")
 
 
 def test_lines_are_kept_byte_for_byte_but_for_the_blanks_around_them() -> None:

@@ -3,6 +3,7 @@ import hashlib
 import json
 import random
 import re
+import threading
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
+from message_batches.handoff import work_through
 from message_batches.landing import MAX_INLINE_BYTES, find_landed, land
 from message_batches.manifest import write_inline
 from message_batches.models import Landed, Manifest, Outcomes, TokenUsage
@@ -282,6 +284,12 @@ async def test_a_late_twin_gets_what_the_first_published(store: ObjectStore) -> 
     assert await find_landed(store, BATCH, manifest) == first
 
 
+async def test_a_damaged_record_is_said(store: ObjectStore) -> None:
+    await store.create(f"results/{BATCH}/unverified.json", b"{}")
+    with pytest.raises(StoreUnavailable, match=r"unverified\.json is damaged"):
+        await landing(store, never(), None, 20)
+
+
 async def test_of_twins_at_once_one_is_published(store: ObjectStore) -> None:
     manifest = await manifest_of(store, 20)
     twins = [landing(store, arriving(random.Random(n).sample(GOOD, 20)), manifest, 20) for n in range(6)]
@@ -320,6 +328,27 @@ async def test_cancelling_amid_the_download_leaves_nothing(store: ObjectStore, t
         await task
     assert list(scratch.iterdir()) == []
     assert await store.names("results/") == []
+
+
+async def test_a_cancellation_waits_for_the_thread_at_work() -> None:
+    started, released, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work(data: bytes) -> None:
+        started.set()
+        released.wait()
+        done.set()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 2_000_000
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(work_through(chunks(), work, lambda: None))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.1, released.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()
 
 
 async def test_a_scratch_folder_that_fails_is_said(store: ObjectStore, tmp_path: Path) -> None:

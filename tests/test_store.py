@@ -38,7 +38,7 @@ def s3() -> Iterator[Any]:
 
 
 def s3_store(client: Any, url: str, **options: Any) -> ObjectStore:
-    return open_store(url, endpoint=client.meta.endpoint_url, client_options={"allow_http": True}, **KEYS, **options)
+    return open_store(url, endpoint=client.meta.endpoint_url, **KEYS, **options)
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -220,13 +220,21 @@ async def test_a_bucket_that_is_not_there_is_unavailable_and_not_empty(s3: Any) 
 
 
 async def test_a_store_that_does_not_answer_is_unavailable_within_seconds() -> None:
-    store = open_store("s3://bucket/x", endpoint="http://127.0.0.1:9", client_options={"allow_http": True}, **KEYS)
+    store = open_store("s3://bucket/x", endpoint="http://127.0.0.1:9", **KEYS)
     async with asyncio.timeout(20):
         for call in (store.read("a"), store.create("a", b""), store.write("a", failing(RuntimeError("not reached")))):
             with pytest.raises(
                 StoreUnavailable, match=r"cannot \w+ s3://bucket/x/a: check its address and credentials"
             ):
                 await call
+
+
+async def test_s3_is_configured_by_the_usual_environment(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.meta.endpoint_url)
+    for key, value in KEYS.items():
+        monkeypatch.setenv(f"AWS_{key.upper()}", value)
+    store = open_store(f"s3://bucket/{uuid4()}")
+    assert await store.identity() == await store.identity()
 
 
 async def test_a_folder_that_is_in_the_way_is_unavailable(tmp_path: Path) -> None:

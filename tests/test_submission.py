@@ -9,20 +9,8 @@ import pytest
 
 from activities.inputs import Sighting
 from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
-from workflows.submission import (
-    MOST_LOST,
-    PATIENCE,
-    Claim,
-    Examine,
-    FindAnchor,
-    GiveUp,
-    Look,
-    Post,
-    Settled,
-    Step,
-    Submission,
-    WaitUntil,
-)
+from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, Post, Settled, WaitUntil
+from workflows.submission import MOST_LOST, PATIENCE, Submission
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCHEDULE = SubmissionSchedule(timeout=timedelta(seconds=60), quiet_period=timedelta(seconds=90))
@@ -81,7 +69,7 @@ class World:
     now: datetime = START
     batches: list[Batch] = field(default_factory=list)
     posts: int = 0
-    steps: list[Step] = field(default_factory=list)
+    moves: list[Move] = field(default_factory=list)
 
     def post(self, submission: Submission) -> None:
         reply = self.replies[self.posts] if self.posts < len(self.replies) else Reply.ANSWERED
@@ -125,12 +113,12 @@ class World:
             if self.now >= batch.visible
         ]
 
-    def walk(self, submission: Submission, *, most: int = 500) -> Step:
+    def walk(self, submission: Submission, *, most: int = 500) -> Move:
         """Do what the protocol says until it is done, carrying it over continue-as-new at every step."""
         for _ in range(most):
             submission = Submission.model_validate_json(submission.model_dump_json())
-            step = submission.next_step(self.now, SCHEDULE, EVERY)
-            self.steps.append(step)
+            step = submission.next_move(self.now, SCHEDULE, EVERY)
+            self.moves.append(step)
             match step:
                 case Settled() | GiveUp():
                     return step
@@ -150,7 +138,7 @@ class World:
                 case Claim(batch_id):
                     batch = self.batch(batch_id)
                     submission.claimed(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
-        raise AssertionError(f"not done after {most} steps: {self.steps[-5:]}")
+        raise AssertionError(f"not done after {most} steps: {self.moves[-5:]}")
 
     def batch(self, batch_id: str) -> Batch:
         return next(batch for batch in self.batches if batch.id == batch_id)
@@ -212,7 +200,7 @@ def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day(
     assert isinstance(end, GiveUp)
     assert set(end.candidates) == {"msgbatch_rival", "msgbatch_ours1"}
     assert START + timedelta(minutes=30) + PATIENCE <= world.now <= START + timedelta(minutes=30) + PATIENCE + 2 * EVERY
-    assert not any(isinstance(step, Claim) for step in world.steps)
+    assert not any(isinstance(move, Claim) for move in world.moves)
 
 
 def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
@@ -221,7 +209,7 @@ def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
     world.post(submission)
     world.batches[0].rivals = ("run-b",)
     for _ in range(20):
-        match submission.next_step(world.now, SCHEDULE, EVERY):
+        match submission.next_move(world.now, SCHEDULE, EVERY):
             case Look():
                 submission.looked(world.sightings(), world.now, SCHEDULE)
             case WaitUntil(time, _):
@@ -255,7 +243,7 @@ def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is
         (Resolution(submit_again=True), Post(2, ANCHOR)),
     ],
 )
-def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Step) -> None:
+def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Move) -> None:
     submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
     submission.looked(
         [Sighting(candidate=Candidate(batch_id="b", created_at=START, processing_status="ended"))], START, SCHEDULE
@@ -263,7 +251,7 @@ def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: St
 
     submission.resolved(resolution)
 
-    assert submission.next_step(START, SCHEDULE, EVERY) == expected
+    assert submission.next_move(START, SCHEDULE, EVERY) == expected
     assert not submission.undecided
 
 
@@ -284,11 +272,11 @@ def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> Non
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
     submission.looked(world.sightings(), world.now, SCHEDULE)
-    assert submission.next_step(world.now, SCHEDULE, EVERY) == Examine("msgbatch_ours1")
+    assert submission.next_move(world.now, SCHEDULE, EVERY) == Examine("msgbatch_ours1")
 
     submission.not_examined("msgbatch_ours1")
 
-    assert isinstance(submission.next_step(world.now, SCHEDULE, EVERY), WaitUntil)
+    assert isinstance(submission.next_move(world.now, SCHEDULE, EVERY), WaitUntil)
     assert world.walk(submission) == Settled("msgbatch_ours1")
 
 
@@ -310,5 +298,5 @@ def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
     submission.posting()
     submission.unanswered(START, anchor=earlier)
 
-    assert submission.next_step(START, SCHEDULE, EVERY) == Look(earlier)
+    assert submission.next_move(START, SCHEDULE, EVERY) == Look(earlier)
     assert not submission.may_stop

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from message_batches.models import BatchInput, Manifest, MessageBatch, Phase, Resolution
+from message_batches.models import BatchInput, Manifest, MessageBatch, Phase, Progress, Resolution
 from workflows.submission import Submission
 
 
@@ -35,6 +35,34 @@ class RunState(BaseModel):
     waiting_for: str | None = None
     resolution: Resolution | None = None
     cancel_requested: bool = False
+
+    @property
+    def status(self) -> str:
+        """The batch's `processing_status`, as last seen."""
+        return self.batch.processing_status if self.batch else "not yet seen"
+
+    def saw(self, batch: MessageBatch, now: datetime) -> None:
+        """The API described the batch."""
+        self.batch = batch
+        self.first_seen = self.first_seen or now
+        self.not_found_since = None
+
+    def progress(self) -> Progress:
+        """The state as a caller is told it."""
+        batch = self.batch
+        return Progress(
+            phase=self.phase,
+            batch_id=self.submission.batch_id,
+            processing_status=batch.processing_status if batch else None,
+            request_counts=batch.request_counts if batch else None,
+            polls=self.polls,
+            next_poll=self.next_poll,
+            expires_at=batch.expires_at if batch else None,
+            posts=self.submission.posted,
+            submission=self.waiting_for,
+            candidates=self.submission.candidates,
+            cancel_requested=self.cancel_requested,
+        )
 
 
 class BatchRun(BatchInput):

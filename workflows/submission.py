@@ -1,6 +1,6 @@
 """The submission protocol: what to do next so that a batch is paid for once, whatever was lost.
 
-A pure state machine. `Submission` remembers, `next_step` decides, the methods in the past tense report what happened.
+A pure state machine. `Submission` remembers, `next_move` decides, the methods in the past tense report what happened.
 Nothing here waits, calls or reads a clock, so a test can walk every order of crash, loss and reply.
 
     anchor -> POST -> batch id                                                        (nearly always)
@@ -12,78 +12,18 @@ Nothing here waits, calls or reads a clock, so a test can walk every order of cr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
 from activities.inputs import Sighting
 from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
+from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, Post, Settled, WaitUntil
 
 MOST_LOST = 3
 """POSTs whose batch was looked for and not found, before giving up: the first and two more."""
 PATIENCE = timedelta(hours=24)
 """How long after the last candidate has ended a person may still decide."""
-
-
-@dataclass(frozen=True)
-class FindAnchor:
-    """Read the account's newest batch."""
-
-
-@dataclass(frozen=True)
-class Post:
-    """Send the requests, as POST number `number`."""
-
-    number: int
-    anchor: Anchor
-
-
-@dataclass(frozen=True)
-class WaitUntil:
-    """Nothing to do before that time, unless a person decides."""
-
-    time: datetime
-    why: str
-
-
-@dataclass(frozen=True)
-class Look:
-    """List the candidates."""
-
-    anchor: Anchor
-
-
-@dataclass(frozen=True)
-class Examine:
-    """Hold the results of an ended candidate against the requests."""
-
-    batch_id: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A candidate is proved: claim it."""
-
-    batch_id: str
-
-
-@dataclass(frozen=True)
-class GiveUp:
-    """No answer can be had; `candidates` may be ours."""
-
-    why: str
-    candidates: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Settled:
-    """The batch is known."""
-
-    batch_id: str
-
-
-Step = FindAnchor | Post | WaitUntil | Look | Examine | Claim | GiveUp | Settled
 
 
 class Submission(BaseModel):
@@ -123,7 +63,7 @@ class Submission(BaseModel):
 
     # --- what to do next -------------------------------------------------------------------------------------------
 
-    def next_step(self, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Step:
+    def next_move(self, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Move:
         """The one thing to do now."""
         if self.batch_id:
             return Settled(self.batch_id)
@@ -137,7 +77,7 @@ class Submission(BaseModel):
             return WaitUntil(self.not_before, "the API refused the POST for now; nothing was created")
         return Post(self.number + 1, self.anchor)
 
-    def _reconcile(self, anchor: Anchor, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Step:
+    def _reconcile(self, anchor: Anchor, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Move:
         if self.safe_at and now < self.safe_at:
             return WaitUntil(self.safe_at, "no reply to the POST, which may still be under way")
         for sighting in self.sightings.values():

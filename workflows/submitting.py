@@ -1,7 +1,6 @@
 """The submitBatch step: performs what the submission protocol decides, one activity or timer each."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from temporalio import workflow
@@ -14,10 +13,9 @@ from message_batches.errors import NotSent, RateLimited, StoreUnavailable, Wrong
 from message_batches.ledger import Submitter
 from message_batches.models import Manifest, Phase
 from workflows import options
-from workflows.alarm import Alarm
+from workflows.chain import Chain
 from workflows.failures import failure, from_activity, kind_of, stopped_by_itself
-from workflows.state import BatchRun, RunState
-from workflows.submission import Claim, Examine, FindAnchor, GiveUp, Look, Post, Settled, WaitUntil
+from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Post, Settled, WaitUntil
 
 NOT_NOW = (NotSent, RateLimited, StoreUnavailable, WrongStore)
 """After these a POST has certainly created nothing, and may be made again later."""
@@ -26,24 +24,16 @@ NOT_NOW = (NotSent, RateLimited, StoreUnavailable, WrongStore)
 class SubmitStep:
     """One run's submission: state in `RunState.submission`, decisions in `workflows.submission`."""
 
-    def __init__(
-        self,
-        request: BatchRun,
-        state: RunState,
-        manifest: Manifest,
-        alarm: Alarm,
-        continue_if_due: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._request = request
-        self._state = state
-        self._submission = state.submission
+    def __init__(self, chain: Chain, manifest: Manifest) -> None:
+        self._chain = chain
+        self._request = chain.request
+        self._state = chain.state
+        self._submission = chain.state.submission
         self._manifest = manifest
-        self._alarm = alarm
-        self._continue_if_due = continue_if_due
         info = workflow.info()
         self._submitter = Submitter.of(
             manifest,
-            api_key=request.api_key,
+            api_key=chain.request.api_key,
             workflow_id=info.workflow_id,
             first_run_id=info.first_execution_run_id,
         )
@@ -55,9 +45,9 @@ class SubmitStep:
             if self._state.cancel_requested and self._submission.may_stop:
                 raise asyncio.CancelledError
             self._state.phase = Phase.UNDECIDED if self._submission.undecided else Phase.SUBMITTING
-            await self._continue_if_due()
+            await self._chain.continue_if_due()
             schedule, every = self._request.submission, self._request.poll.retry_after
-            match self._submission.next_step(workflow.now(), schedule, every):
+            match self._submission.next_move(workflow.now(), schedule, every):
                 case Settled():
                     return
                 case FindAnchor():
@@ -66,7 +56,7 @@ class SubmitStep:
                     await self._post(post)
                 case WaitUntil(time, why):
                     self._state.next_poll, self._state.waiting_for = time, why
-                    await self._alarm.until(time, why)
+                    await self._chain.alarm.until(time, why)
                     self._state.next_poll = self._state.waiting_for = None
                 case Look() as look:
                     await self._look(look)
@@ -134,7 +124,7 @@ class SubmitStep:
             self._post_failed(error, timeout)
             return
         if submitted.batch:
-            self._state.batch, self._state.first_seen = submitted.batch, workflow.now()
+            self._state.saw(submitted.batch, workflow.now())
             self._submission.answered(submitted.batch.id)
         elif submitted.recorded:
             self._submission.answered(submitted.recorded)

@@ -1,0 +1,17 @@
+"""What may be the name of a key; a key itself never is."""
+
+import re
+
+from message_batches.errors import UnknownKey
+
+KEY_NAME = re.compile(r"(?!sk-)[a-z0-9-]{1,32}")
+
+
+def check_key_name(name: str) -> None:
+    """Raise `UnknownKey` unless the text can be a key's name; the text is not repeated, it may be a key."""
+    if not KEY_NAME.fullmatch(name):
+        raise UnknownKey(
+            "apiKey must be the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), "
+            "never a key. If a key was passed, it is now readable in this run's start event: rotate it. "
+            "Nothing was sent."
+        )

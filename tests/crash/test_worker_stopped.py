@@ -1,0 +1,65 @@
+"""SIGTERM: the worker ends what is under way, within its grace, and leaves the rest to the next one."""
+
+from datetime import timedelta
+
+from tests.crash.scene import UNTIL_TOLD, Scene
+from tests.crash.together import played_together
+from tests.crash.waiting import until
+from tests.rig import requests
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_stopped_during_a_wait(scene: Scene) -> None:
+    worker = await scene.worker()
+    await scene.start(requests(3), every=timedelta(seconds=4))
+
+    await scene.waiting()
+    assert await worker.terminate() == 0
+    await scene.worker()
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+
+
+@played_together()
+async def test_stopped_between_the_post_and_its_reply(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="create", times=1, seconds=4)
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await until(lambda: bool(scene.emulator.batches), "a batch")
+    assert await worker.terminate() == 0
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("list")) == 1
+
+
+@played_together(reply_bytes=4000)
+async def test_stopped_while_results_stream(scene: Scene) -> None:
+    """A landing that fits into the grace is not paid for with a second download."""
+    scene.emulator.faults.add("slow", operation="results", times=1, bytes_per_second=1_000_000)
+    worker = await scene.worker()
+    await scene.start(requests(1000))
+
+    await scene.under_way("results")
+    assert await worker.terminate() == 0
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("results")) == 1
+
+
+@played_together(reply_bytes=4000)
+async def test_stopped_while_results_stream_for_longer_than_its_grace(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="results", times=1, bytes_per_second=10_000)
+    worker = await scene.worker()
+    await scene.start(requests(1000))
+
+    await scene.under_way("results")
+    assert await worker.terminate() == 0
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("results")) == 2

@@ -1,0 +1,195 @@
+"""Waiting: the contract's cadence, its limits, continue-as-new, and a day of polls."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+
+from message_batches.connection import DATA_CONVERTER
+from message_batches.devserver import PROMPT_TIMERS, DevServer, temporal_command
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.models import (
+    WORKFLOW_TYPE,
+    BatchInput,
+    BatchOutput,
+    MessageBatch,
+    Phase,
+    PollSchedule,
+    RequestCounts,
+)
+from message_batches.service import CANCEL_BATCH, POLL_NOW
+from message_batches.store import open_store
+from tests.api_by_count import ApiByCount
+from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, rig, until
+from worker import build_worker
+from workflows.state import BatchRun, RunState
+from workflows.submission import Submission
+
+RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+
+
+async def runs_in_chain(live: Rig, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
+    query = f"WorkflowId = '{run.id}'"
+    async with asyncio.timeout(30):
+        while True:
+            found = [execution.run_id async for execution in live.client.list_workflows(query)]
+            if len(found) > 1:
+                return found
+            await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+    """An API whose batch ends at the 130th look."""
+    async with (
+        Emulator(EmulatorOptions(ends_after_polls=130)) as emulator,
+        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+    ):
+        yield running
+
+
+async def test_a_long_wait_continues_as_new_and_counts_on(slow: Rig) -> None:
+    run = await slow.start(requests(), poll=RAPID)
+
+    output = await run.result()
+
+    assert output.verified
+    assert slow.operations().count("retrieve") == 130
+    assert slow.operations().count("create") == 1
+    chain = await runs_in_chain(slow, run)
+    assert len(chain) == 2
+    assert (await run.query("progress"))["polls"] == 129
+    for run_id in chain:
+        history = await slow.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()
+        assert len(history.events) < 1_200
+    later = await slow.client.get_workflow_handle(run.id).fetch_history()
+    assert b"Say hello" not in later.events[0].SerializeToString()
+
+
+async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(slow: Rig) -> None:
+    slow.emulator.faults.add("slow", operation="cancel", seconds=8, times=1)
+    run = await slow.start(requests(), poll=RAPID)
+    await until(run, lambda seen: seen.polls >= 60)
+
+    batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
+    output = await run.result()
+
+    assert batch.processing_status == "canceling"
+    assert output.batch_id == batch.id
+    assert output.verified
+    assert len(await runs_in_chain(slow, run)) == 2
+
+
+async def test_poll_now_wakes_the_timer(live: Rig) -> None:
+    poll = QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=1)})
+    run = await live.start(requests(), poll=poll)
+    waiting = await until(run, lambda seen: seen.next_poll is not None)
+    assert waiting.next_poll is not None
+    assert waiting.next_poll > datetime.now(UTC) + timedelta(minutes=50)
+    live.emulator.clock.advance(timedelta(seconds=10))
+
+    await run.signal(POLL_NOW)
+
+    assert (await run.result()).verified
+
+
+async def test_an_explicit_limit_is_obeyed_to_the_poll(slow: Rig) -> None:
+    poll = QUICK_POLL.model_copy(update={"retry_limit": 3})
+
+    failure = await failure_of(await slow.start(requests(), poll=poll))
+
+    assert failure.type == "BatchNotEnded"
+    assert slow.operations() == ["create"] + ["retrieve"] * 4
+    assert failure.details[0]["batchId"] == slow.emulator.batches[0].id
+
+
+@pytest.mark.parametrize(("hours", "ends"), [(23, False), (25, True)])
+async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(slow: Rig, hours: int, ends: bool) -> None:
+    await slow.start(requests(), poll=QUICK_POLL)
+    await slow.saw("retrieve")
+    batch_id = slow.emulator.batches[0].id
+    now = datetime.now(UTC)
+    seen = MessageBatch(
+        id=batch_id,
+        processing_status="in_progress",
+        request_counts=RequestCounts(processing=3),
+        created_at=now,
+        expires_at=now + timedelta(hours=24),
+    )
+    state = RunState(
+        phase=Phase.POLLING,
+        store_id=await open_store(slow.store_url).identity(),
+        submission=Submission(batch_id=batch_id),
+        batch=seen,
+        first_seen=now - timedelta(hours=hours),
+        polls=2881,
+    )
+    run: WorkflowHandle[object, BatchOutput] = await slow.client.start_workflow(
+        WORKFLOW_TYPE,
+        BatchRun(batch_id=batch_id, poll=QUICK_POLL, state=state),
+        id=f"late-{uuid4()}",
+        task_queue=slow.task_queue,
+        result_type=BatchOutput,
+    )
+
+    if ends:
+        assert (await failure_of(run)).type == "BatchNotEnded"
+    else:
+        assert (await run.result()).results_file.lines == 3
+
+
+async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(
+    skipping: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=0))) as emulator:
+        async with rig(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:
+            emulator.faults.add("404", operation="retrieve")
+
+            failure = await failure_of(await live.start(requests(), poll=PollSchedule()))
+
+            assert failure.type == "BatchNotFound"
+            assert live.operations() == ["create"] + ["retrieve"] * 21
+            assert len(emulator.batches) == 1
+
+
+@pytest.fixture(scope="module")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A real server whose workflows skip their own waiting."""
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        ts_config=TimeSkippingConfig(enabled=True, max_session_skip_count=1_000_000),
+        data_converter=DATA_CONVERTER,
+        dev_server_existing_path=temporal_command(),
+        dev_server_log_level="error",
+        dev_server_extra_args=[
+            "--dynamic-config-value",
+            "frontend.WorkflowTimeSkippingEnabled=true",
+            *PROMPT_TIMERS,
+        ],
+    )
+    async with environment:
+        yield environment
+
+
+@pytest.mark.timeout(1800)
+async def test_a_day_of_polls_at_the_contracts_cadence_ends_with_the_results(
+    skipping: WorkflowEnvironment, tmp_path: Path
+) -> None:
+    # Ten minutes past the contract's 2,880 retries: the batch's own lifetime is what counts.
+    api = ApiByCount(ends_at_look=2_890)
+    queue = f"day-{uuid4()}"
+    async with build_worker(skipping.client, api, open_store((tmp_path / "store").as_uri()), task_queue=queue):
+        output = await skipping.client.execute_workflow(
+            WORKFLOW_TYPE,
+            BatchInput(requests=requests(2), submission=QUICK_SUBMISSION),
+            id=f"day-{uuid4()}",
+            task_queue=queue,
+            result_type=BatchOutput,
+        )
+
+    assert output.verified
+    assert (api.posts, api.looks) == (1, 2_890)

@@ -1,0 +1,31 @@
+"""One run in a chain of continue-as-new: its input, its state, its timer, and when the next one begins."""
+
+from temporalio import workflow
+
+from workflows import options
+from workflows.alarm import Alarm
+from workflows.state import BatchRun, RunState
+
+
+class Chain:
+    """What the steps of a run share."""
+
+    def __init__(self, request: BatchRun) -> None:
+        self.request = request
+        self.state = request.state or RunState()
+        self.alarm = Alarm()
+        self._turns = 0
+
+    @property
+    def batch_id(self) -> str:
+        """The batch's id, empty before it is known."""
+        return self.state.submission.batch_id or ""
+
+    async def continue_if_due(self) -> None:
+        """Continue as a new run before the history gets long; handlers finish first, what is undecided is carried."""
+        self._turns += 1
+        if self._turns <= options.CONTINUE_AFTER and not workflow.info().is_continue_as_new_suggested():
+            return
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        bare = {"requests": None, "requests_uri": None, "state": self.state}
+        workflow.continue_as_new(self.request.model_copy(update=bare))

@@ -1,0 +1,69 @@
+"""The pollBatchStatus step: one look at each interval of the contract, until the batch has ended."""
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+from activities.inputs import BatchRef
+from activities.message_batches import MessageBatchActivities
+from message_batches.errors import BatchNotFound
+from message_batches.models import DEFAULT_RETRY_LIMIT, Phase
+from workflows import options
+from workflows.chain import Chain
+from workflows.failures import failure, kind_of
+
+
+class PollStep:
+    """One run's polling; the interval is a durable timer, which survives any worker."""
+
+    def __init__(self, chain: Chain) -> None:
+        self._chain = chain
+        self._poll = chain.request.poll
+
+    async def run(self) -> None:
+        """Return once the batch has ended; `BatchNotEnded` if it may not be waited for any longer."""
+        state = self._chain.state
+        state.phase = Phase.POLLING
+        while True:
+            if state.next_poll:
+                await self._chain.alarm.until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
+                state.next_poll = None
+            if await self._look():
+                return
+            self._check_limit()
+            state.next_poll = workflow.now() + self._poll.retry_after
+            await self._chain.continue_if_due()
+
+    async def _look(self) -> bool:
+        """Whether the batch has ended."""
+        state = self._chain.state
+        try:
+            batch = await workflow.execute_activity_method(
+                MessageBatchActivities.poll_batch_status,
+                BatchRef(account=self._chain.request.account, batch_id=self._chain.batch_id),
+                **options.poll(self._poll),
+                summary=f"poll {state.polls + 1}",
+            )
+        except ActivityError as error:
+            if kind_of(error) is not BatchNotFound:
+                raise
+            state.not_found_since = state.not_found_since or workflow.now()
+            if workflow.now() - state.not_found_since >= options.NOT_FOUND_GRACE:
+                raise
+            return False
+        state.saw(batch, workflow.now())
+        state.polls += not batch.ended
+        return batch.ended
+
+    def _check_limit(self) -> None:
+        """The contract's own limit lasts as long as the batch may; any other is obeyed to the poll."""
+        state, limit = self._chain.state, self._poll.retry_limit
+        if state.polls <= limit or state.batch is None or state.first_seen is None:
+            return
+        lifetime = state.batch.expires_at - state.batch.created_at + options.LIFETIME_MARGIN
+        if limit == DEFAULT_RETRY_LIMIT and workflow.now() < state.first_seen + lifetime:
+            return
+        raise failure(
+            "BatchNotEnded",
+            f"The batch is still {state.status} after {state.polls} polls, {limit} retries were allowed",
+            batch_id=self._chain.batch_id,
+        )
