@@ -12,7 +12,14 @@ from activities.failures import as_failures
 from activities.heartbeats import beating
 from activities.inputs import BatchRef, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.store_access import own_store
-from message_batches.errors import MessageBatchesError, ReplyLost, RequestRefused, RequestsNotFound, StoreUnavailable
+from message_batches.errors import (
+    MessageBatchesError,
+    NotSent,
+    ReplyLost,
+    RequestRefused,
+    RequestsNotFound,
+    StoreUnavailable,
+)
 from message_batches.landing import land
 from message_batches.ledger import Intent, Ledger, Outcome, Record
 from message_batches.manifest import body, write_inline, write_manifest
@@ -121,6 +128,11 @@ class MessageBatchActivities:
             raise RequestsNotFound(f"There is no {uri} in this worker's store {self._store.uri('')}") from error
 
     async def _post(self, given: SubmitInput, deadline: "Deadline") -> MessageBatch:
+        if not deadline.left():
+            raise NotSent(
+                "The POST's deadline had passed before it began; nothing was sent. If this goes on, this worker's clock "
+                "is ahead of the Temporal server's"
+            )
         chunks = deadline.guard(body(self._store, given.manifest))
         try:
             async with asyncio.timeout(deadline.left()):

@@ -1,7 +1,7 @@
 """The Message Batches API over httpx: one call each, no retries, no logging of bodies."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
@@ -69,10 +69,8 @@ class HttpBatchApi:
         headers = {"content-type": "application/json", "content-length": str(length)}
         if account.anthropic_beta:
             headers["anthropic-beta"] = ",".join(account.anthropic_beta)
-        try:
+        with _there():
             reply = await self._call("POST", PATH, account, headers=headers, content=body, timeout=CREATE_TIMEOUT)
-        except BatchNotFound as error:
-            raise RequestRefused(f"{error}. Mend ANTHROPIC_BASE_URL: no Message Batches API is there.") from error
         return _parsed(reply, MessageBatch)
 
     async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
@@ -82,7 +80,8 @@ class HttpBatchApi:
     async def list(self, account: Account, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
-        reply = await self._call("GET", PATH, account, params=params)
+        with _there():
+            reply = await self._call("GET", PATH, account, params=params)
         return _parsed(reply, BatchPage).model_copy(update={"date": _date(reply.headers.get("date"))})
 
     async def cancel(self, account: Account, batch_id: str) -> MessageBatch:
@@ -153,6 +152,15 @@ def error_of(reply: httpx.Response) -> ApiError:
             return ApiUnavailable(text, **facts)
         case _:
             return ReplyLost(f"{text}, which this API does not send", **facts)
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    """A 404 for the collection itself is not about a batch."""
+    try:
+        yield
+    except BatchNotFound as error:
+        raise RequestRefused(f"{error}. Mend ANTHROPIC_BASE_URL: no Message Batches API is there.") from error
 
 
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:

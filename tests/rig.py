@@ -107,7 +107,7 @@ async def until(
     """The run's progress as soon as it is as expected."""
     async with asyncio.timeout(within):
         while True:
-            progress = await run.query(PROGRESS, result_type=Progress)
+            progress: Progress = await run.query(PROGRESS, result_type=Progress)
             if condition(progress):
                 return progress
             await asyncio.sleep(0.05)

@@ -146,15 +146,14 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(slow: Rig, hou
 async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:
-    async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=0))) as emulator:
-        async with rig(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:
-            emulator.faults.add("404", operation="retrieve")
+    async with Emulator() as emulator, rig(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:
+        emulator.faults.add("404", operation="retrieve")
 
-            failure = await failure_of(await live.start(requests(), poll=PollSchedule()))
+        failure = await failure_of(await live.start(requests(), poll=PollSchedule()))
 
-            assert failure.type == "BatchNotFound"
-            assert live.operations() == ["create"] + ["retrieve"] * 21
-            assert len(emulator.batches) == 1
+        assert failure.type == "BatchNotFound"
+        assert live.operations() == ["create"] + ["retrieve"] * 21
+        assert len(emulator.batches) == 1
 
 
 @pytest.fixture(scope="module")

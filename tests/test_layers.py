@@ -1,0 +1,46 @@
+"""Imports go one way, and each layer loads only what its reader needs: checked in a fresh interpreter."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic"]
+APPLICATION = ["activities", "workflows", "worker", "starter"]
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level modules that importing `module` brings in."""
+    code = f"import {module}, sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("module", "allowed"),
+    [
+        ("message_batches", []),
+        ("message_batches.models", []),
+        ("message_batches.ports", []),
+        ("message_batches.errors", []),
+        ("message_batches.service", ["temporalio"]),
+        ("message_batches.settings", []),
+        ("message_batches.ledger", []),
+        ("message_batches.document", ["yaml"]),
+        ("message_batches.client", ["httpx", "rich"]),
+        ("message_batches.connection", ["temporalio"]),
+        ("message_batches.store", ["obstore"]),
+        ("message_batches.landing", ["msgspec"]),
+        ("message_batches.requests_file", ["msgspec"]),
+        ("message_batches.emulator", ["aiohttp"]),
+        ("activities.inputs", ["activities"]),
+        ("activities.message_batches", ["activities", "temporalio", "msgspec"]),
+        ("activities.submission", ["activities", "temporalio", "msgspec"]),
+        ("workflows.submission", ["activities", "workflows"]),
+        ("workflows.message_batch", ["activities", "workflows", "temporalio", "msgspec"]),
+        ("starter", ["starter", "typer", "rich"]),
+    ],
+)
+def test_a_module_loads_what_its_layer_may(module: str, allowed: list[str]) -> None:
+    loaded = loaded_by(module) & {*HEAVY, *APPLICATION}
+
+    assert loaded <= set(allowed)

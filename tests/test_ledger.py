@@ -1,0 +1,93 @@
+"""The records of submissions and claims, on a real store."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from message_batches.ledger import CLOCK_MARGIN, Intent, Ledger, Outcome, Record, Submitter, may_stem_from
+from message_batches.models import Anchor, Manifest
+from message_batches.store import open_store
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(open_store(tmp_path.as_uri()))
+
+
+def submitter(workflow_id: str = "run-a", run: str = "1") -> Submitter:
+    return Submitter(api_key="default", count=3, ids_sha256="ab" * 32, workflow_id=workflow_id, first_run_id=run)
+
+
+def intent(who: Submitter, number: int = 1) -> Intent:
+    return Intent(
+        workflow_id=who.workflow_id,
+        first_run_id=who.first_run_id,
+        number=number,
+        anchor=Anchor(batch_id="msgbatch_0", created_at=NOW - timedelta(hours=2)),
+        sha256="cd" * 32,
+        time=NOW,
+        timeout=timedelta(minutes=10),
+    )
+
+
+async def test_an_intent_is_new_once_and_then_tells_what_is_known(ledger: Ledger) -> None:
+    who = submitter()
+
+    assert await ledger.intend(who, intent(who)) is None
+    found = await ledger.intend(who, intent(who))
+    assert found == Record(intent=intent(who))
+    await ledger.settle(who, 1, Outcome(batch_id="msgbatch_1"))
+    await ledger.settle(who, 1, Outcome(created=False))
+    found = await ledger.intend(who, intent(who))
+
+    assert found is not None
+    assert found.outcome == Outcome(batch_id="msgbatch_1")
+
+
+async def test_the_first_claim_stands_and_is_found_again_by_its_owner(ledger: Ledger) -> None:
+    assert await ledger.owner("msgbatch_1") is None
+    assert await ledger.claim("msgbatch_1", "run-a") == "run-a"
+    assert await ledger.claim("msgbatch_1", "run-b") == "run-a"
+    assert await ledger.claim("msgbatch_1", "run-a") == "run-a"
+
+
+async def test_rivals_are_others_whose_batch_no_record_names(ledger: Ledger) -> None:
+    me, decided, refused, absent, open_ = (submitter(f"run-{name}") for name in "abcde")
+    for who in (me, decided, refused, absent, open_):
+        await ledger.intend(who, intent(who))
+    await ledger.settle(decided, 1, Outcome(batch_id="msgbatch_1"))
+    await ledger.settle(refused, 1, Outcome(created=False))
+    await ledger.settle(absent, 1, Outcome())
+
+    rivals = await ledger.rivals(me)
+
+    assert {record.intent.workflow_id for record in rivals} == {"run-d", "run-e"}
+
+
+async def test_workflow_ids_of_any_form_are_told_apart(ledger: Ledger) -> None:
+    ids = ["a/b", "a%2Fb", "a_2Fb", "ü" * 80, "ü" * 81, "x" * 300, "x" * 301, "../../etc", "a-b", "a"]
+    for workflow_id in ids:
+        who = submitter(workflow_id)
+        assert await ledger.intend(who, intent(who)) is None, workflow_id
+        assert await ledger.claim(workflow_id, workflow_id) == workflow_id
+
+    manifest = Manifest(uri="", ids_uri="", count=3, body_bytes=0, sha256="", ids_sha256="ab" * 32, store_id="")
+    for workflow_id in ids:
+        (record,) = await ledger.submissions(manifest, api_key="default", workflow_id=workflow_id)
+        assert record.intent.workflow_id == workflow_id
+
+
+@pytest.mark.parametrize(
+    ("created_at", "expected"),
+    [
+        (NOW, True),
+        (NOW - timedelta(hours=4), False),
+        (NOW + timedelta(minutes=10) + CLOCK_MARGIN, True),
+        (NOW + timedelta(minutes=11) + CLOCK_MARGIN, False),
+    ],
+)
+def test_a_batch_may_stem_from_a_post_only_near_its_time(created_at: datetime, expected: bool) -> None:
+    assert may_stem_from(Record(intent=intent(submitter())), created_at) is expected

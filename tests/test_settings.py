@@ -1,0 +1,54 @@
+"""The environment, read once: what it means, and what is said of what cannot be used."""
+
+from pathlib import Path
+
+import pytest
+
+from message_batches.settings import InvalidSettings, Settings
+
+
+def test_an_empty_environment_has_defaults_and_no_key() -> None:
+    settings = Settings.from_environment({"XDG_DATA_HOME": "/data"})
+
+    assert settings.base_url == "https://api.anthropic.com"
+    assert settings.store_url == "file:///data/message-batches"
+    assert settings.task_queue == "message-batches"
+    assert settings.keys.names == ()
+
+
+def test_keys_are_named_by_their_variables() -> None:
+    settings = Settings.from_environment(
+        {"ANTHROPIC_API_KEY": "sk-1\n", "ANTHROPIC_API_KEY_TEAM_A": "sk-2", "ANTHROPIC_API_KEY_EMPTY": " "}
+    )
+
+    assert settings.keys.names == ("default", "team-a")
+    assert settings.keys.secret("default").get_secret_value() == "sk-1"
+    assert "sk-" not in repr(settings)
+
+
+def test_keys_are_files_of_a_directory_and_variables_go_before_them(tmp_path: Path) -> None:
+    (tmp_path / "default").write_text("sk-file\n")
+    (tmp_path / "team-b").write_text("sk-b\n")
+    (tmp_path / "README.txt").write_text("not a key")
+
+    settings = Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path), "ANTHROPIC_API_KEY": "sk-variable"})
+
+    assert settings.keys.names == ("default", "team-b")
+    assert settings.keys.secret("default").get_secret_value() == "sk-variable"
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"ANTHROPIC_BASE_URL": "api.anthropic.com"}, "ANTHROPIC_BASE_URL"),
+        ({"MESSAGE_BATCHES_SCRATCH": "/nowhere/at/all"}, "MESSAGE_BATCHES_SCRATCH"),
+        ({"MESSAGE_BATCHES_SECRETS": "/nowhere/at/all"}, "MESSAGE_BATCHES_SECRETS"),
+        ({"ANTHROPIC_API_KEY": "two words"}, "ANTHROPIC_API_KEY"),
+        ({"ANTHROPIC_API_KEY_A": "sk-ü"}, "ANTHROPIC_API_KEY_A"),
+    ],
+)
+def test_what_cannot_be_used_is_named(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidSettings, match=says) as caught:
+        Settings.from_environment(environment)
+
+    assert "two words" not in str(caught.value)
