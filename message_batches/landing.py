@@ -1,0 +1,173 @@
+"""Landing: a batch's results streamed to scratch, checked, put in order, hashed, and published once.
+
+    results/<batch id>/<attempt>.jsonl                          the lines, in the order of the requests
+    results/<batch id>/<manifest's sha256, or unverified>.json  the `Landed` that names the file of the first to finish
+    results/<batch id>/incomplete-<attempt>.jsonl               what arrived, where some of it was missing or wrong
+
+An attach without requests and one with them publish under different names: the first has proved less.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import msgspec
+from pydantic import ValidationError
+
+from message_batches.arrivals import Arrivals
+from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
+from message_batches.handoff import in_thread, work_through
+from message_batches.manifest import read_ids
+from message_batches.models import Landed, Manifest, ResultsFile
+from message_batches.ports import Store
+from message_batches.scratch import scratch_file
+
+MAX_INLINE_BYTES = 256 * 1024
+
+
+async def find_landed(store: Store, batch_id: str, manifest: Manifest | None) -> Landed | None:
+    """What was published for a batch and these requests, None if nothing yet."""
+    name = _published(batch_id, manifest)
+    content = await store.read(name)
+    try:
+        return None if content is None else Landed.model_validate_json(content)
+    except ValidationError as error:
+        raise StoreUnavailable(f"{store.uri(name)} is damaged: remove it, and the results are landed anew") from error
+
+
+async def land(
+    store: Store,
+    results: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    *,
+    batch_id: str,
+    manifest: Manifest | None,
+    expected_count: int,
+    scratch: Path | None = None,
+    beat: Callable[[], None] = lambda: None,
+    keep_partial: bool = False,
+) -> Landed:
+    """Land a batch's results once; a late twin gets what the first one published.
+
+    Raises `ResultsIncomplete` naming what is missing, duplicate, foreign or no result at all.
+
+    Args:
+        store: where the results go.
+        results: the download, entered only if nothing is published yet.
+        batch_id: whose results they are.
+        manifest: the requests; without them only count and uniqueness are checked, and the provider's order stays.
+        expected_count: the number of requests in the batch.
+        scratch: where an unnamed file of the size of the results may lie.
+        beat: called often on the event loop.
+        keep_partial: put what did arrive beside the results when they are incomplete, and name it in the error.
+    """
+    if landed := await find_landed(store, batch_id, manifest):
+        return landed
+    ids = await read_ids(store, manifest) if manifest else None
+    with scratch_file(scratch) as file:
+        arrivals = await in_thread(lambda: Arrivals(file, ids, expected_count))
+        try:
+            async with results as chunks:
+                await work_through(chunks, arrivals.feed, beat)
+        except ReplyLost as error:
+            if not (keep_partial and arrivals.whole):
+                raise
+            kept = await _keep(store, batch_id, file.chunks(arrivals.whole), beat)
+            raise ResultsIncomplete(f"{_incomplete(batch_id, f'the download broke off: {error}')}; {kept}") from error
+        await in_thread(arrivals.finish)
+        if defects := await in_thread(arrivals.defects):
+            message = _incomplete(batch_id, defects)
+            raise ResultsIncomplete(
+                f"{message}; {await _keep(store, batch_id, file.chunks(arrivals.whole), beat)}"
+                if keep_partial
+                else message
+            )
+        return await _publish(store, batch_id, manifest, arrivals, beat)
+
+
+async def _publish(
+    store: Store, batch_id: str, manifest: Manifest | None, arrivals: Arrivals, beat: Callable[[], None]
+) -> Landed:
+    name = f"{_folder(batch_id)}/{uuid4()}.jsonl"
+    digest = hashlib.sha256()
+    size = 0
+    small: list[bytes] = []
+
+    async def hashed() -> AsyncIterator[bytes]:
+        nonlocal size
+        async for chunk in _in_thread(arrivals.ordered(), digest.update):
+            size += len(chunk)
+            if size <= MAX_INLINE_BYTES:
+                small.append(chunk)
+            beat()
+            yield chunk
+
+    await store.write(name, hashed())
+    parsed, omitted = _parsed(b"".join(small), size)
+    landed = Landed(
+        batch_id=batch_id,
+        results_file=ResultsFile(uri=store.uri(name), bytes=size, lines=arrivals.lines, sha256=digest.hexdigest()),
+        results=parsed,
+        results_omitted=omitted,
+        verified=manifest is not None,
+        summary=arrivals.tally.summary(),
+    )
+    if await store.create(_published(batch_id, manifest), landed.model_dump_json().encode()):
+        return landed
+    winner = await find_landed(store, batch_id, manifest)
+    if winner is None:
+        raise StoreUnavailable(f"{store.uri(_published(batch_id, manifest))} exists and cannot be read: try again")
+    return winner
+
+
+async def _in_thread(chunks: Iterator[bytes], look: Callable[[bytes], None]) -> AsyncIterator[bytes]:
+    """The chunks, each read and looked at in a thread."""
+
+    def step() -> bytes | None:
+        chunk = next(chunks, None)
+        if chunk is not None:
+            look(chunk)
+        return chunk
+
+    while (chunk := await in_thread(step)) is not None:
+        yield chunk
+
+
+def _parsed(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
+    """The lines as JSON values, or why not: what is not strictly JSON cannot travel in a payload."""
+    if size > MAX_INLINE_BYTES:
+        return None, f"{size:,} bytes are more than {MAX_INLINE_BYTES:,}: read the results file"
+    results = []
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            results.append(msgspec.json.decode(line))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return None, f"line {number} does not parse ({error}): read the results file"
+    return results, None
+
+
+async def _keep(store: Store, batch_id: str, lines: Iterator[bytes], beat: Callable[[], None]) -> str:
+    name = f"{_folder(batch_id)}/incomplete-{uuid4()}.jsonl"
+
+    async def arrived() -> AsyncIterator[bytes]:
+        async for chunk in _in_thread(lines, lambda _: None):
+            beat()
+            yield chunk
+
+    await store.write(name, arrived())
+    return f"what did arrive is in {store.uri(name)}"
+
+
+def _folder(batch_id: str) -> str:
+    return f"results/{quote(batch_id, safe='')}"
+
+
+def _published(batch_id: str, manifest: Manifest | None) -> str:
+    return f"{_folder(batch_id)}/{manifest.sha256 if manifest else 'unverified'}.json"
+
+
+def _incomplete(batch_id: str, what: str) -> str:
+    return f"The results of {batch_id} are incomplete: {what}"

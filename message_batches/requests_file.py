@@ -1,0 +1,205 @@
+"""A user's file of requests, or standard input: JSONL, an array, or `{"requests": [...]}`, told apart by content."""
+
+import hashlib
+import json
+import re
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NoReturn, Self
+
+import msgspec
+
+from message_batches.errors import InvalidRequests, MessageBatchesError
+from message_batches.foresight import Foresight, Forewarning
+from message_batches.jsonl import MAX_BODY_BYTES, RequestCheck, Splitter
+
+CHUNK_BYTES = 1024 * 1024
+IN_MEMORY_BYTES = 8 * 1024 * 1024
+# An array is read whole; somewhat more than a batch takes may be blanks.
+MAX_ARRAY_BYTES = 2 * MAX_BODY_BYTES
+_BLANK = b" \t\r\n"
+_BOM = b"\xef\xbb\xbf"
+_OTHER_FORMATS = {
+    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
+    b"\x1f\x8b": "compressed by gzip: unpack it first",
+    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"%PDF": "a PDF",
+}
+_REQUESTS_OBJECT = re.compile(rb'\{\s*"requests"\s*:')
+
+
+class UnreadableFile(MessageBatchesError):
+    """A file of requests that cannot be read at all."""
+
+
+@dataclass
+class Requests:
+    """The checked requests of a file, to be used in a `with`.
+
+    Attributes:
+        lines: canonical JSONL, the bytes of the manifest.
+        count: number of requests.
+        body_bytes: length of the request body that carries them.
+        sha256: of the lines, and so of the manifest.
+        models: requests by model.
+        max_tokens: the sum of `max_tokens`, the most that can come back.
+        warnings: what will come back errored although the batch is accepted.
+    """
+
+    lines: IO[bytes]
+    count: int
+    body_bytes: int
+    sha256: str
+    models: dict[str, int]
+    max_tokens: int
+    warnings: list[Forewarning] = field(default_factory=list)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The lines from the start, in chunks of 1 MiB, as `write_manifest` takes them."""
+        self.lines.seek(0)
+        while chunk := self.lines.read(CHUNK_BYTES):
+            yield chunk
+
+    def items(self) -> list[Any]:
+        """The requests as values, for those that travel inline."""
+        self.lines.seek(0)
+        return [msgspec.json.decode(line) for line in self.lines.read().split(b"\n") if line]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lines.close()
+
+
+def read_requests(path: str, *, version: str = "2023-06-01") -> Requests:
+    """Read and check a file, or standard input for `-`.
+
+    `UnreadableFile` says what is wrong with the file, `InvalidRequests` lists what is wrong with its requests.
+
+    Args:
+        path: a path, or `-`.
+        version: the `anthropic-version` they will be sent under; some warnings depend on it.
+    """
+    name = "standard input" if path == "-" else path
+    try:
+        if path == "-":
+            return _read(sys.stdin.buffer, name, version)
+        with Path(path).open("rb") as file:
+            return _read(file, name, version)
+    except FileNotFoundError as error:
+        raise UnreadableFile(f"There is no file {path}") from error
+    except IsADirectoryError as error:
+        raise UnreadableFile(f"{path} is a directory: name a file of requests in it") from error
+    except OSError as error:
+        raise UnreadableFile(f"{name} cannot be read: {error.strerror or error}") from error
+
+
+class _RequestsObject(msgspec.Struct):
+    requests: list[msgspec.Raw]
+
+
+class _Reading:
+    """Requests on their way from a file to canonical lines."""
+
+    def __init__(self, version: str) -> None:
+        self.check = RequestCheck()
+        self.lines: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
+        self.sha256 = hashlib.sha256()
+        self.foresight = Foresight(version)
+
+    def keep(self, data: bytes) -> None:
+        if self.check.too_large:
+            return
+        self.sha256.update(data)
+        self.lines.write(data)
+
+    def result(self) -> Requests:
+        self.check.finish()
+        self.lines.seek(0)
+        for line in self.lines:
+            self.foresight.look(line)
+        return Requests(
+            lines=self.lines,
+            count=self.check.count,
+            body_bytes=self.check.body_bytes,
+            sha256=self.sha256.hexdigest(),
+            models=dict(self.foresight.models.most_common()),
+            max_tokens=self.foresight.max_tokens,
+            warnings=self.foresight.warnings(),
+        )
+
+
+def _read(file: IO[bytes], name: str, version: str) -> Requests:
+    reading = _Reading(version)
+    try:
+        head = file.read(CHUNK_BYTES)
+        start = head.removeprefix(_BOM).lstrip(_BLANK)
+        _refuse_other_formats(head, name)
+        if start[:1] == b"[":
+            _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], reading)
+        elif _REQUESTS_OBJECT.match(start):
+            _read_array(head + file.read(MAX_ARRAY_BYTES), name, _RequestsObject, reading)
+        else:
+            _read_lines(head, file, reading)
+        return reading.result()
+    except BaseException:
+        reading.lines.close()
+        raise
+
+
+def _refuse_other_formats(head: bytes, name: str) -> None:
+    for magic, what in _OTHER_FORMATS.items():
+        if head.startswith(magic):
+            raise UnreadableFile(f"{name} is {what}")
+    if b"\0" in head:
+        raise UnreadableFile(f"{name} is no text: requests are JSONL, a JSON array, or an object with `requests`")
+    if not head.removeprefix(_BOM).strip(_BLANK):
+        raise UnreadableFile(f"{name} is empty: there are no requests in it")
+
+
+def _read_lines(head: bytes, file: IO[bytes], reading: _Reading) -> None:
+    splitter = Splitter()
+    chunk = head
+    while chunk:
+        reading.keep(reading.check.lines(splitter.feed(chunk)))
+        chunk = file.read(CHUNK_BYTES)
+    reading.keep(reading.check.lines(splitter.end()))
+
+
+def _read_array(data: bytes, name: str, form: Any, reading: _Reading) -> None:
+    if len(data) > MAX_ARRAY_BYTES:
+        raise UnreadableFile(
+            f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
+        )
+    data = data.removeprefix(_BOM)
+    try:
+        decoded = msgspec.json.decode(data, type=form)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_array(data, name, error)
+    for position, raw in enumerate(decoded.requests if isinstance(decoded, _RequestsObject) else decoded):
+        item = bytes(raw).strip(_BLANK)
+        if b"\n" in item or b"\r" in item:
+            # Over several lines: what stands between the values is taken out, the values stay as they are.
+            item = msgspec.json.format(item, indent=-1)
+        reading.check.request(item, f"requests[{position}]")
+        reading.keep(item + b"\n")
+
+
+def _refuse_array(data: bytes, name: str, error: Exception) -> NoReturn:
+    """Say where the JSON breaks; a form that is neither array nor object with an array is said too."""
+    problem = str(error)
+    try:
+        json.loads(data)
+    except json.JSONDecodeError as json_error:
+        problem = f"line {json_error.lineno}: not JSON: {json_error.msg} (column {json_error.colno})"
+    except UnicodeDecodeError as unicode_error:
+        line = data.count(b"\n", 0, unicode_error.start) + 1
+        problem = f"line {line}: not UTF-8"
+    except (ValueError, RecursionError) as other:
+        problem = str(other)
+    raise InvalidRequests(f"{name} cannot be read as JSON; nothing was sent\n  {problem}", [problem]) from error

@@ -1,0 +1,123 @@
+"""Result lines: the few fields that are looked at; the line itself is landed byte for byte."""
+
+import json
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Result(NamedTuple):
+    """What is looked at in a result line.
+
+    Attributes:
+        type: `succeeded`, `errored`, `canceled`, `expired`, or what the line says instead.
+        error: type and message of an errored result.
+        tokens: input, output, cache write, cache read.
+    """
+
+    custom_id: str
+    type: str
+    error: tuple[str, str] | None = None
+    model: str = ""
+    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+
+
+class _Message(msgspec.Struct):
+    model: str | None = None
+    usage: _Usage | None = None
+
+
+class _Error(msgspec.Struct):
+    type: str | None = None
+    message: str | None = None
+    error: "_Error | None" = None
+
+
+class _Outcome(msgspec.Struct):
+    type: str
+    message: _Message | None = None
+    error: _Error | None = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    result: _Outcome
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def read_result(line: bytes) -> Result:
+    r"""Look at a line; `ValueError` if it is no JSON object with a custom_id.
+
+    A line of another form than expected is read all the same, as is one with half a surrogate pair (`\ud83d` alone),
+    which models do write and strict decoders refuse.
+    """
+    try:
+        decoded = _decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _read_leniently(line)
+    outcome = decoded.result
+    error = None
+    model = ""
+    tokens = (0, 0, 0, 0)
+    if outcome.error:
+        # The result's error is a whole error response, which holds the error itself.
+        inner = outcome.error.error or outcome.error
+        error = (inner.type or "unknown", inner.message or "")
+    if outcome.message:
+        model = outcome.message.model or ""
+        if usage := outcome.message.usage:
+            tokens = (
+                usage.input_tokens or 0,
+                usage.output_tokens or 0,
+                usage.cache_creation_input_tokens or 0,
+                usage.cache_read_input_tokens or 0,
+            )
+    return Result(decoded.custom_id, outcome.type, error, model, tokens)
+
+
+def _read_leniently(line: bytes) -> Result:
+    try:
+        item = json.loads(line.decode("utf-8", "replace"))
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    custom_id = _object(item).get("custom_id")
+    if not isinstance(custom_id, str):
+        raise ValueError("no custom_id")
+    outcome = _object(item).get("result")
+    message = _object(_object(outcome).get("message"))
+    usage = _object(message.get("usage"))
+    reply = _object(_object(outcome).get("error"))
+    inner = _object(reply.get("error")) or reply
+    return Result(
+        _text(custom_id),
+        _text(_object(outcome).get("type")),
+        (_text(inner.get("type")) or "unknown", _text(inner.get("message"))) if inner else None,
+        _text(message.get("model")),
+        (
+            _number(usage.get("input_tokens")),
+            _number(usage.get("output_tokens")),
+            _number(usage.get("cache_creation_input_tokens")),
+            _number(usage.get("cache_read_input_tokens")),
+        ),
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0

@@ -1,0 +1,244 @@
+"""Where requests and results live: named objects under one URL (`file://`, `s3://`, `gs://`, `az://`), over obstore.
+
+obstore is called in threads, not awaited: its own coroutines, measured on 0.12, abort the process now and then when
+the interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an upload behind when they are cancelled.
+"""
+
+import asyncio
+import json
+import os
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+from uuid import uuid4
+
+import obstore.store
+from obstore.exceptions import AlreadyExistsError, BaseError
+
+from message_batches.errors import MessageBatchesError, RequestsNotFound, StoreUnavailable
+from message_batches.handoff import Abandoned, Feed
+
+T = TypeVar("T")
+
+SCHEMES = ("file", "s3", "gs", "az")
+IDENTITY = "store.json"
+MAX_PART_BYTES = 240
+"""A file system takes 255; a local upload adds a few."""
+CHUNK_BYTES = 1024 * 1024
+# An upload holds `PART_BYTES * PARTS_AT_ONCE` in memory; S3 takes 10,000 parts.
+PART_BYTES = 8 * 1024 * 1024
+PARTS_AT_ONCE = 4
+
+# Temporal owns the retries: these only bridge a dropped connection, and bound a server that hangs.
+RETRIES: Any = {
+    "max_retries": 2,
+    "retry_timeout": timedelta(seconds=5),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
+}
+CLIENT: dict[str, Any] = {
+    "connect_timeout": timedelta(seconds=5),
+    "read_timeout": timedelta(seconds=30),
+    "timeout": timedelta(minutes=10),
+    # Only an endpoint that is written out as http:// is meant, such as a MinIO next door; `AWS_ALLOW_HTTP`, which
+    # would be asked for on top, is not seen once any option is given here.
+    "allow_http": True,
+}
+
+_FULL = re.compile(r"os error (?:28|122)\b|StorageFull|QuotaExceeded|No space left")
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
+
+
+class BadStoreUrl(MessageBatchesError, ValueError):
+    """A store URL that names no store."""
+
+
+class ObjectStore:
+    """A `Store` on what `open_store` opened; links that lead out of a directory are followed."""
+
+    def __init__(self, store: Any, root: str, folder: Path | None) -> None:
+        self._store = store
+        self._root = root
+        self._folder = folder
+        self._id: str | None = None
+        # Apart, because an upload's thread waits for chunks that may come from another call to this store.
+        self._calls = ThreadPoolExecutor(32, "store")
+        self._uploads = ThreadPoolExecutor(64, "store-upload")
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self._root!r})"
+
+    async def identity(self) -> str:
+        """The id in `store.json`; a directory is read each time, so that one that got unmounted is noticed."""
+        if self._id is not None and self._folder is None:
+            return self._id
+        data = await self.read(IDENTITY)
+        if data is None:
+            if self._id is not None:
+                raise StoreUnavailable(f"{self.uri(IDENTITY)} is gone: is the store still mounted at {self._root}?")
+            await self.create(IDENTITY, json.dumps({"id": str(uuid4())}).encode())
+            data = await self.read(IDENTITY)
+        try:
+            self._id = str(json.loads(data or b"")["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreUnavailable(f"{self.uri(IDENTITY)} does not hold the store's id: restore it") from error
+        return self._id
+
+    def uri(self, name: str) -> str:
+        """The address of an object, for "" that of the store; `ValueError` for what is no name."""
+        if not name:
+            return self._root
+        path = _checked(name)
+        return f"{self._root}/{quote(path) if self._folder else path}"
+
+    def name(self, uri: str) -> str:
+        """The name behind an address; `RequestsNotFound` if it lies outside this store."""
+        outside = f"{uri} is not in this worker's store, {self._root}: put the file there first"
+        if self._folder is None:
+            root, address = self._root, uri
+        else:
+            split = urlsplit(uri)
+            if split.scheme != "file" or split.netloc not in ("", "localhost") or split.query or split.fragment:
+                raise RequestsNotFound(outside)
+            root, address = self._folder.as_posix().rstrip("/"), unquote(split.path)
+        if not address.startswith(f"{root}/"):
+            raise RequestsNotFound(outside)
+        try:
+            return _checked(address[len(root) + 1 :])
+        except ValueError as error:
+            raise RequestsNotFound(outside) from error
+
+    async def create(self, name: str, data: bytes) -> bool:
+        """Put an object if there is none of that name; whether it was put. Atomic."""
+        try:
+            await self._call("create", name, partial(self._put, _checked(name), data, mode="create"))
+        except _Exists:
+            return False
+        return True
+
+    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+        """Put an object from a stream, over any old one; it appears whole or not at all, and leaves nothing if not."""
+        feed = Feed()
+        put = partial(self._put, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
+        upload = asyncio.get_running_loop().run_in_executor(self._uploads, put, _checked(name), feed)
+        upload.add_done_callback(feed.over)
+        try:
+            async for chunk in chunks:
+                if not await feed.offer(chunk):
+                    break
+            feed.end()
+            await asyncio.wait([upload])
+        except BaseException:
+            feed.end(Abandoned())
+            await asyncio.wait([upload])
+            raise
+        with self._failures("write", self.uri(name)):
+            upload.result()
+
+    async def read(self, name: str) -> bytes | None:
+        """A small object whole, or None if there is none."""
+        try:
+            return await self._call("read", name, lambda: bytes(self._store.get(_checked(name)).bytes()))
+        except FileNotFoundError:
+            return None
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        """A large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
+        chunks = await self._call("read", name, lambda: self._store.get(_checked(name)).stream(CHUNK_BYTES))
+        while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
+            yield bytes(chunk)
+
+    async def names(self, prefix: str) -> list[str]:
+        """The names that begin with `prefix`, which ends in a slash; sorted."""
+        folder = _checked(prefix.removesuffix("/"))
+        found = await self._call("list", folder, lambda: self._store.list(prefix=f"{folder}/").collect())
+        return sorted(item["path"] for item in found)
+
+    def _put(self, name: str, data: bytes | Feed, **options: Any) -> None:
+        self._store.put(name, data, **options)
+        if self._folder:
+            _sync(self._folder, name)
+
+    async def _call(self, doing: str, name: str, call: Callable[[], T]) -> T:
+        with self._failures(doing, self.uri(name)):
+            return await asyncio.get_running_loop().run_in_executor(self._calls, call)
+
+    @contextmanager
+    def _failures(self, doing: str, uri: str) -> Iterator[None]:
+        try:
+            yield
+        except AlreadyExistsError as error:
+            raise _Exists from error
+        except (BaseError, OSError) as error:
+            text = str(error)
+            if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
+                raise FileNotFoundError(f"{uri} is not in the store") from error
+            raise StoreUnavailable(_sentence(doing, uri, text)) from error
+
+
+class _Exists(Exception):
+    """A create that found an object."""
+
+
+def open_store(url: str, **options: Any) -> ObjectStore:
+    """The store at a URL; the directory of a `file://` is made.
+
+    Args:
+        url: `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+        options: further options of obstore, such as `endpoint` and `client_options`; it reads `AWS_*`, `GOOGLE_*` and
+            `AZURE_*` itself.
+    """
+    split = urlsplit(url)
+    if split.scheme not in SCHEMES or split.query or split.fragment:
+        raise BadStoreUrl(f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs:// or az://")
+    try:
+        if split.scheme == "file":
+            folder = Path(unquote(split.path))
+            if split.netloc not in ("", "localhost") or not folder.is_absolute() or ".." in folder.parts:
+                raise BadStoreUrl(f"{url!r} is no store: a directory is written file:///path, with three slashes")
+            return ObjectStore(obstore.store.LocalStore(folder, mkdir=True), folder.as_uri().rstrip("/"), folder)
+        options["client_options"] = {**CLIENT, **options.get("client_options", {})}
+        return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
+    except OSError as error:
+        raise StoreUnavailable(_sentence("open", url, str(error))) from error
+    except (BaseError, ValueError) as error:
+        if isinstance(error, BadStoreUrl):
+            raise
+        raise BadStoreUrl(f"{url!r} cannot be opened: {_first_line(str(error))}") from error
+
+
+def _sync(folder: Path, name: str) -> None:
+    """Have the disk keep a file and the way to it: after a power cut, a lost intent could buy a batch twice."""
+    path = folder / name
+    for step in (path, *path.relative_to(folder).parents):
+        descriptor = os.open(folder / step, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _checked(name: str) -> str:
+    """The name, if it is one: parts between single slashes, none of them `.` or `..` or too long for a file system."""
+    for part in name.split("/"):
+        if part in ("", ".", "..") or len(part.encode(errors="replace")) > MAX_PART_BYTES or not part.isprintable():
+            raise ValueError(f"not a name in the store: {name!r}")
+        if "\\" in part or re.search(r"#\d+$", part):
+            raise ValueError(f"not a name in the store: {name!r} (no backslash, and no #1 at the end of a part)")
+    return name
+
+
+def _sentence(doing: str, uri: str, text: str) -> str:
+    if _FULL.search(text):
+        return f"The store is full, cannot {doing} {uri}: free space there ({_first_line(text)})"
+    return f"The store does not answer, cannot {doing} {uri}: check its address and credentials ({_first_line(text)})"
+
+
+def _first_line(text: str) -> str:
+    # A signed address carries its secret in the query.
+    return re.sub(r"\?\S*", "", text.split("\n", 1)[0])[:300]
