@@ -22,7 +22,7 @@ from message_batches.errors import (
 )
 from message_batches.landing import land
 from message_batches.ledger import Intent, Ledger, Outcome, Record
-from message_batches.manifest import body, write_inline, write_manifest
+from message_batches.manifest import body, load_manifest, write_inline
 from message_batches.models import Landed, MessageBatch
 from message_batches.ports import BatchApi, Store
 
@@ -50,8 +50,7 @@ class MessageBatchActivities:
                 if given.requests is not None:
                     manifest = await write_inline(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
-                    requests = self._requests(given.requests_uri)
-                    manifest = await write_manifest(self._store, requests, scratch=self._scratch)
+                    manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
                 else:
                     manifest = None
                 return Prepared(store_id=store_id, manifest=manifest)
@@ -119,13 +118,6 @@ class MessageBatchActivities:
                 if current.ended:
                     return current
                 raise
-
-    async def _requests(self, uri: str) -> AsyncIterator[bytes]:
-        try:
-            async for chunk in self._store.stream(self._store.name(uri)):
-                yield chunk
-        except FileNotFoundError as error:
-            raise RequestsNotFound(f"There is no {uri} in this worker's store {self._store.uri('')}") from error
 
     async def _post(self, given: SubmitInput, deadline: "Deadline") -> MessageBatch:
         if not deadline.left():

@@ -1,0 +1,133 @@
+"""Records the histories that the replay test holds the workflow against: `python -m tests.record_histories`.
+
+Run it for a new shape of run, under a new name. A recorded one is never recorded again: a change that breaks its replay
+would break the runs in flight, and is to be patched in the workflow.
+"""
+
+import asyncio
+import gzip
+import re
+import tempfile
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from message_batches.devserver import dev_server
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
+from message_batches.service import CANCEL_BATCH, RESOLVE_SUBMISSION
+from tests.rig import QUICK_POLL, Rig, requests, rig, until
+
+WHERE = re.compile(r"\d+@[\w.-]+")
+"""A process and its host, as the SDK identifies a worker: of no interest to a replay."""
+FOLDER = Path(__file__).parent / "histories"
+
+
+async def plain(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Submitted, polled a few times, landed."""
+    run = await live.start(requests())
+    await run.result()
+    return run
+
+
+async def retried(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Every step refused or cut for a while."""
+    for fault, operation in (("429", "create"), ("529", "retrieve"), ("404", "retrieve"), ("missing-line", "results")):
+        live.emulator.faults.add(fault, operation=operation, times=2)
+    return await plain(live)
+
+
+async def reconciled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The reply lost, the batch found and proved."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    return await plain(live)
+
+
+async def submitted_again(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Nothing found through the quiet period, and a second POST."""
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    return await plain(live)
+
+
+async def resolved(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Decided by a person."""
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))
+    run = await live.start(requests(), submission=quiet)
+    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
+    await run.result()
+    return run
+
+
+async def continued(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """More than 100 polls."""
+    rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+    live.emulator.clock.advance(timedelta(0))
+    run = await live.start(requests(), poll=rapid)
+    await until(run, lambda seen: seen.polls > 105)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await run.result()
+    return run
+
+
+async def cancelled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The run cancelled while it polls."""
+    run = await live.start(requests())
+    await until(run, lambda seen: seen.polls > 1)
+    await run.cancel()
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
+async def stopped(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The batch stopped by an update, what had finished landed."""
+    run = await live.start(requests())
+    await until(run, lambda seen: seen.polls > 1)
+    await run.execute_update(CANCEL_BATCH)
+    await run.result()
+    return run
+
+
+QUICK = timedelta(seconds=0.3)
+ENDLESS = timedelta(minutes=10)
+SHAPES = {
+    plain: QUICK,
+    retried: QUICK,
+    reconciled: QUICK,
+    submitted_again: QUICK,
+    resolved: QUICK,
+    continued: ENDLESS,
+    cancelled: ENDLESS,
+    stopped: ENDLESS,
+}
+
+
+async def record() -> None:
+    """Record every shape that has no history yet, one file for each run of its chain."""
+    async with dev_server() as temporal:
+        for shape, processing_time in SHAPES.items():
+            name = shape.__name__
+            if list(FOLDER.glob(f"{name}-*.json.gz")):
+                continue
+            with tempfile.TemporaryDirectory() as store:
+                options = EmulatorOptions(processing_time=processing_time, cancel_time=QUICK)
+                async with (
+                    Emulator(options) as emulator,
+                    rig(temporal.client, emulator, Path(store).as_uri()) as live,
+                ):
+                    run = await shape(live)
+                chain = [found async for found in temporal.client.list_workflows(f"WorkflowId = '{run.id}'")]
+                for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):
+                    history = await temporal.client.get_workflow_handle(run.id, run_id=found.run_id).fetch_history()
+                    content = WHERE.sub("recorded", history.to_json()).encode()
+                    (FOLDER / f"{name}-{number}.json.gz").write_bytes(gzip.compress(content, mtime=0))
+                    print(f"{name}-{number}: {len(history.events)} events")
+
+
+if __name__ == "__main__":
+    FOLDER.mkdir(exist_ok=True)
+    asyncio.run(record())
