@@ -61,3 +61,9 @@ def _run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     # pytest shows it beside a failure.
     print("$", *command, f"\n{done.stdout}")
     return done
+
+
+def calls_for(batch_id: str, *, looks: int) -> list[tuple[str, str, int | None]]:
+    """The calls that carrying out the document makes for a batch that has ended at the given look."""
+    path = f"/v1/messages/batches/{batch_id}"
+    return [("POST", "/v1/messages/batches", 200), *[("GET", path, 200)] * looks, ("GET", f"{path}/results", 200)]
