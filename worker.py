@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,21 +16,47 @@ from temporalio.worker import Worker
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.client import HttpBatchApi, http_client
-from message_batches.connection import connect
+from message_batches.connection import connect, leave
 from message_batches.errors import MessageBatchesError
 from message_batches.ports import BatchApi, Store
+from message_batches.service import landing_queue
 from message_batches.settings import Settings
 from message_batches.store import open_store
 from workflows.message_batch import MessageBatchWorkflow
 
-GRACE = timedelta(seconds=30)
-"""How long activities may go on after SIGTERM; a POST that takes longer is reconciled by the next worker."""
+GRACE = timedelta(seconds=20)
+"""How long activities may go on after SIGTERM; what takes longer, the next worker takes up.
+
+Below the 30 s that Kubernetes waits before it kills."""
 
 MAX_CACHED_WORKFLOWS = 5000
 """Above the number of live runs: below it a worker replays a run at every step."""
 
-MAX_ACTIVITIES = 500
-"""Far above the HTTP pool, which bounds the calls: landings wait for each other in their slots, polls must not."""
+MAX_ACTIVITIES = 100
+"""Above the HTTP pool, which bounds the calls."""
+
+LANDINGS = 1
+"""Landings at a time: more would fill the scratch disk, and they would all be done later."""
+
+
+class MessageBatchWorker:
+    """The workers of a process: one for runs and their calls, one for the landings, which wait for each other alone."""
+
+    def __init__(self, *workers: Worker) -> None:
+        self._workers = workers
+
+    async def __aenter__(self) -> "MessageBatchWorker":
+        """Begin to poll."""
+        async with AsyncExitStack() as running:
+            for worker in self._workers:
+                await running.enter_async_context(worker)
+            self._running = running.pop_all()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Let what is under way finish."""
+        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
+        await self._running.aclose()
 
 
 def build_worker(
@@ -40,11 +67,11 @@ def build_worker(
     task_queue: str,
     scratch: Path | None = None,
     graceful_shutdown_timeout: timedelta = GRACE,
-) -> Worker:
+) -> MessageBatchWorker:
     """A worker for the workflow and all its activities, not yet running."""
     steps = MessageBatchActivities(api, store, scratch=scratch)
     submission = SubmissionActivities(api, store)
-    return Worker(
+    runs = Worker(
         client,
         task_queue=task_queue,
         workflows=[MessageBatchWorkflow],
@@ -52,17 +79,23 @@ def build_worker(
             steps.prepare_requests,
             steps.submit_batch,
             steps.poll_batch_status,
-            steps.retrieve_results,
             steps.cancel_batch,
             submission.find_anchor,
             submission.find_candidates,
-            submission.examine_candidate,
             submission.settle_submission,
         ],
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=MAX_ACTIVITIES,
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
+    landings = Worker(
+        client,
+        task_queue=landing_queue(task_queue),
+        activities=[steps.retrieve_results, submission.examine_candidate],
+        max_concurrent_activities=LANDINGS,
+        graceful_shutdown_timeout=graceful_shutdown_timeout,
+    )
+    return MessageBatchWorker(runs, landings)
 
 
 async def serve(settings: Settings, stop: asyncio.Event, *, address: str | None = None) -> None:
@@ -107,7 +140,10 @@ def command(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # Only what we log ourselves: at DEBUG the SDK's own loggers write whole payloads.
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for ours in ("temporalio.workflow", "temporalio.activity"):
+        logging.getLogger(ours).setLevel(options.log_level)
     try:
         asyncio.run(main())
     except MessageBatchesError as error:
@@ -117,4 +153,4 @@ def command(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(command())
+    leave(command())

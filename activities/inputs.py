@@ -1,8 +1,9 @@
 """What each activity is given: ids, counters and references, never the requests of a large batch."""
 
+from datetime import datetime
 from typing import Any
 
-from message_batches.ledger import Submitter
+from message_batches.ledger import Claim, Submitter
 from message_batches.models import Account, Anchor, Boundary, Candidate, Manifest, MessageBatch, Seconds
 
 
@@ -52,12 +53,19 @@ class Submitted(Boundary):
 
 
 class LookInput(Boundary):
-    """Where to look for a batch whose POST was never answered."""
+    """Where to look for a batch whose POST was never answered.
+
+    Attributes:
+        number: of that POST.
+        until: by when its batch must have been created, on the Temporal server's clock.
+    """
 
     account: Account
     manifest: Manifest
     submitter: Submitter
+    number: int
     anchor: Anchor
+    until: datetime
 
 
 class Sighting(Boundary):
@@ -73,6 +81,13 @@ class Sighting(Boundary):
     rivals: tuple[str, ...] = ()
 
 
+class Looked(Boundary):
+    """What a look found: the batch, where a record names it, or those that may be ours, oldest first."""
+
+    recorded: str | None = None
+    sightings: tuple[Sighting, ...] = ()
+
+
 class ExamineInput(Boundary):
     """A candidate that has ended, to be held against the requests."""
 
@@ -82,16 +97,19 @@ class ExamineInput(Boundary):
 
 
 class SettleInput(Boundary):
-    """The POSTs 1 to `posts` of a submitter are decided: they made this batch, or None was found.
+    """POSTs of a submitter are decided: they made this batch, or none was found.
 
     Attributes:
+        submitter: None for a batch that is only taken over.
+        numbers: of the POSTs.
         certain: the batch is the answer to our own POST, or an operator's choice; a proof by its results yields to
             an older claim of somebody else.
     """
 
     submitter: Submitter | None
+    claim: Claim
     store_id: str
-    posts: int
+    numbers: tuple[int, ...]
     batch_id: str | None
     certain: bool = False
 

@@ -1,10 +1,9 @@
 """The steps of the document, and what goes before and beside them: one method each, named as the stepId."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 from temporalio import activity
 
@@ -12,19 +11,24 @@ from activities.failures import as_failures
 from activities.heartbeats import beating
 from activities.inputs import BatchRef, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.store_access import own_store
+from activities.upload import Upload
 from message_batches.errors import (
+    InvalidRequests,
     MessageBatchesError,
     NotSent,
     ReplyLost,
     RequestRefused,
-    RequestsNotFound,
     StoreUnavailable,
 )
 from message_batches.landing import land
 from message_batches.ledger import Intent, Ledger, Outcome, Record
 from message_batches.manifest import body, load_manifest, write_inline
-from message_batches.models import Landed, MessageBatch
+from message_batches.models import Landed, Manifest, MessageBatch
 from message_batches.ports import BatchApi, Store
+
+UPLOADS = 4
+NOTE_TIMEOUT = 10
+"""Seconds that a note in the store may hold up the answer of a POST."""
 
 
 class MessageBatchActivities:
@@ -35,8 +39,8 @@ class MessageBatchActivities:
         self._store = store
         self._ledger = Ledger(store)
         self._scratch = scratch
-        # Several landings at once would fill the scratch disk; one at a time keeps it to the largest batch.
-        self._landing = asyncio.Lock()
+        # More at once would only share the uplink, and miss their deadlines together.
+        self._uploads = asyncio.Semaphore(UPLOADS)
 
     @activity.defn(name="prepareRequests")
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
@@ -59,27 +63,25 @@ class MessageBatchActivities:
     async def submit_batch(self, given: SubmitInput) -> Submitted:
         """POST the requests once, with an intent in the store before it; no intent, no POST."""
         with as_failures():
-            deadline = Deadline(activity.info().started_time + given.timeout, given.timeout)
-            await own_store(self._store, given.manifest.store_id)
-            async with beating():
-                intent = Intent(
-                    workflow_id=given.submitter.workflow_id,
-                    first_run_id=given.submitter.first_run_id,
-                    number=given.number,
-                    anchor=given.anchor,
-                    sha256=given.manifest.sha256,
-                    time=datetime.now(UTC),
+            async with beating(), self._uploads:
+                await own_store(self._store, given.manifest.store_id)
+                upload = Upload(
+                    body(self._store, given.manifest),
+                    given.manifest.body_bytes,
+                    started=activity.info().started_time,
                     timeout=given.timeout,
                 )
-                earlier = await self._ledger.intend(given.submitter, intent)
+                earlier = await self._ledger.intend(given.submitter, _intent(given))
                 if earlier:
-                    return _left_behind(earlier)
+                    return _left_behind(earlier, given.manifest)
                 try:
-                    return Submitted(batch=await self._post(given, deadline))
+                    batch = await self._post(given, upload)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
-                        await self._note_not_created(given)
+                        await self._note(given, Outcome(created=False))
                     raise
+                await self._note(given, Outcome(batch_id=batch.id))
+                return Submitted(batch=batch)
 
     @activity.defn(name="pollBatchStatus")
     async def poll_batch_status(self, batch: BatchRef) -> MessageBatch:
@@ -91,7 +93,7 @@ class MessageBatchActivities:
     async def retrieve_results(self, given: RetrieveInput) -> Landed:
         """Stream the results into the store: checked, in the order of the requests, published once."""
         with as_failures():
-            async with beating(), self._landing:
+            async with beating():
                 await own_store(self._store, given.store_id)
                 return await land(
                     self._store,
@@ -119,52 +121,50 @@ class MessageBatchActivities:
                     return current
                 raise
 
-    async def _post(self, given: SubmitInput, deadline: "Deadline") -> MessageBatch:
-        if not deadline.left():
-            raise NotSent(
-                "The POST's deadline had passed before it began; nothing was sent. If this goes on, this worker's clock "
-                "is ahead of the Temporal server's"
-            )
-        chunks = deadline.guard(body(self._store, given.manifest))
+    async def _post(self, given: SubmitInput, upload: Upload) -> MessageBatch:
         try:
-            async with asyncio.timeout(deadline.left()):
-                return await self._api.create(given.account, chunks, given.manifest.body_bytes)
-        except TimeoutError as error:
-            raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
+            async with asyncio.timeout(upload.time_left()):
+                return await self._api.create(given.account, upload.chunks(), given.manifest.body_bytes)
+        except (TimeoutError, ReplyLost, asyncio.CancelledError) as error:
+            if upload.complete:
+                if isinstance(error, TimeoutError):
+                    raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
+                raise
+            # A body cut short is no request: whatever became of the connection, nothing came of it.
+            why = str(error) or "the time was up, or the worker is stopping"
+            raise NotSent(f"The POST was broken off before all of it was sent; nothing was created: {why}") from error
 
-    async def _note_not_created(self, given: SubmitInput) -> None:
-        """Best effort: without the note the POST counts as undecided, which is slower and safe."""
+    async def _note(self, given: SubmitInput, outcome: Outcome) -> None:
+        """Best effort: the run records it again; until then the POST counts as undecided, which is slower and safe."""
         try:
-            await self._ledger.settle(given.submitter, given.number, Outcome(created=False))
-        except StoreUnavailable:
-            activity.logger.warning("The store did not take the note that POST %d created nothing", given.number)
+            async with asyncio.timeout(NOTE_TIMEOUT):
+                await self._ledger.settle(given.submitter, given.number, outcome)
+                if outcome.batch_id:
+                    await self._ledger.claim(outcome.batch_id, given.submitter.claim)
+        except (StoreUnavailable, TimeoutError):
+            activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
 
 
-class Deadline:
-    """The moment after which nothing of a POST may be sent, by the server's clock and by this process's own.
-
-    A worker that was frozen finds both clocks moved on; one whose task was handed over late finds the first.
-    """
-
-    def __init__(self, at: datetime, timeout: timedelta) -> None:
-        self._at = at
-        self._monotonic = time.monotonic() + timeout.total_seconds()
-
-    def left(self) -> float:
-        """Seconds until the deadline, 0 after it."""
-        by_clock = (self._at - datetime.now(UTC)).total_seconds()
-        return max(0.0, min(by_clock, self._monotonic - time.monotonic()))
-
-    async def guard(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """The chunks, each handed out only before the deadline."""
-        async for chunk in chunks:
-            if not self.left():
-                raise ReplyLost("The POST was still under way at its deadline: the rest of the body was not sent")
-            yield chunk
+def _intent(given: SubmitInput) -> Intent:
+    return Intent(
+        workflow_id=given.submitter.workflow_id,
+        first_run_id=given.submitter.first_run_id,
+        number=given.number,
+        anchor=given.anchor,
+        sha256=given.manifest.sha256,
+        time=datetime.now(UTC),
+        timeout=given.timeout,
+        nonce=uuid4().hex,
+    )
 
 
-def _left_behind(earlier: Record) -> Submitted:
-    """What an intent of the same number tells: it stems from this run before a reset or a retry."""
+def _left_behind(earlier: Record, manifest: Manifest) -> Submitted:
+    """What a record of the same number tells: it stems from this run before a reset or a retry."""
+    if earlier.intent.sha256 != manifest.sha256:
+        raise InvalidRequests(
+            f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "
+            "reset or retried; nothing was sent now. Start these under another workflow id"
+        )
     outcome = earlier.outcome
     if outcome is None:
         return Submitted(earlier_anchor=earlier.intent.anchor)

@@ -6,9 +6,9 @@ from temporalio import activity
 
 from activities.failures import as_failures
 from activities.heartbeats import beating
-from activities.inputs import ExamineInput, LookInput, SettleInput, Sighting
+from activities.inputs import ExamineInput, Looked, LookInput, SettleInput, Sighting
 from activities.store_access import own_store
-from message_batches.ledger import Ledger, Outcome, Record, Submitter, may_stem_from
+from message_batches.ledger import CLOCK_MARGIN, Claim, Ledger, Outcome, Record, Submitter, may_stem_from
 from message_batches.manifest import read_ids
 from message_batches.models import Account, Anchor, Candidate, MessageBatch
 from message_batches.ports import BatchApi, Store
@@ -37,16 +37,19 @@ class SubmissionActivities:
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
 
     @activity.defn(name="findCandidates")
-    async def find_candidates(self, given: LookInput) -> list[Sighting]:
-        """The batches of our count newer than the anchor, oldest first, with what the store knows of them."""
+    async def find_candidates(self, given: LookInput) -> Looked:
+        """The batches of our count that were created when ours must have been, with what the store knows of them."""
         with as_failures():
             async with beating():
                 await own_store(self._store, given.manifest.store_id)
-                batches = await self._since(given.account, given.anchor, given.manifest.count)
+                known = await self._ledger.known(given.submitter, given.number)
+                if known and known.batch_id:
+                    return Looked(recorded=known.batch_id)
+                batches = await self._created_since(given)
                 # Read after the list: whoever created one of these batches has written an intent before.
-                rivals = await self._ledger.rivals(given.submitter) if batches else []
-                found = [_sighting(b, rivals, taken=await self._taken(b.id, given.submitter)) for b in batches]
-                return sorted(found, key=lambda sighting: sighting.candidate.created_at)
+                others = await self._ledger.others(given.submitter) if batches else []
+                found = [await self._sighting(batch, given.submitter, others) for batch in batches]
+                return Looked(sightings=tuple(sorted(found, key=lambda sighting: sighting.candidate.created_at)))
 
     @activity.defn(name="examineCandidate")
     async def examine_candidate(self, given: ExamineInput) -> bool:
@@ -63,32 +66,41 @@ class SubmissionActivities:
         """Record what came of the POSTs and claim the batch; whether the claim is ours."""
         with as_failures():
             await own_store(self._store, given.store_id)
-            owner = activity.info().workflow_id or ""
-            ours = given.batch_id is None or await self._ledger.claim(given.batch_id, owner) == owner
+            ours = given.batch_id is None or await self._claim(given.batch_id, given.claim)
             if given.submitter and (ours or given.certain):
-                for number in range(1, given.posts + 1):
+                for number in given.numbers:
                     await self._ledger.settle(given.submitter, number, Outcome(batch_id=given.batch_id))
             return ours
 
-    async def _since(self, account: Account, anchor: Anchor, count: int) -> list[MessageBatch]:
+    async def _claim(self, batch_id: str, claim: Claim) -> bool:
+        owner = await self._ledger.claim(batch_id, claim)
+        if owner != claim:
+            activity.logger.warning("Batch %s is claimed by %s already", batch_id, owner.owner)
+        return owner == claim
+
+    async def _created_since(self, given: LookInput) -> list[MessageBatch]:
+        anchor = given.anchor
         found: list[MessageBatch] = []
         after: str | None = None
+        until: datetime | None = None
         while True:
-            page = await self._api.list(account, limit=PAGE, after_id=after)
-            found += [b for b in page.data if b.created_at >= anchor.created_at and b.request_counts.total == count]
-            past = any(b.created_at < anchor.created_at - LIST_OVERLAP for b in page.data)
+            page = await self._api.list(given.account, limit=PAGE, after_id=after)
+            # The API's clock may be off from the server's, on which `until` was read.
+            until = until or given.until + (page.date - activity.info().started_time if page.date else CLOCK_MARGIN)
+            found += [batch for batch in page.data if anchor.created_at <= batch.created_at <= until]
+            past = any(batch.created_at < anchor.created_at - LIST_OVERLAP for batch in page.data)
             if past or not page.has_more or not page.data:
-                return [b for b in found if b.id != anchor.batch_id]
+                return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
             after = page.last_id or page.data[-1].id
 
-    async def _taken(self, batch_id: str, who: Submitter) -> bool:
-        return await self._ledger.owner(batch_id) not in (None, who.workflow_id)
-
-
-def _sighting(batch: MessageBatch, rivals: list[Record], *, taken: bool) -> Sighting:
-    names = {r.intent.workflow_id for r in rivals if may_stem_from(r, batch.created_at)}
-    return Sighting(
-        candidate=Candidate(batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status),
-        taken=taken,
-        rivals=tuple(sorted(names)),
-    )
+    async def _sighting(self, batch: MessageBatch, who: Submitter, others: list[Record]) -> Sighting:
+        claim = await self._ledger.claimed(batch.id)
+        named = any(record.outcome and record.outcome.batch_id == batch.id for record in others)
+        rivals = {r.intent.workflow_id for r in others if r.may_have_created and may_stem_from(r, batch.created_at)}
+        return Sighting(
+            candidate=Candidate(
+                batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status
+            ),
+            taken=named or claim not in (None, who.claim),
+            rivals=tuple(sorted(rivals)),
+        )

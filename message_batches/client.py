@@ -1,6 +1,6 @@
 """The Message Batches API over httpx: one call each, no retries, no logging of bodies."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -29,9 +29,9 @@ from message_batches.settings import ApiKeys
 PATH = "/v1/messages/batches"
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 
-# The API reads the whole body, up to 256 MB, before it answers a create: its answer may take minutes.
 TIMEOUT = httpx.Timeout(60, connect=10)
-CREATE_TIMEOUT = httpx.Timeout(600, connect=10)
+# The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
+LONG_TIMEOUT = httpx.Timeout(600, connect=10)
 # httpx costs twice the CPU a request at 100 connections as at one.
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 
@@ -47,10 +47,12 @@ _SPEND_LIMITS = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
 _WireT = TypeVar("_WireT", bound=Wire)
 
 
-def http_client(base_url: str) -> httpx.AsyncClient:
-    """The connection pool that a worker shares; redirects are refused, a key must not travel."""
+def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
+    """The connection pool that a worker shares; redirects are not followed, a key must not travel."""
     agent = f"message-batches/{version('message-batches')}"
-    return httpx.AsyncClient(base_url=base_url, timeout=TIMEOUT, limits=LIMITS, headers={"user-agent": agent})
+    return httpx.AsyncClient(
+        base_url=base_url, timeout=timeout, limits=LIMITS, headers={"user-agent": agent}, follow_redirects=False
+    )
 
 
 class HttpBatchApi:
@@ -65,13 +67,17 @@ class HttpBatchApi:
         self._keys.secret(account.api_key)
 
     async def create(self, account: Account, body: AsyncIterable[bytes], length: int) -> MessageBatch:
-        """POST a body of exactly `length` bytes, as it is produced."""
+        """POST a body of exactly `length` bytes, as it is produced.
+
+        It gets a connection of its own: one that was kept and has just been closed would look like a lost reply.
+        """
         headers = {"content-type": "application/json", "content-length": str(length)}
         if account.anthropic_beta:
             headers["anthropic-beta"] = ",".join(account.anthropic_beta)
-        with _there():
-            reply = await self._call("POST", PATH, account, headers=headers, content=body, timeout=CREATE_TIMEOUT)
-        return _parsed(reply, MessageBatch)
+        headers |= self._headers(account)
+        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
+            with _there():
+                return _parsed(await _answer(http.request("POST", PATH, headers=headers, content=body)), MessageBatch)
 
     async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
         """GET a batch."""
@@ -92,8 +98,9 @@ class HttpBatchApi:
     async def results(self, account: Account, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         headers = self._headers(account) | {"accept-encoding": "identity"}
+        url = f"{_path(batch_id)}/results"
         try:
-            async with self._http.stream("GET", f"{_path(batch_id)}/results", headers=headers) as reply:
+            async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
                     await reply.aread()
                     raise error_of(reply)
@@ -102,18 +109,21 @@ class HttpBatchApi:
             raise _transport_error(error) from error
 
     async def _call(self, method: str, path: str, account: Account, **options: Any) -> httpx.Response:
-        headers = self._headers(account) | options.pop("headers", {})
-        try:
-            reply = await self._http.request(method, path, headers=headers, **options)
-        except httpx.HTTPError as error:
-            raise _transport_error(error) from error
-        if reply.status_code != httpx.codes.OK:
-            raise error_of(reply)
-        return reply
+        return await _answer(self._http.request(method, path, headers=self._headers(account), **options))
 
     def _headers(self, account: Account) -> dict[str, str]:
         key = self._keys.secret(account.api_key).get_secret_value()
         return {"x-api-key": key, "anthropic-version": account.anthropic_version}
+
+
+async def _answer(call: Awaitable[httpx.Response]) -> httpx.Response:
+    try:
+        reply = await call
+    except httpx.HTTPError as error:
+        raise _transport_error(error) from error
+    if reply.status_code != httpx.codes.OK:
+        raise error_of(reply)
+    return reply
 
 
 def error_of(reply: httpx.Response) -> ApiError:
@@ -124,18 +134,16 @@ def error_of(reply: httpx.Response) -> ApiError:
     text = f"The API answered {status} {kind}: {message}" if message else f"The API answered {status} {kind}".rstrip()
     facts: dict[str, Any] = {"status": status, "request_id": request_id}
     match status:
+        case _ if code in _SPEND_LIMITS:
+            return SpendLimitReached(f"{text}. Raise the spend limit or wait for its reset, then start again.", **facts)
         case 401:
-            return AuthenticationFailed(
-                f"{text}. Give the worker a valid key of that name and restart it; nothing was created.", **facts
-            )
+            return AuthenticationFailed(f"{text}. Give the worker a valid key of that name and restart it.", **facts)
         case 402:
             return SpendLimitReached(f"{text}. Settle the account's billing, then start again.", **facts)
         case 403:
-            return PermissionDenied(f"{text}. Use a key whose workspace may do this; nothing was created.", **facts)
+            return PermissionDenied(f"{text}. Use a key whose workspace may do this.", **facts)
         case 404:
             return BatchNotFound(text, **facts)
-        case 429 if code in _SPEND_LIMITS:
-            return SpendLimitReached(f"{text}. Raise the spend limit or wait for its reset, then start again.", **facts)
         case 429:
             return RateLimited(text, retry_after=_retry_after(reply), **facts)
         case 503 | 529:

@@ -1,5 +1,9 @@
 """The one way to a Temporal server: Temporal's own configuration, our data converter."""
 
+import os
+import sys
+from typing import NoReturn
+
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
@@ -30,3 +34,13 @@ async def connect(*, address: str | None = None, namespace: str | None = None) -
         raise TemporalUnreachable(
             f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."
         ) from error
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without waiting for the SDK's threads.
+
+    The usual end aborts it now and then: 12 of 40 times right after a refused connection (temporalio 1.35).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

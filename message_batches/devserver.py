@@ -1,5 +1,6 @@
 """A local Temporal server with its Web UI, for the demo and the tests; a development server, not for production."""
 
+import asyncio
 import shutil
 import socket
 import sys
@@ -41,14 +42,22 @@ def temporal_command() -> str | None:
 async def dev_server(*, extra_args: Sequence[str] = PROMPT_TIMERS) -> AsyncIterator[DevServer]:
     """Start a server on free loopback ports, in memory, and stop it at the end."""
     ui_port = free_port()
-    environment = await WorkflowEnvironment.start_local(
-        ui=True,
-        ui_port=ui_port,
-        data_converter=DATA_CONVERTER,
-        dev_server_existing_path=temporal_command(),
-        dev_server_log_level="error",
-        dev_server_extra_args=list(extra_args),
+    starting = asyncio.ensure_future(
+        WorkflowEnvironment.start_local(
+            ui=True,
+            ui_port=ui_port,
+            data_converter=DATA_CONVERTER,
+            dev_server_existing_path=temporal_command(),
+            dev_server_log_level="error",
+            dev_server_extra_args=list(extra_args),
+        )
     )
+    try:
+        environment = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # A start that is given up halfway leaves its process behind.
+        await (await starting).shutdown()
+        raise
     try:
         address = environment.client.service_client.config.target_host
         yield DevServer(client=environment.client, address=address, ui_url=f"http://127.0.0.1:{ui_port}")

@@ -48,7 +48,12 @@ class RequestsNotFound(MessageBatchesError):
 
 
 class UnknownKey(MessageBatchesError):
-    """The worker holds no key of that name; the text given is not repeated, it may be a key."""
+    """The worker holds no key of that name; the text given is not repeated, it may be a key.
+
+    A worker of the same queue may hold it; a run is refused for it only before anything was sent.
+    """
+
+    retryable = True
 
 
 class ResultsIncomplete(MessageBatchesError):

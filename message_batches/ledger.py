@@ -8,7 +8,7 @@ Every record is put once and never changed, so that two workers, a frozen one am
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
@@ -28,6 +28,11 @@ class Submitter(Boundary):
     ids_sha256: str
     workflow_id: str
     first_run_id: str
+
+    @property
+    def claim(self) -> "Claim":
+        """What it puts on a batch that is its own."""
+        return Claim(owner=self.workflow_id, first_run_id=self.first_run_id)
 
     @classmethod
     def of(cls, manifest: Manifest, *, api_key: str, workflow_id: str, first_run_id: str) -> "Submitter":
@@ -51,6 +56,8 @@ class Intent(Boundary):
     sha256: str
     time: datetime
     timeout: Seconds
+    nonce: str
+    """Tells the writer's own intent, put by a call that the store retried, from an earlier one."""
 
 
 class Outcome(Boundary):
@@ -74,9 +81,10 @@ class Record(Boundary):
 
 
 class Claim(Boundary):
-    """Whose batch it is."""
+    """Whose batch it is: a workflow id, and its execution, since an id may be used again."""
 
     owner: str
+    first_run_id: str
 
 
 class Ledger:
@@ -86,41 +94,64 @@ class Ledger:
         self._store = store
 
     async def intend(self, who: Submitter, intent: Intent) -> Record | None:
-        """Write an intent; None if it is new, else the record of the one that is there."""
+        """Write an intent; None if it is new, else the record of the one that is there, or of what is decided already.
+
+        A run that has given up on a POST leaves an outcome behind: whoever comes late with the intent finds it.
+        """
         name = _intent_name(who, intent.number)
-        if await self._store.create(name, _json(intent)):
-            return None
+        created = await self._store.create(name, _json(intent))
         found = await self._record(name)
         if found is None:
-            raise StoreUnavailable(f"{self._store.uri(name)} exists and cannot be read; nothing was sent")
-        return found
+            raise StoreUnavailable(f"{self._store.uri(name)} cannot be read; nothing was sent")
+        new = created or found.intent.nonce == intent.nonce
+        return None if new and found.outcome is None else found
+
+    async def known(self, who: Submitter, number: int) -> Outcome | None:
+        """What came of a POST, as far as it is recorded."""
+        content = await self._store.read(_outcome_name(_intent_name(who, number)))
+        return Outcome.model_validate_json(content) if content else None
 
     async def settle(self, who: Submitter, number: int, outcome: Outcome) -> None:
         """Write what came of a POST; what is already known stays."""
         await self._store.create(_outcome_name(_intent_name(who, number)), _json(outcome))
 
-    async def claim(self, batch_id: str, owner: str) -> str:
+    async def claim(self, batch_id: str, claim: Claim) -> Claim:
         """Claim a batch; whose it is now, which may be somebody else."""
-        name = f"claims/{_file_part(batch_id)}.json"
-        if await self._store.create(name, _json(Claim(owner=owner))):
-            return owner
-        return await self.owner(batch_id) or owner
+        if await self._store.create(_claim_name(batch_id), _json(claim)):
+            return claim
+        return await self.claimed(batch_id) or claim
+
+    async def claimed(self, batch_id: str) -> Claim | None:
+        """Whose batch it is; None if nobody has claimed it."""
+        content = await self._store.read(_claim_name(batch_id))
+        return Claim.model_validate_json(content) if content else None
 
     async def owner(self, batch_id: str) -> str | None:
-        """Whose batch it is; None if nobody has claimed it."""
-        content = await self._store.read(f"claims/{_file_part(batch_id)}.json")
-        return Claim.model_validate_json(content).owner if content else None
+        """The workflow id of whoever has claimed a batch."""
+        claim = await self.claimed(batch_id)
+        return claim.owner if claim else None
 
-    async def rivals(self, who: Submitter) -> list[Record]:
-        """The POSTs of other runs with the same custom_ids on this key whose batch, if any, no record names."""
+    async def others(self, who: Submitter) -> list[Record]:
+        """The POSTs of other runs with the same custom_ids on this key."""
         records = await self._records(_folder(who.api_key, who.count, who.ids_sha256))
         mine = (who.workflow_id, who.first_run_id)
-        return [r for r in records if r.may_have_created and (r.intent.workflow_id, r.intent.first_run_id) != mine]
+        return [r for r in records if (r.intent.workflow_id, r.intent.first_run_id) != mine]
 
     async def submissions(self, manifest: Manifest, *, api_key: str, workflow_id: str) -> list[Record]:
         """Every POST of these requests that a workflow id ever intended, oldest first."""
         records = await self._records(_folder(api_key, manifest.count, manifest.ids_sha256))
         return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
+
+    async def records_of(self, workflow_ids: Collection[str]) -> dict[str, list[Record]]:
+        """Every POST that these workflow ids ever intended, of any requests, oldest first; lists all names once."""
+        starts = tuple(f"{_file_part(workflow_id)}-" for workflow_id in workflow_ids)
+        names = [name for name in await self._store.names("submissions/") if name.rsplit("/", 1)[-1].startswith(starts)]
+        read = [await self._record(name) for name in _intents_among(names)]
+        found: dict[str, list[Record]] = {}
+        for record in sorted((r for r in read if r), key=lambda r: r.intent.time):
+            if record.intent.workflow_id in workflow_ids:
+                found.setdefault(record.intent.workflow_id, []).append(record)
+        return found
 
     async def _records(self, folder: str) -> list[Record]:
         names = await self._store.names(folder)
@@ -143,6 +174,10 @@ def may_stem_from(record: Record, created_at: datetime) -> bool:
     return created_at <= record.intent.time + record.intent.timeout + CLOCK_MARGIN and (
         created_at >= record.intent.anchor.created_at - CLOCK_MARGIN
     )
+
+
+def _claim_name(batch_id: str) -> str:
+    return f"claims/{_file_part(batch_id)}.json"
 
 
 def _folder(api_key: str, count: int, ids_sha256: str) -> str:

@@ -19,6 +19,7 @@ DEFAULT_RETRY_LIMIT = 2880
 
 Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
 Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
+BatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$")]
 
 
@@ -141,7 +142,7 @@ class BatchInput(Boundary):
     anthropic_beta: tuple[HeaderWord, ...] = ()
     requests: list[Any] | None = None
     requests_uri: str | None = None
-    batch_id: str | None = None
+    batch_id: BatchId | None = None
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: str | None = None
@@ -255,6 +256,7 @@ class BatchOutput(Boundary):
 
     Attributes:
         possibly_paid_twice: batches that match ours after a second POST; normally empty.
+        paid_twice_unchecked: why the list could not be looked at for them; normally null.
     """
 
     batch_id: str
@@ -265,6 +267,7 @@ class BatchOutput(Boundary):
     results_file: ResultsFile
     verified: bool
     possibly_paid_twice: tuple[str, ...] = ()
+    paid_twice_unchecked: str | None = None
     summary: Summary
 
 
@@ -305,6 +308,7 @@ class Progress(Boundary):
         next_poll: when the timer fires next, None if none is set.
         posts: how often the requests were sent.
         submission: one sentence on the submission, while it is not settled.
+        waiting_for: what the run waits for now, other than the next poll.
         candidates: batches that may be ours, while that is undecided.
     """
 
@@ -317,6 +321,7 @@ class Progress(Boundary):
     expires_at: datetime | None = None
     posts: int = 0
     submission: str | None = None
+    waiting_for: str | None = None
     candidates: tuple[Candidate, ...] = ()
     cancel_requested: bool = False
 
@@ -324,5 +329,5 @@ class Progress(Boundary):
 class Resolution(Boundary):
     """The argument of the `resolveSubmission` update: exactly one of the two."""
 
-    adopt: str | None = None
+    adopt: BatchId | None = None
     submit_again: bool = False

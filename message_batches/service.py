@@ -19,6 +19,11 @@ POLL_NOW = "pollNow"
 CANCEL_BATCH = "cancelBatch"
 RESOLVE_SUBMISSION = "resolveSubmission"
 
+def landing_queue(task_queue: str) -> str:
+    """The queue of the activities that read a whole batch's results, one at a time on each worker."""
+    return f"{task_queue}-landing"
+
+
 __all__ = [
     "CANCEL_BATCH",
     "DEFAULT_TASK_QUEUE",
@@ -35,4 +40,5 @@ __all__ = [
     "Resolution",
     "RetrySchedule",
     "SubmissionSchedule",
+    "landing_queue",
 ]

@@ -102,7 +102,10 @@ class ObjectStore:
         if self._folder is None:
             root, address = self._root, uri
         else:
-            split = urlsplit(uri)
+            try:
+                split = urlsplit(uri)
+            except ValueError as error:
+                raise RequestsNotFound(outside) from error
             if split.scheme != "file" or split.netloc not in ("", "localhost") or split.query or split.fragment:
                 raise RequestsNotFound(outside)
             root, address = self._folder.as_posix().rstrip("/"), unquote(split.path)

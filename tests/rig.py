@@ -85,7 +85,7 @@ class Rig:
         """What the emulator saw, in order, by operation."""
         return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
 
-    async def saw(self, operation: str, times: int = 1, *, within: float = 60) -> None:
+    async def saw(self, operation: str, times: int = 1, *, within: float = 40) -> None:
         """Wait until the emulator has seen an operation that often."""
         async with asyncio.timeout(within):
             while self.operations(besides=()).count(operation) < times:  # noqa: ASYNC110 another process may call it
@@ -102,7 +102,7 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
 
 
 async def until(
-    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = 60
+    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = 40
 ) -> Progress:
     """The run's progress as soon as it is as expected."""
     async with asyncio.timeout(within):

@@ -30,6 +30,7 @@ def intent(who: Submitter, number: int = 1) -> Intent:
         sha256="cd" * 32,
         time=NOW,
         timeout=timedelta(minutes=10),
+        nonce="first",
     )
 
 
@@ -37,8 +38,9 @@ async def test_an_intent_is_new_once_and_then_tells_what_is_known(ledger: Ledger
     who = submitter()
 
     assert await ledger.intend(who, intent(who)) is None
-    found = await ledger.intend(who, intent(who))
-    assert found == Record(intent=intent(who))
+    assert await ledger.intend(who, intent(who)) is None, "its own, put by a call that the store made twice"
+    later = intent(who).model_copy(update={"nonce": "later"})
+    assert await ledger.intend(who, later) == Record(intent=intent(who))
     await ledger.settle(who, 1, Outcome(batch_id="msgbatch_1"))
     await ledger.settle(who, 1, Outcome(created=False))
     found = await ledger.intend(who, intent(who))
@@ -48,10 +50,24 @@ async def test_an_intent_is_new_once_and_then_tells_what_is_known(ledger: Ledger
 
 
 async def test_the_first_claim_stands_and_is_found_again_by_its_owner(ledger: Ledger) -> None:
-    assert await ledger.owner("msgbatch_1") is None
-    assert await ledger.claim("msgbatch_1", "run-a") == "run-a"
-    assert await ledger.claim("msgbatch_1", "run-b") == "run-a"
-    assert await ledger.claim("msgbatch_1", "run-a") == "run-a"
+    first, again = submitter("run-a").claim, submitter("run-a", run="2").claim
+
+    assert await ledger.claimed("msgbatch_1") is None
+    assert await ledger.claim("msgbatch_1", first) == first
+    assert await ledger.claim("msgbatch_1", submitter("run-b").claim) == first
+    assert await ledger.claim("msgbatch_1", again) == first
+    assert await ledger.claim("msgbatch_1", first) == first
+    assert await ledger.owner("msgbatch_1") == "run-a"
+
+
+async def test_an_intent_that_comes_after_its_outcome_is_not_new(ledger: Ledger) -> None:
+    who = submitter()
+    await ledger.settle(who, 1, Outcome())
+
+    found = await ledger.intend(who, intent(who))
+
+    assert found is not None
+    assert found.outcome == Outcome()
 
 
 async def test_rivals_are_others_whose_batch_no_record_names(ledger: Ledger) -> None:
@@ -62,9 +78,10 @@ async def test_rivals_are_others_whose_batch_no_record_names(ledger: Ledger) -> 
     await ledger.settle(refused, 1, Outcome(created=False))
     await ledger.settle(absent, 1, Outcome())
 
-    rivals = await ledger.rivals(me)
+    others = await ledger.others(me)
 
-    assert {record.intent.workflow_id for record in rivals} == {"run-d", "run-e"}
+    assert {record.intent.workflow_id for record in others} == {"run-b", "run-c", "run-d", "run-e"}
+    assert {r.intent.workflow_id for r in others if r.may_have_created} == {"run-d", "run-e"}
 
 
 async def test_workflow_ids_of_any_form_are_told_apart(ledger: Ledger) -> None:
@@ -72,7 +89,7 @@ async def test_workflow_ids_of_any_form_are_told_apart(ledger: Ledger) -> None:
     for workflow_id in ids:
         who = submitter(workflow_id)
         assert await ledger.intend(who, intent(who)) is None, workflow_id
-        assert await ledger.claim(workflow_id, workflow_id) == workflow_id
+        assert await ledger.claim(workflow_id, who.claim) == who.claim
 
     manifest = Manifest(uri="", ids_uri="", count=3, body_bytes=0, sha256="", ids_sha256="ab" * 32, store_id="")
     for workflow_id in ids:

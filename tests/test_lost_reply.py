@@ -118,7 +118,7 @@ async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: R
     progress = await runs[0].execute_update(RESOLVE_SUBMISSION, Resolution(adopt=first_batch), result_type=Progress)
     outputs = [await run.result() for run in runs]
 
-    assert progress.candidates
+    assert progress.batch_id == first_batch
     # The second run is decided by the first one's claim.
     assert [output.batch_id for output in outputs] == [first_batch, second_batch]
     assert len(live.emulator.batches) == 2

@@ -9,7 +9,7 @@ import pytest
 
 from activities.inputs import Sighting
 from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
-from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, Post, Settled, WaitUntil
+from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
 from workflows.submission import MOST_LOST, PATIENCE, Submission
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -133,6 +133,9 @@ class World:
                 case Look(anchor):
                     assert anchor == ANCHOR
                     submission.looked(self.sightings(), self.now, SCHEDULE)
+                case NoteAbsent(numbers):
+                    assert numbers == (submission.number,)
+                    submission.noted()
                 case Examine(batch_id):
                     submission.examined(batch_id, ours=self.batch(batch_id).same_ids, now=self.now)
                 case Claim(batch_id):
@@ -240,7 +243,7 @@ def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is
     ("resolution", "expected"),
     [
         (Resolution(adopt="msgbatch_chosen"), Settled("msgbatch_chosen")),
-        (Resolution(submit_again=True), Post(2, ANCHOR)),
+        (Resolution(submit_again=True), NoteAbsent((1,))),
     ],
 )
 def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Move) -> None:
@@ -262,8 +265,9 @@ def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
     submission.looked(world.sightings(), world.now, SCHEDULE)
 
     gone_at = world.now + SCHEDULE.quiet_period + EVERY
-    assert not submission.looked([], gone_at, SCHEDULE)
+    submission.looked([], gone_at, SCHEDULE)
 
+    assert submission.in_doubt
     assert [candidate.batch_id for candidate in submission.candidates] == ["msgbatch_ours1"]
 
 
@@ -300,3 +304,13 @@ def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
 
     assert submission.next_move(START, SCHEDULE, EVERY) == Look(earlier)
     assert not submission.may_stop
+
+
+def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_look() -> None:
+    world = World([Reply.LOST_CREATED_LATE, Reply.ANSWERED], late=timedelta(minutes=30, seconds=20))
+    submission = Submission(anchor=ANCHOR)
+    world.post(submission)
+    world.now += timedelta(minutes=30)
+
+    assert world.walk(submission) == Settled("msgbatch_ours1")
+    assert world.posts == 1

@@ -74,7 +74,7 @@ async def test_a_long_wait_continues_as_new_and_counts_on(slow: Rig) -> None:
 async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(slow: Rig) -> None:
     slow.emulator.faults.add("slow", operation="cancel", seconds=8, times=1)
     run = await slow.start(requests(), poll=RAPID)
-    await until(run, lambda seen: seen.polls >= 60)
+    await until(run, lambda seen: seen.polls >= 85)
 
     batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
     output = await run.result()

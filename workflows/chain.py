@@ -2,6 +2,7 @@
 
 from temporalio import workflow
 
+from message_batches.service import landing_queue
 from workflows import options
 from workflows.alarm import Alarm
 from workflows.state import BatchRun, RunState
@@ -17,6 +18,11 @@ class Chain:
         self._turns = 0
 
     @property
+    def landing_queue(self) -> str:
+        """Where landings wait for each other, and nothing else for them."""
+        return landing_queue(workflow.info().task_queue)
+
+    @property
     def batch_id(self) -> str:
         """The batch's id, empty before it is known."""
         return self.state.submission.batch_id or ""
@@ -24,6 +30,8 @@ class Chain:
     async def continue_if_due(self) -> None:
         """Continue as a new run before the history gets long; handlers finish first, what is undecided is carried."""
         self._turns += 1
+        if self.state.cancel_requested:
+            return  # The server lets only the run that was asked to cancel end as cancelled, not one that continues it.
         if self._turns <= options.CONTINUE_AFTER and not workflow.info().is_continue_as_new_suggested():
             return
         await workflow.wait_condition(workflow.all_handlers_finished)

@@ -7,12 +7,14 @@ from message_batches.errors import BY_NAME, MessageBatchesError
 
 def failure(kind: str, message: str, *, batch_id: str | None = None, **details: object) -> ApplicationError:
     """A typed failure of the run; it is never retried, a second run could buy a second batch."""
-    if batch_id:
+    if batch_id and kind == "BatchNotFound":
+        message = f"{message.rstrip('.')}. Check the id, and that the key's workspace is the batch's"
+    elif batch_id:
         message = (
             f"{message.rstrip('.')}. Batch {batch_id} is not lost: it stays at the provider, results for 29 days; "
             f"`starter.py attach {batch_id}` takes it up again."
         )
-    return ApplicationError(message, {"batchId": batch_id, **details}, type=kind, non_retryable=True)
+    return ApplicationError(message, {"batchId": batch_id or None, **details}, type=kind, non_retryable=True)
 
 
 def from_activity(error: ActivityError, *, batch_id: str | None = None) -> ApplicationError:

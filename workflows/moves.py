@@ -35,6 +35,13 @@ class Look:
 
 
 @dataclass(frozen=True)
+class NoteAbsent:
+    """Record that no batch was found for these POSTs, before another one is made."""
+
+    numbers: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Examine:
     """Hold the results of an ended candidate against the requests."""
 
@@ -63,4 +70,4 @@ class Settled:
     batch_id: str
 
 
-Move = FindAnchor | Post | WaitUntil | Look | Examine | Claim | GiveUp | Settled
+Move = FindAnchor | Post | WaitUntil | Look | NoteAbsent | Examine | Claim | GiveUp | Settled

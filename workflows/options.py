@@ -3,6 +3,7 @@
 Retries are Temporal's alone: the client tries once. What a policy does not retry, the workflow decides on.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TypedDict
 
@@ -32,6 +33,9 @@ NOT_FOUND_GRACE = timedelta(minutes=10)
 LIFETIME_MARGIN = timedelta(minutes=10)
 """A batch that expires at its 24 h is seen as ended a little later."""
 
+ASK_AGAIN = timedelta(seconds=30)
+"""Before results that were not complete, or not there yet, are asked for again."""
+
 LANDINGS = 5
 """Downloads of results that have ended and are not complete, before the run fails with what is missing."""
 
@@ -39,10 +43,11 @@ _HEARTBEAT = timedelta(seconds=30)
 _PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
 # Idempotent: the manifest is named by its content. The store may be away for hours, nothing is sent before it is back.
+# A key that this worker lacks is refused at once, before anything is sent.
 PREPARE: Policy = {
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": _PATIENT,
+    "retry_policy": replace(_PATIENT, non_retryable_error_types=["UnknownKey"]),
 }
 
 # Small and idempotent: a read of the list, or records put once. Recording never stops the polling beside it.
@@ -53,6 +58,20 @@ LOOK: Policy = {
     "start_to_close_timeout": timedelta(minutes=10),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": _PATIENT,
+}
+
+# Whether something was paid twice is worth some minutes, not the results: they are landed all the same.
+LAST_LOOK: Policy = {
+    "start_to_close_timeout": timedelta(minutes=2),
+    "schedule_to_close_timeout": timedelta(minutes=5),
+    "heartbeat_timeout": _HEARTBEAT,
+    "retry_policy": replace(_PATIENT, maximum_attempts=5),
+}
+
+# A person waits for the answer: does the batch that is to be adopted exist?
+ASK: Policy = {
+    "start_to_close_timeout": timedelta(seconds=10),
+    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
 }
 
 # Reads all results of a candidate. What cannot be read now is read again after the next look.
@@ -96,7 +115,7 @@ def poll(schedule: PollSchedule) -> Policy:
 
 
 def retrieve(transient: RetrySchedule) -> Policy:
-    """Hours for a large batch behind others on one worker; incomplete results and 404s are counted by the workflow."""
+    """Hours for a large batch on a slow line; incomplete results and 404s are counted by the workflow."""
     return {
         "start_to_close_timeout": timedelta(hours=12),
         "heartbeat_timeout": _HEARTBEAT,

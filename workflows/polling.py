@@ -17,7 +17,7 @@ class PollStep:
 
     def __init__(self, chain: Chain) -> None:
         self._chain = chain
-        self._poll = chain.request.poll
+        self._schedule = chain.request.poll
 
     async def run(self) -> None:
         """Return once the batch has ended; `BatchNotEnded` if it may not be waited for any longer."""
@@ -27,20 +27,20 @@ class PollStep:
             if state.next_poll:
                 await self._chain.alarm.until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
                 state.next_poll = None
-            if await self._look():
+            if await self._poll_once():
                 return
             self._check_limit()
-            state.next_poll = workflow.now() + self._poll.retry_after
+            state.next_poll = workflow.now() + self._schedule.retry_after
             await self._chain.continue_if_due()
 
-    async def _look(self) -> bool:
+    async def _poll_once(self) -> bool:
         """Whether the batch has ended."""
         state = self._chain.state
         try:
             batch = await workflow.execute_activity_method(
                 MessageBatchActivities.poll_batch_status,
                 BatchRef(account=self._chain.request.account, batch_id=self._chain.batch_id),
-                **options.poll(self._poll),
+                **options.poll(self._schedule),
                 summary=f"poll {state.polls + 1}",
             )
         except ActivityError as error:
@@ -56,7 +56,7 @@ class PollStep:
 
     def _check_limit(self) -> None:
         """The contract's own limit lasts as long as the batch may; any other is obeyed to the poll."""
-        state, limit = self._chain.state, self._poll.retry_limit
+        state, limit = self._chain.state, self._schedule.retry_limit
         if state.polls <= limit or state.batch is None or state.first_seen is None:
             return
         lifetime = state.batch.expires_at - state.batch.created_at + options.LIFETIME_MARGIN

@@ -5,14 +5,22 @@ from temporalio.exceptions import ActivityError
 
 from activities.inputs import RetrieveInput
 from activities.message_batches import MessageBatchActivities
-from message_batches.errors import BatchNotFound, ResultsIncomplete, StoreUnavailable, WrongStore
-from message_batches.models import Landed, MessageBatch
+from message_batches.errors import (
+    BatchNotFound,
+    MessageBatchesError,
+    ReplyLost,
+    ResultsIncomplete,
+    StoreUnavailable,
+    UnknownKey,
+    WrongStore,
+)
+from message_batches.models import Landed, MessageBatch, Phase
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import kind_of
 
-STORE_IS_AWAY = (StoreUnavailable, WrongStore)
-MAY_BE_MENDED = (ResultsIncomplete, BatchNotFound)
+WORKER_LACKS = (StoreUnavailable, WrongStore, UnknownKey)
+"""What mending or replacing a worker mends: waited for as long as it takes."""
 
 
 class RetrieveStep:
@@ -23,17 +31,38 @@ class RetrieveStep:
 
     async def run(self, batch: MessageBatch) -> Landed:
         """The landed results; `ResultsIncomplete` if no download of several was complete."""
-        downloads = 0
+        state = self._chain.state
+        state.phase = Phase.RETRIEVING
         while True:
+            last = state.downloads + 1 >= options.LANDINGS
             try:
-                return await self._land(batch, last=downloads + 1 >= options.LANDINGS)
+                return await self._land(batch, last=last)
             except ActivityError as error:
-                kind, cause = kind_of(error), error.cause
-                downloads += kind not in STORE_IS_AWAY
-                if kind not in STORE_IS_AWAY and (kind not in MAY_BE_MENDED or downloads >= options.LANDINGS):
+                if not self._again(kind_of(error), last=last):
                     raise
-            again = workflow.now() + self._chain.request.poll.retry_after
-            await self._chain.alarm.until(again, f"download again: {cause}"[:200])
+                state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
+            await self._chain.continue_if_due()
+            await workflow.sleep(
+                min(options.ASK_AGAIN, self._chain.request.poll.retry_after), summary=state.waiting_for
+            )
+            state.waiting_for = None
+
+    def _again(self, kind: type[MessageBatchesError] | None, *, last: bool) -> bool:
+        """Whether another download may mend it."""
+        state = self._chain.state
+        if kind in WORKER_LACKS:
+            return True
+        if kind is BatchNotFound:
+            state.not_found_since = state.not_found_since or workflow.now()
+            return workflow.now() - state.not_found_since < options.NOT_FOUND_GRACE
+        if kind is ReplyLost:
+            # Cut at every one of its retries: once more, to keep what does arrive.
+            state.downloads = options.LANDINGS - 1
+        elif kind is ResultsIncomplete:
+            state.downloads += 1
+        else:
+            return False
+        return not last
 
     async def _land(self, batch: MessageBatch, *, last: bool) -> Landed:
         return await workflow.execute_activity_method(
@@ -46,6 +75,7 @@ class RetrieveStep:
                 expected_count=batch.request_counts.total,
                 keep_partial=last,
             ),
+            task_queue=self._chain.landing_queue,
             **options.retrieve(self._chain.request.poll.transient),
             summary=f"land {batch.request_counts.total} results",
         )

@@ -1,10 +1,11 @@
 """What a run carries over continue-as-new: ids, counters and everything undecided, never the requests."""
 
 from datetime import datetime
+from typing import Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from message_batches.models import BatchInput, Manifest, MessageBatch, Phase, Progress, Resolution
+from message_batches.models import BatchInput, Manifest, MessageBatch, Phase, Progress
 from workflows.submission import Submission
 
 
@@ -18,7 +19,7 @@ class RunState(BaseModel):
         polls: answers that were not `ended`, over the whole chain.
         next_poll: when the timer that is set fires.
         waiting_for: what that timer is for.
-        resolution: what a person decided, until the protocol takes it up.
+        downloads: results that were downloaded and not complete.
         cancel_requested: the run is to end as cancelled once nothing is in doubt.
     """
 
@@ -33,7 +34,7 @@ class RunState(BaseModel):
     polls: int = 0
     next_poll: datetime | None = None
     waiting_for: str | None = None
-    resolution: Resolution | None = None
+    downloads: int = 0
     cancel_requested: bool = False
 
     @property
@@ -59,13 +60,31 @@ class RunState(BaseModel):
             next_poll=self.next_poll,
             expires_at=batch.expires_at if batch else None,
             posts=self.submission.posted,
-            submission=self.waiting_for,
+            submission=self.waiting_for if self.phase in (Phase.SUBMITTING, Phase.UNDECIDED) else None,
+            waiting_for=self.waiting_for,
             candidates=self.submission.candidates,
             cancel_requested=self.cancel_requested,
         )
 
 
 class BatchRun(BatchInput):
-    """The input of one run in the chain; only continue-as-new sets `state`."""
+    """The input of one run in the chain.
+
+    Attributes:
+        state: set by continue-as-new alone.
+        problem: why the input cannot be used. Input that did not even parse would stall its run instead of failing it.
+    """
 
     state: RunState | None = None
+    problem: str | None = Field(default=None, exclude=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _or_problem(cls, given: object, parse: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return parse(given)
+        except ValidationError as error:
+            if isinstance(given, dict) and given.get("state"):
+                raise  # Not a caller's doing: an older worker's run, which waits for a version that can read it.
+            run: Self = cls.model_construct(problem=str(error))  # type: ignore[assignment]
+            return run

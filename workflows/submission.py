@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from activities.inputs import Sighting
 from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
-from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, Post, Settled, WaitUntil
+from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
 
 MOST_LOST = 3
 """POSTs whose batch was looked for and not found, before giving up: the first and two more."""
@@ -37,15 +37,16 @@ class Submission(BaseModel):
         in_doubt: whether the last POST may have created a batch that is not known.
         safe_at: when that POST can no longer be under way.
         looked_at: the last look at the list since the POST or since a candidate was refuted.
+        watching_since: the first look since the POST: during an outage nothing is seen, and nothing proved absent.
         sightings: the candidates, by batch id.
         matching: candidates whose results are for exactly our custom_ids.
         refuted: batches whose results are not ours.
+        unnoted: POSTs given up on, of which the store does not know yet.
         unreadable: ended candidates whose results could not be read since the last look.
         undecidable_since: when all candidates had ended without a proof.
     """
 
     batch_id: str | None = None
-    adopted: bool = False
     anchor: Anchor | None = None
     number: int = 0
     posted: int = 0
@@ -55,9 +56,11 @@ class Submission(BaseModel):
     in_doubt: bool = False
     safe_at: datetime | None = None
     looked_at: datetime | None = None
+    watching_since: datetime | None = None
     sightings: dict[str, Sighting] = {}
     matching: list[str] = []
     refuted: list[str] = []
+    unnoted: list[int] = []
     unreadable: list[str] = []
     undecidable_since: datetime | None = None
 
@@ -71,6 +74,8 @@ class Submission(BaseModel):
             return FindAnchor()
         if self.in_doubt:
             return self._reconcile(self.anchor, now, schedule, look_every)
+        if self.unnoted:
+            return NoteAbsent(tuple(self.unnoted))
         if self.lost >= MOST_LOST:
             return GiveUp(f"the requests were sent {self.posted} times without a reply and no batch was found")
         if self.not_before and now < self.not_before:
@@ -128,6 +133,7 @@ class Submission(BaseModel):
         self.in_doubt = True
         self.safe_at = None
         self.looked_at = None
+        self.watching_since = None
 
     def answered(self, batch_id: str, *, posted: bool = True) -> None:
         """The API answered with a batch, or an earlier record names it."""
@@ -157,12 +163,13 @@ class Submission(BaseModel):
         self.lost += 1
         self._out_of_doubt()
 
-    def looked(self, sightings: Sequence[Sighting], now: datetime, schedule: SubmissionSchedule) -> bool:
-        """The list was read; whether that settles that the POST created nothing.
+    def looked(self, sightings: Sequence[Sighting], now: datetime, schedule: SubmissionSchedule) -> None:
+        """The list was read; at the end of the quiet period, without a candidate, the POST created nothing.
 
         A candidate that this list lacks stays one: real batches are missing from it now and then.
         """
         self.looked_at = now
+        self.watching_since = self.watching_since or now
         self.unreadable = []
         for sighting in sightings:
             batch_id = sighting.candidate.batch_id
@@ -171,11 +178,14 @@ class Submission(BaseModel):
             elif batch_id not in self.refuted:
                 self.sightings[batch_id] = sighting
         self._note_patience(now)
-        if self.sightings or self.safe_at is None or now < self.safe_at + schedule.quiet_period:
-            return False
-        self.lost += 1
-        self._out_of_doubt()
-        return True
+        if not self.sightings and now >= self.watching_since + schedule.quiet_period:
+            self.lost += 1
+            self.unnoted.append(self.number)
+            self._out_of_doubt()
+
+    def noted(self) -> None:
+        """The store knows of the POSTs that were given up on."""
+        self.unnoted = []
 
     def examined(self, batch_id: str, *, ours: bool, now: datetime) -> None:
         """An ended candidate's results were held against the requests."""
@@ -194,7 +204,6 @@ class Submission(BaseModel):
     def claimed(self, batch_id: str, *, ours: bool) -> None:
         """A proved candidate was claimed, or somebody else was first."""
         if ours:
-            self.adopted = True
             self._decided(batch_id)
         else:
             self._drop(batch_id)
@@ -202,9 +211,10 @@ class Submission(BaseModel):
     def resolved(self, resolution: Resolution) -> None:
         """A person decided: this batch, or none of them and another POST."""
         if resolution.adopt:
-            self.adopted = True
             self._decided(resolution.adopt)
         else:
+            # What becomes of the batch of the last POST, if there is one, nobody knows: no other run may take it.
+            self.unnoted.append(self.number)
             self.lost = 0
             self._out_of_doubt()
 

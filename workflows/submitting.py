@@ -1,53 +1,113 @@
 """The submitBatch step: performs what the submission protocol decides, one activity or timer each."""
 
 import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
 from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from activities.inputs import ExamineInput, LookInput, SettleInput, SubmitInput
+from activities.inputs import BatchRef, ExamineInput, Looked, LookInput, SettleInput, SubmitInput
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
-from message_batches.errors import NotSent, RateLimited, StoreUnavailable, WrongStore
+from message_batches.errors import NotSent, RateLimited, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.ledger import Claim as LedgerClaim
 from message_batches.ledger import Submitter
-from message_batches.models import Manifest, Phase
+from message_batches.models import Anchor, Manifest, Phase, Resolution
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import failure, from_activity, kind_of, stopped_by_itself
-from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Post, Settled, WaitUntil
+from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
 
-NOT_NOW = (NotSent, RateLimited, StoreUnavailable, WrongStore)
+NOT_NOW = (NotSent, RateLimited, StoreUnavailable, WrongStore, UnknownKey)
 """After these a POST has certainly created nothing, and may be made again later."""
+
+_Found = TypeVar("_Found")
 
 
 class SubmitStep:
     """One run's submission: state in `RunState.submission`, decisions in `workflows.submission`."""
 
-    def __init__(self, chain: Chain, manifest: Manifest) -> None:
+    def __init__(self, chain: Chain) -> None:
         self._chain = chain
         self._request = chain.request
         self._state = chain.state
         self._submission = chain.state.submission
-        self._manifest = manifest
-        info = workflow.info()
-        self._submitter = Submitter.of(
-            manifest,
-            api_key=chain.request.api_key,
-            workflow_id=info.workflow_id,
-            first_run_id=info.first_execution_run_id,
-        )
+        self._recording: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Go on until the batch is known; `SubmissionUnknown` if that cannot be had."""
-        while True:
-            self._take_up_resolution()
-            if self._state.cancel_requested and self._submission.may_stop:
+        """Go on until the batch is known; `SubmissionUnknown` if that cannot be had.
+
+        Shielded: a cancel is remembered until nothing is out that could be paid for unseen. The record of it is
+        written beside what comes next.
+        """
+        submitting = asyncio.create_task(self._submit())
+        try:
+            await asyncio.shield(submitting)
+        except asyncio.CancelledError:
+            self._state.cancel_requested = True
+            self._chain.alarm.ring()
+            if self._submission.may_stop:
+                submitting.cancel()
+            await submitting
+        if not self._state.settled:
+            self._recording = asyncio.create_task(self._record())
+        if self._state.cancel_requested:
+            raise asyncio.CancelledError
+
+    async def recorded(self) -> None:
+        """Wait until the batch's id and our claim are in the store."""
+        if self._recording:
+            await self._recording
+
+    async def look_again(self) -> tuple[list[str], str | None]:
+        """After a second POST: further batches that match ours, possibly paid for too; or why that is not known."""
+        if self._submission.posted < 2 or self._submission.anchor is None:
+            return [], None
+        try:
+            found = await workflow.execute_activity_method(
+                SubmissionActivities.find_candidates,
+                self._look_input(self._submission.anchor, number=0),
+                **options.LAST_LOOK,
+                summary="a last look for a second batch",
+            )
+        except ActivityError as error:
+            return [], f"the list of batches could not be read: {error.cause}"
+        known = (self._submission.batch_id, *self._submission.refuted)
+        others = [s.candidate for s in found.sightings if not s.taken and s.candidate.batch_id not in known]
+        return [c.batch_id for c in others if not c.ended or await self._is_ours(c.batch_id) is not False], None
+
+    async def resolve(self, resolution: Resolution) -> None:
+        """A person decides; a batch that is to be adopted must exist, with our count."""
+        if resolution.adopt:
+            batch = await workflow.execute_activity_method(
+                MessageBatchActivities.poll_batch_status,
+                BatchRef(account=self._request.account, batch_id=resolution.adopt),
+                **options.ASK,
+                summary=f"does {resolution.adopt} exist",
+            )
+            if batch.request_counts.total != self._manifest.count:
+                raise failure(
+                    "NotOurs",
+                    f"{batch.id} holds {batch.request_counts.total} requests, ours are {self._manifest.count}",
+                )
+        if self._submission.undecided:
+            self._submission.resolved(resolution)
+            self._chain.alarm.ring()
+
+    # --- the protocol ----------------------------------------------------------------------------------------------
+
+    async def _submit(self) -> None:
+        submission = self._submission
+        while not self._request.batch_id:
+            if self._state.cancel_requested and submission.may_stop:
                 raise asyncio.CancelledError
-            self._state.phase = Phase.UNDECIDED if self._submission.undecided else Phase.SUBMITTING
-            await self._chain.continue_if_due()
-            schedule, every = self._request.submission, self._request.poll.retry_after
-            match self._submission.next_move(workflow.now(), schedule, every):
+            if not submission.batch_id:
+                self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
+                await self._chain.continue_if_due()
+            match submission.next_move(workflow.now(), self._request.submission, self._request.poll.retry_after):
                 case Settled():
                     return
                 case FindAnchor():
@@ -63,35 +123,14 @@ class SubmitStep:
                 case Examine(batch_id):
                     await self._examine(batch_id)
                 case Claim(batch_id):
-                    self._submission.claimed(batch_id, ours=await self._settle(batch_id))
+                    ours = await self._while_in_doubt(self._settle((submission.number,), batch_id))
+                    if ours is not None:
+                        submission.claimed(batch_id, ours=ours)
+                case NoteAbsent(numbers):
+                    await self._settle(numbers, None)
+                    submission.noted()
                 case GiveUp(why, candidates):
-                    raise self._unknown(why, candidates)
-
-    def settle_input(self, batch_id: str | None, *, certain: bool) -> SettleInput:
-        """What to record once the submission is decided."""
-        return SettleInput(
-            submitter=self._submitter,
-            store_id=self._manifest.store_id,
-            posts=self._submission.number,
-            batch_id=batch_id,
-            certain=certain,
-        )
-
-    async def look_again(self) -> list[str]:
-        """After a second POST: further batches that match ours, which are possibly paid for as well."""
-        if self._submission.posted < 2 or self._submission.anchor is None:
-            return []
-        sightings = await workflow.execute_activity_method(
-            SubmissionActivities.find_candidates,
-            self._look_input(Look(self._submission.anchor)),
-            **options.LOOK,
-            summary="a last look for a second batch",
-        )
-        known = (self._submission.batch_id, *self._submission.refuted)
-        others = [s.candidate for s in sightings if not s.taken and s.candidate.batch_id not in known]
-        return [c.batch_id for c in others if not c.ended or await self._is_ours(c.batch_id) is not False]
-
-    # --- one method a step -----------------------------------------------------------------------------------------
+                    self._unknown(why, candidates)
 
     async def _find_anchor(self) -> None:
         self._submission.anchored(
@@ -143,30 +182,50 @@ class SubmitStep:
             transient = self._request.poll.transient
             self._submission.not_created(not_before=workflow.now() + (asked or transient.retry_after))
             if self._submission.out_of_patience(transient):
-                raise from_activity(error) from error
+                self._refused(error)
         elif kind and not kind.outcome_unknown:
             self._submission.not_created()
-            raise from_activity(error) from error
+            self._refused(error)
         else:
             over = workflow.now() if stopped_by_itself(error) else workflow.now() + timeout
             self._submission.unanswered(over)
 
     async def _look(self, look: Look) -> None:
-        sightings = await workflow.execute_activity_method(
+        look_up = workflow.execute_activity_method(
             SubmissionActivities.find_candidates,
-            self._look_input(look),
+            self._look_input(look.anchor, number=self._submission.number),
             **options.LOOK,
             summary="batches that may be ours",
         )
-        if self._submission.looked(sightings, workflow.now(), self._request.submission):
-            await self._settle(None)
+        try:
+            found: Looked | None = await self._while_in_doubt(look_up)
+        except ActivityError as error:
+            why = f"the POST got no answer, and the list cannot be read: {getattr(error.cause, 'message', error)}"
+            self._unknown(why, tuple(self._submission.sightings))
+        if found and found.recorded:
+            self._submission.answered(found.recorded)
+        elif found:
+            self._submission.looked(found.sightings, workflow.now(), self._request.submission)
 
     async def _examine(self, batch_id: str) -> None:
-        ours = await self._is_ours(batch_id)
+        ours = await self._while_in_doubt(self._is_ours(batch_id))
+        if not self._submission.in_doubt:
+            return
         if ours is None:
             self._submission.not_examined(batch_id)
         else:
             self._submission.examined(batch_id, ours=ours, now=workflow.now())
+
+    async def _while_in_doubt(self, found: Coroutine[Any, Any, _Found]) -> _Found | None:
+        """What an activity finds; None if a person decides first, whose word must not wait, nor be overtaken by it."""
+        task = asyncio.create_task(found)
+        await workflow.wait_condition(lambda: task.done() or not self._submission.in_doubt)
+        if self._submission.in_doubt:
+            return await task
+        task.cancel()
+        with suppress(asyncio.CancelledError, ActivityError):
+            await task
+        return None
 
     async def _is_ours(self, batch_id: str) -> bool | None:
         """Whether the results are for exactly our custom_ids; None if they cannot be read now."""
@@ -174,35 +233,80 @@ class SubmitStep:
             return await workflow.execute_activity_method(
                 SubmissionActivities.examine_candidate,
                 ExamineInput(account=self._request.account, manifest=self._manifest, batch_id=batch_id),
+                task_queue=self._chain.landing_queue,
                 **options.EXAMINE,
                 summary=f"whose results are in {batch_id}",
             )
         except ActivityError as error:
-            if kind_of(error) is None:
-                workflow.logger.warning("The results of %s could not be examined: %s", batch_id, error.cause)
+            if is_cancelled_exception(error):
+                raise
+            workflow.logger.warning("The results of %s could not be examined: %s", batch_id, error.cause)
             return None
 
-    async def _settle(self, batch_id: str | None) -> bool:
+    # --- the records -----------------------------------------------------------------------------------------------
+
+    async def _record(self) -> None:
+        """The batch's id under its POST, and our claim: retried beside the polling, which it never stops."""
+        await self._settle((self._submission.number,), self._chain.batch_id, certain=True)
+        self._state.settled = True
+
+    async def _settle(self, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
+        taken_over = self._request.batch_id is not None
         return await workflow.execute_activity_method(
             SubmissionActivities.settle_submission,
-            self.settle_input(batch_id, certain=False),
+            SettleInput(
+                submitter=None if taken_over else self._submitter,
+                claim=self._claim,
+                store_id=self._state.store_id or "",
+                numbers=numbers,
+                batch_id=batch_id,
+                certain=certain,
+            ),
             **options.RECORD,
-            summary=f"claim {batch_id}" if batch_id else "no batch found",
+            summary=f"record {batch_id}" if batch_id else "no batch found",
         )
 
-    def _take_up_resolution(self) -> None:
-        resolution, self._state.resolution = self._state.resolution, None
-        if resolution and self._submission.undecided:
-            self._submission.resolved(resolution)
+    @property
+    def _manifest(self) -> Manifest:
+        assert self._state.manifest is not None, "only a batch that is taken over has none"
+        return self._state.manifest
 
-    def _look_input(self, look: Look) -> LookInput:
+    @property
+    def _claim(self) -> LedgerClaim:
+        info = workflow.info()
+        return LedgerClaim(owner=info.workflow_id, first_run_id=info.first_execution_run_id)
+
+    @property
+    def _submitter(self) -> Submitter:
+        return Submitter.of(
+            self._manifest,
+            api_key=self._request.api_key,
+            workflow_id=self._claim.owner,
+            first_run_id=self._claim.first_run_id,
+        )
+
+    def _look_input(self, anchor: Anchor, *, number: int) -> LookInput:
+        submission, schedule = self._submission, self._request.submission
         return LookInput(
-            account=self._request.account, manifest=self._manifest, submitter=self._submitter, anchor=look.anchor
+            account=self._request.account,
+            manifest=self._manifest,
+            submitter=self._submitter,
+            number=number,
+            anchor=anchor,
+            until=(submission.safe_at or workflow.now()) + schedule.quiet_period,
         )
 
-    def _unknown(self, why: str, candidates: tuple[str, ...]) -> ApplicationError:
+    # --- the ends --------------------------------------------------------------------------------------------------
+
+    def _refused(self, error: ActivityError) -> NoReturn:
+        """The POST was refused for good: nothing was created by it, nor by an earlier one that is known of."""
+        refusal = from_activity(error)
+        note = "" if self._submission.posted else ". Nothing was created"
+        raise failure(refusal.type or "", f"{refusal.message.rstrip('.')}{note}") from error
+
+    def _unknown(self, why: str, candidates: tuple[str, ...]) -> NoReturn:
         named = f" These may be ours: {', '.join(candidates)}; attach to the right one." if candidates else ""
-        return failure(
+        raise failure(
             "SubmissionUnknown",
             f"Whether the requests were accepted cannot be told: {why}.{named} Look at the batches in the Console "
             "before buying again (`starter.py start --again`).",

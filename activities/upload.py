@@ -1,0 +1,41 @@
+"""The body of a POST on its way: nothing of it is sent after the deadline, and it is known whether all of it was."""
+
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+from message_batches.errors import NotSent
+
+
+class Upload:
+    """A body of `length` bytes, to be sent before a deadline on the server's clock and on this process's own.
+
+    A worker that was frozen finds both clocks moved on; one whose task was handed over late finds the first.
+
+    Attributes:
+        complete: whether the last of it was handed out; before that no batch can come of it.
+    """
+
+    def __init__(self, body: AsyncIterator[bytes], length: int, *, started: datetime, timeout: timedelta) -> None:
+        self._body = body
+        self._left = length
+        self._at = started + timeout
+        self._monotonic = time.monotonic() + timeout.total_seconds()
+        self.complete = False
+
+    def time_left(self) -> float:
+        """Seconds until the deadline, 0 after it."""
+        by_clock = (self._at - datetime.now(UTC)).total_seconds()
+        return max(0.0, min(by_clock, self._monotonic - time.monotonic()))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, each chunk handed out only before the deadline; `NotSent` if that cuts it short."""
+        async for chunk in self._body:
+            if not self.time_left():
+                raise NotSent(
+                    "The deadline of the POST passed before all of it was sent, so nothing was created. If this goes "
+                    "on, give it more time, or compare this worker's clock with the Temporal server's"
+                )
+            self._left -= len(chunk)
+            self.complete = self._left <= 0
+            yield chunk
