@@ -9,17 +9,14 @@ from typing import Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from activities.inputs import BatchRef, ExamineInput, Looked, LookInput, SettleInput, SubmitInput
-from activities.message_batches import MessageBatchActivities
-from activities.submission import SubmissionActivities
+from activities.inputs import Looked
 from message_batches.errors import NotSent, RateLimited, StoreUnavailable, UnknownKey, WrongStore
-from message_batches.ledger import Claim as LedgerClaim
-from message_batches.ledger import Submitter
-from message_batches.models import Anchor, Manifest, Phase, Resolution
+from message_batches.models import Phase, Resolution
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import failure, from_activity, kind_of, stopped_by_itself
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
+from workflows.submission_calls import SubmissionCalls
 
 NOT_NOW = (NotSent, RateLimited, StoreUnavailable, WrongStore, UnknownKey)
 """After these a POST has certainly created nothing, and may be made again later."""
@@ -35,6 +32,7 @@ class SubmitStep:
         self._request = chain.request
         self._state = chain.state
         self._submission = chain.state.submission
+        self._calls = SubmissionCalls(chain)
         self._recording: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
@@ -67,31 +65,24 @@ class SubmitStep:
         if self._submission.posted < 2 or self._submission.anchor is None:
             return [], None
         try:
-            found = await workflow.execute_activity_method(
-                SubmissionActivities.find_candidates,
-                self._look_input(self._submission.anchor, number=0),
-                **options.LAST_LOOK,
-                summary="a last look for a second batch",
-            )
+            anchor, summary = self._submission.anchor, "a last look for a second batch"
+            found = await self._calls.look(anchor, number=0, policy=options.LAST_LOOK, summary=summary)
         except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
             return [], f"the list of batches could not be read: {error.cause}"
         known = (self._submission.batch_id, *self._submission.refuted)
         others = [s.candidate for s in found.sightings if not s.taken and s.candidate.batch_id not in known]
-        return [c.batch_id for c in others if not c.ended or await self._is_ours(c.batch_id) is not False], None
+        return [c.batch_id for c in others if not c.ended or await self._calls.is_ours(c.batch_id) is not False], None
 
     async def resolve(self, resolution: Resolution) -> None:
         """A person decides; a batch that is to be adopted must exist, with our count."""
         if resolution.adopt:
-            batch = await workflow.execute_activity_method(
-                MessageBatchActivities.poll_batch_status,
-                BatchRef(account=self._request.account, batch_id=resolution.adopt),
-                **options.ASK,
-                summary=f"does {resolution.adopt} exist",
-            )
-            if batch.request_counts.total != self._manifest.count:
+            batch = await self._calls.batch(resolution.adopt)
+            if batch.request_counts.total != self._calls.manifest.count:
                 raise failure(
                     "NotOurs",
-                    f"{batch.id} holds {batch.request_counts.total} requests, ours are {self._manifest.count}",
+                    f"{batch.id} holds {batch.request_counts.total} requests, ours are {self._calls.manifest.count}",
                 )
         if self._submission.undecided:
             self._submission.resolved(resolution)
@@ -111,7 +102,7 @@ class SubmitStep:
                 case Settled():
                     return
                 case FindAnchor():
-                    await self._find_anchor()
+                    submission.anchored(await self._calls.find_anchor())
                 case Post() as post:
                     await self._post(post)
                 case WaitUntil(time, why):
@@ -123,42 +114,20 @@ class SubmitStep:
                 case Examine(batch_id):
                     await self._examine(batch_id)
                 case Claim(batch_id):
-                    ours = await self._while_in_doubt(self._settle((submission.number,), batch_id))
+                    ours = await self._while_in_doubt(self._calls.settle((submission.number,), batch_id))
                     if ours is not None:
                         submission.claimed(batch_id, ours=ours)
                 case NoteAbsent(numbers):
-                    await self._settle(numbers, None)
+                    await self._calls.settle(numbers, None)
                     submission.noted()
                 case GiveUp(why, candidates):
                     self._unknown(why, candidates)
-
-    async def _find_anchor(self) -> None:
-        self._submission.anchored(
-            await workflow.execute_activity_method(
-                SubmissionActivities.find_anchor,
-                self._request.account,
-                **options.poll(self._request.poll),
-                summary="the newest batch before ours",
-            )
-        )
 
     async def _post(self, post: Post) -> None:
         timeout = self._request.submission.timeout
         self._submission.posting()
         try:
-            submitted = await workflow.execute_activity_method(
-                MessageBatchActivities.submit_batch,
-                SubmitInput(
-                    account=self._request.account,
-                    manifest=self._manifest,
-                    submitter=self._submitter,
-                    number=post.number,
-                    anchor=post.anchor,
-                    timeout=timeout,
-                ),
-                **options.submit(timeout),
-                summary=f"POST {self._manifest.count} requests, {self._manifest.body_bytes:,} bytes",
-            )
+            submitted = await self._calls.post(post.number, post.anchor)
         except ActivityError as error:
             self._post_failed(error, timeout)
             return
@@ -191,12 +160,8 @@ class SubmitStep:
             self._submission.unanswered(over)
 
     async def _look(self, look: Look) -> None:
-        look_up = workflow.execute_activity_method(
-            SubmissionActivities.find_candidates,
-            self._look_input(look.anchor, number=self._submission.number),
-            **options.LOOK,
-            summary="batches that may be ours",
-        )
+        number = self._submission.number
+        look_up = self._calls.look(look.anchor, number=number, policy=options.LOOK, summary="batches that may be ours")
         try:
             found: Looked | None = await self._while_in_doubt(look_up)
         except ActivityError as error:
@@ -208,7 +173,7 @@ class SubmitStep:
             self._submission.looked(found.sightings, workflow.now(), self._request.submission)
 
     async def _examine(self, batch_id: str) -> None:
-        ours = await self._while_in_doubt(self._is_ours(batch_id))
+        ours = await self._while_in_doubt(self._calls.is_ours(batch_id))
         if not self._submission.in_doubt:
             return
         if ours is None:
@@ -227,74 +192,10 @@ class SubmitStep:
             await task
         return None
 
-    async def _is_ours(self, batch_id: str) -> bool | None:
-        """Whether the results are for exactly our custom_ids; None if they cannot be read now."""
-        try:
-            return await workflow.execute_activity_method(
-                SubmissionActivities.examine_candidate,
-                ExamineInput(account=self._request.account, manifest=self._manifest, batch_id=batch_id),
-                task_queue=self._chain.landing_queue,
-                **options.EXAMINE,
-                summary=f"whose results are in {batch_id}",
-            )
-        except ActivityError as error:
-            if is_cancelled_exception(error):
-                raise
-            workflow.logger.warning("The results of %s could not be examined: %s", batch_id, error.cause)
-            return None
-
-    # --- the records -----------------------------------------------------------------------------------------------
-
     async def _record(self) -> None:
         """The batch's id under its POST, and our claim: retried beside the polling, which it never stops."""
-        await self._settle((self._submission.number,), self._chain.batch_id, certain=True)
+        await self._calls.settle((self._submission.number,), self._chain.batch_id, certain=True)
         self._state.settled = True
-
-    async def _settle(self, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
-        taken_over = self._request.batch_id is not None
-        return await workflow.execute_activity_method(
-            SubmissionActivities.settle_submission,
-            SettleInput(
-                submitter=None if taken_over else self._submitter,
-                claim=self._claim,
-                store_id=self._state.store_id or "",
-                numbers=numbers,
-                batch_id=batch_id,
-                certain=certain,
-            ),
-            **options.RECORD,
-            summary=f"record {batch_id}" if batch_id else "no batch found",
-        )
-
-    @property
-    def _manifest(self) -> Manifest:
-        assert self._state.manifest is not None, "only a batch that is taken over has none"
-        return self._state.manifest
-
-    @property
-    def _claim(self) -> LedgerClaim:
-        info = workflow.info()
-        return LedgerClaim(owner=info.workflow_id, first_run_id=info.first_execution_run_id)
-
-    @property
-    def _submitter(self) -> Submitter:
-        return Submitter.of(
-            self._manifest,
-            api_key=self._request.api_key,
-            workflow_id=self._claim.owner,
-            first_run_id=self._claim.first_run_id,
-        )
-
-    def _look_input(self, anchor: Anchor, *, number: int) -> LookInput:
-        submission, schedule = self._submission, self._request.submission
-        return LookInput(
-            account=self._request.account,
-            manifest=self._manifest,
-            submitter=self._submitter,
-            number=number,
-            anchor=anchor,
-            until=(submission.safe_at or workflow.now()) + schedule.quiet_period,
-        )
 
     # --- the ends --------------------------------------------------------------------------------------------------
 
