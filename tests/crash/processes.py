@@ -73,7 +73,9 @@ class WorkerProcess(Running):
         command = [sys.executable, "worker.py", "--log-level", "INFO"]
         worker = await cls.start(command, log, environment=environment)
         try:
-            await until(lambda: worker.exit_code is not None or "Worker ready" in worker.output, "a worker that is ready")
+            await until(
+                lambda: worker.exit_code is not None or "Worker ready" in worker.output, "a worker that is ready"
+            )
             assert worker.exit_code is None, f"the worker did not start: {worker.output}"
         except BaseException:
             await worker.kill()

@@ -27,12 +27,16 @@ from message_batches.models import (
 )
 from tests.crash.processes import TemporalProcess, WorkerProcess
 from tests.crash.waiting import PATIENCE, until
+from tests.rig import QUICK_SUBMISSION, requests
 
 UNTIL_TOLD = timedelta(hours=1)
 """A processing time that only `Scene.end_batches` brings to its end."""
-AT_ONCE = timedelta(seconds=0.5)
-TIMEOUT = timedelta(seconds=8)
-QUIET = timedelta(seconds=2)
+SOON = timedelta(seconds=0.5)
+
+
+def more_than_fits_into_sockets() -> list[dict[str, Any]]:
+    """24 MB: a body that cannot be on its way as a whole while hardly anybody reads it."""
+    return requests(2000, "every word of it " * 700)
 
 
 @dataclass
@@ -77,28 +81,28 @@ class Scene:
 
     async def start(
         self,
-        requests: Sequence[dict[str, Any]],
+        given: Sequence[dict[str, Any]],
         *,
         in_store: bool = False,
         every: timedelta = timedelta(seconds=0.2),
-        timeout: timedelta = TIMEOUT,
+        submission: SubmissionSchedule = QUICK_SUBMISSION,
     ) -> None:
         """Start the run; its requests inline, or as a file in the store."""
-        self.ids = [request["custom_id"] for request in requests]
+        self.ids = [request["custom_id"] for request in given]
         uri = None
         if in_store:
-            given = self.store / "given.jsonl"
-            given.write_text("".join(f"{json.dumps(request)}\n" for request in requests))
-            uri = given.as_uri()
+            file = self.store / "given.jsonl"
+            file.write_text("".join(f"{json.dumps(request)}\n" for request in given))
+            uri = file.as_uri()
         self.run = await self.client.start_workflow(
             WORKFLOW_TYPE,
             BatchInput(
-                requests=None if in_store else list(requests),
+                requests=None if in_store else list(given),
                 requests_uri=uri,
                 poll=PollSchedule(
                     retry_after=every, transient=RetrySchedule(retry_after=timedelta(seconds=0.2), retry_limit=50)
                 ),
-                submission=SubmissionSchedule(timeout=timeout, quiet_period=QUIET),
+                submission=submission,
             ),
             id=f"crash-{uuid4()}",
             task_queue=self.task_queue,
@@ -129,7 +133,8 @@ class Scene:
 
     async def progress(self) -> Progress:
         """The run's own view; a live worker is needed."""
-        return await self.handle.query("progress", result_type=Progress)
+        progress: Progress = await self.handle.query("progress", result_type=Progress)
+        return progress
 
     async def waiting(self) -> None:
         """Wait until the batch has been polled and the timer of the next poll runs."""
@@ -140,18 +145,13 @@ class Scene:
 
         await until(holds, "a run that waits for its next poll")
 
-    async def events(self, kind: EventType.ValueType) -> int:
-        """How many events of that kind the run's history has."""
-        histories = await self.histories()
-        return sum(event.event_type == kind for history in histories for event in history.events)
-
-    async def recorded(self, kind: EventType.ValueType, *, times: int = 1) -> None:
-        """Wait until the run's history has so many events of that kind."""
+    async def recorded(self, kind: EventType.ValueType) -> None:
+        """Wait until the run's history has an event of that kind."""
 
         async def holds() -> bool:
-            return await self.events(kind) >= times
+            return any(event.event_type == kind for each in await self.histories() for event in each.events)
 
-        await until(holds, f"{EventType.Name(kind)} in the history, {times} times")
+        await until(holds, f"{EventType.Name(kind)} in the history")
 
     async def histories(self) -> list[WorkflowHistory]:
         """The run's history, and those of what it continued as."""
@@ -174,17 +174,15 @@ class Scene:
         """The run returns complete results of the one batch there is, and leaves neither key nor litter behind."""
         async with asyncio.timeout(2 * PATIENCE):
             output = await self.handle.result()
-        print("DEBUG", self.folder.name); [print(e.event_time.ToDatetime().time(), EventType.Name(e.event_type), e.activity_task_scheduled_event_attributes.activity_type.name, str(e.activity_task_timed_out_event_attributes.failure)[:60].replace(chr(10)," "), e.activity_task_started_event_attributes.identity, e.workflow_task_started_event_attributes.identity) for h in await self.histories() for e in h.events]
         assert [batch.id for batch in self.emulator.batches] == [output.batch_id]
         assert output.possibly_paid_twice == ()
         assert output.verified
         assert output.summary.counts.succeeded == len(self.ids)
         self._results_are_complete(output)
+        claim = json.loads((self.store / "claims" / f"{output.batch_id}.json").read_bytes())
+        assert claim["owner"] == self.handle.id
         assert list(self.scratch.iterdir()) == []
-        for history in await self.histories():
-            assert self.key not in history.to_json()
-        for worker in self.workers:
-            assert self.key not in worker.output
+        await self._key_is_nowhere()
         return output
 
     def _results_are_complete(self, output: BatchOutput) -> None:
@@ -193,8 +191,15 @@ class Scene:
         assert [json.loads(line)["custom_id"] for line in data.splitlines()] == self.ids
         assert (file.bytes, file.lines) == (len(data), len(self.ids))
         assert file.sha256 == hashlib.sha256(data).hexdigest()
-        results = self.store / "results" / output.batch_id
-        assert len(list(results.glob("*.jsonl"))) == 1
+        assert len(list((self.store / "results" / output.batch_id).glob("*.jsonl"))) == 1
+
+    async def _key_is_nowhere(self) -> None:
+        for history in await self.histories():
+            assert self.key not in history.to_json()
+        for worker in self.workers:
+            assert self.key not in worker.output
+        for path in self.store.rglob("*.json"):
+            assert self.key not in path.read_text()
 
     # --- when it is over -------------------------------------------------------------------------------------------
 
@@ -219,7 +224,7 @@ async def scene(client: Client, address: str, folder: Path, **options: Any) -> A
     key = f"sk-ant-crash-{uuid4()}"
     (folder / "store").mkdir()
     (folder / "scratch").mkdir()
-    async with Emulator(EmulatorOptions(**{"processing_time": AT_ONCE, "api_keys": (key,)} | options)) as emulator:
+    async with Emulator(EmulatorOptions(**{"processing_time": SOON, **options}, api_keys=(key,))) as emulator:
         made = Scene(client, address, folder, emulator, key)
         try:
             yield made

@@ -2,14 +2,10 @@
 
 from datetime import timedelta
 
-from tests.crash.scene import UNTIL_TOLD, Scene
+from tests.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
 from tests.crash.together import played_together
 from tests.crash.waiting import until
 from tests.rig import requests
-
-MORE_THAN_FITS_INTO_SOCKETS = 2000
-"""Requests of 12 kB each: the body cannot be on its way as a whole before anybody reads it."""
-LONG = "every word of it " * 700
 
 
 @played_together()
@@ -30,7 +26,7 @@ async def test_killed_before_the_post(scene: Scene) -> None:
 async def test_killed_while_the_body_is_being_sent(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=500_000)
     worker = await scene.worker()
-    await scene.start(requests(MORE_THAN_FITS_INTO_SOCKETS, LONG), in_store=True)
+    await scene.start(more_than_fits_into_sockets(), in_store=True)
 
     await scene.under_way("create")
     await worker.kill()
@@ -51,6 +47,26 @@ async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
     await worker.kill()
     await scene.worker()
     await until(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await until(lambda: bool(scene.emulator.batches), "a batch")
+    await worker.kill()
+    worker = await scene.worker()
+    await until(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    await worker.kill()
+    looks = len(scene.calls("list"))
+    await scene.worker()
+    await until(lambda: len(scene.calls("list")) > looks, "a look by the third worker")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()

@@ -2,10 +2,13 @@
 
 from datetime import timedelta
 
-from tests.crash.scene import UNTIL_TOLD, Scene
+from message_batches.models import SubmissionSchedule
+from tests.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
 from tests.crash.together import played_together
 from tests.crash.waiting import until
 from tests.rig import requests
+
+QUIET = timedelta(seconds=2)
 
 
 @played_together(processing_time=UNTIL_TOLD)
@@ -20,6 +23,38 @@ async def test_stopped_during_a_wait(scene: Scene) -> None:
 
     await scene.finishes_with_one_batch()
     assert len(scene.calls("create")) == 1
+
+
+@played_together()
+async def test_stopped_while_the_body_is_being_sent(scene: Scene) -> None:
+    """The POST ends at its deadline, which comes before the end of the grace."""
+    scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=500_000)
+    worker = await scene.worker()
+    await scene.start(more_than_fits_into_sockets(), in_store=True)
+
+    await scene.under_way("create")
+    assert await worker.terminate() == 0
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert [call.status for call in scene.calls("create")] == [None, 200]
+
+
+@played_together()
+async def test_stopped_while_the_body_is_being_sent_for_longer_than_its_grace(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=100_000)
+    worker = await scene.worker()
+    timeout = timedelta(seconds=35)
+    await scene.start(
+        more_than_fits_into_sockets(), in_store=True, submission=SubmissionSchedule(timeout=timeout, quiet_period=QUIET)
+    )
+
+    await scene.under_way("create")
+    assert await worker.terminate() == 0
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert [call.status for call in scene.calls("create")] == [None, 200]
 
 
 @played_together()

@@ -11,8 +11,8 @@ import pytest
 from message_batches.devserver import DevServer
 from tests.crash.scene import Scene, scene
 
-AT_ONCE = 6
-"""Scenarios at a time: a worker takes two seconds of CPU to start."""
+MOST_AT_ONCE = 8
+"""A worker takes two seconds of CPU to start."""
 
 Scenario = Callable[[Scene], Awaitable[None]]
 Outcomes = dict[Scenario, asyncio.Task[None]]
@@ -37,7 +37,7 @@ def played_together(**options: Any) -> Callable[[Scenario], Test]:
 @asynccontextmanager
 async def playing(items: list[pytest.Item], temporal: DevServer, folder: Path) -> AsyncIterator[Outcomes]:
     """Play the scenarios of the tests that were selected, in their order."""
-    room = asyncio.Semaphore(AT_ONCE)
+    room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def play(scenario: Scenario, options: dict[str, Any]) -> None:
         place = folder / scenario.__name__

@@ -12,7 +12,8 @@ async def until(holds: Callable[[], bool | Awaitable[bool]], what: str) -> None:
     """Look again and again; an assertion says what did not happen."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not await _held(holds):
+            # What happens in other processes has no event to wait for.
+            while not await _held(holds):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
         raise AssertionError(f"not within {PATIENCE} s: {what}") from error

@@ -1,0 +1,106 @@
+"""The end of a run as a person wants it: outcomes, replies, errors, tokens, and where everything is."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from message_batches.models import BatchOutput, Landed, Outcomes, Summary
+from message_batches.reply_text import Reply
+
+_STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
+
+
+def report(
+    landed: Landed | BatchOutput, replies: Sequence[Reply], *, command: str, link: str | None = None
+) -> RenderableType:
+    """Show landed results.
+
+    Args:
+        landed: by a run, or found in the store.
+        replies: the first of the results.
+        command: the command line that gets the results.
+        link: the run's page in the Web UI, where that is known.
+    """
+    parts: list[RenderableType] = [_headline(landed)]
+    if isinstance(landed, BatchOutput) and landed.possibly_paid_twice:
+        twice = ", ".join(landed.possibly_paid_twice)
+        parts.append(Text(f"Possibly paid twice: {twice}. Compare them in the Console", style="bold red"))
+    if isinstance(landed, BatchOutput) and landed.paid_twice_unchecked:
+        parts.append(Text(f"Whether it was paid twice is not known: {landed.paid_twice_unchecked}", style="yellow"))
+    if replies:
+        parts += ["", _replies(replies, landed.results_file.lines)]
+    if landed.summary.errors:
+        parts += ["", _errors(landed.summary)]
+    if landed.summary.tokens:
+        parts += ["", _tokens(landed.summary)]
+    parts += ["", _places(landed, command, link)]
+    return Group(*parts)
+
+
+def _headline(landed: Landed | BatchOutput) -> Text:
+    counts = landed.summary.counts
+    line = Text.assemble((f"Batch {landed.batch_id}", "bold"), f": {landed.results_file.lines:,} results, ")
+    said = [
+        Text(f"{number:,} {name}", style=_STYLES[name])
+        for name in Outcomes.model_fields
+        if (number := getattr(counts, name)) or name == "succeeded"
+    ]
+    line.append_text(Text(", ").join(said))
+    return line
+
+
+def _replies(replies: Sequence[Reply], total: int) -> RenderableType:
+    # The text takes what is left of the line, and is cut short there; an id never is.
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
+    table.add_column("custom_id", no_wrap=True, min_width=max(len(reply.custom_id) for reply in replies))
+    table.add_column("outcome", no_wrap=True, min_width=len("succeeded"))
+    table.add_column("reply", no_wrap=True, overflow="ellipsis", ratio=1)
+    for reply in replies:
+        style = _STYLES.get(reply.outcome, "red")
+        table.add_row(Text(reply.custom_id), Text(reply.outcome, style=style), Text(" ".join(reply.text.split())[:200]))
+    rest = total - len(replies)
+    if rest > 0:
+        table.add_row(Text(f"and {rest:,} more", style="dim"), "", "")
+    return table
+
+
+def _errors(summary: Summary) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("errors", no_wrap=True, style="red")
+    table.add_column("", justify="right")
+    table.add_column("such as", overflow="fold")
+    for group in summary.errors:
+        table.add_row(group.type, f"{group.count:,}", Text(f"{group.message} ({', '.join(group.custom_ids)})"))
+    return table
+
+
+def _tokens(summary: Summary) -> RenderableType:
+    cached = any(usage.cache_write or usage.cache_read for usage in summary.tokens.values())
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("tokens by model", no_wrap=True)
+    for column in ("input", "output", *(("cache write", "cache read") if cached else ())):
+        table.add_column(column, justify="right")
+    for model, usage in summary.tokens.items():
+        numbers = [usage.input, usage.output, *([usage.cache_write, usage.cache_read] if cached else [])]
+        table.add_row(Text(model), *(f"{number:,}" for number in numbers))
+    return table
+
+
+def _places(landed: Landed | BatchOutput, command: str, link: str | None) -> RenderableType:
+    counts = landed.summary.counts
+    proof = (
+        "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
+    )
+    rows = {"checked": proof, "results": landed.results_file.uri, "run": link}
+    if counts.errored or counts.expired or counts.canceled:
+        rows["next"] = f"{command} --failed -o retry.jsonl"
+    # Not folded: a terminal that breaks a long line itself can still copy or open it whole.
+    return Group(
+        *(
+            Text.assemble((f"{name:<9}", "dim"), value, no_wrap=True, overflow="ignore")
+            for name, value in rows.items()
+            if value
+        )
+    )

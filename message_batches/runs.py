@@ -1,0 +1,146 @@
+"""Runs over a Temporal client and a store: starting them, taking over a batch, stopping, resolving, listing."""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from message_batches.errors import MessageBatchesError, StoreUnavailable
+from message_batches.ledger import Ledger, Record
+from message_batches.models import WORKFLOW_TYPE, MessageBatch, Resolution
+from message_batches.ports import Store
+from message_batches.run_view import PATIENCE, RunNotFound, RunStatus, RunView, is_known, look, started
+from message_batches.same_content import attach_id_of
+from message_batches.service import CANCEL_BATCH, RESOLVE_SUBMISSION
+
+_BATCH_ID = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
+ANSWER_TIMEOUT = timedelta(seconds=30)
+"""How long a worker may take to carry out an update; stopping a batch is two calls to the API."""
+
+
+class Refused(MessageBatchesError):
+    """The command was not carried out; nothing was sent."""
+
+
+class NoAnswer(MessageBatchesError):
+    """No worker answers: what was asked for may not have been carried out."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run in the list."""
+
+    workflow_id: str
+    run_id: str
+    status: RunStatus
+    started: datetime
+    closed: datetime | None
+    batch_id: str | None
+
+
+class Runs:
+    """The runs of one namespace, and their records in one store."""
+
+    def __init__(self, client: Client, store: Store) -> None:
+        self._client = client
+        self._store = store
+        self._ledger = Ledger(store)
+
+    async def look(self, identity: str, *, patience: timedelta = PATIENCE) -> RunView:
+        """The run of a workflow id, or of a batch id; a worker's answer is waited for so long."""
+        return await look(self._client, await self.workflow_id(identity), patience=patience)
+
+    async def workflow_id(self, identity: str) -> str:
+        """The workflow id behind what a person types: itself, or that of the run which owns a batch."""
+        if not is_batch_id(identity):
+            return identity
+        if await is_known(self._client, attach_id_of(identity)):
+            return attach_id_of(identity)
+        owner = await self._ledger.owner(identity)
+        if owner is None:
+            raise RunNotFound(f"No run follows batch {identity}: `starter.py attach {identity}` takes it over")
+        return owner
+
+    async def ended(self, workflow_id: str) -> None:
+        """Wait until a run is over, however it ends; or until Temporal goes away."""
+        with suppress(WorkflowFailureError, RPCError):
+            await self._client.get_workflow_handle(workflow_id).result()
+
+    async def cancel_batch(self, workflow_id: str) -> MessageBatch | None:
+        """Stop a run's batch at the provider, what had finished is landed; None while the API has not confirmed it."""
+        batch: MessageBatch | None = await self._update(workflow_id, CANCEL_BATCH, result_type=MessageBatch)
+        return batch
+
+    async def abandon(self, workflow_id: str) -> None:
+        """Cancel the run itself: it stops its batch at the provider and lands nothing."""
+        await self._client.get_workflow_handle(workflow_id).cancel()
+
+    async def resolve(self, workflow_id: str, resolution: Resolution) -> None:
+        """Decide what a lost reply left open."""
+        await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
+
+    async def newest(self, limit: int) -> list[Listed]:
+        """Runs of our workflow type, newest first."""
+        query = f'WorkflowType = "{WORKFLOW_TYPE}" AND ExecutionStatus != "ContinuedAsNew"'
+        runs = [run async for run in self._client.list_workflows(query, limit=limit)]
+        try:
+            records = await self._ledger.records_of({run.id for run in runs})
+        except StoreUnavailable:
+            # The list is Temporal's; the store only adds the batches to it.
+            records = {}
+        starts = await asyncio.gather(*(started(self._client, run) for run in runs))
+        return [
+            Listed(
+                workflow_id=run.id,
+                run_id=run.run_id,
+                status=RunStatus(run.status.name.lower().replace("_", "-")) if run.status else RunStatus.UNKNOWN,
+                started=start,
+                closed=run.close_time,
+                batch_id=_batch_of(run.id, records.get(run.id, [])),
+            )
+            for run, start in zip(runs, starts, strict=True)
+        ]
+
+    async def _update(self, workflow_id: str, name: str, *arguments: Any, result_type: Any = None) -> Any:
+        """An update's answer, None if it was accepted and takes long; `Refused` with the run's own reason."""
+        handle = self._client.get_workflow_handle(workflow_id)
+        accepted = handle.start_update(
+            name, args=arguments, wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=result_type
+        )
+        try:
+            update = await asyncio.wait_for(accepted, ANSWER_TIMEOUT.total_seconds())
+        except TimeoutError as error:
+            raise NoAnswer(
+                f"No worker answered within {ANSWER_TIMEOUT.total_seconds():g} s, so this may not have been carried "
+                f"out: start a worker (`python worker.py`), look at `starter.py status {workflow_id}`, and try again"
+            ) from error
+        try:
+            return await asyncio.wait_for(update.result(), ANSWER_TIMEOUT.total_seconds())
+        except TimeoutError:
+            return None
+        except WorkflowUpdateFailedError as error:
+            raise Refused(_reason(error)) from error
+
+
+def _batch_of(workflow_id: str, records: Sequence[Record]) -> str | None:
+    """A run's batch where its id or the store's records tell, without asking the run."""
+    if workflow_id.startswith(attach_id_of("")):
+        return workflow_id.removeprefix(attach_id_of(""))
+    named = [record.outcome.batch_id for record in records if record.outcome and record.outcome.batch_id]
+    return named[-1] if named else None
+
+
+def is_batch_id(text: str) -> bool:
+    """Whether it is a batch's id, rather than a run's."""
+    return bool(_BATCH_ID.fullmatch(text))
+
+
+def _reason(error: WorkflowUpdateFailedError) -> str:
+    return error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)

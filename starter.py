@@ -1,0 +1,226 @@
+"""The command line: starts runs of message batches and shows where they stand. It parses, calls and prints."""
+
+import os
+import signal
+import sys
+
+if __name__ == "__main__":
+    # While modules are still being loaded nothing has to be stopped, and a traceback would tell nobody anything.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import typer
+
+from message_batches import command_options as given
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
+EXAMPLE = HERE / "examples" / "requests.jsonl"
+
+app = typer.Typer(
+    name="starter.py",
+    help="Send a file of requests to Claude as one message batch, paid for once, its results complete and checked.",
+    epilog="Exit codes: 0 landed or left running, 1 the run failed, 2 refused and nothing sent.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+debug = {"debug": False}
+
+# Each command imports what it uses: Temporal, Rich and the store take half a second that `--help` need not wait for.
+
+
+@app.callback()
+def options(
+    traceback: given.Debug = False,
+) -> None:
+    """Take the options that stand before the command."""
+    debug["debug"] = traceback
+
+
+@app.command()
+def start(
+    file: given.File,
+    document: given.Document = None,
+    poll_interval: given.PollInterval = None,
+    poll_limit: given.PollLimit = None,
+    submission_timeout: given.SubmissionTimeout = None,
+    quiet_period: given.QuietPeriod = None,
+    key: given.Key = "default",
+    anthropic_version: given.Version = None,
+    beta: given.Betas = None,
+    task_queue: given.Queue = None,
+    again: given.Again = False,
+    wait: given.Wait = None,
+    strict: given.Strict = False,
+    as_json: given.Json = False,
+) -> int:
+    """Start a run for a file of requests; the same content is the same run."""
+    from message_batches import starting
+    from message_batches.desk import carry_out
+
+    wishes = starting.Wishes(
+        document=document or DOCUMENT,
+        poll_interval=poll_interval,
+        poll_limit=poll_limit,
+        submission_timeout=submission_timeout,
+        quiet_period=quiet_period,
+        key=key,
+        version=anthropic_version,
+        betas=tuple(beta or ()),
+        task_queue=task_queue,
+    )
+    waiting = starting.Waiting(wait=wait, strict=strict)
+    command = partial(starting.start, file=file, wishes=wishes, waiting=waiting, again=again)
+    return carry_out(command, json=as_json, **debug)
+
+
+@app.command()
+def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
+    """Check a file of requests, and say what will come back errored; sends nothing."""
+    from message_batches import starting
+    from message_batches.desk import carry_out
+
+    wishes = starting.Wishes(document=DOCUMENT, version=anthropic_version)
+    return carry_out(partial(starting.check, file=file, wishes=wishes), json=as_json, **debug)
+
+
+@app.command()
+def status(identity: given.Id, as_json: given.Json = False) -> int:
+    """Show where a run stands."""
+    from message_batches import showing
+    from message_batches.desk import carry_out
+
+    return carry_out(partial(showing.status, identity=identity), json=as_json, **debug)
+
+
+@app.command()
+def watch(identity: given.Id, strict: given.Strict = False, as_json: given.Json = False) -> int:
+    """Follow a run to its end; Ctrl-C stops watching, not the run."""
+    from message_batches import showing
+    from message_batches.desk import carry_out
+
+    return carry_out(partial(showing.watch, identity=identity, strict=strict), json=as_json, **debug)
+
+
+@app.command()
+def results(
+    identity: given.Id,
+    output: given.Output = None,
+    text: given.Text = False,
+    failed: given.Failed = False,
+    force: given.Force = False,
+    as_json: given.Json = False,
+) -> int:
+    """Get the results; or with --failed the original requests that are worth sending again."""
+    from message_batches import showing
+    from message_batches.desk import carry_out
+
+    wanted = showing.Wanted(output=output, text=text, failed=failed, force=force)
+    return carry_out(partial(showing.results, identity=identity, wanted=wanted), json=as_json, **debug)
+
+
+@app.command()
+def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
+    """Stop a run's batch and land what had finished."""
+    from message_batches import deciding
+    from message_batches.desk import carry_out
+
+    return carry_out(partial(deciding.cancel, identity=identity, abandon=abandon), json=as_json, **debug)
+
+
+@app.command()
+def resolve(
+    identity: given.Id,
+    adopt: given.Adopt = None,
+    submit_again: given.SubmitAgain = False,
+    as_json: given.Json = False,
+) -> int:
+    """Decide which batch is a run's, where a lost reply left that open."""
+    from message_batches import deciding
+    from message_batches.desk import carry_out
+
+    command = partial(deciding.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
+    return carry_out(command, json=as_json, **debug)
+
+
+@app.command()
+def attach(
+    batch_id: given.BatchId,
+    requests: given.RequestsFile = None,
+    document: given.Document = None,
+    poll_interval: given.PollInterval = None,
+    poll_limit: given.PollLimit = None,
+    key: given.Key = "default",
+    anthropic_version: given.Version = None,
+    task_queue: given.Queue = None,
+    wait: given.Wait = None,
+    strict: given.Strict = False,
+    as_json: given.Json = False,
+) -> int:
+    """Take over a batch that exists, wherever it was created, and land its results."""
+    from message_batches import starting
+    from message_batches.desk import carry_out
+
+    wishes = starting.Wishes(
+        document=document or DOCUMENT,
+        poll_interval=poll_interval,
+        poll_limit=poll_limit,
+        key=key,
+        version=anthropic_version,
+        task_queue=task_queue,
+    )
+    waiting = starting.Waiting(wait=wait, strict=strict)
+    command = partial(starting.attach, batch_id=batch_id, file=requests, wishes=wishes, waiting=waiting)
+    return carry_out(command, json=as_json, **debug)
+
+
+@app.command("list")
+def list_runs(limit: given.Limit = 20, as_json: given.Json = False) -> int:
+    """List the newest runs."""
+    from message_batches import showing
+    from message_batches.desk import carry_out
+
+    return carry_out(partial(showing.list_runs, limit=limit), json=as_json, **debug)
+
+
+@app.command()
+def demo(
+    keep: given.Keep = False, live: given.Live = False, yes: given.Yes = False, as_json: given.Json = False
+) -> int:
+    """Run a batch on this machine, with Temporal, a worker and an emulated API embedded."""
+    from message_batches import demo as play
+    from message_batches.desk import carry_out
+    from message_batches.service import DEFAULT_TASK_QUEUE
+    from worker import build_worker
+
+    chosen = play.Play(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
+    build = partial(build_worker, task_queue=DEFAULT_TASK_QUEUE, graceful_shutdown_timeout=timedelta(seconds=1))
+    command = partial(play.demo, play=chosen, build_worker=build)
+    return carry_out(command, json=as_json, **debug)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line; wrong arguments get one line."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except typer.TyperException as error:
+        print(f"starter.py: {error.format_message()} (`starter.py --help` shows how)", file=sys.stderr)
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    code = main()
+    if "temporalio" in sys.modules:
+        from message_batches.connection import leave
+
+        leave(code)
+    sys.exit(code)

@@ -1,0 +1,89 @@
+"""What is pure in the starter: durations, ids, the choice of requests to send again."""
+
+from datetime import timedelta
+
+import pytest
+
+from message_batches.durations import clock, read_duration
+from message_batches.models import Account
+from message_batches.reply_text import read_reply
+from message_batches.result_lines import Result
+from message_batches.retry_selection import Selection
+from message_batches.same_content import workflow_id_of
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("1m", 60), ("0.2s", 0.2), ("2h", 7200), ("250ms", 0.25), (" 1.5m ", 90)]
+)
+def test_a_duration_is_a_number_with_its_unit(text: str, seconds: float) -> None:
+    assert read_duration(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "s", "1 m", "-1s", "0s", "8d", "1e3s", "1m30s", "9" * 400 + "h"])
+def test_anything_else_is_refused_with_what_one_looks_like(text: str) -> None:
+    with pytest.raises(ValueError, match=r"30s|7 days"):
+        read_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(7, "0:07"), (65, "1:05"), (3661, "1:01:01"), (-5, "0:00"), (86399, "23:59:59")]
+)
+def test_time_is_shown_as_a_clock_shows_it(seconds: int, shown: str) -> None:
+    assert clock(timedelta(seconds=seconds)) == shown
+
+
+def test_the_workflow_id_comes_from_bytes_version_betas_and_key() -> None:
+    plain = workflow_id_of("ab", Account())
+
+    assert plain == workflow_id_of("ab", Account())
+    assert plain.startswith("batch-")
+    betas = [workflow_id_of("ab", Account(anthropic_beta=names)) for names in (("x", "y"), ("y", "x"))]
+    others = [workflow_id_of("cd", Account()), workflow_id_of("ab", Account(api_key="team-a")), betas[0]]
+    assert betas[0] == betas[1]
+    assert len({plain, *others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "again"),
+    [
+        ("invalid_request_error", False),
+        ("not_found_error", False),
+        ("request_too_large", False),
+        ("api_error", True),
+        ("overloaded_error", True),
+        ("rate_limit_error", True),
+        ("timeout_error", True),
+    ],
+)
+def test_an_errored_request_is_worth_sending_again_unless_it_is_at_fault_itself(kind: str, again: bool) -> None:
+    selection = Selection()
+
+    selection.add(Result("a", "errored", (kind, "why")))
+
+    assert ("a" in selection.again, "a" in selection.invalid) == (again, not again)
+
+
+def test_what_expired_or_was_canceled_is_worth_sending_again_and_what_succeeded_is_not() -> None:
+    selection = Selection()
+
+    for outcome in ("succeeded", "expired", "canceled"):
+        selection.add(Result(outcome, outcome))
+
+    assert selection.again == {"expired", "canceled"}
+    assert not selection.invalid
+
+
+def test_a_reply_is_shown_as_its_texts_and_tool_calls() -> None:
+    line = (
+        b'{"custom_id":"a","result":{"type":"succeeded","message":{"content":[{"type":"thinking","thinking":"hm"},'
+        b'{"type":"text","text":"Hello \\ud83d"},{"type":"tool_use","name":"look","input":{"at":1}}]}}}'
+    )
+
+    reply = read_reply(line)
+
+    assert reply.outcome == "succeeded"
+    assert reply.text == 'Hello ?\nlook({"at": 1})'
+
+
+def test_a_reply_without_a_message_is_shown_by_its_outcome_alone() -> None:
+    assert read_reply(b'{"custom_id":"a","result":{"type":"expired"}}').text == ""
