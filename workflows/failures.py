@@ -36,4 +36,6 @@ def stopped_by_itself(error: ActivityError) -> bool:
     cause = error.cause
     if isinstance(cause, TimeoutError):
         return cause.type is not None and cause.type.name == "START_TO_CLOSE"
-    return kind_of(error) is not None
+    # The SDK says so of an activity that it stopped, and that has come to its end.
+    stopped = isinstance(cause, ApplicationError) and cause.type == "WorkerShutdown"
+    return stopped or kind_of(error) is not None

@@ -51,7 +51,7 @@ PREPARE: Policy = {
 }
 
 # Small and idempotent: a read of the list, or records put once. Recording never stops the polling beside it.
-RECORD: Policy = {"start_to_close_timeout": timedelta(minutes=1), "retry_policy": _PATIENT}
+RECORD: Policy = {"start_to_close_timeout": timedelta(seconds=20), "retry_policy": _PATIENT}
 
 # The whole list back to the anchor, page by page.
 LOOK: Policy = {
