@@ -95,6 +95,9 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many r
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
 Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, for money; asks first.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+# --- before the command --------------------------------------------------------------------------------------------
+
 Debug = Annotated[
     bool,
     typer.Option("--debug", envvar="MESSAGE_BATCHES_DEBUG", help="Show where an unexpected error comes from."),

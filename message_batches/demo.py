@@ -102,7 +102,7 @@ async def _perform(desk: Desk, play: Play, stage: Stage, requests: Requests) -> 
     command = f"MESSAGE_BATCHES_STORE={stage.store.uri('')} python starter.py results {view.batch_id}"
     answer = await end_of(desk, view, place=Place(stage.store, command, link))
     if not play.keep:
-        hint = "All of it is stopped again, the results file stays. To leave it running: make demo ARGS=--keep"
+        hint = "All of it is stopped again, the files stay. To leave it running: make demo ARGS=--keep"
         return replace(answer, shown=Group(answer.shown or "", "", hint))
     desk.give(answer)
     desk.say(_kept(stage, link))
@@ -114,7 +114,7 @@ async def _perform(desk: Desk, play: Play, stage: Stage, requests: Requests) -> 
 async def _stage(build_worker: BuildWorker, folder: Path, settings: Settings | None) -> AsyncIterator[Stage]:
     """Everything on free ports of this machine; stopped at the end, the server last."""
     async with AsyncExitStack() as running:
-        with _silent_stdout():
+        with _silent():
             server = await running.enter_async_context(dev_server())
         if settings:
             base_url, keys = settings.base_url, settings.keys
@@ -130,17 +130,20 @@ async def _stage(build_worker: BuildWorker, folder: Path, settings: Settings | N
 
 
 @contextmanager
-def _silent_stdout() -> Iterator[None]:
-    """What is started here inherits a standard output that goes nowhere: ours is for the answer alone."""
+def _silent() -> Iterator[None]:
+    """What is started here inherits an output that goes nowhere: ours is for the answer and the progress alone."""
     sys.stdout.flush()
-    kept = os.dup(1)
+    sys.stderr.flush()
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 1)
+        for stream in kept:
+            os.dup2(nowhere, stream)
         yield
     finally:
-        os.dup2(kept, 1)
-        os.close(kept)
+        for stream, copy in kept.items():
+            os.dup2(copy, stream)
+            os.close(copy)
         os.close(nowhere)
 
 

@@ -103,8 +103,7 @@ def carry_out(command: Callable[[Desk], Awaitable[Answer]], *, json: bool, debug
         desk.give(answer)
         return answer.exit_code
     except BrokenPipeError:
-        # Whoever read our output has enough; Python would say so once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output has enough.
         return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         desk.say("Interrupted")
@@ -122,6 +121,8 @@ def carry_out(command: Callable[[Desk], Awaitable[Answer]], *, json: bool, debug
         return _fail(
             desk, type(error).__name__, f"Unexpected {type(error).__name__}: {_first_line(error)}{more}", FAILED
         )
+    finally:
+        _give_up_a_broken_stdout()
 
 
 def _fail(desk: Desk, kind: str, message: str, exit_code: int, more: dict[str, Any] | None = None) -> int:
@@ -129,6 +130,14 @@ def _fail(desk: Desk, kind: str, message: str, exit_code: int, more: dict[str, A
     if desk.json:
         desk.give(Answer({"error": {"type": kind, "message": message, **(more or {})}}))
     return exit_code
+
+
+def _give_up_a_broken_stdout() -> None:
+    """Python would say once more that it cannot be written, when it closes it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _first_line(error: Exception) -> str:

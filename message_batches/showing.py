@@ -131,7 +131,7 @@ def _selection_words(selection: Selection, written: dict[str, Path]) -> str:
     if not selection.again and not selection.invalid:
         return "Every request succeeded: there is nothing to send again"
     where = {kind: f", in {file}" for kind, file in written.items()}
-    start = f": starter.py start {written['again']}" if "again" in written else ""
+    start = f": python starter.py start {written['again']}" if "again" in written else ""
     return (
         f"{len(selection.again):,} worth sending again as they are{where.get('again', '')}{start}\n"
         f"{len(selection.invalid):,} to be corrected first{where.get('invalid', '')}"

@@ -96,11 +96,12 @@ async def test_an_undecided_run_submits_again_when_told_so(starter: CommandLine,
     workflow_id = await undecided(starter, live)
 
     resolved = await starter("resolve", workflow_id, "--submit-again", "--json")
-    await live.saw("create", times=2)
+    run = live.client.get_workflow_handle(workflow_id)
+    seen = await until(run, lambda now: now.batch_id is not None)
 
     assert resolved.json["submitAgain"]
-    assert len(live.emulator.batches) == 2
-    await live.client.get_workflow_handle(workflow_id).terminate()
+    assert [batch.id for batch in live.emulator.batches][1:] == [seen.batch_id]
+    await run.terminate()
 
 
 async def test_a_run_that_is_not_undecided_cannot_be_resolved(starter: CommandLine, live: Rig) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import shlex
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 
 from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
-from tests.cli.command_line import QUICK, CommandLine
+from tests.cli.command_line import QUICK, ROOT, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh, mixed
 from tests.rig import Rig, rig
@@ -197,3 +199,16 @@ async def test_a_failed_run_is_shown_with_its_failure_and_exit_code_1(starter: C
     assert "SpendLimitReached" in status.out
     assert results.code == 2
     assert "no results" in results.err
+
+
+async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLine) -> None:
+    workflow_id = await landed(starter)
+    command = f"{shlex.quote(sys.executable)} {ROOT / 'starter.py'} results {workflow_id}"
+    full = "Unexpected OSError: [Errno 28] No space left on device (`starter.py --debug ...` shows more)\n"
+
+    for redirected, said in ((f"{command} > /dev/full", full), (f"{command} | head -c 1 > /dev/null", "")):
+        process = await asyncio.create_subprocess_shell(
+            redirected, stderr=asyncio.subprocess.PIPE, env=starter.variables, cwd=starter.folder
+        )
+        _, err = await process.communicate()
+        assert err.decode() == said
