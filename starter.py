@@ -15,7 +15,7 @@ from pathlib import Path
 
 import typer
 
-from message_batches import command_options as given
+from message_batches.cli import command_options as given
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
@@ -61,8 +61,8 @@ def start(
     as_json: given.Json = False,
 ) -> int:
     """Start a run for a file of requests; the same content is the same run."""
-    from message_batches import starting
-    from message_batches.desk import carry_out
+    from message_batches.cli import starting
+    from message_batches.cli.desk import carry_out
 
     wishes = starting.Wishes(
         document=document or DOCUMENT,
@@ -83,8 +83,8 @@ def start(
 @app.command()
 def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
     """Check a file of requests, and say what will come back errored; sends nothing."""
-    from message_batches import starting
-    from message_batches.desk import carry_out
+    from message_batches.cli import starting
+    from message_batches.cli.desk import carry_out
 
     wishes = starting.Wishes(document=DOCUMENT, version=anthropic_version)
     return carry_out(partial(starting.check, file=file, wishes=wishes), json=as_json, **debug)
@@ -93,8 +93,8 @@ def check(file: given.File, anthropic_version: given.Version = None, as_json: gi
 @app.command()
 def status(identity: given.Id, as_json: given.Json = False) -> int:
     """Show where a run stands."""
-    from message_batches import showing
-    from message_batches.desk import carry_out
+    from message_batches.cli import showing
+    from message_batches.cli.desk import carry_out
 
     return carry_out(partial(showing.status, identity=identity), json=as_json, **debug)
 
@@ -102,8 +102,8 @@ def status(identity: given.Id, as_json: given.Json = False) -> int:
 @app.command()
 def watch(identity: given.Id, strict: given.Strict = False, as_json: given.Json = False) -> int:
     """Follow a run to its end; Ctrl-C stops watching, not the run."""
-    from message_batches import showing
-    from message_batches.desk import carry_out
+    from message_batches.cli import showing
+    from message_batches.cli.desk import carry_out
 
     return carry_out(partial(showing.watch, identity=identity, strict=strict), json=as_json, **debug)
 
@@ -118,8 +118,8 @@ def results(
     as_json: given.Json = False,
 ) -> int:
     """Get the results; or with --failed the original requests that are worth sending again."""
-    from message_batches import showing
-    from message_batches.desk import carry_out
+    from message_batches.cli import showing
+    from message_batches.cli.desk import carry_out
 
     wanted = showing.Wanted(output=output, text=text, failed=failed, force=force)
     return carry_out(partial(showing.results, identity=identity, wanted=wanted), json=as_json, **debug)
@@ -128,8 +128,8 @@ def results(
 @app.command()
 def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
     """Stop a run's batch and land what had finished."""
-    from message_batches import deciding
-    from message_batches.desk import carry_out
+    from message_batches.cli import deciding
+    from message_batches.cli.desk import carry_out
 
     return carry_out(partial(deciding.cancel, identity=identity, abandon=abandon), json=as_json, **debug)
 
@@ -142,8 +142,8 @@ def resolve(
     as_json: given.Json = False,
 ) -> int:
     """Decide which batch is a run's, where a lost reply left that open."""
-    from message_batches import deciding
-    from message_batches.desk import carry_out
+    from message_batches.cli import deciding
+    from message_batches.cli.desk import carry_out
 
     command = partial(deciding.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
     return carry_out(command, json=as_json, **debug)
@@ -164,8 +164,8 @@ def attach(
     as_json: given.Json = False,
 ) -> int:
     """Take over a batch that exists, wherever it was created, and land its results."""
-    from message_batches import starting
-    from message_batches.desk import carry_out
+    from message_batches.cli import starting
+    from message_batches.cli.desk import carry_out
 
     wishes = starting.Wishes(
         document=document or DOCUMENT,
@@ -183,8 +183,8 @@ def attach(
 @app.command("list")
 def list_runs(limit: given.Limit = 20, as_json: given.Json = False) -> int:
     """List the newest runs."""
-    from message_batches import showing
-    from message_batches.desk import carry_out
+    from message_batches.cli import showing
+    from message_batches.cli.desk import carry_out
 
     return carry_out(partial(showing.list_runs, limit=limit), json=as_json, **debug)
 
@@ -194,8 +194,8 @@ def demo(
     keep: given.Keep = False, live: given.Live = False, yes: given.Yes = False, as_json: given.Json = False
 ) -> int:
     """Run a batch on this machine, with Temporal, a worker and an emulated API embedded."""
-    from message_batches import demo as play
-    from message_batches.desk import carry_out
+    from message_batches.cli import demo as play
+    from message_batches.cli.desk import carry_out
     from message_batches.service import DEFAULT_TASK_QUEUE
     from worker import build_worker
 

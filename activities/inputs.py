@@ -4,7 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from message_batches.ledger import Claim, Submitter
-from message_batches.models import Account, Anchor, Boundary, Candidate, Manifest, MessageBatch, Seconds
+from message_batches.models import Account, Anchor, Boundary, Manifest, Seconds
+from message_batches.progress import Candidate
+from message_batches.wire import MessageBatch
 
 
 class PrepareInput(Boundary):

@@ -23,8 +23,9 @@ from message_batches.errors import (
 from message_batches.landing import land
 from message_batches.ledger import Intent, Ledger, Outcome, Record
 from message_batches.manifest import body, load_manifest, write_inline
-from message_batches.models import Landed, Manifest, MessageBatch
+from message_batches.models import Landed, Manifest
 from message_batches.ports import BatchApi, Store
+from message_batches.wire import MessageBatch
 
 UPLOADS = 4
 NOTE_TIMEOUT = 10

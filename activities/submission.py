@@ -10,9 +10,11 @@ from activities.inputs import ExamineInput, Looked, LookInput, SettleInput, Sigh
 from activities.store_access import own_store
 from message_batches.ledger import CLOCK_MARGIN, Claim, Ledger, Outcome, Record, Submitter, may_stem_from
 from message_batches.manifest import read_ids
-from message_batches.models import Account, Anchor, Candidate, MessageBatch
+from message_batches.models import Account, Anchor
 from message_batches.ports import BatchApi, Store
+from message_batches.progress import Candidate
 from message_batches.proof import holds_exactly
+from message_batches.wire import MessageBatch
 
 LIST_OVERLAP = timedelta(minutes=5)
 """How far past the anchor the list is read: it need not be in the exact order of `created_at`."""

@@ -23,8 +23,9 @@ from message_batches.errors import (
     RequestRefused,
     SpendLimitReached,
 )
-from message_batches.models import Account, BatchPage, MessageBatch, Wire
+from message_batches.models import Account
 from message_batches.settings import ApiKeys
+from message_batches.wire import BatchPage, MessageBatch, Wire
 
 PATH = "/v1/messages/batches"
 LONGEST_RETRY_AFTER = timedelta(hours=1)

@@ -1,15 +1,16 @@
-"""The models at the boundary (inputs, outputs, progress, stored files) and on the wire (batch, counts, page).
+"""The models at the boundary: inputs, outputs, progress, stored files.
 
-Boundary models are JSON in the Arazzo document's camelCase, frozen, and ignore what they do not know, so that an older
+They are JSON in the Arazzo document's camelCase, frozen, and ignore what they do not know, so that an older
 worker can read a newer caller. Durations are seconds in JSON and `timedelta` in Python.
 """
 
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
+
+from message_batches.wire import RequestCounts
 
 WORKFLOW_TYPE = "batch-process-and-retrieve-results"
 DEFAULT_KEY = "default"
@@ -34,62 +35,6 @@ class Boundary(BaseModel):
         serialize_by_alias=True,
         hide_input_in_errors=True,
     )
-
-
-class Wire(BaseModel):
-    """What the API sends, in its own snake_case; unknown fields are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
-# --- on the wire ---------------------------------------------------------------------------------------------------
-
-
-class RequestCounts(Wire):
-    """Requests by state; all are `processing` until the whole batch has ended."""
-
-    processing: int = 0
-    succeeded: int = 0
-    errored: int = 0
-    canceled: int = 0
-    expired: int = 0
-
-    @property
-    def total(self) -> int:
-        """The number of requests in the batch, constant over its life."""
-        return self.processing + self.succeeded + self.errored + self.canceled + self.expired
-
-
-class MessageBatch(Wire):
-    """A batch as the API describes it: never its requests, names or metadata."""
-
-    id: str
-    processing_status: str
-    request_counts: RequestCounts
-    created_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None = None
-    cancel_initiated_at: datetime | None = None
-    archived_at: datetime | None = None
-    results_url: str | None = None
-
-    @property
-    def ended(self) -> bool:
-        """Whether every request has an outcome; not whether any succeeded."""
-        return self.processing_status == "ended"
-
-
-class BatchPage(Wire):
-    """One page of the account's batches, newest first.
-
-    Attributes:
-        date: the `Date` header of the answer, the API's own clock; None if absent.
-    """
-
-    data: tuple[MessageBatch, ...]
-    has_more: bool
-    last_id: str | None = None
-    date: datetime | None = None
 
 
 # --- the run's input -----------------------------------------------------------------------------------------------
@@ -269,65 +214,3 @@ class BatchOutput(Boundary):
     possibly_paid_twice: tuple[str, ...] = ()
     paid_twice_unchecked: str | None = None
     summary: Summary
-
-
-# --- the run's progress --------------------------------------------------------------------------------------------
-
-
-class Phase(StrEnum):
-    """Where a run stands; the three in the middle are the document's steps."""
-
-    PREPARING = "preparing"
-    SUBMITTING = "submitting"
-    UNDECIDED = "undecided"
-    POLLING = "polling"
-    RETRIEVING = "retrieving"
-    LANDED = "landed"
-    FAILED = "failed"
-    CANCELED = "canceled"
-
-
-class Candidate(Boundary):
-    """A batch that may be ours after a lost reply: newer than the anchor, our count, claimed by nobody else."""
-
-    batch_id: str
-    created_at: datetime
-    processing_status: str
-
-    @property
-    def ended(self) -> bool:
-        """Whether its results can be looked at."""
-        return self.processing_status == "ended"
-
-
-class Progress(Boundary):
-    """The answer to the `progress` query.
-
-    Attributes:
-        polls: unfinished answers seen so far, over the whole chain of runs.
-        next_poll: when the timer fires next, None if none is set.
-        posts: how often the requests were sent.
-        submission: one sentence on the submission, while it is not settled.
-        waiting_for: what the run waits for now, other than the next poll.
-        candidates: batches that may be ours, while that is undecided.
-    """
-
-    phase: Phase
-    batch_id: str | None = None
-    processing_status: str | None = None
-    request_counts: RequestCounts | None = None
-    polls: int = 0
-    next_poll: datetime | None = None
-    expires_at: datetime | None = None
-    posts: int = 0
-    submission: str | None = None
-    waiting_for: str | None = None
-    candidates: tuple[Candidate, ...] = ()
-    cancel_requested: bool = False
-
-
-class Resolution(Boundary):
-    """The argument of the `resolveSubmission` update: exactly one of the two."""
-
-    adopt: BatchId | None = None
-    submit_again: bool = False

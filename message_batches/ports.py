@@ -4,7 +4,8 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from message_batches.models import Account, BatchPage, MessageBatch
+from message_batches.models import Account
+from message_batches.wire import BatchPage, MessageBatch
 
 
 class BatchApi(Protocol):

@@ -4,20 +4,19 @@ from message_batches.models import (
     WORKFLOW_TYPE,
     BatchInput,
     BatchOutput,
-    MessageBatch,
-    Phase,
     PollSchedule,
-    Progress,
-    Resolution,
     RetrySchedule,
     SubmissionSchedule,
 )
+from message_batches.progress import Phase, Progress, Resolution
+from message_batches.wire import MessageBatch
 
 DEFAULT_TASK_QUEUE = "message-batches"
 PROGRESS = "progress"
 POLL_NOW = "pollNow"
 CANCEL_BATCH = "cancelBatch"
 RESOLVE_SUBMISSION = "resolveSubmission"
+
 
 def landing_queue(task_queue: str) -> str:
     """The queue of the activities that read a whole batch's results, one at a time on each worker."""

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from message_batches.models import Account, BatchPage, MessageBatch, RequestCounts
+from message_batches.models import Account
+from message_batches.wire import BatchPage, MessageBatch, RequestCounts
 
 
 class ApiByCount:

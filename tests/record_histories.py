@@ -16,7 +16,8 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from message_batches.devserver import dev_server
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
+from message_batches.models import BatchOutput, SubmissionSchedule
+from message_batches.progress import Phase, Resolution
 from message_batches.service import CANCEL_BATCH, RESOLVE_SUBMISSION
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
 

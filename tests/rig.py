@@ -20,10 +20,10 @@ from message_batches.models import (
     BatchInput,
     BatchOutput,
     PollSchedule,
-    Progress,
     RetrySchedule,
     SubmissionSchedule,
 )
+from message_batches.progress import Progress
 from message_batches.service import PROGRESS
 from message_batches.settings import ApiKeys
 from message_batches.store import open_store

@@ -10,7 +10,8 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import Phase, Resolution, SubmissionSchedule
+from message_batches.models import SubmissionSchedule
+from message_batches.progress import Phase, Resolution
 from message_batches.service import RESOLVE_SUBMISSION
 from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, rig, until
 from tests.test_lost_reply import post_by_a_stranger

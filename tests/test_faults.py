@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from message_batches.models import Phase, PollSchedule
+from message_batches.models import PollSchedule
+from message_batches.progress import Phase
 from tests.rig import QUICK_POLL, Rig, failure_of, requests
 
 PASSING = [

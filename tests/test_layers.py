@@ -20,6 +20,8 @@ def loaded_by(module: str) -> set[str]:
     [
         ("message_batches", []),
         ("message_batches.models", []),
+        ("message_batches.wire", []),
+        ("message_batches.progress", []),
         ("message_batches.ports", []),
         ("message_batches.errors", []),
         ("message_batches.service", ["temporalio"]),

@@ -7,7 +7,8 @@ from temporalio import activity
 
 from activities.message_batches import MessageBatchActivities
 from message_batches.document import interface_of, load_document, plan_of
-from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput, MessageBatch, PollSchedule
+from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
+from message_batches.wire import MessageBatch
 
 DOCUMENT = Path(__file__).parent.parent / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
 

@@ -9,8 +9,10 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, MessageBatch, Phase, SubmissionSchedule
+from message_batches.models import BatchOutput, SubmissionSchedule
+from message_batches.progress import Phase
 from message_batches.service import CANCEL_BATCH
+from message_batches.wire import MessageBatch
 from tests.rig import Rig, requests, rig, until
 
 

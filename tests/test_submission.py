@@ -8,7 +8,8 @@ from enum import Enum
 import pytest
 
 from activities.inputs import Sighting
-from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.models import Anchor, RetrySchedule, SubmissionSchedule
+from message_batches.progress import Candidate, Resolution
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
 from workflows.submission import MOST_LOST, PATIENCE, Submission
 

@@ -13,17 +13,11 @@ from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from message_batches.connection import DATA_CONVERTER
 from message_batches.devserver import PROMPT_TIMERS, DevServer, temporal_command
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import (
-    WORKFLOW_TYPE,
-    BatchInput,
-    BatchOutput,
-    MessageBatch,
-    Phase,
-    PollSchedule,
-    RequestCounts,
-)
+from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
+from message_batches.progress import Phase
 from message_batches.service import CANCEL_BATCH, POLL_NOW
 from message_batches.store import open_store
+from message_batches.wire import MessageBatch, RequestCounts
 from tests.api_by_count import ApiByCount
 from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, rig, until
 from worker import build_worker

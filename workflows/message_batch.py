@@ -10,7 +10,9 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from activities.inputs import BatchRef, PrepareInput
     from activities.message_batches import MessageBatchActivities
-    from message_batches.models import WORKFLOW_TYPE, BatchOutput, MessageBatch, Phase, Progress, Resolution
+    from message_batches.models import WORKFLOW_TYPE, BatchOutput
+    from message_batches.progress import Phase, Progress, Resolution
+    from message_batches.wire import MessageBatch
     from workflows import options
     from workflows.chain import Chain
     from workflows.failures import failure, from_activity

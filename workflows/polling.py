@@ -6,7 +6,8 @@ from temporalio.exceptions import ActivityError
 from activities.inputs import BatchRef
 from activities.message_batches import MessageBatchActivities
 from message_batches.errors import BatchNotFound
-from message_batches.models import DEFAULT_RETRY_LIMIT, Phase
+from message_batches.models import DEFAULT_RETRY_LIMIT
+from message_batches.progress import Phase
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import failure, kind_of

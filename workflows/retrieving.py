@@ -14,7 +14,9 @@ from message_batches.errors import (
     UnknownKey,
     WrongStore,
 )
-from message_batches.models import Landed, MessageBatch, Phase
+from message_batches.models import Landed
+from message_batches.progress import Phase
+from message_batches.wire import MessageBatch
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import kind_of

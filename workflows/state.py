@@ -5,7 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 
-from message_batches.models import BatchInput, Manifest, MessageBatch, Phase, Progress
+from message_batches.models import BatchInput, Manifest
+from message_batches.progress import Phase, Progress
+from message_batches.wire import MessageBatch
 from workflows.submission import Submission
 
 

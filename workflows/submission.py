@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from pydantic import BaseModel
 
 from activities.inputs import Sighting
-from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.models import Anchor, RetrySchedule, SubmissionSchedule
+from message_batches.progress import Candidate, Resolution
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
 
 MOST_LOST = 3

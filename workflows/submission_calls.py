@@ -7,7 +7,8 @@ from activities.inputs import BatchRef, ExamineInput, Looked, LookInput, SettleI
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.ledger import Claim, Submitter
-from message_batches.models import Anchor, Manifest, MessageBatch
+from message_batches.models import Anchor, Manifest
+from message_batches.wire import MessageBatch
 from workflows import options
 from workflows.chain import Chain
 

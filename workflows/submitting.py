@@ -11,7 +11,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 from activities.inputs import Looked
 from message_batches.errors import NotSent, RateLimited, StoreUnavailable, UnknownKey, WrongStore
-from message_batches.models import Phase, Resolution
+from message_batches.progress import Phase, Resolution
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import failure, from_activity, kind_of, stopped_by_itself

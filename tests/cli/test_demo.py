@@ -28,7 +28,7 @@ def lines_of(file: Path) -> int:
 
 async def suggestion_works(starter: CommandLine, shown: str) -> None:
     """Try what is said to be next, now that Temporal is gone."""
-    suggested = re.search(r"MESSAGE_BATCHES_STORE=(\S+) python starter.py (results \S+ --failed -o retry.jsonl)", shown)
+    suggested = re.search(r"MESSAGE_BATCHES_STORE=(\S+) \S+ \S*starter.py (results \S+ --failed -o retry.jsonl)", shown)
     assert suggested
     later = CommandLine(starter.folder, {"MESSAGE_BATCHES_STORE": suggested[1], "TEMPORAL_ADDRESS": "127.0.0.1:1"})
 

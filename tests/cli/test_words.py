@@ -4,12 +4,12 @@ from datetime import timedelta
 
 import pytest
 
-from message_batches.durations import clock, read_duration
+from message_batches.cli.durations import clock, read_duration
+from message_batches.cli.reply_text import read_reply
+from message_batches.cli.retry_selection import Selection
+from message_batches.cli.same_content import workflow_id_of
 from message_batches.models import Account
-from message_batches.reply_text import read_reply
 from message_batches.result_lines import Result
-from message_batches.retry_selection import Selection
-from message_batches.same_content import workflow_id_of
 
 
 @pytest.mark.parametrize(

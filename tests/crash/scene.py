@@ -21,10 +21,10 @@ from message_batches.models import (
     BatchInput,
     BatchOutput,
     PollSchedule,
-    Progress,
     RetrySchedule,
     SubmissionSchedule,
 )
+from message_batches.progress import Progress
 from tests.crash.processes import TemporalProcess, WorkerProcess
 from tests.crash.waiting import PATIENCE, until
 from tests.rig import QUICK_SUBMISSION, requests

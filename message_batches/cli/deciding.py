@@ -1,10 +1,10 @@
 """The commands that decide: `cancel` and `resolve`; the run carries them out, so a worker must be there."""
 
-from message_batches.console import no_worker
-from message_batches.desk import Answer, Desk
-from message_batches.models import Resolution
-from message_batches.run_view import RunView
-from message_batches.runs import NoAnswer, Refused, Runs, is_batch_id
+from message_batches.cli.console import no_worker
+from message_batches.cli.desk import Answer, Desk
+from message_batches.cli.run_view import RunView
+from message_batches.cli.runs import NoAnswer, Refused, Runs, is_batch_id
+from message_batches.progress import Resolution
 
 
 async def cancel(desk: Desk, identity: str, *, abandon: bool) -> Answer:

@@ -7,7 +7,9 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
-from message_batches.models import Boundary, MessageBatch, Phase, Progress
+from message_batches.models import Boundary
+from message_batches.progress import Phase, Progress
+from message_batches.wire import MessageBatch
 
 SUBMIT, POLL, STOP, LAND = "submitBatch", "pollBatchStatus", "cancelBatch", "retrieveResults"
 

@@ -8,7 +8,7 @@ import typer
 
 
 def _duration(text: str) -> timedelta:
-    from message_batches.durations import read_duration
+    from message_batches.cli.durations import read_duration
 
     try:
         return read_duration(text)

@@ -15,11 +15,11 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
+from message_batches.cli.console import as_json, screen
+from message_batches.cli.run_starter import RunStarter
+from message_batches.cli.runs import NoAnswer, Runs
 from message_batches.connection import connect
-from message_batches.console import as_json, screen
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.run_starter import RunStarter
-from message_batches.runs import NoAnswer, Runs
 from message_batches.settings import Settings
 from message_batches.store import ObjectStore, open_store
 

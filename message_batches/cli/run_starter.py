@@ -8,12 +8,9 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from message_batches.ledger import Ledger
-from message_batches.models import WORKFLOW_TYPE, Account, BatchInput, Manifest, PollSchedule, SubmissionSchedule
-from message_batches.ports import Store
-from message_batches.run_view import RunView
-from message_batches.runs import Refused, is_batch_id
-from message_batches.same_content import (
+from message_batches.cli.run_view import RunView
+from message_batches.cli.runs import Refused, is_batch_id
+from message_batches.cli.same_content import (
     BatchKnown,
     Finished,
     NeverSent,
@@ -25,6 +22,16 @@ from message_batches.same_content import (
     standing,
     workflow_id_of,
 )
+from message_batches.ledger import Ledger
+from message_batches.models import (
+    WORKFLOW_TYPE,
+    Account,
+    BatchInput,
+    Manifest,
+    PollSchedule,
+    SubmissionSchedule,
+)
+from message_batches.ports import Store
 
 MAX_INLINE_BYTES = 128 * 1024
 _TRIES = 5

@@ -6,17 +6,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from message_batches import console, published
+from message_batches.cli import console, published
+from message_batches.cli.desk import DONE, FAILED, Answer, Desk
+from message_batches.cli.documents import listed_document, view_document
+from message_batches.cli.invocation import called
+from message_batches.cli.published import Publication, ResultsNotFound
+from message_batches.cli.reply_text import read_reply
+from message_batches.cli.result_files import refuse_existing, save, write_out
+from message_batches.cli.retry_selection import Selection, requests_of, select
+from message_batches.cli.run_view import RunNotFound, RunView
+from message_batches.cli.runs import is_batch_id
+from message_batches.cli.starting import end_of, wait_for
 from message_batches.connection import TemporalUnreachable
-from message_batches.desk import DONE, FAILED, Answer, Desk
-from message_batches.documents import listed_document, view_document
-from message_batches.published import Publication, ResultsNotFound
-from message_batches.reply_text import read_reply
-from message_batches.result_files import refuse_existing, save, write_out
-from message_batches.retry_selection import Selection, requests_of, select
-from message_batches.run_view import RunNotFound, RunView
-from message_batches.runs import is_batch_id
-from message_batches.starting import end_of, wait_for
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def _selection_words(selection: Selection, written: dict[str, Path]) -> str:
     if not selection.again and not selection.invalid:
         return "Every request succeeded: there is nothing to send again"
     where = {kind: f", in {file}" for kind, file in written.items()}
-    start = f": python starter.py start {written['again']}" if "again" in written else ""
+    start = f": {called()} start {written['again']}" if "again" in written else ""
     return (
         f"{len(selection.again):,} worth sending again as they are{where.get('again', '')}{start}\n"
         f"{len(selection.invalid):,} to be corrected first{where.get('invalid', '')}"

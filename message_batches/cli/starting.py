@@ -10,9 +10,17 @@ from pathlib import Path
 import msgspec
 from rich.console import RenderableType
 
-from message_batches import console, published
-from message_batches.desk import DONE, FAILED, Answer, Desk
-from message_batches.documents import landed_document, requests_document, view_document
+from message_batches.cli import console, published
+from message_batches.cli.desk import DONE, FAILED, Answer, Desk
+from message_batches.cli.documents import landed_document, requests_document, view_document
+from message_batches.cli.invocation import called
+from message_batches.cli.obstacles import has_worker
+from message_batches.cli.reply_text import Reply, read_reply
+from message_batches.cli.report import report
+from message_batches.cli.run_starter import MAX_INLINE_BYTES, Begun, Order
+from message_batches.cli.run_view import RunView
+from message_batches.cli.runs import Refused, Runs
+from message_batches.cli.watching import display, follow
 from message_batches.errors import MessageBatchesError
 from message_batches.manifest import write_manifest
 from message_batches.models import (
@@ -24,15 +32,8 @@ from message_batches.models import (
     PollSchedule,
     SubmissionSchedule,
 )
-from message_batches.obstacles import has_worker
-from message_batches.reply_text import Reply, read_reply
-from message_batches.report import report
 from message_batches.requests_file import Requests, read_requests
-from message_batches.run_starter import MAX_INLINE_BYTES, Begun, Order
-from message_batches.run_view import RunView
-from message_batches.runs import Refused, Runs
 from message_batches.store import ObjectStore
-from message_batches.watching import display, follow
 
 SHOWN_REPLIES = 8
 _KEY_NAME = re.compile(r"[a-z0-9-]{1,32}")
@@ -142,7 +143,7 @@ async def go_on(desk: Desk, begun: Begun, order: Order, waiting: Waiting) -> Ans
         desk.say(begun.note, style="yellow")
     if begun.finished:
         finished = begun.finished
-        place = Place(desk.store, f"python starter.py results {finished.workflow_id}")
+        place = Place(desk.store, f"{called()} results {finished.workflow_id}")
         document = landed_document(finished.landed, workflow_id=finished.workflow_id)
         shown = await ending(desk, finished.landed, place)
         return Answer(document, shown, _exit_code(finished.landed, strict=waiting.strict))
@@ -182,7 +183,7 @@ async def end_of(desk: Desk, view: RunView, *, strict: bool = False, place: Plac
     document = view_document(view)
     if not view.output:
         return Answer(document, console.run_rows(view, datetime.now(UTC)), FAILED)
-    place = place or Place(desk.store, f"python starter.py results {view.workflow_id}")
+    place = place or Place(desk.store, f"{called()} results {view.workflow_id}")
     return Answer(document, await ending(desk, view.output, place), _exit_code(view.output, strict=strict))
 
 

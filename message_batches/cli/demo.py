@@ -17,19 +17,20 @@ from rich.console import Group
 from rich.prompt import Confirm
 from temporalio.client import Client
 
+from message_batches.cli.desk import Answer, Desk
+from message_batches.cli.invocation import called
+from message_batches.cli.run_starter import Order, RunStarter
+from message_batches.cli.runs import Refused, Runs
+from message_batches.cli.starting import Place, Wishes, end_of, inline, order_of, put
+from message_batches.cli.watching import display, follow
 from message_batches.client import HttpBatchApi, http_client
-from message_batches.desk import Answer, Desk
 from message_batches.devserver import DevServer, dev_server
 from message_batches.models import DEFAULT_KEY, Account, PollSchedule, RetrySchedule, SubmissionSchedule
 from message_batches.ports import BatchApi, Store
 from message_batches.requests_file import Requests, read_requests
-from message_batches.run_starter import Order, RunStarter
-from message_batches.runs import Refused, Runs
 from message_batches.service import DEFAULT_TASK_QUEUE
 from message_batches.settings import ApiKeys, Settings
-from message_batches.starting import Place, Wishes, end_of, inline, order_of, put
 from message_batches.store import ObjectStore, open_store
-from message_batches.watching import display, follow
 
 PROCESSING = timedelta(seconds=10)
 QUICK_POLL = PollSchedule(retry_after=timedelta(seconds=1), transient=RetrySchedule(retry_after=timedelta(seconds=1)))
@@ -99,7 +100,7 @@ async def _perform(desk: Desk, play: Play, stage: Stage, requests: Requests) -> 
         view = await follow(runs, begun.workflow_id, show)
     link = stage.link(view.workflow_id, view.run_id)
     # By the batch's id and with this store the results are found without Temporal, also once all of this has stopped.
-    command = f"MESSAGE_BATCHES_STORE={stage.store.uri('')} python starter.py results {view.batch_id}"
+    command = f"MESSAGE_BATCHES_STORE={stage.store.uri('')} {called()} results {view.batch_id}"
     answer = await end_of(desk, view, place=Place(stage.store, command, link))
     if not play.keep:
         hint = "All of it is stopped again, the files stay. To leave it running: make demo ARGS=--keep"
@@ -224,4 +225,4 @@ All of it runs on until Ctrl-C:
   store     {stage.store.uri("")}
 In another terminal:
   export TEMPORAL_ADDRESS={stage.server.address} MESSAGE_BATCHES_STORE={stage.store.uri("")}
-  python starter.py list"""
+  {called()} list"""

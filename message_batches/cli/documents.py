@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
+from message_batches.cli.run_view import RunView
+from message_batches.cli.runs import Listed
 from message_batches.models import BatchOutput, Landed
 from message_batches.requests_file import Requests
-from message_batches.run_view import RunView
-from message_batches.runs import Listed
 
 
 def view_document(view: RunView) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from message_batches import published
+from message_batches.cli import published
+from message_batches.cli.run_view import RunNotFound, RunView, look
 from message_batches.ledger import Ledger, Record
 from message_batches.models import Account, BatchOutput, Landed, Manifest
 from message_batches.ports import Store
-from message_batches.run_view import RunNotFound, RunView, look
 
 _ID_DIGITS = 24
 

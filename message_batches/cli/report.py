@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from message_batches.cli.reply_text import Reply
 from message_batches.models import BatchOutput, Landed, Outcomes, Summary
-from message_batches.reply_text import Reply
 
 _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
 

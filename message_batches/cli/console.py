@@ -9,11 +9,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.durations import clock
-from message_batches.models import Phase, Progress
+from message_batches.cli.durations import clock
+from message_batches.cli.run_view import RunStatus, RunView
+from message_batches.cli.runs import Listed
+from message_batches.progress import Phase, Progress
 from message_batches.requests_file import Requests
-from message_batches.run_view import RunStatus, RunView
-from message_batches.runs import Listed
 
 PHASES = {
     Phase.PREPARING: "checking the requests",

@@ -18,10 +18,11 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from message_batches.cli.last_known import last_known
+from message_batches.cli.obstacles import Trouble, has_worker, troubles
 from message_batches.errors import MessageBatchesError
-from message_batches.last_known import last_known
-from message_batches.models import WORKFLOW_TYPE, BatchOutput, Progress
-from message_batches.obstacles import Trouble, has_worker, troubles
+from message_batches.models import WORKFLOW_TYPE, BatchOutput
+from message_batches.progress import Progress
 from message_batches.service import PROGRESS
 
 PATIENCE = timedelta(seconds=2)

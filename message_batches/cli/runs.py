@@ -12,13 +12,15 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailed
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+from message_batches.cli.run_view import PATIENCE, RunNotFound, RunStatus, RunView, is_known, look, started
+from message_batches.cli.same_content import attach_id_of
 from message_batches.errors import MessageBatchesError, StoreUnavailable
 from message_batches.ledger import Ledger, Record
-from message_batches.models import WORKFLOW_TYPE, MessageBatch, Resolution
+from message_batches.models import WORKFLOW_TYPE
 from message_batches.ports import Store
-from message_batches.run_view import PATIENCE, RunNotFound, RunStatus, RunView, is_known, look, started
-from message_batches.same_content import attach_id_of
+from message_batches.progress import Resolution
 from message_batches.service import CANCEL_BATCH, RESOLVE_SUBMISSION
+from message_batches.wire import MessageBatch
 
 _BATCH_ID = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
 ANSWER_TIMEOUT = timedelta(seconds=30)

@@ -12,9 +12,9 @@ from rich.spinner import Spinner
 from rich.text import Text
 from temporalio.service import RPCError
 
-from message_batches.console import PHASES, attention, run_rows
-from message_batches.run_view import RunView
-from message_batches.runs import Runs
+from message_batches.cli.console import PHASES, attention, run_rows
+from message_batches.cli.run_view import RunView
+from message_batches.cli.runs import Runs
 
 INTERVAL = 1.0
 Show = Callable[[RunView], None]

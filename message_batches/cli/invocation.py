@@ -1,0 +1,10 @@
+"""How this command line was called, for the commands that it suggests."""
+
+import os
+import sys
+
+
+def called() -> str:
+    """The words before a command's name, fit to be pasted into the same shell."""
+    interpreter = min(sys.executable, os.path.relpath(sys.executable), key=len)
+    return f"{interpreter} {sys.argv[0]}"
