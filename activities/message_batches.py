@@ -1,6 +1,8 @@
 """The steps of the document, and what goes before and beside them: one method each, named as the stepId."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -28,6 +30,8 @@ from message_batches.ports import BatchApi, Store
 from message_batches.wire import MessageBatch
 
 UPLOADS = 4
+SMALL_BODY = 1024 * 1024
+"""Bytes of a body that need not wait for its turn."""
 NOTE_TIMEOUT = 10
 """Seconds that a note in the store may hold up the answer of a POST."""
 
@@ -64,7 +68,7 @@ class MessageBatchActivities:
     async def submit_batch(self, given: SubmitInput) -> Submitted:
         """POST the requests once, with an intent in the store before it; no intent, no POST."""
         with as_failures():
-            async with beating(), self._uploads:
+            async with beating(), self._upload_slot(given):
                 await own_store(self._store, given.manifest.store_id)
                 upload = Upload(
                     body(self._store, given.manifest),
@@ -121,6 +125,22 @@ class MessageBatchActivities:
                 if current.ended:
                     return current
                 raise
+
+    @asynccontextmanager
+    async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:
+        """A large upload's turn, within half of its time: what is left must do for the upload itself."""
+        if given.manifest.body_bytes <= SMALL_BODY:
+            yield
+            return
+        try:
+            async with asyncio.timeout(given.timeout.total_seconds() / 2):
+                await self._uploads.acquire()
+        except TimeoutError as error:
+            raise NotSent("This worker is busy with other uploads; nothing was sent yet") from error
+        try:
+            yield
+        finally:
+            self._uploads.release()
 
     async def _post(self, given: SubmitInput, upload: Upload) -> MessageBatch:
         try:

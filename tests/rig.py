@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -63,6 +64,11 @@ class Rig:
     emulator: Emulator
     store_url: str
     task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
+
+    @property
+    def store_folder(self) -> Path:
+        """Where a file:// store is."""
+        return Path(self.store_url.removeprefix("file://"))
 
     async def start(
         self, given: Sequence[dict[str, Any]] | None = None, *, workflow_id: str | None = None, **options: Any

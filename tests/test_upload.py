@@ -1,12 +1,16 @@
 """The deadline of a POST: nothing of the body is handed out after it, and it is known whether all of it was."""
 
+import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from activities.message_batches import SMALL_BODY, UPLOADS
 from activities.upload import Upload
 from message_batches.errors import NotSent
+from message_batches.models import SubmissionSchedule
+from tests.rig import Rig, requests
 
 PARTS = [b"head,", b"body,", b"tail"]
 LENGTH = sum(map(len, PARTS))
@@ -53,3 +57,20 @@ async def test_a_worker_that_wakes_up_after_the_deadline_hands_out_no_further_pa
     with pytest.raises(NotSent):
         await anext(sending)
     assert not frozen.complete
+
+
+async def test_more_large_uploads_than_there_are_slots_wait_and_are_not_taken_for_lost(live: Rig) -> None:
+    live.emulator.faults.add("slow", operation="create", seconds=4, times=UPLOADS)
+    live.store_folder.mkdir(exist_ok=True)
+    padded = "x" * (SMALL_BODY // 2)
+    runs = []
+    for number in range(UPLOADS + 1):
+        lines = [json.dumps(item).encode() for item in requests(3, f"{padded} {number}")]
+        name = f"mine-{number}.jsonl"
+        live.store_folder.joinpath(name).write_bytes(b"\n".join(lines))
+        quick = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(minutes=5))
+        runs.append(await live.start(requests_uri=f"{live.store_url}/{name}", submission=quick))
+
+    outputs = [await run.result() for run in runs]
+
+    assert len({output.batch_id for output in outputs}) == len(live.emulator.batches) == UPLOADS + 1
