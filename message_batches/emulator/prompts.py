@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 _EXCERPT = 80
 _CHARACTERS_PER_TOKEN = 4
@@ -106,9 +106,11 @@ def _tokens(part: object, text: str) -> int:
 
 def _last_user_text(params: dict[str, object]) -> str:
     messages = params["messages"]
-    for message in reversed(messages if isinstance(messages, list) else ()):
+    if not isinstance(messages, list):
+        return ""
+    for message in reversed(messages):
         if message["role"] == "user":
-            content = message["content"]
+            content: Any = message["content"]
             return content if isinstance(content, str) else "\n".join(map(_text, sorted(content, key=_is_not_text)))
     return ""
 
