@@ -80,6 +80,8 @@ class BatchInput(Boundary):
         requests_uri: a JSONL file of such items in the worker's store.
         batch_id: attach: take over a batch that exists.
         store_id: which store `requestsUri` is in, where the caller knows.
+        static_summary, static_details: what the caller also gave Temporal under these names for the Web UI (a line,
+            and markdown): they vanish when a long run continues as new, and are shown in its current details then.
     """
 
     api_key: str = DEFAULT_KEY
@@ -91,6 +93,8 @@ class BatchInput(Boundary):
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: str | None = None
+    static_summary: str | None = None
+    static_details: str | None = None
 
     @property
     def account(self) -> Account:

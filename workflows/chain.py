@@ -1,9 +1,11 @@
 """One run in a chain of continue-as-new: its input, its state, its timer, and when the next one begins."""
 
+from datetime import datetime
+
 from temporalio import workflow
 
 from message_batches.service import landing_queue
-from workflows import options
+from workflows import details, options
 from workflows.alarm import Alarm
 from workflows.state import BatchRun, RunState
 
@@ -16,6 +18,9 @@ class Chain:
         self.state = request.state or RunState()
         self.alarm = Alarm()
         self._turns = 0
+        info = workflow.info()
+        self.state.started = self.state.started or info.start_time
+        self._continues = info.continued_run_id is not None
 
     @property
     def landing_queue(self) -> str:
@@ -26,6 +31,19 @@ class Chain:
     def batch_id(self) -> str:
         """The batch's id, empty before it is known."""
         return self.state.submission.batch_id or ""
+
+    def tell(self, said: str = "") -> None:
+        """Show on the run's page in the Web UI where it stands, and what is to be said beside."""
+        shown = details.standing(self.request, self.state, workflow.now(), workflow_id=workflow.info().workflow_id)
+        asked = details.as_asked(self.request) if self._continues else ""
+        workflow.set_current_details("\n\n".join(part for part in (shown, said, asked) if part))
+
+    async def wait(self, time: datetime, why: str) -> None:
+        """Wait until a time for a reason that the run tells whoever asks."""
+        self.state.next_poll, self.state.waiting_for = time, why
+        self.tell()
+        await self.alarm.until(time, why)
+        self.state.next_poll = self.state.waiting_for = None
 
     async def continue_if_due(self) -> None:
         """Continue as a new run before the history gets long; handlers finish first, what is undecided is carried."""

@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from message_batches.models import WORKFLOW_TYPE, BatchOutput
     from message_batches.progress import Phase, Progress, Resolution
     from message_batches.wire import MessageBatch
-    from workflows import options
+    from workflows import details, options
     from workflows.chain import Chain
     from workflows.failures import failure, from_activity
     from workflows.input_check import check_input
@@ -45,19 +45,27 @@ class MessageBatchWorkflow:
             output = await self._retrieve_results()
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):
-                await self._stop_for_good()
-            self._state.phase = Phase.CANCELED if is_cancelled_exception(error) else Phase.FAILED
-            # An update that came in time is answered, however the run ends.
-            await workflow.wait_condition(workflow.all_handlers_finished)
-            if isinstance(error, ActivityError) and not is_cancelled_exception(error):
-                raise from_activity(error, batch_id=self._chain.batch_id) from error
+                await self._ended(Phase.CANCELED, await self._stop_for_good())
+                raise
+            if isinstance(error, ActivityError):
+                failed = from_activity(error, batch_id=self._chain.batch_id)
+                await self._ended(Phase.FAILED, details.failed(failed))
+                raise failed from error
+            await self._ended(Phase.FAILED, details.failed(error))
             raise
-        await workflow.wait_condition(workflow.all_handlers_finished)
+        await self._ended(Phase.LANDED, details.outcome(output))
         return output
+
+    async def _ended(self, phase: Phase, said: str) -> None:
+        self._state.phase = phase
+        self._chain.tell(said)
+        # An update that came in time is answered, however the run ends.
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _prepare(self, request: BatchRun) -> None:
         """Before the steps: the requests, checked and in the store."""
         check_input(request)
+        self._chain.tell()
         if self._state.store_id:
             return
         prepared = await workflow.execute_activity_method(
@@ -80,7 +88,6 @@ class MessageBatchWorkflow:
         await self._submit_step.recorded()
         twice, unchecked = await self._submit_step.look_again()
         landed = await self._retrieve_step.run(batch)
-        self._state.phase = Phase.LANDED
         return BatchOutput(
             batch_id=batch.id,
             request_counts=batch.request_counts,
@@ -96,20 +103,20 @@ class MessageBatchWorkflow:
 
     # --- beside the steps ------------------------------------------------------------------------------------------
 
-    async def _stop_for_good(self) -> None:
-        """The run is cancelled: stop the batch at the provider first, so that billing stops."""
-        state, batch_id = self._state, self._chain.batch_id
+    async def _stop_for_good(self) -> str:
+        """The run is cancelled: stop the batch at the provider first, so that billing stops; what became of it."""
+        state, batch_id, said = self._state, self._chain.batch_id, ""
         if not batch_id or (state.batch and state.batch.ended):
-            return
+            return said
         try:
             state.saw(await self._cancel_at_provider(), workflow.now())
         except ActivityError as error:
             workflow.logger.error("Batch %s could not be cancelled and goes on: %s", batch_id, error.cause)
-            workflow.set_current_details(
-                f"**Batch {batch_id} could not be cancelled at the provider; it goes on and is billed**: {error.cause}"
-            )
+            said = details.not_cancelled(batch_id, error)
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: state.settled, timeout=timedelta(minutes=1))
+            settled, record = lambda: state.settled, "record the batch"
+            await workflow.wait_condition(settled, timeout=timedelta(minutes=1), timeout_summary=record)
+        return said
 
     async def _cancel_at_provider(self) -> MessageBatch:
         return await workflow.execute_activity_method(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TypedDict
 
-from temporalio.common import RetryPolicy
+from temporalio.common import Priority, RetryPolicy
 
 from message_batches.models import PollSchedule, RetrySchedule
 
@@ -19,6 +19,7 @@ class Policy(TypedDict, total=False):
     schedule_to_close_timeout: timedelta
     heartbeat_timeout: timedelta
     retry_policy: RetryPolicy
+    priority: Priority
 
 
 CONTINUE_AFTER = 100
@@ -40,6 +41,8 @@ LANDINGS = 5
 """Downloads of results that have ended and are not complete, before the run fails with what is missing."""
 
 _HEARTBEAT = timedelta(seconds=30)
+# Where the workers' rate is bounded, hundreds of polls may wait in the queue; these do not wait behind them.
+_SOON = Priority(priority_key=1)
 _PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
 # Idempotent: the manifest is named by its content. The store may be away for hours, nothing is sent before it is back.
@@ -62,6 +65,7 @@ LOOK: Policy = {
 
 # Whether something was paid twice is worth some minutes, not the results: they are landed all the same.
 LAST_LOOK: Policy = {
+    "priority": _SOON,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(minutes=5),
     "heartbeat_timeout": _HEARTBEAT,
@@ -70,6 +74,7 @@ LAST_LOOK: Policy = {
 
 # A person waits for the answer: does the batch that is to be adopted exist?
 ASK: Policy = {
+    "priority": _SOON,
     "start_to_close_timeout": timedelta(seconds=10),
     "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
 }
@@ -83,6 +88,7 @@ EXAMINE: Policy = {
 
 # Billing goes on until the provider has stopped the batch; after ten minutes the run ends all the same, and says so.
 CANCEL: Policy = {
+    "priority": _SOON,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(minutes=10),
     "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)),
@@ -96,6 +102,7 @@ def submit(timeout: timedelta) -> Policy:
     by its heartbeats, sooner where the timeout is short.
     """
     return {
+        "priority": _SOON,
         "start_to_close_timeout": timeout + timedelta(seconds=30),
         "heartbeat_timeout": max(timedelta(seconds=3), min(_HEARTBEAT, timeout / 4)),
         "retry_policy": RetryPolicy(maximum_attempts=1),

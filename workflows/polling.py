@@ -26,6 +26,7 @@ class PollStep:
         state.phase = Phase.POLLING
         while True:
             if state.next_poll:
+                self._chain.tell()
                 await self._chain.alarm.until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
                 state.next_poll = None
             if await self._poll_once():
@@ -37,6 +38,7 @@ class PollStep:
     async def _poll_once(self) -> bool:
         """Whether the batch has ended."""
         state = self._chain.state
+        self._chain.tell()
         try:
             batch = await workflow.execute_activity_method(
                 MessageBatchActivities.poll_batch_status,

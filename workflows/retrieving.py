@@ -17,6 +17,7 @@ from message_batches.errors import (
 from message_batches.models import Landed
 from message_batches.progress import Phase
 from message_batches.wire import MessageBatch
+from message_batches.wording import plural
 from workflows import options
 from workflows.chain import Chain
 from workflows.failures import kind_of
@@ -37,6 +38,7 @@ class RetrieveStep:
         state.phase = Phase.RETRIEVING
         while True:
             last = state.downloads + 1 >= options.LANDINGS
+            self._chain.tell()
             try:
                 return await self._land(batch, last=last)
             except ActivityError as error:
@@ -44,6 +46,7 @@ class RetrieveStep:
                     raise
                 state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
             await self._chain.continue_if_due()
+            self._chain.tell()
             await workflow.sleep(
                 min(options.ASK_AGAIN, self._chain.request.poll.retry_after), summary=state.waiting_for
             )
@@ -79,5 +82,5 @@ class RetrieveStep:
             ),
             task_queue=self._chain.landing_queue,
             **options.retrieve(self._chain.request.poll.transient),
-            summary=f"land {batch.request_counts.total} results",
+            summary=f"land {plural(batch.request_counts.total, 'result')}",
         )

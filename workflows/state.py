@@ -15,6 +15,7 @@ class RunState(BaseModel):
     """Where a run stands.
 
     Attributes:
+        started: when the first run of the chain was.
         settled: the submission's outcome is in the store and the batch is claimed.
         first_seen: when the batch was first seen; its lifetime counts from here.
         not_found_since: of the first of the 404s in a row that polling gets now.
@@ -29,6 +30,7 @@ class RunState(BaseModel):
     store_id: str | None = None
     manifest: Manifest | None = None
     submission: Submission = Field(default_factory=Submission)
+    started: datetime | None = None
     settled: bool = False
     batch: MessageBatch | None = None
     first_seen: datetime | None = None

@@ -9,6 +9,7 @@ from activities.submission import SubmissionActivities
 from message_batches.ledger import Claim, Submitter
 from message_batches.models import Anchor, Manifest
 from message_batches.wire import MessageBatch
+from message_batches.wording import plural, size
 from workflows import options
 from workflows.chain import Chain
 
@@ -50,7 +51,7 @@ class SubmissionCalls:
                 timeout=timeout,
             ),
             **options.submit(timeout),
-            summary=f"POST {self.manifest.count} requests, {self.manifest.body_bytes:,} bytes",
+            summary=f"POST {plural(self.manifest.count, 'request')}, {size(self.manifest.body_bytes)}",
         )
 
     async def look(self, anchor: Anchor, *, number: int, policy: options.Policy, summary: str) -> Looked:

@@ -98,6 +98,7 @@ class SubmitStep:
             if not submission.batch_id:
                 self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
                 await self._chain.continue_if_due()
+            self._chain.tell()
             match submission.next_move(workflow.now(), self._request.submission, self._request.poll.retry_after):
                 case Settled():
                     return
@@ -106,9 +107,7 @@ class SubmitStep:
                 case Post() as post:
                     await self._post(post)
                 case WaitUntil(time, why):
-                    self._state.next_poll, self._state.waiting_for = time, why
-                    await self._chain.alarm.until(time, why)
-                    self._state.next_poll = self._state.waiting_for = None
+                    await self._chain.wait(time, why)
                 case Look() as look:
                     await self._look(look)
                 case Examine(batch_id):

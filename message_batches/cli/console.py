@@ -2,29 +2,19 @@
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.cli.durations import clock
 from message_batches.cli.run_view import RunStatus, RunView
 from message_batches.cli.runs import Listed
 from message_batches.progress import Phase, Progress
 from message_batches.requests_file import Requests
+from message_batches.wording import PHASES, clock, moment, sentence
 
-PHASES = {
-    Phase.PREPARING: "checking the requests",
-    Phase.SUBMITTING: "submitting",
-    Phase.UNDECIDED: "undecided: the reply to the POST was lost",
-    Phase.POLLING: "waiting for the batch",
-    Phase.RETRIEVING: "landing the results",
-    Phase.LANDED: "landed",
-    Phase.FAILED: "failed",
-    Phase.CANCELED: "cancelled",
-}
 _STATUS_STYLES = {RunStatus.COMPLETED: "green", RunStatus.RUNNING: "cyan"}
 _NOT_A_TERMINAL_WIDTH = 120
 
@@ -47,7 +37,8 @@ def run_rows(view: RunView, now: datetime) -> RenderableType:
         status = f"  {progress.processing_status}" if progress and progress.processing_status and view.running else ""
         grid.add_row("batch", Text(f"{view.batch_id}{status}"))
     elapsed = (view.closed or now) - view.started
-    grid.add_row("elapsed", f"{clock(elapsed)}{'' if view.running else f', ended {_moment(view.closed)} UTC'}")
+    ended = f", ended {moment(view.closed)} UTC" if view.closed else ""
+    grid.add_row("elapsed", f"{clock(elapsed)}{ended}")
     if view.running and progress:
         _add_waiting(grid, progress, now)
     for line in attention(view, now):
@@ -98,7 +89,7 @@ def listed(runs: Sequence[Listed]) -> RenderableType:
     lines = [Text(f"{'status':<16}  {'started (UTC)':<19}  {'took':>8}  {'run':<{widest}}  batch", style="bold")]
     for run in runs:
         took = clock(run.closed - run.started) if run.closed else ""
-        rest = f"  {_moment(run.started)}  {took:>8}  {run.workflow_id:<{widest}}  {run.batch_id or ''}".rstrip()
+        rest = f"  {moment(run.started)}  {took:>8}  {run.workflow_id:<{widest}}  {run.batch_id or ''}".rstrip()
         lines.append(Text.assemble((f"{run.status:<16}", _STATUS_STYLES.get(run.status, "red")), rest))
     for line in lines:
         line.no_wrap, line.overflow = True, "ignore"
@@ -132,26 +123,17 @@ def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
     elif progress.next_poll:
         grid.add_row("next", f"in {clock(progress.next_poll - now)}")
     if progress.expires_at and progress.processing_status != "ended":
-        grid.add_row("expires", f"in {clock(progress.expires_at - now)}, {_moment(progress.expires_at)} UTC")
+        grid.add_row("expires", f"in {clock(progress.expires_at - now)}, {moment(progress.expires_at)} UTC")
 
 
 def _said_by_the_run(workflow_id: str, progress: Progress) -> list[str]:
     if progress.phase is not Phase.UNDECIDED:
-        return [_sentence(progress.waiting_for)] if progress.waiting_for else []
+        return [sentence(progress.waiting_for)] if progress.waiting_for else []
     said = progress.submission or "No reply to the POST: looking for the batch"
-    found = [f"{_sentence(said)} (sent {'once' if progress.posts <= 1 else f'{progress.posts} times'})"]
+    found = [f"{sentence(said)} (sent {'once' if progress.posts <= 1 else f'{progress.posts} times'})"]
     found += [
-        f"May be ours: {c.batch_id}, {c.processing_status}, created {_moment(c.created_at)}"
-        for c in progress.candidates
+        f"May be ours: {c.batch_id}, {c.processing_status}, created {moment(c.created_at)}" for c in progress.candidates
     ]
     if progress.candidates:
         found.append(f"To decide it yourself: starter.py resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again")
     return found
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}"
-
-
-def _moment(time: datetime | None) -> str:
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if time else ""

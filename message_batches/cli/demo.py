@@ -93,7 +93,7 @@ async def demo(desk: Desk, play: Play, build_worker: BuildWorker) -> Answer:
 
 async def _perform(desk: Desk, play: Play, stage: Stage, requests: Requests) -> Answer:
     runs = Runs(stage.server.client, stage.store)
-    order = _order(play)
+    order = _order(play).saying(Path(play.file).name, requests)
     starter = RunStarter(stage.server.client, stage.store)
     begun = await starter.start(order, await put(stage.store, requests), inline(requests))
     with display(desk.err, "Ctrl-C stops the demo") as show:

@@ -1,4 +1,4 @@
-"""Durations as a person writes and reads them: `30s`, `1m`, `0.2s`, `2h`."""
+"""Durations as a person writes them: `30s`, `1m`, `0.2s`, `2h`."""
 
 import re
 from datetime import timedelta
@@ -8,19 +8,12 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
 _LONGEST = timedelta(days=7)
 
 
-def read_duration(text: str) -> timedelta:
+def read_duration(text: str, longest: timedelta = _LONGEST) -> timedelta:
     """Read a number with its unit; `ValueError` says what one looks like."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 1m, 0.2s or 2h")
     seconds = float(found[1]) * _UNITS[found[2]]
-    if not 0 < seconds <= _LONGEST.total_seconds():
-        raise ValueError(f"{text!r} is not between 0 and 7 days")
+    if not 0 < seconds <= longest.total_seconds():
+        raise ValueError(f"{text!r} is not between 0 and {longest.days:,} days")
     return timedelta(seconds=seconds)
-
-
-def clock(duration: timedelta) -> str:
-    """Elapsed or remaining time as `0:07` or `23:59:53`."""
-    seconds = max(0, int(duration.total_seconds()))
-    hours, minutes = divmod(seconds // 60, 60)
-    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

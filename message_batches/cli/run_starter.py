@@ -1,13 +1,14 @@
 """Beginning a run: for new requests, for those that were sent before, for a batch that exists."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 from uuid import uuid4
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
+from message_batches.cli.asked import Asked
 from message_batches.cli.run_view import RunView
 from message_batches.cli.runs import Refused, is_batch_id
 from message_batches.cli.same_content import (
@@ -32,6 +33,7 @@ from message_batches.models import (
     SubmissionSchedule,
 )
 from message_batches.ports import Store
+from message_batches.requests_file import Requests
 
 MAX_INLINE_BYTES = 128 * 1024
 _TRIES = 5
@@ -39,12 +41,21 @@ _TRIES = 5
 
 @dataclass(frozen=True)
 class Order:
-    """What a run is started with, besides its requests."""
+    """What a run is started with, besides its requests.
+
+    Attributes:
+        requests: those that are sent, or that a batch is held against, in words.
+    """
 
     account: Account
     poll: PollSchedule
     submission: SubmissionSchedule
     task_queue: str
+    requests: Asked | None = None
+
+    def saying(self, file: str, requests: Requests) -> Self:
+        """The same, with a file of requests in words."""
+        return replace(self, requests=Asked.of_file(file, requests, self.account, self.poll))
 
 
 @dataclass(frozen=True)
@@ -80,14 +91,14 @@ class RunStarter:
         """
         workflow_id = workflow_id_of(manifest.sha256, order.account)
         given = BatchInput(
-            **_common(order),
+            **_common(order, order.requests),
             store_id=manifest.store_id,
             requests=inline,
             requests_uri=None if inline is not None else manifest.uri,
         )
         if again:
             workflow_id = f"{workflow_id}-{uuid4().hex[:8]}"
-            await self._begin(order, workflow_id, given, manifest.count, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+            await self._begin(order, workflow_id, given, WorkflowIDReusePolicy.REJECT_DUPLICATE)
             return Begun(workflow_id)
         for _ in range(_TRIES):
             found = await standing(self._client, self._store, manifest, order.account.api_key, workflow_id)
@@ -100,7 +111,7 @@ class RunStarter:
                 else WorkflowIDReusePolicy.REJECT_DUPLICATE
             )
             try:
-                await self._begin(order, workflow_id, given, manifest.count, policy)
+                await self._begin(order, workflow_id, given, policy)
             except WorkflowAlreadyStartedError:
                 continue
             return Begun(workflow_id, _ended_before(found.before))
@@ -137,7 +148,7 @@ class RunStarter:
 
     async def _attach(self, batch_id: str, order: Order, manifest: Manifest | None) -> Begun:
         given = BatchInput(
-            **_common(order),
+            **_common(order, Asked.of_batch(batch_id, order.requests, order.account, order.poll)),
             batch_id=batch_id,
             store_id=manifest.store_id if manifest else None,
             requests_uri=manifest.uri if manifest else None,
@@ -149,13 +160,12 @@ class RunStarter:
             id=workflow_id,
             task_queue=order.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=f"take over {batch_id}",
+            static_summary=given.static_summary,
+            static_details=given.static_details,
         )
         return Begun(workflow_id)
 
-    async def _begin(
-        self, order: Order, workflow_id: str, given: BatchInput, count: int, policy: WorkflowIDReusePolicy
-    ) -> None:
+    async def _begin(self, order: Order, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:
         await self._client.start_workflow(
             WORKFLOW_TYPE,
             given,
@@ -163,12 +173,14 @@ class RunStarter:
             task_queue=order.task_queue,
             id_reuse_policy=policy,
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
-            static_summary=f"{count:,} requests",
+            static_summary=given.static_summary,
+            static_details=given.static_details,
         )
 
 
-def _common(order: Order) -> dict[str, Any]:
-    return {**dict(order.account), "poll": order.poll, "submission": order.submission}
+def _common(order: Order, asked: Asked | None) -> dict[str, Any]:
+    shown = {"static_summary": asked.summary, "static_details": asked.details} if asked else {}
+    return {**dict(order.account), "poll": order.poll, "submission": order.submission, **shown}
 
 
 def _ended_before(view: RunView | None) -> str:

@@ -83,6 +83,7 @@ async def start(desk: Desk, file: str, wishes: Wishes, waiting: Waiting, *, agai
             desk.say(str(warning), style="yellow")
         starter = await desk.starter()
         manifest = await put(desk.store, requests)
+        order = order.saying(file, requests)
         begun = await starter.start(order, manifest, inline(requests), again=again)
     return await go_on(desk, begun, order, waiting)
 
@@ -95,6 +96,7 @@ async def attach(desk: Desk, batch_id: str, file: str | None, wishes: Wishes, wa
     if file:
         with read_requests(file, version=order.account.anthropic_version) as requests:
             manifest = await put(desk.store, requests)
+            order = order.saying(file, requests)
     return await go_on(desk, await starter.attach(batch_id, order, manifest), order, waiting)
 
 

@@ -12,9 +12,10 @@ from rich.spinner import Spinner
 from rich.text import Text
 from temporalio.service import RPCError
 
-from message_batches.cli.console import PHASES, attention, run_rows
+from message_batches.cli.console import attention, run_rows
 from message_batches.cli.run_view import RunView
 from message_batches.cli.runs import Runs
+from message_batches.wording import PHASES
 
 INTERVAL = 1.0
 Show = Callable[[RunView], None]

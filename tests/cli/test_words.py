@@ -1,10 +1,8 @@
 """What is pure in the starter: durations, ids, the choice of requests to send again."""
 
-from datetime import timedelta
-
 import pytest
 
-from message_batches.cli.durations import clock, read_duration
+from message_batches.cli.durations import read_duration
 from message_batches.cli.reply_text import read_reply
 from message_batches.cli.retry_selection import Selection
 from message_batches.cli.same_content import workflow_id_of
@@ -23,13 +21,6 @@ def test_a_duration_is_a_number_with_its_unit(text: str, seconds: float) -> None
 def test_anything_else_is_refused_with_what_one_looks_like(text: str) -> None:
     with pytest.raises(ValueError, match=r"30s|7 days"):
         read_duration(text)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "shown"), [(7, "0:07"), (65, "1:05"), (3661, "1:01:01"), (-5, "0:00"), (86399, "23:59:59")]
-)
-def test_time_is_shown_as_a_clock_shows_it(seconds: int, shown: str) -> None:
-    assert clock(timedelta(seconds=seconds)) == shown
 
 
 def test_the_workflow_id_comes_from_bytes_version_betas_and_key() -> None:

@@ -1,0 +1,34 @@
+"""The little markdown that the Web UI is given; text from elsewhere cannot break out of it."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+LONGEST = 500
+"""Characters of a text from elsewhere; Temporal takes 20,000 bytes of details at a run's start."""
+
+# The Web UI sets its cells side by side without any space.
+_GAP = " | \u2003"
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$:@-])")
+
+
+def plain(text: str) -> str:
+    """Text on one line, shown as it is."""
+    return _SPECIAL.sub(r"\\\1", _one_line(text))
+
+
+def code(text: str) -> str:
+    """A name, an id or a command on one line, in monospace."""
+    line = _one_line(text).replace("`", "'")
+    return f"`{line}`"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> str:
+    """A table whose last `numbers` columns are aligned right; its cells are markdown."""
+    rules = ["---"] * (len(head) - numbers) + ["---:"] * numbers
+    lines = [_GAP.join(head), " | ".join(rules), *map(_GAP.join, rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.encode(errors="replace").decode().split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"

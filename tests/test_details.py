@@ -1,0 +1,120 @@
+"""What a run tells whoever opens it: its current details, as the Web UI asks for them."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from message_batches.devserver import DevServer
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.models import BatchOutput, SubmissionSchedule
+from message_batches.progress import Phase
+from tests.rig import QUICK_POLL, Rig, requests, rig, until
+
+
+async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
+    """The markdown, its cells without the blanks that keep them apart."""
+    metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return metadata.current_details.replace("\u2003", "").replace("\\", "")
+
+
+async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    slow = QUICK_POLL.model_copy(update={"retry_after": timedelta(minutes=1)})
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
+        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
+    ):
+        run = await live.start(requests(), poll=slow, static_summary="3 requests from a file")
+        seen = await until(run, lambda progress: progress.next_poll is not None and progress.polls == 1)
+        shown = await details_of(run)
+        await run.cancel()
+
+    assert seen.next_poll
+    assert seen.expires_at
+    assert shown.startswith(f"**Waiting for the batch**: `{seen.batch_id}` in_progress")
+    assert "| requests | 3, 422 bytes, key `default` |" in shown
+    assert "| submission | sent once, answered |" in shown
+    assert f"| polls | 1, the next at {seen.next_poll:%Y-%m-%d %H:%M:%S} UTC |" in shown
+    assert f"| expires | {seen.expires_at:%Y-%m-%d %H:%M:%S} UTC |" in shown
+    assert "from a file" not in shown
+
+
+async def test_a_landed_run_shows_its_outcome(live: Rig) -> None:
+    wrong = [{"custom_id": "a|b`c"[0:1], "params": {"model": "no|such`model", "max_tokens": 1, "messages": []}}]
+    run = await live.start([*requests(2), *wrong])
+    output = await run.result()
+    shown = await details_of(run)
+
+    assert shown.startswith(f"**Landed**: `{output.batch_id}` ended")
+    assert "**2 succeeded, 1 errored**" in shown
+    assert all(f"| {group.type} |" in shown for group in output.summary.errors)
+    assert "`a`" in shown
+    assert all(
+        f"| {model} | {tokens.input} | {tokens.output} |" in shown for model, tokens in output.summary.tokens.items()
+    )
+    assert output.results_file.sha256 in shown
+
+
+async def test_a_run_that_continues_another_repeats_what_was_asked(temporal: DevServer, tmp_path: Path) -> None:
+    rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
+        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
+    ):
+        run = await live.start(requests(), poll=rapid, static_summary="3 requests", static_details="of a *file*")
+        began = (await run.describe()).start_time
+        await live.saw("retrieve", 103, within=120)
+        shown = await details_of(run)
+        continued = await temporal.client.get_workflow_handle(run.id).describe()
+        await run.cancel()
+
+    assert continued.run_id != run.first_execution_run_id
+    assert continued.start_time > began
+    assert shown.endswith("3 requests\n\nof a *file*")
+    # The clock goes on from the start of the first run.
+    assert "| elapsed | 0:00," not in shown
+
+
+async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(temporal: DevServer, tmp_path: Path) -> None:
+    quiet = SubmissionSchedule(timeout=timedelta(seconds=2), quiet_period=timedelta(minutes=5))
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
+        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
+    ):
+        emulator.faults.add("accept-then-drop", operation="create", times=1)
+        run = await live.start(requests(), submission=quiet)
+        seen = await until(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
+        shown = await details_of(run)
+        await run.terminate()
+
+    assert shown.startswith("**Undecided: the reply to the POST was lost**")
+    assert "| submission | sent once, no reply |" in shown
+    assert f"| `{seen.candidates[0].batch_id}` | in_progress |" in shown
+    assert f"`starter.py resolve {run.id} --adopt MSGBATCH_ID | --submit-again`" in shown
+
+
+async def test_a_failed_run_shows_why(live: Rig) -> None:
+    live.emulator.faults.add("spend-limit", operation="create", times=1)
+    run = await live.start(requests())
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
+    shown = await details_of(run)
+
+    assert shown.startswith("**Failed**\n")
+    assert "**SpendLimitReached**: The API answered 429" in shown
+    assert "Nothing was created" in shown
+
+
+async def test_a_cancelled_run_shows_that_its_batch_was_stopped(live: Rig) -> None:
+    run = await live.start(requests())
+    seen = await until(run, lambda progress: progress.polls > 0)
+    await run.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
+
+    assert (await details_of(run)).startswith(f"**Cancelled**: `{seen.batch_id}` canceling")

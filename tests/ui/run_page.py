@@ -1,0 +1,47 @@
+"""A run's page in the Temporal Web UI, as a person sees it in a browser."""
+
+import re
+from pathlib import Path
+
+from playwright.async_api import Locator, Page, expect
+
+
+class RunPage:
+    """The tab `User Metadata` of a run: its summary, its details, its current details."""
+
+    def __init__(self, page: Page, ui_url: str, workflow_id: str) -> None:
+        self._page = page
+        self._url = f"{ui_url}/namespaces/default/workflows/{workflow_id}"
+
+    async def open(self) -> None:
+        """Open the page of the workflow's latest run."""
+        await self._page.goto(self._url)
+        await self._page.get_by_role("tab", name="User Metadata").click()
+        await expect(self.current_details).to_be_visible()
+
+    @property
+    def summary(self) -> Locator:
+        """What is asked, in a line."""
+        return self._rendered("user-metadata-summary")
+
+    @property
+    def details(self) -> Locator:
+        """What is asked."""
+        return self._rendered("user-metadata-details")
+
+    @property
+    def current_details(self) -> Locator:
+        """Where the run stands."""
+        return self._rendered("user-metadata-current-details")
+
+    async def timeline_shows(self, summary: re.Pattern[str]) -> None:
+        """Wait for an activity or a timer with such a summary, in the tab that shows a run over time."""
+        await self._page.get_by_role("tab", name="Timeline").click()
+        await expect(self._page.get_by_text(summary).first).to_be_visible()
+
+    async def screenshot(self, path: Path) -> None:
+        """Keep what is seen."""
+        await self._page.screenshot(path=path)
+
+    def _rendered(self, name: str) -> Locator:
+        return self._page.frame_locator(f"iframe#{name}").locator("body")
