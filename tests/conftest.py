@@ -8,8 +8,13 @@ import pytest
 
 from message_batches.devserver import DevServer, dev_server
 from message_batches.emulator import Emulator, EmulatorOptions
+from tests.bare import build_wheel, make_environment
 from tests.histories_hold_no_key import histories_with_a_key
 from tests.rig import Rig, rig
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", type=Path, help="where the pictures for README go: make test-ui ARGS=...")
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +35,15 @@ async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> Async
     """A worker on its own task queue over an emulator and a store."""
     async with rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built wheel."""
+    return build_wheel(tmp_path_factory.mktemp("dist"))
+
+
+@pytest.fixture(scope="session")
+def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment that holds the wheel and nothing else."""
+    return make_environment(tmp_path_factory.mktemp("environment"), wheel)

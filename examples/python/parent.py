@@ -1,0 +1,127 @@
+"""Two parents that have a message batch done by a child: one with the library's models, one by name with plain JSON."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import ApplicationError, ChildWorkflowError
+from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from message_batches.service import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
+
+
+class Questions(BaseModel):
+    """What a parent is asked; each question is a request of one batch, which is looked at every `cadence` seconds."""
+
+    questions: list[str]
+    model: str = "claude-haiku-5"
+    cadence: float = 30
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        """The questions as the API takes them."""
+        return [
+            {
+                "custom_id": f"question-{number}",
+                "params": {
+                    "model": self.model,
+                    "max_tokens": 1024,
+                    "messages": [{"role": "user", "content": question}],
+                },
+            }
+            for number, question in enumerate(self.questions)
+        ]
+
+
+class Answers(BaseModel):
+    """What a parent makes of the results.
+
+    Attributes:
+        report: how it went, in a sentence.
+        answers: the answers by custom_id.
+        unanswered: why there is none, by custom_id.
+        file: the results where they are too many to be carried from workflow to workflow: for an activity to read.
+    """
+
+    report: str
+    answers: dict[str, str] = {}
+    unanswered: dict[str, str] = {}
+    file: str | None = None
+
+
+@workflow.defn(name="answer-questions")
+class AnswerQuestions:
+    """Has questions answered, with the library's models."""
+
+    @workflow.run
+    async def run(self, asked: Questions) -> Answers:
+        """Start the batch, wait for it, compose the answers."""
+        try:
+            output = await workflow.execute_child_workflow(
+                WORKFLOW_TYPE,
+                BatchInput(requests=asked.requests, poll=PollSchedule(retry_after=timedelta(seconds=asked.cadence))),
+                result_type=BatchOutput,
+                id=f"{workflow.info().workflow_id}-batch",
+                task_queue=DEFAULT_TASK_QUEUE,
+                # By default the server would terminate the child with its parent; the batch would go on and be billed.
+                parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+                # A parent that is cancelled ends when the batch has been stopped, not before.
+                cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+                # A parent that is run again under its id must not buy the batch again: better that it fails.
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            )
+        except ChildWorkflowError as error:
+            match error.cause:
+                case ApplicationError(type="InvalidRequests") as refused:
+                    return Answers(report=f"Nothing was sent. {refused.message}")
+                case _:  # another failure, or the cancellation: not for this workflow to decide
+                    raise
+
+        tokens = sum(used.output for used in output.summary.tokens.values())
+        report = f"{output.request_counts.succeeded} of {output.request_counts.total} answered in {tokens} tokens"
+        if output.results is None:
+            return Answers(report=f"{report}; {output.results_omitted}", file=output.results_file.uri)
+        return compose(report, output.results)
+
+
+@workflow.defn(name="answer-questions-by-name")
+class AnswerQuestionsByName:
+    """Has questions answered, knowing no more of the child than its name, its queue and its JSON."""
+
+    @workflow.run
+    async def run(self, asked: Questions) -> Answers:
+        """Start the batch, wait for it, compose the answers."""
+        output: dict[str, Any] = await workflow.execute_child_workflow(
+            "batch-process-and-retrieve-results",
+            {"requests": asked.requests, "poll": {"retryAfter": asked.cadence}},
+            id=f"{workflow.info().workflow_id}-batch",
+            task_queue="message-batches",
+            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
+            cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        )
+        counts = output["requestCounts"]
+        tokens = sum(used["output"] for used in output["summary"]["tokens"].values())
+        report = f"{counts['succeeded']} of {sum(counts.values())} answered in {tokens} tokens"
+        if output["results"] is None:
+            return Answers(report=f"{report}; {output['resultsOmitted']}", file=output["resultsFile"]["uri"])
+        return compose(report, output["results"])
+
+
+def compose(report: str, results: Sequence[dict[str, Any]]) -> Answers:
+    """The answers in the result lines, and why some are missing: that a batch has ended does not say it succeeded."""
+    answers, unanswered = {}, {}
+    for line in results:
+        match line["result"]:
+            case {"type": "succeeded", "message": message}:
+                texts = [block["text"] for block in message["content"] if block["type"] == "text"]
+                answers[line["custom_id"]] = "".join(texts)
+            case {"type": "errored", "error": {"error": error}}:
+                unanswered[line["custom_id"]] = f"{error['type']}: {error['message']}"
+            case {"type": outcome}:
+                unanswered[line["custom_id"]] = outcome
+    return Answers(report=report, answers=answers, unanswered=unanswered)

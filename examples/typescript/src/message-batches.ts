@@ -1,0 +1,119 @@
+// What a caller knows of the workflow: its name, its queue, and the JSON it takes and returns.
+
+export const WORKFLOW_TYPE = 'batch-process-and-retrieve-results';
+export const TASK_QUEUE = 'message-batches';
+
+/** `requests`, or `requestsUri`, or `batchId`; durations are in seconds. */
+export interface BatchInput {
+  /** The name of a key that the worker holds, never a key. */
+  apiKey?: string;
+  anthropicVersion?: string;
+  anthropicBeta?: string[];
+  /** At most 512 KiB. */
+  requests?: BatchRequest[];
+  /** A JSONL file of such requests in the worker's store. */
+  requestsUri?: string;
+  /** Take over a batch that exists. */
+  batchId?: string;
+  poll?: PollSchedule;
+  submission?: SubmissionSchedule;
+  storeId?: string;
+  /** What Temporal was given under these names, to be shown in the Web UI even after a run has continued as new. */
+  staticSummary?: string;
+  staticDetails?: string;
+}
+
+export interface BatchRequest {
+  custom_id: string;
+  /** What the Messages API takes. */
+  params: Record<string, unknown>;
+}
+
+export interface PollSchedule {
+  retryAfter?: number;
+  retryLimit?: number;
+  transient?: RetrySchedule;
+}
+
+export interface RetrySchedule {
+  retryAfter?: number;
+  retryLimit?: number;
+}
+
+export interface SubmissionSchedule {
+  timeout?: number;
+  quietPeriod?: number;
+}
+
+export interface BatchOutput {
+  batchId: string;
+  requestCounts: RequestCounts;
+  resultsUrl: string | null;
+  /** In the order of the requests; null where they are more than 256 KiB. */
+  results: ResultLine[] | null;
+  /** Why `results` is null. */
+  resultsOmitted: string | null;
+  /** All results, however many, in the worker's store. */
+  resultsFile: ResultsFile;
+  verified: boolean;
+  possiblyPaidTwice: string[];
+  paidTwiceUnchecked: string | null;
+  summary: Summary;
+}
+
+export interface RequestCounts {
+  processing: number;
+  succeeded: number;
+  errored: number;
+  canceled: number;
+  expired: number;
+}
+
+export interface ResultLine {
+  custom_id: string;
+  result:
+    | { type: 'succeeded'; message: { content: ContentBlock[] } }
+    | { type: 'errored'; error: { error: { type: string; message: string } } }
+    | { type: 'canceled' }
+    | { type: 'expired' };
+}
+
+export interface ContentBlock {
+  type: string;
+  /** Of the blocks of type `text`. */
+  text?: string;
+}
+
+export interface ResultsFile {
+  uri: string;
+  bytes: number;
+  lines: number;
+  sha256: string;
+}
+
+export interface Summary {
+  counts: Outcomes;
+  errors: ErrorGroup[];
+  tokens: Record<string, TokenUsage>;
+}
+
+export interface Outcomes {
+  succeeded: number;
+  errored: number;
+  canceled: number;
+  expired: number;
+}
+
+export interface ErrorGroup {
+  type: string;
+  count: number;
+  message: string;
+  customIds: string[];
+}
+
+export interface TokenUsage {
+  input: number;
+  output: number;
+  cacheWrite: number;
+  cacheRead: number;
+}

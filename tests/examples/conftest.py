@@ -1,0 +1,98 @@
+"""The parents of `examples/` on a server of their own, since they name their queues, and ours."""
+
+import os
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from message_batches.client import HttpBatchApi, http_client
+from message_batches.devserver import DevServer, dev_server
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.service import DEFAULT_TASK_QUEUE
+from message_batches.settings import ApiKeys
+from message_batches.store import open_store
+from tests import npm
+from tests.bare import with_only
+from tests.examples.parents import EXAMPLES, TYPESCRIPT, Parent, worker
+from tests.rig import KEYS, Rig
+from worker import build_worker
+
+
+@pytest.fixture(scope="package")
+async def temporal() -> AsyncIterator[DevServer]:
+    async with dev_server() as server:
+        yield server
+
+
+@pytest.fixture
+def options() -> EmulatorOptions:
+    """How the batches of a test go; a test may say otherwise."""
+    return EmulatorOptions(processing_time=timedelta(seconds=0.3))
+
+
+@pytest.fixture
+async def emulator(options: EmulatorOptions) -> AsyncIterator[Emulator]:
+    async with Emulator(options) as running:
+        yield running
+
+
+@pytest.fixture
+async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Rig]:
+    """Our worker, on the queue where a caller expects it."""
+    store_url = (tmp_path / "store").as_uri()
+    async with (
+        http_client(emulator.url) as http,
+        build_worker(
+            temporal.client,
+            HttpBatchApi(http, ApiKeys(KEYS)),
+            open_store(store_url),
+            task_queue=DEFAULT_TASK_QUEUE,
+            graceful_shutdown_timeout=timedelta(seconds=1),
+        ),
+    ):
+        yield Rig(temporal.client, emulator, store_url, DEFAULT_TASK_QUEUE)
+
+
+@pytest.fixture(scope="package")
+async def python_parents(
+    temporal: DevServer, bare_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, Parent]]:
+    """The parents in Python: their worker has the wheel, temporalio and pydantic, and nothing else."""
+    home = tmp_path_factory.mktemp("python-parents")
+    (home / "site").mkdir()
+    environment = {**with_only(["temporalio", "pydantic"], home / "site"), "TEMPORAL_ADDRESS": temporal.address}
+    serve, ask = ((str(bare_python), str(EXAMPLES / "python" / name)) for name in ("parent_worker.py", "ask.py"))
+    async with worker(serve, home / "log", environment):
+        yield {
+            "python, typed": Parent("answer-questions", "questions", serve, ask, environment),
+            "python, by name": Parent("answer-questions-by-name", "questions", serve, (*ask, "--by-name"), environment),
+        }
+
+
+@pytest.fixture(scope="package")
+def typescript() -> None:
+    """The example in TypeScript, installed from its lock, checked and compiled."""
+    npm.install(TYPESCRIPT, target="interop")
+    assert npm.run("npm", "run", "build", cwd=TYPESCRIPT).returncode == 0
+
+
+@pytest.fixture(scope="package")
+async def typescript_parents(
+    temporal: DevServer, typescript: None, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, Parent]]:
+    """The parent in TypeScript."""
+    environment = {**os.environ, "TEMPORAL_ADDRESS": temporal.address}
+    log = tmp_path_factory.mktemp("typescript-parents") / "log"
+    serve, ask = (("node", str(TYPESCRIPT / "lib" / name)) for name in ("worker.js", "ask.js"))
+    async with worker(serve, log, environment):
+        yield {"typescript": Parent("answerQuestions", "questions-typescript", serve, ask, environment)}
+
+
+@pytest.fixture(params=["python, typed", "python, by name", "typescript"])
+def parent(request: pytest.FixtureRequest) -> Parent:
+    """Each of the parents."""
+    language = request.param.split(",")[0]
+    parents: dict[str, Parent] = request.getfixturevalue(f"{language}_parents")
+    return parents[request.param]

@@ -1,0 +1,76 @@
+"""The parents of `examples/`: how each is started, and the process of its worker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowHandle
+
+from tests.crash.processes import Running
+from tests.crash.waiting import until
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TYPESCRIPT = EXAMPLES / "typescript"
+CADENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent workflow whose worker runs in another process.
+
+    Attributes:
+        worker: the command that runs it.
+        ask: the command that starts it and prints what it returns.
+        environment: what its processes see.
+    """
+
+    workflow: str
+    task_queue: str
+    worker: Sequence[str]
+    ask: Sequence[str]
+    environment: Mapping[str, str]
+
+    async def start(
+        self, client: Client, questions: Sequence[str], *, workflow_id: str | None = None
+    ) -> WorkflowHandle[Any, Any]:
+        """Start it with a short cadence."""
+        return await client.start_workflow(
+            self.workflow,
+            {"questions": questions, "cadence": CADENCE},
+            id=workflow_id or f"questions-{uuid4()}",
+            task_queue=self.task_queue,
+        )
+
+    async def answers(self, *questions: str) -> dict[str, Any]:
+        """What its command prints."""
+        process = await asyncio.create_subprocess_exec(
+            *(*self.ask, "--cadence", str(CADENCE), *questions),
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        assert process.returncode == 0
+        answers: dict[str, Any] = json.loads(printed)
+        return answers
+
+
+def batch_of(client: Client, parent: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
+    """The child of a parent."""
+    return client.get_workflow_handle(f"{parent.id}-batch")
+
+
+@asynccontextmanager
+async def worker(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> AsyncIterator[Running]:
+    """A parent's worker that polls, until the end."""
+    running = await Running.start(command, log, environment=environment)
+    try:
+        await until(lambda: running.exit_code is not None or "Worker ready" in running.output, "a worker that is ready")
+        assert running.exit_code is None, f"the worker did not start: {running.output}"
+        yield running
+    finally:
+        await running.kill()
