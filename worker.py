@@ -15,9 +15,11 @@ from temporalio.worker import Worker
 
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
+from message_batches.call_rate import CallRates
 from message_batches.client import HttpBatchApi, http_client
 from message_batches.connection import connect, leave
 from message_batches.errors import MessageBatchesError
+from message_batches.health import Health, Watched, probes
 from message_batches.ports import BatchApi, Store
 from message_batches.service import landing_queue
 from message_batches.settings import Settings
@@ -39,24 +41,52 @@ LANDINGS = 1
 """Landings at a time: more would fill the scratch disk, and they would all be done later."""
 
 
+class WorkerFailed(MessageBatchesError):
+    """Temporal refused what the worker cannot go on without, such as its namespace."""
+
+
 class MessageBatchWorker:
-    """The workers of a process: one for runs and their calls, one for the landings, which wait for each other alone."""
+    """The workers of a process: one for runs and their calls, one for the landings, which wait for each other alone.
+
+    Where one of them fails, the block that they were entered for is cancelled, and left with `WorkerFailed`.
+    """
 
     def __init__(self, *workers: Worker) -> None:
         self._workers = workers
+        self._running: list[asyncio.Task[None]] = []
+        self._failure: Exception | None = None
+        self._leaving = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether all of them are at work."""
+        return not any(running.done() for running in self._running)
 
     async def __aenter__(self) -> "MessageBatchWorker":
         """Begin to poll."""
-        async with AsyncExitStack() as running:
-            for worker in self._workers:
-                await running.enter_async_context(worker)
-            self._running = running.pop_all()
+        block = asyncio.current_task()
+        assert block is not None
+        self._running = [asyncio.create_task(self._run(worker, block)) for worker in self._workers]
         return self
 
     async def __aexit__(self, *error: object) -> None:
         """Let what is under way finish."""
+        self._leaving = True
         await asyncio.gather(*(worker.shutdown() for worker in self._workers))
-        await self._running.aclose()
+        await asyncio.gather(*self._running)
+        if self._failure:
+            # What follows is the gRPC status once more, in its internal form.
+            text = str(self._failure).partition(": Status {")[0]
+            raise WorkerFailed(f"The worker cannot go on: {text}") from self._failure
+
+    async def _run(self, worker: Worker, block: asyncio.Task[object]) -> None:
+        try:
+            await worker.run()
+        except Exception as error:
+            self._failure = self._failure or error
+            if not self._leaving:
+                self._leaving = True
+                block.cancel()
 
 
 def build_worker(
@@ -67,8 +97,13 @@ def build_worker(
     task_queue: str,
     scratch: Path | None = None,
     graceful_shutdown_timeout: timedelta = GRACE,
+    requests_per_minute: int | None = None,
 ) -> MessageBatchWorker:
-    """A worker for the workflow and all its activities, not yet running."""
+    """A worker for the workflow and all its activities, not yet running.
+
+    `requests_per_minute` bounds the calls of all workers that are given it: the server hands out activities no faster.
+    """
+    rates = CallRates.within(requests_per_minute) if requests_per_minute else None
     steps = MessageBatchActivities(api, store, scratch=scratch)
     submission = SubmissionActivities(api, store)
     runs = Worker(
@@ -86,6 +121,8 @@ def build_worker(
         ],
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=MAX_ACTIVITIES,
+        max_task_queue_activities_per_second=rates.runs if rates else None,
+        disable_eager_activity_execution=bool(rates),  # They come with a workflow task, past the queue and its rate.
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     landings = Worker(
@@ -93,25 +130,39 @@ def build_worker(
         task_queue=landing_queue(task_queue),
         activities=[steps.retrieve_results, submission.examine_candidate],
         max_concurrent_activities=LANDINGS,
+        max_task_queue_activities_per_second=rates.landings if rates else None,
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     return MessageBatchWorker(runs, landings)
 
 
-async def serve(settings: Settings, stop: asyncio.Event, *, address: str | None = None) -> None:
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    address: str | None = None,
+    health_address: str | None = None,
+    requests_per_minute: int | None = None,
+) -> None:
     """Run a worker until `stop` is set, then let what is under way finish."""
-    client = await connect(address=address)
-    store = open_store(settings.store_url)
-    store_id = await store.identity()
-    async with http_client(settings.base_url) as http:
+    health = Health()
+    async with AsyncExitStack() as open_until_the_end:
+        # Before anything else, and until all else has ended: a probe is answered at every moment.
+        url = await open_until_the_end.enter_async_context(probes(health, health_address)) if health_address else None
+        client = await connect(address=address)
+        store = open_store(settings.store_url)
+        store_id = await store.identity()
+        http = await open_until_the_end.enter_async_context(http_client(settings.base_url))
         worker = build_worker(
             client,
             HttpBatchApi(http, settings.keys),
             store,
             task_queue=settings.task_queue,
             scratch=settings.scratch,
+            requests_per_minute=requests_per_minute,
         )
         async with worker:
+            health.started(Watched(client, store, settings.task_queue, lambda: worker.runs))
             config = client.service_client.config
             print(
                 f"Worker ready: Temporal {config.target_host}, namespace {client.namespace}, "
@@ -120,23 +171,40 @@ async def serve(settings: Settings, stop: asyncio.Event, *, address: str | None 
                 f"  store  {store.uri('')} ({store_id})",
                 flush=True,
             )
+            if requests_per_minute:
+                print(
+                    f"  rate   {requests_per_minute} requests a minute, all workers of the queue together", flush=True
+                )
+            if url:
+                print(f"  health {url}/healthz", flush=True)
             await stop.wait()
+            health.stopping()
             print("Worker stopping: letting what is under way finish", flush=True)
 
 
-async def main() -> None:
+async def main(*, health_address: str | None, requests_per_minute: int | None) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
-    await serve(Settings.from_environment(), stop)
+    settings = Settings.from_environment()
+    await serve(settings, stop, health_address=health_address, requests_per_minute=requests_per_minute)
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="worker.py", description="Runs message batches. It is configured by its environment: see README."
+    )
+    parser.add_argument(
+        "--health", metavar="HOST:PORT", help="answer /healthz and /livez there, such as 127.0.0.1:8079"
+    )
+    parser.add_argument(
+        "--requests-per-minute",
+        type=_positive,
+        metavar="N",
+        help="calls of the API that all workers of the task queue make together; give it to each of them",
     )
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     options = parser.parse_args(arguments)
@@ -145,11 +213,17 @@ def command(arguments: Sequence[str] | None = None) -> int:
     for ours in ("temporalio.workflow", "temporalio.activity"):
         logging.getLogger(ours).setLevel(options.log_level)
     try:
-        asyncio.run(main())
+        asyncio.run(main(health_address=options.health, requests_per_minute=options.requests_per_minute))
     except MessageBatchesError as error:
         print(f"worker.py: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, WorkerFailed) else 2
     return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from activities.inputs import BatchRef, Prepared, PrepareInput, RetrieveInput, S
 from activities.store_access import own_store
 from activities.upload import Upload
 from message_batches.errors import (
+    ApiUnavailable,
     InvalidRequests,
     MessageBatchesError,
     NotSent,
@@ -114,17 +115,14 @@ class MessageBatchActivities:
     async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
         """Stop the batch at the provider; one that has ended already is left as it is."""
         with as_failures():
-            current = await self._api.retrieve(batch.account, batch.batch_id)
-            if current.processing_status != "in_progress":
-                return current
             try:
                 return await self._api.cancel(batch.account, batch.batch_id)
-            except RequestRefused:
-                # It may have ended between the two calls.
+            except (RequestRefused, ApiUnavailable):
+                # What the API answers for a batch that has ended, or is being stopped already, is not published.
                 current = await self._api.retrieve(batch.account, batch.batch_id)
-                if current.ended:
-                    return current
-                raise
+                if current.processing_status == "in_progress":
+                    raise
+                return current
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:
