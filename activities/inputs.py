@@ -3,6 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from pydantic import SerializerFunctionWrapHandler, model_serializer
+
 from message_batches.ledger import Claim, Submitter
 from message_batches.models import Account, Anchor, Boundary, Manifest, Seconds
 from message_batches.progress import Candidate
@@ -121,6 +123,11 @@ class BatchRef(Boundary):
 
     account: Account
     batch_id: str
+
+    @model_serializer(mode="wrap")
+    def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the account's defaults: a history holds the input of each of its polls."""
+        return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
 
 
 class RetrieveInput(Boundary):

@@ -1,8 +1,9 @@
 """The models on the wire: what the API sends, read leniently and kept in its own snake_case."""
 
 from datetime import datetime
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 
 class Wire(BaseModel):
@@ -38,6 +39,13 @@ class MessageBatch(Wire):
     cancel_initiated_at: datetime | None = None
     archived_at: datetime | None = None
     results_url: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without nulls and zero counts: a history holds the answer to each of its polls."""
+        said = {name: value for name, value in serialize(self).items() if value is not None}
+        said["request_counts"] = {name: count for name, count in said["request_counts"].items() if count}
+        return said
 
     @property
     def ended(self) -> bool:
