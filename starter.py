@@ -190,6 +190,15 @@ def list_runs(limit: given.Limit = 20, as_json: given.Json = False) -> int:
 
 
 @app.command()
+def purge(older_than: given.OlderThan, delete: given.Delete = False, as_json: given.Json = False) -> int:
+    """Show, or with --delete remove, what the store holds of runs long over; the same content is bought anew then."""
+    from message_batches.cli import purging
+    from message_batches.cli.desk import carry_out
+
+    return carry_out(partial(purging.purge, older_than=older_than, delete=delete), json=as_json, **debug)
+
+
+@app.command()
 def demo(
     keep: given.Keep = False, live: given.Live = False, yes: given.Yes = False, as_json: given.Json = False
 ) -> int:

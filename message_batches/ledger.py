@@ -100,7 +100,7 @@ class Ledger:
         """
         name = _intent_name(who, intent.number)
         created = await self._store.create(name, _json(intent))
-        found = await self._record(name)
+        found = await self.record(name)
         if found is None:
             raise StoreUnavailable(f"{self._store.uri(name)} cannot be read; nothing was sent")
         new = created or found.intent.nonce == intent.nonce
@@ -144,21 +144,17 @@ class Ledger:
 
     async def records_of(self, workflow_ids: Collection[str]) -> dict[str, list[Record]]:
         """Every POST that these workflow ids ever intended, of any requests, oldest first; lists all names once."""
-        starts = tuple(f"{_file_part(workflow_id)}-" for workflow_id in workflow_ids)
+        starts = tuple(f"{file_part(workflow_id)}-" for workflow_id in workflow_ids)
         names = [name for name in await self._store.names("submissions/") if name.rsplit("/", 1)[-1].startswith(starts)]
-        read = [await self._record(name) for name in _intents_among(names)]
+        read = [await self.record(name) for name in _intents_among(names)]
         found: dict[str, list[Record]] = {}
         for record in sorted((r for r in read if r), key=lambda r: r.intent.time):
             if record.intent.workflow_id in workflow_ids:
                 found.setdefault(record.intent.workflow_id, []).append(record)
         return found
 
-    async def _records(self, folder: str) -> list[Record]:
-        names = await self._store.names(folder)
-        found = [await self._record(name) for name in _intents_among(names)]
-        return [record for record in found if record]
-
-    async def _record(self, name: str) -> Record | None:
+    async def record(self, name: str) -> Record | None:
+        """The record of the intent of that name in the store."""
         content = await self._store.read(name)
         if content is None:
             return None
@@ -168,6 +164,11 @@ class Ledger:
             outcome=Outcome.model_validate_json(outcome) if outcome else None,
         )
 
+    async def _records(self, folder: str) -> list[Record]:
+        names = await self._store.names(folder)
+        found = [await self.record(name) for name in _intents_among(names)]
+        return [record for record in found if record]
+
 
 def may_stem_from(record: Record, created_at: datetime) -> bool:
     """Whether a batch of that time may have been created by that POST."""
@@ -176,8 +177,21 @@ def may_stem_from(record: Record, created_at: datetime) -> bool:
     )
 
 
+def file_part(identity: str) -> str:
+    """An id as part of a file name: a long one, or one with other characters, by its hash too."""
+    plain = quote(identity, safe="")
+    if plain == identity and len(plain) <= 100:
+        return plain
+    return f"{plain[:60].replace('%', '_')}-{hashlib.sha256(identity.encode()).hexdigest()}"
+
+
+def run_part(workflow_id: str, first_run_id: str) -> str:
+    """What the names of a run's records begin with, before their number."""
+    return f"{file_part(workflow_id)}-{first_run_id}"
+
+
 def _claim_name(batch_id: str) -> str:
-    return f"claims/{_file_part(batch_id)}.json"
+    return f"claims/{file_part(batch_id)}.json"
 
 
 def _folder(api_key: str, count: int, ids_sha256: str) -> str:
@@ -185,8 +199,8 @@ def _folder(api_key: str, count: int, ids_sha256: str) -> str:
 
 
 def _intent_name(who: Submitter, number: int) -> str:
-    run = f"{_file_part(who.workflow_id)}-{who.first_run_id}-{number}"
-    return f"{_folder(who.api_key, who.count, who.ids_sha256)}{run}.json"
+    run = run_part(who.workflow_id, who.first_run_id)
+    return f"{_folder(who.api_key, who.count, who.ids_sha256)}{run}-{number}.json"
 
 
 def _outcome_name(intent_name: str) -> str:
@@ -195,14 +209,6 @@ def _outcome_name(intent_name: str) -> str:
 
 def _intents_among(names: Sequence[str]) -> Iterable[str]:
     return (name for name in names if name.endswith(".json") and not name.endswith(".outcome.json"))
-
-
-def _file_part(identity: str) -> str:
-    """An id as part of a file name: a long one, or one with other characters, by its hash too."""
-    plain = quote(identity, safe="")
-    if plain == identity and len(plain) <= 100:
-        return plain
-    return f"{plain[:60].replace('%', '_')}-{hashlib.sha256(identity.encode()).hexdigest()}"
 
 
 def _json(record: Boundary) -> bytes:

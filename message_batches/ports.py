@@ -1,7 +1,9 @@
 """What the activities need from the world: the API and a store."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 
 from message_batches.models import Account
@@ -37,6 +39,15 @@ class BatchApi(Protocol):
     def results(self, account: Account, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An object as a store lists it; the time is by the store's clock."""
+
+    name: str
+    bytes: int
+    modified: datetime
 
 
 class Store(Protocol):
@@ -75,4 +86,12 @@ class Store(Protocol):
 
     async def names(self, prefix: str) -> list[str]:
         """The names that begin with `prefix`, which ends in a slash."""
+        ...
+
+    def listing(self) -> AsyncIterator[Sequence[Stored]]:
+        """Every object, in no order, a page at a time; of a directory also what broken-off uploads left (`name#1`)."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Remove an object; one that is gone already is no failure."""
         ...

@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,8 +21,10 @@ from uuid import uuid4
 import obstore.store
 from obstore.exceptions import AlreadyExistsError, BaseError
 
+from message_batches import directory
 from message_batches.errors import MessageBatchesError, RequestsNotFound, StoreUnavailable
 from message_batches.handoff import Abandoned, Feed
+from message_batches.ports import Stored
 
 T = TypeVar("T")
 
@@ -50,6 +52,8 @@ CLIENT: dict[str, Any] = {
     "allow_http": True,
 }
 
+_STAGED = re.compile(r"#\d+$")
+"""How obstore ends the name of a local file while it is being written."""
 _FULL = re.compile(r"os error (?:28|122)\b|StorageFull|QuotaExceeded|No space left")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 
@@ -152,7 +156,7 @@ class ObjectStore:
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """A large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
-        chunks = await self._call("read", name, lambda: self._store.get(_checked(name)).stream(CHUNK_BYTES))
+        chunks = await self._call("read", name, partial(self._chunks, _checked(name)))
         while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
             yield bytes(chunk)
 
@@ -161,6 +165,24 @@ class ObjectStore:
         folder = _checked(prefix.removesuffix("/"))
         found = await self._call("list", folder, lambda: self._store.list(prefix=f"{folder}/").collect())
         return sorted(item["path"] for item in found)
+
+    async def listing(self) -> AsyncIterator[Sequence[Stored]]:
+        """Every object, in no order, a page at a time; of a directory also what broken-off uploads left (`name#1`)."""
+        pages = directory.walk(self._folder) if self._folder else _pages(self._store)
+        while (page := await self._call("list", "", lambda: next(pages, None))) is not None:
+            yield page
+
+    async def remove(self, name: str) -> None:
+        """Remove an object, one that is gone already is no failure; folders that are empty without it go with it."""
+        path = _checked(_STAGED.sub("", name))
+        if self._folder:
+            await self._call("remove", path, partial(directory.unlink, self._folder, name))
+        else:
+            await self._call("remove", path, partial(self._store.delete, name))
+
+    def _chunks(self, name: str) -> Iterator[Any]:
+        # obstore goes through a local file in pieces of 8 KiB, at several times the cost of reading it.
+        return _read(self._folder / name) if self._folder else iter(self._store.get(name).stream(CHUNK_BYTES))
 
     def _put(self, name: str, data: bytes | Feed, **options: Any) -> None:
         self._store.put(name, data, **options)
@@ -215,6 +237,17 @@ def open_store(url: str, **options: Any) -> ObjectStore:
         raise BadStoreUrl(f"{url!r} cannot be opened: {_first_line(str(error))}") from error
 
 
+def _pages(store: Any) -> Iterator[list[Stored]]:
+    for page in store.list(chunk_size=1000):
+        yield [Stored(item["path"], item["size"], item["last_modified"]) for item in page]
+
+
+def _read(file: Path) -> Iterator[bytes]:
+    with file.open("rb", buffering=0) as opened:
+        while chunk := opened.read(CHUNK_BYTES):
+            yield chunk
+
+
 def _sync(folder: Path, name: str) -> None:
     """Have the disk keep a file and the way to it: after a power cut, a lost intent could buy a batch twice."""
     path = folder / name
@@ -231,7 +264,7 @@ def _checked(name: str) -> str:
     for part in name.split("/"):
         if part in ("", ".", "..") or len(part.encode(errors="replace")) > MAX_PART_BYTES or not part.isprintable():
             raise ValueError(f"not a name in the store: {name!r}")
-        if "\\" in part or re.search(r"#\d+$", part):
+        if "\\" in part or _STAGED.search(part):
             raise ValueError(f"not a name in the store: {name!r} (no backslash, and no #1 at the end of a part)")
     return name
 

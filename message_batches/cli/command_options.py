@@ -16,6 +16,15 @@ def _duration(text: str) -> timedelta:
         raise typer.BadParameter(str(error)) from error
 
 
+def _age(text: str) -> timedelta:
+    from message_batches.cli.durations import read_duration
+
+    try:
+        return read_duration(text, longest=timedelta(days=36500))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
 Id = Annotated[str, typer.Argument(metavar="ID", help="The run's workflow id, or its batch's id.", show_default=False)]
 BatchId = Annotated[str, typer.Argument(metavar="MSGBATCH_ID", help="The id of a batch.", show_default=False)]
 File = Annotated[
@@ -88,6 +97,20 @@ Force = Annotated[bool, typer.Option("--force", help="Write over files that are 
 Abandon = Annotated[bool, typer.Option("--abandon", help="Cancel the run itself: nothing is landed.")]
 Adopt = Annotated[str | None, typer.Option("--adopt", metavar="MSGBATCH_ID", help="This batch is the run's.")]
 SubmitAgain = Annotated[bool, typer.Option("--submit-again", help="None of them is: send the requests again.")]
+
+# --- purge ---------------------------------------------------------------------------------------------------------
+
+OlderThan = Annotated[
+    timedelta,
+    typer.Option(
+        "--older-than",
+        parser=_age,
+        metavar="DURATION",
+        help="What may go, such as 40d; at least 30d.",
+        show_default=False,
+    ),
+]
+Delete = Annotated[bool, typer.Option("--delete", help="Remove it. Without this, what would go is shown.")]
 
 # --- list and demo -------------------------------------------------------------------------------------------------
 

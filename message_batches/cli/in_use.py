@@ -1,0 +1,111 @@
+"""What the runs that Temporal knows need of the store."""
+
+import asyncio
+from collections.abc import Awaitable, Collection
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+from typing import Any
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.service import RPCError, RPCStatusCode
+
+from message_batches.cli.runs import Refused
+from message_batches.cli.same_content import attach_id_of
+from message_batches.holdings import Key, manifest_at
+from message_batches.ledger import CLOCK_MARGIN
+from message_batches.models import WORKFLOW_TYPE
+
+PREPARE = "prepareRequests"
+AT_ONCE = 32
+
+
+class InUse:
+    """The runs of a namespace with what they name, growing as more of them begin.
+
+    Args:
+        client: of the namespace.
+        recorded: the workflow ids that the store has old records of; other runs need nothing once they are over.
+    """
+
+    def __init__(self, client: Client, recorded: Collection[str]) -> None:
+        self._client = client
+        self._recorded = recorded
+        self._keys: set[Key] = set()
+        self._done: set[str] = set()
+        self._since: datetime | None = None
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def look(self) -> AbstractSet[Key]:
+        """All that is in use, by the runs that were known at the first look and those that began since."""
+        since, self._since = self._since, datetime.now(UTC) - CLOCK_MARGIN
+        begun = f' AND StartTime > "{since.isoformat()}"' if since else ""
+        # A run that continues as new is gone from the list for a moment: its end is there, the next one not yet.
+        current = f'(ExecutionStatus != "ContinuedAsNew" OR CloseTime > "{self._since.isoformat()}")'
+        looks: dict[tuple[str, str | None], Awaitable[None]] = {}
+        async for run in self._client.list_workflows(f'WorkflowType = "{WORKFLOW_TYPE}" AND {current}{begun}'):
+            if run.id.startswith(attach_id_of("")):
+                self._keys.add(Key.of_batch(run.id.removeprefix(attach_id_of(""))))
+            run_id = None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id
+            going_on = run_id is None or run.close_time is None
+            if (run.id, run_id) not in looks and run_id not in self._done and (going_on or run.id in self._recorded):
+                looks[run.id, run_id] = self._take(run.id, run_id)
+        await asyncio.gather(*looks.values())
+        return self._keys
+
+    async def _take(self, workflow_id: str, run_id: str | None) -> None:
+        """A run, or the last one of its id."""
+        try:
+            async with self._slots:
+                described = await self._client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+                # A reset or a retry of a run looks for the records of the first of its chain.
+                first = described.raw_description.workflow_execution_info.first_run_id or described.run_id
+                self._keys.add(Key.of_run(workflow_id, first))
+                handle = self._client.get_workflow_handle(workflow_id, run_id=described.run_id)
+                if described.close_time or await self._read(handle):
+                    self._done.add(described.run_id)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+
+    async def _read(self, handle: WorkflowHandle[Any, Any]) -> bool:
+        """Take up the batch and the requests that a run names; whether that is all that it will ever name."""
+        preparing: set[int] = set()
+        async for event in handle.fetch_history_events():
+            match event.event_type:
+                case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                    given = await self._value(handle, event.workflow_execution_started_event_attributes.input)
+                    state = _part(given, "state")
+                    self._take_up(given.get("batchId"), given.get("requestsUri"))
+                    self._take_up(_part(state, "submission").get("batch_id"), _part(state, "manifest").get("uri"))
+                    if state:
+                        return True
+                case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                    if event.activity_task_scheduled_event_attributes.activity_type.name == PREPARE:
+                        preparing.add(event.event_id)
+                case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                    completed = event.activity_task_completed_event_attributes
+                    if completed.scheduled_event_id in preparing:
+                        prepared = await self._value(handle, completed.result)
+                        self._take_up(None, _part(prepared, "manifest").get("uri"))
+                        return True
+        return False
+
+    def _take_up(self, batch_id: Any, requests_uri: Any) -> None:
+        if isinstance(batch_id, str):
+            self._keys.add(Key.of_batch(batch_id))
+        if isinstance(requests_uri, str) and (key := manifest_at(requests_uri)):
+            self._keys.add(key)
+
+    async def _value(self, handle: WorkflowHandle[Any, Any], payloads: Payloads) -> dict[str, Any]:
+        try:
+            values = await self._client.data_converter.decode(payloads.payloads)
+        except Exception as error:
+            raise Refused(f"What the run {handle.id} needs cannot be read, nothing more is removed: {error}") from error
+        return values[0] if values and isinstance(values[0], dict) else {}
+
+
+def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
+    part = value.get(name)
+    return part if isinstance(part, dict) else {}

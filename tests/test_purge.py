@@ -1,0 +1,476 @@
+"""What may go from a store: walked exhaustively without one, then done to a directory and a local S3."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3  # type: ignore[import-untyped]  # It ships no types.
+import pytest
+from moto.server import ThreadedMotoServer
+
+from message_batches.cli import published
+from message_batches.holdings import Holdings, Key, Kind, Step, survey
+from message_batches.landing import land
+from message_batches.ledger import Intent, Ledger, Outcome, Record, Submitter
+from message_batches.manifest import write_manifest
+from message_batches.models import Anchor, Manifest
+from message_batches.ports import Stored
+from message_batches.purge import Plan, Removed, Why, decide, remove
+from message_batches.store import ObjectStore, open_store
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+BEFORE = NOW - timedelta(days=40)
+OLD, YOUNG = NOW - timedelta(days=41), NOW - timedelta(days=39)
+SHA, OTHER_SHA = "a" * 64, "b" * 64
+UUID = "3afffdb9-0000-4000-8000-000000000000"
+FOLDER = f"submissions/default/3-{'c' * 64}"
+RUN, BATCH, MANIFEST = Key.of_run("flow", "first"), Key.of_batch("msgbatch_1"), Key.of_manifest(SHA)
+
+
+def record(time: datetime, outcome: Outcome | None, **changes: Any) -> Record:
+    """A record of the run `flow`."""
+    known: dict[str, Any] = {
+        "workflow_id": "flow",
+        "first_run_id": "first",
+        "number": 1,
+        "anchor": Anchor(created_at=time),
+        "sha256": SHA,
+        "time": time,
+        "timeout": timedelta(minutes=10),
+        "nonce": "n",
+    }
+    return Record(intent=Intent(**(known | changes)), outcome=outcome)
+
+
+def add_run(
+    holdings: Holdings,
+    time: datetime,
+    outcome: Outcome | None,
+    *,
+    written: datetime | None = None,
+    name: str = "flow-first-1",
+    **changes: Any,
+) -> None:
+    holdings.add(Stored(f"{FOLDER}/{name}.json", 10, written or time), record(time, outcome, **changes))
+    if outcome:
+        holdings.add(Stored(f"{FOLDER}/{name}.outcome.json", 10, written or time))
+
+
+def going(plan: Plan) -> list[str]:
+    return [stored.name for removal in plan.removals for _, stored in removal.objects]
+
+
+def decided(holdings: Holdings, *in_use: Key) -> list[str]:
+    return going(decide(holdings, set(in_use)))
+
+
+# --- the decision --------------------------------------------------------------------------------------------------
+
+PARTS = [
+    f"{FOLDER}/flow-first-1.json",
+    f"{FOLDER}/flow-first-1.outcome.json",
+    "claims/msgbatch_1.json",
+    f"results/msgbatch_1/{SHA}.json",
+    f"results/msgbatch_1/{UUID}.jsonl",
+    f"manifests/{SHA}.jsonl",
+    f"manifests/{SHA}.ids",
+]
+
+
+def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_use() -> None:
+    keys = [RUN, BATCH, MANIFEST]
+    for ages in product((OLD, YOUNG), repeat=len(PARTS)):
+        holdings = Holdings(BEFORE)
+        for name, age in reversed(list(zip(PARTS, ages, strict=True))):
+            intent = record(age, Outcome(batch_id="msgbatch_1")) if name == PARTS[0] else None
+            holdings.add(Stored(name, 1, age), intent)
+        for used in product((False, True), repeat=len(keys)):
+            in_use = {key for key, is_used in zip(keys, used, strict=True) if is_used}
+
+            plan = decide(holdings, in_use)
+
+            family_stays = YOUNG in ages[:5] or bool(in_use & {RUN, BATCH})
+            requests_stay = family_stays or YOUNG in ages[5:] or MANIFEST in in_use
+            expected = ([] if family_stays else PARTS[:5]) + ([] if requests_stay else PARTS[5:])
+            assert going(plan) == expected, (ages, in_use)
+            assert sum(tally.objects for tally in plan.kept.values()) == len(PARTS) - len(expected)
+
+
+@pytest.mark.parametrize("outcome", [None, Outcome(created=False), Outcome(), Outcome(batch_id="msgbatch_1")], ids=str)
+def test_a_record_stays_as_long_as_its_batch_may_live_whatever_came_of_it(outcome: Outcome | None) -> None:
+    for time, written, goes in [(OLD, OLD, True), (YOUNG, YOUNG, False), (YOUNG, OLD, False)]:
+        holdings = Holdings(BEFORE)
+        add_run(holdings, time, outcome, written=written)
+        assert bool(decided(holdings)) is goes
+
+
+def test_the_age_of_an_intent_counts_from_the_end_of_its_time() -> None:
+    holdings = Holdings(BEFORE)
+    add_run(holdings, OLD, None, timeout=timedelta(days=2))
+    assert decided(holdings) == []
+
+
+def test_an_intent_is_as_old_as_it_says_wherever_the_store_was_copied() -> None:
+    holdings = Holdings(BEFORE)
+    add_run(holdings, OLD, None, written=NOW)
+    assert decided(holdings) == [f"{FOLDER}/flow-first-1.json"]
+
+
+def test_the_posts_of_one_run_stay_together_and_go_in_their_order() -> None:
+    for last, goes in [(OLD, True), (YOUNG, False)]:
+        holdings = Holdings(BEFORE)
+        for number in range(1, 12):
+            outcome = Outcome(created=False) if number < 11 else Outcome(batch_id="msgbatch_1")
+            add_run(holdings, OLD if number < 11 else last, outcome, name=f"flow-first-{number}")
+        names = [f"{FOLDER}/flow-first-{number}" for number in range(1, 12)]
+        expected = [f"{name}.json" for name in names] + [f"{name}.outcome.json" for name in names]
+        assert decided(holdings) == (expected if goes else [])
+
+
+def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of_it() -> None:
+    holdings = Holdings(BEFORE)
+    add_run(holdings, OLD, Outcome(batch_id="msgbatch_1"))
+    add_run(holdings, YOUNG, Outcome(batch_id="msgbatch_1"), name="later-first-1", workflow_id="later")
+
+    plan = decide(holdings, set())
+
+    assert going(plan) == []
+    assert {why: tally.objects for (_, why), tally in plan.kept.items()} == {Why.YOUNG: 2, Why.BELONGS: 2}
+
+
+def test_a_run_whose_batch_another_run_works_on_stays() -> None:
+    holdings = Holdings(BEFORE)
+    add_run(holdings, OLD, Outcome(batch_id="msgbatch_1"))
+    assert decided(holdings, BATCH) == []
+
+
+def test_old_requests_stay_while_any_run_or_results_that_stay_are_of_them() -> None:
+    requests = [Stored(f"manifests/{SHA}.{end}", 1, OLD) for end in ("jsonl", "ids")]
+    by_run, by_results, by_none = Holdings(BEFORE), Holdings(BEFORE), Holdings(BEFORE)
+    for holdings in (by_run, by_results, by_none):
+        for stored in requests:
+            holdings.add(stored)
+        add_run(holdings, OLD, Outcome(created=False))
+    add_run(by_run, YOUNG, Outcome(created=False), name="again-first-1", workflow_id="again")
+    by_results.add(Stored(f"results/msgbatch_9/{SHA}.json", 1, YOUNG))
+
+    for holdings in (by_run, by_results):
+        assert decided(holdings) == [f"{FOLDER}/flow-first-1.json", f"{FOLDER}/flow-first-1.outcome.json"]
+    assert decided(by_none)[-2:] == [f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
+
+
+def test_what_cannot_be_read_stays() -> None:
+    holdings = Holdings(BEFORE)
+    holdings.add(Stored(f"{FOLDER}/flow-first-1.json", 1, OLD))
+    assert [why for _, why in decide(holdings, set()).kept] == [Why.UNREADABLE]
+
+
+def test_what_a_purge_that_broke_off_left_is_taken_up_again() -> None:
+    for rest in [PARTS[1:2], PARTS[1:], PARTS[2:], PARTS[3:], PARTS[4:5], PARTS[6:]]:
+        holdings = Holdings(BEFORE)
+        for name in rest:
+            holdings.add(Stored(name, 1, OLD))
+        assert sorted(decided(holdings)) == sorted(rest)
+
+
+FOREIGN = [
+    "input.jsonl",
+    "manifests/mine.jsonl",
+    f"manifests/{SHA}.csv",
+    f"manifests/old/{SHA}.jsonl",
+    "results/msgbatch_1/notes.txt",
+    "results/msgbatch_1/retry.json",
+    f"backup/{PARTS[0]}",
+    "submissions/default/readme.json",
+    "claims/msgbatch_1.txt",
+    "input.jsonl#1",
+    "store.json.bak",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
+    holdings = Holdings(BEFORE)
+    holdings.add(Stored(name, 5, OLD))
+
+    plan = decide(holdings, set())
+
+    assert plan.removals == []
+    assert [(key, tally.objects, tally.bytes) for key, tally in plan.kept.items()] == [
+        ((Kind.OTHER, Why.FOREIGN), 1, 5)
+    ]
+
+
+def test_the_stores_id_is_not_even_counted() -> None:
+    holdings = Holdings(BEFORE)
+    holdings.add(Stored("store.json", 5, OLD))
+    assert decide(holdings, set()) == Plan()
+
+
+def test_a_broken_off_upload_goes_by_its_own_age() -> None:
+    holdings = Holdings(BEFORE)
+    for name, age in [(PARTS[4], YOUNG), (f"{PARTS[4]}#1", OLD), (f"manifests/{SHA}.jsonl#2", YOUNG)]:
+        holdings.add(Stored(name, 1, age))
+    assert decided(holdings) == [f"{PARTS[4]}#1"]
+
+
+def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_them() -> None:
+    batch_id = "msgbatch_" + "x" * 110
+    holdings = Holdings(BEFORE)
+    add_run(holdings, OLD, Outcome(batch_id=batch_id), workflow_id="a/b c")
+    holdings.add(Stored(f"results/{batch_id}/{UUID}.jsonl", 1, YOUNG))
+    holdings.add(Stored(f"claims/{Key.of_batch(batch_id).name}.json", 1, OLD))
+    assert decided(holdings) == []
+    assert {key.what for key in holdings.by_key} == {"run", "batch"}
+
+
+# --- a store -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
+    client.create_bucket(Bucket="bucket")
+    yield client.meta.endpoint_url
+    client.close()
+    server.stop()
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, s3: str) -> ObjectStore:
+    if request.param == "file":
+        return open_store((tmp_path / "a store").as_uri())
+    keys = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+    return open_store(f"s3://bucket/{uuid4()}", endpoint=s3, **keys)
+
+
+async def pieces(*data: bytes) -> AsyncIterator[bytes]:
+    for piece in data:
+        yield piece
+
+
+def now_old() -> datetime:
+    """A moment for which all that was written by now is old enough: the store's clock cannot be set back."""
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+async def landed_run(store: ObjectStore, batch_id: str, *, workflow_id: str = "flow") -> Manifest:
+    """A run with a POST of which nothing came, and one whose batch landed."""
+    await store.identity()
+    line = b'{"custom_id":"a","params":{"model":"m","max_tokens":1,"messages":[]}}\n'
+    manifest = await write_manifest(store, pieces(line))
+    ledger = Ledger(store)
+    who = Submitter.of(manifest, api_key="default", workflow_id=workflow_id, first_run_id=str(uuid4()))
+    for number, outcome in enumerate([Outcome(created=False), Outcome(batch_id=batch_id)], 1):
+        intent = record(OLD, None, workflow_id=workflow_id, number=number, sha256=manifest.sha256, nonce=uuid4().hex)
+        await ledger.intend(who, intent.intent)
+        await ledger.settle(who, number, outcome)
+    await ledger.claim(batch_id, who.claim)
+
+    @asynccontextmanager
+    async def results() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield pieces(b'{"custom_id":"a","result":{"type":"canceled"}}\n')
+
+    await land(store, results(), batch_id=batch_id, manifest=manifest, expected_count=1)
+    return manifest
+
+
+async def names(store: ObjectStore) -> list[str]:
+    return sorted([stored.name async for page in store.listing() for stored in page])
+
+
+async def nobody() -> set[Key]:
+    return set()
+
+
+async def purged(store: ObjectStore) -> Removed:
+    return await remove(store, decide(await survey(store, now_old()), set()), nobody)
+
+
+async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: ObjectStore) -> None:
+    for number in range(3):
+        await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow {number}")
+    await store.create("mine/input.jsonl", b"x")
+    found = len(await names(store))
+
+    done = await purged(store)
+
+    assert await names(store) == ["mine/input.jsonl", "store.json"]
+    assert {kind: tally.objects for kind, tally in done.gone.items()} == {
+        Kind.RECORDS: 15,
+        Kind.RESULTS: 6,
+        Kind.REQUESTS: 2,
+    }
+    assert sum(tally.objects for tally in done.gone.values()) == found - 2
+    assert (await purged(store)).gone == {}
+
+
+async def test_what_is_of_today_stays(store: ObjectStore) -> None:
+    await landed_run(store, "msgbatch_1")
+    before = await names(store)
+
+    holdings = await survey(store, datetime.now(UTC) - timedelta(days=30))
+
+    # The intents say that they are old; what landed today holds on to them.
+    assert decide(holdings, set()).removals == []
+    assert await names(store) == before
+
+
+async def test_a_directory_of_more_than_one_page_is_listed_whole(tmp_path: Path) -> None:
+    for number in range(2100):
+        (tmp_path / str(number)).touch()
+    assert (await survey(open_store(tmp_path.as_uri()), BEFORE)).other.objects == 2100
+
+
+async def test_a_run_that_begins_meanwhile_keeps_what_it_needs(store: ObjectStore) -> None:
+    manifest = await landed_run(store, "msgbatch_1")
+    plan = decide(await survey(store, now_old()), set())
+
+    async def begun() -> set[Key]:
+        return {Key.of_manifest(manifest.sha256)}
+
+    done = await remove(store, plan, begun)
+
+    assert done.spared.objects == 2
+    assert await names(store) == [
+        f"manifests/{manifest.sha256}.ids",
+        f"manifests/{manifest.sha256}.jsonl",
+        "store.json",
+    ]
+
+
+def in_the_way(path: Path) -> None:
+    """Something that cannot be removed, by root neither."""
+    if path.is_file():
+        path.unlink()
+        (path / "full").mkdir(parents=True)
+
+
+def left_in(folder: Path) -> list[str]:
+    return [path.name for path in folder.rglob("*")]
+
+
+async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one_ends_it(tmp_path: Path) -> None:
+    steps = 9
+    for broken in range(steps):
+        folder = tmp_path / str(broken)
+        store = open_store(folder.as_uri())
+        manifest = await landed_run(store, "msgbatch_1")
+        plan = decide(await survey(store, now_old()), set())
+        objects = going(plan)
+        assert len(objects) == steps
+        place = folder / objects[broken]
+        content = place.read_bytes()
+
+        async def break_off(place: Path = place) -> set[Key]:
+            in_the_way(place)
+            return set()
+
+        done = await remove(store, plan, break_off)
+
+        assert list(done.failures) == [objects[broken]]
+        (place / "full").rmdir()
+        place.rmdir()
+        place.write_bytes(content)
+        records = await Ledger(store).submissions(manifest, api_key="default", workflow_id="flow")
+        assert not any(left.may_have_created for left in records)
+        for publication in await published.of_batch(store, "msgbatch_1"):
+            assert await store.read(store.name(publication.landed.results_file.uri))
+        if records:
+            assert await published.of_batch(store, "msgbatch_1")
+            assert records[-1].outcome == Outcome(batch_id="msgbatch_1")
+        assert (await purged(store)).failures == {}
+        assert await names(store) == ["store.json"]
+
+
+async def test_what_fails_does_not_keep_the_rest(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    for number in range(3):
+        await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow-{number}")
+    plan = decide(await survey(store, now_old()), set())
+
+    async def break_one() -> set[Key]:
+        in_the_way(tmp_path / "claims/msgbatch_1.json")
+        return set()
+
+    done = await remove(store, plan, break_one)
+
+    assert list(done.failures) == ["claims/msgbatch_1.json"]
+    assert "cannot remove" in done.failures["claims/msgbatch_1.json"]
+    left = [name for name in await names(store) if "full" not in name]
+    assert [name.split("/")[1] for name in left[:-1]] == ["msgbatch_1"] * 2
+
+
+async def test_where_nothing_can_be_removed_it_gives_up(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    plan = decide(await survey(store, now_old()), set())
+    in_the_way(tmp_path / going(plan)[0])
+
+    done = await remove(store, plan, nobody, at_once=1)
+
+    assert (done.gone, list(done.failures), done.untried) == ({}, going(plan)[:1], 2)
+
+
+async def test_what_is_in_use_is_asked_again_at_every_step(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    manifest = await landed_run(store, "msgbatch_1")
+    plan = decide(await survey(store, now_old()), set())
+    looks = [set(), {Key.of_manifest(manifest.sha256)}]
+
+    async def look() -> set[Key]:
+        return looks.pop(0)
+
+    done = await remove(store, plan, look, at_once=1)
+
+    assert (looks, done.spared.objects) == ([], 2)
+
+
+async def test_folders_that_became_empty_go_and_nothing_that_is_put_there_meanwhile_is_lost(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    await purged(store)
+    assert left_in(tmp_path) == ["store.json"]
+
+    async def come_and_go(who: str) -> None:
+        for turn in range(40):
+            small, large = f"claims/x/{who}-{turn}.json", f"claims/x/{who}-{turn}.jsonl"
+            assert await store.create(small, b"x")
+            await store.write(large, pieces(b"y"))
+            assert await store.read(large) == b"y"
+            await store.remove(small)
+            await store.remove(large)
+
+    await asyncio.gather(*map(come_and_go, "abcd"))
+    assert left_in(tmp_path) == ["store.json"]
+
+
+async def test_what_a_broken_off_upload_left_in_a_directory_goes(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    (left,) = [tmp_path / f"{name}#1" for name in await names(store) if name.startswith("manifests") and "ids" in name]
+    left.write_bytes(b"half")
+    old = (datetime.now(UTC) - timedelta(days=50)).timestamp()
+    os.utime(left, (old, old))
+
+    plan = decide(await survey(store, datetime.now(UTC) - timedelta(days=40)), set())
+    await remove(store, plan, nobody)
+
+    assert [step for removal in plan.removals for step, _ in removal.objects] == [Step.LEFTOVER]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a//b#1"])
+async def test_what_is_no_name_is_not_removed(store: ObjectStore, name: str) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        await store.remove(name)
