@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contract lock clean
+.PHONY: help setup demo test check format lint types contract interop test-ui bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,11 +38,20 @@ types: setup
 contract: setup ## the linters, and a runner that is not ours, on the document (needs npm)
 	$(BIN)/python -m pytest -rs tests/contract $(ARGS)
 
+interop: setup ## workflows in Python and TypeScript that call ours (TypeScript needs npm)
+	$(BIN)/python -m pytest -rs tests/examples $(ARGS)
+
+test-ui: setup ## what a browser shows of a run in the Web UI (needs Chromium; ARGS="--screenshots docs" renews the pictures)
+	$(BIN)/python -m pytest tests/ui $(ARGS)
+
 check: lint types ## what CI runs: format, lint, types, tests
 	$(MAKE) test
 
-lock: ## renew requirements.lock (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements.lock pyproject.toml
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: ## renew the locks: everything, what the image holds, what builds it (needs uv)
+	$(LOCK) --extra dev -o requirements.lock pyproject.toml
+	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove what the targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist

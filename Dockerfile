@@ -1,0 +1,37 @@
+# The worker, the starter and the emulator in one image: python as the process, no root, nothing written outside mounts.
+FROM python:3.13.14-slim-trixie AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+WORKDIR /src
+COPY deploy/requirements.lock deploy/build.lock ./
+# Installed from outside, so that what runs has no pip.
+RUN python -m venv --without-pip /opt/venv && \
+    python -m pip --python /opt/venv/bin/python install --require-hashes --only-binary :all: -r requirements.lock
+RUN python -m venv --without-pip /opt/build && \
+    python -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r build.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY message_batches/ message_batches/
+RUN /opt/build/bin/hatchling build --target wheel --directory dist && \
+    python -m pip --python /opt/venv/bin/python install --no-deps --no-index dist/*.whl
+
+FROM python:3.13.14-slim-trixie
+# The home of whoever runs it; and a store that is not mounted is an error, not a folder that goes with the container.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    MESSAGE_BATCHES_STORE=file:///data/store \
+    MESSAGE_BATCHES_SCRATCH=/scratch
+WORKDIR /app
+COPY --from=build /opt/venv /opt/venv
+COPY arazzo/claude-batch-process-and-retrieve-results-workflow.yml arazzo/
+COPY arazzo/openapi/ arazzo/openapi/
+COPY examples/requests.jsonl examples/
+COPY activities/ activities/
+COPY workflows/ workflows/
+COPY worker.py starter.py ./
+# Compiled now, as the root file system is read-only later; a volume at /scratch starts with these permissions.
+RUN python -m compileall -q . && install -d -m 1777 /scratch
+USER 1000:1000
+EXPOSE 8079
+ENTRYPOINT ["python"]
+CMD ["/app/worker.py", "--health", "0.0.0.0:8079"]

@@ -1,0 +1,20 @@
+#!/bin/sh
+# Makes the namespace TEMPORAL_NAMESPACE at TEMPORAL_ADDRESS, keeping finished runs for RETENTION_HOURS; a shorter
+# retention is raised, a longer one stays.
+set -eu
+
+until temporal operator cluster health >/dev/null 2>&1; do
+    attempts=$((${attempts:-0} + 1))
+    [ "$attempts" -lt 60 ] || { echo "No Temporal server answers at $TEMPORAL_ADDRESS" >&2; exit 1; }
+    sleep 1
+done
+
+seconds=$(temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" --output json 2>/dev/null |
+    sed -n 's/.*"workflowExecutionRetentionTtl": *"\([0-9]*\)s".*/\1/p')
+if [ -z "$seconds" ]; then
+    temporal operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "${RETENTION_HOURS}h"
+elif [ "$seconds" -lt $((RETENTION_HOURS * 3600)) ]; then
+    temporal operator namespace update --namespace "$TEMPORAL_NAMESPACE" --retention "${RETENTION_HOURS}h"
+else
+    echo "Namespace $TEMPORAL_NAMESPACE keeps finished runs for $((seconds / 3600)) hours"
+fi

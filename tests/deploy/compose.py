@@ -1,0 +1,53 @@
+"""docker-compose.yml as Compose reads it: interpolated with an env file, its anchors and merges resolved."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "docker-compose.yml"
+DEMO = ROOT / "deploy" / "demo" / "demo.env"
+
+_VARIABLE = re.compile(r"\$\{(\w+)(?::(?P<how>[-?])(?P<text>[^}]*))?\}")
+
+
+class MissingVariable(Exception):
+    """What `${NAME:?message}` says where the variable is not set."""
+
+
+def env_file(path: Path) -> dict[str, str]:
+    """The variables of a file such as `.env`."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def project(variables: Mapping[str, str]) -> dict[str, Any]:
+    """The whole file; every service, whatever its profile."""
+
+    def value(match: re.Match[str]) -> str:
+        name, how, text = match[1], match["how"], match["text"]
+        if how == "?" and not variables.get(name):
+            raise MissingVariable(f"{name}: {text}")
+        return variables.get(name) or (text if how == "-" else "")
+
+    def interpolated(node: Any) -> Any:
+        match node:
+            case dict():
+                return {key: interpolated(item) for key, item in node.items()}
+            case list():
+                return [interpolated(item) for item in node]
+            case str():
+                return _VARIABLE.sub(value, node)
+        return node
+
+    read: dict[str, Any] = interpolated(yaml.safe_load(FILE.read_text()))
+    return read
+
+
+def seconds(duration: str) -> int:
+    """The seconds of a duration such as `30s`."""
+    assert duration.endswith("s")
+    return int(duration[:-1])

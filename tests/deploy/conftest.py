@@ -1,0 +1,17 @@
+"""The image, built once: installing what its lock names takes most of the time."""
+
+import asyncio
+
+import pytest
+
+from tests.deploy.dockerfile import Stage, build
+
+
+@pytest.fixture(scope="package")
+async def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """What Dockerfile builds; nobody writes to it afterwards."""
+    stage = await asyncio.to_thread(build, tmp_path_factory.mktemp("image"))
+    for path in [stage.root, *stage.root.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o222)
+    return stage

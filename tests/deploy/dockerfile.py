@@ -1,0 +1,103 @@
+"""Dockerfile carried out without an engine, as far as Python goes: each stage is a folder that stands for its `/`."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "Dockerfile"
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    """Each instruction and its arguments, on one line."""
+    text = re.sub(r"^#.*\n", "", FILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
+    for line in filter(None, text.splitlines()):
+        keyword, _, arguments = line.partition(" ")
+        yield keyword, arguments.strip()
+
+
+def admitted(source: str) -> bool:
+    """Whether .dockerignore, which shuts out everything, lets this path into a build."""
+    lines = (ROOT / ".dockerignore").read_text().splitlines()
+    path = source.rstrip("/")
+    return any(path == line[1:] or path.startswith(f"{line[1:]}/") for line in lines if line.startswith("!"))
+
+
+@dataclass
+class Stage:
+    """A stage under construction, then an image: `root` stands for `/`, and folders of this machine for its mounts."""
+
+    root: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    folder: str = "/"
+    mounts: Mapping[str, Path] = field(default_factory=dict)
+
+    def place(self, path: str) -> Path:
+        """Where a path of the image is on this machine."""
+        inside = os.path.join(self.folder, path)
+        return self.mounts.get(inside, self.root / inside.lstrip("/"))
+
+    def here(self, text: str) -> str:
+        """A command or a value, its absolute paths those of this machine."""
+        paths = "|".join(["/opt", "/src", "/app", "/scratch", *self.mounts])
+        return re.sub(rf"(?:(?<=file://)|(?<![\w./]))(?:{paths})\b", lambda path: str(self.place(path[0])), text)
+
+    def variables(self) -> dict[str, str]:
+        """The environment of a process in the image, and nothing of this machine's."""
+        variables = {name: self.here(value) for name, value in self.environment.items()}
+        path = variables.get("PATH", "$PATH")
+        # In the first stage, `python` is the one that runs the tests.
+        return {**variables, "PATH": path.replace("$PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")}
+
+
+def build(folder: Path) -> Stage:
+    """Carry the file out; the last stage."""
+    stages: dict[str, Stage] = {}
+    stage = Stage(folder)
+    for keyword, arguments in instructions():
+        match keyword:
+            case "FROM":
+                name = arguments.partition(" AS ")[2] or "last"
+                stage = stages[name] = Stage(folder / name)
+                stage.root.mkdir()
+            case "ENV":
+                for word in shlex.split(arguments):
+                    name, _, value = word.partition("=")
+                    stage.environment[name] = value
+            case "WORKDIR":
+                stage.folder = arguments
+                stage.place(".").mkdir(parents=True)
+            case "COPY":
+                _copy(stage, stages, arguments.split())
+            case "RUN":
+                done = subprocess.run(
+                    ["sh", "-c", stage.here(arguments)],
+                    cwd=stage.place("."),
+                    env={**stage.variables(), "HOME": str(folder)},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+                assert done.returncode == 0, f"RUN {arguments}\n{done.stdout}"
+    return stage
+
+
+def _copy(stage: Stage, stages: dict[str, Stage], words: list[str]) -> None:
+    if words[0].startswith("--from="):
+        _, source, target = words
+        shutil.copytree(stages[words[0].removeprefix("--from=")].place(source), stage.place(target), symlinks=True)
+        return
+    *sources, target = words
+    for source in sources:
+        assert admitted(source), f".dockerignore keeps {source} out"
+        if source.endswith("/"):
+            shutil.copytree(ROOT / source, stage.place(target), ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            stage.place(target).mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / source, stage.place(target))
