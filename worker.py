@@ -8,10 +8,12 @@ import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from importlib.metadata import version
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
@@ -36,6 +38,11 @@ MAX_CACHED_WORKFLOWS = 5000
 
 MAX_ACTIVITIES = 100
 """Above the HTTP pool, which bounds the calls."""
+
+# In place of a hash of all code, 32 characters in five events of every poll.
+RELEASE = WorkerDeploymentConfig(
+    version=WorkerDeploymentVersion("message-batches", version("message-batches")), use_worker_versioning=False
+)
 
 LANDINGS = 1
 """Landings at a time: more would fill the scratch disk, and they would all be done later."""
@@ -119,6 +126,7 @@ def build_worker(
             submission.find_candidates,
             submission.settle_submission,
         ],
+        deployment_config=RELEASE,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=MAX_ACTIVITIES,
         max_task_queue_activities_per_second=rates.runs if rates else None,
@@ -129,6 +137,7 @@ def build_worker(
         client,
         task_queue=landing_queue(task_queue),
         activities=[steps.retrieve_results, submission.examine_candidate],
+        deployment_config=RELEASE,
         max_concurrent_activities=LANDINGS,
         max_task_queue_activities_per_second=rates.landings if rates else None,
         graceful_shutdown_timeout=graceful_shutdown_timeout,
