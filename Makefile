@@ -48,6 +48,9 @@ check: lint types ## what CI runs: format, lint, types, tests
 	$(MAKE) test
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+bench: setup ## measure, and print one table (ARGS="landing submitting --rounds 9" for some of it)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
 lock: ## renew the locks: everything, what the image holds, what builds it (needs uv)
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml

@@ -45,7 +45,7 @@ class Arrivals:
     def feed(self, data: bytes) -> None:
         """Take the next piece of the stream."""
         self._file.append(data)
-        self._look(self._splitter.feed(data))
+        self._look(self._splitter.views(data))
 
     def finish(self) -> None:
         """The stream has ended: take the last line, where it has no newline."""
@@ -71,30 +71,32 @@ class Arrivals:
 
     def ordered(self) -> Iterator[bytes]:
         """The lines in order, each with its newline, in chunks of about 1 MiB."""
-        parts: list[bytes] = []
+        spans: list[tuple[int, int]] = []
         size = 0
         for offset, length in zip(self._offsets, self._lengths, strict=True):
             if offset < 0:
                 continue
-            parts.append(self._file.read(offset, length + 1))
+            spans.append((offset, length + 1))
             size += length + 1
             if size >= CHUNK_BYTES:
-                yield b"".join(parts)
-                parts, size = [], 0
-        if parts:
-            yield b"".join(parts)
+                yield self._file.gather(spans)
+                spans, size = [], 0
+        if spans:
+            yield self._file.gather(spans)
 
-    def _look(self, lines: list[bytes]) -> None:
+    def _look(self, lines: Sequence[bytes | memoryview]) -> None:
         for line in lines:
             offset, self.whole = self.whole, self.whole + len(line) + 1
-            if not line.strip():
+            if not line:
                 continue
-            self.lines += 1
             try:
                 result = read_result(line)
             except ValueError as error:
-                self._broken.add(f"line {self.lines}: {error}"[:200])
+                if bytes(line).strip():
+                    self.lines += 1
+                    self._broken.add(f"line {self.lines}: {error}"[:200])
                 continue
+            self.lines += 1
             self._place(result.custom_id, offset, len(line))
             self.tally.add(result, self._rows.get(result.custom_id, self.lines))
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import queue
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator
 from typing import Any
 
 BATCH_BYTES = 1024 * 1024
@@ -49,6 +49,28 @@ async def work_through(chunks: AsyncIterable[bytes], work: Callable[[bytes], Non
     finally:
         if at_work:
             await settled(at_work)
+
+
+async def read_ahead(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    """What an iterator gives, each taken from it in a thread while the one before is made use of.
+
+    To be closed by who stops early (`aclosing`): until then the iterator may be running.
+    """
+
+    def take() -> bytes | None:
+        return next(chunks, None)
+
+    loop = asyncio.get_running_loop()
+    taking = loop.run_in_executor(None, take)
+    try:
+        while True:
+            await ended(taking)
+            if (chunk := taking.result()) is None:
+                return
+            taking = loop.run_in_executor(None, take)
+            yield chunk
+    finally:
+        await settled(taking)
 
 
 async def in_thread(work: Callable[[], Any]) -> Any:

@@ -33,24 +33,43 @@ class Splitter:
 
     def feed(self, data: bytes) -> list[bytes]:
         r"""The lines that `data` completes, without their `\n`."""
-        if b"\n" not in data:
-            self._held.append(data)
-            self._size += len(data)
-            if self._size > MAX_BODY_BYTES:
-                raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, which no request or result is")
-            return []
         lines = data.split(b"\n")
-        lines[0] = b"".join([*self._held, lines[0]])
-        self._held = [lines.pop()]
-        self._size = len(self._held[0])
+        rest = lines.pop()
+        if lines:
+            lines[0] = self._whole(lines[0])
+        self._hold(rest)
+        return lines
+
+    def views(self, data: bytes) -> list[memoryview]:
+        """The same lines, not copied but for one that began in an earlier piece: for long lines, in great number."""
+        lines: list[memoryview] = []
+        view = memoryview(data)
+        start = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            lines.append(view[start:end])
+            start = end + 1
+        if lines:
+            lines[0] = memoryview(self._whole(lines[0]))
+        self._hold(data[start:])
         return lines
 
     def end(self) -> list[bytes]:
         r"""The last line, where it has no `\n`."""
-        rest = b"".join(self._held)
-        self._held = []
-        self._size = 0
+        rest = self._whole(b"")
         return [rest] if rest else []
+
+    def _whole(self, end: bytes | memoryview) -> bytes:
+        """The line that ends so, with what was held of it."""
+        line = b"".join([*self._held, end])
+        self._held.clear()
+        self._size = 0
+        return line
+
+    def _hold(self, rest: bytes) -> None:
+        self._held.append(rest)
+        self._size += len(rest)
+        if self._size > MAX_BODY_BYTES:
+            raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, which no request or result is")
 
 
 class _Object(msgspec.Struct):

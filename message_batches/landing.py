@@ -9,7 +9,8 @@ An attach without requests and one with them publish under different names: the 
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from message_batches.arrivals import Arrivals
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
-from message_batches.handoff import in_thread, work_through
+from message_batches.handoff import in_thread, read_ahead, work_through
 from message_batches.manifest import read_ids
 from message_batches.models import Landed, Manifest, ResultsFile
 from message_batches.ports import Store
@@ -96,16 +97,18 @@ async def _publish(
     size = 0
     small: list[bytes] = []
 
-    async def hashed() -> AsyncIterator[bytes]:
+    async def hashed(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         nonlocal size
-        async for chunk in _in_thread(arrivals.ordered(), digest.update):
+        async for chunk in lines:
+            await in_thread(partial(digest.update, chunk))
             size += len(chunk)
             if size <= MAX_INLINE_BYTES:
                 small.append(chunk)
             beat()
             yield chunk
 
-    await store.write(name, hashed())
+    async with aclosing(read_ahead(arrivals.ordered())) as lines:
+        await store.write(name, hashed(lines))
     parsed, omitted = _parsed(b"".join(small), size)
     landed = Landed(
         batch_id=batch_id,
@@ -121,19 +124,6 @@ async def _publish(
     if winner is None:
         raise StoreUnavailable(f"{store.uri(_published(batch_id, manifest))} exists and cannot be read: try again")
     return winner
-
-
-async def _in_thread(chunks: Iterator[bytes], look: Callable[[bytes], None]) -> AsyncIterator[bytes]:
-    """The chunks, each read and looked at in a thread."""
-
-    def step() -> bytes | None:
-        chunk = next(chunks, None)
-        if chunk is not None:
-            look(chunk)
-        return chunk
-
-    while (chunk := await in_thread(step)) is not None:
-        yield chunk
 
 
 def _parsed(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
@@ -152,12 +142,13 @@ def _parsed(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
 async def _keep(store: Store, batch_id: str, lines: Iterator[bytes], beat: Callable[[], None]) -> str:
     name = f"{_folder(batch_id)}/incomplete-{uuid4()}.jsonl"
 
-    async def arrived() -> AsyncIterator[bytes]:
-        async for chunk in _in_thread(lines, lambda _: None):
+    async def arrived(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
             beat()
             yield chunk
 
-    await store.write(name, arrived())
+    async with aclosing(read_ahead(lines)) as chunks:
+        await store.write(name, arrived(chunks))
     return f"what did arrive is in {store.uri(name)}"
 
 

@@ -68,15 +68,15 @@ async def body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
     try:
         async for chunk in store.stream(store.name(manifest.uri)):
             digest.update(chunk)
-            # A line holds no other newline: JSON strings escape theirs. The last one is held back, and dropped.
-            ready = held + chunk.replace(b"\n", b",")
-            held = ready[-1:]
-            if len(ready) > 1:
-                yield ready[:-1]
+            if held:
+                yield held
+            # A line holds no other newline: JSON strings escape theirs. A chunk is held back, for the last is dropped.
+            held = chunk.replace(b"\n", b",")
     except FileNotFoundError as error:
         raise RequestsNotFound(f"{manifest.uri} is no longer in the store: start the run anew") from error
     if digest.hexdigest() != manifest.sha256:
         raise RequestsNotFound(f"{manifest.uri} has changed since it was checked: start the run anew")
+    yield held[:-1]
     yield BODY_END
 
 

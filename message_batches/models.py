@@ -7,7 +7,7 @@ worker can read a newer caller. Durations are seconds in JSON and `timedelta` in
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
 from message_batches.wire import RequestCounts
@@ -21,6 +21,8 @@ DEFAULT_RETRY_LIMIT = 2880
 Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
 Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
 BatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
+# Cut, not refused: what is only shown must not fail a run. Temporal takes no more than this at a start.
+Shown = Annotated[str, AfterValidator(lambda text: text[:20_000])]
 HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$")]
 
 
@@ -93,8 +95,8 @@ class BatchInput(Boundary):
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: str | None = None
-    static_summary: str | None = None
-    static_details: str | None = None
+    static_summary: Shown | None = None
+    static_details: Shown | None = None
 
     @property
     def account(self) -> Account:

@@ -54,7 +54,7 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def read_result(line: bytes) -> Result:
+def read_result(line: bytes | memoryview) -> Result:
     r"""Look at a line; `ValueError` if it is no JSON object with a custom_id.
 
     A line of another form than expected is read all the same, as is one with half a surrogate pair (`\ud83d` alone),
@@ -84,9 +84,9 @@ def read_result(line: bytes) -> Result:
     return Result(decoded.custom_id, outcome.type, error, model, tokens)
 
 
-def _read_leniently(line: bytes) -> Result:
+def _read_leniently(line: bytes | memoryview) -> Result:
     try:
-        item = json.loads(line.decode("utf-8", "replace"))
+        item = json.loads(str(line, "utf-8", "replace"))
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     custom_id = _object(item).get("custom_id")

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +46,11 @@ class Scratch:
             while len(data) < length and (more := os.pread(self._descriptor, length - len(data), offset + len(data))):
                 data += more
         return data
+
+    def gather(self, places: Iterable[tuple[int, int]]) -> bytes:
+        """The bytes at many places, each an offset and a length, one after the other."""
+        with _failures(self._folder):
+            return b"".join([os.pread(self._descriptor, length, offset) for offset, length in places])
 
     def chunks(self, end: int) -> Iterator[bytes]:
         """The first `end` bytes, in chunks of 1 MiB."""

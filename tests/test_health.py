@@ -19,9 +19,9 @@ from message_batches.emulator import Emulator
 from message_batches.health import CannotListen, Health, Watched, probes
 from message_batches.models import PollSchedule
 from message_batches.store import ObjectStore, open_store
-from tests.crash.processes import Running, TemporalProcess
-from tests.crash.waiting import PATIENCE
+from tests.processes import Running, TemporalProcess
 from tests.rig import KEYS, Rig, requests
+from tests.waiting import PATIENCE
 
 
 class Probed(Running):

@@ -28,6 +28,14 @@ def test_lines_end_at_the_newline_byte_and_nowhere_else(size: int) -> None:
     assert splitter.end() == []
 
 
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_lines_that_are_not_copied_are_the_same_and_outlive_the_next_piece(size: int) -> None:
+    data = "eins\u2028\u0085\r\n\n zwei ü\nlast".encode()
+    splitter = Splitter()
+    views = [view for at in range(0, len(data), size) for view in splitter.views(data[at : at + size])]
+    assert [*map(bytes, views), *splitter.end()] == data.split(b"\n")
+
+
 def test_a_line_in_very_many_pieces_takes_linear_time() -> None:
     splitter = Splitter()
     for _ in range(100_000):

@@ -4,7 +4,7 @@ import json
 import random
 import re
 import threading
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
-from message_batches.handoff import work_through
+from message_batches.handoff import read_ahead, work_through
 from message_batches.landing import MAX_INLINE_BYTES, find_landed, land
 from message_batches.manifest import write_inline
 from message_batches.models import Landed, Manifest, Outcomes, TokenUsage
@@ -348,6 +348,37 @@ async def test_a_cancellation_waits_for_the_thread_at_work() -> None:
     asyncio.get_running_loop().call_later(0.1, released.set)
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert done.is_set()
+
+
+async def test_the_next_chunk_is_read_while_one_is_made_use_of() -> None:
+    begun = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        begun.set()
+        yield b"second"
+
+    reading = read_ahead(chunks())
+    assert await anext(reading) == b"first"
+    assert await asyncio.to_thread(begun.wait, 20)
+    assert [chunk async for chunk in reading] == [b"second"]
+
+
+async def test_reading_ahead_that_is_given_up_waits_for_the_thread_at_work() -> None:
+    started, released, done = threading.Event(), threading.Event(), threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        started.set()
+        released.wait()
+        done.set()
+
+    reading = read_ahead(chunks())
+    await anext(reading)
+    await asyncio.to_thread(started.wait)
+    asyncio.get_running_loop().call_later(0.1, released.set)
+    await reading.aclose()
     assert done.is_set()
 
 

@@ -18,7 +18,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.emulator.calls import Call
 from message_batches.models import PollSchedule
 from message_batches.service import CANCEL_BATCH
-from tests.crash.processes import Running
+from tests.processes import Running
 from tests.rig import KEYS, requests, rig, until
 from worker import command
 

@@ -48,7 +48,7 @@ class Asked:
 
 
 def _how(account: Account, poll: PollSchedule) -> str:
-    betas = f", betas {', '.join(map(code, account.anthropic_beta))}" if account.anthropic_beta else ""
+    betas = f", betas {', '.join(map(code, account.anthropic_beta[:SHOWN]))}" if account.anthropic_beta else ""
     version = code(account.anthropic_version)
     every = f"{poll.retry_after.total_seconds():g} s"
     return f"Key {code(account.api_key)}, version {version}{betas}, a poll every {every}."

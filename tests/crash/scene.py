@@ -25,9 +25,9 @@ from message_batches.models import (
     SubmissionSchedule,
 )
 from message_batches.progress import Progress
-from tests.crash.processes import TemporalProcess, WorkerProcess
-from tests.crash.waiting import PATIENCE, until
+from tests.processes import TemporalProcess, WorkerProcess
 from tests.rig import QUICK_SUBMISSION, requests
+from tests.waiting import PATIENCE, until
 
 UNTIL_TOLD = timedelta(hours=1)
 """A processing time that only `Scene.end_batches` brings to its end."""

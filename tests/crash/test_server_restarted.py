@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from tests.crash.scene import UNTIL_TOLD, Scene
 from tests.crash.together import played_together
-from tests.crash.waiting import until
 from tests.rig import requests
+from tests.waiting import until
 
 
 @played_together(processing_time=UNTIL_TOLD)

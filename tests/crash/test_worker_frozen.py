@@ -6,10 +6,10 @@ for so long. With either of them these tests pass; with neither there are two ba
 
 from temporalio.api.enums.v1 import EventType
 
-from tests.crash.processes import WorkerProcess
 from tests.crash.scene import Scene, more_than_fits_into_sockets
 from tests.crash.together import played_together
-from tests.crash.waiting import until
+from tests.processes import WorkerProcess
+from tests.waiting import until
 
 
 async def frozen_inside_the_upload(scene: Scene) -> WorkerProcess:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from message_batches.devserver import free_port
-from tests.crash.waiting import PATIENCE, until
 from tests.deploy.compose import DEMO, ROOT, env_file, project, seconds
 from tests.deploy.dockerfile import Stage
+from tests.waiting import PATIENCE, until
 
 
 @dataclass(frozen=True)

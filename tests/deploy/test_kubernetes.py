@@ -15,10 +15,10 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from message_batches.devserver import DevServer, free_port
-from tests.crash.waiting import until
 from tests.deploy.compose import ROOT, env_file
 from tests.deploy.containers import start
 from tests.deploy.dockerfile import Stage
+from tests.waiting import until
 from worker import GRACE
 
 FOLDER = ROOT / "deploy" / "kubernetes"

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from message_batches.devserver import DevServer
-from tests.crash.waiting import until
 from tests.deploy.compose import ROOT
 from tests.deploy.containers import Engine, up
 from tests.deploy.dockerfile import Stage
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from uuid import uuid4
 
 from temporalio.client import Client, WorkflowHandle
 
-from tests.crash.processes import Running
-from tests.crash.waiting import until
+from tests.processes import Running
+from tests.waiting import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TYPESCRIPT = EXAMPLES / "typescript"

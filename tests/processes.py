@@ -1,4 +1,4 @@
-"""The processes that crash: workers, and a Temporal server that keeps its state in a file."""
+"""Processes of their own, to be stopped and killed: workers, and a Temporal server that keeps its state in a file."""
 
 import asyncio
 import os
@@ -13,9 +13,9 @@ from temporalio.client import Client
 from message_batches.connection import connect
 from message_batches.devserver import PROMPT_TIMERS, free_port, temporal_command
 from message_batches.errors import MessageBatchesError
-from tests.crash.waiting import PATIENCE, until
+from tests.waiting import PATIENCE, until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class Running:
