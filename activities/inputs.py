@@ -121,14 +121,13 @@ class SettleInput(Boundary):
 class BatchRef(Boundary):
     """A batch and who asks for it."""
 
-    account: Account = Account()
+    account: Account
     batch_id: str
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the account's defaults: a history holds the input of each of its polls."""
-        account = self.account.model_dump(mode="json", exclude_defaults=True)
-        return {**serialize(self), "account": account} if account else {"batchId": self.batch_id}
+        return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
 
 
 class RetrieveInput(Boundary):

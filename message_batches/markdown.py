@@ -1,10 +1,17 @@
 """The little markdown that the Web UI is given; text from elsewhere cannot break out of it."""
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 
 LONGEST = 500
-"""Characters of a text from elsewhere; Temporal takes 20,000 bytes of details at a run's start."""
+"""Characters of a text from elsewhere."""
+
+SUMMARY_BYTES = 350
+"""Of a summary, of a run, a timer or an activity: Temporal names 400 as its limit."""
+
+DETAILS_BYTES = 15_000
+"""Of the details at a run's start: Temporal names 20,000 as its limit."""
 
 # The Web UI sets its cells side by side without any space.
 _GAP = " | \u2003"
@@ -14,6 +21,13 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$:@-])")
 def plain(text: str) -> str:
     """Text on one line, shown as it is."""
     return _SPECIAL.sub(r"\\\1", _one_line(text))
+
+
+def fitted(text: str, most: int) -> str:
+    """The text, cut where it would take more than so many bytes as a JSON payload."""
+    while (taken := len(json.dumps(text, ensure_ascii=False).encode(errors="replace"))) > most:
+        text = f"{text[: min(len(text) - 2, len(text) * most // taken)]}…"
+    return text
 
 
 def code(text: str) -> str:

@@ -44,8 +44,8 @@ class MessageBatch(Wire):
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without nulls and zero counts: a history holds the answer to each of its polls."""
         said = {name: value for name, value in serialize(self).items() if value is not None}
-        said["request_counts"] = {name: count for name, count in said["request_counts"].items() if count}
-        return said
+        counts = said.get("request_counts")
+        return {**said, "request_counts": {name: n for name, n in counts.items() if n}} if counts else said
 
     @property
     def ended(self) -> bool:

@@ -118,3 +118,13 @@ async def test_a_cancelled_run_shows_that_its_batch_was_stopped(live: Rig) -> No
         await run.result()
 
     assert (await details_of(run)).startswith(f"**Cancelled**: `{seen.batch_id}` canceling")
+
+
+async def test_a_key_in_the_place_of_its_name_is_shown_nowhere(live: Rig) -> None:
+    run = await live.start(requests(), api_key="sk-ant-not-a-name")
+    with pytest.raises(WorkflowFailureError):
+        await run.result()
+    shown = await details_of(run)
+
+    assert shown.startswith("**Failed**")
+    assert "sk-ant" not in shown

@@ -1,10 +1,11 @@
 """What people read: times, sizes, and markdown that text from elsewhere cannot break."""
 
+import json
 from datetime import timedelta
 
 import pytest
 
-from message_batches.markdown import LONGEST, code, plain, table
+from message_batches.markdown import LONGEST, code, fitted, plain, table
 from message_batches.wording import clock, plural, size
 
 
@@ -46,3 +47,11 @@ def test_a_table_has_its_numbers_on_the_right() -> None:
     lines = table(("a", "b"), [("x", "1")], numbers=1).replace("\u2003", "").splitlines()
 
     assert lines == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
+
+
+@pytest.mark.parametrize("text", ["x" * 1000, '"' * 1000, "\x01" * 1000, "😀" * 1000, "😀" * 3])
+def test_what_is_fitted_is_cut_by_the_bytes_of_its_payload(text: str) -> None:
+    payload = len(json.dumps(fitted(text, 350), ensure_ascii=False).encode())
+
+    assert payload <= 350
+    assert payload > 300 or fitted(text, 350) == text

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from temporalio.exceptions import ActivityError, ApplicationError
 
+from message_batches.keys import KEY_NAME
 from message_batches.markdown import code, plain, table
 from message_batches.models import BatchInput, BatchOutput, Manifest, Summary
 from message_batches.progress import Phase
@@ -70,9 +71,11 @@ def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str
     due = f", the next at {moment(state.next_poll)} UTC" if state.next_poll else ", one is under way"
     waiting = state.waiting_for
     until = f", until {moment(state.next_poll)} UTC" if waiting and state.next_poll else ""
+    # Until it is accepted it may be a key instead of a name, and nothing of it is to be shown.
+    key = f"key {code(request.api_key)}" if KEY_NAME.fullmatch(request.api_key) else ""
     return {
         "elapsed": f"{clock(now - state.started)}, as of {moment(now)} UTC" if state.started else "",
-        "requests": f"{_requests(manifest)}key {code(request.api_key)}",
+        "requests": ", ".join(part for part in (_requests(manifest), key) if part),
         "submission": _submission(request, state),
         "polls": f"{state.polls:,}{due if polling else ''}" if state.polls or polling else "",
         "expires": f"{moment(batch.expires_at)} UTC" if batch and not batch.ended else "",
@@ -82,7 +85,7 @@ def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str
 
 
 def _requests(manifest: Manifest | None) -> str:
-    return f"{manifest.count:,}, {size(manifest.body_bytes)}, " if manifest else ""
+    return f"{manifest.count:,}, {size(manifest.body_bytes)}" if manifest else ""
 
 
 def _submission(request: BatchInput, state: RunState) -> str:

@@ -48,16 +48,18 @@ _PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=t
 # Idempotent: the manifest is named by its content. The store may be away for hours, nothing is sent before it is back.
 # A key that this worker lacks is refused at once, before anything is sent.
 PREPARE: Policy = {
+    "priority": _SOON,
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": replace(_PATIENT, non_retryable_error_types=["UnknownKey"]),
 }
 
 # Small and idempotent: a read of the list, or records put once. Recording never stops the polling beside it.
-RECORD: Policy = {"start_to_close_timeout": timedelta(seconds=20), "retry_policy": _PATIENT}
+RECORD: Policy = {"priority": _SOON, "start_to_close_timeout": timedelta(seconds=20), "retry_policy": _PATIENT}
 
 # The whole list back to the anchor, page by page.
 LOOK: Policy = {
+    "priority": _SOON,
     "start_to_close_timeout": timedelta(minutes=10),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": _PATIENT,
@@ -86,12 +88,15 @@ EXAMINE: Policy = {
     "retry_policy": RetryPolicy(maximum_attempts=3),
 }
 
-# Billing goes on until the provider has stopped the batch; after ten minutes the run ends all the same, and says so.
+# Billing goes on until the provider has stopped the batch; after ten minutes of refusals the run ends all the same, and
+# says so. The hour is for the queue: where the workers' rate is bounded, thousands of cancels may wait in it.
 CANCEL: Policy = {
     "priority": _SOON,
     "start_to_close_timeout": timedelta(minutes=2),
-    "schedule_to_close_timeout": timedelta(minutes=10),
-    "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30)),
+    "schedule_to_close_timeout": timedelta(hours=1),
+    "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=24
+    ),
 }
 
 
@@ -119,6 +124,11 @@ def poll(schedule: PollSchedule) -> Policy:
         "start_to_close_timeout": min(max(schedule.retry_after, timedelta(seconds=10)), timedelta(minutes=1)),
         "retry_policy": _document_retry(schedule.transient, not_retried=["BatchNotFound"]),
     }
+
+
+def anchor(schedule: PollSchedule) -> Policy:
+    """A look at the newest batch is as a poll, but a submission waits for it."""
+    return {**poll(schedule), "priority": _SOON}
 
 
 def retrieve(transient: RetrySchedule) -> Policy:

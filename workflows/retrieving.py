@@ -14,6 +14,7 @@ from message_batches.errors import (
     UnknownKey,
     WrongStore,
 )
+from message_batches.markdown import SUMMARY_BYTES, fitted
 from message_batches.models import Landed
 from message_batches.progress import Phase
 from message_batches.wire import MessageBatch
@@ -48,7 +49,8 @@ class RetrieveStep:
             await self._chain.continue_if_due()
             self._chain.tell()
             await workflow.sleep(
-                min(options.ASK_AGAIN, self._chain.request.poll.retry_after), summary=state.waiting_for
+                min(options.ASK_AGAIN, self._chain.request.poll.retry_after),
+                summary=fitted(state.waiting_for, SUMMARY_BYTES),
             )
             state.waiting_for = None
 

@@ -33,7 +33,7 @@ class SubmissionCalls:
         return await workflow.execute_activity_method(
             SubmissionActivities.find_anchor,
             self._request.account,
-            **options.poll(self._request.poll),
+            **options.anchor(self._request.poll),
             summary="the newest batch before ours",
         )
 

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 from typing import Self
 
-from message_batches.markdown import code, plain, table
+from message_batches.markdown import DETAILS_BYTES, SUMMARY_BYTES, code, fitted, plain, table
 from message_batches.models import Account, PollSchedule
 from message_batches.requests_file import Requests
 from message_batches.wording import plural, size
 
-LONGEST_SUMMARY = 300
-"""Bytes; Temporal takes 400."""
 SHOWN = 10
 
 
@@ -34,16 +32,16 @@ class Asked:
             "\n".join(f"- {warning}" for warning in requests.warnings[:SHOWN]),
             _how(account, poll),
         ]
-        return cls(_short(f"{count} from {name}"), "\n\n".join(part for part in parts if part))
+        details = "\n\n".join(part for part in parts if part)
+        return cls(fitted(f"{count} from {code(name)}", SUMMARY_BYTES), fitted(details, DETAILS_BYTES))
 
     @classmethod
     def of_batch(cls, batch_id: str, requests: Self | None, account: Account, poll: PollSchedule) -> Self:
         """What is asked with a batch that exists, and with its requests where they are there."""
         taken = f"Take over {code(batch_id)}, "
         if requests:
-            return cls(
-                _short(f"take over {batch_id}: {requests.summary}"), f"{taken}with its requests.\n\n{requests.details}"
-            )
+            summary = fitted(f"take over {batch_id}: {requests.summary}", SUMMARY_BYTES)
+            return cls(summary, fitted(f"{taken}with its requests.\n\n{requests.details}", DETAILS_BYTES))
         return cls(f"take over {batch_id}", f"{taken}without its requests.\n\n{_how(account, poll)}")
 
 
@@ -52,9 +50,3 @@ def _how(account: Account, poll: PollSchedule) -> str:
     version = code(account.anthropic_version)
     every = f"{poll.retry_after.total_seconds():g} s"
     return f"Key {code(account.api_key)}, version {version}{betas}, a poll every {every}."
-
-
-def _short(text: str) -> str:
-    encoded = " ".join(text.split()).encode(errors="replace")
-    cut = "" if len(encoded) <= LONGEST_SUMMARY else "..."
-    return f"{encoded[:LONGEST_SUMMARY].decode(errors='ignore')}{cut}"

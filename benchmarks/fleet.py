@@ -1,0 +1,219 @@
+"""Many live batches: how late their polls are, what that costs, and how soon a new worker has taken all of them up."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from statistics import median, quantiles
+
+import httpx
+import psutil
+from temporalio.client import Client
+
+from benchmarks.contender import ROOT
+from benchmarks.servers import KEY, emulator
+from benchmarks.setting import Setting
+from benchmarks.table import Row
+from message_batches.devserver import dev_server
+from message_batches.models import WORKFLOW_TYPE, BatchInput, PollSchedule
+from message_batches.service import DEFAULT_TASK_QUEUE
+
+SIZES = (500, 1000, 2000)
+JUDGED = 1000
+"""The size with a goal, at which a worker is also killed and replaced."""
+CADENCE = 30.0
+STARTS_PER_SECOND = 10
+LOOKS = 4
+"""Cadences that are measured, once every run is there."""
+MOST_LATE = 2.0
+
+
+@dataclass
+class Processes:
+    """What serves a fleet, by name, and what it has used of the CPU since `mark`."""
+
+    server: psutil.Process
+    api: psutil.Process
+    worker: psutil.Process
+    _since: float = 0.0
+    _used: dict[str, float] = field(default_factory=dict)
+
+    def mark(self) -> None:
+        """Count from now on."""
+        self._since, self._used = time.monotonic(), self._cpu()
+
+    def shares(self) -> dict[str, float]:
+        """Each one's use of a core."""
+        passed = time.monotonic() - self._since
+        return {name: (used - self._used[name]) / passed for name, used in self._cpu().items()}
+
+    def _cpu(self) -> dict[str, float]:
+        named = {"server": self.server, "worker": self.worker, "emulator": self.api}
+        return {name: sum(process.cpu_times()[:2]) for name, process in named.items()}
+
+
+class Fleet:
+    """So many runs, each polling its batch at the same cadence, none of which ends."""
+
+    def __init__(self, size: int, cadence: float, client: Client, api_url: str, environment: Mapping[str, str]) -> None:
+        self.size = size
+        self.cadence = cadence
+        self._client = client
+        self._api = httpx.AsyncClient(base_url=api_url, timeout=120)
+        self._environment = environment
+
+    async def start(self) -> None:
+        """Start the runs one after the other, so that their polls are spread as those of real ones."""
+        begun = time.monotonic()
+        for number in range(self.size):
+            await asyncio.sleep(max(0.0, begun + number / STARTS_PER_SECOND - time.monotonic()))
+            params = {"model": "claude-haiku-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+            given = BatchInput(
+                requests=[{"custom_id": f"request-{number}", "params": params}],
+                poll=PollSchedule(retry_after=timedelta(seconds=self.cadence)),
+            )
+            await self._client.start_workflow(
+                WORKFLOW_TYPE, given, id=f"run-{self.size}-{number}", task_queue=DEFAULT_TASK_QUEUE
+            )
+        await self.polled(self.size)
+
+    async def polls(self) -> Mapping[str, Sequence[datetime]]:
+        """When each batch was polled, by the API's own record since it was last forgotten."""
+        found: dict[str, list[datetime]] = defaultdict(list)
+        for call in (await self._api.get("/_emulator/calls")).json():
+            if call["operation"] == "retrieve":
+                found[call["batchId"]].append(datetime.fromisoformat(call["time"]))
+        return found
+
+    async def polled(self, runs: int) -> None:
+        """Wait until so many have polled."""
+        while len(await self.polls()) < runs:  # noqa: ASYNC110 it is the emulator's to know
+            await asyncio.sleep(0.5)
+
+    async def forget_polls(self) -> None:
+        """Have the API's record begin anew."""
+        await self._api.delete("/_emulator/calls")
+
+    async def lateness(self) -> list[float]:
+        """How much later than its cadence each poll came after the one before, in seconds."""
+        await self.forget_polls()
+        await asyncio.sleep(LOOKS * self.cadence)
+        gaps = [
+            (after - before).total_seconds()
+            for times in (await self.polls()).values()
+            for before, after in pairwise(times)
+        ]
+        return [gap - self.cadence for gap in gaps]
+
+    async def live(self) -> int:
+        """How many runs are under way."""
+        return (await self._client.count_workflows("ExecutionStatus = 'Running'")).count
+
+    @asynccontextmanager
+    async def worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """A worker, as a person starts one."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "worker.py", cwd=ROOT, env=self._environment, stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout
+        await process.stdout.readline()
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+    async def close(self) -> None:
+        """Close the connection to the API."""
+        await self._api.aclose()
+
+
+async def measure(setting: Setting) -> list[Row]:
+    """Poll lateness at each size; at one of them also what becomes of the fleet when its worker is killed."""
+    rows = []
+    for size in SIZES:
+        async with _fleet(setting, setting.sized(size)) as (fleet, server, api):
+            async with fleet.worker() as worker:
+                processes = Processes(server, api, psutil.Process(worker.pid))
+                setting.say(f"{fleet.size:,} batches: starting them")
+                await fleet.start()
+                setting.say(f"{fleet.size:,} batches: measuring")
+                processes.mark()
+                late = await fleet.lateness()
+                rows += _rows(fleet.size, late, processes, judged=size == JUDGED)
+                worker.send_signal(signal.SIGKILL)
+            if size == JUDGED:
+                setting.say(f"{fleet.size:,} batches: another worker")
+                rows.append(await _replaced(fleet))
+    return rows
+
+
+async def _replaced(fleet: Fleet) -> Row:
+    await fleet.forget_polls()
+    begun = time.monotonic()
+    async with fleet.worker():
+        await fleet.polled(await fleet.live())
+        took = time.monotonic() - begun
+        live = await fleet.live()
+    return Row(
+        what=f"worker killed with {fleet.size:,} live runs, and replaced",
+        ours=f"every run has polled again after {took:.0f} s; {fleet.size - live} lost",
+        compared_with=f"the cadence, {fleet.cadence:g} s",
+        goal="none lost",
+        met=live == fleet.size,
+    )
+
+
+def _rows(size: int, late: Sequence[float], processes: Processes, *, judged: bool) -> list[Row]:
+    percent = quantiles(late, n=100)
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in processes.shares().items())
+    memory = processes.worker.memory_info().rss
+    what = f"{size:,} live batches"
+    return [
+        Row(
+            what=f"{what}: lateness of a poll",
+            ours=f"p50 {median(late):.2f} s, p99 {percent[98]:.2f} s, of {len(late):,} polls",
+            compared_with="the intended cadence",
+            goal=f"p99 under {MOST_LATE:g} s" if judged else "-",
+            met=percent[98] < MOST_LATE if judged else None,
+        ),
+        Row(what=f"{what}: of a core, and memory", ours=f"{shares}; worker {memory / 1e6:.0f} MB"),
+    ]
+
+
+@asynccontextmanager
+async def _fleet(setting: Setting, size: int) -> AsyncIterator[tuple[Fleet, psutil.Process, psutil.Process]]:
+    me = psutil.Process()
+    cadence = max(1.0, CADENCE * setting.scale)
+    others = {child.pid for child in me.children()}
+    async with dev_server() as server, emulator("--processing-time", "24h") as url:
+        server_process, api_process = _children(me, others)
+        environment = {
+            **os.environ,
+            "TEMPORAL_ADDRESS": server.address,
+            "ANTHROPIC_BASE_URL": url,
+            "ANTHROPIC_API_KEY": KEY,
+            "MESSAGE_BATCHES_STORE": Path(setting.folder, f"store-{size}").as_uri(),
+        }
+        fleet = Fleet(size, cadence, server.client, url, environment)
+        try:
+            yield fleet, server_process, api_process
+        finally:
+            await fleet.close()
+
+
+def _children(me: psutil.Process, others: set[int]) -> tuple[psutil.Process, psutil.Process]:
+    """The server's process and the emulator's: the only new ones."""
+    new = [child for child in me.children() if child.pid not in others]
+    python = [child for child in new if "message_batches.emulator" in child.cmdline()]
+    server = [child for child in new if child not in python]
+    return server[0], python[0]

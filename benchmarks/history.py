@@ -1,0 +1,73 @@
+"""What a wait costs in Temporal's history: events and bytes of a poll, and the largest run of the chain."""
+
+from datetime import timedelta
+
+from temporalio.client import WorkflowHistory
+
+from benchmarks.servers import api, emulator
+from benchmarks.setting import Setting
+from benchmarks.table import Row
+from message_batches.devserver import DevServer, dev_server
+from message_batches.models import WORKFLOW_TYPE, BatchInput, PollSchedule
+from message_batches.service import DEFAULT_TASK_QUEUE
+from message_batches.store import open_store
+from worker import build_worker
+from workflows.options import CONTINUE_AFTER
+
+MOST_EVENTS_A_POLL = 11
+MOST_BYTES_A_POLL = 1249
+"""1.2 KB."""
+MOST_EVENTS_A_RUN = 1200
+_RUN = "run"
+
+
+async def measure(setting: Setting) -> list[Row]:
+    """Wait through three runs of a chain: the first has the submission, the second is as all others of a day."""
+    params = {"model": "claude-haiku-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+    given = BatchInput(
+        requests=[{"custom_id": "request-1", "params": params}],
+        poll=PollSchedule(retry_after=timedelta(milliseconds=10)),
+    )
+    polls = 2 * CONTINUE_AFTER + 10
+    async with dev_server() as server, emulator("--ends-after-polls", str(polls)) as url, api(url) as http:
+        store = open_store((setting.folder / "store").as_uri())
+        async with build_worker(server.client, http, store, task_queue=DEFAULT_TASK_QUEUE):
+            await server.client.execute_workflow(WORKFLOW_TYPE, given, id=_RUN, task_queue=DEFAULT_TASK_QUEUE)
+        chain = await _chain(server)
+    return _rows(chain, polls)
+
+
+def _rows(chain: list[WorkflowHistory], polls: int) -> list[Row]:
+    _, second, *_ = chain
+    # Between two timers of a run that does nothing but wait there is one poll.
+    timers = [index for index, event in enumerate(second.events) if event.HasField("timer_started_event_attributes")]
+    waiting = second.events[timers[0] : timers[-1]]
+    events = len(waiting) / (len(timers) - 1)
+    size = sum(event.ByteSize() for event in waiting) / (len(timers) - 1)
+    largest = max(len(history.events) for history in chain)
+    return [
+        Row(
+            what="one poll, in the history",
+            ours=f"{events:g} events, {size:,.0f} bytes",
+            goal=f"at most {MOST_EVENTS_A_POLL}, {MOST_BYTES_A_POLL / 1000:.1f} KB",
+            met=events <= MOST_EVENTS_A_POLL and size <= MOST_BYTES_A_POLL,
+        ),
+        Row(
+            what=f"largest run of a chain, {polls} polls in {len(chain)} runs",
+            ours=f"{largest:,} events",
+            goal=f"at most {MOST_EVENTS_A_RUN:,}",
+            met=largest <= MOST_EVENTS_A_RUN,
+        ),
+    ]
+
+
+async def _chain(server: DevServer) -> list[WorkflowHistory]:
+    """The histories of a workflow's runs, the first one first."""
+    found = []
+    run_id: str | None = (await server.client.get_workflow_handle(_RUN).describe()).run_id
+    while run_id:
+        history = await server.client.get_workflow_handle(_RUN, run_id=run_id).fetch_history()
+        found.append(history)
+        started = history.events[0].workflow_execution_started_event_attributes
+        run_id = started.continued_execution_run_id or None
+    return found[::-1]

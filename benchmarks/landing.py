@@ -1,0 +1,119 @@
+"""Landing a batch's results: downloaded, checked, put in order, hashed and published; the others only download."""
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from shutil import rmtree, which
+
+import httpx
+
+from benchmarks import contender
+from benchmarks.contender import Go, Meter
+from benchmarks.requests import stored_requests
+from benchmarks.servers import HEADERS, KEY, api, bare_server, emulator
+from benchmarks.setting import Setting
+from benchmarks.table import Row, memory_row, time_row
+from message_batches.client import PATH
+from message_batches.landing import land
+from message_batches.manifest import body
+from message_batches.models import Account, Manifest
+from message_batches.store import open_store
+
+RESULTS = 100_000
+REQUEST_BYTES = 200
+REPLY_BYTES = 4_050
+"""Of a reply's text; with what is around it, a line of results is some 4,500 bytes."""
+
+
+async def measure(setting: Setting) -> list[Row]:
+    """The rows of the table."""
+    folder = setting.folder
+    store, manifest = await stored_requests(folder / "store", setting.sized(RESULTS), REQUEST_BYTES)
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    sample = folder / "sample.jsonl"
+
+    def tidy() -> None:
+        (folder / "download.jsonl").unlink(missing_ok=True)
+        rmtree(folder / "store" / "results", ignore_errors=True)
+
+    async with emulator("--reply-bytes", str(REPLY_BYTES), "--processing-time", "1ms", "--jitter", "0") as url:
+        async with api(url) as client:
+            batch = await client.create(Account(), body(store, manifest), manifest.body_bytes)
+        async with _http(url) as http:
+            await _download(http, batch.id, sample)
+        laps = await contender.race(setting, _contenders(url, batch.id, folder), tidy)
+        slow = {"official client": partial(contender.run, official, url, batch.id, str(folder))}
+        laps |= await contender.race(replace(setting, rounds=1), slow, tidy)
+    with bare_server(sample) as url:
+        quick = await contender.race(setting, _contenders(url, batch.id, folder), tidy)
+
+    what = f"land {manifest.count:,} results, {sample.stat().st_size / 1e6:,.0f} MB"
+    download = "httpx, to a file"
+    return [
+        time_row(what, laps["ours"], download, laps["httpx"], at_most=1.5),
+        time_row(what, laps["ours"], "curl -o", laps.get("curl")),
+        time_row(what, laps["ours"], "official client, decoded and written", laps["official client"], at_most=0.2),
+        memory_row(what, laps["ours"], at_most=150_000_000),
+        time_row(f"{what}, from a server that only sends", quick["ours"], download, quick["httpx"]),
+    ]
+
+
+async def ours(meter: Meter, url: str, batch_id: str, folder: str) -> None:
+    """What the activity `retrieveResults` does."""
+    store = open_store((Path(folder) / "store").as_uri())
+    manifest = Manifest.model_validate_json((Path(folder) / "manifest.json").read_text())
+    async with api(url) as client:
+        with meter:
+            landed = await land(
+                store,
+                client.results(Account(), batch_id),
+                batch_id=batch_id,
+                manifest=manifest,
+                expected_count=manifest.count,
+                scratch=Path(folder),
+            )
+    assert landed.verified
+
+
+async def bare_httpx(meter: Meter, url: str, batch_id: str, folder: str) -> None:
+    """The least that a program on httpx can do."""
+    async with _http(url) as http:
+        with meter:
+            await _download(http, batch_id, Path(folder) / "download.jsonl")
+
+
+def official(meter: Meter, url: str, batch_id: str, folder: str) -> None:
+    """The loop of the official client's documentation: each result decoded, and written."""
+    from anthropic import Anthropic
+
+    client = Anthropic(base_url=url, api_key=KEY)
+    with meter, (Path(folder) / "download.jsonl").open("w") as file:
+        for result in client.messages.batches.results(batch_id):
+            file.write(result.to_json(indent=None) + "\n")
+
+
+def _contenders(url: str, batch_id: str, folder: Path) -> dict[str, Go]:
+    contenders: dict[str, Go] = {
+        "ours": partial(contender.run, ours, url, batch_id, str(folder)),
+        "httpx": partial(contender.run, bare_httpx, url, batch_id, str(folder)),
+    }
+    if which("curl"):
+        target = ("--output", str(folder / "download.jsonl"))
+        contenders["curl"] = partial(contender.curl, f"{url}{_path(batch_id)}", HEADERS, *target)
+    return contenders
+
+
+def _http(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, headers=HEADERS, timeout=60)
+
+
+async def _download(http: httpx.AsyncClient, batch_id: str, target: Path) -> None:
+    with target.open("wb") as file:
+        async with http.stream("GET", _path(batch_id), headers={"accept-encoding": "identity"}) as reply:
+            reply.raise_for_status()
+            async for chunk in reply.aiter_bytes():
+                file.write(chunk)
+
+
+def _path(batch_id: str) -> str:
+    return f"{PATH}/{batch_id}/results"
