@@ -28,7 +28,10 @@ def make_environment(folder: Path, wheel: Path) -> Path:
 
 
 def with_only(names: Sequence[str], folder: Path) -> Mapping[str, str]:
-    """Variables by which, of all that is installed here, only these distributions and their needs can be imported."""
+    """Variables by which, of all that is installed here, only these distributions and their needs can be imported.
+
+    Nothing of this machine's own settings is among them; the folder is the home.
+    """
     wanted, seen = list(names), set[str]()
     while wanted:
         name = wanted.pop()
@@ -44,4 +47,4 @@ def with_only(names: Sequence[str], folder: Path) -> Mapping[str, str]:
             source = Path(str(distribution.locate_file(top)))
             if top not in ("..", "__pycache__") and source.exists() and not (folder / top).exists():
                 (folder / top).symlink_to(source)
-    return {**os.environ, "PYTHONPATH": str(folder)}
+    return {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": str(folder)}

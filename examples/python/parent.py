@@ -1,16 +1,18 @@
 """Two parents that have a message batch done by a child: one with the library's models, one by name with plain JSON."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 from pydantic import BaseModel
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
+    from results import AnswerFiles, outcome
+
     from message_batches.service import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
 
 
@@ -44,7 +46,7 @@ class Answers(BaseModel):
         report: how it went, in a sentence.
         answers: the answers by custom_id.
         unanswered: why there is none, by custom_id.
-        file: the results where they are too many to be carried from workflow to workflow: for an activity to read.
+        file: where both are instead, a JSON line each, if they are too large to be carried from workflow to workflow.
     """
 
     report: str
@@ -82,9 +84,9 @@ class AnswerQuestions:
                     raise
 
         tokens = sum(used.output for used in output.summary.tokens.values())
-        report = f"{output.request_counts.succeeded} of {output.request_counts.total} answered in {tokens} tokens"
+        report = f"{output.request_counts.succeeded} of {len(asked.questions)} answered in {tokens} tokens"
         if output.results is None:
-            return Answers(report=f"{report}; {output.results_omitted}", file=output.results_file.uri)
+            return await write_answers(f"{report}; {output.results_omitted}", output.results_file.uri)
         return compose(report, output.results)
 
 
@@ -104,24 +106,29 @@ class AnswerQuestionsByName:
             cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        counts = output["requestCounts"]
         tokens = sum(used["output"] for used in output["summary"]["tokens"].values())
-        report = f"{counts['succeeded']} of {sum(counts.values())} answered in {tokens} tokens"
+        report = f"{output['requestCounts']['succeeded']} of {len(asked.questions)} answered in {tokens} tokens"
         if output["results"] is None:
-            return Answers(report=f"{report}; {output['resultsOmitted']}", file=output["resultsFile"]["uri"])
+            return await write_answers(f"{report}; {output['resultsOmitted']}", output["resultsFile"]["uri"])
         return compose(report, output["results"])
 
 
-def compose(report: str, results: Sequence[dict[str, Any]]) -> Answers:
-    """The answers in the result lines, and why some are missing: that a batch has ended does not say it succeeded."""
-    answers, unanswered = {}, {}
-    for line in results:
-        match line["result"]:
-            case {"type": "succeeded", "message": message}:
-                texts = [block["text"] for block in message["content"] if block["type"] == "text"]
-                answers[line["custom_id"]] = "".join(texts)
-            case {"type": "errored", "error": {"error": error}}:
-                unanswered[line["custom_id"]] = f"{error['type']}: {error['message']}"
-            case {"type": outcome}:
-                unanswered[line["custom_id"]] = outcome
-    return Answers(report=report, answers=answers, unanswered=unanswered)
+def compose(report: str, results: Iterable[dict[str, Any]]) -> Answers:
+    """The answers in the result lines, and why some are missing."""
+    outcomes = [(line["custom_id"], *outcome(line)) for line in results]
+    return Answers(
+        report=report,
+        answers={custom_id: text for custom_id, kind, text in outcomes if kind == "answer"},
+        unanswered={custom_id: text for custom_id, kind, text in outcomes if kind == "unanswered"},
+    )
+
+
+async def write_answers(report: str, results_uri: str) -> Answers:
+    """Have an activity read results that are too large to be carried from workflow to workflow."""
+    file = await workflow.execute_activity_method(
+        AnswerFiles.write,
+        results_uri,
+        start_to_close_timeout=timedelta(minutes=10),
+        retry_policy=RetryPolicy(maximum_attempts=3),
+    )
+    return Answers(report=report, file=file)

@@ -60,14 +60,15 @@ async def python_parents(
     temporal: DevServer, bare_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, Parent]]:
     """The parents in Python: their worker has the wheel, temporalio and pydantic, and nothing else."""
-    home = tmp_path_factory.mktemp("python-parents")
-    (home / "site").mkdir()
-    environment = {**with_only(["temporalio", "pydantic"], home / "site"), "TEMPORAL_ADDRESS": temporal.address}
-    serve, ask = ((str(bare_python), str(EXAMPLES / "python" / name)) for name in ("parent_worker.py", "ask.py"))
-    async with worker(serve, home / "log", environment):
+    folder = tmp_path_factory.mktemp("python-parents")
+    (folder / "site").mkdir()
+    environment = {**with_only(["temporalio", "pydantic"], folder / "site"), "TEMPORAL_ADDRESS": temporal.address}
+    serve = [str(bare_python), str(EXAMPLES / "python" / "parent_worker.py"), "--answers", str(folder / "answers")]
+    ask = [str(bare_python), str(EXAMPLES / "python" / "ask.py")]
+    async with worker(serve, folder / "log", environment):
         yield {
             "python, typed": Parent("answer-questions", "questions", serve, ask, environment),
-            "python, by name": Parent("answer-questions-by-name", "questions", serve, (*ask, "--by-name"), environment),
+            "python, by name": Parent("answer-questions-by-name", "questions", serve, [*ask, "--by-name"], environment),
         }
 
 
@@ -75,7 +76,8 @@ async def python_parents(
 def typescript() -> None:
     """The example in TypeScript, installed from its lock, checked and compiled."""
     npm.install(TYPESCRIPT, target="interop")
-    assert npm.run("npm", "run", "build", cwd=TYPESCRIPT).returncode == 0
+    built = npm.run("npm", "run", "build", cwd=TYPESCRIPT)
+    assert built.returncode == 0, built.stdout
 
 
 @pytest.fixture(scope="package")
@@ -83,10 +85,11 @@ async def typescript_parents(
     temporal: DevServer, typescript: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, Parent]]:
     """The parent in TypeScript."""
-    environment = {**os.environ, "TEMPORAL_ADDRESS": temporal.address}
-    log = tmp_path_factory.mktemp("typescript-parents") / "log"
-    serve, ask = (("node", str(TYPESCRIPT / "lib" / name)) for name in ("worker.js", "ask.js"))
-    async with worker(serve, log, environment):
+    folder = tmp_path_factory.mktemp("typescript-parents")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TEMPORAL_ADDRESS": temporal.address}
+    serve = ["node", str(TYPESCRIPT / "lib" / "worker.js"), "--answers", str(folder / "answers")]
+    ask = ["node", str(TYPESCRIPT / "lib" / "ask.js")]
+    async with worker(serve, folder / "log", environment):
         yield {"typescript": Parent("answerQuestions", "questions-typescript", serve, ask, environment)}
 
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 from temporalio.client import Client, WorkflowHandle
 
 from tests.processes import Running
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TYPESCRIPT = EXAMPLES / "typescript"
@@ -48,15 +48,34 @@ class Parent:
 
     async def answers(self, *questions: str) -> dict[str, Any]:
         """What its command prints."""
-        process = await asyncio.create_subprocess_exec(
-            *(*self.ask, "--cadence", str(CADENCE), *questions),
-            env=self.environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await process.communicate()
-        assert process.returncode == 0
-        answers: dict[str, Any] = json.loads(printed)
+        ended = await run_command((*self.ask, "--cadence", str(CADENCE), *questions), self.environment)
+        assert ended.code == 0, ended.err
+        answers: dict[str, Any] = json.loads(ended.out)
         return answers
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def run_command(command: Sequence[str], environment: Mapping[str, str]) -> Ended:
+    """Run a command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return Ended(process.returncode or 0, out.decode(), err.decode())
 
 
 def batch_of(client: Client, parent: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:

@@ -1,22 +1,20 @@
 // Starts the parent and prints what it returns: `node lib/ask.js [--cadence SECONDS] QUESTION...`
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
-import { Client, Connection } from '@temporalio/client';
+import { Client, Connection, WorkflowFailedError } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { unreachable } from './unreachable';
 import { answerQuestions } from './workflows';
 
 async function main(): Promise<void> {
-  const { values, positionals: questions } = parseArgs({
-    options: { cadence: { type: 'string', default: '30' } },
-    allowPositionals: true,
-  });
+  const { cadence, questions } = asked();
 
   const { connectionOptions, namespace } = loadClientConnectConfig();
-  const connection = await Connection.connect(connectionOptions);
+  const connection = await Connection.connect(connectionOptions).catch(unreachable(connectionOptions.address));
   try {
     const client = new Client({ connection, namespace });
     const parent = await client.workflow.start(answerQuestions, {
-      args: [{ questions, cadence: Number(values.cadence) }],
+      args: [{ questions, cadence }],
       workflowId: `questions-${randomUUID()}`,
       taskQueue: 'questions-typescript',
     });
@@ -28,7 +26,32 @@ async function main(): Promise<void> {
   }
 }
 
-main().catch((error) => {
-  console.error(error);
-  process.exitCode = 1;
+function asked(): { cadence: number; questions: string[] } {
+  const { values, positionals: questions } = parseArgs({
+    options: { cadence: { type: 'string', default: '30' } },
+    allowPositionals: true,
+  });
+  const cadence = Number(values.cadence);
+  if (!(cadence > 0 && cadence < Infinity)) {
+    throw new Error(`--cadence is a number of seconds above 0, not ${values.cadence}`);
+  }
+  if (questions.length === 0) {
+    throw new Error('ask.js [--cadence SECONDS] QUESTION...');
+  }
+  return { cadence, questions };
+}
+
+/** What a failure began with: around it are only those of the workflows that it went through. */
+function firstCause(error: Error): Error {
+  return error.cause instanceof Error ? firstCause(error.cause) : error;
+}
+
+main().catch((error: Error) => {
+  if (error instanceof WorkflowFailedError) {
+    console.error(`The parent ended without answers: ${firstCause(error).message}`);
+    process.exitCode = 1;
+  } else {
+    console.error(error.message);
+    process.exitCode = 2;
+  }
 });

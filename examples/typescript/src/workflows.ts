@@ -1,6 +1,19 @@
 // A parent workflow that has a message batch done by its child, the workflow in Python, which it starts by name.
-import { ApplicationFailure, ChildWorkflowFailure, executeChild, workflowInfo } from '@temporalio/workflow';
+import {
+  ApplicationFailure,
+  ChildWorkflowFailure,
+  executeChild,
+  proxyActivities,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { answerFiles } from './activities';
 import { BatchInput, BatchOutput, BatchRequest, ResultLine, TASK_QUEUE, WORKFLOW_TYPE } from './message-batches';
+import { outcome } from './results';
+
+const { writeAnswers } = proxyActivities<ReturnType<typeof answerFiles>>({
+  startToCloseTimeout: '10 minutes',
+  retry: { maximumAttempts: 3 },
+});
 
 /** What the parent is asked; each question is a request of one batch, which is looked at every `cadence` seconds. */
 export interface Questions {
@@ -17,7 +30,7 @@ export interface Answers {
   answers: Record<string, string>;
   /** Why there is none, by custom_id. */
   unanswered: Record<string, string>;
-  /** The results where they are too many to be carried from workflow to workflow: for an activity to read. */
+  /** Where both are instead, a JSON line each, if they are too large to be carried from workflow to workflow. */
   file?: string;
 }
 
@@ -52,7 +65,8 @@ export async function answerQuestions({
   const tokens = Object.values(summary.tokens).reduce((sum, used) => sum + used.output, 0);
   const report = `${requestCounts.succeeded} of ${questions.length} answered in ${tokens} tokens`;
   if (results === null) {
-    return { report: `${report}; ${resultsOmitted}`, answers: {}, unanswered: {}, file: resultsFile.uri };
+    const file = await writeAnswers(resultsFile.uri);
+    return { report: `${report}; ${resultsOmitted}`, answers: {}, unanswered: {}, file };
   }
   return { report, ...compose(results) };
 }
@@ -64,20 +78,15 @@ function request(number: number, question: string, model: string): BatchRequest 
   };
 }
 
-/** The answers, and why some are missing: that a batch has ended does not say it succeeded. */
+/** The answers in the result lines, and why some are missing. */
 function compose(results: ResultLine[]): Pick<Answers, 'answers' | 'unanswered'> {
   const answers: Record<string, string> = {};
   const unanswered: Record<string, string> = {};
-  for (const { custom_id, result } of results) {
-    switch (result.type) {
-      case 'succeeded':
-        answers[custom_id] = result.message.content.map((block) => block.text ?? '').join('');
-        break;
-      case 'errored':
-        unanswered[custom_id] = `${result.error.error.type}: ${result.error.error.message}`;
-        break;
-      default:
-        unanswered[custom_id] = result.type;
+  for (const found of results.map(outcome)) {
+    if ('answer' in found) {
+      answers[found.custom_id] = found.answer;
+    } else {
+      unanswered[found.custom_id] = found.unanswered;
     }
   }
   return { answers, unanswered };
