@@ -6,6 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from importlib.metadata import version
@@ -19,13 +20,14 @@ from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.call_rate import CallRates
 from message_batches.client import HttpBatchApi, http_client
-from message_batches.connection import connect, leave
+from message_batches.connection import connect, leave, worker_identity
 from message_batches.errors import MessageBatchesError
 from message_batches.health import Health, Watched, probes
 from message_batches.ports import BatchApi, Store
 from message_batches.service import landing_queue
 from message_batches.settings import Settings
-from message_batches.store import open_store
+from message_batches.store import ObjectStore, open_store
+from message_batches.unless import unless
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACE = timedelta(seconds=20)
@@ -145,6 +147,15 @@ def build_worker(
     return MessageBatchWorker(runs, landings)
 
 
+async def reach(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
+    """Temporal, the store and the store's id; a server that takes a connection and stays silent is waited for long."""
+    client = await connect(address=address, identity=worker_identity())
+    # Not in a thread of the loop, which waits for its own at the end: a mount that hangs holds this one for good.
+    opening = ThreadPoolExecutor(1, "store-open")
+    store = await asyncio.get_running_loop().run_in_executor(opening, open_store, settings.store_url)
+    return client, store, await store.identity()
+
+
 async def serve(
     settings: Settings,
     stop: asyncio.Event,
@@ -158,9 +169,11 @@ async def serve(
     async with AsyncExitStack() as open_until_the_end:
         # Before anything else, and until all else has ended: a probe is answered at every moment.
         url = await open_until_the_end.enter_async_context(probes(health, health_address)) if health_address else None
-        client = await connect(address=address)
-        store = open_store(settings.store_url)
-        store_id = await store.identity()
+        begun = await unless(stop, reach(settings, address))
+        if begun is None:
+            print("Worker stopping: it had not started yet", flush=True)
+            return
+        client, store, store_id = begun
         http = await open_until_the_end.enter_async_context(http_client(settings.base_url))
         worker = build_worker(
             client,
@@ -171,7 +184,7 @@ async def serve(
             requests_per_minute=requests_per_minute,
         )
         async with worker:
-            health.started(Watched(client, store, settings.task_queue, lambda: worker.runs))
+            health.started(Watched(client, store, store_id, settings.task_queue, lambda: worker.runs))
             config = client.service_client.config
             print(
                 f"Worker ready: Temporal {config.target_host}, namespace {client.namespace}, "
@@ -181,9 +194,7 @@ async def serve(
                 flush=True,
             )
             if requests_per_minute:
-                print(
-                    f"  rate   {requests_per_minute} requests a minute, all workers of the queue together", flush=True
-                )
+                print(f"  rate   {requests_per_minute} calls a minute, all workers of the queue together", flush=True)
             if url:
                 print(f"  health {url}/healthz", flush=True)
             await stop.wait()

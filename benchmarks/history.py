@@ -7,6 +7,7 @@ from temporalio.client import WorkflowHistory
 from benchmarks.servers import api, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row
+from message_batches.connection import connect, worker_identity
 from message_batches.devserver import DevServer, dev_server
 from message_batches.models import WORKFLOW_TYPE, BatchInput, PollSchedule
 from message_batches.service import DEFAULT_TASK_QUEUE
@@ -31,7 +32,8 @@ async def measure(setting: Setting) -> list[Row]:
     polls = 2 * CONTINUE_AFTER + 10
     async with dev_server() as server, emulator("--ends-after-polls", str(polls)) as url, api(url) as http:
         store = open_store((setting.folder / "store").as_uri())
-        async with build_worker(server.client, http, store, task_queue=DEFAULT_TASK_QUEUE):
+        client = await connect(address=server.address, identity=worker_identity())
+        async with build_worker(client, http, store, task_queue=DEFAULT_TASK_QUEUE):
             await server.client.execute_workflow(WORKFLOW_TYPE, given, id=_RUN, task_queue=DEFAULT_TASK_QUEUE)
         chain = await _chain(server)
     return _rows(chain, polls)

@@ -1,6 +1,8 @@
 """The one way to a Temporal server: Temporal's own configuration, our data converter."""
 
 import os
+import secrets
+import socket
 import sys
 from typing import NoReturn
 
@@ -17,7 +19,16 @@ class TemporalUnreachable(MessageBatchesError):
     """No Temporal server answers at the configured address."""
 
 
-async def connect(*, address: str | None = None, namespace: str | None = None) -> Client:
+def worker_identity() -> str:
+    """A name that no other worker has, nor the next one of the same container.
+
+    Short, because each poll has it in its history seven times: of a host's name, what tells pods apart, its end.
+    """
+    host = socket.gethostname().partition(".")[0]
+    return f"{host[-12:]}-{secrets.token_hex(2)}"
+
+
+async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:
     """A client as `TEMPORAL_*` and `temporal.toml` say, an argument going before them."""
     try:
         config = ClientConfig.load_client_connect_config()
@@ -29,7 +40,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None) -
         config["namespace"] = namespace
     target = config.setdefault("target_host", "localhost:7233")
     try:
-        return await Client.connect(**config, data_converter=DATA_CONVERTER)  # noqa: TID251 the one place
+        return await Client.connect(**config, data_converter=DATA_CONVERTER, identity=identity)  # noqa: TID251 the one place
     except RuntimeError as error:
         raise TemporalUnreachable(
             f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."

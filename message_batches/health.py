@@ -1,6 +1,7 @@
 """What a worker knows of its own health, and the two addresses that tell it: `/healthz` and `/livez`."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ FRESH = 2
 POLL_AGE = 90
 """Seconds after which a poll is no longer recent: each ends after 60 and is followed by the next."""
 
+LOOK_EVERY = 20
+"""Seconds between the looks that nobody asked for: only who looks knows how old a poll is."""
 
 NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
@@ -61,6 +64,7 @@ class Watched:
 
     client: Client
     store: Store
+    store_id: str
     task_queue: str
     runs: Callable[[], bool]
 
@@ -74,10 +78,11 @@ class Health:
         self._check: asyncio.Task[Report] | None = None
         self._checked = 0.0
         self._reading: asyncio.Task[bytes | None] | None = None
-        self._newest_poll = (0, 0.0)
+        self._newest_poll = 0
+        self._poll_seen = float("-inf")
 
     def started(self, watched: Watched) -> None:
-        """The worker polls from now on."""
+        """The worker polls from now on, under a name that nobody has polled under before."""
         self._watched, self._check = watched, None
 
     def stopping(self) -> None:
@@ -89,6 +94,12 @@ class Health:
         """Whether this process is of use still, or will be: away are Temporal and the store for others as well."""
         return self._watched is None or self._stopping or self._watched.runs()
 
+    async def keep_looking(self) -> None:
+        """Look now and then, however seldom somebody asks."""
+        while True:
+            await self.report()
+            await asyncio.sleep(LOOK_EVERY)
+
     async def report(self) -> Report:
         """The last check if it is fresh, else a new one, which probes that come together share."""
         if self._check is None or (self._check.done() and time.monotonic() - self._checked > FRESH):
@@ -99,7 +110,7 @@ class Health:
         if self._watched is None:
             return Report(problems=("The worker is starting: it is not connected yet",))
         unreachable, (unanswered, unseen) = await asyncio.gather(
-            self._store_problem(self._watched.store), self._temporal_problems(self._watched)
+            self._store_problem(self._watched), self._temporal_problems(self._watched)
         )
         idle = "The worker is stopping: it lets what is under way finish" if self._stopping else unseen
         self._checked = time.monotonic()
@@ -138,15 +149,15 @@ class Health:
         seen_by = [kind.pollers for version in answer.versions_info.values() for kind in version.types_info.values()]
         polls = [p.last_access_time.ToNanoseconds() for pollers in seen_by for p in pollers if p.identity == me]
         # Told by whether a newer one appears: the server's clock need not be ours.
-        newest, seen = self._newest_poll
-        if polls and max(polls) != newest:
-            newest, seen = self._newest_poll = max(polls), time.monotonic()
-        if polls and time.monotonic() - seen <= POLL_AGE:
+        if (newest := max(polls, default=0)) > self._newest_poll:
+            self._newest_poll, self._poll_seen = newest, time.monotonic()
+        if time.monotonic() - self._poll_seen <= POLL_AGE:
             return "", ""
         return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
 
-    async def _store_problem(self, store: Store) -> str:
+    async def _store_problem(self, watched: Watched) -> str:
         """Read anew, and never twice at a time: a store that hangs would take one thread after the other."""
+        store = watched.store
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(store.read(IDENTITY))
         reading = self._reading
@@ -154,10 +165,17 @@ class Health:
         if not reading.done():
             return f"The store {store.uri('')} does not answer"
         try:
-            if reading.result() is None:
-                return f"{store.uri(IDENTITY)} is gone: is the store still there?"
+            data = reading.result()
         except MessageBatchesError as error:
             return str(error)
+        if data is None:
+            return f"{store.uri(IDENTITY)} is gone: is the store still there?"
+        try:
+            found = str(json.loads(data)["id"])
+        except (ValueError, KeyError, TypeError):
+            return f"{store.uri(IDENTITY)} does not hold the store's id: restore it"
+        if found != watched.store_id:
+            return f"{store.uri(IDENTITY)} is another store's: this worker began with {watched.store_id}"
         return ""
 
 
@@ -176,20 +194,23 @@ async def probes(health: Health, address: str) -> AsyncIterator[str]:
     app.add_routes([web.get("/healthz", healthz), web.get("/livez", livez)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
+    looking = asyncio.create_task(health.keep_looking())
     try:
         try:
             await web.TCPSite(runner, host, port).start()
-        except OSError as error:
-            reason = (error.strerror or str(error)).rpartition(": ")[2]  # asyncio puts the address once more before it
+        except (OSError, UnicodeError) as error:
+            # asyncio puts the address once more before the reason.
+            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
             raise CannotListen(f"--health cannot listen on {address}: {reason}") from error
         bound = runner.addresses[0][1]
         yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     finally:
+        looking.cancel()
         await runner.cleanup()
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        raise CannotListen(f"--health takes HOST:PORT, such as 127.0.0.1:8079, not {address!r}")
+    if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        raise CannotListen(f"--health takes HOST:PORT, such as 127.0.0.1:8079, not {address[:80]!r}")
     return host.removeprefix("[").removesuffix("]"), int(port)

@@ -4,20 +4,20 @@ import hashlib
 import json
 import re
 import sys
-import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self
+from typing import IO, Any, NoReturn
 
 import msgspec
 
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.foresight import Foresight, Forewarning
 from message_batches.jsonl import MAX_BODY_BYTES, RequestCheck, Splitter
+from message_batches.scratch import Scratch, scratch_file
 
 CHUNK_BYTES = 1024 * 1024
-IN_MEMORY_BYTES = 8 * 1024 * 1024
 # An array is read whole; somewhat more than a batch takes may be blanks.
 MAX_ARRAY_BYTES = 2 * MAX_BODY_BYTES
 _BLANK = b" \t\r\n"
@@ -38,7 +38,7 @@ class UnreadableFile(MessageBatchesError):
 
 @dataclass
 class Requests:
-    """The checked requests of a file, to be used in a `with`.
+    """The checked requests of a file.
 
     Attributes:
         lines: canonical JSONL, the bytes of the manifest.
@@ -50,7 +50,7 @@ class Requests:
         warnings: what will come back errored although the batch is accepted.
     """
 
-    lines: IO[bytes]
+    lines: Scratch
     count: int
     body_bytes: int
     sha256: str
@@ -60,37 +60,37 @@ class Requests:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The lines from the start, in chunks of 1 MiB, as `write_manifest` takes them."""
-        self.lines.seek(0)
-        while chunk := self.lines.read(CHUNK_BYTES):
+        for chunk in self.lines.chunks(self.lines.size):
             yield chunk
 
     def items(self) -> list[Any]:
         """The requests as values, for those that travel inline."""
-        self.lines.seek(0)
-        return [msgspec.json.decode(line) for line in self.lines.read().split(b"\n") if line]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.lines.close()
+        return [msgspec.json.decode(line) for line in self.lines.read(0, self.lines.size).split(b"\n") if line]
 
 
-def read_requests(path: str, *, version: str = "2023-06-01") -> Requests:
+@contextmanager
+def read_requests(path: str, *, version: str = "2023-06-01", scratch: Path | None = None) -> Iterator[Requests]:
     """Read and check a file, or standard input for `-`.
 
-    `UnreadableFile` says what is wrong with the file, `InvalidRequests` lists what is wrong with its requests.
+    `UnreadableFile` says what is wrong with the file, `InvalidRequests` lists what is wrong with its requests, and
+    `StoreUnavailable` says that the scratch folder is full.
 
     Args:
         path: a path, or `-`.
         version: the `anthropic-version` they will be sent under; some warnings depend on it.
+        scratch: where an unnamed file of the same size may lie; by default the system's temporary folder.
     """
+    with scratch_file(scratch) as lines:
+        yield _read_file(path, _Reading(version, lines))
+
+
+def _read_file(path: str, reading: "_Reading") -> Requests:
     name = "standard input" if path == "-" else path
     try:
         if path == "-":
-            return _read(sys.stdin.buffer, name, version)
+            return _read(sys.stdin.buffer, name, reading)
         with Path(path).open("rb") as file:
-            return _read(file, name, version)
+            return _read(file, name, reading)
     except FileNotFoundError as error:
         raise UnreadableFile(f"There is no file {path}") from error
     except IsADirectoryError as error:
@@ -106,9 +106,9 @@ class _RequestsObject(msgspec.Struct):
 class _Reading:
     """Requests on their way from a file to canonical lines."""
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, lines: Scratch) -> None:
         self.check = RequestCheck()
-        self.lines: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
+        self.lines = lines
         self.sha256 = hashlib.sha256()
         self.foresight = Foresight(version)
 
@@ -116,13 +116,14 @@ class _Reading:
         if self.check.too_large:
             return
         self.sha256.update(data)
-        self.lines.write(data)
+        self.lines.append(data)
 
     def result(self) -> Requests:
         self.check.finish()
-        self.lines.seek(0)
-        for line in self.lines:
-            self.foresight.look(line)
+        splitter = Splitter()
+        for chunk in self.lines.chunks(self.lines.size):
+            for line in splitter.feed(chunk):
+                self.foresight.look(line)
         return Requests(
             lines=self.lines,
             count=self.check.count,
@@ -134,22 +135,17 @@ class _Reading:
         )
 
 
-def _read(file: IO[bytes], name: str, version: str) -> Requests:
-    reading = _Reading(version)
-    try:
-        head = file.read(CHUNK_BYTES)
-        start = head.removeprefix(_BOM).lstrip(_BLANK)
-        _refuse_other_formats(head, name)
-        if start[:1] == b"[":
-            _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], reading)
-        elif _REQUESTS_OBJECT.match(start):
-            _read_array(head + file.read(MAX_ARRAY_BYTES), name, _RequestsObject, reading)
-        else:
-            _read_lines(head, file, reading)
-        return reading.result()
-    except BaseException:
-        reading.lines.close()
-        raise
+def _read(file: IO[bytes], name: str, reading: _Reading) -> Requests:
+    head = file.read(CHUNK_BYTES)
+    start = head.removeprefix(_BOM).lstrip(_BLANK)
+    _refuse_other_formats(head, name)
+    if start[:1] == b"[":
+        _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], reading)
+    elif _REQUESTS_OBJECT.match(start):
+        _read_array(head + file.read(MAX_ARRAY_BYTES), name, _RequestsObject, reading)
+    else:
+        _read_lines(head, file, reading)
+    return reading.result()
 
 
 def _refuse_other_formats(head: bytes, name: str) -> None:

@@ -75,6 +75,12 @@ class Settings:
         )
 
 
+def command_in_use(environment: Mapping[str, str] | None = None) -> str | None:
+    """How the starter is called where its own process cannot know it, such as outside the container that it runs in."""
+    env = os.environ if environment is None else environment
+    return env.get("MESSAGE_BATCHES_COMMAND", "").strip() or None
+
+
 def variable_of(name: str) -> str:
     """The variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
     return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"

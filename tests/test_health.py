@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +14,11 @@ from uuid import uuid4
 import httpx
 import pytest
 from obstore.store import LocalStore
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest
+from temporalio.client import Client
 
+from message_batches.connection import connect, worker_identity
 from message_batches.devserver import DevServer, free_port
 from message_batches.emulator import Emulator
 from message_batches.health import CannotListen, Health, Watched, probes
@@ -21,7 +26,7 @@ from message_batches.models import PollSchedule
 from message_batches.store import ObjectStore, open_store
 from tests.processes import Running, TemporalProcess
 from tests.rig import KEYS, Rig, requests
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 
 class Probed(Running):
@@ -123,6 +128,32 @@ async def test_without_its_store_it_is_not_well_but_alive(temporal: DevServer, t
         await probed.until(is_well)
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"id": "another"}', "is another store's: this worker began with {id}"),
+        ("garbage", "does not hold the store's id: restore it"),
+        ("[]", "does not hold the store's id: restore it"),
+    ],
+)
+async def test_with_a_store_that_is_not_its_own_it_is_not_well(
+    temporal: DevServer, tmp_path: Path, content: str, problem: str
+) -> None:
+    identity = tmp_path / "store.json"
+    store = open_store(tmp_path.as_uri())
+    store_id = await store.identity()
+    health = Health()
+    health.started(Watched(temporal.client, store, store_id, "any", lambda: True))
+    assert (await health.report()).store_reachable
+
+    identity.write_text(content)
+    health.stopping()  # Looks anew.
+    found = await health.report()
+
+    assert not found.store_reachable
+    assert found.problems[-1] == f"{identity.as_uri()} {problem.format(id=store_id)}"
+
+
 async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(temporal: DevServer, tmp_path: Path) -> None:
     identity = tmp_path / "store" / "store.json"
     async with worker(tmp_path, temporal.address) as probed:
@@ -134,10 +165,32 @@ async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(tempo
         assert found["problems"] == [f"The store {(tmp_path / 'store').as_uri()} does not answer"]
         assert (await probed.get("/livez"))[0] == 200
 
-        # One write ends the one read.
-        await asyncio.to_thread(identity.write_bytes, kept.read_bytes())
+        # One writer ends the one read.
+        await asyncio.to_thread(lambda: identity.open("wb").close())
         kept.replace(identity)
         await probed.until(is_well)
+
+
+async def test_a_store_that_hangs_at_the_start_holds_up_neither_probe_nor_signal(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    os.mkfifo(blocked)
+    # Whoever makes the store's directory waits until somebody writes there, which nobody does.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n\n"
+        "def hook(event, args):\n"
+        f"    if event == 'os.mkdir' and str(args[0]) == {str(tmp_path / 'store')!r}:\n"
+        "        print('The store hangs', flush=True)\n"
+        f"        open({str(blocked)!r})\n\n"
+        "sys.addaudithook(hook)\n"
+    )
+    async with worker(tmp_path, temporal.address, PYTHONPATH=str(tmp_path)) as probed:
+        await until(lambda: "The store hangs" in probed.output, "a store that hangs")
+
+        assert await probed.get("/livez") == (200, {"alive": True})
+        assert (await probed.get("/healthz"))[1]["problems"] == ["The worker is starting: it is not connected yet"]
+        assert await probed.terminate() == 0
 
 
 async def test_a_worker_that_is_starting_is_alive_and_not_yet_well(temporal: DevServer, tmp_path: Path) -> None:
@@ -184,8 +237,7 @@ async def test_a_worker_that_is_stopping_answers_until_the_end(live: Rig, tempor
 async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: DevServer, tmp_path: Path) -> None:
     health = Health()
     store = open_store(tmp_path.as_uri())
-    await store.identity()
-    health.started(Watched(temporal.client, store, "nobody-polls-here", lambda: True))
+    health.started(Watched(temporal.client, store, await store.identity(), "nobody-polls-here", lambda: True))
     async with probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
         answer = await http.get(f"{url}/healthz")
 
@@ -194,6 +246,55 @@ async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: 
             f"Temporal has seen no recent poll of this worker ({temporal.client.identity}) "
             "on task queue nobody-polls-here"
         ]
+
+
+async def test_what_another_worker_of_this_host_polls_is_no_poll_of_this_one(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    queue = f"polled-{uuid4()}"
+    store = open_store(tmp_path.as_uri())
+    store_id = await store.identity()
+    polls, does_not = [await connect(address=temporal.address, identity=worker_identity()) for _ in range(2)]
+    healths = [Health(), Health()]
+    for health, client in zip(healths, (polls, does_not), strict=True):
+        health.started(Watched(client, store, store_id, queue, lambda: True))
+
+    async def seen() -> bool:
+        return (await healths[0].report()).polling
+
+    polling = asyncio.create_task(poll(polls, queue))
+    try:
+        await until(seen, "a poll that is seen")
+    finally:
+        polling.cancel()
+
+    assert (await healths[1].report()).problems == (
+        f"Temporal has seen no recent poll of this worker ({does_not.identity}) on task queue {queue}",
+    )
+
+
+async def poll(client: Client, queue: str) -> None:
+    """Wait for a workflow task, as a worker does."""
+    request = PollWorkflowTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), identity=client.identity
+    )
+    await client.workflow_service.poll_workflow_task_queue(request)
+
+
+def test_no_two_workers_have_one_name() -> None:
+    assert re.fullmatch(r"\S{1,12}-[0-9a-f]{4}", worker_identity())
+    assert len({worker_identity() for _ in range(8)}) > 1
+
+
+async def test_a_worker_polls_under_a_name_of_its_own(temporal: DevServer, tmp_path: Path) -> None:
+    queue = f"named-{uuid4()}"
+    async with worker(tmp_path, temporal.address, MESSAGE_BATCHES_TASK_QUEUE=queue) as probed:
+        await probed.until(is_well)
+        request = DescribeTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue))
+        found = await temporal.client.workflow_service.describe_task_queue(request)
+
+        assert found.pollers
+        assert all(re.fullmatch(r"\d+@\S{1,12}-[0-9a-f]{4}", poller.identity) for poller in found.pollers)
 
 
 async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path) -> None:
@@ -206,16 +307,32 @@ async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path
 
     store = Counting(LocalStore(str(tmp_path)), tmp_path.as_uri(), tmp_path)
     health = Health()
-    health.started(Watched(temporal.client, store, "any", lambda: True))
+    health.started(Watched(temporal.client, store, await ObjectStore.identity(store), "any", lambda: True))
+    store.reads = 0
 
     await asyncio.gather(*(health.report() for _ in range(500)))
 
     assert store.reads == 1
 
 
+async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    health = Health()
+    looked = asyncio.Event()
+
+    def runs() -> bool:
+        looked.set()
+        return True
+
+    health.started(Watched(temporal.client, store, await store.identity(), "any", runs))
+    looked.clear()
+    async with probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
+        await looked.wait()
+
+
 async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: Path) -> None:
     health = Health()
-    health.started(Watched(temporal.client, open_store(tmp_path.as_uri()), "any", lambda: False))
+    health.started(Watched(temporal.client, open_store(tmp_path.as_uri()), "none", "any", lambda: False))
     async with probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
         assert (await http.get(f"{url}/livez")).status_code == 503
         assert "The worker has failed: it does not poll" in (await http.get(f"{url}/healthz")).json()["problems"]
@@ -232,13 +349,45 @@ async def refused(folder: Path, address: str, *arguments: str, **settings: str) 
     return running.exit_code, running.output
 
 
-@pytest.mark.parametrize("address", ["8079", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", ":8079"])
+async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_to(tmp_path: Path) -> None:
+    connected = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "TEMPORAL_ADDRESS": f"{host}:{port}"}
+    async with server:
+        worker = await Running.start([sys.executable, "worker.py"], tmp_path / "log", environment=environment)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await connected.wait()
+            # Waited for to its end, the connection would fail, and the exit status would be 2.
+            assert await worker.terminate() == 0, worker.output
+        finally:
+            await worker.kill()
+    assert worker.output == "Worker stopping: it had not started yet\n"
+
+
+@pytest.mark.parametrize(
+    "address", ["8079", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", ":8079", f"h:{'9' * 5000}"]
+)
 async def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
     with pytest.raises(CannotListen) as caught:
         async with probes(Health(), address):
             pass
 
-    assert str(caught.value) == f"--health takes HOST:PORT, such as 127.0.0.1:8079, not {address!r}"
+    assert str(caught.value) == f"--health takes HOST:PORT, such as 127.0.0.1:8079, not {address[:80]!r}"
+
+
+async def test_a_host_that_can_be_none_is_refused_in_a_sentence() -> None:
+    with pytest.raises(CannotListen, match=r"^--health cannot listen on x{70}:8079: .+"):
+        async with probes(Health(), f"{'x' * 70}:8079"):
+            pass
 
 
 async def test_a_port_that_is_taken_is_refused_in_a_sentence(

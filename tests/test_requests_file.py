@@ -47,8 +47,7 @@ def read(tmp_path: Path) -> Iterator[Read]:
 
 
 def lines(requests: Requests) -> list[bytes]:
-    requests.lines.seek(0)
-    return requests.lines.read().split(b"\n")[:-1]
+    return requests.lines.read(0, requests.lines.size).split(b"\n")[:-1]
 
 
 ITEMS = [request("a"), request("b", x=1.0), request("c", x="line\nbreak { [ ] }")]
@@ -84,6 +83,20 @@ def test_what_stands_in_the_file_stays_as_it_is(read: Read) -> None:
     assert lines(requests) == [odd.replace(b" ", b"")]
 
 
+COUNT = """
+import sys
+from pathlib import Path
+from message_batches.errors import StoreUnavailable
+from message_batches.requests_file import read_requests
+
+try:
+    with read_requests(sys.argv[1], scratch=Path(sys.argv[2]) if sys.argv[2:] else None) as requests:
+        print(requests.count)
+except StoreUnavailable as error:
+    print(error)
+"""
+
+
 async def test_the_hash_is_that_of_the_manifest(read: Read, tmp_path: Path) -> None:
     requests = read(FORMS["array-pretty"])
     manifest = await write_manifest(open_store((tmp_path / "store").as_uri()), requests.chunks())
@@ -93,8 +106,7 @@ async def test_the_hash_is_that_of_the_manifest(read: Read, tmp_path: Path) -> N
 
 
 def test_standard_input_is_a_dash() -> None:
-    code = "from message_batches.requests_file import read_requests; print(read_requests('-').count)"
-    done = subprocess.run([sys.executable, "-c", code], input=FORMS["jsonl"], capture_output=True, check=True)
+    done = subprocess.run([sys.executable, "-c", COUNT, "-"], input=FORMS["jsonl"], capture_output=True, check=True)
     assert done.stdout == b"3\n"
 
 
@@ -124,8 +136,38 @@ def test_a_file_that_cannot_be_read_is_refused_in_one_sentence(tmp_path: Path) -
         (tmp_path / "requests" / "x", "cannot be read: Not a directory"),
     ]:
         (tmp_path / "requests").write_bytes(b"")
-        with pytest.raises(UnreadableFile, match=says):
-            read_requests(str(path))
+        with pytest.raises(UnreadableFile, match=says), read_requests(str(path)):
+            pass
+
+
+def test_a_scratch_folder_that_is_full_is_named_and_not_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(b"".join(dump(request(str(n), x="x" * 1_000_000)) + b"\n" for n in range(6)))
+    (tmp_path / "scratch").mkdir()
+    script = 'mount -t tmpfs -o size=4m tmpfs "$1" && exec "$2" -c "$3" "$4" "$1"'
+    inside = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", str(tmp_path / "scratch")]
+    try:
+        subprocess.run([*inside, "true", "", ""], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("a small file system of one's own cannot be mounted here")
+
+    done = subprocess.run([*inside, sys.executable, COUNT, str(file)], capture_output=True, text=True)
+
+    assert done.stdout == (
+        f"the scratch folder {tmp_path / 'scratch'} fails: No space left on device; free space there, or set "
+        "MESSAGE_BATCHES_SCRATCH\n"
+    )
+    assert done.stderr == ""
+
+
+def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_bytes(FORMS["jsonl"])
+    (tmp_path / "scratch").mkdir()
+
+    with read_requests(str(file), scratch=tmp_path / "scratch") as requests:
+        assert requests.count == 3
+        assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @pytest.mark.parametrize(

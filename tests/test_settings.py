@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.settings import InvalidSettings, Settings
+from message_batches.settings import InvalidSettings, Settings, command_in_use
 
 
 def test_an_empty_environment_has_defaults_and_no_key() -> None:
@@ -35,6 +35,14 @@ def test_keys_are_files_of_a_directory_and_variables_go_before_them(tmp_path: Pa
 
     assert settings.keys.names == ("default", "team-b")
     assert settings.keys.secret("default").get_secret_value() == "sk-variable"
+
+
+def test_where_the_process_cannot_know_how_it_is_called_it_is_told() -> None:
+    assert command_in_use({"MESSAGE_BATCHES_COMMAND": "docker compose run --rm starter"}) == (
+        "docker compose run --rm starter"
+    )
+    assert command_in_use({"MESSAGE_BATCHES_COMMAND": " "}) is None
+    assert command_in_use({}) is None
 
 
 @pytest.mark.parametrize(

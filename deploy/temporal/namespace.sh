@@ -9,12 +9,15 @@ until temporal operator cluster health >/dev/null 2>&1; do
     sleep 1
 done
 
-seconds=$(temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" --output json 2>/dev/null |
-    sed -n 's/.*"workflowExecutionRetentionTtl": *"\([0-9]*\)s".*/\1/p')
-if [ -z "$seconds" ]; then
-    temporal operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "${RETENTION_HOURS}h"
-elif [ "$seconds" -lt $((RETENTION_HOURS * 3600)) ]; then
-    temporal operator namespace update --namespace "$TEMPORAL_NAMESPACE" --retention "${RETENTION_HOURS}h"
-else
-    echo "Namespace $TEMPORAL_NAMESPACE keeps finished runs for $((seconds / 3600)) hours"
+if ! described=$(temporal operator namespace describe --namespace "$TEMPORAL_NAMESPACE" --output json 2>&1); then
+    # Whatever else is wrong, such as a refusal, is no reason to make one.
+    case $described in *"not found"*) ;; *) printf '%s\n' "$described" >&2; exit 1 ;; esac
+    exec temporal operator namespace create --namespace "$TEMPORAL_NAMESPACE" --retention "${RETENTION_HOURS}h"
 fi
+
+seconds=$(printf '%s\n' "$described" | sed -n 's/.*"workflowExecutionRetentionTtl": *"\([0-9]*\)s".*/\1/p')
+[ -n "$seconds" ] || { echo "No retention in what is said of namespace $TEMPORAL_NAMESPACE: $described" >&2; exit 1; }
+if [ "$seconds" -lt $((RETENTION_HOURS * 3600)) ]; then
+    exec temporal operator namespace update --namespace "$TEMPORAL_NAMESPACE" --retention "${RETENTION_HOURS}h"
+fi
+echo "Namespace $TEMPORAL_NAMESPACE keeps finished runs for $((seconds / 3600)) hours"

@@ -70,7 +70,7 @@ class Waiting:
 async def check(desk: Desk, file: str, wishes: Wishes) -> Answer:
     """Read and check a file of requests; nothing is sent."""
     account = order_of(wishes, "").account
-    with read_requests(file, version=account.anthropic_version) as requests:
+    with read_requests(file, version=account.anthropic_version, scratch=desk.settings.scratch) as requests:
         name = "standard input" if file == "-" else file
         return Answer(requests_document(requests), console.checked(requests, name))
 
@@ -78,11 +78,11 @@ async def check(desk: Desk, file: str, wishes: Wishes) -> Answer:
 async def start(desk: Desk, file: str, wishes: Wishes, waiting: Waiting, *, again: bool = False) -> Answer:
     """Start a run for a file of requests, or take up the one that these requests have."""
     order = order_of(wishes, desk.settings.task_queue)
-    with read_requests(file, version=order.account.anthropic_version) as requests:
+    with read_requests(file, version=order.account.anthropic_version, scratch=desk.settings.scratch) as requests:
         for warning in requests.warnings:
             desk.say(str(warning), style="yellow")
         starter = await desk.starter()
-        manifest = await put(desk.store, requests)
+        manifest = await put(desk.store, requests, desk.settings.scratch)
         order = order.saying(file, requests)
         begun = await starter.start(order, manifest, inline(requests), again=again)
     return await go_on(desk, begun, order, waiting)
@@ -94,15 +94,15 @@ async def attach(desk: Desk, batch_id: str, file: str | None, wishes: Wishes, wa
     starter = await desk.starter()
     manifest: Manifest | None = None
     if file:
-        with read_requests(file, version=order.account.anthropic_version) as requests:
-            manifest = await put(desk.store, requests)
+        with read_requests(file, version=order.account.anthropic_version, scratch=desk.settings.scratch) as requests:
+            manifest = await put(desk.store, requests, desk.settings.scratch)
             order = order.saying(file, requests)
     return await go_on(desk, await starter.attach(batch_id, order, manifest), order, waiting)
 
 
-async def put(store: ObjectStore, requests: Requests) -> Manifest:
+async def put(store: ObjectStore, requests: Requests, scratch: Path | None = None) -> Manifest:
     """The requests in the store, as their file has them: what a run was started with can be read there."""
-    return await write_manifest(store, requests.chunks())
+    return await write_manifest(store, requests.chunks(), scratch=scratch)
 
 
 def inline(requests: Requests) -> list[object] | None:

@@ -1,6 +1,7 @@
 """docker-compose.yml as Compose reads it: interpolated with an env file, its anchors and merges resolved."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 DEMO = ROOT / "deploy" / "demo" / "demo.env"
 
-_VARIABLE = re.compile(r"\$\{(\w+)(?::(?P<how>[-?])(?P<text>[^}]*))?\}")
+_VARIABLE = re.compile(r"\$(?:\{(?P<name>\w+)(?::(?P<how>[-?+])(?P<text>[^}]*))?\}|(?P<plain>\w+))")
 
 
 class MissingVariable(Exception):
@@ -28,9 +29,11 @@ def project(variables: Mapping[str, str]) -> dict[str, Any]:
     """The whole file; every service, whatever its profile."""
 
     def value(match: re.Match[str]) -> str:
-        name, how, text = match[1], match["how"], match["text"]
+        name, how, text = match["name"] or match["plain"], match["how"], match["text"]
         if how == "?" and not variables.get(name):
             raise MissingVariable(f"{name}: {text}")
+        if how == "+":
+            return _VARIABLE.sub(value, text) if variables.get(name) else ""
         return variables.get(name) or (text if how == "-" else "")
 
     def interpolated(node: Any) -> Any:
@@ -45,6 +48,11 @@ def project(variables: Mapping[str, str]) -> dict[str, Any]:
 
     read: dict[str, Any] = interpolated(yaml.safe_load(FILE.read_text()))
     return read
+
+
+def words(command: str | list[str]) -> list[str]:
+    """A command, which is a list or one text."""
+    return shlex.split(command) if isinstance(command, str) else command
 
 
 def seconds(duration: str) -> int:

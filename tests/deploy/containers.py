@@ -2,16 +2,25 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from message_batches.devserver import free_port
-from tests.deploy.compose import DEMO, ROOT, env_file, project, seconds
+from tests.deploy.compose import DEMO, ROOT, env_file, project, seconds, words
 from tests.deploy.dockerfile import Stage
 from tests.waiting import PATIENCE, until
+
+NOBODY = "127.0.0.1:1"
+"""Where nobody listens."""
+
+LISTENS = {
+    "emulator": re.compile(r"listening on http://(\S+)"),
+    "worker": re.compile(r"health http://(\S+)/healthz"),
+}
+"""How a service says on which port it listens: it takes a free one, as one that was free a moment ago may be taken."""
 
 
 @dataclass(frozen=True)
@@ -60,22 +69,20 @@ class Engine:
     """Runs services on this machine: each mount, and each name of the network of containers, is one of here."""
 
     def __init__(self, image: Stage, temporal: str, folder: Path, variables: Mapping[str, str]) -> None:
-        self.emulator = f"127.0.0.1:{free_port()}"
         self.data = folder / "data"
         self._logs = folder / "logs"
         self._services = project({**env_file(DEMO), **variables})["services"]
         self._network = {
             "temporal:7233": temporal,
-            "emulator:8080": self.emulator,
-            "127.0.0.1:8080": self.emulator,
             "--host=0.0.0.0": "--host=127.0.0.1",
-            "--port=8080": f"--port={self.emulator.rpartition(':')[2]}",
-            "127.0.0.1:8079": f"127.0.0.1:{free_port()}",
+            "--port=8080": "--port=0",
+            "--health=127.0.0.1:8079": "--health=127.0.0.1:0",
         }
         secrets = ROOT / "deploy" / "demo" / "secrets"
         mounts = {"/data": self.data, "/scratch": folder / "scratch", "/tmp": folder / "tmp", "/run/secrets": secrets}
         self._image = replace(image, mounts=mounts)
         self._started: list[Container] = []
+        self._running: dict[str, Container] = {}
         for made in (self._logs, self.data, mounts["/scratch"], mounts["/tmp"]):
             made.mkdir()
 
@@ -86,8 +93,15 @@ class Engine:
     async def run(self, service: str, *arguments: str) -> Container:
         """`docker compose up SERVICE`, or `run SERVICE ARGUMENTS`."""
         composed = self._services[service]
-        given = arguments or composed["command"]
-        return await self._process([*composed.get("entrypoint", ["python"]), *given], service)
+        given = arguments or words(composed["command"])
+        self._running[service] = await self._process([*composed.get("entrypoint", ["python"]), *given], service)
+        return self._running[service]
+
+    def address(self, service: str) -> str:
+        """Where a service listens, as it has said."""
+        container = self._running.get(service)
+        said = LISTENS[service].search(container.output) if container and container.exit_code is None else None
+        return said[1] if said else NOBODY
 
     async def healthy(self, service: str) -> bool:
         """What the service's health check finds."""
@@ -110,7 +124,9 @@ class Engine:
         return self._started[-1]
 
     def _here(self, text: str) -> str:
-        for inside, here in self._network.items():
+        emulator, worker = self.address("emulator"), self.address("worker")
+        addresses = {"emulator:8080": emulator, "127.0.0.1:8080": emulator, "127.0.0.1:8079": worker}
+        for inside, here in {**self._network, **addresses}.items():
             text = text.replace(inside, here)
         return self._image.here(text)
 
@@ -124,20 +140,21 @@ async def start(command: Sequence[str], environment: Mapping[str, str], folder: 
     return Container(process, log)
 
 
+async def _healthy(engine: Engine, service: str) -> Container:
+    container = await engine.run(service)
+
+    async def healthy() -> bool:
+        assert container.exit_code is None, f"{service} ended: {container.output}"
+        return await engine.healthy(service)
+
+    await until(healthy, f"{service} is healthy")
+    return container
+
+
 @asynccontextmanager
 async def up(engine: Engine, *services: str) -> AsyncIterator[list[Container]]:
-    """Services that are up and healthy; whatever was run meanwhile ends with them."""
+    """Services that are up and healthy, each before the next; whatever was run meanwhile ends with them."""
     try:
-        running = [await engine.run(service) for service in services]
-
-        async def all_healthy() -> bool:
-            for service, container in zip(services, running, strict=True):
-                assert container.exit_code is None, f"{service} ended: {container.output}"
-                if not await engine.healthy(service):
-                    return False
-            return True
-
-        await until(all_healthy, f"healthy: {services}")
-        yield running
+        yield [await _healthy(engine, service) for service in services]
     finally:
         await engine.kill()

@@ -13,6 +13,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "Dockerfile"
 
+_PIP = r"python -m pip --python /opt/\w+/bin/python install"
+_KNOWN = (
+    r"python -m venv --without-pip /opt/\w+",
+    rf"{_PIP} --require-hashes --only-binary :all: -r [\w.]+",
+    rf"{_PIP} --no-deps --no-index dist/\*\.whl",
+    r"/opt/\w+/bin/hatchling build --target wheel --directory dist",
+    r"python -m compileall -q \.",
+    r"install -d -m 1777 /scratch",
+)
+_NO_ANSWER = re.compile(r"Retrying .* after connection broken by")
+
+
+class NoPackageIndex(Exception):
+    """pip reached no index of packages."""
+
 
 def instructions() -> Iterator[tuple[str, str]]:
     """Each instruction and its arguments, on one line."""
@@ -20,6 +35,12 @@ def instructions() -> Iterator[tuple[str, str]]:
     for line in filter(None, text.splitlines()):
         keyword, _, arguments = line.partition(" ")
         yield keyword, arguments.strip()
+
+
+def known(command: str) -> bool:
+    """Whether it consists of steps that may be carried out on a developer's machine; a container would bear any."""
+    steps = [step.strip() for step in command.split("&&")]
+    return all(any(re.fullmatch(form, " ".join(step.split())) for form in _KNOWN) for step in steps)
 
 
 def admitted(source: str) -> bool:
@@ -57,7 +78,7 @@ class Stage:
 
 
 def build(folder: Path) -> Stage:
-    """Carry the file out; the last stage."""
+    """Carry the file out; the last stage. `NoPackageIndex` where pip has none to install from."""
     stages: dict[str, Stage] = {}
     stage = Stage(folder)
     for keyword, arguments in instructions():
@@ -76,16 +97,29 @@ def build(folder: Path) -> Stage:
             case "COPY":
                 _copy(stage, stages, arguments.split())
             case "RUN":
-                done = subprocess.run(
-                    ["sh", "-c", stage.here(arguments)],
-                    cwd=stage.place("."),
-                    env={**stage.variables(), "HOME": str(folder)},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-                assert done.returncode == 0, f"RUN {arguments}\n{done.stdout}"
+                _run(stage, arguments, folder)
+            case "USER" | "EXPOSE" | "ENTRYPOINT" | "CMD":
+                pass
+            case _:
+                raise AssertionError(f"not known how to carry out: {keyword} {arguments}")
     return stage
+
+
+def _run(stage: Stage, command: str, home: Path) -> None:
+    assert known(command), f"not to be carried out outside a container unless `known` says so: RUN {command}"
+    # Where the packages come from here.
+    pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
+    done = subprocess.run(
+        ["sh", "-c", stage.here(command)],
+        cwd=stage.place("."),
+        env={**stage.variables(), **pip, "HOME": str(home)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode and _NO_ANSWER.search(done.stdout):
+        raise NoPackageIndex(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, f"RUN {command}\n{done.stdout}"
 
 
 def _copy(stage: Stage, stages: dict[str, Stage], words: list[str]) -> None:

@@ -15,6 +15,8 @@ from worker import GRACE
 
 PASSWORD = {"POSTGRES_PASSWORD": "a-password-of-the-test"}
 OURS = {"worker", "starter", "emulator"}
+PORTS = {"postgres": "5432", "temporal": "7233", "temporal-ui": "8080", "worker": "8079", "emulator": "8080"}
+"""On which port each service that stays up listens in its container."""
 
 
 @pytest.fixture
@@ -65,6 +67,11 @@ def test_every_image_is_pinned_to_a_release(services: dict[str, Any]) -> None:
     assert {"temporalio/server:1.32.0", "temporalio/admin-tools:1.32.0", "temporalio/ui:2.54.1"} < tags
 
 
+def test_our_image_is_built_once_and_looked_for_in_no_registry(services: dict[str, Any]) -> None:
+    assert [name for name, service in services.items() if "build" in service] == ["worker"]
+    assert {name for name, service in services.items() if service.get("pull_policy") == "never"} == OURS - {"worker"}
+
+
 def test_our_image_carries_the_version_of_the_package(services: dict[str, Any]) -> None:
     package = tomllib.loads((compose.ROOT / "pyproject.toml").read_text())["project"]
 
@@ -103,6 +110,55 @@ def test_nothing_waits_for_a_health_that_nobody_checks(services: dict[str, Any])
                     pytest.fail(f"{name} waits for {other}: {condition}")
 
 
+def test_each_service_waits_for_what_it_needs_and_the_starter_for_nothing_that_would_be_carried_out_again(
+    services: dict[str, Any],
+) -> None:
+    healthy, done = "service_healthy", "service_completed_successfully"
+    waits = {
+        name: {other: wanted["condition"] for other, wanted in service.get("depends_on", {}).items()}
+        for name, service in services.items()
+    }
+
+    assert waits == {
+        "postgres": {},
+        "temporal-schema": {"postgres": healthy},
+        "temporal": {"postgres": healthy, "temporal-schema": done},
+        "temporal-namespace": {"temporal": healthy},
+        "temporal-ui": {"temporal": healthy},
+        "worker": {"temporal-namespace": done},
+        "starter": {"temporal": healthy},
+        "emulator": {},
+    }
+
+
+def test_every_host_that_an_environment_names_is_a_service_and_listens_there(services: dict[str, Any]) -> None:
+    demo = compose.project(compose.env_file(compose.DEMO))["services"]
+    named = []
+    for service in [*services.values(), *demo.values()]:
+        environment = service.get("environment", {})
+        for name, value in environment.items():
+            if name.endswith(("_ADDRESS", "_BASE_URL")):
+                named.append(value.removeprefix("http://"))
+        for host, port in [("SQL_HOST", "SQL_PORT"), ("POSTGRES_SEEDS", "DB_PORT")]:
+            if host in environment:
+                named.append(f"{environment[host]}:{environment[port]}")
+
+    listening = {f"{name}:{port}" for name, port in PORTS.items()}
+    assert set(named) - {"https://api.anthropic.com"} == {"postgres:5432", "temporal:7233", "emulator:8080"}
+    assert set(named) - {"https://api.anthropic.com"} <= listening
+
+
+def test_health_is_asked_for_and_ports_are_published_where_a_service_listens(services: dict[str, Any]) -> None:
+    for name, service in services.items():
+        test = " ".join(service.get("healthcheck", {}).get("test", []))
+        asked = set(re.findall(r"127\.0\.0\.1[: ](\d+)", test))
+        # pg_isready asks at the port that both have by default.
+        assert asked == ({PORTS[name]} if test and name != "postgres" else set()), name
+        assert {port.rpartition(":")[2] for port in service.get("ports", [])} <= {PORTS.get(name)}, name
+    assert f"--health=127.0.0.1:{PORTS['worker']}" in compose.words(services["worker"]["command"])
+    assert f"--port={PORTS['emulator']}" in services["emulator"]["command"]
+
+
 def test_whatever_stays_up_is_restarted_and_checked(services: dict[str, Any]) -> None:
     lasting = {name for name, service in services.items() if service["restart"] == "unless-stopped"}
 
@@ -111,13 +167,17 @@ def test_whatever_stays_up_is_restarted_and_checked(services: dict[str, Any]) ->
         assert "healthcheck" in services[name], name
 
 
-def test_ours_run_without_root_or_rights_and_write_to_mounts_alone(services: dict[str, Any]) -> None:
+def test_ours_run_without_root_and_write_to_mounts_alone_and_all_have_bounds_and_no_rights(
+    services: dict[str, Any],
+) -> None:
     for name in OURS:
         service = services[name]
         assert service["user"] == "1000:1000", name
         assert service["read_only"] is True, name
-        assert service["cap_drop"] == ["ALL"], name
     for name, service in services.items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["pids_limit"], name
+        assert re.fullmatch(r"\d+[mg]", service["mem_limit"]), name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["logging"]["options"]["max-size"], name
         assert not service.get("privileged"), name
@@ -125,6 +185,14 @@ def test_ours_run_without_root_or_rights_and_write_to_mounts_alone(services: dic
 
 def test_the_worker_has_longer_to_stop_than_it_takes(services: dict[str, Any]) -> None:
     assert compose.seconds(services["worker"]["stop_grace_period"]) > GRACE.total_seconds()
+
+
+def test_the_worker_states_a_limit_of_calls_where_one_is_set(services: dict[str, Any]) -> None:
+    limited = compose.project({**PASSWORD, "MESSAGE_BATCHES_REQUESTS_PER_MINUTE": "50"})["services"]["worker"]
+    command = ["/app/worker.py", "--health=127.0.0.1:8079"]
+
+    assert compose.words(services["worker"]["command"]) == command
+    assert compose.words(limited["command"]) == [*command, "--requests-per-minute=50"]
 
 
 def test_finished_runs_are_kept_for_thirty_days(services: dict[str, Any]) -> None:
@@ -168,22 +236,43 @@ def test_the_worker_calls_the_real_api_and_in_the_demo_the_emulator() -> None:
     assert settings(demo).keys.names == ("default",)
 
 
-def test_the_demo_shares_no_name_volume_or_folder_with_the_real_deployment() -> None:
+def test_the_demo_shares_no_name_port_or_folder_with_the_real_deployment() -> None:
     demo, real = (compose.project(variables) for variables in (compose.env_file(compose.DEMO), PASSWORD))
 
     assert compose.env_file(compose.DEMO)["COMPOSE_PROJECT_NAME"] != real["name"]
-    for theirs, ours in zip(bind_mounts(demo), bind_mounts(real), strict=True):
-        assert theirs != ours
+    assert not set(published(demo)) & set(published(real))
+    for theirs in bind_mounts(demo):
+        for ours in bind_mounts(real):
+            assert not theirs.is_relative_to(ours), (theirs, ours)
+            assert not ours.is_relative_to(theirs), (theirs, ours)
 
 
-def bind_mounts(project: dict[str, Any]) -> list[str]:
+def published(project: dict[str, Any]) -> list[str]:
+    return [port.split(":")[1] for service in project["services"].values() for port in service.get("ports", [])]
+
+
+def bind_mounts(project: dict[str, Any]) -> list[Path]:
     mounts = [mount for name in ("worker", "starter") for mount in project["services"][name]["volumes"]]
-    return [mount["source"] for mount in mounts if isinstance(mount, dict)]
+    return [(compose.ROOT / mount["source"]).resolve() for mount in mounts if isinstance(mount, dict)]
 
 
 def test_starter_and_worker_see_the_same_store_and_queue(services: dict[str, Any]) -> None:
     worker, starter = (services[name] for name in ("worker", "starter"))
 
     for name, value in starter["environment"].items():
-        assert worker["environment"][name] == value
+        assert name == "MESSAGE_BATCHES_COMMAND" or worker["environment"][name] == value
     assert starter["volumes"][0] == worker["volumes"][0]
+
+
+def test_what_the_starter_suggests_leads_back_to_the_same_deployment(services: dict[str, Any]) -> None:
+    demo = compose.project(compose.env_file(compose.DEMO))["services"]
+    said = [found["starter"]["environment"]["MESSAGE_BATCHES_COMMAND"] for found in (services, demo)]
+
+    file = compose.DEMO.relative_to(compose.ROOT)
+    assert said == ["docker compose run --rm starter", f"docker compose --env-file {file} run --rm starter"]
+
+
+def test_what_is_large_is_spooled_to_disk(services: dict[str, Any]) -> None:
+    for name in ("worker", "starter"):
+        assert services[name]["environment"]["MESSAGE_BATCHES_SCRATCH"] == "/scratch"
+        assert "scratch:/scratch" in services[name]["volumes"]

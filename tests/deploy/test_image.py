@@ -6,8 +6,10 @@ import subprocess
 import sysconfig
 from pathlib import Path
 
+import pytest
+
 from tests.deploy import dockerfile
-from tests.deploy.dockerfile import ROOT, Stage, admitted, instructions
+from tests.deploy.dockerfile import ROOT, Stage, admitted, instructions, known
 
 
 def test_a_linter_finds_nothing() -> None:
@@ -39,6 +41,20 @@ def test_nothing_gets_into_a_build_but_what_it_copies() -> None:
     assert lines[0] == "*"
     for line in lines:
         assert not line.startswith("!") or (ROOT / line[1:]).exists(), line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "rm -rf /opt/venv",
+        "python -m venv --without-pip /opt/venv && curl example.com",
+        "python -m venv --without-pip /opt/venv; id",
+        "python -m pip install requests",
+        "install -d -m 1777 /etc",
+    ],
+)
+def test_what_is_not_known_to_be_harmless_is_not_carried_out_on_the_developers_machine(command: str) -> None:
+    assert not known(command)
 
 
 async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: Stage) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import boto3  # type: ignore[import-untyped]  # It ships no types.
 import httpx
@@ -14,9 +15,9 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from message_batches.devserver import DevServer, free_port
+from message_batches.devserver import DevServer
 from tests.deploy.compose import ROOT, env_file
-from tests.deploy.containers import start
+from tests.deploy.containers import LISTENS, start
 from tests.deploy.dockerfile import Stage
 from tests.waiting import until
 from worker import GRACE
@@ -133,7 +134,6 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
     container: dict[str, Any],
     tmp_path: Path,
 ) -> None:
-    port = free_port()
     mounts = {mount["mountPath"]: tmp_path / mount["name"] for mount in container["volumeMounts"]}
     for folder in mounts.values():
         folder.mkdir()
@@ -144,24 +144,21 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
         **by_kind("ConfigMap")["data"],
         **{each["name"]: image.here(each["value"]) for each in container["env"]},
         **bucket(s3),
-        "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{port}",
+        "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}",
         "TEMPORAL_ADDRESS": temporal.address,
     }
-    arguments = [image.here(word).replace("0.0.0.0:8079", f"127.0.0.1:{port}") for word in container["args"]]
+    arguments = [image.here(word).replace("0.0.0.0:8079", "127.0.0.1:0") for word in container["args"]]
     worker = await start(["python", *arguments], environment, image.place("."), tmp_path / "log")
 
     async def probe(name: str) -> int:
-        assert worker.exit_code is None, worker.output
-        try:
-            path = container[name]["httpGet"]["path"]
-            return (
-                await http.get(f"http://127.0.0.1:{port}{path}", timeout=container[name]["timeoutSeconds"])
-            ).status_code
-        except httpx.ConnectError:
-            return 0
+        said = LISTENS["worker"].search(worker.output)
+        assert said, worker.output
+        url = f"http://{said[1]}{container[name]['httpGet']['path']}"
+        return (await http.get(url, timeout=container[name]["timeoutSeconds"])).status_code
 
     async def ready() -> bool:
-        return await probe("readinessProbe") == 200
+        assert worker.exit_code is None, worker.output
+        return "health http" in worker.output and await probe("readinessProbe") == 200
 
     async def unready() -> bool:
         return await probe("readinessProbe") == 503

@@ -35,7 +35,7 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
     shutil.copy(ROOT / "examples" / "requests.jsonl", engine.data / "in")
 
     async with up(engine, "emulator", "worker") as (emulator, worker), httpx.AsyncClient() as http:
-        control = f"http://{engine.emulator}/_emulator"
+        control = f"http://{engine.address('emulator')}/_emulator"
         start = await engine.run("starter", "start", "in/requests.jsonl", "--wait", "--poll-interval=0.5s")
 
         async def created() -> bool:
@@ -50,6 +50,8 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
 
     assert ended.code == 0, ended.output + worker.output + emulator.output
     assert "21 succeeded, 3 errored" in ended.output
+    hint = f"docker compose --env-file deploy/demo/demo.env run --rm starter results {run}"
+    assert hint in " ".join(ended.output.split())
     assert results.code == 0, results.output
     assert len((engine.data / "out.jsonl").read_text().splitlines()) == 24
     assert list((engine.data / "store" / "results").rglob("*.jsonl"))

@@ -57,6 +57,71 @@ async def test_a_namespace_is_made_or_its_retention_raised_but_never_cut(
         assert await retention(temporal, namespace) == hours_after * HOUR
 
 
+def stand_in(folder: Path, name: str, script: str) -> dict[str, str]:
+    """A command of that name before all others; what it is called with is in `calls`."""
+    (folder / name).write_text(f'#!/bin/sh\necho "$@" >> "{folder}/calls"\n{script}\n')
+    (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+def carry_out(service: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The script of a service, as docker-compose.yml has it."""
+    composed = project({"POSTGRES_PASSWORD": "x"})["services"][service]
+    [script] = composed["command"]
+    command = ["sh", str(FOLDER / Path(script).relative_to("/temporal"))]
+    return subprocess.run(command, env={**composed["environment"], **environment}, capture_output=True, text=True)
+
+
+REFUSED = """
+case "$*" in *describe*) echo "Error: unable to describe namespace: Request unauthorized." >&2; exit 1;; esac
+"""
+
+
+def test_a_namespace_that_cannot_be_seen_is_not_taken_for_one_that_is_not_there(tmp_path: Path) -> None:
+    done = carry_out("temporal-namespace", stand_in(tmp_path, "temporal", REFUSED))
+
+    assert done.returncode == 1
+    assert "Request unauthorized" in done.stderr
+    assert "create" not in (tmp_path / "calls").read_text()
+
+
+def test_an_answer_without_a_retention_is_said(tmp_path: Path) -> None:
+    done = carry_out("temporal-namespace", stand_in(tmp_path, "temporal", 'echo "{}"'))
+
+    assert done.returncode == 1
+    assert "No retention in what is said of namespace default: {}" in done.stderr
+
+
+def test_both_databases_get_the_schema_of_the_servers_own_kind(tmp_path: Path) -> None:
+    says = 'echo "$SQL_PLUGIN $SQL_HOST $SQL_PORT $SQL_USER $SQL_PASSWORD" > "$(dirname "$0")/connection"'
+    done = carry_out("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", says))
+
+    assert done.returncode == 0, done.stderr
+    # Each is made, begun at version 0.0, and brought from there to the newest.
+    versions = "/etc/temporal/schema/postgresql/v12"
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "--db temporal create",
+        "--db temporal setup-schema -v 0.0",
+        f"--db temporal update-schema -d {versions}/temporal/versioned",
+        "--db temporal_visibility create",
+        "--db temporal_visibility setup-schema -v 0.0",
+        f"--db temporal_visibility update-schema -d {versions}/visibility/versioned",
+    ]
+    services = project({"POSTGRES_PASSWORD": "x"})["services"]
+    server, database = (services[name]["environment"] for name in ("temporal", "postgres"))
+    assert (tmp_path / "connection").read_text().split() == [
+        *(server["DB"], server["POSTGRES_SEEDS"], server["DB_PORT"], server["POSTGRES_USER"], server["POSTGRES_PWD"])
+    ]
+    assert server["POSTGRES_USER"] == database["POSTGRES_USER"]
+
+
+def test_a_step_that_fails_ends_the_set_up(tmp_path: Path) -> None:
+    done = carry_out("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", "exit 3"))
+
+    assert done.returncode == 3
+    assert (tmp_path / "calls").read_text().splitlines() == ["--db temporal create"]
+
+
 def test_the_scripts_are_shell() -> None:
     for script in FOLDER.glob("*.sh"):
         done = subprocess.run(["sh", "-n", str(script)], capture_output=True, text=True)

@@ -16,7 +16,7 @@ from tests.cli.command_line import CommandLine
 from tests.cli.conftest import command_line
 from tests.rig import Rig, rig
 
-WINDOW = {"width": 1400, "height": 1250}
+WINDOW = {"width": 1400, "height": 1060}
 
 
 PROCESSING = timedelta(hours=12)

@@ -13,11 +13,14 @@ class RunPage:
         self._page = page
         self._url = f"{ui_url}/namespaces/default/workflows/{workflow_id}"
 
-    async def open(self) -> None:
-        """Open the page of the workflow's latest run."""
-        await self._page.goto(self._url)
-        await self._page.get_by_role("tab", name="User Metadata").click()
-        await expect(self.current_details).to_be_visible()
+    async def open(self, *, waiting: bool = False) -> None:
+        """Open the page of the workflow's latest run; at a moment when it waits for its next poll, if that is asked."""
+        while True:
+            await self._page.goto(self._url)
+            await self._page.get_by_role("tab", name="User Metadata").click()
+            await expect(self.current_details).to_be_visible()
+            if not waiting or "the next at" in await self.current_details.inner_text():
+                return
 
     @property
     def summary(self) -> Locator:

@@ -26,7 +26,7 @@ async def test_a_run_shows_where_it_stands_and_in_the_end_its_outcome(
     run = live.client.get_workflow_handle(begun.json["workflowId"])
     seen = await until(run, lambda progress: progress.polls >= 5)
     shown = RunPage(page, temporal.ui_url, run.id)
-    await shown.open()
+    await shown.open(waiting=True)
 
     await expect(shown.summary).to_have_text("24 requests from requests.jsonl")
     await expect(shown.details).to_contain_text(re.compile(r"claude-haiku-5\s+11"))
