@@ -27,6 +27,7 @@ from message_batches.landing import land
 from message_batches.ledger import Intent, Ledger, Outcome, Record
 from message_batches.manifest import body, load_manifest, write_inline
 from message_batches.models import Landed, Manifest
+from message_batches.namespaces import Namespaces
 from message_batches.ports import BatchApi, Store
 from message_batches.wire import MessageBatch
 
@@ -44,6 +45,7 @@ class MessageBatchActivities:
         self._api = api
         self._store = store
         self._ledger = Ledger(store)
+        self._namespaces = Namespaces(store)
         self._scratch = scratch
         # More at once would only share the uplink, and miss their deadlines together.
         self._uploads = asyncio.Semaphore(UPLOADS)
@@ -57,6 +59,7 @@ class MessageBatchActivities:
                 store_id = await self._store.identity()
                 if given.store_id:
                     await own_store(self._store, given.store_id)
+                await self._namespaces.note(activity.client())
                 if given.requests is not None:
                     manifest = await write_inline(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:

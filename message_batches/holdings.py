@@ -1,91 +1,23 @@
-"""What a store holds: its objects by what belongs together, how old that is, and what it names.
-
-    a run        its intents and outcomes   submissions/<key>/<count>-<hash>/<run>-<n>.json, ....outcome.json
-    a batch      its claim and results      claims/<batch>.json, results/<batch>/...
-    requests     a manifest                 manifests/<sha256>.jsonl, <sha256>.ids
-    a leftover   a broken-off upload        any of these names with #<n> behind it, in a directory
-
-Everything else in the store is somebody else's.
-"""
+"""What a store holds: its objects by what belongs together, how old that is, and what it names."""
 
 import asyncio
-import re
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import IntEnum, StrEnum
-from typing import NamedTuple
-from urllib.parse import unquote
 
 from pydantic import ValidationError
 
-from message_batches.ledger import Intent, Ledger, Record, file_part, run_part
+from message_batches.layout import FOLDERS, Key, Kind, Step, batch_of, place
+from message_batches.ledger import Claim, Intent, Outcome
+from message_batches.models import Landed
 from message_batches.ports import Store, Stored
-from message_batches.store import IDENTITY
 
-
-class Kind(StrEnum):
-    """What an object is to a person."""
-
-    REQUESTS = "requests"
-    RECORDS = "records"
-    RESULTS = "results"
-    LEFTOVERS = "broken-off uploads"
-    OTHER = "other files"
-
-
-class Step(IntEnum):
-    """What an object is to its run, in the order in which they go: a purge that breaks off must not mislead.
-
-    An intent goes before its outcome: without it, it would count as undecided for ever. Records go before results: a
-    batch that is known and has none would be taken over again. The publication goes before the file that it names.
-    Requests go before their ids: a run that has yet to send them shall notice before it buys.
-    """
-
-    INTENT = 0
-    OUTCOME = 1
-    CLAIM = 2
-    PUBLICATION = 3
-    RESULTS = 4
-    REQUESTS = 5
-    IDS = 6
-    LEFTOVER = 7
-
-    @property
-    def kind(self) -> Kind:
-        """Under what it is counted."""
-        match self:
-            case Step.INTENT | Step.OUTCOME | Step.CLAIM:
-                return Kind.RECORDS
-            case Step.PUBLICATION | Step.RESULTS:
-                return Kind.RESULTS
-            case Step.REQUESTS | Step.IDS:
-                return Kind.REQUESTS
-            case Step.LEFTOVER:
-                return Kind.LEFTOVERS
-
-
-class Key(NamedTuple):
-    """What names a `run`, a `batch`, a `manifest` or a `leftover`."""
-
-    what: str
-    name: str
-
-    @classmethod
-    def of_run(cls, workflow_id: str, first_run_id: str) -> "Key":
-        """A run, over its chain."""
-        return cls("run", run_part(workflow_id, first_run_id))
-
-    @classmethod
-    def of_batch(cls, batch_id: str) -> "Key":
-        """A batch."""
-        return cls("batch", file_part(batch_id))
-
-    @classmethod
-    def of_manifest(cls, sha256: str) -> "Key":
-        """Requests."""
-        return cls("manifest", sha256)
+Record = Intent | Outcome | Claim
+_RECORDS: dict[Step, type[Intent] | type[Outcome] | type[Claim]] = {
+    Step.INTENT: Intent,
+    Step.OUTCOME: Outcome,
+    Step.CLAIM: Claim,
+}
 
 
 @dataclass(slots=True)
@@ -95,16 +27,15 @@ class Holding:
     Attributes:
         newest: of them all: an intent by its own time, the rest by the store's.
         objects: none of them once one is young.
-        names: the batches that a run's outcomes name; the manifests that it sent, or that results were checked against.
-        workflow_id: of a run, as its intents have it.
-        readable: whether every intent among them is.
+        names: the batches that a run's outcomes name, the run that a batch's claim names, and the manifests that were
+            sent, or that results were checked against.
+        readable: whether every intent and every outcome among them is.
     """
 
     key: Key
     newest: datetime
     objects: list[tuple[Step, Stored]] = field(default_factory=list)
     names: frozenset[Key] = frozenset()
-    workflow_id: str | None = None
     readable: bool = True
 
 
@@ -132,112 +63,91 @@ class Holdings:
     Attributes:
         young: what belongs to a young holding; only counted, since it stays whatever else is found.
         other: what is no part of any run.
+        batches: those that are known to be batches: the names of claims and results could be anybody's.
     """
 
     before: datetime
     by_key: dict[Key, Holding] = field(default_factory=dict)
     young: dict[Kind, Tally] = field(default_factory=lambda: defaultdict(Tally))
     other: Tally = field(default_factory=Tally)
+    batches: set[Key] = field(default_factory=set)
 
     def add(self, stored: Stored, record: Record | None = None) -> None:
-        """Take up an object, an intent with its record; without one it could not be read."""
-        if stored.name == IDENTITY:
-            return
-        place = _place(stored.name)
-        if place is None:
+        """Take up an object, an intent, an outcome or a claim with what it says; without, it could not be read."""
+        found = place(stored.name)
+        if found is None or (found.step is Step.CLAIM and record is None):
             self.other.add(stored)
             return
-        key, step, manifest = place
-        time = _last_sent(record.intent) if record else stored.modified
+        key, step, manifest = found
+        time = record.time + record.timeout if isinstance(record, Intent) else stored.modified
         holding = self.by_key.setdefault(key, Holding(key, time))
         holding.newest = max(holding.newest, time)
         holding.objects.append((step, stored))
         if manifest:
             holding.names |= {manifest}
-        if record:
-            holding.names |= _named_by(record)
-            holding.workflow_id = record.intent.workflow_id
-        elif step is Step.INTENT:
+        match record:
+            case Intent():
+                holding.names |= {Key.of_manifest(record.sha256)}
+            case Outcome(batch_id=str(batch_id)):
+                holding.names |= {Key.of_batch(batch_id)}
+                self.batches.add(Key.of_batch(batch_id))
+            case Claim():
+                holding.names |= {Key.of_run(record.owner, record.first_run_id)}
+                self.batches.add(key)
+        if record is None and step in _RECORDS:
             holding.readable = False
         if holding.newest >= self.before:
             for young_step, young in holding.objects:
                 self.young[young_step.kind].add(young)
             holding.objects.clear()
 
+    def doubtful(self) -> list[Holding]:
+        """Old results and broken-off uploads under the name of something that nothing yet shows to be a batch."""
+        old = [holding for holding in self.by_key.values() if holding.newest < self.before]
+        return [holding for holding in old if (batch := batch_of(holding.key)) and batch not in self.batches]
+
+    def disown(self) -> None:
+        """Count what remains doubtful as somebody else's."""
+        for holding in self.doubtful():
+            for _, stored in holding.objects:
+                self.other.add(stored)
+            del self.by_key[holding.key]
+
 
 async def survey(store: Store, before: datetime) -> Holdings:
-    """List a store and read its intents; what is older than `before` takes less than 1 KB of memory an object."""
-    ledger = Ledger(store)
+    """List a store's runs and read their records; what is older than `before` takes less than 1 KB of memory each."""
     found = Holdings(before)
-    async for page in store.listing():
-        # As many at once as the store has threads.
-        for stored, record in zip(page, await _records(ledger, page), strict=True):
-            found.add(stored, record)
+    for folder in FOLDERS:
+        async for page in store.listing(folder):
+            # As many at once as the store has threads.
+            records = await asyncio.gather(*(_record(store, stored.name) for stored in page))
+            for stored, record in zip(page, records, strict=True):
+                found.add(stored, record)
+    for holding in found.doubtful():
+        # One by one: a publication may hold results, and there is hardly one without a claim.
+        for step, stored in holding.objects:
+            if step is Step.PUBLICATION and await _is_of(store, stored.name, holding.key):
+                found.batches.add(holding.key)
+    found.disown()
     return found
 
 
-async def _records(ledger: Ledger, page: Sequence[Stored]) -> list[Record | None]:
-    async def read(stored: Stored) -> Record | None:
-        place = _place(stored.name)
-        if place is None or place.step is not Step.INTENT:
-            return None
-        try:
-            return await ledger.record(stored.name)
-        except ValidationError:
-            return None
-
-    return await asyncio.gather(*map(read, page))
-
-
-def _named_by(record: Record) -> set[Key]:
-    batch_id = record.outcome.batch_id if record.outcome else None
-    return {Key.of_manifest(record.intent.sha256), *([Key.of_batch(batch_id)] if batch_id else [])}
-
-
-def _last_sent(intent: Intent) -> datetime:
-    """Until when its POST may have created a batch."""
-    return intent.time + intent.timeout
-
-
-class _Place(NamedTuple):
-    key: Key
-    step: Step
-    manifest: Key | None = None
-
-
-_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_SHA256 = "[0-9a-f]{64}"
-_LAYOUT = re.compile(
-    rf"submissions/[^/]+/\d+-{_SHA256}/(?P<run>[^/]+)-\d+(?P<outcome>\.outcome)?\.json"
-    r"|claims/(?P<claimed>[^/]+)\.json"
-    rf"|results/(?P<batch>[^/]+)/(?:(?:incomplete-)?{_UUID}\.jsonl|(?P<published>{_SHA256}|unverified)\.json)"
-    rf"|manifests/(?P<requests>{_SHA256})\.(?:jsonl|(?P<ids>ids))"
-)
-_STAGED = re.compile(r"#\d+$")
-
-
-def _place(name: str) -> _Place | None:
-    """Where an object belongs; None if it is somebody else's."""
-    whole = _STAGED.sub("", name)
-    found = _LAYOUT.fullmatch(whole)
-    if found is None:
+async def _record(store: Store, name: str) -> Record | None:
+    found = place(name)
+    if found is None or found.step not in _RECORDS:
         return None
-    if whole != name:
-        return _Place(Key("leftover", name), Step.LEFTOVER)
-    if run := found["run"]:
-        return _Place(Key("run", run), Step.OUTCOME if found["outcome"] else Step.INTENT)
-    if batch := found["claimed"]:
-        return _Place(Key("batch", batch), Step.CLAIM)
-    if sha256 := found["requests"]:
-        return _Place(Key.of_manifest(sha256), Step.IDS if found["ids"] else Step.REQUESTS)
-    batch_key = Key.of_batch(unquote(found["batch"]))
-    if not name.endswith(".json"):
-        return _Place(batch_key, Step.RESULTS)
-    published = found["published"]
-    return _Place(batch_key, Step.PUBLICATION, Key.of_manifest(published) if published else None)
+    try:
+        record = _RECORDS[found.step].model_validate_json(await store.read(name) or b"")
+        if isinstance(record, Intent):
+            _ = record.time + record.timeout
+    except (ValidationError, OverflowError):
+        return None
+    return record
 
 
-def manifest_at(uri: str) -> Key | None:
-    """The manifest that is at an address, if that is of one."""
-    place = _place("/".join(uri.rsplit("/", 2)[-2:]))
-    return place.key if place and place.step is Step.REQUESTS else None
+async def _is_of(store: Store, name: str, batch: Key) -> bool:
+    """Whether these are published results of that batch."""
+    try:
+        return Key.of_batch(Landed.model_validate_json(await store.read(name) or b"").batch_id) == batch
+    except ValidationError:
+        return False

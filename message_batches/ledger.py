@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from pydantic import AwareDatetime
+
 from message_batches.errors import StoreUnavailable
 from message_batches.models import Anchor, Boundary, Manifest, Seconds
 from message_batches.ports import Store
@@ -54,7 +56,7 @@ class Intent(Boundary):
     number: int
     anchor: Anchor
     sha256: str
-    time: datetime
+    time: AwareDatetime
     timeout: Seconds
     nonce: str
     """Tells the writer's own intent, put by a call that the store retried, from an earlier one."""

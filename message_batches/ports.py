@@ -88,8 +88,8 @@ class Store(Protocol):
         """The names that begin with `prefix`, which ends in a slash."""
         ...
 
-    def listing(self) -> AsyncIterator[Sequence[Stored]]:
-        """Every object, in no order, a page at a time; of a directory also what broken-off uploads left (`name#1`)."""
+    def listing(self, folder: str) -> AsyncIterator[Sequence[Stored]]:
+        """The objects in a folder, in no order, a page at a time; of a directory also broken-off uploads (`name#1`)."""
         ...
 
     async def remove(self, name: str) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from message_batches.errors import StoreUnavailable
-from message_batches.holdings import Holding, Holdings, Key, Kind, Step, Tally
+from message_batches.errors import MessageBatchesError, StoreUnavailable
+from message_batches.holdings import Holding, Holdings, Tally
+from message_batches.layout import Key, Kind, Step
 from message_batches.ports import Store, Stored
 
 SHORTEST = timedelta(days=30)
@@ -87,11 +88,17 @@ def decide(holdings: Holdings, in_use: AbstractSet[Key]) -> Plan:
 
 @dataclass
 class Removed:
-    """What became of a plan: gone, left for a run that came meanwhile, or not removed and why."""
+    """What became of a plan: gone, left for a run that came meanwhile, or not removed and why.
+
+    Attributes:
+        stopped: why the rest was not tried; empty if nothing stopped it.
+        untried: how many objects that is.
+    """
 
     gone: dict[Kind, Tally] = field(default_factory=lambda: defaultdict(Tally))
     spared: Tally = field(default_factory=Tally)
     failures: dict[str, str] = field(default_factory=dict)
+    stopped: str = ""
     untried: int = 0
 
 
@@ -103,16 +110,21 @@ async def remove(
     Before each step it is asked again what is in use: a run may have begun since. There remains a run that begins
     within the seconds of a step and takes up requests that have lain there for as long as it takes to be purged: it
     fails as `RequestsNotFound` before it buys, or, having sent them already, before its results land; then
-    `starter.py attach` with the requests lands them.
+    `starter.py attach` with the requests lands them. Where the question has no answer any more, nothing more goes.
     """
     done = Removed()
     removals = iter(plan.removals)
     for some in _some(removals, at_once):
-        wanted = await in_use()
+        try:
+            wanted = await in_use()
+        except MessageBatchesError as error:
+            done.stopped = str(error)
+            done.untried = sum(len(removal.objects) for removal in (*some, *removals))
+            break
         gone_before = sum(tally.objects for tally in done.gone.values())
         await asyncio.gather(*(_carry_out(store, removal, wanted, done) for removal in some))
         if done.failures and sum(tally.objects for tally in done.gone.values()) == gone_before:
-            # Nothing at all could be removed: the store is away, or does not let us.
+            done.stopped = "none of the last could be removed: the store is away, or does not permit it"
             done.untried = sum(len(removal.objects) for removal in removals)
             break
     return done
@@ -137,18 +149,16 @@ def _held(holding: Holding, in_use: AbstractSet[Key], before: datetime) -> Why |
         return Why.YOUNG
     if not holding.readable:
         return Why.UNREADABLE
-    named = (key for key in holding.names if key.what == "batch")
-    return Why.IN_USE if any(key in in_use for key in (holding.key, *named)) else None
+    return Why.IN_USE if any(key in in_use for key in (holding.key, *_kin(holding))) else None
 
 
 def _families(holdings: Holdings) -> Iterator[list[Holding]]:
     """Runs and batches that name each other: they go or stay together."""
     neighbours: dict[Key, list[Key]] = defaultdict(list)
     for key, holding in holdings.by_key.items():
-        for named in holding.names:
-            if key.what == "run" and named.what == "batch":
-                neighbours[key].append(named)
-                neighbours[named].append(key)
+        for named in _kin(holding):
+            neighbours[key].append(named)
+            neighbours[named].append(key)
     seen: set[Key] = set()
     for start in holdings.by_key:
         if start.what not in ("run", "batch") or start in seen:
@@ -169,8 +179,13 @@ def _removal(holdings: Sequence[Holding]) -> Removal:
     # By length before name: the tenth POST of a run comes after its ninth.
     ordered = tuple(sorted(objects, key=lambda found: (found[0], len(found[1].name), found[1].name)))
     own = {holding.key for holding in holdings}
-    named = {key for holding in holdings for key in holding.names if key.what == "batch"}
+    named = {key for holding in holdings for key in _kin(holding)}
     return Removal(frozenset(own | named), ordered)
+
+
+def _kin(holding: Holding) -> list[Key]:
+    """The runs and batches that it names."""
+    return [key for key in holding.names if key.what in ("run", "batch")]
 
 
 def _some(removals: Iterator[Removal], at_once: int) -> Iterator[list[Removal]]:

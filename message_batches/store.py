@@ -6,7 +6,6 @@ the interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an 
 
 import asyncio
 import json
-import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,14 +24,13 @@ from message_batches import directory
 from message_batches.errors import MessageBatchesError, RequestsNotFound, StoreUnavailable
 from message_batches.handoff import Abandoned, Feed
 from message_batches.ports import Stored
+from message_batches.store_failures import first_line, store_failure
+from message_batches.store_names import STAGED, checked_name
 
 T = TypeVar("T")
 
 SCHEMES = ("file", "s3", "gs", "az")
 IDENTITY = "store.json"
-MAX_PART_BYTES = 240
-"""A file system takes 255; a local upload adds a few."""
-CHUNK_BYTES = 1024 * 1024
 # An upload holds `PART_BYTES * PARTS_AT_ONCE` in memory; S3 takes 10,000 parts.
 PART_BYTES = 8 * 1024 * 1024
 PARTS_AT_ONCE = 4
@@ -52,9 +50,6 @@ CLIENT: dict[str, Any] = {
     "allow_http": True,
 }
 
-_STAGED = re.compile(r"#\d+$")
-"""How obstore ends the name of a local file while it is being written."""
-_FULL = re.compile(r"os error (?:28|122)\b|StorageFull|QuotaExceeded|No space left")
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 
 
@@ -97,7 +92,7 @@ class ObjectStore:
         """The address of an object, for "" that of the store; `ValueError` for what is no name."""
         if not name:
             return self._root
-        path = _checked(name)
+        path = checked_name(name)
         return f"{self._root}/{quote(path) if self._folder else path}"
 
     def name(self, uri: str) -> str:
@@ -116,14 +111,14 @@ class ObjectStore:
         if not address.startswith(f"{root}/"):
             raise RequestsNotFound(outside)
         try:
-            return _checked(address[len(root) + 1 :])
+            return checked_name(address[len(root) + 1 :])
         except ValueError as error:
             raise RequestsNotFound(outside) from error
 
     async def create(self, name: str, data: bytes) -> bool:
         """Put an object if there is none of that name; whether it was put. Atomic."""
         try:
-            await self._call("create", name, partial(self._put, _checked(name), data, mode="create"))
+            await self._call("create", name, partial(self._put, checked_name(name), data, mode="create"))
         except _Exists:
             return False
         return True
@@ -132,7 +127,7 @@ class ObjectStore:
         """Put an object from a stream, over any old one; it appears whole or not at all, and leaves nothing if not."""
         feed = Feed()
         put = partial(self._put, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
-        upload = asyncio.get_running_loop().run_in_executor(self._uploads, put, _checked(name), feed)
+        upload = asyncio.get_running_loop().run_in_executor(self._uploads, put, checked_name(name), feed)
         upload.add_done_callback(feed.over)
         try:
             async for chunk in chunks:
@@ -150,44 +145,47 @@ class ObjectStore:
     async def read(self, name: str) -> bytes | None:
         """A small object whole, or None if there is none."""
         try:
-            return await self._call("read", name, lambda: bytes(self._store.get(_checked(name)).bytes()))
+            return await self._call("read", name, lambda: bytes(self._store.get(checked_name(name)).bytes()))
         except FileNotFoundError:
             return None
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """A large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
-        chunks = await self._call("read", name, partial(self._chunks, _checked(name)))
+        chunks = await self._call("read", name, partial(self._chunks, checked_name(name)))
         while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
             yield bytes(chunk)
 
     async def names(self, prefix: str) -> list[str]:
         """The names that begin with `prefix`, which ends in a slash; sorted."""
-        folder = _checked(prefix.removesuffix("/"))
+        folder = checked_name(prefix.removesuffix("/"))
         found = await self._call("list", folder, lambda: self._store.list(prefix=f"{folder}/").collect())
         return sorted(item["path"] for item in found)
 
-    async def listing(self) -> AsyncIterator[Sequence[Stored]]:
-        """Every object, in no order, a page at a time; of a directory also what broken-off uploads left (`name#1`)."""
-        pages = directory.walk(self._folder) if self._folder else _pages(self._store)
-        while (page := await self._call("list", "", lambda: next(pages, None))) is not None:
+    async def listing(self, folder: str) -> AsyncIterator[Sequence[Stored]]:
+        """The objects in a folder, in no order, a page at a time; of a directory also broken-off uploads (`name#1`)."""
+        pages = directory.walk(self._folder, checked_name(folder)) if self._folder else _pages(self._store, folder)
+        while (page := await self._call("list", folder, lambda: next(pages, None))) is not None:
             yield page
 
     async def remove(self, name: str) -> None:
-        """Remove an object, one that is gone already is no failure; folders that are empty without it go with it."""
-        path = _checked(_STAGED.sub("", name))
+        """Remove an object, one that is gone already is no failure; its run's or batch's empty folder goes too."""
+        path = checked_name(STAGED.sub("", name))
         if self._folder:
             await self._call("remove", path, partial(directory.unlink, self._folder, name))
         else:
             await self._call("remove", path, partial(self._store.delete, name))
 
     def _chunks(self, name: str) -> Iterator[Any]:
-        # obstore goes through a local file in pieces of 8 KiB, at several times the cost of reading it.
-        return _read(self._folder / name) if self._folder else iter(self._store.get(name).stream(CHUNK_BYTES))
+        return (
+            directory.read(self._folder / name)
+            if self._folder
+            else iter(self._store.get(name).stream(directory.CHUNK_BYTES))
+        )
 
     def _put(self, name: str, data: bytes | Feed, **options: Any) -> None:
         self._store.put(name, data, **options)
         if self._folder:
-            _sync(self._folder, name)
+            directory.sync(self._folder, name)
 
     async def _call(self, doing: str, name: str, call: Callable[[], T]) -> T:
         with self._failures(doing, self.uri(name)):
@@ -203,7 +201,7 @@ class ObjectStore:
             text = str(error)
             if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
                 raise FileNotFoundError(f"{uri} is not in the store") from error
-            raise StoreUnavailable(_sentence(doing, uri, text)) from error
+            raise StoreUnavailable(store_failure(doing, uri, text)) from error
 
 
 class _Exists(Exception):
@@ -226,55 +224,18 @@ def open_store(url: str, **options: Any) -> ObjectStore:
             folder = Path(unquote(split.path))
             if split.netloc not in ("", "localhost") or not folder.is_absolute() or ".." in folder.parts:
                 raise BadStoreUrl(f"{url!r} is no store: a directory is written file:///path, with three slashes")
-            return ObjectStore(obstore.store.LocalStore(folder, mkdir=True), folder.as_uri().rstrip("/"), folder)
+            folder.mkdir(parents=True, exist_ok=True)  # By obstore, one that hangs would hold all threads of Python.
+            return ObjectStore(obstore.store.LocalStore(folder), folder.as_uri().rstrip("/"), folder)
         options["client_options"] = {**CLIENT, **options.get("client_options", {})}
         return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
     except OSError as error:
-        raise StoreUnavailable(_sentence("open", url, str(error))) from error
+        raise StoreUnavailable(store_failure("open", url, str(error))) from error
     except (BaseError, ValueError) as error:
         if isinstance(error, BadStoreUrl):
             raise
-        raise BadStoreUrl(f"{url!r} cannot be opened: {_first_line(str(error))}") from error
+        raise BadStoreUrl(f"{url!r} cannot be opened: {first_line(str(error))}") from error
 
 
-def _pages(store: Any) -> Iterator[list[Stored]]:
-    for page in store.list(chunk_size=1000):
+def _pages(store: Any, folder: str) -> Iterator[list[Stored]]:
+    for page in store.list(prefix=f"{folder}/", chunk_size=1000):
         yield [Stored(item["path"], item["size"], item["last_modified"]) for item in page]
-
-
-def _read(file: Path) -> Iterator[bytes]:
-    with file.open("rb", buffering=0) as opened:
-        while chunk := opened.read(CHUNK_BYTES):
-            yield chunk
-
-
-def _sync(folder: Path, name: str) -> None:
-    """Have the disk keep a file and the way to it: after a power cut, a lost intent could buy a batch twice."""
-    path = folder / name
-    for step in (path, *path.relative_to(folder).parents):
-        descriptor = os.open(folder / step, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _checked(name: str) -> str:
-    """The name, if it is one: parts between single slashes, none of them `.` or `..` or too long for a file system."""
-    for part in name.split("/"):
-        if part in ("", ".", "..") or len(part.encode(errors="replace")) > MAX_PART_BYTES or not part.isprintable():
-            raise ValueError(f"not a name in the store: {name!r}")
-        if "\\" in part or _STAGED.search(part):
-            raise ValueError(f"not a name in the store: {name!r} (no backslash, and no #1 at the end of a part)")
-    return name
-
-
-def _sentence(doing: str, uri: str, text: str) -> str:
-    if _FULL.search(text):
-        return f"The store is full, cannot {doing} {uri}: free space there ({_first_line(text)})"
-    return f"The store does not answer, cannot {doing} {uri}: check its address and credentials ({_first_line(text)})"
-
-
-def _first_line(text: str) -> str:
-    # A signed address carries its secret in the query.
-    return re.sub(r"\?\S*", "", text.split("\n", 1)[0])[:300]

@@ -1,9 +1,8 @@
 """What the runs that Temporal knows need of the store."""
 
 import asyncio
-from collections.abc import Awaitable, Collection
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from temporalio.api.common.v1 import Payloads
@@ -13,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.cli.runs import Refused
 from message_batches.cli.same_content import attach_id_of
-from message_batches.holdings import Key, manifest_at
+from message_batches.layout import Key, manifest_at
 from message_batches.ledger import CLOCK_MARGIN
 from message_batches.models import WORKFLOW_TYPE
 
@@ -22,49 +21,57 @@ AT_ONCE = 32
 
 
 class InUse:
-    """The runs of a namespace with what they name, growing as more of them begin.
+    """The runs of a namespace, the closed ones too, with what they name; growing as more of them begin.
 
-    Args:
+    Attributes:
         client: of the namespace.
-        recorded: the workflow ids that the store has old records of; other runs need nothing once they are over.
+        runs: how many there are, by their ids.
     """
 
-    def __init__(self, client: Client, recorded: Collection[str]) -> None:
-        self._client = client
-        self._recorded = recorded
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.runs: set[tuple[str, str]] = set()
         self._keys: set[Key] = set()
         self._done: set[str] = set()
-        self._since: datetime | None = None
+        self._open: set[tuple[str, str | None]] = set()
+        self._newest: datetime | None = None
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def look(self) -> AbstractSet[Key]:
         """All that is in use, by the runs that were known at the first look and those that began since."""
-        since, self._since = self._since, datetime.now(UTC) - CLOCK_MARGIN
-        begun = f' AND StartTime > "{since.isoformat()}"' if since else ""
-        # A run that continues as new is gone from the list for a moment: its end is there, the next one not yet.
-        current = f'(ExecutionStatus != "ContinuedAsNew" OR CloseTime > "{self._since.isoformat()}")'
-        looks: dict[tuple[str, str | None], Awaitable[None]] = {}
-        async for run in self._client.list_workflows(f'WorkflowType = "{WORKFLOW_TYPE}" AND {current}{begun}'):
-            if run.id.startswith(attach_id_of("")):
-                self._keys.add(Key.of_batch(run.id.removeprefix(attach_id_of(""))))
-            run_id = None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id
-            going_on = run_id is None or run.close_time is None
-            if (run.id, run_id) not in looks and run_id not in self._done and (going_on or run.id in self._recorded):
-                looks[run.id, run_id] = self._take(run.id, run_id)
-        await asyncio.gather(*looks.values())
+        query = f'WorkflowType = "{WORKFLOW_TYPE}"'
+        if self._newest:
+            # By the server's clock, not by ours; the margin is for what gets into its list late.
+            query += f' AND StartTime > "{(self._newest - CLOCK_MARGIN).isoformat()}"'
+        looks = set(self._open)
+        try:
+            async for run in self.client.list_workflows(query):
+                self.runs.add((run.id, run.run_id))
+                self._newest = max(self._newest or run.start_time, run.start_time)
+                if run.id.startswith(attach_id_of("")):
+                    self._keys.add(Key.of_batch(run.id.removeprefix(attach_id_of(""))))
+                # A run that continues as new is gone from the list for a moment: its end is there, the next one not
+                # yet.
+                looks.add((run.id, None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id))
+            await asyncio.gather(*(self._take(*look) for look in looks if look[1] not in self._done))
+        except RPCError as error:
+            raise Refused(f"Temporal does not say what its runs need, so nothing more goes: {error.message}") from error
         return self._keys
 
     async def _take(self, workflow_id: str, run_id: str | None) -> None:
         """A run, or the last one of its id."""
         try:
             async with self._slots:
-                described = await self._client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+                described = await self.client.get_workflow_handle(workflow_id, run_id=run_id).describe()
                 # A reset or a retry of a run looks for the records of the first of its chain.
                 first = described.raw_description.workflow_execution_info.first_run_id or described.run_id
                 self._keys.add(Key.of_run(workflow_id, first))
-                handle = self._client.get_workflow_handle(workflow_id, run_id=described.run_id)
-                if described.close_time or await self._read(handle):
+                handle = self.client.get_workflow_handle(workflow_id, run_id=described.run_id)
+                if await self._read(handle) or described.close_time:
                     self._done.add(described.run_id)
+                    self._open.discard((workflow_id, described.run_id))
+                else:
+                    self._open.add((workflow_id, described.run_id))
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
@@ -100,7 +107,7 @@ class InUse:
 
     async def _value(self, handle: WorkflowHandle[Any, Any], payloads: Payloads) -> dict[str, Any]:
         try:
-            values = await self._client.data_converter.decode(payloads.payloads)
+            values = await self.client.data_converter.decode(payloads.payloads)
         except Exception as error:
             raise Refused(f"What the run {handle.id} needs cannot be read, nothing more is removed: {error}") from error
         return values[0] if values and isinstance(values[0], dict) else {}

@@ -47,10 +47,11 @@ async def of_output(store: Store, output: BatchOutput) -> Publication:
     for publication in await of_batch(store, output.batch_id):
         if publication.landed.results_file.uri == output.results_file.uri:
             return publication
-    raise ResultsNotFound(
-        f"The results are in {output.results_file.uri}, which is not in this store, {store.uri('')}: set "
-        "MESSAGE_BATCHES_STORE to the worker's store"
-    )
+    try:
+        store.name(output.results_file.uri)
+    except RequestsNotFound as error:
+        raise _elsewhere(store, output.results_file.uri) from error
+    raise _gone(store, output.results_file.uri)
 
 
 async def of_records(store: Store, records: list[Record]) -> Publication | None:
@@ -74,10 +75,23 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
     try:
         async for chunk in store.stream(store.name(uri)):
             yield chunk
-    except (FileNotFoundError, RequestsNotFound) as error:
-        raise ResultsNotFound(
-            f"{uri} is not in this store, {store.uri('')}: set MESSAGE_BATCHES_STORE to the worker's store"
-        ) from error
+    except FileNotFoundError as error:
+        raise _gone(store, uri) from error
+    except RequestsNotFound as error:
+        raise _elsewhere(store, uri) from error
+
+
+def _gone(store: Store, uri: str) -> ResultsNotFound:
+    return ResultsNotFound(
+        f"{uri} is gone from this store, {store.uri('')}: it was purged, or removed by other means. The API keeps "
+        "results for 29 days after their batch was created"
+    )
+
+
+def _elsewhere(store: Store, uri: str) -> ResultsNotFound:
+    return ResultsNotFound(
+        f"{uri} is outside this store, {store.uri('')}: set MESSAGE_BATCHES_STORE to the worker's store"
+    )
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -10,7 +10,10 @@ from rich.text import Text
 from message_batches.cli.desk import DONE, FAILED, Answer, Desk
 from message_batches.cli.in_use import InUse
 from message_batches.cli.runs import Refused
-from message_batches.holdings import Kind, Tally, survey
+from message_batches.cli.store_namespaces import clients_of
+from message_batches.holdings import Tally, survey
+from message_batches.layout import Key, Kind
+from message_batches.namespaces import address_of
 from message_batches.purge import SHORTEST, Plan, Removed, decide, remove
 from message_batches.store import IDENTITY
 
@@ -20,9 +23,10 @@ _SHOWN_FAILURES = 5
 
 @dataclass(frozen=True)
 class Found:
-    """What is asked of which store."""
+    """What is asked of which store, and whose runs were looked at."""
 
     store: str
+    in_use: list[InUse]
     older_than: timedelta
     before: datetime
     plan: Plan
@@ -39,16 +43,18 @@ async def purge(desk: Desk, older_than: timedelta, *, delete: bool) -> Answer:
     root = desk.store.uri("")
     if await desk.store.read(IDENTITY) is None:
         raise Refused(f"There is no store at {root}: set MESSAGE_BATCHES_STORE to the workers' store")
-    client = await desk.client()
+    in_use = [InUse(client) for client in await clients_of(desk.store, await desk.client())]
+
+    async def look() -> set[Key]:
+        return {key for namespace in in_use for key in await namespace.look()}
+
     holdings = await survey(desk.store, before)
-    old = (holding.workflow_id for holding in holdings.by_key.values() if holding.newest < before)
-    in_use = InUse(client, {workflow_id for workflow_id in old if workflow_id})
     # Asked after the store was read: what a run that began meanwhile has written is not among what was found.
-    found = Found(root, older_than, before, decide(holdings, await in_use.look()))
+    found = Found(root, in_use, older_than, before, decide(holdings, await look()))
     if not delete:
         return Answer(_document(found), _shown(found))
-    done = await remove(desk.store, found.plan, in_use.look)
-    exit_code = FAILED if done.failures else DONE
+    done = await remove(desk.store, found.plan, look)
+    exit_code = FAILED if done.failures or done.stopped else DONE
     return Answer(_document(found, done), _shown(found, done), exit_code)
 
 
@@ -56,6 +62,7 @@ def _shown(found: Found, done: Removed | None = None) -> RenderableType:
     going = done.gone if done else found.plan.going
     lines = [
         Text(f"{found.store}, what is from before {found.before:%Y-%m-%d %H:%M} UTC ({_words(found.older_than)})"),
+        *map(_known, found.in_use),
         _row("gone" if done else "would go", "objects", "bytes", "last modified", style="bold"),
         *(_row(kind, *_counts(going[kind]), _days(going[kind])) for kind in Kind if kind in going),
     ]
@@ -81,9 +88,15 @@ def _left(done: Removed) -> list[Text]:
     if done.failures:
         lines.append(f"{len(done.failures):,} could not be removed, nor what goes after them; try again:")
         lines += [f"  {why}" for why in list(done.failures.values())[:_SHOWN_FAILURES]]
-    if done.untried:
-        lines.append(f"{done.untried:,} more were not tried, since none of the last could be removed")
+    if done.stopped:
+        lines.append(f"{done.untried:,} more were not tried: {done.stopped}")
     return [Text(line) for line in lines]
+
+
+def _known(in_use: InUse) -> Text:
+    count = len(in_use.runs)
+    runs = f"{count:,} run{'' if count == 1 else 's'}"
+    return Text(f"{runs} known in namespace {in_use.client.namespace} at {address_of(in_use.client)}")
 
 
 def _row(name: str, objects: str, size: str, rest: str, *, style: str = "") -> Text:
@@ -109,6 +122,10 @@ def _document(found: Found, done: Removed | None = None) -> dict[str, Any]:
         "store": found.store,
         "olderThan": found.older_than.total_seconds(),
         "before": found.before.isoformat(),
+        "namespaces": [
+            {"namespace": known.client.namespace, "address": address_of(known.client), "runs": len(known.runs)}
+            for known in found.in_use
+        ],
         "deleted": done is not None,
         "goes": [{"kind": kind.value, **_tally(tally)} for kind, tally in going.items()],
         "stays": [
@@ -117,6 +134,7 @@ def _document(found: Found, done: Removed | None = None) -> dict[str, Any]:
     }
     if done:
         document |= {"spared": _tally(done.spared), "failures": done.failures, "untried": done.untried}
+        document["stopped"] = done.stopped or None
     return document
 
 
