@@ -20,7 +20,6 @@ from message_batches.cli.in_use import InUse
 from message_batches.cli.runs import Refused
 from message_batches.connection import connect
 from message_batches.devserver import DevServer, dev_server
-from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.layout import Key
 from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput
 from message_batches.namespaces import Namespaces
@@ -31,33 +30,11 @@ from tests.cli.contents import fresh
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
 
 
-@pytest.fixture(scope="module")
-async def forgetful() -> AsyncIterator[DevServer]:
-    """A server that no longer knows any run: what the end of the retention leaves of a history."""
-    async with dev_server() as server:
-        yield server
-
-
 @pytest.fixture
 async def later(forgetful: DevServer, starter: CommandLine, live: Rig) -> AsyncIterator[CommandLine]:
     """The same store and API, a worker, and a Temporal that has forgotten."""
     async with rig(forgetful.client, live.emulator, live.store_url) as running:
         yield command_line(starter.folder, forgetful, running.store_url, running.task_queue)
-
-
-@pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    """A worker over an emulator whose batches end when a test makes its clock jump."""
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
-    ):
-        yield running
-
-
-@pytest.fixture
-def patient(temporal: DevServer, slow: Rig, tmp_path: Path) -> CommandLine:
-    return command_line(tmp_path / "user", temporal, slow.store_url, slow.task_queue)
 
 
 def make_old(folder: Path, days: int = 50) -> None:

@@ -4,39 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio.client import Client, WorkflowFailureError
 
-from message_batches.devserver import DevServer, dev_server
-from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.devserver import DevServer
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh
 from tests.rig import Rig, rig, until
-
-
-@pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    """A worker over an emulator whose batches end when a test makes its clock jump."""
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
-    ):
-        yield running
-
-
-@pytest.fixture
-def patient(temporal: DevServer, slow: Rig, tmp_path: Path) -> CommandLine:
-    return command_line(tmp_path / "user", temporal, slow.store_url, slow.task_queue)
-
-
-@pytest.fixture(scope="module")
-async def forgetful() -> AsyncIterator[DevServer]:
-    """A server that no longer knows any run: what the end of the retention leaves of a history."""
-    async with dev_server() as server:
-        yield server
 
 
 @asynccontextmanager
