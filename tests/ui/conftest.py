@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from message_batches.devserver import DevServer
+from message_batches.devserver import DevServer, dev_server
 from message_batches.emulator import Emulator, EmulatorOptions
 from tests.cli.command_line import CommandLine
 from tests.cli.conftest import command_line
@@ -21,6 +21,13 @@ WINDOW = {"width": 1400, "height": 1060}
 
 PROCESSING = timedelta(hours=12)
 expect.set_options(timeout=30_000)
+
+
+@pytest.fixture(scope="session")
+async def temporal() -> AsyncIterator[DevServer]:
+    """A server for these tests alone: the same content is the same run, and others start the example as well."""
+    async with dev_server() as server:
+        yield server
 
 
 @pytest.fixture
