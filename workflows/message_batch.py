@@ -114,8 +114,9 @@ class MessageBatchWorkflow:
             workflow.logger.error("Batch %s could not be cancelled and goes on: %s", batch_id, error.cause)
             said = details.not_cancelled(batch_id, error)
         with suppress(TimeoutError):
-            settled, record = lambda: state.settled, "record the batch"
-            await workflow.wait_condition(settled, timeout=timedelta(minutes=1), timeout_summary=record)
+            await workflow.wait_condition(
+                lambda: state.settled, timeout=timedelta(minutes=1), timeout_summary="record the batch"
+            )
         return said
 
     async def _cancel_at_provider(self) -> MessageBatch:
