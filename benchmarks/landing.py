@@ -1,5 +1,7 @@
-"""Landing a batch's results: downloaded, checked, put in order, hashed and published; the others only download."""
+"""Landing a batch's results: downloaded, checked, put in order, hashed and published; the others do less."""
 
+import hashlib
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,8 @@ REQUEST_BYTES = 200
 REPLY_BYTES = 4_050
 """Of a reply's text; with what is around it, a line of results is some 4,500 bytes."""
 
+PIECE = 1024 * 1024
+
 
 async def measure(setting: Setting) -> list[Row]:
     """The rows of the table."""
@@ -34,6 +38,7 @@ async def measure(setting: Setting) -> list[Row]:
 
     def tidy() -> None:
         (folder / "download.jsonl").unlink(missing_ok=True)
+        (folder / "copy.jsonl").unlink(missing_ok=True)
         rmtree(folder / "store" / "results", ignore_errors=True)
 
     async with emulator("--reply-bytes", str(REPLY_BYTES), "--processing-time", "1ms", "--jitter", "0") as url:
@@ -52,6 +57,7 @@ async def measure(setting: Setting) -> list[Row]:
     return [
         time_row(what, laps["ours"], download, laps["httpx"], at_most=1.5),
         time_row(what, laps["ours"], "curl -o", laps.get("curl")),
+        time_row(what, laps["ours"], "httpx, to a file; that hashed, copied and synced", laps["httpx, copied"]),
         time_row(what, laps["ours"], "official client, decoded and written", laps["official client"], at_most=0.2),
         memory_row(what, laps["ours"], at_most=150_000_000),
         time_row(f"{what}, from a server that only sends", quick["ours"], download, quick["httpx"]),
@@ -82,6 +88,21 @@ async def bare_httpx(meter: Meter, url: str, batch_id: str, folder: str) -> None
             await _download(http, batch_id, Path(folder) / "download.jsonl")
 
 
+async def copied_httpx(meter: Meter, url: str, batch_id: str, folder: str) -> None:
+    """The least for a file that is hashed, safe on disk and not in the order of arrival: each byte is written twice."""
+    download = Path(folder) / "download.jsonl"
+    digest = hashlib.sha256()
+    async with _http(url) as http:
+        with meter:
+            await _download(http, batch_id, download)
+            with download.open("rb") as source, (Path(folder) / "copy.jsonl").open("wb") as copy:
+                while piece := source.read(PIECE):
+                    digest.update(piece)
+                    copy.write(piece)
+                copy.flush()
+                os.fsync(copy.fileno())
+
+
 def official(meter: Meter, url: str, batch_id: str, folder: str) -> None:
     """The loop of the official client's documentation: each result decoded, and written."""
     from anthropic import Anthropic
@@ -96,6 +117,7 @@ def _contenders(url: str, batch_id: str, folder: Path) -> dict[str, Go]:
     contenders: dict[str, Go] = {
         "ours": partial(contender.run, ours, url, batch_id, str(folder)),
         "httpx": partial(contender.run, bare_httpx, url, batch_id, str(folder)),
+        "httpx, copied": partial(contender.run, copied_httpx, url, batch_id, str(folder)),
     }
     if which("curl"):
         target = ("--output", str(folder / "download.jsonl"))
