@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.common import WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.message_batches import MessageBatchActivities
@@ -25,7 +25,7 @@ from message_batches.errors import MessageBatchesError
 from message_batches.health import Health, Watched, probes
 from message_batches.ports import BatchApi, Store
 from message_batches.service import landing_queue
-from message_batches.settings import Settings
+from message_batches.settings import Release, Settings
 from message_batches.store import ObjectStore, open_store
 from message_batches.unless import unless
 from workflows.message_batch import MessageBatchWorkflow
@@ -40,11 +40,6 @@ MAX_CACHED_WORKFLOWS = 5000
 
 MAX_ACTIVITIES = 100
 """Above the HTTP pool, which bounds the calls."""
-
-# In place of a hash of all code, 32 characters in five events of every poll.
-RELEASE = WorkerDeploymentConfig(
-    version=WorkerDeploymentVersion("message-batches", version("message-batches")), use_worker_versioning=False
-)
 
 LANDINGS = 1
 """Landings at a time: more would fill the scratch disk, and they would all be done later."""
@@ -107,11 +102,13 @@ def build_worker(
     scratch: Path | None = None,
     graceful_shutdown_timeout: timedelta = GRACE,
     requests_per_minute: int | None = None,
+    release: Release | None = None,
 ) -> MessageBatchWorker:
     """A worker for the workflow and all its activities, not yet running.
 
     `requests_per_minute` bounds the calls of all workers that are given it: the server hands out activities no faster.
     """
+    deployment = _deployment(release or Release())
     rates = CallRates.within(requests_per_minute) if requests_per_minute else None
     steps = MessageBatchActivities(api, store, scratch=scratch)
     submission = SubmissionActivities(api, store)
@@ -128,7 +125,7 @@ def build_worker(
             submission.find_candidates,
             submission.settle_submission,
         ],
-        deployment_config=RELEASE,
+        deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=MAX_ACTIVITIES,
         max_task_queue_activities_per_second=rates.runs if rates else None,
@@ -139,12 +136,23 @@ def build_worker(
         client,
         task_queue=landing_queue(task_queue),
         activities=[steps.retrieve_results, submission.examine_candidate],
-        deployment_config=RELEASE,
+        deployment_config=deployment,
         max_concurrent_activities=LANDINGS,
         max_task_queue_activities_per_second=rates.landings if rates else None,
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     return MessageBatchWorker(runs, landings)
+
+
+def _deployment(release: Release) -> WorkerDeploymentConfig:
+    """Of both queues: a run's landing is done by the build that the run is on."""
+    # In place of a hash of all code, 32 characters in five events of every poll.
+    build_id = release.build_id or version("message-batches")
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(release.deployment, build_id),
+        use_worker_versioning=release.build_id is not None,
+        default_versioning_behavior=VersioningBehavior.PINNED if release.build_id else VersioningBehavior.UNSPECIFIED,
+    )
 
 
 async def reach(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
@@ -182,9 +190,12 @@ async def serve(
             task_queue=settings.task_queue,
             scratch=settings.scratch,
             requests_per_minute=requests_per_minute,
+            release=settings.release,
         )
         async with worker:
-            health.started(Watched(client, store, store_id, settings.task_queue, lambda: worker.runs))
+            health.started(
+                Watched(client, store, store_id, settings.task_queue, lambda: worker.runs, str(settings.release))
+            )
             config = client.service_client.config
             print(
                 f"Worker ready: Temporal {config.target_host}, namespace {client.namespace}, "
@@ -193,6 +204,11 @@ async def serve(
                 f"  store  {store.uri('')} ({store_id})",
                 flush=True,
             )
+            if build_id := settings.release.build_id:
+                named = f"--deployment-name {settings.release.deployment} --build-id {build_id}"
+                print(
+                    f"  build  {build_id}, for new runs after: temporal worker deployment set-current-version {named}"
+                )
             if requests_per_minute:
                 print(f"  rate   {requests_per_minute} calls a minute, all workers of the queue together", flush=True)
             if url:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from aiohttp import web
 from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueVersionSelection
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
@@ -60,13 +60,19 @@ class Report:
 
 @dataclass(frozen=True)
 class Watched:
-    """What a started worker works with; `runs` is whether its pollers are at work."""
+    """What a started worker works with.
+
+    Attributes:
+        runs: whether its pollers are at work.
+        build: `<deployment>:<build id>`, under which a worker of a versioned deployment polls; empty for others.
+    """
 
     client: Client
     store: Store
     store_id: str
     task_queue: str
     runs: Callable[[], bool]
+    build: str = ""
 
 
 class Health:
@@ -138,6 +144,7 @@ class Health:
             # The plain mode sees one partition of the queue: five of eight workers.
             api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
             report_pollers=True,
+            versions=TaskQueueVersionSelection(build_ids=[watched.build]) if watched.build else None,
         )
         try:
             answer = await client.workflow_service.describe_task_queue(request, timeout=PATIENCE)

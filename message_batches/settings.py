@@ -13,6 +13,7 @@ from message_batches.keys import KEY_NAME, check_key_name
 from message_batches.models import DEFAULT_KEY
 from message_batches.service import DEFAULT_TASK_QUEUE
 
+DEFAULT_DEPLOYMENT = "message-batches"
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
@@ -47,6 +48,21 @@ class ApiKeys:
 
 
 @dataclass(frozen=True)
+class Release:
+    """Which build of the worker this is, of which Temporal worker deployment; without a build, runs go to any worker.
+
+    Source: https://docs.temporal.io/worker-versioning
+    """
+
+    deployment: str = DEFAULT_DEPLOYMENT
+    build_id: str | None = None
+
+    def __str__(self) -> str:
+        """As Temporal writes it; empty without a build."""
+        return f"{self.deployment}:{self.build_id}" if self.build_id else ""
+
+
+@dataclass(frozen=True)
 class Settings:
     """What a worker or a starter is told by its environment."""
 
@@ -55,6 +71,7 @@ class Settings:
     store_url: str
     scratch: Path | None
     task_queue: str
+    release: Release = Release()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -72,6 +89,7 @@ class Settings:
             store_url=env.get("MESSAGE_BATCHES_STORE", "").strip() or _default_store(env),
             scratch=Path(scratch) if scratch else None,
             task_queue=env.get("MESSAGE_BATCHES_TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE,
+            release=_release(env),
         )
 
 
@@ -84,6 +102,19 @@ def command_in_use(environment: Mapping[str, str] | None = None) -> str | None:
 def variable_of(name: str) -> str:
     """The variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
     return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"
+
+
+def _release(env: Mapping[str, str]) -> Release:
+    deployment = env.get("MESSAGE_BATCHES_DEPLOYMENT", "").strip() or DEFAULT_DEPLOYMENT
+    build_id = env.get("MESSAGE_BATCHES_BUILD_ID", "").strip() or None
+    # Temporal ends the name at its first dot or colon.
+    for variable, word, also in (
+        ("MESSAGE_BATCHES_DEPLOYMENT", deployment, "_-"),
+        ("MESSAGE_BATCHES_BUILD_ID", build_id, "_.-"),
+    ):
+        if word and not re.fullmatch(f"[A-Za-z0-9{also}]{{1,100}}", word):
+            raise InvalidSettings(f"{variable} is {word[:120]!r}: use 1 to 100 of a-z, A-Z, 0-9 and {also}")
+    return Release(deployment, build_id)
 
 
 def _keys(env: Mapping[str, str]) -> ApiKeys:

@@ -67,10 +67,10 @@ class WorkerProcess(Running):
     """`python worker.py`."""
 
     @classmethod
-    async def begin(cls, settings: Mapping[str, str], log: Path, home: Path) -> Self:
+    async def begin(cls, settings: Mapping[str, str], log: Path, home: Path, *options: str) -> Self:
         """Start one and wait until it polls; it sees nothing of this machine's own settings."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(home), **settings}
-        command = [sys.executable, "worker.py", "--log-level", "INFO"]
+        command = [sys.executable, "worker.py", "--log-level", "INFO", *options]
         worker = await cls.start(command, log, environment=environment)
         try:
             await until(

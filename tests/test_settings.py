@@ -60,3 +60,24 @@ def test_what_cannot_be_used_is_named(environment: dict[str, str], says: str) ->
         Settings.from_environment(environment)
 
     assert "two words" not in str(caught.value)
+
+
+def test_a_worker_has_no_build_unless_it_is_told() -> None:
+    assert str(Settings.from_environment({}).release) == ""
+
+    release = Settings.from_environment({"MESSAGE_BATCHES_BUILD_ID": "1.4.0"}).release
+
+    assert str(release) == "message-batches:1.4.0"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MESSAGE_BATCHES_BUILD_ID", "1 4"),
+        ("MESSAGE_BATCHES_BUILD_ID", "x" * 101),
+        ("MESSAGE_BATCHES_DEPLOYMENT", "batches.eu"),
+    ],
+)
+def test_a_release_that_temporal_would_not_take_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable} is '"):
+        Settings.from_environment({variable: value})

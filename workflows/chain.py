@@ -46,12 +46,21 @@ class Chain:
         self.state.next_poll = self.state.waiting_for = None
 
     async def continue_if_due(self) -> None:
-        """Continue as a new run before the history gets long; handlers finish first, what is undecided is carried."""
+        """Continue as a new run before the history gets long, or once there is a newer build to do so.
+
+        Handlers finish first, what is undecided is carried.
+        """
         self._turns += 1
         if self.state.cancel_requested:
             return  # The server lets only the run that was asked to cancel end as cancelled, not one that continues it.
-        if self._turns <= options.CONTINUE_AFTER and not workflow.info().is_continue_as_new_suggested():
+        info = workflow.info()
+        # A run stays with the build that it began on; what continues it begins on the newest.
+        outdated = info.is_target_worker_deployment_version_changed()
+        if self._turns <= options.CONTINUE_AFTER and not info.is_continue_as_new_suggested() and not outdated:
             return
         await workflow.wait_condition(workflow.all_handlers_finished)
         bare = {"requests": None, "requests_uri": None, "state": self.state}
-        workflow.continue_as_new(self.request.model_copy(update=bare))
+        workflow.continue_as_new(
+            self.request.model_copy(update=bare),
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
