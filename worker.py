@@ -200,7 +200,7 @@ async def serve(
             print(
                 f"Worker ready: Temporal {config.target_host}, namespace {client.namespace}, "
                 f"task queue {settings.task_queue}\n"
-                f"  API    {settings.base_url}, keys: {', '.join(settings.keys.names) or 'none'}\n"
+                f"  API    {settings.base_url}, keys: {settings.keys}\n"
                 f"  store  {store.uri('')} ({store_id})",
                 flush=True,
             )

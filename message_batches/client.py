@@ -44,6 +44,7 @@ _NEVER_SENT = (
     httpx.UnsupportedProtocol,
     httpx.LocalProtocolError,
 )
+_BASE_URL = "ANTHROPIC_BASE_URL, or the key's own"
 _SPEND_LIMITS = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
 _WireT = TypeVar("_WireT", bound=Wire)
 
@@ -78,7 +79,8 @@ class HttpBatchApi:
         headers |= self._headers(account)
         async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
             with _there():
-                return _parsed(await _answer(http.request("POST", PATH, headers=headers, content=body)), MessageBatch)
+                url = self._url(account, PATH)
+                return _parsed(await _answer(http.request("POST", url, headers=headers, content=body)), MessageBatch)
 
     async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
         """GET a batch."""
@@ -99,7 +101,7 @@ class HttpBatchApi:
     async def results(self, account: Account, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         headers = self._headers(account) | {"accept-encoding": "identity"}
-        url = f"{_path(batch_id)}/results"
+        url = self._url(account, f"{_path(batch_id)}/results")
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
@@ -110,7 +112,12 @@ class HttpBatchApi:
             raise _transport_error(error) from error
 
     async def _call(self, method: str, path: str, account: Account, **options: Any) -> httpx.Response:
-        return await _answer(self._http.request(method, path, headers=self._headers(account), **options))
+        url = self._url(account, path)
+        return await _answer(self._http.request(method, url, headers=self._headers(account), **options))
+
+    def _url(self, account: Account, path: str) -> str:
+        """Whole where the key has a base URL of its own."""
+        return f"{self._keys.base_urls.get(account.api_key, '')}{path}"
 
     def _headers(self, account: Account) -> dict[str, str]:
         key = self._keys.secret(account.api_key).get_secret_value()
@@ -154,7 +161,7 @@ def error_of(reply: httpx.Response) -> ApiError:
         case 413:
             return RequestRefused(f"{text}. The batch is too large for the API: split the requests.", **facts)
         case _ if 300 <= status < 400:
-            return RequestRefused(f"{text}: a redirect is not followed. Mend ANTHROPIC_BASE_URL.", **facts)
+            return RequestRefused(f"{text}: a redirect is not followed. Mend {_BASE_URL}.", **facts)
         case _ if 400 <= status < 500:
             return RequestRefused(text, **facts)
         case _ if status >= 500:
@@ -169,7 +176,7 @@ def _there() -> Iterator[None]:
     try:
         yield
     except BatchNotFound as error:
-        raise RequestRefused(f"{error}. Mend ANTHROPIC_BASE_URL: no Message Batches API is there.") from error
+        raise RequestRefused(f"{error}. Mend {_BASE_URL}: no Message Batches API is there.") from error
 
 
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:

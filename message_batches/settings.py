@@ -17,6 +17,7 @@ DEFAULT_DEPLOYMENT = "message-batches"
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
+_BASE_URL = "ANTHROPIC_BASE_URL"
 
 
 class InvalidSettings(MessageBatchesError):
@@ -25,9 +26,14 @@ class InvalidSettings(MessageBatchesError):
 
 @dataclass(frozen=True)
 class ApiKeys:
-    """The keys a process holds, by name."""
+    """The keys a process holds, by name.
+
+    Attributes:
+        base_urls: of the keys whose calls go elsewhere than all others.
+    """
 
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    base_urls: Mapping[str, str] = field(default_factory=dict)
 
     def secret(self, name: str) -> SecretStr:
         """The key of that name; `UnknownKey` without repeating the text, which may be a key."""
@@ -35,7 +41,7 @@ class ApiKeys:
         try:
             return self.secrets[name]
         except KeyError:
-            held = ", ".join(sorted(self.secrets)) or "none"
+            held = ", ".join(self.names) or "none"
             raise UnknownKey(
                 f"This worker holds no key named {name!r} (it holds: {held}). Start it with {variable_of(name)} set, "
                 "or pass the name of a key that it holds. Nothing was sent."
@@ -45,6 +51,11 @@ class ApiKeys:
     def names(self) -> tuple[str, ...]:
         """What the keys are called, in alphabetical order."""
         return tuple(sorted(self.secrets))
+
+    def __str__(self) -> str:
+        """Their names, each with its own base URL."""
+        own = self.base_urls
+        return ", ".join(f"{name} ({own[name]})" if name in own else name for name in self.names) or "none"
 
 
 @dataclass(frozen=True)
@@ -77,15 +88,12 @@ class Settings:
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the variables that README lists; `InvalidSettings` names the one that cannot be used."""
         env = os.environ if environment is None else environment
-        base_url = env.get("ANTHROPIC_BASE_URL", "").strip().rstrip("/") or DEFAULT_BASE_URL
-        if not re.match(r"https?://[^/\s]+", base_url):
-            raise InvalidSettings(f"ANTHROPIC_BASE_URL is {base_url!r}: it must begin with https:// or http://")
         scratch = env.get("MESSAGE_BATCHES_SCRATCH", "").strip()
         if scratch and not Path(scratch).is_dir():
             raise InvalidSettings(f"MESSAGE_BATCHES_SCRATCH is {scratch!r}: there is no such directory; make it first")
         return cls(
             keys=_keys(env),
-            base_url=base_url,
+            base_url=_base_url(env, _BASE_URL) or DEFAULT_BASE_URL,
             store_url=env.get("MESSAGE_BATCHES_STORE", "").strip() or _default_store(env),
             scratch=Path(scratch) if scratch else None,
             task_queue=env.get("MESSAGE_BATCHES_TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE,
@@ -128,15 +136,29 @@ def _keys(env: Mapping[str, str]) -> ApiKeys:
             if path.is_file() and KEY_NAME.fullmatch(path.name):
                 secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8"))
     for variable, value in env.items():
-        if variable == _KEY_VARIABLE:
-            name = DEFAULT_KEY
-        elif variable.startswith(f"{_KEY_VARIABLE}_"):
-            name = variable.removeprefix(f"{_KEY_VARIABLE}_").lower().replace("_", "-")
-        else:
-            continue
+        name = DEFAULT_KEY if variable == _KEY_VARIABLE else _name_in(variable, _KEY_VARIABLE)
         if value.strip() and KEY_NAME.fullmatch(name):
             secrets[name] = _secret(variable, value)
-    return ApiKeys(secrets)
+    base_urls = {}
+    for variable in env:
+        name = _name_in(variable, _BASE_URL)
+        if KEY_NAME.fullmatch(name) and (base_url := _base_url(env, variable)):
+            if name not in secrets:
+                raise InvalidSettings(f"{variable} is set, and there is no key named {name!r}: set {variable_of(name)}")
+            base_urls[name] = base_url
+    return ApiKeys(secrets, base_urls)
+
+
+def _name_in(variable: str, prefix: str) -> str:
+    """The name of the key that a variable is about; empty if it is about none."""
+    return variable.removeprefix(f"{prefix}_").lower().replace("_", "-") if variable.startswith(f"{prefix}_") else ""
+
+
+def _base_url(env: Mapping[str, str], variable: str) -> str | None:
+    base_url = env.get(variable, "").strip().rstrip("/")
+    if base_url and not re.match(r"https?://[^/\s]+", base_url):
+        raise InvalidSettings(f"{variable} is {base_url!r}: it must begin with https:// or http://")
+    return base_url or None
 
 
 def _secret(where: str, value: str) -> SecretStr:

@@ -11,7 +11,7 @@ import pytest
 
 from message_batches.client import HttpBatchApi, error_of, http_client
 from message_batches.devserver import free_port
-from message_batches.emulator import Emulator
+from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import (
     ApiError,
     ApiUnavailable,
@@ -211,3 +211,24 @@ def test_a_key_is_asked_for_by_name_and_never_repeated() -> None:
         assert not name or name not in str(caught.value)
     with pytest.raises(UnknownKey, match="ANTHROPIC_API_KEY_TEAM_B"):
         keys.secret("team-b")
+
+
+async def test_a_key_with_a_base_url_of_its_own_goes_there_and_no_other_key_does(emulator: Emulator) -> None:
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(milliseconds=1))) as other,
+        http_client(emulator.url) as http,
+    ):
+        api = HttpBatchApi(http, ApiKeys(KEYS, base_urls={"team-a": other.url}))
+        theirs = Account(api_key="team-a")
+
+        ours = await api.create(ACCOUNT, chunks(), len(BODY))
+        batch = await api.create(theirs, chunks(), len(BODY))
+        other.clock.advance(timedelta(seconds=1))
+        await api.retrieve(theirs, batch.id)
+        async with api.results(theirs, batch.id) as results:
+            assert b"".join([chunk async for chunk in results]).count(b"\n") == 1
+
+    assert [made.id for made in emulator.batches] == [ours.id]
+    assert [made.id for made in other.batches] == [batch.id]
+    assert [call.operation for call in emulator.calls] == ["create"]
+    assert [call.operation for call in other.calls] == ["create", "retrieve", "results"]

@@ -81,3 +81,22 @@ def test_a_worker_has_no_build_unless_it_is_told() -> None:
 def test_a_release_that_temporal_would_not_take_is_refused(variable: str, value: str) -> None:
     with pytest.raises(InvalidSettings, match=f"{variable} is '"):
         Settings.from_environment({variable: value})
+
+
+def test_a_key_may_have_a_base_url_of_its_own() -> None:
+    settings = Settings.from_environment(
+        {
+            "ANTHROPIC_API_KEY": "sk-1",
+            "ANTHROPIC_API_KEY_EU": "sk-2",
+            "ANTHROPIC_BASE_URL_EU": "https://eu.example/api/",
+        }
+    )
+
+    assert settings.base_url == "https://api.anthropic.com"
+    assert settings.keys.base_urls == {"eu": "https://eu.example/api"}
+    assert str(settings.keys) == "default, eu (https://eu.example/api)"
+
+
+def test_a_base_url_for_a_key_that_is_not_held_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"ANTHROPIC_BASE_URL_TEAM_A is set.*set ANTHROPIC_API_KEY_TEAM_A"):
+        Settings.from_environment({"ANTHROPIC_BASE_URL_TEAM_A": "https://a.example"})
