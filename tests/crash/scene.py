@@ -25,6 +25,7 @@ from message_batches.models import (
     SubmissionSchedule,
 )
 from message_batches.progress import Progress
+from tests.chains import histories
 from tests.processes import TemporalProcess, WorkerProcess
 from tests.rig import QUICK_SUBMISSION, requests
 from tests.waiting import PATIENCE, until
@@ -154,14 +155,7 @@ class Scene:
         await until(holds, f"{EventType.Name(kind)} in the history")
 
     async def histories(self) -> list[WorkflowHistory]:
-        """The run's history, and those of what it continued as."""
-        found: list[WorkflowHistory] = []
-        run_id = self.handle.first_execution_run_id
-        while run_id:
-            handle = self.client.get_workflow_handle(self.handle.id, run_id=run_id)
-            found.append(await handle.fetch_history())
-            run_id = found[-1].events[-1].workflow_execution_continued_as_new_event_attributes.new_execution_run_id
-        return found
+        return await histories(self.client, self.handle)
 
     @property
     def handle(self) -> WorkflowHandle[Any, BatchOutput]:

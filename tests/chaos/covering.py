@@ -1,0 +1,40 @@
+"""Which faults of the emulator each round has: every kind alone, and every pair of them, within one cycle of rounds."""
+
+import random
+from collections.abc import Sequence
+from itertools import combinations
+
+from message_batches.emulator.fault_kinds import KINDS
+
+CYCLE = 200
+"""Rounds in which every pair of faults is tried."""
+BARE = 10
+"""Rounds of a cycle without any fault: harm to processes alone."""
+
+FaultSet = tuple[str, ...]
+
+
+def fault_sets(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> list[FaultSet]:
+    """The faults of each round of a cycle, in an order of that seed.
+
+    There are more pairs than rounds are left for them, so some rounds have three faults, which are three pairs.
+    """
+    chance = random.Random(f"{seed}: faults")
+    kinds = list(kinds)
+    chance.shuffle(kinds)
+    pairs = {frozenset(pair) for pair in combinations(kinds, 2)}
+    room = CYCLE - BARE - len(kinds)
+    triples = _triples(kinds, -(-max(0, len(pairs) - room) // 2))
+    pairs -= {frozenset(pair) for triple in triples for pair in combinations(triple, 2)}
+    alone = [(kind,) for kind in kinds]
+    sets: list[FaultSet] = [*alone, *triples, *sorted(tuple(sorted(pair)) for pair in pairs)]
+    sets += [()] * (CYCLE - len(sets))
+    chance.shuffle(sets)
+    return sets
+
+
+def _triples(kinds: Sequence[str], number: int) -> list[FaultSet]:
+    """Triples of which no two share a pair: around a circle, the distances 1, 2 and 3 occur once each."""
+    around = len(kinds)
+    assert number <= around >= 7, f"{CYCLE} rounds are too few for the pairs of {around} faults"
+    return [(kinds[i], kinds[(i + 1) % around], kinds[(i + 3) % around]) for i in range(number)]

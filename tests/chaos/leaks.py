@@ -1,0 +1,45 @@
+"""Looking for a key in everything that a round leaves behind, as it is and as it may be written."""
+
+import base64
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+
+def spellings(key: str) -> dict[str, bytes]:
+    """The forms in which a key is looked for; base64 wherever the key stands in what was encoded."""
+    secret = key.encode()
+    found = {"plain": secret, "URL-encoded": quote(key, safe="").encode()}
+    for name, encode in (("base64", base64.b64encode), ("base64 for URLs", base64.urlsafe_b64encode)):
+        for before, first in enumerate((0, 2, 3)):
+            # A letter at either end also depends on what stands beside the key.
+            letters = encode(bytes(before) + secret)
+            found[f"{name}, {before} bytes in"] = letters[first : (before + len(secret)) * 8 // 6]
+    return found
+
+
+def leaks(folder: Path, key: str) -> Iterator[str]:
+    """Where the key stands in the files under a folder."""
+    forms = spellings(key)
+    for name, content in _contents(folder):
+        for form, text in forms.items():
+            if text in content:
+                yield f"{name}: {form}"
+
+
+def in_database(path: Path) -> Iterator[tuple[str, bytes]]:
+    """Every table of a SQLite file, in whole: in the file itself a long value lies in pieces."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+            values = (value for row in database.execute(f'SELECT * FROM "{table}"') for value in row)
+            yield f"table {table}", b"\0".join(v if isinstance(v, bytes) else str(v).encode() for v in values)
+
+
+def _contents(folder: Path) -> Iterator[tuple[str, bytes]]:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = str(path.relative_to(folder))
+        yield name, path.read_bytes()
+        if path.suffix == ".db":
+            yield from ((f"{name}, {table}", content) for table, content in in_database(path))

@@ -1,0 +1,121 @@
+"""The moments at which harm is done: the boundaries of a run's steps, as far as they can be seen from outside."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+Calls = Sequence[Mapping[str, Any]]
+"""The emulator's call log."""
+Names = frozenset[str]
+"""What the store holds."""
+
+
+class Moment(StrEnum):
+    """The moments, in the order in which a run comes to them."""
+
+    SOME_TIME = "at some time"
+    PREPARED = "once the requests are checked"
+    ANCHORED = "before the intent"
+    INTENDED = "after the intent"
+    UPLOADING = "while the body is sent"
+    POSTING = "during the POST"
+    REPLIED = "after the reply, before it is recorded"
+    RECORDED = "once the batch is claimed"
+    LOOKING = "while a lost batch is looked for"
+    EXAMINING = "while a candidate is examined"
+    POLLING = "during a poll"
+    WAITING = "between two polls"
+    LANDING = "during landing"
+    PUBLISHING = "before publishing"
+    PUBLISHED = "after publishing"
+
+
+@dataclass(frozen=True)
+class Sign:
+    """How a moment is known: by the call log or by the store.
+
+    Attributes:
+        calls: whether the call log shows it.
+        names: whether the names in the store show it; looked at often, for these moments are short.
+        needs: what makes the moment come, and last long enough to be hit: an emulator's fault of this JSON form.
+    """
+
+    calls: Callable[[Calls], bool] | None = None
+    names: Callable[[Names], bool] | None = None
+    needs: tuple[Mapping[str, Any], ...] = field(default=())
+
+
+def _under_way(operation: str, number: int = 1) -> Callable[[Calls], bool]:
+    """A slow call of that operation has arrived, and has no answer yet."""
+
+    def holds(calls: Calls) -> bool:
+        slow = [call for call in calls if call["operation"] == operation and "slow" in call["faults"]]
+        return len(slow) >= number and slow[-1]["status"] is None
+
+    return holds
+
+
+def _answered(operation: str) -> Callable[[Calls], bool]:
+    return lambda calls: any(call["operation"] == operation and call["status"] == 200 for call in calls)
+
+
+def _looked_for(calls: Calls) -> bool:
+    """The list was asked for after a POST whose reply was dropped."""
+    dropped = False
+    for call in calls:
+        if call["operation"] == "create" and "accept-then-drop" in call["faults"]:
+            dropped = True
+        elif dropped and call["operation"] == "list":
+            return True
+    return False
+
+
+def _intended(names: Names) -> bool:
+    intents = {name for name in names if name.startswith("submissions/") and not name.endswith(".outcome.json")}
+    return any(f"{name.removesuffix('.json')}.outcome.json" not in names for name in intents)
+
+
+def _publishing(names: Names) -> bool:
+    """A batch's results are being written, or are there, and nothing names them yet."""
+    folders = {name.rsplit("/", 1)[0] for name in names if name.startswith("results/")}
+    return bool(folders - {name.rsplit("/", 1)[0] for name in names if _is_publication(name)})
+
+
+def _is_publication(name: str) -> bool:
+    return name.startswith("results/") and name.endswith(".json")
+
+
+DROPPED = {"fault": "accept-then-drop", "operation": "create", "times": 1}
+"""A POST whose reply is lost."""
+
+SIGNS: Mapping[Moment, Sign] = {
+    Moment.SOME_TIME: Sign(),
+    Moment.PREPARED: Sign(names=lambda names: any(name.endswith(".ids") for name in names)),
+    Moment.ANCHORED: Sign(calls=_answered("list")),
+    Moment.INTENDED: Sign(names=_intended),
+    Moment.UPLOADING: Sign(
+        calls=_under_way("create"),
+        needs=({"fault": "slow", "operation": "create", "times": 1, "bytes_per_second": 2_000_000},),
+    ),
+    Moment.POSTING: Sign(
+        calls=_under_way("create"), needs=({"fault": "slow", "operation": "create", "times": 1, "seconds": 2},)
+    ),
+    Moment.REPLIED: Sign(calls=_answered("create")),
+    Moment.RECORDED: Sign(names=lambda names: any(name.startswith("claims/") for name in names)),
+    Moment.LOOKING: Sign(calls=_looked_for, needs=(DROPPED,)),
+    Moment.EXAMINING: Sign(
+        calls=_under_way("results"),
+        needs=(DROPPED, {"fault": "slow", "operation": "results", "times": 2, "seconds": 2}),
+    ),
+    Moment.POLLING: Sign(
+        calls=_under_way("retrieve"), needs=({"fault": "slow", "operation": "retrieve", "times": 1, "seconds": 2},)
+    ),
+    Moment.WAITING: Sign(calls=_answered("retrieve")),
+    Moment.LANDING: Sign(
+        calls=_under_way("results"),
+        needs=({"fault": "slow", "operation": "results", "times": 1, "seconds": 1, "bytes_per_second": 60_000},),
+    ),
+    Moment.PUBLISHING: Sign(names=_publishing),
+    Moment.PUBLISHED: Sign(names=lambda names: any(map(_is_publication, names))),
+}
