@@ -4,15 +4,32 @@ import os
 import secrets
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import NoReturn
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.envconfig import ClientConfig
 
+from message_batches.codec import EncryptionCodec
+from message_batches.encryption_keys import EncryptionKey
 from message_batches.errors import MessageBatchesError
+from message_batches.settings import encryption_keys
 
-DATA_CONVERTER = pydantic_data_converter
+
+def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
+    """Pydantic's JSON; with keys all of it encrypted, the messages and stack traces of failures too."""
+    # Without keys as well: what others have encrypted gets a message that names their key.
+    converter = replace(pydantic_data_converter, payload_codec=EncryptionCodec(keys))
+    if not keys:
+        return converter
+    return replace(converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes)
+
+
+DATA_CONVERTER = data_converter()
+"""Without keys: nothing is encrypted."""
 
 
 class TemporalUnreachable(MessageBatchesError):
@@ -29,7 +46,11 @@ def worker_identity() -> str:
 
 
 async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:
-    """A client as `TEMPORAL_*` and `temporal.toml` say, an argument going before them."""
+    """A client as `TEMPORAL_*` and `temporal.toml` say, an argument going before them.
+
+    With `MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE` or `MESSAGE_BATCHES_ENCRYPTION_KEYS` set, payloads are encrypted.
+    """
+    converter = data_converter(encryption_keys())
     try:
         config = ClientConfig.load_client_connect_config()
     except RuntimeError as error:
@@ -40,7 +61,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
         config["namespace"] = namespace
     target = config.setdefault("target_host", "localhost:7233")
     try:
-        return await Client.connect(**config, data_converter=DATA_CONVERTER, identity=identity)  # noqa: TID251 the one place
+        return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
     except RuntimeError as error:
         raise TemporalUnreachable(
             f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."

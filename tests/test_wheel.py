@@ -5,7 +5,10 @@ import subprocess
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.bare import with_only
+from tests.encryption import key, written
 
 
 def test_it_holds_the_library_and_no_application(wheel: Path) -> None:
@@ -21,6 +24,36 @@ def test_the_service_imports_with_temporalio_and_pydantic_alone(bare_python: Pat
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("batch-process-and-retrieve-results")
+
+
+CONNECT = """
+import asyncio
+from message_batches.connection import connect, leave
+from message_batches.errors import MessageBatchesError
+try:
+    asyncio.run(connect(address="127.0.0.1:1"))
+except MessageBatchesError as error:
+    print(type(error).__name__, error)
+leave(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("installed", "says"),
+    [
+        (["temporalio", "pydantic"], "EncryptionUnavailable"),
+        (["temporalio", "pydantic", "cryptography", "cffi", "pycparser"], "TemporalUnreachable"),
+    ],
+)
+def test_with_encryption_on_a_caller_needs_its_library_and_is_told_so(
+    bare_python: Path, tmp_path: Path, installed: list[str], says: str
+) -> None:
+    environment = {**with_only(installed, tmp_path), "MESSAGE_BATCHES_ENCRYPTION_KEYS": written([key("a")])}
+    done = subprocess.run([bare_python, "-c", CONNECT], env=environment, cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(says)
+    assert ("pip install message-batches[encryption]" in done.stdout) == (says == "EncryptionUnavailable")
 
 
 def test_the_emulator_starts_with_its_extra_alone(bare_python: Path, tmp_path: Path) -> None:

@@ -37,6 +37,24 @@ class RunPage:
         """Where the run stands."""
         return self._rendered("user-metadata-current-details")
 
+    @property
+    def codec(self) -> Locator:
+        """The button that shows how decoding goes, and opens its settings."""
+        return self._page.get_by_test_id(re.compile("^data-encoder-status"))
+
+    async def decode_through(self, codec_url: str, token: str) -> None:
+        """Log in to a codec server, and have this browser use it."""
+        await self._page.goto(f"{codec_url}/login")
+        await self._page.get_by_label("Token").fill(token)
+        await self._page.get_by_role("button", name="Log in").click()
+        await expect(self._page.get_by_text("Logged in")).to_be_visible()
+        await self._page.goto(self._url)
+        await self.codec.click()
+        await self._page.get_by_text("Use my browser setting").click()
+        await self._page.get_by_label("Codec Server browser endpoint").fill(codec_url)
+        await self._page.get_by_text("Include cross-origin credentials").click()
+        await self._page.get_by_role("button", name="Apply").click()
+
     async def timeline_shows(self, summary: re.Pattern[str]) -> None:
         """Wait for an activity or a timer with such a summary, in the tab that shows a run over time."""
         await self._page.get_by_role("tab", name="Timeline").click()
