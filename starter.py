@@ -56,6 +56,7 @@ def start(
     beta: given.Betas = None,
     task_queue: given.Queue = None,
     again: given.Again = False,
+    delete_after_landing: given.DeleteAfterLanding = False,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
@@ -74,6 +75,7 @@ def start(
         version=anthropic_version,
         betas=tuple(beta or ()),
         task_queue=task_queue,
+        delete_after_landing=delete_after_landing,
     )
     waiting = starting.Waiting(wait=wait, strict=strict)
     command = partial(starting.start, file=file, wishes=wishes, waiting=waiting, again=again)
@@ -181,12 +183,30 @@ def attach(
 
 
 @app.command("list")
-def list_runs(limit: given.Limit = 20, as_json: given.Json = False) -> int:
-    """List the newest runs."""
-    from message_batches.cli import showing
+def list_runs(
+    status: given.Statuses = None,
+    needs_attention: given.NeedsAttention = False,
+    limit: given.Limit = 20,
+    as_json: given.Json = False,
+) -> int:
+    """List the newest runs; or those that need attention, each with the command that settles it."""
+    from message_batches.cli import needing, showing
     from message_batches.cli.desk import carry_out
 
-    return carry_out(partial(showing.list_runs, limit=limit), json=as_json, **debug)
+    if needs_attention and status:
+        raise typer.BadParameter("--status and --needs-attention are asked for one at a time")
+    if needs_attention:
+        return carry_out(partial(needing.needing_attention, limit=limit), json=as_json, **debug)
+    return carry_out(partial(showing.list_runs, limit=limit, statuses=status or ()), json=as_json, **debug)
+
+
+@app.command()
+def setup(as_json: given.Json = False) -> int:
+    """Register the search attributes that `list --status` and the Web UI's columns use; what is there stays."""
+    from message_batches.cli import setting_up
+    from message_batches.cli.desk import carry_out
+
+    return carry_out(setting_up.setup, json=as_json, **debug)
 
 
 @app.command()

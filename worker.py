@@ -2,32 +2,36 @@
 
 import argparse
 import asyncio
-import logging
 import signal
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.runtime import Runtime
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.call_rate import CallRates
+from message_batches.census import keep_counting
 from message_batches.client import HttpBatchApi, http_client
 from message_batches.connection import connect, leave, worker_identity
 from message_batches.errors import MessageBatchesError
 from message_batches.health import Health, Watched, probes
+from message_batches.logs import LogFormat, begin_logging
 from message_batches.ports import BatchApi, Store
 from message_batches.service import landing_queue
-from message_batches.settings import Release, Settings
+from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.store import ObjectStore, open_store
+from message_batches.telemetry import begin_telemetry
 from message_batches.unless import unless
+from message_batches.workers import MessageBatchWorker, WorkerFailed
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACE = timedelta(seconds=20)
@@ -45,52 +49,21 @@ LANDINGS = 1
 """Landings at a time: more would fill the scratch disk, and they would all be done later."""
 
 
-class WorkerFailed(MessageBatchesError):
-    """Temporal refused what the worker cannot go on without, such as its namespace."""
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; all else is in the environment.
 
-
-class MessageBatchWorker:
-    """The workers of a process: one for runs and their calls, one for the landings, which wait for each other alone.
-
-    Where one of them fails, the block that they were entered for is cancelled, and left with `WorkerFailed`.
+    Attributes:
+        health: HOST:PORT of the probes.
+        metrics: the URL of the page of metrics, which is served already.
+        requests_per_minute: bounds the calls of all workers of the task queue.
+        say: tells that the worker begins or ends.
     """
 
-    def __init__(self, *workers: Worker) -> None:
-        self._workers = workers
-        self._running: list[asyncio.Task[None]] = []
-        self._failure: Exception | None = None
-        self._leaving = False
-
-    @property
-    def runs(self) -> bool:
-        """Whether all of them are at work."""
-        return not any(running.done() for running in self._running)
-
-    async def __aenter__(self) -> "MessageBatchWorker":
-        """Begin to poll."""
-        block = asyncio.current_task()
-        assert block is not None
-        self._running = [asyncio.create_task(self._run(worker, block)) for worker in self._workers]
-        return self
-
-    async def __aexit__(self, *error: object) -> None:
-        """Let what is under way finish."""
-        self._leaving = True
-        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
-        await asyncio.gather(*self._running)
-        if self._failure:
-            # What follows is the gRPC status once more, in its internal form.
-            text = str(self._failure).partition(": Status {")[0]
-            raise WorkerFailed(f"The worker cannot go on: {text}") from self._failure
-
-    async def _run(self, worker: Worker, block: asyncio.Task[object]) -> None:
-        try:
-            await worker.run()
-        except Exception as error:
-            self._failure = self._failure or error
-            if not self._leaving:
-                self._leaving = True
-                block.cancel()
+    health: str | None = None
+    metrics: str | None = None
+    requests_per_minute: int | None = None
+    say: Callable[[str], None] = print
 
 
 def build_worker(
@@ -135,7 +108,7 @@ def build_worker(
     landings = Worker(
         client,
         task_queue=landing_queue(task_queue),
-        activities=[steps.retrieve_results, submission.examine_candidate],
+        activities=[steps.retrieve_results, steps.delete_batch, submission.examine_candidate],
         deployment_config=deployment,
         max_concurrent_activities=LANDINGS,
         max_task_queue_activities_per_second=rates.landings if rates else None,
@@ -164,22 +137,15 @@ async def reach(settings: Settings, address: str | None) -> tuple[Client, Object
     return client, store, await store.identity()
 
 
-async def serve(
-    settings: Settings,
-    stop: asyncio.Event,
-    *,
-    address: str | None = None,
-    health_address: str | None = None,
-    requests_per_minute: int | None = None,
-) -> None:
+async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, address: str | None = None) -> None:
     """Run a worker until `stop` is set, then let what is under way finish."""
     health = Health()
     async with AsyncExitStack() as open_until_the_end:
         # Before anything else, and until all else has ended: a probe is answered at every moment.
-        url = await open_until_the_end.enter_async_context(probes(health, health_address)) if health_address else None
+        url = await open_until_the_end.enter_async_context(probes(health, options.health)) if options.health else None
         begun = await unless(stop, reach(settings, address))
         if begun is None:
-            print("Worker stopping: it had not started yet", flush=True)
+            options.say("Worker stopping: it had not started yet")
             return
         client, store, store_id = begun
         http = await open_until_the_end.enter_async_context(http_client(settings.base_url))
@@ -189,43 +155,54 @@ async def serve(
             store,
             task_queue=settings.task_queue,
             scratch=settings.scratch,
-            requests_per_minute=requests_per_minute,
+            requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )
+        if options.metrics:
+            meter = Runtime.default().metric_meter
+            counting = asyncio.create_task(keep_counting(client, meter, settings.task_queue))
+            open_until_the_end.callback(counting.cancel)
         async with worker:
             health.started(
                 Watched(client, store, store_id, settings.task_queue, lambda: worker.runs, str(settings.release))
             )
-            config = client.service_client.config
-            print(
-                f"Worker ready: Temporal {config.target_host}, namespace {client.namespace}, "
-                f"task queue {settings.task_queue}\n"
-                f"  API    {settings.base_url}, keys: {settings.keys}\n"
-                f"  store  {store.uri('')} ({store_id})",
-                flush=True,
-            )
-            if build_id := settings.release.build_id:
-                named = f"--deployment-name {settings.release.deployment} --build-id {build_id}"
-                print(
-                    f"  build  {build_id}, for new runs after: temporal worker deployment set-current-version {named}"
-                )
-            if requests_per_minute:
-                print(f"  rate   {requests_per_minute} calls a minute, all workers of the queue together", flush=True)
-            if url:
-                print(f"  health {url}/healthz", flush=True)
+            options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))
             await stop.wait()
             health.stopping()
-            print("Worker stopping: letting what is under way finish", flush=True)
+            options.say("Worker stopping: letting what is under way finish")
 
 
-async def main(*, health_address: str | None, requests_per_minute: int | None) -> None:
+def _ready(client: Client, settings: Settings, options: Options, *, store: str, health: str | None) -> str:
+    """What a worker says of itself when it begins."""
+    server, queue, release = client.service_client.config.target_host, settings.task_queue, settings.release
+    lines = [
+        f"Worker ready: Temporal {server}, namespace {client.namespace}, task queue {queue}",
+        f"  API    {settings.base_url}, keys: {settings.keys}",
+        f"  store  {store}",
+    ]
+    if keys := encryption_keys():
+        also = f", opens also {', '.join(key.id for key in keys[1:])}" if keys[1:] else ""
+        lines.append(f"  codec  encrypts with key {keys[0].id}{also}")
+    if release.build_id:
+        named = f"--deployment-name {release.deployment} --build-id {release.build_id}"
+        made_current = f"temporal worker deployment set-current-version {named}"
+        lines.append(f"  build  {release.build_id}, for new runs after: {made_current}")
+    if options.requests_per_minute:
+        lines.append(f"  rate   {options.requests_per_minute} calls a minute, all workers of the queue together")
+    if health:
+        lines.append(f"  health {health}/healthz")
+    if options.metrics:
+        lines.append(f"  scrape {options.metrics}")
+    return "\n".join(lines)
+
+
+async def main(options: Options) -> None:
     """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, stop.set)
-    settings = Settings.from_environment()
-    await serve(settings, stop, health_address=health_address, requests_per_minute=requests_per_minute)
+    await serve(Settings.from_environment(), stop, options)
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
@@ -237,21 +214,26 @@ def command(arguments: Sequence[str] | None = None) -> int:
         "--health", metavar="HOST:PORT", help="answer /healthz and /livez there, such as 127.0.0.1:8079"
     )
     parser.add_argument(
+        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics at /metrics there, such as 127.0.0.1:9464"
+    )
+    parser.add_argument(
         "--requests-per-minute",
         type=_positive,
         metavar="N",
         help="calls of the API that all workers of the task queue make together; give it to each of them",
     )
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
-    options = parser.parse_args(arguments)
-    # Only what we log ourselves: at DEBUG the SDK's own loggers write whole payloads.
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    for ours in ("temporalio.workflow", "temporalio.activity"):
-        logging.getLogger(ours).setLevel(options.log_level)
+    parser.add_argument("--log-format", default=LogFormat.TEXT, choices=list(LogFormat), type=LogFormat)
+    given = parser.parse_args(arguments)
+    log = begin_logging(given.log_format, given.log_level)
     try:
-        asyncio.run(main(health_address=options.health, requests_per_minute=options.requests_per_minute))
+        metrics = begin_telemetry(given.metrics)
+        options = Options(
+            health=given.health, metrics=metrics, requests_per_minute=given.requests_per_minute, say=log.say
+        )
+        asyncio.run(main(options))
     except MessageBatchesError as error:
-        print(f"worker.py: {error}", file=sys.stderr)
+        log.fail(f"worker.py: {error}")
         return 1 if isinstance(error, WorkerFailed) else 2
     return 0
 

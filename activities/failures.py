@@ -1,24 +1,40 @@
 """Our errors as Temporal failures: the only place that knows both."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from message_batches.errors import ApiError, MessageBatchesError
+from message_batches.log_context import about_batch
+from message_batches.logs import of_error
+from message_batches.metrics import FAILED_ATTEMPTS
 
 
 @contextmanager
-def as_failures() -> Iterator[None]:
+def as_failures(batch_id: str | None = None) -> Iterator[None]:
     """Raise an expected error as an `ApplicationError` of its type; only what passes by itself may be retried."""
-    try:
-        yield
-    except MessageBatchesError as error:
-        raise ApplicationError(
-            str(error),
-            type=type(error).__name__,
-            non_retryable=not error.retryable,
-            next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,
-            # Expected and handled by the caller: no traceback in the worker's log at each attempt.
-            category=ApplicationErrorCategory.BENIGN,
-        ) from error
+    with about_batch(batch_id):
+        try:
+            yield
+        except MessageBatchesError as error:
+            _tell(error)
+            raise ApplicationError(
+                str(error),
+                type=type(error).__name__,
+                non_retryable=not error.retryable,
+                next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,
+                # Expected and handled by the caller: no traceback in the worker's log at each attempt.
+                category=ApplicationErrorCategory.BENIGN,
+            ) from error
+
+
+def _tell(error: MessageBatchesError) -> None:
+    """Count and log it by its type: its message may repeat what the API or a caller has written."""
+    kind = type(error).__name__
+    FAILED_ATTEMPTS.add(activity.metric_meter(), error=kind)
+    level = logging.INFO if error.retryable else logging.WARNING
+    name = activity.info().activity_type
+    activity.logger.log(level, "%s failed: %s", name, kind, extra=of_error(error))

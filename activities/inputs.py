@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import SerializerFunctionWrapHandler, model_serializer
 
 from message_batches.ledger import Claim, Submitter
-from message_batches.models import Account, Anchor, Boundary, Manifest, Seconds
+from message_batches.models import Account, Anchor, Boundary, Manifest, ResultsFile, Seconds
 from message_batches.progress import Candidate
 from message_batches.wire import MessageBatch
 
@@ -21,10 +21,16 @@ class PrepareInput(Boundary):
 
 
 class Prepared(Boundary):
-    """Where the run works: the store, and its requests there (None without requests)."""
+    """Where the run works.
+
+    Attributes:
+        manifest: the run's requests in the store; None without requests.
+        search_attributes: those of ours that the namespace has.
+    """
 
     store_id: str
     manifest: Manifest | None = None
+    search_attributes: tuple[str, ...] = ()
 
 
 class SubmitInput(Boundary):
@@ -128,6 +134,15 @@ class BatchRef(Boundary):
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Without the account's defaults: a history holds the input of each of its polls."""
         return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
+
+
+class DeleteInput(Boundary):
+    """A batch whose results have been landed in `results_file`."""
+
+    account: Account
+    batch_id: str
+    store_id: str
+    results_file: ResultsFile
 
 
 class RetrieveInput(Boundary):

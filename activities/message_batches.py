@@ -1,9 +1,10 @@
 """The steps of the document, and what goes before and beside them: one method each, named as the stepId."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,11 +12,12 @@ from temporalio import activity
 
 from activities.failures import as_failures
 from activities.heartbeats import beating
-from activities.inputs import BatchRef, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
+from activities.inputs import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.store_access import own_store
 from activities.upload import Upload
 from message_batches.errors import (
     ApiUnavailable,
+    BatchNotFound,
     InvalidRequests,
     MessageBatchesError,
     NotSent,
@@ -23,12 +25,14 @@ from message_batches.errors import (
     RequestRefused,
     StoreUnavailable,
 )
-from message_batches.landing import land
+from message_batches.landing import check_landed, land
 from message_batches.ledger import Intent, Ledger, Outcome, Record
 from message_batches.manifest import body, load_manifest, write_inline
+from message_batches.metrics import LANDING, POLL_LATENESS
 from message_batches.models import Landed, Manifest
 from message_batches.namespaces import Namespaces
 from message_batches.ports import BatchApi, Store
+from message_batches.search_attributes import UsableAttributes
 from message_batches.wire import MessageBatch
 
 UPLOADS = 4
@@ -46,6 +50,7 @@ class MessageBatchActivities:
         self._store = store
         self._ledger = Ledger(store)
         self._namespaces = Namespaces(store)
+        self._search_attributes = UsableAttributes()
         self._scratch = scratch
         # More at once would only share the uplink, and miss their deadlines together.
         self._uploads = asyncio.Semaphore(UPLOADS)
@@ -66,7 +71,8 @@ class MessageBatchActivities:
                     manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
                 else:
                     manifest = None
-                return Prepared(store_id=store_id, manifest=manifest)
+                attributes = await self._search_attributes.names(activity.client())
+                return Prepared(store_id=store_id, manifest=manifest, search_attributes=attributes)
 
     @activity.defn(name="submitBatch")
     async def submit_batch(self, given: SubmitInput) -> Submitted:
@@ -89,22 +95,29 @@ class MessageBatchActivities:
                     if not error.outcome_unknown:
                         await self._note(given, Outcome(created=False))
                     raise
+                activity.logger.info("Submitted", extra={"batch_id": batch.id})
                 await self._note(given, Outcome(batch_id=batch.id))
                 return Submitted(batch=batch)
 
     @activity.defn(name="pollBatchStatus")
     async def poll_batch_status(self, batch: BatchRef) -> MessageBatch:
         """GET the batch once."""
-        with as_failures():
-            return await self._api.retrieve(batch.account, batch.batch_id)
+        info = activity.info()
+        if info.attempt == 1:
+            POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
+        with as_failures(batch.batch_id):
+            found = await self._api.retrieve(batch.account, batch.batch_id)
+            activity.logger.debug("Polled")
+            return found
 
     @activity.defn(name="retrieveResults")
     async def retrieve_results(self, given: RetrieveInput) -> Landed:
         """Stream the results into the store: checked, in the order of the requests, published once."""
-        with as_failures():
+        began = time.monotonic()
+        with as_failures(given.batch_id):
             async with beating():
                 await own_store(self._store, given.store_id)
-                return await land(
+                landed = await land(
                     self._store,
                     self._api.results(given.account, given.batch_id),
                     batch_id=given.batch_id,
@@ -113,19 +126,36 @@ class MessageBatchActivities:
                     scratch=self._scratch,
                     keep_partial=given.keep_partial,
                 )
+            activity.logger.info("Landed %d lines", landed.results_file.lines)
+        LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
+        return landed
 
     @activity.defn(name="cancelBatch")
     async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
         """Stop the batch at the provider; one that has ended already is left as it is."""
-        with as_failures():
+        with as_failures(batch.batch_id):
             try:
-                return await self._api.cancel(batch.account, batch.batch_id)
+                stopped = await self._api.cancel(batch.account, batch.batch_id)
+                activity.logger.info("Stopped the batch at the provider")
+                return stopped
             except (RequestRefused, ApiUnavailable):
                 # What the API answers for a batch that has ended, or is being stopped already, is not published.
                 current = await self._api.retrieve(batch.account, batch.batch_id)
                 if current.processing_status == "in_progress":
                     raise
                 return current
+
+    @activity.defn(name="deleteBatch")
+    async def delete_batch(self, given: DeleteInput) -> None:
+        """Delete the batch at the provider, once the landed file has been read again and is whole."""
+        with as_failures():
+            async with beating():
+                await own_store(self._store, given.store_id)
+                await check_landed(self._store, given.results_file)
+                try:
+                    await self._api.delete(given.account, given.batch_id)
+                except BatchNotFound:
+                    activity.logger.info("Batch %s is gone already", given.batch_id)
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

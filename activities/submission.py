@@ -56,7 +56,7 @@ class SubmissionActivities:
     @activity.defn(name="examineCandidate")
     async def examine_candidate(self, given: ExamineInput) -> bool:
         """Whether a batch's results are for exactly our custom_ids."""
-        with as_failures():
+        with as_failures(given.batch_id):
             async with beating():
                 await own_store(self._store, given.manifest.store_id)
                 ids = await read_ids(self._store, given.manifest)
@@ -66,7 +66,7 @@ class SubmissionActivities:
     @activity.defn(name="settleSubmission")
     async def settle_submission(self, given: SettleInput) -> bool:
         """Record what came of the POSTs and claim the batch; whether the claim is ours."""
-        with as_failures():
+        with as_failures(given.batch_id):
             await own_store(self._store, given.store_id)
             ours = given.batch_id is None or await self._claim(given.batch_id, given.claim)
             if given.submitter and (ours or given.certain):
@@ -77,7 +77,7 @@ class SubmissionActivities:
     async def _claim(self, batch_id: str, claim: Claim) -> bool:
         owner = await self._ledger.claim(batch_id, claim)
         if owner != claim:
-            activity.logger.warning("Batch %s is claimed by %s already", batch_id, owner.owner)
+            activity.logger.warning("The batch is claimed by %s already", owner.owner, extra={"batch_id": batch_id})
         return owner == claim
 
     async def _created_since(self, given: LookInput) -> list[MessageBatch]:

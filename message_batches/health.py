@@ -16,6 +16,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.errors import MessageBatchesError
+from message_batches.listening import CannotListen, host_and_port
 from message_batches.ports import Store
 from message_batches.store import IDENTITY
 
@@ -32,10 +33,6 @@ LOOK_EVERY = 20
 """Seconds between the looks that nobody asked for: only who looks knows how old a poll is."""
 
 NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
-
-
-class CannotListen(MessageBatchesError):
-    """The address for the probes is none, or is taken."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +186,7 @@ class Health:
 @asynccontextmanager
 async def probes(health: Health, address: str) -> AsyncIterator[str]:
     """Answer `/healthz` and `/livez` at HOST:PORT; yields the URL, port 0 being a free one."""
-    host, port = _host_and_port(address)
+    host, port = host_and_port("--health", address, 8079)
 
     async def healthz(_: web.Request) -> web.Response:
         return (await health.report()).answer()
@@ -214,10 +211,3 @@ async def probes(health: Health, address: str) -> AsyncIterator[str]:
     finally:
         looking.cancel()
         await runner.cleanup()
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
-        raise CannotListen(f"--health takes HOST:PORT, such as 127.0.0.1:8079, not {address[:80]!r}")
-    return host.removeprefix("[").removesuffix("]"), int(port)

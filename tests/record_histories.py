@@ -93,6 +93,12 @@ async def stopped(live: Rig) -> WorkflowHandle[object, BatchOutput]:
     return run
 
 
+async def searchable(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """More than 100 polls and a landing that fails for a while, where the namespace has the search attributes."""
+    live.emulator.faults.add("missing-line", operation="results", times=3)
+    return await continued(live)
+
+
 QUICK = timedelta(seconds=0.3)
 ENDLESS = timedelta(minutes=10)
 SHAPES = {
@@ -104,6 +110,7 @@ SHAPES = {
     continued: ENDLESS,
     cancelled: ENDLESS,
     stopped: ENDLESS,
+    searchable: ENDLESS,
 }
 
 

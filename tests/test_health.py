@@ -21,7 +21,8 @@ from temporalio.client import Client
 from message_batches.connection import connect, worker_identity
 from message_batches.devserver import DevServer, free_port
 from message_batches.emulator import Emulator
-from message_batches.health import CannotListen, Health, Watched, probes
+from message_batches.health import Health, Watched, probes
+from message_batches.listening import CannotListen
 from message_batches.models import PollSchedule
 from message_batches.store import ObjectStore, open_store
 from tests.processes import Running, TemporalProcess

@@ -70,6 +70,10 @@ Betas = Annotated[
     list[str] | None, typer.Option("--beta", metavar="NAME", help="An anthropic-beta for the batch. May be repeated.")
 ]
 Queue = Annotated[str | None, typer.Option("--task-queue", metavar="NAME", help="Default: MESSAGE_BATCHES_TASK_QUEUE.")]
+DeleteAfterLanding = Annotated[
+    bool,
+    typer.Option("--delete-after-landing", help="Delete the batch at the provider once its results are verified here."),
+]
 Again = Annotated[bool, typer.Option("--again", help="Buy the same requests once more, in a run of its own.")]
 RequestsFile = Annotated[
     str | None, typer.Option("--requests", metavar="FILE", help="The batch's requests: the results are fully checked.")
@@ -114,6 +118,18 @@ Delete = Annotated[bool, typer.Option("--delete", help="Remove it. Without this,
 
 # --- list and demo -------------------------------------------------------------------------------------------------
 
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status", metavar="STATUS", help="Only runs of that status, such as undecided or failed. May be repeated."
+    ),
+]
+NeedsAttention = Annotated[
+    bool,
+    typer.Option(
+        "--needs-attention", help="Only undecided submissions, landings that keep failing, batches near their end."
+    ),
+]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many runs to show.")]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
 Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, for money; asks first.")]

@@ -9,8 +9,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from message_batches.cli.run_list import Listed
 from message_batches.cli.run_view import RunStatus, RunView
-from message_batches.cli.runs import Listed
 from message_batches.progress import Phase, Progress
 from message_batches.requests_file import Requests
 from message_batches.wording import PHASES, clock, moment, sentence
@@ -41,7 +41,7 @@ def run_rows(view: RunView, now: datetime) -> RenderableType:
     grid.add_row("elapsed", f"{clock(elapsed)}{ended}")
     if view.running and progress:
         _add_waiting(grid, progress, now)
-    for line in attention(view, now):
+    for line in (*attention(view, now), *decisions(view)):
         grid.add_row("", Text(line, style="yellow"))
     if view.failure:
         grid.add_row("failure", Text(f"{view.failure.kind}: {view.failure.message}", style="red"))
@@ -61,8 +61,15 @@ def attention(view: RunView, now: datetime) -> list[str]:
         again = f", again in {clock(trouble.next_attempt - now)}" if trouble.next_attempt else ""
         found.append(f"{trouble.activity} has failed, attempt {trouble.attempt}{again}: {trouble.failure}")
     if view.running and view.progress:
-        found += _said_by_the_run(view.workflow_id, view.progress)
+        found += _said_by_the_run(view.progress)
     return found
+
+
+def decisions(view: RunView) -> list[str]:
+    """What a person can decide about a run."""
+    if not (view.running and view.progress and view.progress.candidates):
+        return []
+    return [f"To decide it yourself: starter.py resolve {view.workflow_id} --adopt MSGBATCH_ID | --submit-again"]
 
 
 def no_worker(task_queue: str) -> str:
@@ -86,11 +93,12 @@ def checked(requests: Requests, name: str) -> RenderableType:
 def listed(runs: Sequence[Listed]) -> RenderableType:
     """Runs, newest first; not squeezed into a narrow terminal, since an id cut short is none."""
     widest = max(len(run.workflow_id) for run in runs)
-    lines = [Text(f"{'status':<16}  {'started (UTC)':<19}  {'took':>8}  {'run':<{widest}}  batch", style="bold")]
+    column = max(16, *(len(run.standing) for run in runs))
+    lines = [Text(f"{'status':<{column}}  {'started (UTC)':<19}  {'took':>8}  {'run':<{widest}}  batch", style="bold")]
     for run in runs:
         took = clock(run.closed - run.started) if run.closed else ""
         rest = f"  {moment(run.started)}  {took:>8}  {run.workflow_id:<{widest}}  {run.batch_id or ''}".rstrip()
-        lines.append(Text.assemble((f"{run.status:<16}", _STATUS_STYLES.get(run.status, "red")), rest))
+        lines.append(Text.assemble((f"{run.standing:<{column}}", _STATUS_STYLES.get(run.status, "red")), rest))
     for line in lines:
         line.no_wrap, line.overflow = True, "ignore"
     return Group(*lines)
@@ -126,7 +134,7 @@ def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
         grid.add_row("expires", f"in {clock(progress.expires_at - now)}, {moment(progress.expires_at)} UTC")
 
 
-def _said_by_the_run(workflow_id: str, progress: Progress) -> list[str]:
+def _said_by_the_run(progress: Progress) -> list[str]:
     if progress.phase is not Phase.UNDECIDED:
         return [sentence(progress.waiting_for)] if progress.waiting_for else []
     said = progress.submission or "No reply to the POST: looking for the batch"
@@ -134,6 +142,4 @@ def _said_by_the_run(workflow_id: str, progress: Progress) -> list[str]:
     found += [
         f"May be ours: {c.batch_id}, {c.processing_status}, created {moment(c.created_at)}" for c in progress.candidates
     ]
-    if progress.candidates:
-        found.append(f"To decide it yourself: starter.py resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again")
     return found

@@ -29,7 +29,7 @@ from message_batches.models import DEFAULT_KEY, Account, PollSchedule, RetrySche
 from message_batches.ports import BatchApi, Store
 from message_batches.requests_file import Requests, read_requests
 from message_batches.service import DEFAULT_TASK_QUEUE
-from message_batches.settings import ApiKeys, Settings
+from message_batches.settings import ApiKeys, Settings, encryption_keys
 from message_batches.store import ObjectStore, open_store
 
 PROCESSING = timedelta(seconds=10)
@@ -116,7 +116,7 @@ async def _stage(build_worker: BuildWorker, folder: Path, settings: Settings | N
     """Everything on free ports of this machine; stopped at the end, the server last."""
     async with AsyncExitStack() as running:
         with _silent():
-            server = await running.enter_async_context(dev_server())
+            server = await running.enter_async_context(dev_server(keys=encryption_keys()))
         if settings:
             base_url, keys = settings.base_url, settings.keys
         else:

@@ -3,8 +3,8 @@
 from datetime import datetime
 from typing import Any
 
+from message_batches.cli.run_list import Listed
 from message_batches.cli.run_view import RunView
-from message_batches.cli.runs import Listed
 from message_batches.models import BatchOutput, Landed
 from message_batches.requests_file import Requests
 
@@ -82,6 +82,9 @@ def listed_document(runs: list[Listed]) -> list[dict[str, Any]]:
             "startTime": _time(run.started),
             "closeTime": _time(run.closed),
             "batchId": run.batch_id,
+            "batchStatus": run.batch_status,
+            "batchOutcome": run.outcome,
+            "batchRequests": run.requests,
         }
         for run in runs
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -24,22 +25,10 @@ class Trouble:
     next_attempt: datetime | None
 
 
-def troubles(pending: Sequence[PendingActivityInfo]) -> tuple[Trouble, ...]:
+async def troubles(client: Client, pending: Sequence[PendingActivityInfo]) -> tuple[Trouble, ...]:
     """The pending activities that have failed."""
-    return tuple(
-        Trouble(
-            activity=activity.activity_type.name,
-            attempt=activity.attempt,
-            failure=_message(activity),
-            next_attempt=(
-                activity.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
-                if activity.HasField("next_attempt_schedule_time")
-                else None
-            ),
-        )
-        for activity in pending
-        if activity.attempt > 1 and activity.HasField("last_failure")
-    )
+    failed = [activity for activity in pending if activity.attempt > 1 and activity.HasField("last_failure")]
+    return tuple([await _trouble(client, activity) for activity in failed])
 
 
 async def has_worker(client: Client, task_queue: str) -> bool:
@@ -55,6 +44,18 @@ async def has_worker(client: Client, task_queue: str) -> bool:
     return any(poller.last_access_time.ToDatetime(tzinfo=UTC) >= oldest for poller in answer.pollers)
 
 
-def _message(activity: PendingActivityInfo) -> str:
-    failure = activity.last_failure
-    return failure.message or failure.application_failure_info.type or "no reason given"
+async def _trouble(client: Client, activity: PendingActivityInfo) -> Trouble:
+    due = activity.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
+    return Trouble(
+        activity=activity.activity_type.name,
+        attempt=activity.attempt,
+        failure=await _message(client, activity.last_failure),
+        next_attempt=due if activity.HasField("next_attempt_schedule_time") else None,
+    )
+
+
+async def _message(client: Client, failure: Failure) -> str:
+    """What it says, and its cause where that says more: what an input was refused for."""
+    error = await client.data_converter.decode_failure(failure)
+    said = [getattr(each, "message", "") for each in (error, error.__cause__)]
+    return ": ".join(dict.fromkeys(filter(None, said))) or failure.application_failure_info.type or "no reason given"

@@ -29,6 +29,8 @@ def report(
         parts.append(Text(f"Possibly paid twice: {twice}. Compare them in the Console", style="bold red"))
     if isinstance(landed, BatchOutput) and landed.paid_twice_unchecked:
         parts.append(Text(f"Whether it was paid twice is not known: {landed.paid_twice_unchecked}", style="yellow"))
+    if isinstance(landed, BatchOutput) and landed.not_deleted:
+        parts.append(Text(f"The batch is still at the provider: {landed.not_deleted}", style="yellow"))
     if replies:
         parts += ["", _replies(replies, landed.results_file.lines)]
     if landed.summary.errors:
@@ -93,7 +95,8 @@ def _places(landed: Landed | BatchOutput, command: str, link: str | None) -> Ren
     proof = (
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
     )
-    rows = {"checked": proof, "results": landed.results_file.uri, "run": link}
+    deleted = "at the provider" if isinstance(landed, BatchOutput) and landed.deleted else None
+    rows = {"checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
     if counts.errored or counts.expired or counts.canceled:
         rows["next"] = f"{command} --failed -o retry.jsonl"
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.

@@ -52,6 +52,7 @@ class Order:
     submission: SubmissionSchedule
     task_queue: str
     requests: Asked | None = None
+    delete_after_landing: bool = False
 
     def saying(self, file: str, requests: Requests) -> Self:
         """The same, with a file of requests in words."""
@@ -180,7 +181,13 @@ class RunStarter:
 
 def _common(order: Order, asked: Asked | None) -> dict[str, Any]:
     shown = {"static_summary": asked.summary, "static_details": asked.details} if asked else {}
-    return {**dict(order.account), "poll": order.poll, "submission": order.submission, **shown}
+    return {
+        **dict(order.account),
+        "poll": order.poll,
+        "submission": order.submission,
+        "delete_after_landing": order.delete_after_landing,
+        **shown,
+    }
 
 
 def _ended_before(view: RunView | None) -> str:

@@ -120,7 +120,7 @@ async def look(client: Client, workflow_id: str, *, patience: timedelta = PATIEN
         task_queue=described.task_queue,
         started=await _chain_start(client, described),
         closed=described.close_time,
-        troubles=troubles(described.raw_description.pending_activities),
+        troubles=await troubles(client, described.raw_description.pending_activities),
     )
     if not view.running:
         return await _with_end(client, view)

@@ -1,22 +1,19 @@
-"""Runs over a Temporal client and a store: starting them, taking over a batch, stopping, resolving, listing."""
+"""Runs over a Temporal client and a store: starting them, taking over a batch, stopping, resolving."""
 
 import asyncio
 import re
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from message_batches.cli.run_view import PATIENCE, RunNotFound, RunStatus, RunView, is_known, look, started
+from message_batches.cli.run_view import PATIENCE, RunNotFound, RunView, is_known, look
 from message_batches.cli.same_content import attach_id_of
-from message_batches.errors import MessageBatchesError, StoreUnavailable
-from message_batches.ledger import Ledger, Record
-from message_batches.models import WORKFLOW_TYPE
+from message_batches.errors import MessageBatchesError
+from message_batches.ledger import Ledger
 from message_batches.ports import Store
 from message_batches.progress import Resolution
 from message_batches.service import CANCEL_BATCH, RESOLVE_SUBMISSION
@@ -33,18 +30,6 @@ class Refused(MessageBatchesError):
 
 class NoAnswer(MessageBatchesError):
     """No worker answers: what was asked for may not have been carried out."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A run in the list."""
-
-    workflow_id: str
-    run_id: str
-    status: RunStatus
-    started: datetime
-    closed: datetime | None
-    batch_id: str | None
 
 
 class Runs:
@@ -88,28 +73,6 @@ class Runs:
         """Decide what a lost reply left open."""
         await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
 
-    async def newest(self, limit: int) -> list[Listed]:
-        """Runs of our workflow type, newest first."""
-        query = f'WorkflowType = "{WORKFLOW_TYPE}" AND ExecutionStatus != "ContinuedAsNew"'
-        runs = [run async for run in self._client.list_workflows(query, limit=limit)]
-        try:
-            records = await self._ledger.records_of({run.id for run in runs})
-        except StoreUnavailable:
-            # The list is Temporal's; the store only adds the batches to it.
-            records = {}
-        starts = await asyncio.gather(*(started(self._client, run) for run in runs))
-        return [
-            Listed(
-                workflow_id=run.id,
-                run_id=run.run_id,
-                status=RunStatus(run.status.name.lower().replace("_", "-")) if run.status else RunStatus.UNKNOWN,
-                started=start,
-                closed=run.close_time,
-                batch_id=_batch_of(run.id, records.get(run.id, [])),
-            )
-            for run, start in zip(runs, starts, strict=True)
-        ]
-
     async def _update(self, workflow_id: str, name: str, *arguments: Any, result_type: Any = None) -> Any:
         """An update's answer, None if it was accepted and takes long; `Refused` with the run's own reason."""
         handle = self._client.get_workflow_handle(workflow_id)
@@ -129,14 +92,6 @@ class Runs:
             return None
         except WorkflowUpdateFailedError as error:
             raise Refused(_reason(error)) from error
-
-
-def _batch_of(workflow_id: str, records: Sequence[Record]) -> str | None:
-    """A run's batch where its id or the store's records tell, without asking the run."""
-    if workflow_id.startswith(attach_id_of("")):
-        return workflow_id.removeprefix(attach_id_of(""))
-    named = [record.outcome.batch_id for record in records if record.outcome and record.outcome.batch_id]
-    return named[-1] if named else None
 
 
 def is_batch_id(text: str) -> bool:

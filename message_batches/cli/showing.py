@@ -1,6 +1,6 @@
 """The commands that look: `status`, `watch`, `list`, `results`; none of them needs a worker."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,6 +14,7 @@ from message_batches.cli.published import Publication, ResultsNotFound
 from message_batches.cli.reply_text import read_reply
 from message_batches.cli.result_files import refuse_existing, save, write_out
 from message_batches.cli.retry_selection import Selection, requests_of, select
+from message_batches.cli.run_list import newest
 from message_batches.cli.run_view import RunNotFound, RunView
 from message_batches.cli.runs import is_batch_id
 from message_batches.cli.starting import end_of, wait_for
@@ -55,11 +56,11 @@ async def watch(desk: Desk, identity: str, *, strict: bool) -> Answer:
     return await wait_for(desk, runs, view.workflow_id, strict=strict)
 
 
-async def list_runs(desk: Desk, limit: int) -> Answer:
-    """The newest runs."""
-    runs = await desk.runs()
-    found = await runs.newest(limit)
-    shown = console.listed(found) if found else "No runs yet: `starter.py start FILE` starts one"
+async def list_runs(desk: Desk, limit: int, statuses: Sequence[str]) -> Answer:
+    """The newest runs; those of these statuses, if any are named."""
+    found = await newest(await desk.client(), desk.store, limit, statuses)
+    none = f"No run is {' or '.join(statuses)}" if statuses else "No runs yet: `starter.py start FILE` starts one"
+    shown = console.listed(found) if found else none
     return Answer(listed_document(found), shown)
 
 

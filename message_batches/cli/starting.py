@@ -52,6 +52,7 @@ class Wishes:
     version: str | None = None
     betas: Sequence[str] = ()
     task_queue: str | None = None
+    delete_after_landing: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,13 @@ def order_of(wishes: Wishes, task_queue: str) -> Order:
     account = Account(
         api_key=wishes.key, anthropic_version=wishes.version or version, anthropic_beta=tuple(wishes.betas)
     )
-    return Order(account, poll, submission, wishes.task_queue or task_queue)
+    return Order(
+        account,
+        poll,
+        submission,
+        wishes.task_queue or task_queue,
+        delete_after_landing=wishes.delete_after_landing,
+    )
 
 
 async def go_on(desk: Desk, begun: Begun, order: Order, waiting: Waiting) -> Answer:

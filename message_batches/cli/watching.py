@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.text import Text
 from temporalio.service import RPCError
 
-from message_batches.cli.console import attention, run_rows
+from message_batches.cli.console import attention, decisions, run_rows
 from message_batches.cli.run_view import RunView
 from message_batches.cli.runs import Runs
 from message_batches.wording import PHASES
@@ -81,7 +81,7 @@ class _Lines:
 
     def show(self, view: RunView) -> None:
         now = datetime.now(UTC)
-        lines = [_line(view), *(_without_clock(line) for line in attention(view, now))]
+        lines = [_line(view), *(_without_clock(line) for line in (*attention(view, now), *decisions(view)))]
         for line in lines:
             if line not in self._said:
                 self._console.print(line, markup=False, soft_wrap=True)

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
 DEMO = ROOT / "deploy" / "demo" / "demo.env"
 
-_VARIABLE = re.compile(r"\$(?:\{(?P<name>\w+)(?::(?P<how>[-?+])(?P<text>[^}]*))?\}|(?P<plain>\w+))")
+# The text may hold further ones, such as `${A:+...${B:-...}}`.
+_VARIABLE = re.compile(r"\$(?:\{(?P<name>\w+)(?::(?P<how>[-?+])(?P<text>(?:[^{}]|\{[^{}]*\})*))?\}|(?P<plain>\w+))")
 
 
 class MissingVariable(Exception):

@@ -19,6 +19,7 @@ NOBODY = "127.0.0.1:1"
 LISTENS = {
     "emulator": re.compile(r"listening on http://(\S+)"),
     "worker": re.compile(r"health http://(\S+)/healthz"),
+    "codec": re.compile(r"listening on http://([\d.:]+):"),
 }
 """How a service says on which port it listens: it takes a free one, as one that was free a moment ago may be taken."""
 
@@ -77,9 +78,16 @@ class Engine:
             "--host=0.0.0.0": "--host=127.0.0.1",
             "--port=8080": "--port=0",
             "--health=127.0.0.1:8079": "--health=127.0.0.1:0",
+            "--listen=0.0.0.0:8234": "--listen=127.0.0.1:0",
         }
         secrets = ROOT / "deploy" / "demo" / "secrets"
-        mounts = {"/data": self.data, "/scratch": folder / "scratch", "/tmp": folder / "tmp", "/run/secrets": secrets}
+        mounts = {
+            "/data": self.data,
+            "/scratch": folder / "scratch",
+            "/tmp": folder / "tmp",
+            "/run/secrets": secrets,
+            "/run/encryption-keys": folder / "encryption-keys",
+        }
         self._image = replace(image, mounts=mounts)
         self._started: list[Container] = []
         self._running: dict[str, Container] = {}
@@ -124,8 +132,13 @@ class Engine:
         return self._started[-1]
 
     def _here(self, text: str) -> str:
-        emulator, worker = self.address("emulator"), self.address("worker")
-        addresses = {"emulator:8080": emulator, "127.0.0.1:8080": emulator, "127.0.0.1:8079": worker}
+        emulator, worker, codec = (self.address(service) for service in LISTENS)
+        addresses = {
+            "emulator:8080": emulator,
+            "127.0.0.1:8080": emulator,
+            "127.0.0.1:8079": worker,
+            "127.0.0.1:8234": codec,
+        }
         for inside, here in {**self._network, **addresses}.items():
             text = text.replace(inside, here)
         return self._image.here(text)

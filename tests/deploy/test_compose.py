@@ -9,13 +9,25 @@ from typing import Any
 
 import pytest
 
-from message_batches.settings import Settings
+from message_batches.settings import Settings, encryption_keys
 from tests.deploy import compose
 from worker import GRACE
 
 PASSWORD = {"POSTGRES_PASSWORD": "a-password-of-the-test"}
-OURS = {"worker", "starter", "emulator"}
-PORTS = {"postgres": "5432", "temporal": "7233", "temporal-ui": "8080", "worker": "8079", "emulator": "8080"}
+ENCRYPTED = {
+    **PASSWORD,
+    "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "./encryption-keys",
+    "MESSAGE_BATCHES_CODEC_TOKEN": "t",
+}
+OURS = {"worker", "starter", "emulator", "codec"}
+PORTS = {
+    "postgres": "5432",
+    "temporal": "7233",
+    "temporal-ui": "8080",
+    "worker": "8079",
+    "emulator": "8080",
+    "codec": "8234",
+}
 """On which port each service that stays up listens in its container."""
 
 
@@ -57,6 +69,7 @@ def test_the_database_and_the_ui_are_there_and_the_profiles_bring_what_the_other
         "worker": [],
         "starter": ["cli"],
         "emulator": ["demo"],
+        "codec": ["encryption"],
     }
 
 
@@ -81,7 +94,7 @@ def test_our_image_carries_the_version_of_the_package(services: dict[str, Any]) 
 def test_every_port_is_open_to_this_host_alone(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
 
-    assert len(ports) == 3
+    assert len(ports) == 4
     for port in ports:
         assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), port
 
@@ -92,6 +105,11 @@ def test_every_named_volume_is_declared_and_used(services: dict[str, Any]) -> No
     assert {name for name in sources if not name.startswith((".", "/"))} == set(compose.project(PASSWORD)["volumes"])
     for folder in sources:
         assert not folder.startswith(".") or (compose.ROOT / folder).is_dir(), folder
+
+
+def mounts_of(service: dict[str, Any]) -> list[Any]:
+    found: list[Any] = service.get("volumes", [])
+    return found
 
 
 def short_mounts(service: dict[str, Any]) -> list[str]:
@@ -128,6 +146,7 @@ def test_each_service_waits_for_what_it_needs_and_the_starter_for_nothing_that_w
         "worker": {"temporal-namespace": done},
         "starter": {"temporal": healthy},
         "emulator": {},
+        "codec": {},
     }
 
 
@@ -157,12 +176,13 @@ def test_health_is_asked_for_and_ports_are_published_where_a_service_listens(ser
         assert {port.rpartition(":")[2] for port in service.get("ports", [])} <= {PORTS.get(name)}, name
     assert f"--health=127.0.0.1:{PORTS['worker']}" in compose.words(services["worker"]["command"])
     assert f"--port={PORTS['emulator']}" in services["emulator"]["command"]
+    assert f"--listen=0.0.0.0:{PORTS['codec']}" in services["codec"]["command"]
 
 
 def test_whatever_stays_up_is_restarted_and_checked(services: dict[str, Any]) -> None:
     lasting = {name for name, service in services.items() if service["restart"] == "unless-stopped"}
 
-    assert lasting == {"postgres", "temporal", "temporal-ui", "worker", "emulator"}
+    assert lasting == {"postgres", "temporal", "temporal-ui", "worker", "emulator", "codec"}
     for name in lasting:
         assert "healthcheck" in services[name], name
 
@@ -193,6 +213,40 @@ def test_the_worker_states_a_limit_of_calls_where_one_is_set(services: dict[str,
 
     assert compose.words(services["worker"]["command"]) == command
     assert compose.words(limited["command"]) == [*command, "--requests-per-minute=50"]
+
+
+def test_without_keys_nothing_is_encrypted_and_the_web_ui_asks_nobody(services: dict[str, Any]) -> None:
+    for name in ("worker", "starter"):
+        assert encryption_keys(services[name]["environment"]) == ()
+    assert services["temporal-ui"]["environment"]["TEMPORAL_CODEC_ENDPOINT"] == ""
+
+
+def test_the_keys_reach_whom_they_concern_and_are_read_from_one_file() -> None:
+    encrypted = compose.project(ENCRYPTED)["services"]
+    mounted = {
+        name for name, service in encrypted.items() for mount in mounts_of(service) if "encryption" in str(mount)
+    }
+
+    assert mounted == {"worker", "starter", "codec"}
+    for name in mounted:
+        (mount,) = [mount for mount in mounts_of(encrypted[name]) if "encryption" in str(mount)]
+        assert mount["source"] == "./encryption-keys"
+        assert mount["read_only"] is True
+        assert encrypted[name]["environment"]["MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"] == mount["target"]
+    for name, service in encrypted.items():
+        assert ("MESSAGE_BATCHES_CODEC_TOKEN" in service.get("environment", {})) == (name == "codec"), name
+
+
+def test_the_web_ui_calls_the_codec_server_from_a_page_that_it_admits_and_by_the_same_host() -> None:
+    encrypted = compose.project({**ENCRYPTED, "TEMPORAL_UI_PORT": "9001", "CODEC_PORT": "9002"})["services"]
+    ui = encrypted["temporal-ui"]["environment"]
+
+    assert ui["TEMPORAL_CODEC_ENDPOINT"] == "http://localhost:9002"
+    assert ui["TEMPORAL_CODEC_INCLUDE_CREDENTIALS"] == "true"
+    assert encrypted["codec"]["ports"] == ["127.0.0.1:9002:8234"]
+    assert "--ui-origin=http://localhost:9001" in encrypted["codec"]["command"]
+    assert "--encode" not in encrypted["codec"]["command"]
+    assert "http://localhost:9001" in ui["TEMPORAL_CORS_ORIGINS"]
 
 
 def test_finished_runs_are_kept_for_thirty_days(services: dict[str, Any]) -> None:
@@ -253,7 +307,9 @@ def published(project: dict[str, Any]) -> list[str]:
 
 def bind_mounts(project: dict[str, Any]) -> list[Path]:
     mounts = [mount for name in ("worker", "starter") for mount in project["services"][name]["volumes"]]
-    return [(compose.ROOT / mount["source"]).resolve() for mount in mounts if isinstance(mount, dict)]
+    sources = [Path(mount["source"]) for mount in mounts if isinstance(mount, dict)]
+    # In the place of keys, where there are none.
+    return [(compose.ROOT / source).resolve() for source in sources if source != Path("/dev/null")]
 
 
 def test_starter_and_worker_see_the_same_store_and_queue(services: dict[str, Any]) -> None:

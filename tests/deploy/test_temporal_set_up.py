@@ -9,6 +9,8 @@ from uuid import uuid4
 import pytest
 import yaml
 from google.protobuf.duration_pb2 import Duration
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeNamespaceRequest,
@@ -16,7 +18,9 @@ from temporalio.api.workflowservice.v1 import (
     RegisterNamespaceRequest,
 )
 
+from message_batches.connection import connect
 from message_batches.devserver import DevServer, dev_server, temporal_command
+from message_batches.search_attributes import BATCH_STATUS, SEARCH_ATTRIBUTES, registered, usable
 from tests.deploy.compose import ROOT, project
 
 FOLDER = ROOT / "deploy" / "temporal"
@@ -28,6 +32,10 @@ async def retention(temporal: DevServer, namespace: str) -> int:
     return described.config.workflow_execution_retention_ttl.seconds
 
 
+async def attributes(temporal: DevServer, namespace: str) -> tuple[str, ...]:
+    return usable(await registered(await connect(address=temporal.address, namespace=namespace)))
+
+
 @pytest.mark.parametrize(
     ("hours_before", "hours_after"),
     [
@@ -36,7 +44,7 @@ async def retention(temporal: DevServer, namespace: str) -> int:
         pytest.param(2000, 2000, id="longer"),
     ],
 )
-async def test_a_namespace_is_made_or_its_retention_raised_but_never_cut(
+async def test_a_namespace_with_the_search_attributes_is_made_or_its_retention_raised_but_never_cut(
     temporal: DevServer, hours_before: int | None, hours_after: int
 ) -> None:
     namespace = f"deployed-{uuid4()}"
@@ -55,6 +63,7 @@ async def test_a_namespace_is_made_or_its_retention_raised_but_never_cut(
 
         assert await process.wait() == 0
         assert await retention(temporal, namespace) == hours_after * HOUR
+        assert await attributes(temporal, namespace) == tuple(key.name for key in SEARCH_ATTRIBUTES)
 
 
 def stand_in(folder: Path, name: str, script: str) -> dict[str, str]:
@@ -90,6 +99,28 @@ def test_an_answer_without_a_retention_is_said(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "No retention in what is said of namespace default: {}" in done.stderr
+
+
+async def test_an_attribute_of_another_type_is_said_and_stays_and_the_set_up_goes_on(temporal: DevServer) -> None:
+    namespace = f"deployed-{uuid4()}"
+    kept = Duration(seconds=24 * HOUR)
+    request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=kept)
+    await temporal.client.workflow_service.register_namespace(request)
+    client = await connect(address=temporal.address, namespace=namespace)
+    other = {BATCH_STATUS.name: IndexedValueType.INDEXED_VALUE_TYPE_INT}
+    await client.operator_service.add_search_attributes(
+        AddSearchAttributesRequest(namespace=namespace, search_attributes=other)
+    )
+    command = temporal_command()
+    assert command
+    here = {"TEMPORAL_ADDRESS": temporal.address, "TEMPORAL_NAMESPACE": namespace}
+    path = {"PATH": f"{Path(command).parent}:{os.environ['PATH']}"}
+
+    done = await asyncio.to_thread(carry_out, "temporal-namespace", {**here, **path})
+
+    assert done.returncode == 0, done.stderr
+    assert "BatchStatus already exists and has different type" in done.stdout
+    assert await attributes(temporal, namespace) == ("BatchId", "BatchRequests", "BatchOutcome")
 
 
 def test_both_databases_get_the_schema_of_the_servers_own_kind(tmp_path: Path) -> None:

@@ -1,0 +1,29 @@
+"""The address that an option names, to be listened on."""
+
+import socket
+
+from message_batches.errors import MessageBatchesError
+
+
+class CannotListen(MessageBatchesError):
+    """An address to listen on is none, or is taken."""
+
+
+def host_and_port(option: str, address: str, example: int) -> tuple[str, int]:
+    """The two parts of HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
+        raise CannotListen(f"{option} takes HOST:PORT, such as 127.0.0.1:{example}, not {address[:80]!r}")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def socket_address(option: str, address: str, example: int) -> str:
+    """IP:PORT for an HOST:PORT, where a host's name is not understood."""
+    host, port = host_and_port(option, address, example)
+    try:
+        family, *_, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError) as error:
+        raise CannotListen(
+            f"{option} cannot listen on {address}: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    return f"[{found[0]}]:{port}" if family is socket.AF_INET6 else f"{found[0]}:{port}"

@@ -1,0 +1,55 @@
+"""A worker's page of metrics, as Prometheus reads it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+_SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line."""
+
+    name: str
+    labels: Mapping[str, str]
+    value: float
+
+
+@dataclass(frozen=True)
+class Page:
+    """All lines, and the types that are declared."""
+
+    samples: list[Sample]
+    types: Mapping[str, str]
+    text: str
+
+    @property
+    def names(self) -> set[str]:
+        return {sample.name for sample in self.samples}
+
+    def value(self, name: str, **labels: str) -> float:
+        """The sum of all lines of a name that have these labels."""
+        found = [s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items()]
+        there = [dict(sample.labels) for sample in self.samples if sample.name == name]
+        assert found, f"{name} has none with {labels}: {there}"
+        return sum(found)
+
+
+async def page_at(url: str) -> Page:
+    """What is there now."""
+    async with httpx.AsyncClient() as http:
+        text = (await http.get(url)).raise_for_status().text
+    samples, types = [], {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            types[name] = kind
+        elif line and not line.startswith("#"):
+            match = _SAMPLE.match(line)
+            assert match, f"no line of a page of metrics: {line}"
+            samples.append(Sample(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"])))
+    return Page(samples, types, text)

@@ -1,0 +1,61 @@
+"""A run's search attributes: those that its namespace has, set anew where they have changed.
+
+Each change is an event of the history. To change what leads to one is to change what runs in flight replay: patch it.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+
+from message_batches.models import BatchOutput
+from message_batches.progress import EXPIRING, Phase
+from message_batches.search_attributes import (
+    BATCH_ID,
+    BATCH_OUTCOME,
+    BATCH_REQUESTS,
+    BATCH_STATUS,
+    BatchOutcome,
+    BatchStatus,
+)
+from workflows.state import RunState
+
+
+def show(state: RunState, now: datetime) -> None:
+    """Set what has changed, of those attributes that there are."""
+    values: dict[SearchAttributeKey[Any], str | int | None] = {
+        # As the API has said it: what a caller says may be a key in the place of an id.
+        BATCH_ID: state.batch.id if state.batch else None,
+        BATCH_STATUS: status_of(state, now),
+        BATCH_REQUESTS: state.requests,
+        BATCH_OUTCOME: state.outcome,
+    }
+    shown = workflow.info().typed_search_attributes
+    changes = [
+        key.value_set(value)
+        for key, value in values.items()
+        if key.name in state.search_attributes and value and value != shown.get(key)
+    ]
+    if changes:
+        workflow.upsert_search_attributes(changes)
+
+
+def status_of(state: RunState, now: datetime) -> BatchStatus | None:
+    """The run's phase, or what in it needs attention; None before anything is sent."""
+    batch = state.batch
+    if state.phase is Phase.PREPARING:
+        return None
+    if state.phase is Phase.POLLING and batch and not batch.ended and now >= batch.expires_at - EXPIRING:
+        return BatchStatus.EXPIRING
+    if state.phase is Phase.RETRIEVING and state.landing_fails_since:
+        return BatchStatus.LANDING_FAILING
+    return BatchStatus(state.phase)
+
+
+def outcome_of(output: BatchOutput) -> BatchOutcome:
+    """How the requests of a landed batch came out."""
+    counts = output.summary.counts
+    if not counts.succeeded:
+        return BatchOutcome.UNSUCCESSFUL
+    return BatchOutcome.SUCCEEDED if counts.succeeded == output.results_file.lines else BatchOutcome.PARTLY
