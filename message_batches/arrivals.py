@@ -10,6 +10,8 @@ from message_batches.scratch import Scratch
 from message_batches.tally import Tally
 
 MAX_NAMED = 10
+MOST_STRAY = 1000
+"""Lines besides the expected ones, and as many again, after which the rest need not be read, nor fill the disk."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -37,6 +39,7 @@ class Arrivals:
         self._offsets = array("q", [-1]) * len(self._rows)
         self._lengths = array("q", [0]) * len(self._rows)
         self._arrived = 0
+        self._seen = 0
         self._splitter = Splitter(ResultsIncomplete)
         self._duplicate = _Named("duplicate")
         self._foreign = _Named("foreign (not among the requests)")
@@ -85,6 +88,11 @@ class Arrivals:
             yield self._file.gather(spans)
 
     def _look(self, lines: Sequence[bytes | memoryview]) -> None:
+        self._seen += len(lines)
+        if self._seen > 2 * self._expected + MOST_STRAY:
+            raise ResultsIncomplete(
+                f"{self._seen:,} lines have come for {self._expected:,} requests, and there are more"
+            )
         for line in lines:
             offset, self.whole = self.whole, self.whole + len(line) + 1
             if not line:

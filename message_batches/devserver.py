@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
 from temporalio.testing import WorkflowEnvironment
 
-from message_batches.connection import DATA_CONVERTER
+from message_batches.connection import data_converter
+from message_batches.encryption_keys import EncryptionKey
+from message_batches.search_attributes import SEARCH_ATTRIBUTES
 
 # An idle development server looks at its timers once a second; these make a short timer fire when it is due.
 PROMPT_TIMERS = (
@@ -39,14 +43,20 @@ def temporal_command() -> str | None:
 
 
 @asynccontextmanager
-async def dev_server(*, extra_args: Sequence[str] = PROMPT_TIMERS) -> AsyncIterator[DevServer]:
-    """Start a server on free loopback ports, in memory, and stop it at the end."""
+async def dev_server(
+    *,
+    extra_args: Sequence[str] = PROMPT_TIMERS,
+    search_attributes: Sequence[SearchAttributeKey[Any]] = SEARCH_ATTRIBUTES,
+    keys: Sequence[EncryptionKey] = (),
+) -> AsyncIterator[DevServer]:
+    """Start a server on free loopback ports, in memory, and stop it at the end; with keys, its client encrypts."""
     ui_port = free_port()
     starting = asyncio.ensure_future(
         WorkflowEnvironment.start_local(
             ui=True,
             ui_port=ui_port,
-            data_converter=DATA_CONVERTER,
+            data_converter=data_converter(keys),
+            search_attributes=search_attributes,
             dev_server_existing_path=temporal_command(),
             dev_server_log_level="error",
             dev_server_extra_args=list(extra_args),

@@ -1,12 +1,15 @@
 """A directory as a store, where obstore looks away, is slow, or does not see to it that the disk keeps what it took."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from message_batches.ports import Stored
+from message_batches.store_names import FOLDERS
 
 PAGE = 1000
 CHUNK_BYTES = 1024 * 1024
@@ -35,9 +38,13 @@ def walk(root: Path, folder: str) -> Iterator[list[Stored]]:
     yield page
 
 
-def read(file: Path) -> Iterator[bytes]:
-    """A file in chunks of 1 MiB; obstore goes through it in pieces of 8 KiB, at several times the cost."""
-    with file.open("rb", buffering=0) as opened:
+def read(root: Path, name: str) -> Iterator[bytes]:
+    """A file in chunks of 1 MiB; obstore goes through it in pieces of 8 KiB, at several times the cost.
+
+    `FileNotFoundError` also for what is no file, and for what is behind a link in the directory or in our folders:
+    whoever may name a file and make a link would read with our eyes.
+    """
+    with open(_opened(root, name), "rb", buffering=0) as opened:
         while chunk := opened.read(CHUNK_BYTES):
             yield chunk
 
@@ -68,3 +75,28 @@ def unlink(root: Path, name: str) -> None:
 def _raise(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _opened(root: Path, name: str) -> int:
+    """A descriptor of a regular file; each step is taken from the one before, so that no link can be put in between."""
+    folders = name.split("/")
+    file = folders.pop()
+    if folders and folders[0] in FOLDERS:
+        root /= folders.pop(0)
+    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            above, here = here, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(above)
+        # Without waiting: a pipe would hold the thread until somebody writes into it.
+        found = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+            raise FileNotFoundError(errno.ENOENT, "no file, or behind a link", name) from error
+        raise
+    finally:
+        os.close(here)
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise FileNotFoundError(errno.ENOENT, "no file", name)
+    return found

@@ -20,7 +20,7 @@ from message_batches.arazzo.interface import Interface, check_inputs, check_outp
 from message_batches.arazzo.loader import LoadedDocument, load_document
 from message_batches.arazzo.model import ArazzoDocument, Workflow
 from message_batches.arazzo.normalize import as_yaml, normalized
-from message_batches.arazzo.source import DocumentError
+from message_batches.arazzo.source import DocumentError, visible
 from message_batches.models import PollSchedule
 
 __all__ = [
@@ -180,7 +180,7 @@ def _readable(plan: Plan) -> str:
         "deviations": "none" if not plan.deviations else "",
     }
     lines = [f"{name:<12}{value}".rstrip() for name, value in rows.items()]
-    return "\n".join([*lines, *(f"  - {deviation}" for deviation in plan.deviations), ""])
+    return "\n".join([*map(visible, lines), *(f"  - {visible(deviation)}" for deviation in plan.deviations), ""])
 
 
 def _times(after: timedelta, limit: int) -> str:

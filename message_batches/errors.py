@@ -7,6 +7,7 @@
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
+    ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
         ├── NotSent              no connection: the API has seen nothing
         ├── ReplyLost            sent, at least in part, and no usable answer
@@ -70,6 +71,20 @@ class WrongStore(MessageBatchesError):
     """This worker's store is not the one the run began with: another worker may hold that one."""
 
     retryable = True
+
+
+class CannotDecrypt(MessageBatchesError):
+    """A payload that this process has no key for, or that is not what was encrypted; another worker may have the key.
+
+    Attributes:
+        key_id: of the key that is wanted.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, key_id: str) -> None:
+        super().__init__(message)
+        self.key_id = key_id
 
 
 class ApiError(MessageBatchesError):

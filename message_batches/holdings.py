@@ -7,10 +7,11 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from message_batches.layout import FOLDERS, Key, Kind, Step, batch_of, place
+from message_batches.layout import Key, Kind, Step, batch_of, place
 from message_batches.ledger import Claim, Intent, Outcome
 from message_batches.models import Landed
 from message_batches.ports import Store, Stored
+from message_batches.store_names import FOLDERS
 
 Record = Intent | Outcome | Claim
 _RECORDS: dict[Step, type[Intent] | type[Outcome] | type[Claim]] = {

@@ -1,12 +1,11 @@
 r"""Lines: splitting bytes on `\n` only, and checking the requests of a batch before anything is sent."""
 
-import json
-import re
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import msgspec
 
 from message_batches.errors import InvalidRequests, MessageBatchesError
+from message_batches.request_problems import CUSTOM_ID, Problem, bad_id, problems_of, repeated_fields
 
 MAX_REQUESTS = 100_000
 MAX_BODY_BYTES = 256_000_000
@@ -16,7 +15,6 @@ BODY_END = b"]}"
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n"
-_CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class Splitter:
@@ -136,10 +134,12 @@ class RequestCheck:
             if not line.isascii():
                 line.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._add(place, _problems(line, error))
+            self._add(place, problems_of(line, error))
             return
-        if not _CUSTOM_ID.fullmatch(custom_id):
-            self._add(place, [("custom_id", _bad_id(custom_id))])
+        if repeated := repeated_fields(line):
+            self._add(place, repeated)
+        elif not CUSTOM_ID.fullmatch(custom_id):
+            self._add(place, [bad_id(custom_id)])
         elif custom_id in self._places:
             self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])
         else:
@@ -160,7 +160,7 @@ class RequestCheck:
         if self.too_large:
             self._refuse(f"{_many(self.count, 'request')} of {self.body_bytes:,} bytes")
 
-    def _add(self, place: str, problems: list[tuple[str, str]]) -> None:
+    def _add(self, place: str, problems: list[Problem]) -> None:
         self._found += len(problems)
         for field, text in problems[: MAX_PROBLEMS - len(self._problems)]:
             self._problems.append(f"{place}{_at(place, field)}: {text}")
@@ -188,52 +188,3 @@ def _at(place: str, field: str) -> str:
 
 def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
-
-
-def _bad_id(custom_id: str) -> str:
-    return f"{custom_id[:80]!r} is not 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
-
-
-def _problems(line: bytes, error: Exception) -> list[tuple[str, str]]:
-    """Why a line is no request, each as the field it is about and a sentence."""
-    if isinstance(error, RecursionError):
-        return [("", "nested too deeply")]
-    try:
-        item = json.loads(line.decode(), parse_constant=_no_constant)
-    except UnicodeDecodeError as unicode_error:
-        return [("", f"not UTF-8 (byte {unicode_error.start})")]
-    except json.JSONDecodeError as json_error:
-        return [("", f"not JSON: {json_error.msg} (column {json_error.colno})")]
-    except RecursionError:
-        return [("", "nested too deeply")]
-    except ValueError as value_error:
-        return [("", f"not JSON: {value_error}")]
-    if not isinstance(error, msgspec.ValidationError):
-        return [("", "half of a surrogate pair, such as \\ud83d alone, which is no text")]
-    return _item_problems(item)
-
-
-def _item_problems(item: Any) -> list[tuple[str, str]]:
-    if not isinstance(item, dict):
-        return [("", f"not an object but {_kind(item)}")]
-    problems = []
-    if "custom_id" not in item:
-        problems.append(("custom_id", "missing"))
-    elif not isinstance(item["custom_id"], str):
-        problems.append(("custom_id", f"not a string but {_kind(item['custom_id'])}"))
-    elif not _CUSTOM_ID.fullmatch(item["custom_id"]):
-        problems.append(("custom_id", _bad_id(item["custom_id"])))
-    if "params" not in item:
-        problems.append(("params", "missing"))
-    elif not isinstance(item["params"], dict):
-        problems.append(("params", f"not an object but {_kind(item['params'])}"))
-    return problems
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number in JSON")
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")

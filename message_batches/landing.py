@@ -24,6 +24,7 @@ from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailabl
 from message_batches.handoff import in_thread, read_ahead, work_through
 from message_batches.manifest import read_ids
 from message_batches.models import Landed, Manifest, ResultsFile
+from message_batches.nesting import MAX_INLINE_DEPTH, nested_deeper
 from message_batches.ports import Store
 from message_batches.scratch import scratch_file
 
@@ -89,6 +90,18 @@ async def land(
         return await _publish(store, batch_id, manifest, arrivals, beat)
 
 
+async def check_landed(store: Store, file: ResultsFile) -> None:
+    """Read a landed file again; `StoreUnavailable` unless it is what was landed."""
+    digest = hashlib.sha256()
+    try:
+        async for chunk in store.stream(store.name(file.uri)):
+            await in_thread(partial(digest.update, chunk))
+    except FileNotFoundError as error:
+        raise StoreUnavailable(f"{file.uri} is gone from the store") from error
+    if digest.hexdigest() != file.sha256:
+        raise StoreUnavailable(f"{file.uri} is not what was landed: its sha256 is {digest.hexdigest()}")
+
+
 async def _publish(
     store: Store, batch_id: str, manifest: Manifest | None, arrivals: Arrivals, beat: Callable[[], None]
 ) -> Landed:
@@ -127,15 +140,18 @@ async def _publish(
 
 
 def _parsed(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
-    """The lines as JSON values, or why not: what is not strictly JSON cannot travel in a payload."""
+    """The lines as JSON values, or why not: what is not strictly JSON, or nested deep, cannot travel in a payload."""
     if size > MAX_INLINE_BYTES:
         return None, f"{size:,} bytes are more than {MAX_INLINE_BYTES:,}: read the results file"
     results = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:
-            results.append(msgspec.json.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            result = msgspec.json.decode(line)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return None, f"line {number} does not parse ({error}): read the results file"
+        if nested_deeper(result, MAX_INLINE_DEPTH):
+            return None, f"line {number} is nested more than {MAX_INLINE_DEPTH} deep: read the results file"
+        results.append(result)
     return results, None
 
 

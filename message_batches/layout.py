@@ -16,8 +16,6 @@ from urllib.parse import unquote
 from message_batches.ledger import file_part, run_part
 from message_batches.store_names import STAGED, is_name
 
-FOLDERS = ("submissions", "claims", "results", "manifests")
-
 
 class Kind(StrEnum):
     """What an object is to a person."""

@@ -10,13 +10,16 @@ Every record is put once and never changed, so that two workers, a frozen one am
 import hashlib
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 from urllib.parse import quote
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, ValidationError
 
 from message_batches.errors import StoreUnavailable
 from message_batches.models import Anchor, Boundary, Manifest, Seconds
 from message_batches.ports import Store
+
+_Kept = TypeVar("_Kept", bound=Boundary)
 
 CLOCK_MARGIN = timedelta(hours=1)
 """How far this machine's clock and the API's may be apart when a batch is held against an intent."""
@@ -110,8 +113,7 @@ class Ledger:
 
     async def known(self, who: Submitter, number: int) -> Outcome | None:
         """What came of a POST, as far as it is recorded."""
-        content = await self._store.read(_outcome_name(_intent_name(who, number)))
-        return Outcome.model_validate_json(content) if content else None
+        return await self._read(_outcome_name(_intent_name(who, number)), Outcome)
 
     async def settle(self, who: Submitter, number: int, outcome: Outcome) -> None:
         """Write what came of a POST; what is already known stays."""
@@ -121,12 +123,14 @@ class Ledger:
         """Claim a batch; whose it is now, which may be somebody else."""
         if await self._store.create(_claim_name(batch_id), _json(claim)):
             return claim
-        return await self.claimed(batch_id) or claim
+        claimed = await self.claimed(batch_id)
+        if claimed is None:
+            raise StoreUnavailable(f"{self._store.uri(_claim_name(batch_id))} was there, and is gone: try again")
+        return claimed
 
     async def claimed(self, batch_id: str) -> Claim | None:
         """Whose batch it is; None if nobody has claimed it."""
-        content = await self._store.read(_claim_name(batch_id))
-        return Claim.model_validate_json(content) if content else None
+        return await self._read(_claim_name(batch_id), Claim)
 
     async def owner(self, batch_id: str) -> str | None:
         """The workflow id of whoever has claimed a batch."""
@@ -157,19 +161,22 @@ class Ledger:
 
     async def record(self, name: str) -> Record | None:
         """The record of the intent of that name in the store."""
-        content = await self._store.read(name)
-        if content is None:
-            return None
-        outcome = await self._store.read(_outcome_name(name))
-        return Record(
-            intent=Intent.model_validate_json(content),
-            outcome=Outcome.model_validate_json(outcome) if outcome else None,
-        )
+        intent = await self._read(name, Intent)
+        return Record(intent=intent, outcome=await self._read(_outcome_name(name), Outcome)) if intent else None
 
     async def _records(self, folder: str) -> list[Record]:
         names = await self._store.names(folder)
         found = [await self.record(name) for name in _intents_among(names)]
         return [record for record in found if record]
+
+    async def _read(self, name: str, kind: type[_Kept]) -> _Kept | None:
+        """An object of ours; one that is damaged stands for what nobody can know, and so for nothing sent."""
+        content = await self._store.read(name)
+        try:
+            return None if content is None else kind.model_validate_json(content)
+        except ValidationError as error:
+            what = f"it is no {kind.__name__}, {len(content or b''):,} bytes"
+            raise StoreUnavailable(f"{self._store.uri(name)} is damaged ({what}): restore it") from error
 
 
 def may_stem_from(record: Record, created_at: datetime) -> bool:

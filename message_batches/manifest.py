@@ -46,7 +46,9 @@ async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) 
     try:
         return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch)
     except FileNotFoundError as error:
-        raise RequestsNotFound(f"{uri} is not in this worker's store, {store.uri('')}: put it there first") from error
+        raise RequestsNotFound(
+            f"{uri} is no file in this worker's store, {store.uri('')} (links are not followed): put it there first"
+        ) from error
 
 
 async def write_inline(store: Store, requests: list[Any], *, scratch: Path | None = None) -> Manifest:

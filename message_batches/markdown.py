@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 LONGEST = 500
 """Characters of a text from elsewhere."""
 
-SUMMARY_BYTES = 350
-"""Of a summary, of a run, a timer or an activity: Temporal names 400 as its limit."""
+SUMMARY_BYTES = 260
+"""Of a summary, of a run, a timer or an activity: Temporal names 400 as its limit, and encryption adds up to 120."""
 
 DETAILS_BYTES = 15_000
 """Of the details at a run's start: Temporal names 20,000 as its limit."""

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
-from message_batches.wire import RequestCounts
+from message_batches.wire import BatchId, RequestCounts
 
 WORKFLOW_TYPE = "batch-process-and-retrieve-results"
 DEFAULT_KEY = "default"
@@ -20,10 +20,10 @@ DEFAULT_RETRY_LIMIT = 2880
 
 Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
 Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
-BatchId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")]
 # Cut, not refused: what is only shown must not fail a run. Temporal takes no more than this at a start.
 Shown = Annotated[str, AfterValidator(lambda text: text[:20_000])]
 HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$")]
+Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
 
 
 class Boundary(BaseModel):
@@ -36,6 +36,8 @@ class Boundary(BaseModel):
         populate_by_name=True,
         serialize_by_alias=True,
         hide_input_in_errors=True,
+        # As null, a number that JSON has not would be another request, sent and paid for; so it arrives, and is refused.
+        ser_json_inf_nan="constants",
     )
 
 
@@ -69,7 +71,7 @@ class Account(Boundary):
 
     api_key: str = DEFAULT_KEY
     anthropic_version: HeaderWord = DEFAULT_VERSION
-    anthropic_beta: tuple[HeaderWord, ...] = ()
+    anthropic_beta: Betas = ()
 
 
 class BatchInput(Boundary):
@@ -82,19 +84,21 @@ class BatchInput(Boundary):
         requests_uri: a JSONL file of such items in the worker's store.
         batch_id: attach: take over a batch that exists.
         store_id: which store `requestsUri` is in, where the caller knows.
+        delete_after_landing: delete the batch at the provider once its results are landed and verified.
         static_summary, static_details: what the caller also gave Temporal under these names for the Web UI (a line,
             and markdown): they vanish when a long run continues as new, and are shown in its current details then.
     """
 
     api_key: str = DEFAULT_KEY
     anthropic_version: HeaderWord = DEFAULT_VERSION
-    anthropic_beta: tuple[HeaderWord, ...] = ()
+    anthropic_beta: Betas = ()
     requests: list[Any] | None = None
-    requests_uri: str | None = None
+    requests_uri: Annotated[str, Field(max_length=4000)] | None = None
     batch_id: BatchId | None = None
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
-    store_id: str | None = None
+    store_id: Annotated[str, Field(max_length=200)] | None = None
+    delete_after_landing: bool = False
     static_summary: Shown | None = None
     static_details: Shown | None = None
 
@@ -208,6 +212,8 @@ class BatchOutput(Boundary):
     Attributes:
         possibly_paid_twice: batches that match ours after a second POST; normally empty.
         paid_twice_unchecked: why the list could not be looked at for them; normally null.
+        deleted: the batch is no longer at the provider, as the input asked.
+        not_deleted: why it is, although the input asked; normally null.
     """
 
     batch_id: str
@@ -219,4 +225,6 @@ class BatchOutput(Boundary):
     verified: bool
     possibly_paid_twice: tuple[str, ...] = ()
     paid_twice_unchecked: str | None = None
+    deleted: bool = False
+    not_deleted: str | None = None
     summary: Summary

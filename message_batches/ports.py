@@ -36,6 +36,10 @@ class BatchApi(Protocol):
         """POST to a batch's `/cancel`."""
         ...
 
+    async def delete(self, account: Account, batch_id: str) -> None:
+        """DELETE a batch that has ended, and its results; `BatchNotFound` for one that is gone."""
+        ...
+
     def results(self, account: Account, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         ...

@@ -1,10 +1,13 @@
 """Where a run stands, as it tells whoever asks, and what a person can tell it."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from message_batches.models import BatchId, Boundary
-from message_batches.wire import RequestCounts
+from message_batches.models import Boundary
+from message_batches.wire import BatchId, RequestCounts
+
+EXPIRING = timedelta(hours=2)
+"""Before the end of its lifetime a batch that has not ended is worth a look."""
 
 
 class Phase(StrEnum):

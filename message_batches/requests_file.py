@@ -15,6 +15,7 @@ import msgspec
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.foresight import Foresight, Forewarning
 from message_batches.jsonl import MAX_BODY_BYTES, RequestCheck, Splitter
+from message_batches.nesting import MAX_INLINE_DEPTH, nested_deeper
 from message_batches.scratch import Scratch, scratch_file
 
 CHUNK_BYTES = 1024 * 1024
@@ -64,8 +65,11 @@ class Requests:
             yield chunk
 
     def items(self) -> list[Any]:
-        """The requests as values, for those that travel inline."""
-        return [msgspec.json.decode(line) for line in self.lines.read(0, self.lines.size).split(b"\n") if line]
+        """The requests as values, for those that travel inline; `MsgspecError` where a payload cannot carry one."""
+        items = [msgspec.json.decode(line) for line in self.lines.read(0, self.lines.size).split(b"\n") if line]
+        if nested_deeper(items, MAX_INLINE_DEPTH):
+            raise msgspec.ValidationError(f"nested more than {MAX_INLINE_DEPTH} deep")
+        return items
 
 
 @contextmanager

@@ -1,9 +1,17 @@
 """Result lines: the few fields that are looked at; the line itself is landed byte for byte."""
 
 import json
-from typing import Any, NamedTuple
+import re
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
+
+MOST_TOKENS = 2**53
+"""A larger count is none: it would not survive in the JSON of every language."""
+
+_LOOKED_AT = 8
+"""Levels of nesting that hold what is looked at."""
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 
 class Result(NamedTuple):
@@ -22,11 +30,14 @@ class Result(NamedTuple):
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+
+
 class _Usage(msgspec.Struct):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
 
 
 class _Message(msgspec.Struct):
@@ -57,12 +68,12 @@ _decode = msgspec.json.Decoder(_Line).decode
 def read_result(line: bytes | memoryview) -> Result:
     r"""Look at a line; `ValueError` if it is no JSON object with a custom_id.
 
-    A line of another form than expected is read all the same, as is one with half a surrogate pair (`\ud83d` alone),
-    which models do write and strict decoders refuse.
+    A line of another form than expected is read all the same, as is one with half a surrogate pair (`\ud83d` alone)
+    or nested beyond what decoders take, both of which models do write.
     """
     try:
         decoded = _decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return _read_leniently(line)
     outcome = decoded.result
     error = None
@@ -85,10 +96,11 @@ def read_result(line: bytes | memoryview) -> Result:
 
 
 def _read_leniently(line: bytes | memoryview) -> Result:
+    text = str(line, "utf-8", "replace")
     try:
-        item = json.loads(str(line, "utf-8", "replace"))
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
+        item = json.loads(text, parse_int=_integer)
+    except RecursionError:
+        item = json.loads(_shallow(text), parse_int=_integer)
     custom_id = _object(item).get("custom_id")
     if not isinstance(custom_id, str):
         raise ValueError("no custom_id")
@@ -111,6 +123,29 @@ def _read_leniently(line: bytes | memoryview) -> Result:
     )
 
 
+def _shallow(text: str) -> str:
+    """The text with null in the place of everything nested deeper than what is looked at."""
+    kept = []
+    depth = start = 0
+    for bracket in _BRACKETS.finditer(text):
+        if bracket[0] in "[{":
+            depth += 1
+            if depth == _LOOKED_AT:
+                kept.append(text[start : bracket.start()])
+        elif bracket[0] in "]}":
+            if depth == _LOOKED_AT:
+                start = bracket.end()
+                kept.append("null")
+            depth -= 1
+    # Of brackets that never close nothing is left, and the rest is no JSON.
+    return "".join([*kept, text[start:] if depth < _LOOKED_AT else ""])
+
+
+def _integer(digits: str) -> int:
+    """A number as far as it may be a count; Python refuses to read one of more than 4,300 digits."""
+    return int(digits) if len(digits) < 20 else -1
+
+
 def _object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -120,4 +155,4 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else 0

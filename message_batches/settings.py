@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from message_batches.encryption_keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError, UnknownKey
 from message_batches.keys import KEY_NAME, check_key_name
 from message_batches.models import DEFAULT_KEY
@@ -18,6 +19,10 @@ DEFAULT_BASE_URL = "https://api.anthropic.com"
 
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
 _BASE_URL = "ANTHROPIC_BASE_URL"
+_KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
+_KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
+_TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
+_SHORTEST_TOKEN = 16
 
 
 class InvalidSettings(MessageBatchesError):
@@ -105,6 +110,35 @@ def command_in_use(environment: Mapping[str, str] | None = None) -> str | None:
     """How the starter is called where its own process cannot know it, such as outside the container that it runs in."""
     env = os.environ if environment is None else environment
     return env.get("MESSAGE_BATCHES_COMMAND", "").strip() or None
+
+
+def encryption_keys(environment: Mapping[str, str] | None = None) -> tuple[EncryptionKey, ...]:
+    """The keys for payloads, of which the first encrypts and all decrypt; none where encryption is off."""
+    env = os.environ if environment is None else environment
+    file, written = (env.get(name, "").strip() for name in (_KEYS_FILE, _KEYS))
+    if file and written:
+        raise InvalidSettings(f"{_KEYS_FILE} and {_KEYS} are both set: say in one of them which key encrypts")
+    if not file and not written:
+        return ()
+    # Neither value is repeated anywhere: a key may stand in the place of the file's name.
+    try:
+        return read_keys(Path(file).read_text(encoding="utf-8", errors="replace") if file else written)
+    except OSError as error:
+        raise InvalidSettings(f"{_KEYS_FILE} names no file that can be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InvalidSettings(f"{_KEYS_FILE if file else _KEYS} cannot be used: {error}") from None
+
+
+def codec_token(environment: Mapping[str, str] | None = None) -> SecretStr | None:
+    """What callers of the codec server must know; None where it is not set."""
+    env = os.environ if environment is None else environment
+    token = env.get(_TOKEN, "").strip()
+    if token and (len(token) < _SHORTEST_TOKEN or not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token)):
+        raise InvalidSettings(
+            f"{_TOKEN} does not hold a token: {_SHORTEST_TOKEN} or more of the characters that a bearer token may have "
+            "are expected, such as `openssl rand -hex 32` gives"
+        )
+    return SecretStr(token) if token else None
 
 
 def variable_of(name: str) -> str:

@@ -58,7 +58,11 @@ class BadStoreUrl(MessageBatchesError, ValueError):
 
 
 class ObjectStore:
-    """A `Store` on what `open_store` opened; links that lead out of a directory are followed."""
+    """A `Store` on what `open_store` opened.
+
+    The root of a directory may be a link, as may our own folders in it; `stream`, which reads what a caller names,
+    follows no other. Records, whose names are ours, are read and written wherever their path leads.
+    """
 
     def __init__(self, store: Any, root: str, folder: Path | None) -> None:
         self._store = store
@@ -177,7 +181,7 @@ class ObjectStore:
 
     def _chunks(self, name: str) -> Iterator[Any]:
         return (
-            directory.read(self._folder / name)
+            directory.read(self._folder, name)
             if self._folder
             else iter(self._store.get(name).stream(directory.CHUNK_BYTES))
         )

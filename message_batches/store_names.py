@@ -2,6 +2,9 @@
 
 import re
 
+FOLDERS = ("submissions", "claims", "results", "manifests")
+"""What we put things into; of a directory, each may be a link to another disk."""
+
 MAX_PART_BYTES = 240
 """A file system takes 255; a local upload adds a few."""
 

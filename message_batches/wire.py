@@ -1,9 +1,18 @@
-"""The models on the wire: what the API sends, read leniently and kept in its own snake_case."""
+"""The models on the wire: what the API sends, read leniently and kept in its own snake_case.
 
-from datetime import datetime
-from typing import Any
+Bounded all the same, for it goes on: into paths, names in the store, arithmetic, histories and search attributes.
+"""
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+BATCH_ID = r"^[A-Za-z0-9_-]{1,128}$"
+
+BatchId = Annotated[str, Field(pattern=BATCH_ID)]
+_Count = Annotated[int, Field(ge=0, le=10**9)]
+_Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
 
 class Wire(BaseModel):
@@ -15,11 +24,11 @@ class Wire(BaseModel):
 class RequestCounts(Wire):
     """Requests by state; all are `processing` until the whole batch has ended."""
 
-    processing: int = 0
-    succeeded: int = 0
-    errored: int = 0
-    canceled: int = 0
-    expired: int = 0
+    processing: _Count = 0
+    succeeded: _Count = 0
+    errored: _Count = 0
+    canceled: _Count = 0
+    expired: _Count = 0
 
     @property
     def total(self) -> int:
@@ -30,15 +39,15 @@ class RequestCounts(Wire):
 class MessageBatch(Wire):
     """A batch as the API describes it: never its requests, names or metadata."""
 
-    id: str
-    processing_status: str
+    id: BatchId
+    processing_status: Annotated[str, Field(max_length=100)]
     request_counts: RequestCounts
-    created_at: datetime
-    expires_at: datetime
-    ended_at: datetime | None = None
-    cancel_initiated_at: datetime | None = None
-    archived_at: datetime | None = None
-    results_url: str | None = None
+    created_at: _Time
+    expires_at: _Time
+    ended_at: _Time | None = None
+    cancel_initiated_at: _Time | None = None
+    archived_at: _Time | None = None
+    results_url: Annotated[str, Field(max_length=2000)] | None = None
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -51,6 +60,12 @@ class MessageBatch(Wire):
     def ended(self) -> bool:
         """Whether every request has an outcome; not whether any succeeded."""
         return self.processing_status == "ended"
+
+
+class DeletedBatch(Wire):
+    """What the API answers to a DELETE."""
+
+    id: str
 
 
 class BatchPage(Wire):

@@ -45,6 +45,10 @@ class ApiByCount:
         self.ends_at_look = self.looks + 1
         return self._batch(ended=False)
 
+    async def delete(self, account: Account, batch_id: str) -> None:
+        """None of these runs asks for it."""
+        raise NotImplementedError
+
     @asynccontextmanager
     async def results(self, account: Account, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """One canceled result for each request."""

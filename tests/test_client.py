@@ -9,7 +9,7 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from message_batches.client import HttpBatchApi, error_of, http_client
+from message_batches.client import HttpBatchApi, http_client
 from message_batches.devserver import free_port
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import (
@@ -26,6 +26,7 @@ from message_batches.errors import (
     UnknownKey,
 )
 from message_batches.models import Account
+from message_batches.replies import error_of
 from message_batches.settings import ApiKeys
 from tests.rig import KEYS
 
@@ -193,12 +194,17 @@ async def test_a_cut_stream_of_results_is_a_lost_reply(emulator: Emulator) -> No
                 assert [chunk async for chunk in stream]
 
 
-async def test_a_batch_id_cannot_leave_its_path(emulator: Emulator) -> None:
+@pytest.mark.parametrize("batch_id", ["../../v1/models?x=", "..", ".", "", "%2e%2e", "a/b", "a\r\nhost: b", "x" * 129])
+async def test_a_batch_id_cannot_leave_its_path(emulator: Emulator, batch_id: str) -> None:
     async with api(emulator.url) as client:
-        with pytest.raises(BatchNotFound):
-            await client.retrieve(ACCOUNT, "../../v1/models?x=")
+        for call in (client.retrieve(ACCOUNT, batch_id), client.cancel(ACCOUNT, batch_id)):
+            with pytest.raises(RequestRefused, match="would lead elsewhere"):
+                await call
+        with pytest.raises(RequestRefused, match="would lead elsewhere"):
+            async with client.results(ACCOUNT, batch_id):
+                pass
 
-    assert emulator.calls[0].path.startswith("/v1/messages/batches/")
+    assert not emulator.calls
 
 
 def test_a_key_is_asked_for_by_name_and_never_repeated() -> None:

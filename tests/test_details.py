@@ -1,6 +1,6 @@
 """What a run tells whoever opens it: its current details, as the Web UI asks for them."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,14 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, SubmissionSchedule
+from message_batches.models import BatchInput, BatchOutput, SubmissionSchedule
 from message_batches.progress import Phase
+from message_batches.wire import MessageBatch, RequestCounts
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
+from workflows.details import standing
+from workflows.state import RunState
+
+CREATED = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
@@ -110,14 +115,17 @@ async def test_a_failed_run_shows_why(live: Rig) -> None:
     assert "Nothing was created" in shown
 
 
-async def test_a_cancelled_run_shows_that_its_batch_was_stopped(live: Rig) -> None:
-    run = await live.start(requests())
-    seen = await until(run, lambda progress: progress.polls > 0)
-    await run.cancel()
-    with pytest.raises(WorkflowFailureError):
-        await run.result()
+async def test_a_cancelled_run_shows_that_its_batch_was_stopped(temporal: DevServer, tmp_path: Path) -> None:
+    options = EmulatorOptions(processing_time=timedelta(hours=1), cancel_time=timedelta(hours=1))
+    async with Emulator(options) as emulator, rig(temporal.client, emulator, tmp_path.as_uri()) as live:
+        run = await live.start(requests())
+        seen = await until(run, lambda progress: progress.polls > 0)
+        await run.cancel()
+        with pytest.raises(WorkflowFailureError):
+            await run.result()
+        shown = await details_of(run)
 
-    assert (await details_of(run)).startswith(f"**Cancelled**: `{seen.batch_id}` canceling")
+    assert shown.startswith(f"**Cancelled**: `{seen.batch_id}` canceling")
 
 
 async def test_a_key_in_the_place_of_its_name_is_shown_nowhere(live: Rig) -> None:
@@ -128,3 +136,34 @@ async def test_a_key_in_the_place_of_its_name_is_shown_nowhere(live: Rig) -> Non
 
     assert shown.startswith("**Failed**")
     assert "sk-ant" not in shown
+
+
+def a_batch(**changes: Any) -> MessageBatch:
+    return MessageBatch(
+        id="msgbatch_1",
+        processing_status="in_progress",
+        request_counts=RequestCounts(processing=3),
+        created_at=CREATED,
+        expires_at=CREATED + timedelta(hours=24),
+    ).model_copy(update=changes)
+
+
+def test_a_batch_near_its_end_says_so() -> None:
+    state = RunState(phase=Phase.POLLING, batch=a_batch())
+
+    assert "It expires" not in standing(BatchInput(), state, CREATED + timedelta(hours=21), workflow_id="run")
+    assert "**It expires in 1:30:00**" in standing(
+        BatchInput(), state, CREATED + timedelta(hours=22.5), workflow_id="run"
+    )
+
+
+def test_a_landing_that_keeps_failing_says_until_when_there_is_something_to_land() -> None:
+    ended = a_batch(processing_status="ended", request_counts=RequestCounts(succeeded=3))
+    fails = RunState(phase=Phase.RETRIEVING, batch=ended, landing_fails_since=CREATED + timedelta(hours=3))
+    works = fails.model_copy(update={"landing_fails_since": None})
+
+    assert "Landing has failed" not in standing(BatchInput(), works, CREATED + timedelta(days=2), workflow_id="run")
+    shown = standing(BatchInput(), fails, CREATED + timedelta(days=2), workflow_id="run")
+
+    assert "**Landing has failed since 2026-11-22 03:00:00 UTC**" in shown
+    assert "until 2026-12-21 00:00:00 UTC" in shown

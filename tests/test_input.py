@@ -34,7 +34,7 @@ LARGE = [
         ({"requests": "text"}, "InvalidInput", "requests"),
         ({"requests": requests(1), "poll": {"retryAfter": 0}}, "InvalidInput", "retryAfter"),
         ({"requests": requests(1), "anthropicVersion": "a\r\nb"}, "InvalidInput", "anthropicVersion"),
-        (["not", "an", "object"], "InvalidInput", "BatchRun"),
+        (["not", "an", "object"], "InvalidInput", "input: "),
     ],
     ids=lambda value: str(value)[:60],
 )

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic"]
+HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic", "cryptography"]
 APPLICATION = ["activities", "workflows", "worker", "starter"]
 
 
@@ -30,6 +30,12 @@ def loaded_by(module: str) -> set[str]:
         ("message_batches.document", ["yaml"]),
         ("message_batches.client", ["httpx", "rich"]),
         ("message_batches.connection", ["temporalio"]),
+        ("message_batches.codec", ["temporalio"]),
+        ("message_batches.codec_server", ["temporalio", "aiohttp"]),
+        ("message_batches.search_attributes", ["temporalio"]),
+        ("message_batches.metrics", ["temporalio"]),
+        ("message_batches.logs", ["temporalio"]),
+        ("message_batches.log_context", []),
         ("message_batches.store", ["obstore"]),
         ("message_batches.landing", ["msgspec"]),
         ("message_batches.requests_file", ["msgspec"]),

@@ -19,13 +19,14 @@ from message_batches.cli import published
 from message_batches.errors import MessageBatchesError
 from message_batches.holdings import Holdings, Record, survey
 from message_batches.landing import land
-from message_batches.layout import FOLDERS, Key, Kind, Step
+from message_batches.layout import Key, Kind, Step
 from message_batches.ledger import Claim, Intent, Ledger, Outcome, Submitter
 from message_batches.manifest import write_manifest
 from message_batches.models import Anchor, Manifest
 from message_batches.ports import Stored
 from message_batches.purge import Plan, Removed, Why, decide, remove
 from message_batches.store import IDENTITY, ObjectStore, open_store
+from message_batches.store_names import FOLDERS
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=40)

@@ -1,10 +1,13 @@
 """The environment, read once: what it means, and what is said of what cannot be used."""
 
+import re
+import traceback
 from pathlib import Path
 
 import pytest
 
-from message_batches.settings import InvalidSettings, Settings, command_in_use
+from message_batches.settings import InvalidSettings, Settings, codec_token, command_in_use, encryption_keys
+from tests.encryption import key, written
 
 
 def test_an_empty_environment_has_defaults_and_no_key() -> None:
@@ -100,3 +103,78 @@ def test_a_key_may_have_a_base_url_of_its_own() -> None:
 def test_a_base_url_for_a_key_that_is_not_held_is_refused() -> None:
     with pytest.raises(InvalidSettings, match=r"ANTHROPIC_BASE_URL_TEAM_A is set.*set ANTHROPIC_API_KEY_TEAM_A"):
         Settings.from_environment({"ANTHROPIC_BASE_URL_TEAM_A": "https://a.example"})
+
+
+A, B = key("a"), key("b")
+SECRET = written([A]).partition(":")[2]
+
+
+def test_without_encryption_keys_nothing_is_encrypted() -> None:
+    assert encryption_keys({}) == ()
+    assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS": " ", "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": ""}) == ()
+
+
+def test_encryption_keys_stand_in_the_environment_or_in_a_file_the_first_first(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# since November\n{written([B])}\n\n  {written([A])} \n")
+
+    assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([A, B])}) == (A, B)
+    assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": str(file)}) == (B, A)
+    assert SECRET not in repr((A, B))
+    assert str(A.secret) not in repr((A, B))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (SECRET, "entry 1 is not of the form id:base64"),
+        (f"{SECRET}:a", "entry 1 begins with no id"),
+        (f"{SECRET.rstrip('=')}:a", "entry 1 begins with no id"),
+        (f"a b:{SECRET}", "entry 1 begins with no id"),
+        (f"a:{SECRET},b:{SECRET[:-2]}", "entry 2, 'b': what follows the colon is not base64"),
+        (f"a:{SECRET[:40]}", "'a': the key has 30 bytes, 32 are needed"),
+        (f"a:{SECRET[:-1]}{SECRET}", "not base64"),
+        (f"a:{SECRET},a:{SECRET}", "entry 2 has the id 'a' of an earlier one"),
+        ("# nothing but a remark", "there is no key in it"),
+        (",", "there is no key in it"),
+    ],
+)
+def test_an_encryption_key_of_another_form_is_refused_without_its_text(value: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(value)
+
+    for variable, given in (("_KEYS", value), ("_KEYS_FILE", str(file))):
+        name = f"MESSAGE_BATCHES_ENCRYPTION{variable}"
+        with pytest.raises(InvalidSettings, match=re.escape(f"{name} cannot be used: ")) as caught:
+            encryption_keys({name: given})
+        assert says in str(caught.value)
+        assert SECRET[:12] not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("file", ["/nowhere/at/all", "/", written([A])])
+def test_a_keys_file_that_cannot_be_read_is_not_repeated_it_may_be_a_key(file: str) -> None:
+    with pytest.raises(
+        InvalidSettings, match="MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE names no file that can be read: "
+    ) as (caught):
+        encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": file})
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_two_places_for_encryption_keys_are_one_too_many() -> None:
+    both = {"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([A]), "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "/keys"}
+
+    with pytest.raises(InvalidSettings, match="both set"):
+        encryption_keys(both)
+
+
+def test_the_token_of_the_codec_server_is_one_or_there_is_none() -> None:
+    token = codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": " 0123456789abcdef \n"})
+
+    assert codec_token({}) is None
+    assert token
+    assert token.get_secret_value() == "0123456789abcdef"
+    for wrong in ("short", "with a space in it", "0123456789abcdeü"):
+        with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_CODEC_TOKEN does not hold a token") as caught:
+            codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": wrong})
+        assert wrong not in str(caught.value)

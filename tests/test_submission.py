@@ -11,7 +11,7 @@ from activities.inputs import Sighting
 from message_batches.models import Anchor, RetrySchedule, SubmissionSchedule
 from message_batches.progress import Candidate, Resolution
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
-from workflows.submission import MOST_LOST, PATIENCE, Submission
+from workflows.submission import LIFETIME, MOST_LOST, PATIENCE, Submission
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCHEDULE = SubmissionSchedule(timeout=timedelta(seconds=60), quiet_period=timedelta(seconds=90))
@@ -270,6 +270,23 @@ def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
 
     assert submission.in_doubt
     assert [candidate.batch_id for candidate in submission.candidates] == ["msgbatch_ours1"]
+
+
+def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -> None:
+    running = Candidate(batch_id="msgbatch_deleted", created_at=START, processing_status="in_progress")
+    submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
+    submission.looked([Sighting(candidate=running)], START, SCHEDULE)
+    submission.looked([], START + LIFETIME - EVERY, SCHEDULE)
+    assert isinstance(submission.next_move(START + LIFETIME - EVERY / 2, SCHEDULE, EVERY), WaitUntil)
+
+    for now in (START + LIFETIME, START + LIFETIME + PATIENCE):
+        submission.looked([], now, SCHEDULE)
+        assert submission.next_move(now, SCHEDULE, EVERY) == Examine("msgbatch_deleted")
+        submission.not_examined("msgbatch_deleted")
+        move = submission.next_move(now, SCHEDULE, EVERY)
+
+    assert isinstance(move, GiveUp)
+    assert move.candidates == ("msgbatch_deleted",)
 
 
 def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> None:

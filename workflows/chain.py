@@ -1,11 +1,12 @@
 """One run in a chain of continue-as-new: its input, its state, its timer, and when the next one begins."""
 
+import logging
 from datetime import datetime
 
 from temporalio import workflow
 
 from message_batches.service import landing_queue
-from workflows import details, options
+from workflows import details, options, search_attributes
 from workflows.alarm import Alarm
 from workflows.state import BatchRun, RunState
 
@@ -33,10 +34,15 @@ class Chain:
         return self.state.submission.batch_id or ""
 
     def tell(self, said: str = "") -> None:
-        """Show on the run's page in the Web UI where it stands, and what is to be said beside."""
+        """Show in the Web UI where it stands, on the run's page with what is to be said beside, and in the list."""
         shown = details.standing(self.request, self.state, workflow.now(), workflow_id=workflow.info().workflow_id)
         asked = details.as_asked(self.request) if self._continues else ""
         workflow.set_current_details("\n\n".join(part for part in (shown, said, asked) if part))
+        search_attributes.show(self.state, workflow.now())
+
+    def note(self, message: str, *details: object, level: int = logging.INFO) -> None:
+        """Log, with the run's batch, what is ours to say: nothing that the API or a caller has written."""
+        workflow.logger.log(level, message, *details, extra={"batch_id": self.state.batch and self.state.batch.id})
 
     async def wait(self, time: datetime, why: str) -> None:
         """Wait until a time for a reason that the run tells whoever asks."""

@@ -3,7 +3,7 @@
 They are no part of the history: whoever opens the page has a worker compute them.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from temporalio.exceptions import ActivityError, ApplicationError
 
@@ -11,16 +11,21 @@ from message_batches.keys import KEY_NAME
 from message_batches.markdown import code, plain, table
 from message_batches.models import BatchInput, BatchOutput, Manifest, Summary
 from message_batches.progress import Phase
+from message_batches.search_attributes import BatchStatus
 from message_batches.wording import PHASES, clock, moment, plural, sentence, size
+from workflows.search_attributes import status_of
 from workflows.state import RunState
 
 SHOWN_CANDIDATES = 20
+RESULTS_KEPT = timedelta(days=29)
+"""After a batch's creation, by the API's documentation."""
 
 
 def standing(request: BatchInput, state: RunState, now: datetime, *, workflow_id: str) -> str:
     """Where a run stands: phase and batch, what was asked, times and polls, and what is not decided."""
     facts = _facts(request, state, now)
-    parts = [_headline(state), table(("", ""), ((name, value) for name, value in facts.items() if value))]
+    rows = ((name, value) for name, value in facts.items() if value)
+    parts = [_headline(state), *_warnings(state, now), table(("", ""), rows)]
     if state.phase is Phase.UNDECIDED:
         parts.append(_undecided(state, workflow_id))
     return "\n\n".join(parts)
@@ -35,10 +40,13 @@ def outcome(output: BatchOutput) -> str:
         parts.append(f"**Possibly paid twice**: {', '.join(map(code, output.possibly_paid_twice))}")
     if output.paid_twice_unchecked:
         parts.append(f"Whether it was paid twice is not known: {plain(output.paid_twice_unchecked)}")
+    if output.not_deleted:
+        parts.append(f"The batch is still at the provider: {plain(output.not_deleted)}")
     parts += [f"**{_outcomes(output.summary)}**", *_tables(output.summary)]
     parts.append(
         f"Results: {code(results.uri)}, {plural(results.lines, 'line')}, {size(results.bytes)}, "
         f"sha256 {code(results.sha256)}. Checked: {checked}."
+        f"{' The batch is deleted at the provider.' if output.deleted else ''}"
     )
     return "\n\n".join(parts)
 
@@ -63,6 +71,18 @@ def _headline(state: RunState) -> str:
     if not state.submission.batch_id:
         return phase
     return f"{phase}: {code(state.submission.batch_id)} {plain(state.status)}"
+
+
+def _warnings(state: RunState, now: datetime) -> list[str]:
+    """What somebody should look at before it is too late."""
+    status, batch = status_of(state, now), state.batch
+    if status is BatchStatus.EXPIRING and batch:
+        left = clock(batch.expires_at - now)
+        return [f"**It expires in {left}**: what is not done by then comes back as expired, and is not billed."]
+    if status is BatchStatus.LANDING_FAILING and batch and state.landing_fails_since:
+        since, gone = moment(state.landing_fails_since), moment(batch.created_at + RESULTS_KEPT)
+        return [f"**Landing has failed since {since} UTC**; the API keeps the results until {gone} UTC."]
+    return []
 
 
 def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str]:

@@ -19,7 +19,7 @@ def failure(kind: str, message: str, *, batch_id: str | None = None, **details: 
 
 def from_activity(error: ActivityError, *, batch_id: str | None = None) -> ApplicationError:
     """The run's failure for an activity's last one."""
-    cause = error.cause
+    cause = _cause(error)
     if isinstance(cause, ApplicationError):
         return failure(cause.type or "ActivityFailed", cause.message, batch_id=batch_id)
     return failure("ActivityFailed", f"{error.activity_type}: {cause or error}", batch_id=batch_id)
@@ -27,8 +27,14 @@ def from_activity(error: ActivityError, *, batch_id: str | None = None) -> Appli
 
 def kind_of(error: ActivityError) -> type[MessageBatchesError] | None:
     """Which of our errors an activity ended with; None for a timeout, a lost worker, or a defect."""
-    cause = error.cause
+    cause = _cause(error)
     return BY_NAME.get(cause.type or "") if isinstance(cause, ApplicationError) else None
+
+
+def name_of(error: ActivityError) -> str:
+    """What an activity ended with, in a word that may be logged: its message may be somebody else's."""
+    cause = _cause(error)
+    return (cause.type if isinstance(cause, ApplicationError) else None) or type(cause).__name__
 
 
 def stopped_by_itself(error: ActivityError) -> bool:
@@ -39,3 +45,10 @@ def stopped_by_itself(error: ActivityError) -> bool:
     # The SDK says so of an activity that it stopped, and that has come to its end.
     stopped = isinstance(cause, ApplicationError) and cause.type == "WorkerShutdown"
     return stopped or kind_of(error) is not None
+
+
+def _cause(error: ActivityError) -> BaseException | None:
+    """What an activity ended with; the SDK puts words of its own around why an input could not be read."""
+    cause = error.cause
+    reason = cause.cause if isinstance(cause, ApplicationError) and not cause.type else None
+    return reason if isinstance(reason, ApplicationError) else cause

@@ -1,12 +1,39 @@
-"""What is wrong with an input, found before any activity repeats it."""
+"""A run's input: read, and what is wrong with it found before any activity repeats it."""
 
+from pydantic import ValidationError
 from pydantic_core import to_json
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 
 from message_batches.errors import UnknownKey
 from message_batches.keys import check_key_name
 from workflows import options
 from workflows.failures import failure
 from workflows.state import BatchRun
+
+NOTHING = RawValue(Payload())
+"""In the place of an input that was not given."""
+_LONGEST_PROBLEM = 1000
+
+
+def read_input(given: RawValue) -> BatchRun:
+    """The input as far as it can be read: left to the SDK, one that cannot be would stall its run, not fail it."""
+    try:
+        read = workflow.payload_converter().from_payload(given.payload, BatchRun)
+    except Exception as error:
+        if workflow.info().continued_run_id:
+            raise  # Not a caller's doing: an older worker's run, which waits for a version that can read it.
+        return BatchRun.unusable(_said(error) if given.payload.metadata else "There is none.")
+    return read if isinstance(read, BatchRun) else BatchRun.unusable("It is no JSON.")
+
+
+def _said(error: Exception) -> str:
+    """What is wrong, without what was given, which may be a key or a prompt."""
+    if not isinstance(error, ValidationError):
+        return "It is no JSON."
+    problems = (f"{'.'.join(map(str, each['loc'])) or 'input'}: {each['msg']}" for each in error.errors())
+    return "; ".join(problems)[:_LONGEST_PROBLEM]
 
 
 def check_input(request: BatchRun) -> None:

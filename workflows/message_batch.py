@@ -1,24 +1,29 @@
 """The run of one batch: the three steps of the Arazzo document, in its order, each surviving any crash."""
 
 import asyncio
+import logging
 from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.inputs import BatchRef, PrepareInput
     from activities.message_batches import MessageBatchActivities
+    from message_batches.metrics import PAID_TWICE, RUNS_ENDED, count_results
     from message_batches.models import WORKFLOW_TYPE, BatchOutput
     from message_batches.progress import Phase, Progress, Resolution
+    from message_batches.search_attributes import BatchOutcome
     from message_batches.wire import MessageBatch
     from workflows import details, options
     from workflows.chain import Chain
-    from workflows.failures import failure, from_activity
-    from workflows.input_check import check_input
+    from workflows.failures import failure, from_activity, name_of
+    from workflows.input_check import NOTHING, check_input, read_input
     from workflows.polling import PollStep
     from workflows.retrieving import RetrieveStep
+    from workflows.search_attributes import outcome_of
     from workflows.state import BatchRun
     from workflows.submitting import SubmitStep
 
@@ -28,36 +33,42 @@ class MessageBatchWorkflow:
     """Submits a batch once, waits until it has ended, lands its results."""
 
     @workflow.init
-    def __init__(self, request: BatchRun) -> None:
-        self._chain = Chain(request)
+    def __init__(self, given: RawValue = NOTHING) -> None:
+        self._chain = Chain(read_input(given))
         self._state = self._chain.state
         self._submit_step = SubmitStep(self._chain)
         self._poll_step = PollStep(self._chain)
         self._retrieve_step = RetrieveStep(self._chain)
 
     @workflow.run
-    async def run(self, request: BatchRun) -> BatchOutput:
+    async def run(self, given: RawValue = NOTHING) -> BatchOutput:
         """The document's steps: submitBatch, pollBatchStatus until ended, retrieveResults."""
         try:
-            await self._prepare(request)
+            await self._prepare(self._chain.request)
             await self._submit_step.run()
             await self._poll_step.run()
             output = await self._retrieve_results()
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled_exception(error):
-                await self._ended(Phase.CANCELED, await self._stop_for_good())
+                await self._ended(Phase.CANCELED, BatchOutcome.CANCELED, await self._stop_for_good())
                 raise
             if isinstance(error, ActivityError):
                 failed = from_activity(error, batch_id=self._chain.batch_id)
-                await self._ended(Phase.FAILED, details.failed(failed))
+                await self._ended(Phase.FAILED, failed.type, details.failed(failed))
                 raise failed from error
-            await self._ended(Phase.FAILED, details.failed(error))
+            kind = error.type if isinstance(error, ApplicationError) else None
+            await self._ended(Phase.FAILED, kind, details.failed(error))
             raise
-        await self._ended(Phase.LANDED, details.outcome(output))
+        await self._ended(Phase.LANDED, outcome_of(output), details.outcome(output))
         return output
 
-    async def _ended(self, phase: Phase, said: str) -> None:
-        self._state.phase = phase
+    async def _ended(self, phase: Phase, outcome: str | None, said: str) -> None:
+        self._state.phase, self._state.outcome = phase, outcome
+        if outcome:  # Without one the run has not ended: its task is tried again.
+            RUNS_ENDED.add(workflow.metric_meter(), status=phase.value, outcome=outcome)
+            level = logging.WARNING if phase is Phase.FAILED else logging.INFO
+            how = phase.value if phase.value == outcome else f"{phase.value}, {outcome}"
+            self._chain.note("The run has ended: %s", how, level=level)
         self._chain.tell(said)
         # An update that came in time is answered, however the run ends.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -80,6 +91,7 @@ class MessageBatchWorkflow:
             summary="check the requests",
         )
         self._state.store_id, self._state.manifest = prepared.store_id, prepared.manifest
+        self._state.search_attributes = prepared.search_attributes
         self._state.submission.batch_id = request.batch_id
 
     async def _retrieve_results(self) -> BatchOutput:
@@ -88,6 +100,10 @@ class MessageBatchWorkflow:
         await self._submit_step.recorded()
         twice, unchecked = await self._submit_step.look_again()
         landed = await self._retrieve_step.run(batch)
+        count_results(workflow.metric_meter(), landed.summary, landed.results_file.bytes)
+        PAID_TWICE.add(workflow.metric_meter(), len(twice))
+        delete = self._chain.request.delete_after_landing
+        kept = await self._retrieve_step.delete(landed, twice=bool(twice or unchecked)) if delete else None
         return BatchOutput(
             batch_id=batch.id,
             request_counts=batch.request_counts,
@@ -98,6 +114,8 @@ class MessageBatchWorkflow:
             verified=landed.verified,
             possibly_paid_twice=tuple(twice),
             paid_twice_unchecked=unchecked,
+            deleted=delete and kept is None,
+            not_deleted=kept,
             summary=landed.summary,
         )
 
@@ -111,7 +129,7 @@ class MessageBatchWorkflow:
         try:
             state.saw(await self._cancel_at_provider(), workflow.now())
         except ActivityError as error:
-            workflow.logger.error("Batch %s could not be cancelled and goes on: %s", batch_id, error.cause)
+            self._chain.note("The batch could not be cancelled and goes on: %s", name_of(error), level=logging.ERROR)
             said = details.not_cancelled(batch_id, error)
         with suppress(TimeoutError):
             await workflow.wait_condition(

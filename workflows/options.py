@@ -100,6 +100,14 @@ CANCEL: Policy = {
 }
 
 
+# The results are landed, and wait for this: what keeps failing is given up, and said.
+DELETE: Policy = {
+    "start_to_close_timeout": timedelta(hours=2),
+    "heartbeat_timeout": _HEARTBEAT,
+    "retry_policy": replace(_PATIENT, maximum_attempts=5),
+}
+
+
 def submit(timeout: timedelta) -> Policy:
     """One attempt: the API has no idempotency key, a second one may buy a second batch.
 

@@ -6,6 +6,7 @@ from temporalio.exceptions import ActivityError
 from activities.inputs import BatchRef
 from activities.message_batches import MessageBatchActivities
 from message_batches.errors import BatchNotFound
+from message_batches.metrics import ENDED, POLL_LATENESS
 from message_batches.models import DEFAULT_RETRY_LIMIT
 from message_batches.progress import Phase
 from workflows import options
@@ -28,8 +29,11 @@ class PollStep:
             if state.next_poll:
                 self._chain.tell()
                 await self._chain.alarm.until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
+                POLL_LATENESS.record(workflow.metric_meter(), workflow.now() - state.next_poll, stage="timer")
                 state.next_poll = None
             if await self._poll_once():
+                ENDED.add(workflow.metric_meter())
+                self._chain.note("The batch has ended")
                 return
             self._check_limit()
             state.next_poll = workflow.now() + self._schedule.retry_after

@@ -1,9 +1,11 @@
 """The retrieveResults step: lands the results in the store, complete and checked."""
 
-from temporalio import workflow
-from temporalio.exceptions import ActivityError
+import logging
 
-from activities.inputs import RetrieveInput
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+from activities.inputs import DeleteInput, RetrieveInput
 from activities.message_batches import MessageBatchActivities
 from message_batches.errors import (
     BatchNotFound,
@@ -21,7 +23,7 @@ from message_batches.wire import MessageBatch
 from message_batches.wording import plural
 from workflows import options
 from workflows.chain import Chain
-from workflows.failures import kind_of
+from workflows.failures import kind_of, name_of
 
 WORKER_LACKS = (StoreUnavailable, WrongStore, UnknownKey)
 """What mending or replacing a worker mends: waited for as long as it takes."""
@@ -45,6 +47,8 @@ class RetrieveStep:
             except ActivityError as error:
                 if not self._again(kind_of(error), last=last):
                     raise
+                self._chain.note("The results could not be landed: %s", name_of(error), level=logging.WARNING)
+                state.landing_fails_since = state.landing_fails_since or workflow.now()
                 state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
             await self._chain.continue_if_due()
             self._chain.tell()
@@ -53,6 +57,36 @@ class RetrieveStep:
                 summary=fitted(state.waiting_for, SUMMARY_BYTES),
             )
             state.waiting_for = None
+
+    async def delete(self, landed: Landed, *, twice: bool) -> str | None:
+        """Delete the batch at the provider; why not, if it is still there.
+
+        Args:
+            landed: its results.
+            twice: whether it may have been paid for twice, for which it is the evidence.
+        """
+        if not landed.verified:
+            return "its results could not be held against the requests"
+        if twice:
+            return "it may have been paid for twice, and shows that"
+        try:
+            await workflow.execute_activity_method(
+                MessageBatchActivities.delete_batch,
+                DeleteInput(
+                    account=self._chain.request.account,
+                    batch_id=landed.batch_id,
+                    store_id=self._chain.state.store_id or "",
+                    results_file=landed.results_file,
+                ),
+                task_queue=self._chain.landing_queue,
+                **options.DELETE,
+                summary=f"delete {landed.batch_id}",
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return str(error.cause)[:500]
+        return None
 
     def _again(self, kind: type[MessageBatchesError] | None, *, last: bool) -> bool:
         """Whether another download may mend it."""

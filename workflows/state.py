@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Self
 
-from pydantic import BaseModel, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr
 
 from message_batches.models import BatchInput, Manifest
 from message_batches.progress import Phase, Progress
@@ -23,7 +23,10 @@ class RunState(BaseModel):
         next_poll: when the timer that is set fires.
         waiting_for: what that timer is for.
         downloads: results that were downloaded and not complete.
+        landing_fails_since: of the first landing that failed.
         cancel_requested: the run is to end as cancelled once nothing is in doubt.
+        search_attributes: those that the namespace has.
+        outcome: the `BatchOutcome`, or a failure's type, once the run has come to its end.
     """
 
     phase: Phase = Phase.PREPARING
@@ -39,12 +42,22 @@ class RunState(BaseModel):
     next_poll: datetime | None = None
     waiting_for: str | None = None
     downloads: int = 0
+    landing_fails_since: datetime | None = None
     cancel_requested: bool = False
+    search_attributes: tuple[str, ...] = ()
+    outcome: str | None = None
 
     @property
     def status(self) -> str:
         """The batch's `processing_status`, as last seen."""
         return self.batch.processing_status if self.batch else "not yet seen"
+
+    @property
+    def requests(self) -> int | None:
+        """How many there are, once that is known."""
+        if self.manifest:
+            return self.manifest.count
+        return self.batch.request_counts.total if self.batch else None
 
     def saw(self, batch: MessageBatch, now: datetime) -> None:
         """The API described the batch."""
@@ -76,19 +89,19 @@ class BatchRun(BatchInput):
 
     Attributes:
         state: set by continue-as-new alone.
-        problem: why the input cannot be used. Input that did not even parse would stall its run instead of failing it.
     """
 
     state: RunState | None = None
-    problem: str | None = Field(default=None, exclude=True)
+    _problem: str | None = PrivateAttr(None)
 
-    @model_validator(mode="wrap")
+    @property
+    def problem(self) -> str | None:
+        """Why the input cannot be used."""
+        return self._problem
+
     @classmethod
-    def _or_problem(cls, given: object, parse: ModelWrapValidatorHandler[Self]) -> Self:
-        try:
-            return parse(given)
-        except ValidationError as error:
-            if isinstance(given, dict) and given.get("state"):
-                raise  # Not a caller's doing: an older worker's run, which waits for a version that can read it.
-            run: Self = cls.model_construct(problem=str(error))  # type: ignore[assignment]
-            return run
+    def unusable(cls, problem: str) -> Self:
+        """What stands for an input that cannot be read."""
+        run = cls()
+        run._problem = problem
+        return run

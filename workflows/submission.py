@@ -25,6 +25,8 @@ MOST_LOST = 3
 """POSTs whose batch was looked for and not found, before giving up: the first and two more."""
 PATIENCE = timedelta(hours=24)
 """How long after the last candidate has ended a person may still decide."""
+LIFETIME = timedelta(hours=24)
+"""After that every batch has ended, also one that was deleted while it was not looked at."""
 
 
 class Submission(BaseModel):
@@ -88,7 +90,7 @@ class Submission(BaseModel):
             return WaitUntil(self.safe_at, "no reply to the POST, which may still be under way")
         for sighting in self.sightings.values():
             known = (*self.matching, *self.unreadable)
-            if sighting.candidate.ended and sighting.candidate.batch_id not in known:
+            if _has_ended(sighting, now) and sighting.candidate.batch_id not in known:
                 return Examine(sighting.candidate.batch_id)
         provable = [i for i in self.matching if not self.sightings[i].rivals]
         # With one POST only one of several matches can be ours, and the ids do not say which.
@@ -238,7 +240,11 @@ class Submission(BaseModel):
             self.matching.remove(batch_id)
 
     def _note_patience(self, now: datetime) -> None:
-        if not self.sightings or any(not s.candidate.ended for s in self.sightings.values()):
+        if not self.sightings or not all(_has_ended(sighting, now) for sighting in self.sightings.values()):
             self.undecidable_since = None
         elif self.undecidable_since is None:
             self.undecidable_since = now
+
+
+def _has_ended(sighting: Sighting, now: datetime) -> bool:
+    return sighting.candidate.ended or now >= sighting.candidate.created_at + LIFETIME

@@ -12,6 +12,7 @@ from message_batches.wire import MessageBatch
 from message_batches.wording import plural, size
 from workflows import options
 from workflows.chain import Chain
+from workflows.failures import name_of
 
 
 class SubmissionCalls:
@@ -84,7 +85,8 @@ class SubmissionCalls:
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            workflow.logger.warning("The results of %s could not be examined: %s", batch_id, error.cause)
+            what = name_of(error)
+            workflow.logger.warning("Results could not be examined: %s", what, extra={"batch_id": batch_id})
             return None
 
     async def settle(self, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:

@@ -1,6 +1,7 @@
 """The submitBatch step: performs what the submission protocol decides, one activity or timer each."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -10,7 +11,8 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.inputs import Looked
-from message_batches.errors import NotSent, RateLimited, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.errors import CannotDecrypt, NotSent, RateLimited, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from message_batches.progress import Phase, Resolution
 from workflows import options
 from workflows.chain import Chain
@@ -18,7 +20,7 @@ from workflows.failures import failure, from_activity, kind_of, stopped_by_itsel
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
 from workflows.submission_calls import SubmissionCalls
 
-NOT_NOW = (NotSent, RateLimited, StoreUnavailable, WrongStore, UnknownKey)
+NOT_NOW = (CannotDecrypt, NotSent, RateLimited, StoreUnavailable, WrongStore, UnknownKey)
 """After these a POST has certainly created nothing, and may be made again later."""
 
 _Found = TypeVar("_Found")
@@ -86,12 +88,14 @@ class SubmitStep:
                 )
         if self._submission.undecided:
             self._submission.resolved(resolution)
+            self._reconciled("resolved")
             self._chain.alarm.ring()
 
     # --- the protocol ----------------------------------------------------------------------------------------------
 
     async def _submit(self) -> None:
         submission = self._submission
+        known = submission.batch_id
         while not self._request.batch_id:
             if self._state.cancel_requested and submission.may_stop:
                 raise asyncio.CancelledError
@@ -101,11 +105,17 @@ class SubmitStep:
             self._chain.tell()
             match submission.next_move(workflow.now(), self._request.submission, self._request.poll.retry_after):
                 case Settled():
+                    if not known:
+                        SUBMITTED.add(workflow.metric_meter())
+                        self._chain.note("The batch is submitted")
                     return
                 case FindAnchor():
                     submission.anchored(await self._calls.find_anchor())
                 case Post() as post:
                     await self._post(post)
+                    if submission.undecided:
+                        LOST_REPLIES.add(workflow.metric_meter())
+                        self._chain.note("What came of POST %d is not known", post.number, level=logging.WARNING)
                 case WaitUntil(time, why):
                     await self._chain.wait(time, why)
                 case Look() as look:
@@ -116,6 +126,8 @@ class SubmitStep:
                     ours = await self._while_in_doubt(self._calls.settle((submission.number,), batch_id))
                     if ours is not None:
                         submission.claimed(batch_id, ours=ours)
+                        if ours:
+                            self._reconciled("found")
                 case NoteAbsent(numbers):
                     await self._calls.settle(numbers, None)
                     submission.noted()
@@ -168,8 +180,11 @@ class SubmitStep:
             self._unknown(why, tuple(self._submission.sightings))
         if found and found.recorded:
             self._submission.answered(found.recorded)
+            self._reconciled("found")
         elif found:
             self._submission.looked(found.sightings, workflow.now(), self._request.submission)
+            if not self._submission.in_doubt:
+                self._reconciled("absent")
 
     async def _examine(self, batch_id: str) -> None:
         ours = await self._while_in_doubt(self._calls.is_ours(batch_id))
@@ -196,6 +211,10 @@ class SubmitStep:
         await self._calls.settle((self._submission.number,), self._chain.batch_id, certain=True)
         self._state.settled = True
 
+    def _reconciled(self, result: str) -> None:
+        RECONCILIATIONS.add(workflow.metric_meter(), result=result)
+        self._chain.note("What came of POST %d: %s", self._submission.number, result)
+
     # --- the ends --------------------------------------------------------------------------------------------------
 
     def _refused(self, error: ActivityError) -> NoReturn:
@@ -205,6 +224,7 @@ class SubmitStep:
         raise failure(refusal.type or "", f"{refusal.message.rstrip('.')}{note}") from error
 
     def _unknown(self, why: str, candidates: tuple[str, ...]) -> NoReturn:
+        self._reconciled("given-up")
         named = f" These may be ours: {', '.join(candidates)}; attach to the right one." if candidates else ""
         raise failure(
             "SubmissionUnknown",

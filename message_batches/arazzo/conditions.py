@@ -59,6 +59,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+_MOST_NESTED = 50
+"""Parentheses and negations: reading and trying a condition take some calls for each."""
 _MEMBER = re.compile(r"""\.([A-Za-z_]\w*)|\[(?:'([^']*)'|"([^"]*)")\]""")
 _FOREIGN = {
     "quoted": "a simple condition has its strings in single quotes",
@@ -99,10 +101,9 @@ def parse(tokens: list[Token], pointer: str, *, jsonpath: bool) -> Predicate:
     Raises:
         DocumentError: at `pointer`, the words make no condition, or name what is not known before a run.
     """
-    try:
-        return _Parser(tokens, pointer, jsonpath).condition()
-    except RecursionError:
-        raise DocumentError(pointer, "is nested too deep") from None
+    if sum(token.kind == "operator" and token.text in ("(", "!") for token in tokens) > _MOST_NESTED:
+        raise DocumentError(pointer, "is nested too deep")
+    return _Parser(tokens, pointer, jsonpath).condition()
 
 
 def operand(expression: str, pointer: str) -> _Operand:

@@ -1,6 +1,7 @@
 """Criteria, tried on answers of the API: what counts is what a criterion does, not how it is spelled."""
 
 import re
+import warnings
 from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
@@ -80,8 +81,10 @@ def _regex(criterion: Criterion, pointer: str) -> CompiledCriterion:
         raise DocumentError(criterion.pointer, "lacks context, which a regex needs, such as $statusCode")
     value = operand(criterion.context, criterion.at("context"))
     try:
-        pattern = re.compile(criterion.condition)
-    except re.error as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of what a later Python may read otherwise.
+            pattern = re.compile(criterion.condition)
+    except (re.error, OverflowError, RecursionError) as error:
         raise DocumentError(pointer, f"is not a regular expression: {error}") from None
 
     def holds(answer: Answer) -> bool:

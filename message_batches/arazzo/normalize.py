@@ -1,6 +1,7 @@
 """The valid form of a document: whatever was read with a deviation of form, written as Arazzo has it."""
 
 import itertools
+import re
 from typing import TypeVar
 
 import yaml
@@ -14,6 +15,8 @@ from message_batches.arazzo.model import Action, ArazzoDocument, Criterion, Node
 from message_batches.arazzo.source import CORE_SCALARS
 
 N = TypeVar("N", bound=Node)
+
+_OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 
 def normalized(document: ArazzoDocument, workflow: Workflow, calls: Calls, *, in_order: bool) -> ArazzoDocument:
@@ -106,7 +109,12 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: _Dumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    if _OTHER_BREAKS.search(text):
+        # Written as they are, PyYAML reads these back as newlines or spaces.
+        style: str | None = '"'
+    else:
+        style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 def _number(dumper: _Dumper, number: float) -> yaml.Node:

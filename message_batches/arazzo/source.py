@@ -1,5 +1,6 @@
 """A YAML file as plain JSON data: bounded, unambiguous, and with the line of everything in it."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -40,10 +41,17 @@ class DocumentError(MessageBatchesError):
     """
 
     def __init__(self, pointer: str, message: str, place: str = "") -> None:
-        super().__init__(": ".join(part for part in (place, pointer if pointer != "#" else "", message) if part))
+        super().__init__(
+            visible(": ".join(part for part in (place, pointer if pointer != "#" else "", message) if part))
+        )
         self.pointer = pointer
         self.message = message
         self.place = place
+
+
+def visible(text: str) -> str:
+    """The text on one line; what a terminal would obey, or could not show, is spelled out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,9 @@ def read_source(path: Path) -> Source:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise DocumentError("#", f"is over {MAX_BYTES:,} bytes; a document of three steps needs far less")
-        node = yaml.compose(content.decode("utf-8-sig"), Loader=_CoreLoader)
+        text = content.decode("utf-8-sig")
+        _check_brackets(text)
+        node = yaml.compose(text, Loader=_CoreLoader)
         data = None if node is None else reader.value(node, "#", 0)
     except DocumentError as error:
         raise Source(path, None, reader.lines).located(error) from None
@@ -96,6 +106,9 @@ def read_source(path: Path) -> Source:
         raise DocumentError("#", f"is not YAML: {problem}", f"{path}{line}") from error
     except yaml.YAMLError as error:
         raise DocumentError("#", f"is not YAML: {' '.join(str(error).split())}", str(path)) from error
+    except (ValueError, OverflowError) as error:
+        # PyYAML's own, of an escape such as "\U00110000" or a version such as %YAML 1.99...9.
+        raise DocumentError("#", "is not YAML: it holds a number or an escape beyond all bounds", str(path)) from error
     except RecursionError as error:
         raise DocumentError("#", f"is nested more than {MAX_DEPTH} deep", str(path)) from error
     if not isinstance(data, dict):
@@ -104,6 +117,14 @@ def read_source(path: Path) -> Source:
             "#", f"is {found}; an Arazzo document is a mapping that begins with `arazzo: 1.0.1`", str(path)
         )
     return Source(path, data, reader.lines)
+
+
+def _check_brackets(text: str) -> None:
+    """Refuse what PyYAML would take many seconds to find too deep: its time grows with the square of open brackets."""
+    steps = (1 if each in "[{" else -1 for each in text if each in "[]{}")
+    # Those in texts and comments count here as well, so the bound is a generous one.
+    if max(itertools.accumulate(steps), default=0) > 10 * MAX_DEPTH:
+        raise DocumentError("#", f"is nested more than {MAX_DEPTH} deep")
 
 
 class _Reader:

@@ -57,11 +57,12 @@ class Api:
     def routes(self) -> list[web.RouteDef]:
         """The operations, and an answer in the API's form for every other path."""
         # A path's routes stand together, or the server library would try them one after the other.
-        wrong_method = self._refusing(ApiError(405, "Method Not Allowed"))
         routes: list[web.RouteDef] = []
         for path, methods in _ROUTES.items():
             routes += [web.route(method, path, self._handler(name)) for method, name in methods.items()]
-            routes.append(web.route("*", path, wrong_method))
+            wrong_method = ApiError(405, "Method Not Allowed")
+            wrong_method.headers["allow"] = ", ".join(methods)
+            routes.append(web.route("*", path, self._refusing(wrong_method)))
         return [*routes, web.route("*", "/{anything:.*}", self._refusing(ApiError(404, "Not Found")))]
 
     def _handler(self, operation: str) -> Handler:

@@ -4,9 +4,12 @@ import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+_LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Room is left for what is reckoned from the time: expiry, archiving."""
+
 
 class VirtualClock:
-    """Starts at the real time and passes ``scale`` seconds in each real one."""
+    """Starts at the real time and passes ``scale`` seconds in each real one, until the year 9000."""
 
     def __init__(self, scale: float = 1.0) -> None:
         self._scale = scale
@@ -17,10 +20,15 @@ class VirtualClock:
     def now(self) -> datetime:
         """The virtual time, in UTC."""
         passed = (time.monotonic() - self._started) * self._scale
-        return self._started_at + timedelta(seconds=passed) + self._advanced
+        try:
+            return min(self._started_at + timedelta(seconds=passed) + self._advanced, _LATEST)
+        except OverflowError:
+            return _LATEST
 
     def advance(self, by: timedelta) -> datetime:
-        """Jump ahead, and say what time it is then."""
+        """Jump ahead, and say what time it is then; raise ValueError when that is beyond the clock."""
+        if by > _LATEST - self.now():
+            raise ValueError(f"the clock ends at {rfc3339(_LATEST)}")
         self._advanced += by
         return self.now()
 

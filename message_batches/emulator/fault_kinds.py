@@ -58,6 +58,10 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
+_MOST = 1e9
+"""Seconds, or bytes a second: no loop could be told to wait for infinity."""
+
+
 def value_of(kind: type, name: str, value: object) -> float | int | bool:
     """Read a parameter, from JSON or from the command line; raise ValueError when it is none."""
     if isinstance(value, str):
@@ -66,9 +70,13 @@ def value_of(kind: type, name: str, value: object) -> float | int | bool:
         return value
     if kind is int and isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST:
         return float(value)
-    wanted = {bool: "true or false", int: "a whole number of at least 0", float: "a number of at least 0"}[kind]
+    wanted = {
+        bool: "true or false",
+        int: "a whole number of at least 0",
+        float: "a number of at least 0, and at most 1e9",
+    }[kind]
     raise ValueError(f"{name} is {wanted}")
 
 

@@ -79,8 +79,8 @@ class EmulatorOptions:
     unknowns: Unknowns = Unknowns()
 
     def __post_init__(self) -> None:
-        if self.time_scale <= 0:
-            raise ValueError("time_scale is above 0")
+        if not 0 < self.time_scale <= 1e9:
+            raise ValueError("time_scale is above 0, and at most 1e9")
         if not 0 <= self.jitter <= 1:
             raise ValueError("jitter is between 0 and 1")
         if not 0 <= self.error_rate <= 1:

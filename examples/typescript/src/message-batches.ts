@@ -18,6 +18,8 @@ export interface BatchInput {
   poll?: PollSchedule;
   submission?: SubmissionSchedule;
   storeId?: string;
+  /** Delete the batch at the provider once its results are landed and verified. */
+  deleteAfterLanding?: boolean;
   /** What Temporal was given under these names, to be shown in the Web UI even after a run has continued as new. */
   staticSummary?: string;
   staticDetails?: string;
@@ -58,6 +60,9 @@ export interface BatchOutput {
   verified: boolean;
   possiblyPaidTwice: string[];
   paidTwiceUnchecked: string | null;
+  /** As the input asked; where it could not be done, why. */
+  deleted: boolean;
+  notDeleted: string | null;
   summary: Summary;
 }
 
