@@ -1,11 +1,13 @@
 """`list --needs-attention`: which runs somebody should look at, why, and what settles it."""
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from message_batches.cli.needing import needs
 from message_batches.cli.run_view import RunStatus, RunView
+from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.progress import Phase, Progress
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.contents import fresh
@@ -13,6 +15,13 @@ from tests.rig import Rig, until
 from tests.test_lost_reply import post_by_a_stranger
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """Batches that end when a test makes the clock jump."""
+    async with Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as running:
+        yield running
 
 
 def seen(progress: Progress) -> RunView:
@@ -45,6 +54,8 @@ async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live:
     live.emulator.faults.add("503", operation="results")
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)
     workflow_id = started.json["workflowId"]
+    await live.saw("retrieve")
+    live.emulator.clock.advance(timedelta(minutes=10))
     await live.saw("results")
 
     listed = await starter("list", "--needs-attention")
@@ -55,7 +66,6 @@ async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live:
 
 
 async def test_a_run_that_only_waits_needs_nothing(starter: CommandLine, live: Rig) -> None:
-    live.emulator.faults.add("slow", operation="retrieve", seconds=60)
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)
     await live.saw("retrieve")
 
