@@ -157,6 +157,6 @@ def _strays(folder: Path) -> list[str]:
             command, environment = process.cmdline(), process.environ().values()
         except psutil.Error:
             continue
-        if any(str(folder) in each for each in (*command, *environment)) and process.pid != os.getpid():
+        if any(f"{folder}/" in each for each in (*command, *environment)) and process.pid != os.getpid():
             found.append(f"{process.pid}: {' '.join(command)}")
     return found
