@@ -92,10 +92,15 @@ class Sighting(Boundary):
 
 
 class Looked(Boundary):
-    """What a look found: the batch, where a record names it, or those that may be ours, oldest first."""
+    """What a look found: the batch, where a record names it, or those that may be ours, oldest first.
+
+    Attributes:
+        posts: POSTs of this run that may have created a batch, as the store knows them: also those before a reset.
+    """
 
     recorded: str | None = None
     sightings: tuple[Sighting, ...] = ()
+    posts: int = 0
 
 
 class ExamineInput(Boundary):

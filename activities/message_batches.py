@@ -88,7 +88,7 @@ class MessageBatchActivities:
                 )
                 earlier = await self._ledger.intend(given.submitter, _intent(given))
                 if earlier:
-                    return _left_behind(earlier, given.manifest)
+                    return left_behind(earlier, given.manifest)
                 try:
                     batch = await self._post(given, upload)
                 except MessageBatchesError as error:
@@ -210,7 +210,7 @@ def _intent(given: SubmitInput) -> Intent:
     )
 
 
-def _left_behind(earlier: Record, manifest: Manifest) -> Submitted:
+def left_behind(earlier: Record, manifest: Manifest) -> Submitted:
     """What a record of the same number tells: it stems from this run before a reset or a retry."""
     if earlier.intent.sha256 != manifest.sha256:
         raise InvalidRequests(

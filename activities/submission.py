@@ -49,9 +49,12 @@ class SubmissionActivities:
                     return Looked(recorded=known.batch_id)
                 batches = await self._created_since(given)
                 # Read after the list: whoever created one of these batches has written an intent before.
-                others = await self._ledger.others(given.submitter) if batches else []
+                mine, others = await self._ledger.posts(given.submitter) if batches else ([], [])
                 found = [await self._sighting(batch, given.submitter, others) for batch in batches]
-                return Looked(sightings=tuple(sorted(found, key=lambda sighting: sighting.candidate.created_at)))
+                return Looked(
+                    sightings=tuple(sorted(found, key=lambda sighting: sighting.candidate.created_at)),
+                    posts=sum(not record.created_nothing for record in mine),
+                )
 
     @activity.defn(name="examineCandidate")
     async def examine_candidate(self, given: ExamineInput) -> bool:

@@ -84,6 +84,11 @@ class Record(Boundary):
         """Whether a batch that no record names may stem from this POST."""
         return self.outcome is None or (self.outcome.batch_id is None and self.outcome.created is None)
 
+    @property
+    def created_nothing(self) -> bool:
+        """Whether it is known that this POST made no batch."""
+        return self.outcome is not None and self.outcome.created is False
+
 
 class Claim(Boundary):
     """Whose batch it is: a workflow id, and its execution, since an id may be used again."""
@@ -137,11 +142,14 @@ class Ledger:
         claim = await self.claimed(batch_id)
         return claim.owner if claim else None
 
-    async def others(self, who: Submitter) -> list[Record]:
-        """The POSTs of other runs with the same custom_ids on this key."""
-        records = await self._records(_folder(who.api_key, who.count, who.ids_sha256))
-        mine = (who.workflow_id, who.first_run_id)
-        return [r for r in records if (r.intent.workflow_id, r.intent.first_run_id) != mine]
+    async def posts(self, who: Submitter) -> tuple[list[Record], list[Record]]:
+        """The POSTs of these custom_ids on this key: the run's own, and those of other runs."""
+        mine: list[Record] = []
+        others: list[Record] = []
+        for record in await self._records(_folder(who.api_key, who.count, who.ids_sha256)):
+            own = (record.intent.workflow_id, record.intent.first_run_id) == (who.workflow_id, who.first_run_id)
+            (mine if own else others).append(record)
+        return mine, others
 
     async def submissions(self, manifest: Manifest, *, api_key: str, workflow_id: str) -> list[Record]:
         """Every POST of these requests that a workflow id ever intended, oldest first."""

@@ -78,7 +78,7 @@ async def test_rivals_are_others_whose_batch_no_record_names(ledger: Ledger) -> 
     await ledger.settle(refused, 1, Outcome(created=False))
     await ledger.settle(absent, 1, Outcome())
 
-    others = await ledger.others(me)
+    _, others = await ledger.posts(me)
 
     assert {record.intent.workflow_id for record in others} == {"run-b", "run-c", "run-d", "run-e"}
     assert {r.intent.workflow_id for r in others if r.may_have_created} == {"run-d", "run-e"}

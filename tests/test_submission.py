@@ -232,12 +232,13 @@ def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is
     twins = [Batch(f"msgbatch_{n}", ours=True, visible=START, ends=START) for n in (1, 2)]
     once = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
     twice = Submission(anchor=ANCHOR, number=2, posted=2, lost=1, in_doubt=True, safe_at=START)
+    again_after_a_reset = once.model_copy(update={"recorded": 2}, deep=True)
 
     undecided = World([], batches=list(twins)).walk(once, most=20_000)
-    settled = World([], batches=list(twins)).walk(twice)
+    settled = [World([], batches=list(twins)).walk(each) for each in (twice, again_after_a_reset)]
 
     assert isinstance(undecided, GiveUp)
-    assert settled == Settled("msgbatch_1")
+    assert settled == [Settled("msgbatch_1"), Settled("msgbatch_1")]
 
 
 @pytest.mark.parametrize(

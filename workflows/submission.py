@@ -35,6 +35,7 @@ class Submission(BaseModel):
     Attributes:
         number: of the last POST intended, 0 before the first.
         posted: how many of them may have reached the API.
+        recorded: how many of them the store knows of; more than that where the run was reset.
         lost: how many were looked for through the quiet period and not found.
         refusals: consecutive answers that say "not now".
         in_doubt: whether the last POST may have created a batch that is not known.
@@ -53,6 +54,7 @@ class Submission(BaseModel):
     anchor: Anchor | None = None
     number: int = 0
     posted: int = 0
+    recorded: int = 0
     lost: int = 0
     refusals: int = 0
     not_before: datetime | None = None
@@ -94,7 +96,7 @@ class Submission(BaseModel):
                 return Examine(sighting.candidate.batch_id)
         provable = [i for i in self.matching if not self.sightings[i].rivals]
         # With one POST only one of several matches can be ours, and the ids do not say which.
-        if provable and (len(self.matching) == 1 or self.posted > 1):
+        if provable and (len(self.matching) == 1 or self.may_be_paid_twice):
             return Claim(provable[0])
         if self.undecidable_since and now >= self.undecidable_since + PATIENCE:
             return GiveUp("several batches may be ours and nobody has decided which", tuple(self.sightings))
@@ -118,6 +120,11 @@ class Submission(BaseModel):
     def undecided(self) -> bool:
         """Whether the last POST got no answer, and nobody knows yet what came of it."""
         return self.in_doubt and self.safe_at is not None
+
+    @property
+    def may_be_paid_twice(self) -> bool:
+        """Whether more than one POST may have created a batch."""
+        return max(self.posted, self.recorded) > 1
 
     @property
     def may_stop(self) -> bool:
@@ -166,11 +173,14 @@ class Submission(BaseModel):
         self.lost += 1
         self._out_of_doubt()
 
-    def looked(self, sightings: Sequence[Sighting], now: datetime, schedule: SubmissionSchedule) -> None:
+    def looked(
+        self, sightings: Sequence[Sighting], now: datetime, schedule: SubmissionSchedule, *, recorded: int = 0
+    ) -> None:
         """The list was read; at the end of the quiet period, without a candidate, the POST created nothing.
 
         A candidate that this list lacks stays one: real batches are missing from it now and then.
         """
+        self.recorded = max(self.recorded, recorded)
         self.looked_at = now
         self.watching_since = self.watching_since or now
         self.unreadable = []

@@ -64,7 +64,7 @@ class SubmitStep:
 
     async def look_again(self) -> tuple[list[str], str | None]:
         """After a second POST: further batches that match ours, possibly paid for too; or why that is not known."""
-        if self._submission.posted < 2 or self._submission.anchor is None:
+        if not self._submission.may_be_paid_twice or self._submission.anchor is None:
             return [], None
         try:
             anchor, summary = self._submission.anchor, "a last look for a second batch"
@@ -182,7 +182,8 @@ class SubmitStep:
             self._submission.answered(found.recorded)
             self._reconciled("found")
         elif found:
-            self._submission.looked(found.sightings, workflow.now(), self._request.submission)
+            schedule = self._request.submission
+            self._submission.looked(found.sightings, workflow.now(), schedule, recorded=found.posts)
             if not self._submission.in_doubt:
                 self._reconciled("absent")
 
