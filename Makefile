@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contract interop test-ui bench chaos lock clean
+.PHONY: help setup demo test check format lint types contract interop test-ui properties bench chaos lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ interop: setup ## workflows in Python and TypeScript that call ours (TypeScript 
 test-ui: setup ## what a browser shows of a run in the Web UI (needs Chromium; ARGS="--screenshots docs" renews the pictures)
 	$(BIN)/python -m pytest tests/ui $(ARGS)
 
+properties: setup ## what must hold for any input, with thousands of inputs that differ each time (some minutes a test)
+	PROPERTIES=thorough $(BIN)/python -m pytest tests/properties $(ARGS)
+
 check: lint types ## what CI runs: format, lint, types, tests
 	$(MAKE) test
 
@@ -60,4 +63,4 @@ lock: ## renew the locks: everything, what the image holds, what builds it (need
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove what the targets made
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist
+	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist

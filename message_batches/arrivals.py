@@ -11,7 +11,7 @@ from message_batches.tally import Tally
 
 MAX_NAMED = 10
 MOST_STRAY = 1000
-"""Lines besides the expected ones, and as many again, after which the rest need not be read, nor fill the disk."""
+"""Lines besides the expected ones, and as many again, after which the rest need not fill disk and memory."""
 CHUNK_BYTES = 1024 * 1024
 
 
@@ -46,7 +46,10 @@ class Arrivals:
         self._broken = _Named("lines that are no results")
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece of the stream."""
+        """Take the next piece of the stream; `ResultsIncomplete` once it holds more than any batch does."""
+        self._seen += data.count(b"\n")
+        if self._seen > 2 * self._expected + MOST_STRAY:
+            raise ResultsIncomplete(f"{self._seen:,} lines have come for {self._expected:,} requests, and still come")
         self._file.append(data)
         self._look(self._splitter.views(data))
 
@@ -88,11 +91,6 @@ class Arrivals:
             yield self._file.gather(spans)
 
     def _look(self, lines: Sequence[bytes | memoryview]) -> None:
-        self._seen += len(lines)
-        if self._seen > 2 * self._expected + MOST_STRAY:
-            raise ResultsIncomplete(
-                f"{self._seen:,} lines have come for {self._expected:,} requests, and there are more"
-            )
         for line in lines:
             offset, self.whole = self.whole, self.whole + len(line) + 1
             if not line:

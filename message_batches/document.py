@@ -20,8 +20,9 @@ from message_batches.arazzo.interface import Interface, check_inputs, check_outp
 from message_batches.arazzo.loader import LoadedDocument, load_document
 from message_batches.arazzo.model import ArazzoDocument, Workflow
 from message_batches.arazzo.normalize import as_yaml, normalized
-from message_batches.arazzo.source import DocumentError, visible
+from message_batches.arazzo.source import DocumentError
 from message_batches.models import PollSchedule
+from message_batches.wording import visible
 
 __all__ = [
     "DocumentError",

@@ -36,7 +36,7 @@ class Boundary(BaseModel):
         populate_by_name=True,
         serialize_by_alias=True,
         hide_input_in_errors=True,
-        # As null, a number that JSON has not would be another request, sent and paid for: so it arrives, to be refused.
+        # As null, a number that JSON has not would be another request, sent and paid for; it arrives, and is refused.
         ser_json_inf_nan="constants",
     )
 

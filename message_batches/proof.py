@@ -2,11 +2,13 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
+from message_batches.arrivals import MOST_STRAY
 from message_batches.errors import ResultsIncomplete
 from message_batches.handoff import work_through
 from message_batches.jsonl import Splitter
 from message_batches.result_lines import read_result
 
+PIECE = 64 * 1024
 CERTAINLY_FOREIGN = 100
 """So many foreign custom_ids are no damaged line or two: the rest need not be read."""
 
@@ -37,11 +39,21 @@ class _Lines:
         self._missing = set(ids)
         self._ours = frozenset(ids)
         self._repeated = 0
+        self._seen = 0
         self._broken = 0
         self._splitter = Splitter(ResultsIncomplete)
 
     def feed(self, data: bytes) -> None:
-        self._look(self._splitter.feed(data))
+        for start in range(0, len(data), PIECE):
+            if len(self.foreign) >= CERTAINLY_FOREIGN:
+                return
+            piece = data[start : start + PIECE]
+            self._seen += piece.count(b"\n")
+            if self._seen > 2 * self._count + MOST_STRAY:
+                raise ResultsIncomplete(
+                    f"It stays open whose results these are: {self._seen:,} lines, and more to come"
+                )
+            self._look(self._splitter.feed(piece))
 
     def verdict(self) -> bool:
         if len(self.foreign) >= CERTAINLY_FOREIGN:

@@ -95,12 +95,17 @@ def read_result(line: bytes | memoryview) -> Result:
     return Result(decoded.custom_id, outcome.type, error, model, tokens)
 
 
-def _read_leniently(line: bytes | memoryview) -> Result:
+def loosely_decoded(line: bytes | memoryview) -> Any:
+    """The line as JSON values, with null for what is nested beyond what decoders take; `ValueError` if it is none."""
     text = str(line, "utf-8", "replace")
     try:
-        item = json.loads(text, parse_int=_integer)
+        return json.loads(text, parse_int=_integer)
     except RecursionError:
-        item = json.loads(_shallow(text), parse_int=_integer)
+        return json.loads(_shallow(text), parse_int=_integer)
+
+
+def _read_leniently(line: bytes | memoryview) -> Result:
+    item = loosely_decoded(line)
     custom_id = _object(item).get("custom_id")
     if not isinstance(custom_id, str):
         raise ValueError("no custom_id")

@@ -36,6 +36,11 @@ def size(count: int) -> str:
     return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:,.0f} {unit}"
 
 
+def visible(text: str) -> str:
+    """The text on one line; what a terminal would obey, or could not show, is spelled out."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def sentence(text: str) -> str:
     """The text with a capital first letter."""
     return f"{text[:1].upper()}{text[1:]}"

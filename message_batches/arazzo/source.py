@@ -11,12 +11,14 @@ import yaml
 from pydantic import JsonValue
 
 from message_batches.errors import MessageBatchesError
+from message_batches.wording import visible
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
 """Aliases are expanded while counting, so a file of a few lines cannot unfold into gigabytes."""
 MAX_DEPTH = 60
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _TAG = "tag:yaml.org,2002:"
 CORE_SCALARS = tuple(
     (_TAG + name, re.compile(f"^(?:{pattern})$"), list(first))
@@ -47,11 +49,6 @@ class DocumentError(MessageBatchesError):
         self.pointer = pointer
         self.message = message
         self.place = place
-
-
-def visible(text: str) -> str:
-    """The text on one line; what a terminal would obey, or could not show, is spelled out."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 @dataclass(frozen=True)
@@ -153,7 +150,7 @@ class _Reader:
             if not isinstance(key, yaml.ScalarNode) or key.tag != _TAG + "str":
                 line = key.start_mark.line + 1
                 raise DocumentError(pointer, f"has a key (line {line}) that is not a string; put it in quotes")
-            name = str(key.value)
+            name = _text(str(key.value), pointer)
             place = child(pointer, name)
             if name in seen:
                 self.lines[place] = key.start_mark.line + 1
@@ -177,7 +174,7 @@ def _scalar(node: yaml.ScalarNode, pointer: str) -> JsonValue:
     text = str(node.value)
     match node.tag.removeprefix(_TAG):
         case "str":
-            return text
+            return _text(text, pointer)
         case "null":
             return None
         case "bool" if text.lower() in ("true", "false"):
@@ -185,6 +182,16 @@ def _scalar(node: yaml.ScalarNode, pointer: str) -> JsonValue:
         case "int" | "float" as kind:
             return _number(text, kind, pointer)
     raise DocumentError(pointer, f"has the YAML tag {node.tag}; only plain JSON data has a place here")
+
+
+def _text(text: str, pointer: str) -> str:
+    """A string; JSON writes what is beyond 16 bits as two escapes, which YAML reads as two characters."""
+    if not _SURROGATE.search(text):
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise DocumentError(pointer, "holds half of a surrogate pair, which is no text") from None
 
 
 def _number(text: str, kind: str, pointer: str) -> int | float:

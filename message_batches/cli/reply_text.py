@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from message_batches.result_lines import read_result
+from message_batches.result_lines import loosely_decoded, read_result
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ def read_reply(line: bytes) -> Reply:
         kind, message = result.error
         return Reply(result.custom_id, result.type, f"{kind}: {message}")
     # A lone surrogate, which models do write, is shown as a question mark.
-    decoded = json.loads(line.decode("utf-8", "replace"))
+    decoded = loosely_decoded(line)
     text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
     return Reply(result.custom_id, result.type, text.encode("utf-8", "replace").decode())
 

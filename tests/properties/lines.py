@@ -35,7 +35,7 @@ def results(draw: st.DrawFn, custom_id: str) -> bytes:
     text = json.dumps(draw(TEXT), ensure_ascii=draw(st.booleans()))
     if draw(st.integers(0, 4)) == 0:
         text = f'"{draw(SURROGATES)}"'
-    deep = draw(st.sampled_from([0, 0, 0, 3, 1500]))
+    deep = draw(st.sampled_from([0, 0, 0, 3, 150, 300, 1500]))
     content = "[" * deep + text + "]" * deep
     tokens = draw(st.integers(0, 10**6))
     result = draw(

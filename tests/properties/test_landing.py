@@ -1,4 +1,4 @@
-"""Results on their way in: whole, each once, in the order of the requests, byte for byte; or named as they are not."""
+"""Results on their way in: whole, each once, in the order of the requests, byte for byte; or what they lack is said."""
 
 import asyncio
 import hashlib

@@ -1,0 +1,273 @@
+"""What an API, or whatever answers in its place, may say: told apart by type, within bounds, and the key stays here."""
+
+import asyncio
+import gzip
+import hashlib
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+
+from message_batches.client import HttpBatchApi, http_client
+from message_batches.devserver import DevServer
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.errors import (
+    ApiError,
+    ApiUnavailable,
+    BatchNotFound,
+    RateLimited,
+    ReplyLost,
+    RequestRefused,
+    ResultsIncomplete,
+)
+from message_batches.landing import land
+from message_batches.models import Account
+from message_batches.proof import holds_exactly
+from message_batches.replies import LONGEST_RETRY_AFTER
+from message_batches.settings import ApiKeys
+from message_batches.store import ObjectStore, open_store
+from tests.rig import KEYS, requests, rig
+
+ACCOUNT = Account()
+DEEP = "[" * 10_000
+BATCH: dict[str, Any] = {
+    "id": "msgbatch_1",
+    "type": "message_batch",
+    "processing_status": "ended",
+    "request_counts": {"succeeded": 3},
+    "created_at": "2026-11-22T12:00:00Z",
+    "expires_at": "2026-11-23T12:00:00Z",
+}
+"""What the API could say of a batch."""
+
+Answer = Callable[[web.Request], web.StreamResponse]
+
+
+@asynccontextmanager
+async def api_saying(answer: Answer) -> AsyncIterator[HttpBatchApi]:
+    """A client of a server that gives every call the same answer."""
+    async with serving(answer) as url, http_client(url) as http:
+        yield HttpBatchApi(http, ApiKeys(KEYS))
+
+
+@asynccontextmanager
+async def serving(answer: Answer) -> AsyncIterator[str]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return answer(request)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port := unused_port()).start()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def eavesdropper() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Another host, and the first bytes of all that was sent to it."""
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.read(4096))
+        writer.close()
+
+    server = await asyncio.start_server(listen, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+def saying(status: int, body: bytes | str, **headers: str) -> Answer:
+    data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _: web.Response(status=status, body=data, headers=named)
+
+
+def error(**fields: Any) -> str:
+    return json.dumps({"type": "error", "error": {"type": "invalid_request_error", "message": "why", **fields}})
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (saying(400, f'{{"error":{DEEP}'), RequestRefused),
+        (saying(500, f'{{"error":{{"details":{DEEP}'), ApiUnavailable),
+        (saying(404, DEEP), BatchNotFound),
+        (saying(429, error(details={"error_code": []})), RateLimited),
+        (saying(400, error(details={"error_code": {"a": 1}}, type=["x"], message={"y": 1})), RequestRefused),
+        (saying(400, error(type="x" * 10**6, message="y" * 10**6)), RequestRefused),
+        (saying(400, error(message="\x1b[2J\x07\r\nrequest-id: x")), RequestRefused),
+        (saying(400, error(message="\ud83d")), RequestRefused),
+        (saying(400, b"\xff\xfe\0", content_type="x" * 5000), RequestRefused),
+        (saying(400, error(), request_id="x" * 5000), RequestRefused),
+        (saying(400, gzip.compress(b" " * 10**8), content_encoding="gzip"), RequestRefused),
+        (saying(400, "no gzip", content_encoding="gzip"), ReplyLost),
+        (saying(200, json.dumps(BATCH), x="y" * 7000, **{f"x_{n}": "y" * 7000 for n in range(20)}), ReplyLost),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+async def test_an_absurd_error_is_one_of_ours_and_short(answer: Answer, kind: type[ApiError]) -> None:
+    async with api_saying(answer) as client:
+        with pytest.raises(kind) as caught:
+            await client.retrieve(ACCOUNT, "msgbatch_1")
+
+    assert type(caught.value) is kind
+    assert len(str(caught.value)) < 1000
+    assert str(caught.value).isprintable()
+
+
+BATCHES: dict[str, dict[str, Any] | str] = {
+    "an id that leads upwards": {**BATCH, "id": "../.."},
+    "an id of dots": {**BATCH, "id": ".."},
+    "an id with a slash": {**BATCH, "id": "a/b"},
+    "an id, a megabyte": {**BATCH, "id": "a" * 10**6},
+    "a status, a megabyte": {**BATCH, "processing_status": "a" * 10**6},
+    "an address, a megabyte": {**BATCH, "results_url": "a" * 10**6},
+    "fewer than no requests": {**BATCH, "request_counts": {"succeeded": -1}},
+    "more requests than any": {**BATCH, "request_counts": {"succeeded": 10**30}},
+    "a time without a zone": {**BATCH, "created_at": "2026-11-22T12:00:00"},
+    "the year 1": {**BATCH, "created_at": "0001-01-01T00:00:00Z"},
+    "the year 9999": {**BATCH, "expires_at": "9999-12-31T23:59:59Z"},
+    "10,000 deep": json.dumps(BATCH)[:-1] + f',"x":{DEEP}',
+    "a number of 5,000 digits": json.dumps(BATCH)[:-1] + f',"request_counts":{{"succeeded":1{"0" * 5000}}}}}',
+    "half a surrogate pair": json.dumps(BATCH)[:-1] + ',"processing_status":"\\ud83d"}',
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize("said", BATCHES.values(), ids=BATCHES)
+async def test_a_batch_that_can_be_none_is_a_lost_reply(said: dict[str, Any] | str) -> None:
+    async with api_saying(saying(200, said if isinstance(said, str) else json.dumps(said))) as client:
+        with pytest.raises(ReplyLost):
+            await client.retrieve(ACCOUNT, "msgbatch_1")
+        with pytest.raises(ReplyLost) as caught:
+            await client.create(ACCOUNT, body(), 2)
+
+    assert caught.value.outcome_unknown
+
+
+async def body() -> AsyncIterator[bytes]:
+    yield b"{}"
+
+
+@pytest.mark.parametrize("value", ["1e308", "inf", "nan", "-1", "9" * 4000, "Fri, 31 Dec 9999 23:59:59 GMT", "\xff"])
+async def test_an_absurd_retry_after_is_an_hour_at_most(value: str) -> None:
+    async with api_saying(saying(429, error(), retry_after=value)) as client:
+        with pytest.raises(RateLimited) as caught:
+            await client.retrieve(ACCOUNT, "msgbatch_1")
+
+    assert caught.value.retry_after is None or timedelta(0) < caught.value.retry_after <= LONGEST_RETRY_AFTER
+
+
+async def test_a_reply_that_unfolds_to_gigabytes_is_not_held() -> None:
+    bomb = gzip.compress(b" " * 2 * 10**8)
+    async with api_saying(saying(200, bomb, content_encoding="gzip")) as client:
+        tracemalloc.start()
+        try:
+            with pytest.raises(ReplyLost):
+                await client.retrieve(ACCOUNT, "msgbatch_1")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert most < 150_000_000, "a piece of it, and the 8 MiB that any reply may have"
+
+
+# --- results -------------------------------------------------------------------------------------------------------
+
+
+async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
+    await land(store, client.results(ACCOUNT, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\0" * 300_000_000, b"\n" * 30_000_000, b'{"custom_id":"a","result":{"type":"expired"}}\n' * 100_000],
+    ids=["one line", "empty lines", "the same line"],
+)
+async def test_results_that_unfold_without_end_are_incomplete_and_leave_nothing(tmp_path: Path, content: bytes) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    bomb = gzip.compress(content, 1)
+    del content
+    async with api_saying(saying(200, bomb, content_encoding="gzip")) as client:
+        with pytest.raises(ResultsIncomplete):
+            await landed(client, store)
+        with pytest.raises(ResultsIncomplete):
+            async with client.results(ACCOUNT, "msgbatch_1") as chunks:
+                await holds_exactly(chunks, ["a", "b", "c"])
+
+    assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
+
+
+async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    async with eavesdropper() as (elsewhere, heard):
+        options = EmulatorOptions(processing_time=timedelta(seconds=0.1), public_url=elsewhere)
+        async with Emulator(options) as emulator, rig(temporal.client, emulator, tmp_path.as_uri()) as live:
+            output = await live.run(requests(3))
+
+        assert (output.results_url or "").startswith(elsewhere)
+        assert output.results_file.lines == 3
+        for status in (301, 302, 303, 307, 308):
+            async with api_saying(saying(status, b"", location=f"{elsewhere}/x")) as client:
+                for call in (client.retrieve(ACCOUNT, "msgbatch_1"), client.create(ACCOUNT, body(), 2)):
+                    with pytest.raises(RequestRefused, match="redirect"):
+                        await call
+                with pytest.raises(RequestRefused, match="redirect"):
+                    await landed(client, open_store(tmp_path.as_uri()))
+    assert heard == []
+
+
+class StandIn(Emulator):
+    """Another server in the place of an emulator."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+
+def deep_result(custom_id: str, depth: int) -> bytes:
+    content = f'[{{"type":"tool_use","input":{"[" * depth}{"]" * depth}}}]'
+    message = f'{{"model":"m","content":{content},"usage":{{"input_tokens":1,"output_tokens":7}}}}'
+    return f'{{"custom_id":"{custom_id}","result":{{"type":"succeeded","message":{message}}}}}\n'.encode()
+
+
+@pytest.mark.parametrize("depth", [120, 230, 900, 10_000])
+async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the_payload(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path, depth: int
+) -> None:
+    given = requests(3)
+    lines = [deep_result(item["custom_id"], depth) for item in given]
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/results"):
+            return web.Response(body=b"".join(reversed(lines)))
+        if request.method == "GET" and request.path.endswith("/batches"):
+            return web.json_response({"data": [], "has_more": False})
+        return web.json_response(BATCH)
+
+    async with serving(answer) as url, rig(temporal.client, StandIn(url), (tmp_path / "store").as_uri()) as live:
+        output = await live.run(given)
+
+    assert output.results is None
+    assert "line 1" in (output.results_omitted or "")
+    assert output.verified
+    assert output.summary.counts.succeeded == 3
+    assert output.summary.tokens["m"].output == 21
+    assert output.results_file.sha256 == hashlib.sha256(b"".join(lines)).hexdigest()

@@ -1,0 +1,83 @@
+"""What may be sent to the emulator and its control: refused in the API's own form, and it goes on serving."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from message_batches.emulator import Emulator
+
+DEEP = "[" * 10_000 + "]" * 10_000
+FAULTS, CLOCK = "/_emulator/faults", "/_emulator/clock"
+CREATE = "/v1/messages/batches"
+HEADERS = {"x-api-key": "sk-one", "anthropic-version": "2023-06-01", "content-type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    async with Emulator() as emulator, httpx.AsyncClient(base_url=emulator.url, headers=HEADERS) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (FAULTS, DEEP),
+        (FAULTS, f'{{"fault":{DEEP}}}'),
+        (FAULTS, '{"fault":"slow","seconds":1e400}'),
+        (FAULTS, '{"fault":"slow","seconds":Infinity}'),
+        (FAULTS, '{"fault":"slow","seconds":NaN}'),
+        (FAULTS, '{"fault":"slow","seconds":-1}'),
+        (FAULTS, f'{{"fault":"slow","seconds":1{"0" * 400}}}'),
+        (FAULTS, f'{{"fault":"slow","times":1{"0" * 5000}}}'),
+        (FAULTS, '{"fault":"429","retry_after":1e308}'),
+        (FAULTS, '{"fault":"429","probability":NaN}'),
+        (FAULTS, '{"fault":"accept-then-5xx","status":10000}'),
+        (CLOCK, DEEP),
+        (CLOCK, '{"advance":1e400}'),
+        (CLOCK, '{"advance":NaN}'),
+        (CLOCK, '{"advance":-1}'),
+        (CLOCK, '{"advance":9e11}'),
+        (CLOCK, f'{{"advance":1{"0" * 5000}}}'),
+        (CREATE, f'{{"requests":[{{"custom_id":"a","params":{{"x":{DEEP}}}}}]}}'),
+        (CREATE, f'{{"requests":{DEEP}}}'),
+        (CREATE, f'{{"x":{DEEP}}}'),
+        (CREATE, f'{{"requests":[{{"custom_id":"a","params":{{"x":1{"0" * 5000}}}}}]}}'),
+        (CREATE, '{"requests":[{"custom_id":"a","params":{"x":NaN}}]}'),
+        (CREATE, '{"requests":[{"custom_id":"\\u0430","params":{}}]}'),
+        (CREATE, '{"requests":[{"custom_id":"a\\n","params":{}}]}'),
+    ],
+    ids=lambda value: value[:60],
+)
+async def test_an_absurd_body_is_refused_in_the_form_of_the_api(
+    http: httpx.AsyncClient, path: str, content: str
+) -> None:
+    reply = await http.post(path, content=content)
+
+    assert reply.status_code == 400
+    assert reply.json()["error"]["type"] == "invalid_request_error"
+    assert (await http.get(FAULTS)).json() == []
+
+
+async def test_the_clock_stops_before_its_end_and_all_goes_on(http: httpx.AsyncClient) -> None:
+    created = await http.post(CREATE, content='{"requests":[{"custom_id":"a","params":{}}]}')
+    century = '{"advance":3155760000}'
+
+    statuses = [(await http.post(CLOCK, content=century)).status_code for _ in range(72)]
+
+    assert statuses[0] == 200
+    assert statuses[-1] == 400
+    assert (await http.get(CLOCK)).json()["now"].startswith("89")
+    batch = await http.get(f"{CREATE}/{created.json()['id']}")
+    assert batch.json()["processing_status"] == "ended"
+    assert batch.json()["archived_at"]
+    again = await http.post(CREATE, content='{"requests":[{"custom_id":"a","params":{}}]}')
+    assert again.status_code == 200
+
+
+@pytest.mark.parametrize("batch_id", ["..", "%2e%2e", "%2e%2e%2f%2e%2e", "a%2Fb", "%00", "%0d%0ax", "a" * 7000, "%ff"])
+async def test_a_batch_id_that_is_none_is_not_found(http: httpx.AsyncClient, batch_id: str) -> None:
+    for path in (f"{CREATE}/{batch_id}", f"{CREATE}/{batch_id}/results"):
+        reply = await http.get(path)
+        assert reply.status_code in (404, 405)
+        assert reply.json()["type"] == "error"
