@@ -63,7 +63,7 @@ def round_of(seed: int, number: int) -> Round:
         faults=faults,
         needed=(*(need for harm in harms for need in SIGNS[harm.moment].needs), *_lost(faults, chance)),
         harms=harms,
-        lifted_after=round(chance.uniform(8, 14), 1),
+        lifted_after=round(chance.uniform(6, 12), 1),
         processing=round(chance.uniform(0.5, 4), 1),
         poll_every=chance.choice((0.3, 0.5, 1.0)),
         reply_bytes=4000 if large else chance.choice((0, 0, 1500)),

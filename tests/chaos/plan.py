@@ -63,7 +63,7 @@ class Round:
     Attributes:
         faults: in the emulator's JSON form; those of `harms` come with them.
         needed: the faults that make the moments of the harms come.
-        lifted_after: seconds from the first run's start until faults that last are lifted.
+        lifted_after: seconds until a fault that lasts is lifted, from when it first struck.
         ahead: seconds by which the API's clock is ahead of the workers'.
         scale: how fast the API's clock goes: below 1 it falls behind, by much less than the quiet period while a lost
             batch is looked for, as all clocks do against 15 minutes.

@@ -41,7 +41,7 @@ async def play(plan: Round, folder: Path) -> Evidence:
         seen,
         leaks=tuple(await asyncio.to_thread(lambda: list(leaks(folder, key)))),
         litter=tuple(str(path) for name in ("scratch", "tmp") for path in (folder / name).rglob("*")),
-        strays=tuple(_strays(folder)),
+        strays=tuple(strays(folder)),
     )
 
 
@@ -99,6 +99,12 @@ async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
 
 
 async def _lift(made: World) -> None:
+    """A fault that lasts is lifted some time after it has first struck."""
+    if all("times" in fault for fault in made.plan.faults):
+        return
+    # The emulator has no event for it.
+    while not any(fault["applied"] for fault in await made.ask("faults") if fault["times"] is None):  # noqa: ASYNC110
+        await asyncio.sleep(0.2)
     await asyncio.sleep(made.plan.lifted_after)
     await made.lift_faults()
 
@@ -149,7 +155,7 @@ async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
             file.write_bytes(b"\n".join(event.SerializeToString() for event in history.events))
 
 
-def _strays(folder: Path) -> list[str]:
+def strays(folder: Path) -> list[str]:
     """Processes that were started for this round: they have its folder in their command or their environment."""
     found = []
     for process in psutil.process_iter():

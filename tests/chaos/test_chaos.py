@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import psutil
@@ -11,6 +13,7 @@ import pytest
 
 from tests.chaos.drawing import round_of
 from tests.chaos.plan import Act
+from tests.chaos.playing import strays
 from tests.processes import Running, bare_environment
 from tests.waiting import until
 
@@ -23,8 +26,15 @@ def environment(folder: Path) -> dict[str, str]:
     return {**bare_environment(folder), "TMPDIR": str(folder)}
 
 
-async def begin(folder: Path, *arguments: str) -> Running:
-    return await Running.start([*COMMAND, *arguments], folder / "log", environment=environment(folder))
+@asynccontextmanager
+async def chaos(folder: Path, *arguments: str) -> AsyncIterator[Running]:
+    """The command; if it is still at work in the end, it is told to clean up and to leave."""
+    running = await Running.start([*COMMAND, *arguments], folder / "log", environment=environment(folder))
+    try:
+        yield running
+    finally:
+        if running.exit_code is None:
+            await running.terminate()
 
 
 def test_the_ten_rounds_do_all_that_can_be_done_to_a_process() -> None:
@@ -35,26 +45,37 @@ def test_the_ten_rounds_do_all_that_can_be_done_to_a_process() -> None:
 
 @pytest.mark.timeout(600)
 async def test_ten_rounds_without_a_violation(tmp_path: Path) -> None:
-    chaos = await begin(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED))
-    async with asyncio.timeout(600):
-        status = await chaos.wait()
+    async with chaos(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED)) as rounds, asyncio.timeout(540):
+        status = await rounds.wait()
 
-    assert status == 0, chaos.output
-    assert chaos.output.count("\nround ") + chaos.output.startswith("round ") == ROUNDS
-    assert "| violations | 0 |" in chaos.output
+    assert status == 0, rounds.output
+    assert f"\n{rounds.output}".count("\nround ") == ROUNDS
+    assert "| violations | 0 |" in rounds.output
     assert os.listdir(tmp_path) == ["log"]
 
 
 async def test_stopped_by_ctrl_c_it_leaves_no_process(tmp_path: Path) -> None:
-    chaos = await begin(tmp_path, "--rounds", "10", "--seed", "3", "--at-once", "2")
+    async with chaos(tmp_path, "--rounds", "10", "--seed", "3", "--at-once", "2") as rounds:
 
-    def workers() -> list[psutil.Process]:
-        children = psutil.Process(chaos.pid).children(recursive=True)
-        return [child for child in children if "worker.py" in child.cmdline()]
+        def workers() -> list[psutil.Process]:
+            children = psutil.Process(rounds.pid).children(recursive=True)
+            return [child for child in children if "worker.py" in child.cmdline()]
 
-    await until(lambda: bool(workers()), "a worker of a round")
-    started = psutil.Process(chaos.pid).children(recursive=True)
-    chaos.send(signal.SIGINT)
+        await until(lambda: bool(workers()), "a worker of a round")
+        started = psutil.Process(rounds.pid).children(recursive=True)
+        rounds.send(signal.SIGINT)
+        status = await rounds.wait()
 
-    assert await chaos.wait() == 130
+    assert status == 130
     assert [child for child in started if child.is_running()] == []
+
+
+async def test_a_process_of_a_round_that_stays_is_seen_and_not_taken_for_another_rounds(tmp_path: Path) -> None:
+    mine, other = tmp_path / "round-1", tmp_path / "round-10"
+    stray = await Running.start(["sleep", "60"], tmp_path / "log", environment=bare_environment(other / "home"))
+
+    found = strays(mine), strays(other)
+    await stray.kill()
+
+    assert found == ([], [f"{stray.pid}: sleep 60"])
+    assert strays(other) == []
