@@ -8,10 +8,11 @@ if __name__ == "__main__":
     # While modules are still being loaded nothing has to be stopped, and a traceback would tell nobody anything.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -43,6 +44,12 @@ def options(
     debug["debug"] = traceback
 
 
+def _carry_out(command: Callable[..., Any], as_json: bool) -> int:
+    from message_batches.cli.desk import carry_out
+
+    return carry_out(command, json=as_json, **debug)
+
+
 @app.command()
 def start(
     file: given.File,
@@ -63,7 +70,6 @@ def start(
 ) -> int:
     """Start a run for a file of requests; the same content is the same run."""
     from message_batches.cli import starting
-    from message_batches.cli.desk import carry_out
 
     wishes = starting.Wishes(
         document=document or DOCUMENT,
@@ -79,35 +85,32 @@ def start(
     )
     waiting = starting.Waiting(wait=wait, strict=strict)
     command = partial(starting.start, file=file, wishes=wishes, waiting=waiting, again=again)
-    return carry_out(command, json=as_json, **debug)
+    return _carry_out(command, as_json)
 
 
 @app.command()
 def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
     """Check a file of requests, and say what will come back errored; sends nothing."""
     from message_batches.cli import starting
-    from message_batches.cli.desk import carry_out
 
     wishes = starting.Wishes(document=DOCUMENT, version=anthropic_version)
-    return carry_out(partial(starting.check, file=file, wishes=wishes), json=as_json, **debug)
+    return _carry_out(partial(starting.check, file=file, wishes=wishes), as_json)
 
 
 @app.command()
 def status(identity: given.Id, as_json: given.Json = False) -> int:
     """Show where a run stands."""
     from message_batches.cli import showing
-    from message_batches.cli.desk import carry_out
 
-    return carry_out(partial(showing.status, identity=identity), json=as_json, **debug)
+    return _carry_out(partial(showing.status, identity=identity), as_json)
 
 
 @app.command()
 def watch(identity: given.Id, strict: given.Strict = False, as_json: given.Json = False) -> int:
     """Follow a run to its end; Ctrl-C stops watching, not the run."""
     from message_batches.cli import showing
-    from message_batches.cli.desk import carry_out
 
-    return carry_out(partial(showing.watch, identity=identity, strict=strict), json=as_json, **debug)
+    return _carry_out(partial(showing.watch, identity=identity, strict=strict), as_json)
 
 
 @app.command()
@@ -121,19 +124,17 @@ def results(
 ) -> int:
     """Get the results; or with --failed the original requests that are worth sending again."""
     from message_batches.cli import showing
-    from message_batches.cli.desk import carry_out
 
     wanted = showing.Wanted(output=output, text=text, failed=failed, force=force)
-    return carry_out(partial(showing.results, identity=identity, wanted=wanted), json=as_json, **debug)
+    return _carry_out(partial(showing.results, identity=identity, wanted=wanted), as_json)
 
 
 @app.command()
 def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
     """Stop a run's batch and land what had finished."""
     from message_batches.cli import deciding
-    from message_batches.cli.desk import carry_out
 
-    return carry_out(partial(deciding.cancel, identity=identity, abandon=abandon), json=as_json, **debug)
+    return _carry_out(partial(deciding.cancel, identity=identity, abandon=abandon), as_json)
 
 
 @app.command()
@@ -145,10 +146,9 @@ def resolve(
 ) -> int:
     """Decide which batch is a run's, where a lost reply left that open."""
     from message_batches.cli import deciding
-    from message_batches.cli.desk import carry_out
 
     command = partial(deciding.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
-    return carry_out(command, json=as_json, **debug)
+    return _carry_out(command, as_json)
 
 
 @app.command()
@@ -167,7 +167,6 @@ def attach(
 ) -> int:
     """Take over a batch that exists, wherever it was created, and land its results."""
     from message_batches.cli import starting
-    from message_batches.cli.desk import carry_out
 
     wishes = starting.Wishes(
         document=document or DOCUMENT,
@@ -179,7 +178,7 @@ def attach(
     )
     waiting = starting.Waiting(wait=wait, strict=strict)
     command = partial(starting.attach, batch_id=batch_id, file=requests, wishes=wishes, waiting=waiting)
-    return carry_out(command, json=as_json, **debug)
+    return _carry_out(command, as_json)
 
 
 @app.command("list")
@@ -191,31 +190,28 @@ def list_runs(
 ) -> int:
     """List the newest runs; or those that need attention, each with the command that settles it."""
     from message_batches.cli import needing, showing
-    from message_batches.cli.desk import carry_out
 
     if needs_attention and status:
         raise typer.BadParameter("--status and --needs-attention are asked for one at a time")
     if needs_attention:
-        return carry_out(partial(needing.needing_attention, limit=limit), json=as_json, **debug)
-    return carry_out(partial(showing.list_runs, limit=limit, statuses=status or ()), json=as_json, **debug)
+        return _carry_out(partial(needing.needing_attention, limit=limit), as_json)
+    return _carry_out(partial(showing.list_runs, limit=limit, statuses=status or ()), as_json)
 
 
 @app.command()
 def setup(as_json: given.Json = False) -> int:
     """Register the search attributes that `list --status` and the Web UI's columns use; what is there stays."""
     from message_batches.cli import setting_up
-    from message_batches.cli.desk import carry_out
 
-    return carry_out(setting_up.setup, json=as_json, **debug)
+    return _carry_out(setting_up.setup, as_json)
 
 
 @app.command()
 def purge(older_than: given.OlderThan, delete: given.Delete = False, as_json: given.Json = False) -> int:
     """Show, or with --delete remove, what the store holds of runs long over; the same content is bought anew then."""
     from message_batches.cli import purging
-    from message_batches.cli.desk import carry_out
 
-    return carry_out(partial(purging.purge, older_than=older_than, delete=delete), json=as_json, **debug)
+    return _carry_out(partial(purging.purge, older_than=older_than, delete=delete), as_json)
 
 
 @app.command()
@@ -224,14 +220,13 @@ def demo(
 ) -> int:
     """Run a batch on this machine, with Temporal, a worker and an emulated API embedded."""
     from message_batches.cli import demo as play
-    from message_batches.cli.desk import carry_out
     from message_batches.service import DEFAULT_TASK_QUEUE
     from worker import build_worker
 
     chosen = play.Play(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
     build = partial(build_worker, task_queue=DEFAULT_TASK_QUEUE, graceful_shutdown_timeout=timedelta(seconds=1))
     command = partial(play.demo, play=chosen, build_worker=build)
-    return carry_out(command, json=as_json, **debug)
+    return _carry_out(command, as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

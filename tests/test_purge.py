@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]  # It ships no types.
 import pytest
-from moto.server import ThreadedMotoServer
 
 from message_batches.cli import published
 from message_batches.errors import MessageBatchesError
@@ -27,6 +25,7 @@ from message_batches.ports import Stored
 from message_batches.purge import Plan, Removed, Why, decide, remove
 from message_batches.store import IDENTITY, ObjectStore, open_store
 from message_batches.store_names import FOLDERS
+from tests import local_s3
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=40)
@@ -281,23 +280,15 @@ def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_t
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
-    client.create_bucket(Bucket="bucket")
-    yield client.meta.endpoint_url
-    client.close()
-    server.stop()
+    with local_s3.buckets("bucket") as client:
+        yield client.meta.endpoint_url
 
 
 @pytest.fixture(params=["file", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, s3: str) -> ObjectStore:
     if request.param == "file":
         return open_store((tmp_path / "a store").as_uri())
-    keys = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
-    return open_store(f"s3://bucket/{uuid4()}", endpoint=s3, **keys)
+    return open_store(f"s3://bucket/{uuid4()}", endpoint=s3, **local_s3.KEYS)
 
 
 async def pieces(*data: bytes) -> AsyncIterator[bytes]:

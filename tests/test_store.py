@@ -9,36 +9,21 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]  # It ships no types.
 import pytest
-from moto.server import ThreadedMotoServer
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.store import BadStoreUrl, ObjectStore, open_store
-
-KEYS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+from tests import local_s3
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    client = boto3.client(
-        "s3",
-        endpoint_url=f"http://{host}:{port}",
-        aws_access_key_id="test",
-        aws_secret_access_key="test",
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="bucket")
-    yield client
-    client.close()
-    server.stop()
+    with local_s3.buckets("bucket") as client:
+        yield client
 
 
 def s3_store(client: Any, url: str, **options: Any) -> ObjectStore:
-    return open_store(url, endpoint=client.meta.endpoint_url, **KEYS, **options)
+    return open_store(url, endpoint=client.meta.endpoint_url, **local_s3.KEYS, **options)
 
 
 @pytest.fixture(params=["file", "s3"])
@@ -220,7 +205,7 @@ async def test_a_bucket_that_is_not_there_is_unavailable_and_not_empty(s3: Any) 
 
 
 async def test_a_store_that_does_not_answer_is_unavailable_within_seconds() -> None:
-    store = open_store("s3://bucket/x", endpoint="http://127.0.0.1:9", **KEYS)
+    store = open_store("s3://bucket/x", endpoint="http://127.0.0.1:9", **local_s3.KEYS)
     async with asyncio.timeout(20):
         for call in (store.read("a"), store.create("a", b""), store.write("a", failing(RuntimeError("not reached")))):
             with pytest.raises(
@@ -231,7 +216,7 @@ async def test_a_store_that_does_not_answer_is_unavailable_within_seconds() -> N
 
 async def test_s3_is_configured_by_the_usual_environment(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.meta.endpoint_url)
-    for key, value in KEYS.items():
+    for key, value in local_s3.KEYS.items():
         monkeypatch.setenv(f"AWS_{key.upper()}", value)
     store = open_store(f"s3://bucket/{uuid4()}")
     assert await store.identity() == await store.identity()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from message_batches.devserver import free_port
 from tests.deploy.compose import DEMO, ROOT, env_file, project, seconds, words
 from tests.deploy.dockerfile import Stage
 from tests.waiting import PATIENCE, until
@@ -78,6 +79,7 @@ class Engine:
             "--host=0.0.0.0": "--host=127.0.0.1",
             "--port=8080": "--port=0",
             "--health=127.0.0.1:8079": "--health=127.0.0.1:0",
+            "--metrics=0.0.0.0:9464": f"--metrics=127.0.0.1:{free_port()}",
             "--listen=0.0.0.0:8234": "--listen=127.0.0.1:0",
         }
         secrets = ROOT / "deploy" / "demo" / "secrets"

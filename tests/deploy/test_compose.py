@@ -209,7 +209,7 @@ def test_the_worker_has_longer_to_stop_than_it_takes(services: dict[str, Any]) -
 
 def test_the_worker_states_a_limit_of_calls_where_one_is_set(services: dict[str, Any]) -> None:
     limited = compose.project({**PASSWORD, "MESSAGE_BATCHES_REQUESTS_PER_MINUTE": "50"})["services"]["worker"]
-    command = ["/app/worker.py", "--health=127.0.0.1:8079"]
+    command = ["/app/worker.py", "--health=127.0.0.1:8079", "--metrics=0.0.0.0:9464"]
 
     assert compose.words(services["worker"]["command"]) == command
     assert compose.words(limited["command"]) == [*command, "--requests-per-minute=50"]

@@ -2,13 +2,12 @@
 
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]  # It ships no types.
 import httpx
 import kubernetes_validate  # type: ignore[import-untyped]  # It ships no types.
 import pytest
@@ -16,6 +15,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from message_batches.devserver import DevServer, free_port
+from tests import local_s3
 from tests.deploy.compose import ROOT, env_file
 from tests.deploy.containers import LISTENS, start
 from tests.deploy.dockerfile import Stage
@@ -119,21 +119,20 @@ def test_a_worker_has_longer_to_stop_than_it_takes(pod: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-async def s3() -> AsyncIterator[ThreadedMotoServer]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server
-    server.stop()
+def s3() -> Iterator[tuple[ThreadedMotoServer, str]]:
+    with local_s3.serving() as served:
+        yield served
 
 
 async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it(
     temporal: DevServer,
     image: Stage,
-    s3: ThreadedMotoServer,
+    s3: tuple[ThreadedMotoServer, str],
     pod: dict[str, Any],
     container: dict[str, Any],
     tmp_path: Path,
 ) -> None:
+    server, endpoint = s3
     mounts = {mount["mountPath"]: tmp_path / mount["name"] for mount in container["volumeMounts"]}
     for folder in mounts.values():
         folder.mkdir()
@@ -143,7 +142,7 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
         **image.variables(),
         **by_kind("ConfigMap")["data"],
         **{each["name"]: image.here(each["value"]) for each in container["env"]},
-        **bucket(s3),
+        **bucket(endpoint),
         "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}",
         "TEMPORAL_ADDRESS": temporal.address,
     }
@@ -173,7 +172,7 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
             assert await probe("startupProbe") == 200
             assert "keys: default, team-a" in worker.output
 
-            s3.stop()
+            server.stop()
 
             await until(unready, "a pod that is not ready")
             assert await probe("livenessProbe") == 200
@@ -193,12 +192,9 @@ def as_kubernetes_mounts_a_secret(folder: Path, secret: dict[str, str]) -> None:
         (folder / name).symlink_to(f"..data/{name}")
 
 
-def bucket(server: ThreadedMotoServer) -> dict[str, str]:
+def bucket(endpoint: str) -> dict[str, str]:
     """A bucket, and the environment that leads to it."""
-    host, port = server.get_host_and_port()
     account = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **keys)
-    client.create_bucket(Bucket="deployed")
-    client.close()
-    return {**account, "AWS_ENDPOINT_URL": f"http://{host}:{port}", "MESSAGE_BATCHES_STORE": "s3://deployed/prefix"}
+    with local_s3.client(endpoint) as client:
+        client.create_bucket(Bucket="deployed")
+    return {**account, "AWS_ENDPOINT_URL": endpoint, "MESSAGE_BATCHES_STORE": "s3://deployed/prefix"}

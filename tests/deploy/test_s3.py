@@ -6,41 +6,31 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-import boto3  # type: ignore[import-untyped]  # It ships no types.
 import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 
 from message_batches.errors import StoreUnavailable
 from message_batches.store import PART_BYTES, ObjectStore, open_store
 from tests.deploy.compose import ROOT
+from tests.local_s3 import client, serving
 
 FOLDER = ROOT / "deploy" / "s3"
-ACCOUNT = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-def client(service: str, endpoint: str) -> Any:
-    return boto3.client(service, endpoint_url=endpoint, **ACCOUNT)
+    with serving() as (_, address):
+        yield address
 
 
 def test_a_bucket_takes_the_lifecycle_for_unfinished_uploads(endpoint: str) -> None:
-    s3 = client("s3", endpoint)
-    s3.create_bucket(Bucket="bucket")
     lifecycle = json.loads((FOLDER / "lifecycle.json").read_text())
+    with client(endpoint) as s3:
+        s3.create_bucket(Bucket="bucket")
 
-    s3.put_bucket_lifecycle_configuration(Bucket="bucket", LifecycleConfiguration=lifecycle)
+        s3.put_bucket_lifecycle_configuration(Bucket="bucket", LifecycleConfiguration=lifecycle)
 
-    [rule] = s3.get_bucket_lifecycle_configuration(Bucket="bucket")["Rules"]
-    s3.close()
+        [rule] = s3.get_bucket_lifecycle_configuration(Bucket="bucket")["Rules"]
     assert rule["Status"] == "Enabled"
     assert rule["Filter"] == {"Prefix": ""}
     assert 1 <= rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"] <= 7
@@ -62,12 +52,12 @@ def listed(actions: str | list[str]) -> list[str]:
 @contextmanager
 def store_under(policy: dict[str, Any], endpoint: str, bucket: str) -> Iterator[ObjectStore]:
     """A store in a fresh bucket, by an account that may do what the policy says and nothing else."""
-    s3, iam, user = client("s3", endpoint), client("iam", endpoint), f"worker-{uuid4()}"
-    s3.create_bucket(Bucket=bucket)
-    iam.create_user(UserName=user)
-    document = json.dumps(policy).replace("BUCKET", bucket).replace("PREFIX", "prefix")
-    iam.put_user_policy(UserName=user, PolicyName="store", PolicyDocument=document)
-    key = iam.create_access_key(UserName=user)["AccessKey"]
+    user, document = f"worker-{uuid4()}", json.dumps(policy).replace("BUCKET", bucket).replace("PREFIX", "prefix")
+    with client(endpoint) as s3, client(endpoint, "iam") as iam:
+        s3.create_bucket(Bucket=bucket)
+        iam.create_user(UserName=user)
+        iam.put_user_policy(UserName=user, PolicyName="store", PolicyDocument=document)
+        key = iam.create_access_key(UserName=user)["AccessKey"]
     config = {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]}
     # From the first call on, every one is looked up in the policies.
     httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
@@ -75,8 +65,6 @@ def store_under(policy: dict[str, Any], endpoint: str, bucket: str) -> Iterator[
         yield open_store(f"s3://{bucket}/prefix", config={**config, "endpoint": endpoint, "region": "us-east-1"})
     finally:
         httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"inf").raise_for_status()
-        s3.close()
-        iam.close()
 
 
 @pytest.fixture
@@ -86,10 +74,8 @@ def bucket() -> str:
 
 def unfinished(endpoint: str, bucket: str) -> int:
     """How many uploads have left parts behind."""
-    s3 = client("s3", endpoint)
-    uploads = s3.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
-    s3.close()
-    return len(uploads)
+    with client(endpoint) as s3:
+        return len(s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []))
 
 
 async def parts(*, broken: bool = False) -> AsyncIterator[bytes]:

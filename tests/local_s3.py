@@ -1,0 +1,43 @@
+"""An S3 on this machine, in moto's server: its address, a client of it, and what opens a store there."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]  # It ships no types.
+from moto.server import ThreadedMotoServer
+
+KEYS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
+"""What it lets in, as a store takes them."""
+
+
+@contextmanager
+def serving() -> Iterator[tuple[ThreadedMotoServer, str]]:
+    """The server, which a test may stop, and its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield server, f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def client(endpoint: str, service: str = "s3") -> Iterator[Any]:
+    """A client of one of its services."""
+    access = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    connected = boto3.client(service, endpoint_url=endpoint, **access)
+    try:
+        yield connected
+    finally:
+        connected.close()
+
+
+@contextmanager
+def buckets(*names: str) -> Iterator[Any]:
+    """A client of a server that has these buckets."""
+    with serving() as (_, endpoint), client(endpoint) as connected:
+        for name in names:
+            connected.create_bucket(Bucket=name)
+        yield connected
