@@ -9,6 +9,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from message_batches.cli.invocation import called
 from message_batches.cli.run_list import Listed
 from message_batches.cli.run_view import RunStatus, RunView
 from message_batches.progress import Phase, Progress
@@ -69,7 +70,7 @@ def decisions(view: RunView) -> list[str]:
     """What a person can decide about a run."""
     if not (view.running and view.progress and view.progress.candidates):
         return []
-    return [f"To decide it yourself: starter.py resolve {view.workflow_id} --adopt MSGBATCH_ID | --submit-again"]
+    return [f"To decide it yourself: {called()} resolve {view.workflow_id} --adopt MSGBATCH_ID | --submit-again"]
 
 
 def no_worker(task_queue: str) -> str:

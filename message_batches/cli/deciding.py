@@ -2,6 +2,7 @@
 
 from message_batches.cli.console import no_worker
 from message_batches.cli.desk import Answer, Desk
+from message_batches.cli.invocation import called
 from message_batches.cli.run_view import RunView
 from message_batches.cli.runs import NoAnswer, Refused, Runs, is_batch_id
 from message_batches.progress import Resolution
@@ -19,7 +20,7 @@ async def cancel(desk: Desk, identity: str, *, abandon: bool) -> Answer:
     status = batch.processing_status if batch else "being stopped"
     document = {"workflowId": view.workflow_id, "batchId": view.batch_id, "processingStatus": status}
     said = (
-        f"{view.batch_id} is {status}: what had finished will be landed. To see it: starter.py watch {view.workflow_id}"
+        f"{view.batch_id} is {status}: what had finished will be landed. To see it: {called()} watch {view.workflow_id}"
     )
     return Answer(document, said)
 
@@ -34,7 +35,7 @@ async def resolve(desk: Desk, identity: str, *, adopt: str | None, submit_again:
     view = await _running(runs, identity)
     await runs.resolve(view.workflow_id, Resolution(adopt=adopt, submit_again=submit_again))
     what = f"goes on with {adopt}" if adopt else "sends its requests again"
-    said = f"{view.workflow_id} {what}. To see it: starter.py watch {view.workflow_id}"
+    said = f"{view.workflow_id} {what}. To see it: {called()} watch {view.workflow_id}"
     return Answer({"workflowId": view.workflow_id, "adopted": adopt, "submitAgain": submit_again}, said)
 
 

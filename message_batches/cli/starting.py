@@ -168,7 +168,7 @@ async def wait_for(desk: Desk, runs: Runs, workflow_id: str, *, strict: bool = F
         with display(desk.err) as show:
             view = await follow(runs, workflow_id, show)
     except asyncio.CancelledError:
-        desk.say(f"The run goes on. To come back: starter.py watch {workflow_id}")
+        desk.say(f"The run goes on. To come back: {called()} watch {workflow_id}")
         return Answer({"workflowId": workflow_id, "status": "running", "detached": True})
     return await end_of(desk, view, strict=strict)
 
@@ -214,7 +214,7 @@ async def _left(desk: Desk, begun: Begun, order: Order) -> Answer:
         desk.say(console.no_worker(order.task_queue), style="yellow")
     return Answer(
         {"workflowId": begun.workflow_id, "status": "running", "detached": True},
-        f"{begun.workflow_id} is under way. To see it: starter.py watch {begun.workflow_id}",
+        f"{begun.workflow_id} is under way. To see it: {called()} watch {begun.workflow_id}",
     )
 
 
