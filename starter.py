@@ -37,9 +37,7 @@ debug = {"debug": False}
 
 
 @app.callback()
-def options(
-    traceback: given.Debug = False,
-) -> None:
+def options(traceback: given.Debug = False) -> None:
     """Take the options that stand before the command."""
     debug["debug"] = traceback
 
@@ -234,7 +232,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
-        print(f"starter.py: {error.format_message()} (`starter.py --help` shows how)", file=sys.stderr)
+        from message_batches.wording import visible
+
+        for line in f"starter.py: {error.format_message()} (`starter.py --help` shows how)".split("\n"):
+            print(visible(line), file=sys.stderr)
         return 2
     except (typer.Abort, KeyboardInterrupt):
         return 130

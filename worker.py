@@ -25,6 +25,7 @@ from message_batches.connection import connect, leave, worker_identity
 from message_batches.errors import MessageBatchesError
 from message_batches.health import Health, Watched, probes
 from message_batches.logs import LogFormat, begin_logging
+from message_batches.namespaces import Namespaces, encrypts
 from message_batches.ports import BatchApi, Store
 from message_batches.service import landing_queue
 from message_batches.settings import Release, Settings, encryption_keys
@@ -96,6 +97,7 @@ def build_worker(
             steps.cancel_batch,
             submission.find_anchor,
             submission.find_candidates,
+            submission.find_batch_to_adopt,
             submission.settle_submission,
         ],
         deployment_config=deployment,
@@ -134,7 +136,11 @@ async def reach(settings: Settings, address: str | None) -> tuple[Client, Object
     # Not in a thread of the loop, which waits for its own at the end: a mount that hangs holds this one for good.
     opening = ThreadPoolExecutor(1, "store-open")
     store = await asyncio.get_running_loop().run_in_executor(opening, open_store, settings.store_url)
-    return client, store, await store.identity()
+    store_id = await store.identity()
+    if encrypts(client):
+        # Before any run: a starter without a key shall not begin the first one.
+        await Namespaces(store).note(client)
+    return client, store, store_id
 
 
 async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, address: str | None = None) -> None:

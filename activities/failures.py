@@ -21,14 +21,17 @@ def as_failures(batch_id: str | None = None) -> Iterator[None]:
             yield
         except MessageBatchesError as error:
             _tell(error)
-            raise ApplicationError(
+            failure = ApplicationError(
                 str(error),
                 type=type(error).__name__,
                 non_retryable=not error.retryable,
                 next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,
                 # Expected and handled by the caller: no traceback in the worker's log at each attempt.
                 category=ApplicationErrorCategory.BENIGN,
-            ) from error
+            )
+            # With our own stack and without the cause: a history has the texts of all causes, and those of libraries
+            # repeat answers whole, such as S3's to a wrong signature, in which the session token stands.
+            raise failure.with_traceback(error.__traceback__) from None
 
 
 def _tell(error: MessageBatchesError) -> None:

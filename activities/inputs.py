@@ -50,7 +50,7 @@ class Submitted(Boundary):
     Attributes:
         batch: the API's answer to this POST.
         recorded: the id of the batch that the earlier POST is known to have created.
-        earlier_anchor: the anchor of an earlier POST whose outcome is not known.
+        earlier_anchor: the earlier POST's; without anything else said, its outcome is not known.
         earlier_not_created: whether the earlier POST is known to have created nothing.
         earlier_absent: whether the earlier POST's batch was looked for through the quiet period, and not found.
     """
@@ -103,6 +103,14 @@ class Looked(Boundary):
     posts: int = 0
 
 
+class AdoptInput(Boundary):
+    """A batch that a person says is this run's."""
+
+    account: Account
+    batch_id: str
+    claim: Claim
+
+
 class ExamineInput(Boundary):
     """A candidate that has ended, to be held against the requests."""
 
@@ -142,12 +150,17 @@ class BatchRef(Boundary):
 
 
 class DeleteInput(Boundary):
-    """A batch whose results have been landed in `results_file`."""
+    """A batch whose results have been landed in `results_file`.
+
+    Attributes:
+        claim: the run's; None from a run of before there was one.
+    """
 
     account: Account
     batch_id: str
     store_id: str
     results_file: ResultsFile
+    claim: Claim | None = None
 
 
 class RetrieveInput(Boundary):

@@ -3,13 +3,14 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 from temporalio import activity
 
+from activities.deadlines import answered_in_time
 from activities.failures import as_failures
 from activities.heartbeats import beating
 from activities.inputs import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
@@ -20,6 +21,7 @@ from message_batches.errors import (
     BatchNotFound,
     InvalidRequests,
     MessageBatchesError,
+    NotOurs,
     NotSent,
     ReplyLost,
     RequestRefused,
@@ -38,6 +40,8 @@ from message_batches.wire import MessageBatch
 UPLOADS = 4
 SMALL_BODY = 1024 * 1024
 """Bytes of a body that need not wait for its turn."""
+NOT_FOUND_MEANS_GONE = 4
+"""Attempts to delete a batch in a row that got a 404."""
 NOTE_TIMEOUT = 10
 """Seconds that a note in the store may hold up the answer of a POST."""
 
@@ -106,7 +110,8 @@ class MessageBatchActivities:
         if info.attempt == 1:
             POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
         with as_failures(batch.batch_id):
-            found = await self._api.retrieve(batch.account, batch.batch_id)
+            async with answered_in_time():
+                found = await self._api.retrieve(batch.account, batch.batch_id)
             activity.logger.debug("Polled")
             return found
 
@@ -151,10 +156,16 @@ class MessageBatchActivities:
         with as_failures():
             async with beating():
                 await own_store(self._store, given.store_id)
+                claim = await self._ledger.claimed(given.batch_id)
+                if claim and given.claim and not claim.of_same_run(given.claim):
+                    raise NotOurs(f"It is the batch of {claim.owner}, which may not have landed it yet")
                 await check_landed(self._store, given.results_file)
                 try:
                     await self._api.delete(given.account, given.batch_id)
                 except BatchNotFound:
+                    # A batch that is there is not found now and then.
+                    if activity.info().attempt < NOT_FOUND_MEANS_GONE:
+                        raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     @asynccontextmanager
@@ -187,13 +198,17 @@ class MessageBatchActivities:
             raise NotSent(f"The POST was broken off before all of it was sent; nothing was created: {why}") from error
 
     async def _note(self, given: SubmitInput, outcome: Outcome) -> None:
-        """Best effort: the run records it again; until then the POST counts as undecided, which is slower and safe."""
+        """Best effort: the run records a batch again; until then the POST counts as undecided, which is safe."""
         try:
             async with asyncio.timeout(NOTE_TIMEOUT):
-                await self._ledger.settle(given.submitter, given.number, outcome)
-                if outcome.batch_id:
-                    await self._ledger.claim(outcome.batch_id, given.submitter.claim)
-        except (StoreUnavailable, TimeoutError):
+                while True:
+                    with suppress(StoreUnavailable):
+                        await self._ledger.settle(given.submitter, given.number, outcome)
+                        if outcome.batch_id:
+                            await self._ledger.claim(outcome.batch_id, given.submitter.claim)
+                        return
+                    await asyncio.sleep(1)
+        except TimeoutError:
             activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
 
 
@@ -217,11 +232,11 @@ def left_behind(earlier: Record, manifest: Manifest) -> Submitted:
             f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "
             "reset or retried; nothing was sent now. Start these under another workflow id"
         )
-    outcome = earlier.outcome
+    anchor, outcome = earlier.intent.anchor, earlier.outcome
     if outcome is None:
-        return Submitted(earlier_anchor=earlier.intent.anchor)
+        return Submitted(earlier_anchor=anchor)
     if outcome.batch_id:
-        return Submitted(recorded=outcome.batch_id)
+        return Submitted(earlier_anchor=anchor, recorded=outcome.batch_id)
     if outcome.created is False:
-        return Submitted(earlier_not_created=True)
-    return Submitted(earlier_absent=True)
+        return Submitted(earlier_anchor=anchor, earlier_not_created=True)
+    return Submitted(earlier_anchor=anchor, earlier_absent=True)

@@ -1,13 +1,16 @@
 """What the submission protocol asks of the world: the anchor, the list, the proof, the claim."""
 
 from datetime import UTC, datetime, timedelta
+from typing import TypeGuard
 
 from temporalio import activity
 
+from activities.deadlines import answered_in_time
 from activities.failures import as_failures
 from activities.heartbeats import beating
-from activities.inputs import ExamineInput, Looked, LookInput, SettleInput, Sighting
+from activities.inputs import AdoptInput, ExamineInput, Looked, LookInput, SettleInput, Sighting
 from activities.store_access import own_store
+from message_batches.errors import NotOurs, ReplyLost
 from message_batches.ledger import CLOCK_MARGIN, Claim, Ledger, Outcome, Record, Submitter, may_stem_from
 from message_batches.manifest import read_ids
 from message_batches.models import Account, Anchor
@@ -19,6 +22,10 @@ from message_batches.wire import MessageBatch
 LIST_OVERLAP = timedelta(minutes=5)
 """How far past the anchor the list is read: it need not be in the exact order of `created_at`."""
 PAGE = 100
+MOST_LISTED = 20_000
+"""Batches since a POST, after which the list is none: a gateway may take no notice of the cursor."""
+MOST_RIVALS = 3
+"""Named of those there are: that there is one decides."""
 
 
 class SubmissionActivities:
@@ -33,7 +40,8 @@ class SubmissionActivities:
     async def find_anchor(self, account: Account) -> Anchor:
         """The account's newest batch; without any, the API's clock less the overlap of the list."""
         with as_failures():
-            page = await self._api.list(account, limit=1)
+            async with answered_in_time():
+                page = await self._api.list(account, limit=1)
             if page.data:
                 return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
@@ -66,6 +74,17 @@ class SubmissionActivities:
                 async with self._api.results(given.account, given.batch_id) as chunks:
                     return await holds_exactly(chunks, ids)
 
+    @activity.defn(name="findBatchToAdopt")
+    async def find_batch_to_adopt(self, given: AdoptInput) -> MessageBatch:
+        """The batch that a person named; `NotOurs` if another run has claimed it."""
+        with as_failures(given.batch_id):
+            async with answered_in_time():
+                batch = await self._api.retrieve(given.account, given.batch_id)
+            claim = await self._ledger.claimed(given.batch_id)
+            if _is_taken(claim, given.claim):
+                raise NotOurs(f"{given.batch_id} is the batch of {claim.owner}: `starter.py status` shows that run")
+            return batch
+
     @activity.defn(name="settleSubmission")
     async def settle_submission(self, given: SettleInput) -> bool:
         """Record what came of the POSTs and claim the batch; whether the claim is ours."""
@@ -79,20 +98,29 @@ class SubmissionActivities:
 
     async def _claim(self, batch_id: str, claim: Claim) -> bool:
         owner = await self._ledger.claim(batch_id, claim)
-        if owner != claim:
-            activity.logger.warning("The batch is claimed by %s already", owner.owner, extra={"batch_id": batch_id})
-        return owner == claim
+        ours = owner.of_same_run(claim)
+        if not ours:
+            activity.logger.warning("The batch is claimed by %r already", owner.owner, extra={"batch_id": batch_id})
+        return ours
 
     async def _created_since(self, given: LookInput) -> list[MessageBatch]:
         anchor = given.anchor
         found: list[MessageBatch] = []
+        seen: set[str] = set()
         after: str | None = None
         until: datetime | None = None
         while True:
             page = await self._api.list(given.account, limit=PAGE, after_id=after)
             # The API's clock may be off from the server's, on which `until` was read.
             until = until or given.until + (page.date - activity.info().started_time if page.date else CLOCK_MARGIN)
-            found += [batch for batch in page.data if anchor.created_at <= batch.created_at <= until]
+            new = {batch.id for batch in page.data} - seen
+            seen |= new
+            if page.data and (not new or len(seen) > MOST_LISTED):
+                # No list without our batch either: that would have it bought again.
+                raise ReplyLost(f"The list of batches does not end: {len(seen):,} ids, and more to come")
+            found += [
+                batch for batch in page.data if batch.id in new and anchor.created_at <= batch.created_at <= until
+            ]
             past = any(batch.created_at < anchor.created_at - LIST_OVERLAP for batch in page.data)
             if past or not page.has_more or not page.data:
                 return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
@@ -102,10 +130,17 @@ class SubmissionActivities:
         claim = await self._ledger.claimed(batch.id)
         named = any(record.outcome and record.outcome.batch_id == batch.id for record in others)
         rivals = {r.intent.workflow_id for r in others if r.may_have_created and may_stem_from(r, batch.created_at)}
+        if claim and claim.attached and not claim.of_same_run(who.claim):
+            rivals.add(claim.owner)
         return Sighting(
             candidate=Candidate(
                 batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status
             ),
-            taken=named or claim not in (None, who.claim),
-            rivals=tuple(sorted(rivals)),
+            taken=named or _is_taken(claim, who.claim),
+            rivals=tuple(sorted(rivals)[:MOST_RIVALS]),
         )
+
+
+def _is_taken(claim: Claim | None, ours: Claim) -> TypeGuard[Claim]:
+    """Whether another run has claimed a batch that it sent; who has attached to one may not be its sender."""
+    return claim is not None and not claim.attached and not claim.of_same_run(ours)

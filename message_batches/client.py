@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 import httpx
 from pydantic import ValidationError
 
+from message_batches.echoes import without
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
 from message_batches.log_context import answered
 from message_batches.models import Account
-from message_batches.replies import BASE_URL, date_of, error_of, request_id_of, whole
+from message_batches.replies import BASE_URL, date_of, error_of, head, request_id_of, shown, whole
 from message_batches.settings import ApiKeys
 from message_batches.wire import BATCH_ID, BatchPage, DeletedBatch, MessageBatch, Wire
 
 PATH = "/v1/messages/batches"
+_KEY = "x-api-key"
 
 TIMEOUT = httpx.Timeout(60, connect=10)
 # The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
@@ -95,11 +97,11 @@ class HttpBatchApi:
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
-                    raise error_of(await whole(reply))
-                answered(request_id_of(reply))
+                    raise error_of(await whole(reply, headers[_KEY]))
+                answered(request_id_of(head(reply, headers[_KEY])))
                 yield reply.aiter_bytes()
         except httpx.HTTPError as error:
-            raise _transport_error(error) from error
+            raise _transport_error(error, headers[_KEY]) from error
 
     async def _call(self, method: str, path: str, account: Account, **options: Any) -> httpx.Response:
         url = self._url(account, path)
@@ -111,15 +113,17 @@ class HttpBatchApi:
 
     def _headers(self, account: Account) -> dict[str, str]:
         key = self._keys.secret(account.api_key).get_secret_value()
-        return {"x-api-key": key, "anthropic-version": account.anthropic_version}
+        return {_KEY: key, "anthropic-version": account.anthropic_version}
 
 
-async def _answer(http: httpx.AsyncClient, method: str, url: str, **options: Any) -> httpx.Response:
+async def _answer(
+    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], **options: Any
+) -> httpx.Response:
     try:
-        async with http.stream(method, url, **options) as coming:
-            reply = await whole(coming)
+        async with http.stream(method, url, headers=headers, **options) as coming:
+            reply = await whole(coming, headers[_KEY])
     except httpx.HTTPError as error:
-        raise _transport_error(error) from error
+        raise _transport_error(error, headers[_KEY]) from error
     if reply.status_code != httpx.codes.OK:
         raise error_of(reply)
     answered(request_id_of(reply))
@@ -146,8 +150,9 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
         ) from error
 
 
-def _transport_error(error: httpx.HTTPError) -> ApiError:
-    detail = str(error) or type(error).__name__
+def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
+    # It repeats a line that is no HTTP.
+    detail = shown(without(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")
     return ReplyLost(f"The connection to the API was lost: {detail}")

@@ -43,6 +43,11 @@ class EncryptionCodec(PayloadCodec):
         self._ciphers = {key.id: _cipher(key) for key in keys}
         self._key_id = keys[0].id if keys else None
 
+    @property
+    def encrypts(self) -> bool:
+        """Whether there is a key to encrypt with."""
+        return self._key_id is not None
+
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt each payload, its metadata included, with a nonce of its own."""
         return [self._encrypted(payload) for payload in payloads]

@@ -1,6 +1,7 @@
 """The one way to a Temporal server: Temporal's own configuration, our data converter."""
 
 import os
+import re
 import secrets
 import socket
 import sys
@@ -31,6 +32,8 @@ def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
 DATA_CONVERTER = data_converter()
 """Without keys: nothing is encrypted."""
 
+_ADDRESS = re.compile(r"(https?://)?(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?/?")
+
 
 class TemporalUnreachable(MessageBatchesError):
     """No Temporal server answers at the configured address."""
@@ -53,19 +56,33 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     converter = data_converter(encryption_keys())
     try:
         config = ClientConfig.load_client_connect_config()
-    except RuntimeError as error:
-        raise TemporalUnreachable(f"Temporal's configuration cannot be used: {error}") from error
+    except (RuntimeError, OSError, ValueError) as error:
+        # Not as the cause, which has the line of the file, or what stands in the place of a file's name.
+        raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_why(error)}") from None
     if address:
         config["target_host"] = address
     if namespace:
         config["namespace"] = namespace
     target = config.setdefault("target_host", "localhost:7233")
+    if not _ADDRESS.fullmatch(target):
+        raise TemporalUnreachable(
+            "TEMPORAL_ADDRESS, or the address in temporal.toml, is none: host:port is expected, such as localhost:7233"
+        )
     try:
         return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
     except RuntimeError as error:
         raise TemporalUnreachable(
             f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."
         ) from error
+
+
+def _why(error: Exception) -> str:
+    """Where a configuration is wrong and how, without the line that is, or a value: either may be a key."""
+    if isinstance(error, OSError):
+        return f"a file that it names: {error.strerror}"
+    lines = str(error).strip().split("\n")
+    lines[-1] = re.sub(r"^(invalid \w+): .*(?=, expected)", r"\1", lines[-1])
+    return ": ".join(re.sub("'.*' ?", "", line) for line in dict.fromkeys((lines[0], lines[-1])))
 
 
 def leave(code: int) -> NoReturn:

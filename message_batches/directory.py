@@ -1,11 +1,12 @@
-"""A directory as a store, where obstore looks away, is slow, or does not see to it that the disk keeps what it took."""
+"""A directory as a store: no link in it is followed, and what is put there the disk has kept."""
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from message_batches.ports import Stored
@@ -13,12 +14,13 @@ from message_batches.store_names import FOLDERS
 
 PAGE = 1000
 CHUNK_BYTES = 1024 * 1024
+TRIES = 20
 
 
 def walk(root: Path, folder: str) -> Iterator[list[Stored]]:
     """Every file under a folder of a directory, a page at a time; the folder may be a link, those in it are passed by.
 
-    obstore follows the others too, and a link that leads back makes it fail. Nothing of a run is behind one.
+    Nothing of a run is behind one, and one that leads back would never end.
     """
     page: list[Stored] = []
     for where, _, files in os.walk(root / folder, onerror=_raise):
@@ -39,7 +41,7 @@ def walk(root: Path, folder: str) -> Iterator[list[Stored]]:
 
 
 def read(root: Path, name: str) -> Iterator[bytes]:
-    """A file in chunks of 1 MiB; obstore goes through it in pieces of 8 KiB, at several times the cost.
+    """A file in chunks of 1 MiB.
 
     `FileNotFoundError` also for what is no file, and for what is behind a link in the directory or in our folders:
     whoever may name a file and make a link would read with our eyes.
@@ -49,27 +51,36 @@ def read(root: Path, name: str) -> Iterator[bytes]:
             yield chunk
 
 
-def sync(root: Path, name: str) -> None:
-    """Have the disk keep a file and the way to it: after a power cut, a lost intent could buy a batch twice."""
-    path = root / name
-    for step in (path, *path.relative_to(root).parents):
-        descriptor = os.open(root / step, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def put(root: Path, name: str, chunks: Iterable[bytes], *, new: bool = False) -> None:
+    """A file, whole or not at all, and kept by the disk: after a power cut, a lost intent could buy a batch twice.
+
+    Over any old one, or only where there is none: `FileExistsError`. Nothing is written behind a link.
+    """
+    for tries_left in reversed(range(TRIES)):
+        with ExitStack() as opened:
+            try:
+                way = _way_to(root, name, opened, make=True)
+                draft, descriptor = _draft(Path(name).name, way[-1])
+            except FileNotFoundError:
+                if tries_left:
+                    continue  # A purge has just removed the folder, which was empty.
+                raise
+            _fill(descriptor, draft, Path(name).name, way[-1], chunks, new=new)
+            for folder in reversed(way):
+                os.fsync(folder)
+            return
 
 
 def unlink(root: Path, name: str) -> None:
-    """Remove a file, if it is there, and the folder of its run or batch, if that is empty without it.
-
-    An upload that begins meanwhile makes that folder again, but fails if the one above it goes at the same moment.
-    """
-    path = root / name
-    path.unlink(missing_ok=True)
-    if name.count("/") > 1:
-        with suppress(OSError):
-            path.parent.rmdir()
+    """Remove a file, if it is there, and the folder of its run or batch, if that is empty without it."""
+    with ExitStack() as opened, suppress(FileNotFoundError):
+        way = _way_to(root, name, opened)
+        path = Path(name)
+        with suppress(FileNotFoundError):
+            os.unlink(path.name, dir_fd=way[-1])
+        if len(way) > 2:
+            with suppress(OSError):
+                os.rmdir(path.parent.name, dir_fd=way[-2])
 
 
 def _raise(error: OSError) -> None:
@@ -78,25 +89,66 @@ def _raise(error: OSError) -> None:
 
 
 def _opened(root: Path, name: str) -> int:
-    """A descriptor of a regular file; each step is taken from the one before, so that no link can be put in between."""
-    folders = name.split("/")
-    file = folders.pop()
-    if folders and folders[0] in FOLDERS:
-        root /= folders.pop(0)
-    here = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    """A descriptor of a regular file."""
     try:
-        for folder in folders:
-            above, here = here, os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-            os.close(above)
-        # Without waiting: a pipe would hold the thread until somebody writes into it.
-        found = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=here)
+        with ExitStack() as opened:
+            way = _way_to(root, name, opened)
+            # Without waiting: a pipe would hold the thread until somebody writes into it.
+            found = os.open(Path(name).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=way[-1])
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
             raise FileNotFoundError(errno.ENOENT, "no file, or behind a link", name) from error
         raise
-    finally:
-        os.close(here)
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
         raise FileNotFoundError(errno.ENOENT, "no file", name)
     return found
+
+
+def _way_to(root: Path, name: str, opened: ExitStack, *, make: bool = False) -> list[int]:
+    """Descriptors of the folders from the root to a file's own.
+
+    Each step is taken from the one before, so that no link can be put in between; the root may be one, and a folder of
+    ours in it.
+    """
+    way: list[int] = []
+
+    def step(folder: str | Path, flags: int) -> None:
+        way.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=way[-1] if way else None))
+        opened.callback(os.close, way[-1])
+
+    step(root, 0)
+    for folder in name.split("/")[:-1]:
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(folder, dir_fd=way[-1])
+        step(folder, 0 if len(way) == 1 and folder in FOLDERS else os.O_NOFOLLOW)
+    return way
+
+
+def _draft(file: str, folder: int) -> tuple[str, int]:
+    """A new file beside that one, its name and a descriptor; named as no object can be."""
+    for number in count(1):
+        with suppress(FileExistsError):
+            draft = f"{file}#{number}"
+            return draft, os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+    raise AssertionError("unreachable")
+
+
+def _fill(descriptor: int, draft: str, file: str, folder: int, chunks: Iterable[bytes], *, new: bool) -> None:
+    """Write a draft and give it the file's name; whatever goes wrong, nothing of it is left."""
+    try:
+        with open(descriptor, "wb", buffering=CHUNK_BYTES) as opened:
+            for chunk in chunks:
+                opened.write(chunk)
+            opened.flush()
+            os.fsync(descriptor)
+        if new:
+            os.link(draft, file, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        else:
+            os.rename(draft, file, src_dir_fd=folder, dst_dir_fd=folder)
+    except BaseException:
+        os.unlink(draft, dir_fd=folder)
+        raise
+    if new:
+        os.unlink(draft, dir_fd=folder)

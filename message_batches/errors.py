@@ -73,6 +73,10 @@ class WrongStore(MessageBatchesError):
     retryable = True
 
 
+class NotOurs(MessageBatchesError):
+    """The batch is another run's: nothing is decided about it, and nothing done to it."""
+
+
 class CannotDecrypt(MessageBatchesError):
     """A payload that this process has no key for, or that is not what was encrypted; another worker may have the key.
 

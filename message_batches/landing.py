@@ -67,6 +67,11 @@ async def land(
         keep_partial: put what did arrive beside the results when they are incomplete, and name it in the error.
     """
     if landed := await find_landed(store, batch_id, manifest):
+        if store.name(landed.results_file.uri) not in await store.names(f"{_folder(batch_id)}/"):
+            raise StoreUnavailable(
+                f"{landed.results_file.uri} was landed, and is gone from the store: restore it, or remove "
+                f"{store.uri(_published(batch_id, manifest))}, and the results are landed anew"
+            )
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     with scratch_file(scratch) as file:
@@ -74,20 +79,20 @@ async def land(
         try:
             async with results as chunks:
                 await work_through(chunks, arrivals.feed, beat)
+            await in_thread(arrivals.finish)
+            defects = await in_thread(arrivals.defects)
         except ReplyLost as error:
             if not (keep_partial and arrivals.whole):
                 raise
-            kept = await _keep(store, batch_id, file.chunks(arrivals.whole), beat)
-            raise ResultsIncomplete(f"{_incomplete(batch_id, f'the download broke off: {error}')}; {kept}") from error
-        await in_thread(arrivals.finish)
-        if defects := await in_thread(arrivals.defects):
-            message = _incomplete(batch_id, defects)
-            raise ResultsIncomplete(
-                f"{message}; {await _keep(store, batch_id, file.chunks(arrivals.whole), beat)}"
-                if keep_partial
-                else message
-            )
-        return await _publish(store, batch_id, manifest, arrivals, beat)
+            defects = f"the download broke off: {error}"
+        except ResultsIncomplete as error:
+            defects = str(error)
+        if not defects:
+            return await _publish(store, batch_id, manifest, arrivals, beat)
+        kept = ""
+        if keep_partial and arrivals.whole:
+            kept = f"; {await _keep(store, batch_id, file.chunks(arrivals.whole), beat)}"
+        raise ResultsIncomplete(f"{_incomplete(batch_id, defects)}{kept}")
 
 
 async def check_landed(store: Store, file: ResultsFile) -> None:

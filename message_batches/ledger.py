@@ -91,10 +91,19 @@ class Record(Boundary):
 
 
 class Claim(Boundary):
-    """Whose batch it is: a workflow id, and its execution, since an id may be used again."""
+    """Whose batch it is: a workflow id, and its execution, since an id may be used again.
+
+    Attributes:
+        attached: it was taken over, by whoever knew its id: another run may still be the one that sent it.
+    """
 
     owner: str
     first_run_id: str
+    attached: bool = False
+
+    def of_same_run(self, other: "Claim") -> bool:
+        """Whether both are one run's."""
+        return (self.owner, self.first_run_id) == (other.owner, other.first_run_id)
 
 
 class Ledger:

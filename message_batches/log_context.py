@@ -10,8 +10,8 @@ _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 @contextmanager
 def about_batch(batch_id: str | None) -> Iterator[None]:
-    """Lines that are written inside are about that batch; a caller may have put a key in the place of its id."""
-    token = _batch_id.set(None if batch_id and batch_id.startswith("sk-") else batch_id)
+    """Lines that are written inside are about that batch."""
+    token = _batch_id.set(batch_id)
     try:
         yield
     finally:

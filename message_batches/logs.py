@@ -17,6 +17,7 @@ from temporalio import activity, workflow
 
 from message_batches.errors import ApiError
 from message_batches.log_context import context
+from message_batches.wording import visible
 
 FIELDS = {
     "workflow_id": "workflowId",
@@ -41,13 +42,18 @@ class LogFormat(StrEnum):
 
 
 class TextLines(logging.Formatter):
-    """Time, level, logger and message, then `name=value`; a traceback follows on lines of its own."""
+    """Time, level, logger and message, then `name=value`; a traceback follows on indented lines of its own.
+
+    Control characters are spelled out: a message may hold the id of somebody else's run, a traceback any text.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         parts = [f"{self.formatTime(record)} {record.levelname} {record.name} {_message(record)}"]
         parts += [f"{name}={_word(value)}" for name, value in about(record).items()]
-        return "\n".join(part for part in (" ".join(parts), _traceback(record)) if part)
+        # An error's own text may have lines too, and none of them shall look like one of the log.
+        trace = (f"  {line}" for line in _traceback(record).split("\n") if line)
+        return "\n".join(map(visible, (" ".join(parts), *trace)))
 
 
 class JsonLines(logging.Formatter):

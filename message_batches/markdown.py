@@ -15,6 +15,8 @@ DETAILS_BYTES = 15_000
 
 # The Web UI sets its cells side by side without any space.
 _GAP = " | \u2003"
+# One that ends a cell, in monospace too: none of the backslashes before it is left for it.
+_BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$:@-])")
 
 
@@ -39,8 +41,12 @@ def code(text: str) -> str:
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: int = 0) -> str:
     """A table whose last `numbers` columns are aligned right; its cells are markdown."""
     rules = ["---"] * (len(head) - numbers) + ["---:"] * numbers
-    lines = [_GAP.join(head), " | ".join(rules), *map(_GAP.join, rows)]
+    lines = [_row(head), " | ".join(rules), *map(_row, rows)]
     return "\n".join(f"| {line} |" for line in lines)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return _GAP.join(_BAR.sub(r"\1\|", cell) for cell in cells)
 
 
 def _one_line(text: str) -> str:

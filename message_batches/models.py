@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 from pydantic.alias_generators import to_camel
 
+from message_batches.keys import no_key
 from message_batches.wire import BatchId, RequestCounts
 
 WORKFLOW_TYPE = "batch-process-and-retrieve-results"
@@ -22,7 +23,10 @@ Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_t
 Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
 # Cut, not refused: what is only shown must not fail a run. Temporal takes no more than this at a start.
 Shown = Annotated[str, AfterValidator(lambda text: text[:20_000])]
-HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$")]
+# What a caller says goes into histories, messages and paths: a key among it is refused, and repeated nowhere.
+NoKey = AfterValidator(no_key)
+GivenBatchId = Annotated[BatchId, NoKey]
+HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$"), NoKey]
 Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
 
 
@@ -93,11 +97,11 @@ class BatchInput(Boundary):
     anthropic_version: HeaderWord = DEFAULT_VERSION
     anthropic_beta: Betas = ()
     requests: list[Any] | None = None
-    requests_uri: Annotated[str, Field(max_length=4000)] | None = None
-    batch_id: BatchId | None = None
+    requests_uri: Annotated[str, Field(max_length=4000), NoKey] | None = None
+    batch_id: GivenBatchId | None = None
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
-    store_id: Annotated[str, Field(max_length=200)] | None = None
+    store_id: Annotated[str, Field(max_length=200), NoKey] | None = None
     delete_after_landing: bool = False
     static_summary: Shown | None = None
     static_details: Shown | None = None

@@ -1,18 +1,21 @@
-"""Which Temporal namespaces work with a store: each leaves a note there, for a purge must look at the runs of all.
+"""Which Temporal namespaces work with a store, and whether their workers encrypt: each leaves a note there.
 
-    namespaces/<id of the namespace>.json   its name, and an address of its server
+    namespaces/<id of the namespace>.json   its name, an address of its server, whether payloads are encrypted
 
-The id is the server's own: two servers may both have a namespace `default`.
+The id is the server's own: two servers may both have a namespace `default`. A purge must look at the runs of all; a
+starter that holds no key must not send in clear what the workers would encrypt.
 """
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 
 from pydantic import ValidationError
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from message_batches.codec import EncryptionCodec
 from message_batches.errors import StoreUnavailable
 from message_batches.models import Boundary
 from message_batches.ports import Store
@@ -24,10 +27,16 @@ _logger = logging.getLogger(__name__)
 
 
 class Namespace(Boundary):
-    """A namespace by name, and the address at which a worker reached its server."""
+    """A namespace.
+
+    Attributes:
+        address: at which a worker reached its server.
+        encrypted: a worker has encrypted what it handed to that server; it stays so until the note is removed.
+    """
 
     name: str
     address: str
+    encrypted: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} at {self.address}"
@@ -52,14 +61,29 @@ class Namespaces:
             _logger.warning("The store could not take a note of this namespace yet: %s", error)
 
     async def add(self, client: Client) -> None:
-        """Note a client's namespace."""
-        noted = Namespace(name=client.namespace, address=address_of(client))
-        await self._store.create(f"{_FOLDER}/{await id_of(client)}.json", noted.model_dump_json().encode())
+        """Note a client's namespace; in an older note, that it encrypts."""
+        noted = Namespace(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
+        name, data = f"{_FOLDER}/{await id_of(client)}.json", noted.model_dump_json().encode()
+        if await self._store.create(name, data) or not noted.encrypted:
+            return
+        before = await self._read(name)
+        if before is None or not before.encrypted:
+            await self._store.write(name, _once(data))
 
     async def all(self) -> dict[str, Namespace | None]:
         """The namespaces by their ids; None where a note cannot be read."""
         names = await self._store.names(f"{_FOLDER}/")
         return {name.rsplit("/", 1)[-1].removesuffix(".json"): await self._read(name) for name in names}
+
+    async def encrypted(self, name: str) -> str | None:
+        """The note of a namespace of this name whose payloads are encrypted; any of them, where several are so called.
+
+        By name: who may start runs may not always ask the server for the id.
+        """
+        for namespace_id, namespace in (await self.all()).items():
+            if namespace and namespace.encrypted and namespace.name == name:
+                return self.uri(namespace_id)
+        return None
 
     def uri(self, namespace_id: str) -> str:
         """Where a note is."""
@@ -79,6 +103,16 @@ async def id_of(client: Client) -> str:
     return str(described.namespace_info.id or client.namespace)
 
 
+def encrypts(client: Client) -> bool:
+    """Whether a client holds a key that it encrypts with."""
+    codec = client.data_converter.payload_codec
+    return isinstance(codec, EncryptionCodec) and codec.encrypts
+
+
 def address_of(client: Client) -> str:
     """The address of a client's server."""
     return client.service_client.config.target_host
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data

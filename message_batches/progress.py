@@ -3,8 +3,8 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from message_batches.models import Boundary
-from message_batches.wire import BatchId, RequestCounts
+from message_batches.models import Boundary, GivenBatchId
+from message_batches.wire import RequestCounts
 
 EXPIRING = timedelta(hours=2)
 """Before the end of its lifetime a batch that has not ended is worth a look."""
@@ -65,5 +65,5 @@ class Progress(Boundary):
 class Resolution(Boundary):
     """The argument of the `resolveSubmission` update: exactly one of the two."""
 
-    adopt: BatchId | None = None
+    adopt: GivenBatchId | None = None
     submit_again: bool = False

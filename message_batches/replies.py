@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 
+from message_batches.echoes import without
 from message_batches.errors import (
     ApiError,
     ApiUnavailable,
@@ -30,20 +31,25 @@ _MESSAGE, _WORD = 500, 100
 _OF_THE_TRANSFER = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
-async def whole(reply: httpx.Response) -> httpx.Response:
-    """An answer and its body, which is cut where it is longer than any of this API: what is left does not parse."""
+async def whole(reply: httpx.Response, key: str) -> httpx.Response:
+    """An answer without the key, and its body, cut where it is longer than any of this API: the rest does not parse."""
     content = bytearray()
     async for chunk in reply.aiter_bytes():
         content += chunk[: MAX_BYTES - len(content)]
         if len(content) == MAX_BYTES:
             break
-    headers = [(name, value) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER]
-    return httpx.Response(reply.status_code, headers=headers, content=bytes(content))
+    return head(reply, key, bytes(content))
+
+
+def head(reply: httpx.Response, key: str, content: bytes = b"") -> httpx.Response:
+    """An answer without the key, with this content in the place of its body."""
+    headers = [(name, without(key, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER]
+    return httpx.Response(reply.status_code, headers=headers, content=without(key, content))
 
 
 def request_id_of(reply: httpx.Response) -> str | None:
     """The API's own id of the call."""
-    return _shown(reply.headers.get("request-id"), _WORD) or None
+    return shown(reply.headers.get("request-id"), _WORD) or None
 
 
 def error_of(reply: httpx.Response) -> ApiError:
@@ -90,6 +96,13 @@ def date_of(value: str | None) -> datetime | None:
         return None
 
 
+def shown(text: object, most: int = _MESSAGE) -> str:
+    """A text from elsewhere, cut, with nothing in it that a terminal would obey."""
+    if not isinstance(text, str):
+        return ""
+    return "".join(character if character.isprintable() else " " for character in text[:most])
+
+
 def _error_body(reply: httpx.Response) -> tuple[str, str, str | None]:
     """Type, message and code of the API's error JSON; for anything else its media type."""
     try:
@@ -99,18 +112,11 @@ def _error_body(reply: httpx.Response) -> tuple[str, str, str | None]:
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         media_type = reply.headers.get("content-type", "no content type").partition(";")[0]
-        return f"({_shown(media_type, _WORD)}, not the API's error form)", "", None
+        return f"({shown(media_type, _WORD)}, not the API's error form)", "", None
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, Mapping) else None
-    kind, message = _shown(error.get("type"), _WORD), _shown(error.get("message"), _MESSAGE)
+    kind, message = shown(error.get("type"), _WORD), shown(error.get("message"))
     return kind, message.rstrip("."), code if isinstance(code, str) else None
-
-
-def _shown(text: object, most: int) -> str:
-    """A text from elsewhere, cut, with nothing in it that a terminal would obey."""
-    if not isinstance(text, str):
-        return ""
-    return "".join(character if character.isprintable() else " " for character in text[:most])
 
 
 def _retry_after(reply: httpx.Response) -> timedelta | None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -66,9 +67,12 @@ class Requests:
 
     def items(self) -> list[Any]:
         """The requests as values, for those that travel inline; `MsgspecError` where a payload cannot carry one."""
-        items = [msgspec.json.decode(line) for line in self.lines.read(0, self.lines.size).split(b"\n") if line]
+        lines = [line for line in self.lines.read(0, self.lines.size).split(b"\n") if line]
+        items = [msgspec.json.decode(line) for line in lines]
         if nested_deeper(items, MAX_INLINE_DEPTH):
             raise msgspec.ValidationError(f"nested more than {MAX_INLINE_DEPTH} deep")
+        for line in lines:
+            json.loads(line, object_pairs_hook=_once, parse_float=_exact)
         return items
 
 
@@ -203,3 +207,19 @@ def _refuse_array(data: bytes, name: str, error: Exception) -> NoReturn:
     except (ValueError, RecursionError) as other:
         problem = str(other)
     raise InvalidRequests(f"{name} cannot be read as JSON; nothing was sent\n  {problem}", [problem]) from error
+
+
+def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names stand there once: a payload carries one of two values, the next reader takes the other."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise msgspec.ValidationError("a name stands in an object twice")
+    return found
+
+
+def _exact(digits: str) -> float:
+    """A number that a payload carries as it is."""
+    number = float(digits)
+    if Decimal(repr(number)) != Decimal(digits):
+        raise msgspec.ValidationError("a number of more digits than a payload carries")
+    return number

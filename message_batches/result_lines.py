@@ -66,7 +66,7 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 def read_result(line: bytes | memoryview) -> Result:
-    r"""Look at a line; `ValueError` if it is no JSON object with a custom_id.
+    r"""Look at a line; `ValueError` if it is no JSON object with a custom_id and a result.
 
     A line of another form than expected is read all the same, as is one with half a surrogate pair (`\ud83d` alone)
     or nested beyond what decoders take, both of which models do write.
@@ -109,14 +109,16 @@ def _read_leniently(line: bytes | memoryview) -> Result:
     custom_id = _object(item).get("custom_id")
     if not isinstance(custom_id, str):
         raise ValueError("no custom_id")
-    outcome = _object(item).get("result")
-    message = _object(_object(outcome).get("message"))
+    if item.get("result") is None:
+        raise ValueError("no result")
+    outcome = _object(item["result"])
+    message = _object(outcome.get("message"))
     usage = _object(message.get("usage"))
-    reply = _object(_object(outcome).get("error"))
+    reply = _object(outcome.get("error"))
     inner = _object(reply.get("error")) or reply
     return Result(
         _text(custom_id),
-        _text(_object(outcome).get("type")),
+        _text(outcome.get("type")),
         (_text(inner.get("type")) or "unknown", _text(inner.get("message"))) if inner else None,
         _text(message.get("model")),
         (

@@ -21,12 +21,14 @@ _KEY_VARIABLE = "ANTHROPIC_API_KEY"
 _BASE_URL = "ANTHROPIC_BASE_URL"
 _KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
 _KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
+_SECRETS = "MESSAGE_BATCHES_SECRETS"
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
 _SHORTEST_TOKEN = 16
+_BASE_URL_FORM = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 
 
 class InvalidSettings(MessageBatchesError):
-    """A variable of the environment holds what cannot be used."""
+    """A variable of the environment holds what cannot be used: its name, not its value, in whose place a key may be."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ class Settings:
         """Read the variables that README lists; `InvalidSettings` names the one that cannot be used."""
         env = os.environ if environment is None else environment
         scratch = env.get("MESSAGE_BATCHES_SCRATCH", "").strip()
-        if scratch and not Path(scratch).is_dir():
-            raise InvalidSettings(f"MESSAGE_BATCHES_SCRATCH is {scratch!r}: there is no such directory; make it first")
+        if scratch and not os.path.isdir(scratch):  # False also for what can be no path.
+            raise InvalidSettings("MESSAGE_BATCHES_SCRATCH names no directory: make it first")
         return cls(
             keys=_keys(env),
             base_url=_base_url(env, _BASE_URL) or DEFAULT_BASE_URL,
@@ -120,7 +122,6 @@ def encryption_keys(environment: Mapping[str, str] | None = None) -> tuple[Encry
         raise InvalidSettings(f"{_KEYS_FILE} and {_KEYS} are both set: say in one of them which key encrypts")
     if not file and not written:
         return ()
-    # Neither value is repeated anywhere: a key may stand in the place of the file's name.
     try:
         return read_keys(Path(file).read_text(encoding="utf-8", errors="replace") if file else written)
     except OSError as error:
@@ -155,20 +156,21 @@ def _release(env: Mapping[str, str]) -> Release:
         ("MESSAGE_BATCHES_BUILD_ID", build_id, "_.-"),
     ):
         if word and not re.fullmatch(f"[A-Za-z0-9{also}]{{1,100}}", word):
-            raise InvalidSettings(f"{variable} is {word[:120]!r}: use 1 to 100 of a-z, A-Z, 0-9 and {also}")
+            raise InvalidSettings(f"{variable} cannot be used: 1 to 100 of a-z, A-Z, 0-9 and {also} are expected")
     return Release(deployment, build_id)
 
 
 def _keys(env: Mapping[str, str]) -> ApiKeys:
     """Keys of the secrets directory, one a file named as the key, then those of the environment."""
     secrets: dict[str, SecretStr] = {}
-    directory = env.get("MESSAGE_BATCHES_SECRETS", "").strip()
-    if directory:
-        if not Path(directory).is_dir():
-            raise InvalidSettings(f"MESSAGE_BATCHES_SECRETS is {directory!r}: there is no such directory")
-        for path in sorted(Path(directory).iterdir()):
+    directory = env.get(_SECRETS, "").strip()
+    try:
+        for path in sorted(Path(directory).iterdir()) if directory else ():
             if path.is_file() and KEY_NAME.fullmatch(path.name):
-                secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8"))
+                secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8", errors="replace"))
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no path"
+        raise InvalidSettings(f"{_SECRETS} names no directory of files that can be read: {why}") from None
     for variable, value in env.items():
         name = DEFAULT_KEY if variable == _KEY_VARIABLE else _name_in(variable, _KEY_VARIABLE)
         if value.strip() and KEY_NAME.fullmatch(name):
@@ -190,8 +192,13 @@ def _name_in(variable: str, prefix: str) -> str:
 
 def _base_url(env: Mapping[str, str], variable: str) -> str | None:
     base_url = env.get(variable, "").strip().rstrip("/")
-    if base_url and not re.match(r"https?://[^/\s]+", base_url):
-        raise InvalidSettings(f"{variable} is {base_url!r}: it must begin with https:// or http://")
+    if "@" in base_url:
+        raise InvalidSettings(
+            f"{variable} holds a user or a password, and would be shown: write the address alone. What a gateway asks "
+            f"for goes into {_KEY_VARIABLE} or {_KEY_VARIABLE}_<NAME>, and is sent as x-api-key"
+        )
+    if base_url and not _BASE_URL_FORM.fullmatch(base_url):
+        raise InvalidSettings(f"{variable} is no base URL: https:// or http://, a host and perhaps a path are expected")
     return base_url or None
 
 

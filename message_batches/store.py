@@ -1,4 +1,4 @@
-"""Where requests and results live: named objects under one URL (`file://`, `s3://`, `gs://`, `az://`), over obstore.
+"""Where requests and results live: named objects under one URL (`file://`; `s3://`, `gs://` and `az://` over obstore).
 
 obstore is called in threads, not awaited: its own coroutines, measured on 0.12, abort the process now and then when
 the interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an upload behind when they are cancelled.
@@ -21,15 +21,15 @@ import obstore.store
 from obstore.exceptions import AlreadyExistsError, BaseError
 
 from message_batches import directory
-from message_batches.errors import MessageBatchesError, RequestsNotFound, StoreUnavailable
+from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.handoff import Abandoned, Feed
 from message_batches.ports import Stored
 from message_batches.store_failures import first_line, store_failure
 from message_batches.store_names import STAGED, checked_name
+from message_batches.store_urls import BadStoreUrl, folder_at
 
 T = TypeVar("T")
 
-SCHEMES = ("file", "s3", "gs", "az")
 IDENTITY = "store.json"
 # An upload holds `PART_BYTES * PARTS_AT_ONCE` in memory; S3 takes 10,000 parts.
 PART_BYTES = 8 * 1024 * 1024
@@ -53,15 +53,10 @@ CLIENT: dict[str, Any] = {
 _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 
 
-class BadStoreUrl(MessageBatchesError, ValueError):
-    """A store URL that names no store."""
-
-
 class ObjectStore:
     """A `Store` on what `open_store` opened.
 
-    The root of a directory may be a link, as may our own folders in it; `stream`, which reads what a caller names,
-    follows no other. Records, whose names are ours, are read and written wherever their path leads.
+    The root of a directory may be a link, as may our own folders in it; no other is followed.
     """
 
     def __init__(self, store: Any, root: str, folder: Path | None) -> None:
@@ -122,7 +117,7 @@ class ObjectStore:
     async def create(self, name: str, data: bytes) -> bool:
         """Put an object if there is none of that name; whether it was put. Atomic."""
         try:
-            await self._call("create", name, partial(self._put, checked_name(name), data, mode="create"))
+            await self._call("create", name, partial(self._put, checked_name(name), data, new=True))
         except _Exists:
             return False
         return True
@@ -130,8 +125,7 @@ class ObjectStore:
     async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
         """Put an object from a stream, over any old one; it appears whole or not at all, and leaves nothing if not."""
         feed = Feed()
-        put = partial(self._put, chunk_size=PART_BYTES, max_concurrency=PARTS_AT_ONCE)
-        upload = asyncio.get_running_loop().run_in_executor(self._uploads, put, checked_name(name), feed)
+        upload = asyncio.get_running_loop().run_in_executor(self._uploads, self._put, checked_name(name), feed)
         upload.add_done_callback(feed.over)
         try:
             async for chunk in chunks:
@@ -149,7 +143,7 @@ class ObjectStore:
     async def read(self, name: str) -> bytes | None:
         """A small object whole, or None if there is none."""
         try:
-            return await self._call("read", name, lambda: bytes(self._store.get(checked_name(name)).bytes()))
+            return await self._call("read", name, partial(self._bytes, checked_name(name)))
         except FileNotFoundError:
             return None
 
@@ -161,9 +155,8 @@ class ObjectStore:
 
     async def names(self, prefix: str) -> list[str]:
         """The names that begin with `prefix`, which ends in a slash; sorted."""
-        folder = checked_name(prefix.removesuffix("/"))
-        found = await self._call("list", folder, lambda: self._store.list(prefix=f"{folder}/").collect())
-        return sorted(item["path"] for item in found)
+        pages = [page async for page in self.listing(prefix.removesuffix("/"))]
+        return sorted(stored.name for page in pages for stored in page if not STAGED.search(stored.name))
 
     async def listing(self, folder: str) -> AsyncIterator[Sequence[Stored]]:
         """The objects in a folder, in no order, a page at a time; of a directory also broken-off uploads (`name#1`)."""
@@ -179,6 +172,9 @@ class ObjectStore:
         else:
             await self._call("remove", path, partial(self._store.delete, name))
 
+    def _bytes(self, name: str) -> bytes:
+        return b"".join(directory.read(self._folder, name)) if self._folder else bytes(self._store.get(name).bytes())
+
     def _chunks(self, name: str) -> Iterator[Any]:
         return (
             directory.read(self._folder, name)
@@ -186,10 +182,12 @@ class ObjectStore:
             else iter(self._store.get(name).stream(directory.CHUNK_BYTES))
         )
 
-    def _put(self, name: str, data: bytes | Feed, **options: Any) -> None:
-        self._store.put(name, data, **options)
+    def _put(self, name: str, data: bytes | Feed, *, new: bool = False) -> None:
         if self._folder:
-            directory.sync(self._folder, name)
+            directory.put(self._folder, name, [data] if isinstance(data, bytes) else data, new=new)
+        else:
+            options = {"mode": "create"} if new else {"chunk_size": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
+            self._store.put(name, data, **options)
 
     async def _call(self, doing: str, name: str, call: Callable[[], T]) -> T:
         with self._failures(doing, self.uri(name)):
@@ -199,7 +197,7 @@ class ObjectStore:
     def _failures(self, doing: str, uri: str) -> Iterator[None]:
         try:
             yield
-        except AlreadyExistsError as error:
+        except (AlreadyExistsError, FileExistsError) as error:
             raise _Exists from error
         except (BaseError, OSError) as error:
             text = str(error)
@@ -220,24 +218,18 @@ def open_store(url: str, **options: Any) -> ObjectStore:
         options: further options of obstore, such as `endpoint` and `client_options`; it reads `AWS_*`, `GOOGLE_*` and
             `AZURE_*` itself.
     """
-    split = urlsplit(url)
-    if split.scheme not in SCHEMES or split.query or split.fragment:
-        raise BadStoreUrl(f"{url!r} is no store: use file:///path, s3://bucket/prefix, gs:// or az://")
+    folder = folder_at(url)
     try:
-        if split.scheme == "file":
-            folder = Path(unquote(split.path))
-            if split.netloc not in ("", "localhost") or not folder.is_absolute() or ".." in folder.parts:
-                raise BadStoreUrl(f"{url!r} is no store: a directory is written file:///path, with three slashes")
-            folder.mkdir(parents=True, exist_ok=True)  # By obstore, one that hangs would hold all threads of Python.
-            return ObjectStore(obstore.store.LocalStore(folder), folder.as_uri().rstrip("/"), folder)
+        if folder:
+            # By obstore, one that hangs would hold all threads of Python. Nobody else sees what is in it.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
         options["client_options"] = {**CLIENT, **options.get("client_options", {})}
         return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
     except OSError as error:
         raise StoreUnavailable(store_failure("open", url, str(error))) from error
     except (BaseError, ValueError) as error:
-        if isinstance(error, BadStoreUrl):
-            raise
-        raise BadStoreUrl(f"{url!r} cannot be opened: {first_line(str(error))}") from error
+        raise BadStoreUrl(f"{url} cannot be opened: {first_line(str(error))}") from error
 
 
 def _pages(store: Any, folder: str) -> Iterator[list[Stored]]:

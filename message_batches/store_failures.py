@@ -2,7 +2,7 @@
 
 import re
 
-_FULL = re.compile(r"os error (?:28|122)\b|StorageFull|QuotaExceeded|No space left")
+_FULL = re.compile(r"(?:os error |Errno )(?:28|122)\b|StorageFull|QuotaExceeded")
 
 
 def store_failure(doing: str, uri: str, text: str) -> str:
@@ -14,5 +14,5 @@ def store_failure(doing: str, uri: str, text: str) -> str:
 
 def first_line(text: str) -> str:
     """The first line of an error's text, at most 300 characters."""
-    # A signed address carries its secret in the query.
-    return re.sub(r"\?\S*", "", text.split("\n", 1)[0])[:300]
+    # A signed address carries its secret in the query, that of an endpoint or a proxy before the host.
+    return re.sub(r"\?\S*|(?<=//)[^\s/]*@", "", text.split("\n", 1)[0])[:300]

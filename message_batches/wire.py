@@ -75,7 +75,7 @@ class BatchPage(Wire):
         date: the `Date` header of the answer, the API's own clock; None if absent.
     """
 
-    data: tuple[MessageBatch, ...]
+    data: Annotated[tuple[MessageBatch, ...], Field(max_length=1000)]
     has_more: bool
     last_id: str | None = None
     date: datetime | None = None

@@ -20,7 +20,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from message_batches.codec import EncryptionCodec
 from message_batches.codec_server import Access, CodecServer
 from message_batches.codec_server.access import COOKIE
-from message_batches.codec_server.server import MAX_BODY
+from message_batches.codec_server.server import MAX_BODY, MAX_LOGIN
 from tests.encryption import key, written
 from tests.processes import Running
 from tests.waiting import until
@@ -200,6 +200,42 @@ async def test_a_browser_logs_in_once_and_its_cookie_holds_no_token(http: httpx.
     for page in (form, answer):
         assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
         assert page.headers["Cache-Control"] == "no-store"
+        # With `no-referrer` a browser would name the origin `null` for the form, which is refused.
+        assert page.headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("origin", ["{url}", UI])
+async def test_the_login_may_come_from_its_own_page_and_from_the_web_ui(
+    http: httpx.AsyncClient, server: CodecServer, origin: str
+) -> None:
+    answer = await http.post("/login", data={"token": TOKEN}, headers={"Origin": origin.format(url=server.url)})
+
+    assert answer.status_code == 200
+    assert "Set-Cookie" in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1", "null", "", "http://["])
+async def test_it_may_not_come_from_a_page_of_another_origin(http: httpx.AsyncClient, origin: str) -> None:
+    answer = await http.post("/login", data={"token": TOKEN}, headers={"Origin": origin})
+
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["its length declared", "in chunks"])
+async def test_what_is_longer_than_a_token_may_be_is_not_taken_in_before_anybody_has_logged_in(
+    http: httpx.AsyncClient, declared: bool
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield f"token={TOKEN}&".encode()
+        yield b"&a=b" * (MAX_LOGIN // 4)
+
+    sent = b"".join([chunk async for chunk in chunks()]) if declared else chunks()
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await http.post("/login", content=sent, headers=kind)
+
+    assert answer.status_code == 413
+    assert "Set-Cookie" not in answer.headers
 
 
 async def test_a_cookie_counts_only_on_a_page_of_the_web_ui(http: httpx.AsyncClient) -> None:

@@ -52,6 +52,15 @@ async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Rig) -> N
     assert "delete" not in live.operations()
 
 
+async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live: Rig) -> None:
+    live.emulator.faults.add("404", operation="delete", times=2)
+
+    output = await live.run(requests(), delete_after_landing=True)
+
+    assert output.deleted
+    assert not live.emulator.batches
+
+
 async def test_a_delete_whose_reply_got_lost_is_done(live: Rig) -> None:
     live.emulator.faults.add("accept-then-drop", operation="delete", times=1)
 

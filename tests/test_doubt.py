@@ -1,7 +1,7 @@
 """What must not go wrong while a submission is in doubt, nor after it."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -10,12 +10,13 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import SubmissionSchedule
-from message_batches.progress import Phase, Resolution
+from message_batches.models import RetrySchedule, SubmissionSchedule
+from message_batches.progress import Phase, Progress, Resolution
 from message_batches.service import RESOLVE_SUBMISSION
 from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, rig, until
 from tests.test_lost_reply import post_by_a_stranger
 
+PATIENT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=60))
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
 
@@ -37,9 +38,9 @@ async def test_a_persons_word_is_not_overtaken_by_a_look_under_way(live: Rig) ->
 
 
 async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: Rig) -> None:
-    live.emulator.faults.add("429", operation="create", retry_after=6, times=1)
-    waiting = await live.start(requests(2, "waiting"), submission=SHORT)
-    await live.saw("create")
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    waiting = await live.start(requests(2, "waiting"), submission=PATIENT)
+    await until(waiting, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("404", operation="results")
     first = await live.start(requests(2, "first"))
@@ -48,12 +49,12 @@ async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: 
     live.emulator.faults.clear()
     landed = await first.result()
     left_behind = next(batch.id for batch in live.emulator.batches if batch.id != landed.batch_id)
-    live.emulator.faults.add("refuse-then-5xx", operation="create")
 
-    seen = await until(waiting, lambda now: bool(now.candidates) and all(c.ended for c in now.candidates))
+    def alone(seen: Progress) -> bool:
+        return [(each.batch_id, each.ended) for each in seen.candidates] == [(left_behind, True)]
 
-    assert [candidate.batch_id for candidate in seen.candidates] == [left_behind]
-    assert (await until(waiting, lambda now: "person" in (now.submission or ""))).phase is Phase.UNDECIDED
+    await until(waiting, lambda seen: alone(seen) and "person" in (seen.submission or ""))
+    assert live.operations().count("create") == 3
     await waiting.terminate()
 
 
@@ -103,7 +104,7 @@ async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_
     assert output.paid_twice_unchecked is not None
 
 
-async def test_a_cancel_in_doubt_ends_as_cancelled_however_long_the_doubt_lasts(
+async def test_a_run_cancelled_in_doubt_looks_less_often_in_the_end_and_ends_as_cancelled_once_it_is_decided(
     temporal: DevServer, tmp_path: Path
 ) -> None:
     async with (
@@ -113,15 +114,17 @@ async def test_a_cancel_in_doubt_ends_as_cancelled_however_long_the_doubt_lasts(
         emulator.faults.add("accept-then-drop", operation="create", times=1)
         rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
         run = await live.start(requests(2), poll=rapid)
-        await until(run, lambda seen: bool(seen.candidates))
+        (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
         await run.cancel()
-        await live.saw("list", 110)
-        emulator.clock.advance(timedelta(hours=2))
+
+        far = timedelta(minutes=2)
+        await until(run, lambda seen: seen.next_poll is not None and seen.next_poll > datetime.now(UTC) + far)
+        await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
 
         with pytest.raises(WorkflowFailureError) as caught:
             await run.result()
-
         assert isinstance(caught.value.cause, CancelledError)
+        assert live.operations()[-1] == "cancel"
         assert len(emulator.batches) == 1
 
 
@@ -183,3 +186,45 @@ async def test_results_that_are_not_there_yet_are_waited_for(live: Rig) -> None:
     output = await live.run(requests(2))
 
     assert output.verified
+
+
+async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(live: Rig) -> None:
+    live.emulator.faults.add("429", operation="create", retry_after=3, times=1)
+    run = await live.start(requests(3, "ours"))
+    await live.saw("create")
+    theirs = await post_by_a_stranger(live, requests(3, "theirs"))
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+
+    output = await run.result()
+
+    assert output.batch_id != theirs
+    assert live.operations().count("create") == 4
+
+
+async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live: Rig) -> None:
+    live.emulator.faults.add("invisible", operation="create", seconds=60, times=1)
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await live.start(requests(2), submission=SHORT)
+    await live.saw("create")
+    live.emulator.faults.add("spend-limit", operation="create")
+
+    failure = await failure_of(run)
+
+    assert failure.type == "SpendLimitReached"
+    assert "got no reply" in failure.message
+    assert "Console" in failure.message
+    assert len(live.emulator.batches) == 1
+
+
+async def test_a_store_that_is_away_at_the_post_is_waited_for_however_often_it_is_tried(live: Rig) -> None:
+    away = live.store_folder / "submissions"
+    away.parent.mkdir(exist_ok=True)
+    away.write_text("no folder")
+    twice = RetrySchedule(retry_after=timedelta(seconds=0.1), retry_limit=1)
+    run = await live.start(requests(2), poll=QUICK_POLL.model_copy(update={"transient": twice}))
+    await live.saw("list", 5)
+    away.unlink()
+
+    output = await run.result()
+
+    assert [batch.id for batch in live.emulator.batches] == [output.batch_id]

@@ -25,6 +25,7 @@ from message_batches.connection import connect, data_converter
 from message_batches.devserver import DevServer, dev_server, temporal_command
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.encryption_keys import EncryptionKey
+from message_batches.namespaces import Namespaces
 from message_batches.service import landing_queue
 from message_batches.settings import ApiKeys
 from message_batches.store import open_store
@@ -113,6 +114,12 @@ async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_chan
     await processes.worker()
     before = await processes.start("a readable prompt")
     await processes.worker(OLD)
+    without = processes.starter()
+    file = without.file(requests(1, "an unguarded prompt"))
+    in_clear = [
+        await without(*arguments)
+        for arguments in (("start", file), ("attach", "msgbatch_1"), ("attach", "msgbatch_1", "--requests", file))
+    ]
     secret = await processes.start("a hidden prompt", OLD)
     processes.emulator.faults.add("spend-limit", operation="create", times=1)
     starter = processes.starter(OLD)
@@ -127,13 +134,23 @@ async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_chan
         assert ended.code == 0, ended.said
         assert "2 results, 2 succeeded" in ended.out
 
+    for ended in in_clear:
+        assert ended.code == 2
+        assert "Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE" in ended.err
     assert "The API answered" in refused.said
     exported, database = await processes.exported(secret), processes.database()
     assert b"2026-01" in exported
     assert b"2026-11" in exported
     replies = [read_reply(line.encode()).text for line in (await starter("results", secret)).out.splitlines()]
     assert len(replies) == 2
-    for text in ("hidden prompt", "refused prompt", "The API answered", "activities/failures.py", *replies):
+    for text in (
+        "hidden prompt",
+        "refused prompt",
+        "unguarded prompt",
+        "The API answered",
+        "activities/failures.py",
+        *replies,
+    ):
         assert text.encode() not in exported
         assert text.encode() not in database
     # Such a look does find what is not encrypted.
@@ -179,6 +196,29 @@ async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
         rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
+
+
+async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
+    temporal: DevServer, live: Rig, tmp_path: Path
+) -> None:
+    without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    notes = Namespaces(open_store(live.store_url))
+    plain = await connect(address=temporal.address)  # As a worker was from before there were keys.
+    await notes.add(plain)
+    unknown = await notes.encrypted("default")
+    await notes.add(live.client)
+    await notes.add(plain)
+    note = await notes.encrypted("default")
+
+    refused = await without("attach", "msgbatch_1")
+    assert note is not None
+    await open_store(live.store_url).remove(note.removeprefix(f"{live.store_url}/"))
+    begun = await without("attach", "msgbatch_1", "--json")
+
+    assert unknown is None
+    assert (refused.code, begun.code) == (2, 0)
+    assert f"switched off for good, remove {note}. Nothing was sent" in refused.err
+    await live.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 
 def starter_with(*keys: EncryptionKey, live: Rig, temporal: DevServer, folder: Path) -> CommandLine:
@@ -269,7 +309,12 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
     async with emulator, http_client(emulator.url) as http:
         api = HttpBatchApi(http, ApiKeys(KEYS))
         steps, submission = MessageBatchActivities(api, store), SubmissionActivities(api, store)
-        later: list[Callable[..., Any]] = [steps.submit_batch, steps.poll_batch_status, submission.settle_submission]
+        later: list[Callable[..., Any]] = [
+            submission.find_anchor,
+            steps.submit_batch,
+            steps.poll_batch_status,
+            submission.settle_submission,
+        ]
         grace = timedelta(seconds=20)
 
         def worker(client: Client, activities: Sequence[Callable[..., Any]], at: str = queue) -> Worker:
@@ -294,5 +339,5 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
                 output = await run.result()
 
     assert output.verified
-    # Neither looked for nor waited for: nothing was sent the first time.
-    assert live.operations(besides=("retrieve",)) == ["list", "create", "results"]
+    # Neither looked for nor waited for: nothing was sent the first time. Each POST has an anchor of its own.
+    assert live.operations(besides=("retrieve",)) == ["list", "list", "create", "results"]

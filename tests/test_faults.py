@@ -71,6 +71,17 @@ async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Rig) -> None:
     assert [call.operation for call in live.emulator.calls] == ["list"]
 
 
+@pytest.mark.parametrize("operation", ["list", "retrieve"])
+async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: Rig, operation: str) -> None:
+    live.emulator.faults.add("slow", operation=operation, seconds=100)
+    once = QUICK_POLL.transient.model_copy(update={"retry_limit": 0})
+
+    failure = await failure_of(await live.start(requests(), poll=QUICK_POLL.model_copy(update={"transient": once})))
+
+    assert failure.type == "ReplyLost"
+    assert "did not answer within 9 s" in failure.message
+
+
 async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: Rig) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     poll = QUICK_POLL.model_copy(update={"transient": QUICK_POLL.transient.model_copy(update={"retry_limit": 2})})

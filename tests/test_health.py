@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from obstore.store import LocalStore
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest
 from temporalio.client import Client
@@ -156,19 +155,27 @@ async def test_with_a_store_that_is_not_its_own_it_is_not_well(
 
 
 async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(temporal: DevServer, tmp_path: Path) -> None:
-    identity = tmp_path / "store" / "store.json"
-    async with worker(tmp_path, temporal.address) as probed:
+    hanging = tmp_path / "hanging"
+    # Whoever opens the store's id waits, while this pipe is there, until somebody writes into it.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and args[0] == 'store.json' and os.path.exists({str(hanging)!r}):\n"
+        f"        open({str(hanging)!r}).close()\n\n"
+        "sys.addaudithook(hook)\n"
+    )
+    async with worker(tmp_path, temporal.address, PYTHONPATH=str(tmp_path)) as probed:
         await probed.until(is_well)
 
-        kept = identity.rename(tmp_path / "kept.json")
-        os.mkfifo(identity)  # Whoever reads it waits until somebody writes.
+        os.mkfifo(hanging)
         found = await probed.until(is_not_well)
         assert found["problems"] == [f"The store {(tmp_path / 'store').as_uri()} does not answer"]
         assert (await probed.get("/livez"))[0] == 200
 
         # One writer ends the one read.
-        await asyncio.to_thread(lambda: identity.open("wb").close())
-        kept.replace(identity)
+        writer = await asyncio.to_thread(os.open, hanging, os.O_WRONLY)
+        hanging.unlink()
+        os.close(writer)
         await probed.until(is_well)
 
 
@@ -306,7 +313,7 @@ async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path
             self.reads += 1
             return await super().read(name)
 
-    store = Counting(LocalStore(str(tmp_path)), tmp_path.as_uri(), tmp_path)
+    store = Counting(None, tmp_path.as_uri(), tmp_path)
     health = Health()
     health.started(Watched(temporal.client, store, await ObjectStore.identity(store), "any", lambda: True))
     store.reads = 0

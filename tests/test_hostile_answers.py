@@ -14,13 +14,21 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import unused_port
+from pydantic import SecretStr
+from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
 
+from activities.inputs import PrepareInput
+from activities.message_batches import MessageBatchActivities
 from message_batches.client import HttpBatchApi, http_client
+from message_batches.connection import DATA_CONVERTER
 from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import (
     ApiError,
     ApiUnavailable,
+    AuthenticationFailed,
     BatchNotFound,
     RateLimited,
     ReplyLost,
@@ -33,7 +41,8 @@ from message_batches.proof import holds_exactly
 from message_batches.replies import LONGEST_RETRY_AFTER
 from message_batches.settings import ApiKeys
 from message_batches.store import ObjectStore, open_store
-from tests.rig import KEYS, requests, rig
+from tests import local_s3
+from tests.rig import KEYS, failure_of, requests, rig
 
 ACCOUNT = Account()
 DEEP = "[" * 10_000
@@ -86,6 +95,21 @@ async def eavesdropper() -> AsyncIterator[tuple[str, list[bytes]]]:
     server = await asyncio.start_server(listen, "127.0.0.1", 0)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heard
+
+
+@asynccontextmanager
+async def saying_raw(answer: bytes) -> AsyncIterator[str]:
+    """A server that says these bytes to every call."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 def saying(status: int, body: bytes | str, **headers: str) -> Answer:
@@ -182,6 +206,93 @@ async def test_a_reply_that_unfolds_to_gigabytes_is_not_held() -> None:
             tracemalloc.stop()
 
     assert most < 150_000_000, "a piece of it, and the 8 MiB that any reply may have"
+
+
+# --- secrets in an answer ------------------------------------------------------------------------------------------
+
+KEY = KEYS["default"].get_secret_value()
+ESCAPED = KEY.replace("-", "\\u002D").replace("s", "\\u0073")
+REPEATED = {
+    "in the message": saying(401, error(message=f"Invalid proxy server token passed. Received API Key = {KEY}")),
+    "with escapes": saying(401, error(message="no key").replace("key", ESCAPED)),
+    "where a message is cut": saying(401, error(message="x" * 490 + KEY)),
+    "as the error's type": saying(401, error(type=KEY)),
+    "as the call's id": saying(401, error(), request_id=f"{KEY}-1"),
+    "as the media type": saying(401, b"", content_type=f"text/{KEY}"),
+    "twice": saying(401, error(type=f"{KEY}{KEY}", message=f"{KEY} and {KEY}")),
+}
+
+
+@pytest.mark.parametrize("answer", REPEATED.values(), ids=REPEATED)
+async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: Answer, tmp_path: Path) -> None:
+    async with api_saying(answer) as client:
+        with pytest.raises(AuthenticationFailed) as caught:
+            await client.retrieve(ACCOUNT, "msgbatch_1")
+        assert KEY[:10] not in f"{caught.value} {caught.value.request_id}"
+        with pytest.raises(AuthenticationFailed) as caught:
+            await landed(client, open_store(tmp_path.as_uri()))
+        assert KEY[:10] not in f"{caught.value} {caught.value.request_id}"
+
+
+async def test_a_key_in_an_answer_that_is_no_http_is_in_no_error() -> None:
+    async with saying_raw(f"HTTP/1.1 200 OK\r\nyour key: {KEY}\r\n\r\n".encode()) as url, http_client(url) as http:
+        with pytest.raises(ReplyLost, match=r"\[API key\]") as caught:
+            await HttpBatchApi(http, ApiKeys(KEYS)).retrieve(ACCOUNT, "msgbatch_1")
+
+    assert KEY not in str(caught.value)
+
+
+async def test_a_key_in_what_describes_a_batch_is_taken_out() -> None:
+    said = {**BATCH, "results_url": f"https://gateway/results?key={KEY}"}
+    async with api_saying(saying(200, json.dumps(said))) as client:
+        batch = await client.retrieve(ACCOUNT, "msgbatch_1")
+
+    assert batch.results_url == "https://gateway/results?key=[API key]"
+
+
+@pytest.mark.parametrize("key", ["x", "status", "batch"])
+async def test_a_text_too_short_for_a_key_spoils_no_answer(key: str) -> None:
+    async with serving(saying(200, json.dumps(BATCH))) as url, http_client(url) as http:
+        batch = await HttpBatchApi(http, ApiKeys({"default": SecretStr(key)})).retrieve(ACCOUNT, "msgbatch_1")
+
+    assert batch.id == "msgbatch_1"
+
+
+async def test_a_key_that_is_repeated_is_not_in_the_history(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    async with (
+        serving(REPEATED["in the message"]) as url,
+        rig(temporal.client, StandIn(url), tmp_path.as_uri()) as live,
+    ):
+        run = await live.start(requests(1))
+        failure = await failure_of(run)
+        history = [event.SerializeToString() async for event in run.fetch_history_events()]
+
+    assert failure.type == "AuthenticationFailed"
+    assert "Received API Key = [API key]" in failure.message
+    assert KEY.encode() not in b"".join(history)
+
+
+async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure() -> None:
+    def wrong_signature(request: web.Request) -> web.StreamResponse:
+        signed = f"GET\n/bucket/p/store.json\n\nx-amz-security-token:{request.headers['x-amz-security-token']}"
+        text = f"<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>{signed}</CanonicalRequest></Error>"
+        return web.Response(status=403, text=text, content_type="application/xml")
+
+    failure = Failure()
+    async with serving(wrong_signature) as url, http_client(url) as http:
+        store = open_store("s3://bucket/p", endpoint=url, **local_s3.KEYS, session_token="a-secret-token")
+        activities = MessageBatchActivities(HttpBatchApi(http, ApiKeys(KEYS)), store)
+        with pytest.raises(ApplicationError) as caught:
+            await ActivityEnvironment().run(activities.prepare_requests, PrepareInput(account=ACCOUNT))
+        await DATA_CONVERTER.encode_failure(caught.value, failure)
+
+    assert failure.application_failure_info.type == "StoreUnavailable"
+    assert "s3://bucket/p/store.json" in failure.message
+    assert not failure.HasField("cause")
+    assert "in identity" in failure.stack_trace, "our own stack stays"
+    assert b"a-secret-token" not in failure.SerializeToString()
 
 
 # --- results -------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import json
 import os
+import traceback
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -114,6 +115,36 @@ async def test_a_key_in_an_input_that_cannot_be_read_is_not_repeated(live: Rig) 
     assert key not in str(failure)
 
 
+RAW_KEY = "sk-ant-api03-of-somebody"
+
+
+@pytest.mark.parametrize(
+    ("field", "given"),
+    [
+        ("batchId", {"batchId": RAW_KEY}),
+        ("requestsUri", {"requestsUri": RAW_KEY}),
+        ("requestsUri", {"requestsUri": f"\n{RAW_KEY}"}),
+        ("storeId", {"requests": requests(1), "storeId": RAW_KEY}),
+        ("anthropicVersion", {"requests": requests(1), "anthropicVersion": RAW_KEY}),
+        ("anthropicBeta.1", {"requests": requests(1), "anthropicBeta": ["files-api-2025-04-14", RAW_KEY]}),
+    ],
+)
+async def test_a_key_in_another_field_is_refused_and_stands_in_the_callers_own_event_alone(
+    live: Rig, field: str, given: dict[str, Any]
+) -> None:
+    before = len(live.emulator.calls)
+    run = await begin(live, given)
+
+    failure = await failure_of(run)
+
+    assert failure.type == "InvalidInput"
+    assert f"{field}: " in failure.message
+    assert "rotate it" in failure.message
+    assert len(live.emulator.calls) == before
+    events = [event.SerializeToString() async for event in run.fetch_history_events()]
+    assert [RAW_KEY.encode() in event for event in events] == [True] + [False] * (len(events) - 1)
+
+
 # --- fields --------------------------------------------------------------------------------------------------------
 
 FIELDS: dict[str, tuple[str, str]] = {
@@ -158,10 +189,17 @@ async def test_what_is_no_name_of_a_key_is_refused_whatever_it_is(live: Rig, nam
     await assert_refused(live, payload(other(apiKey=name)), kind="UnknownKey", says="rotate it")
 
 
-async def test_a_made_up_state_cannot_send_the_key_to_another_path(live: Rig) -> None:
-    state = {"store_id": "any", "settled": True, "submission": {"batch_id": "../../v1/models"}}
+STATES: dict[str, dict[str, Any]] = {
+    "empty": {},
+    "that would stall the run": {"started": "2020-01-01T00:00:00"},
+    "that would skip the claim": {"store_id": "any", "settled": True, "submission": {"batch_id": "msgbatch_1"}},
+    "with a path": {"store_id": "any", "settled": True, "submission": {"batch_id": "../../v1/models"}},
+}
 
-    await assert_refused(live, {"batchId": "msgbatch_1", "state": state}, kind="RequestRefused", says="lead elsewhere")
+
+@pytest.mark.parametrize("state", STATES.values(), ids=STATES)
+async def test_a_made_up_state_is_refused_by_the_first_run_of_a_chain(live: Rig, state: dict[str, Any]) -> None:
+    await assert_refused(live, {"batchId": "msgbatch_1", "state": state}, kind="InvalidInput", says="state: ")
 
 
 # --- requests ------------------------------------------------------------------------------------------------------
@@ -194,9 +232,17 @@ async def test_an_absurd_request_is_refused_inline_and_in_a_file(live: Rig, requ
         (f'{{"custom_id":"a","params":{{"x":{"[" * 10_000}', "nested too deeply"),
         ('{"custom_id":"a","params":{},"custom_id":"b"}', "custom_id: stands there twice"),
         ('{"custom_id":"a","params":{},"params":{"model":"x"}}', "params: stands there twice"),
+        ('{"custom_id":"a","custom\\u005fid":"b","params":{}}', "custom_id: stands there twice"),
         ('{"custom_id":"a","params":{"x":"\\ud83d"}}', "half of a surrogate pair"),
     ],
-    ids=["10,000 deep", "10,000 deep, never closed", "two ids", "two params", "half a surrogate pair"],
+    ids=[
+        "10,000 deep",
+        "10,000 deep, never closed",
+        "two ids",
+        "two params",
+        "two ids, one escaped",
+        "half a surrogate pair",
+    ],
 )
 async def test_a_file_that_readers_may_read_in_two_ways_is_refused(live: Rig, line: str, says: str) -> None:
     uri = put(live, "uploads/two-ways.jsonl", line + "\n")
@@ -329,6 +375,7 @@ ADVICE: dict[str, list[Any]] = {
     "another kind": ["adopt"],
     "a path": [{"adopt": "../x"}],
     "a header": [{"adopt": "msgbatch_1\r\nx: y"}],
+    "a key": [{"adopt": RAW_KEY}],
     "both": [{"adopt": "msgbatch_1", "submitAgain": True}],
     "neither": [{}],
     "of somebody else, or nobody": [{"adopt": "msgbatch_none"}],
@@ -342,8 +389,9 @@ async def test_senseless_updates_and_signals_are_refused_and_the_run_goes_on(liv
     await until(run, lambda progress: progress.phase is Phase.UNDECIDED)
 
     for given in ADVICE.values():
-        with pytest.raises(WorkflowUpdateFailedError):
+        with pytest.raises(WorkflowUpdateFailedError) as caught:
             await run.execute_update(RESOLVE_SUBMISSION, args=given)
+        assert RAW_KEY not in "".join(traceback.format_exception(caught.value))
     with pytest.raises(WorkflowUpdateFailedError):
         await run.execute_update(CANCEL_BATCH, args=[1])
     await run.signal(POLL_NOW, args=[payload("{"), 1])
@@ -355,4 +403,5 @@ async def test_senseless_updates_and_signals_are_refused_and_the_run_goes_on(liv
     assert output.results_file.lines == 2
     assert output.possibly_paid_twice == ()
     history = [event async for event in run.fetch_history_events()]
+    assert not [event for event in history if RAW_KEY.encode() in event.SerializeToString()]
     assert not [event for event in history if event.HasField("workflow_task_failed_event_attributes")]

@@ -170,7 +170,6 @@ async def test_a_line_that_strict_json_refuses_lands_but_is_not_parsed(store: Ob
 @pytest.mark.parametrize(
     "result",
     [
-        None,
         7,
         [],
         {},
@@ -216,6 +215,8 @@ GOOD = [succeeded(f"r-{n}") for n in range(20)]
         ([*GOOD[:19], succeeded("x")], "1 missing (r-19); 1 foreign (not among the requests) (x)"),
         ([*GOOD, b"<html>"], "1 lines that are no results (line 21: "),
         ([*GOOD[:19], GOOD[19][:30]], "1 missing (r-19); 1 lines that are no results (line 20: "),
+        ([*GOOD[:19], b'{"custom_id":"r-19"}'], "1 missing (r-19); 1 lines that are no results (line 20: no result)"),
+        ([*GOOD[:19], b'{"custom_id":"r-19","result":null}'], "1 missing (r-19); 1 lines that are no results"),
         ([*GOOD, b'{"custom_id":7}', b"[]", b"{}"], "3 lines that are no results (line 21: no custom_id"),
     ],
 )
@@ -251,6 +252,13 @@ async def test_what_did_arrive_is_kept_where_asked(store: ObjectStore) -> None:
     assert await kept(store, caught.value) == b"".join(line + b"\n" for line in [*GOOD[3:], GOOD[9]])
 
 
+async def test_of_far_too_many_lines_what_did_arrive_is_kept_as_well(store: ObjectStore) -> None:
+    line = succeeded("r-0", "x" * 5_000)
+    with pytest.raises(ResultsIncomplete, match=f"{BATCH} are incomplete: .* lines have come for 1") as caught:
+        await landing(store, arriving([line] * 3_000), await manifest_of(store, 1), 1, keep_partial=True)
+    assert (await kept(store, caught.value)).startswith(line)
+
+
 async def test_a_line_cut_short_is_not_kept(store: ObjectStore) -> None:
     cut = sum(len(line) + 1 for line in GOOD[:17]) + 40
     with pytest.raises(ResultsIncomplete, match="3 missing") as caught:
@@ -282,6 +290,14 @@ async def test_a_late_twin_gets_what_the_first_published(store: ObjectStore) -> 
     first = await landing(store, arriving(GOOD), manifest, 20)
     assert await landing(store, never(), manifest, 20) == first
     assert await find_landed(store, BATCH, manifest) == first
+
+
+async def test_a_file_that_was_landed_and_is_gone_is_said(store: ObjectStore) -> None:
+    manifest = await manifest_of(store, 20)
+    first = await landing(store, arriving(GOOD), manifest, 20)
+    await store.remove(store.name(first.results_file.uri))
+    with pytest.raises(StoreUnavailable, match="gone from the store: restore it, or remove"):
+        await landing(store, never(), manifest, 20)
 
 
 async def test_a_damaged_record_is_said(store: ObjectStore) -> None:

@@ -65,12 +65,12 @@ async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Rig) ->
 
 
 async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(live: Rig) -> None:
-    live.emulator.faults.add("429", operation="create", retry_after=1, times=1)
+    live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(3))
     await live.saw("create")
     foreign = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3))]
     strangers = [await post_by_a_stranger(live, foreign) for _ in range(2)]
-    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
 
     output = await run.result()
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
+import msgspec
 import pytest
 
 from message_batches.errors import InvalidRequests
@@ -103,6 +104,21 @@ async def test_the_hash_is_that_of_the_manifest(read: Read, tmp_path: Path) -> N
     assert manifest.sha256 == requests.sha256
     assert manifest.body_bytes == requests.body_bytes
     assert manifest.count == requests.count
+
+
+@pytest.mark.parametrize(
+    "params", [b'{"model":"a","model":"b"}', b'{"x":[{"y":1,"y":2}]}', b'{"x":1.0000000000000000001}', b'{"x":1e-400}']
+)
+def test_what_a_payload_would_change_does_not_travel_inline(read: Read, params: bytes) -> None:
+    with pytest.raises(msgspec.MsgspecError):
+        read(b'{"custom_id":"a","params":%s}\n' % params).items()
+
+
+@pytest.mark.parametrize("params", [b'{"x":1e5}', b'{"x":-0.0}', b'{"x":123456789012345678901234567890}', b'{"x":0.1}'])
+def test_what_it_carries_as_it_is_does(read: Read, params: bytes) -> None:
+    assert read(b'{"custom_id":"a","params":%s}\n' % params).items() == [
+        {"custom_id": "a", "params": json.loads(params)}
+    ]
 
 
 def test_standard_input_is_a_dash() -> None:

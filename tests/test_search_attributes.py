@@ -126,7 +126,7 @@ async def test_a_lost_reply_is_undecided_in_the_list_until_the_batch_is_found(li
 async def test_a_batch_that_the_api_does_not_know_is_not_shown_it_may_be_a_key_in_the_place_of_its_id(
     live: Rig,
 ) -> None:
-    run = await live.start(batch_id="sk-ant-in-the-wrong-place")
+    run = await live.start(batch_id="a-key-of-another-form")
 
     shown_of_it = await until_status(run, BatchStatus.POLLING)
     await live.saw("retrieve", 2)

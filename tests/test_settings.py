@@ -65,6 +65,59 @@ def test_what_cannot_be_used_is_named(environment: dict[str, str], says: str) ->
     assert "two words" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_BASE_URL_TEAM_A",
+        "MESSAGE_BATCHES_SECRETS",
+        "MESSAGE_BATCHES_SCRATCH",
+        "MESSAGE_BATCHES_BUILD_ID",
+        "MESSAGE_BATCHES_DEPLOYMENT",
+    ],
+)
+def test_what_stands_in_the_wrong_variable_is_not_repeated(variable: str) -> None:
+    for value in ("sk-ant-api03/hidden", "/no/such/hidden", "hidden\0", "hidden " * 1000):
+        with pytest.raises(InvalidSettings, match=rf"{variable}\b") as caught:
+            Settings.from_environment({"ANTHROPIC_API_KEY_TEAM_A": "sk-1", variable: value})
+        assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("variable", ["ANTHROPIC_BASE_URL", "ANTHROPIC_BASE_URL_TEAM_A"])
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("https://user:SECRET@gateway", "the address alone"),
+        ("https://SECRET@gateway/path", "the address alone"),
+        ("https://user:SEC/RET@gateway", "the address alone"),
+        ("https://gateway/path?key=SECRET", "is no base URL"),
+        ("https://gateway/path#SECRET", "is no base URL"),
+        ("https://gateway:SECRET", "is no base URL"),
+    ],
+)
+def test_a_base_url_with_a_secret_in_it_is_refused_and_not_repeated(variable: str, base_url: str, says: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable} .*{says}") as caught:
+        Settings.from_environment({"ANTHROPIC_API_KEY_TEAM_A": "sk-1", variable: base_url})
+
+    assert "SEC" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://127.0.0.1:8080", "https://[::1]:8443/api", "https://gw.example/a/b", "http://emulator"]
+)
+def test_a_base_url_is_a_host_perhaps_with_a_port_and_a_path(base_url: str) -> None:
+    assert Settings.from_environment({"ANTHROPIC_BASE_URL": base_url}).base_url == base_url
+
+
+def test_a_file_that_is_no_text_holds_no_key_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "default").write_bytes(b"SECRET\xff")
+
+    with pytest.raises(InvalidSettings, match=r"the file .*/default does not hold a key") as caught:
+        Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path)})
+
+    assert "SECRET" not in str(caught.value)
+
+
 def test_a_worker_has_no_build_unless_it_is_told() -> None:
     assert str(Settings.from_environment({}).release) == ""
 
@@ -82,7 +135,7 @@ def test_a_worker_has_no_build_unless_it_is_told() -> None:
     ],
 )
 def test_a_release_that_temporal_would_not_take_is_refused(variable: str, value: str) -> None:
-    with pytest.raises(InvalidSettings, match=f"{variable} is '"):
+    with pytest.raises(InvalidSettings, match=f"{variable} cannot be used"):
         Settings.from_environment({variable: value})
 
 

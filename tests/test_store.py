@@ -12,7 +12,9 @@ from uuid import uuid4
 import pytest
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
-from message_batches.store import BadStoreUrl, ObjectStore, open_store
+from message_batches.store import ObjectStore, open_store
+from message_batches.store_failures import first_line
+from message_batches.store_urls import BadStoreUrl
 from tests import local_s3
 
 
@@ -222,6 +224,32 @@ async def test_s3_is_configured_by_the_usual_environment(s3: Any, monkeypatch: p
     assert await store.identity() == await store.identity()
 
 
+async def test_nothing_is_written_read_or_removed_behind_a_link(tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "theirs").write_bytes(b"theirs")
+    store = open_store((tmp_path / "store").as_uri())
+    await store.create("results/batch/ours", b"ours")
+    (tmp_path / "store" / "results" / "batch").rename(tmp_path / "moved")
+    (tmp_path / "store" / "results" / "batch").symlink_to(elsewhere)
+    (tmp_path / "store" / "claims").mkdir()
+    (tmp_path / "store" / "claims" / "linked").symlink_to(elsewhere / "theirs")
+
+    for use in (
+        store.create("results/batch/new", b"x"),
+        store.write("results/batch/theirs", pieces(b"x")),
+        store.remove("results/batch/theirs"),
+    ):
+        with pytest.raises(StoreUnavailable):
+            await use
+    assert await store.read("results/batch/theirs") is None
+    assert await store.read("claims/linked") is None
+    assert not await store.create("claims/linked", b"x")
+    await store.write("claims/linked", pieces(b"ours now"))
+
+    assert {path.name: path.read_bytes() for path in elsewhere.iterdir()} == {"theirs": b"theirs"}
+    assert await store.read("claims/linked") == b"ours now"
+
+
 async def test_a_folder_that_is_in_the_way_is_unavailable(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await store.create("a", b"")
@@ -271,6 +299,44 @@ def test_a_full_disk_is_said_and_frees_what_was_written(tmp_path: Path) -> None:
 def test_what_is_no_store_url_is_refused(url: str) -> None:
     with pytest.raises(BadStoreUrl, match=r"is no store|cannot be opened"):
         open_store(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sk-ant-SECRET",
+        "s3://AKIA:SECRET@bucket/prefix",
+        "s3://SECRET@bucket/prefix",
+        "s3://AKIA:SECRET/with/slashes@bucket/prefix",
+        "az://container/prefix?sv=2026&sig=SECRET",
+        "gs://bucket/prefix#SECRET",
+        "https://account.blob.core.windows.net/container?sig=SECRET",
+        "file://user:SECRET@host/path",
+        "s3://[SECRET",
+    ],
+)
+def test_a_store_url_with_a_secret_in_it_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(BadStoreUrl, match="MESSAGE_BATCHES_STORE is no store") as caught:
+        open_store(url)
+
+    assert "SECRET" not in str(caught.value)
+
+
+def test_neither_a_signature_nor_a_password_is_in_what_is_said_of_a_failure() -> None:
+    text = "GET http://user:SECRET@minio:9000/b?X-Amz-Signature=SECRET, then https://SECRET@proxy/\nuri: SECRET"
+
+    assert first_line(text) == "GET http://minio:9000/b then https://proxy/"
+
+
+def test_a_directory_that_is_made_is_its_owners_alone_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    (there := tmp_path / "there").mkdir()
+    there.chmod(0o755)
+
+    open_store((tmp_path / "new" / "store").as_uri())
+    open_store(there.as_uri())
+
+    assert (tmp_path / "new" / "store").stat().st_mode & 0o777 == 0o700
+    assert there.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:

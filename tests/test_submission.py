@@ -10,8 +10,9 @@ import pytest
 from activities.inputs import Sighting
 from message_batches.models import Anchor, RetrySchedule, SubmissionSchedule
 from message_batches.progress import Candidate, Resolution
+from workflows.candidates import LIFETIME
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
-from workflows.submission import LIFETIME, MOST_LOST, PATIENCE, Submission
+from workflows.submission import MOST_LOST, PATIENCE, Submission
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCHEDULE = SubmissionSchedule(timeout=timedelta(seconds=60), quiet_period=timedelta(seconds=90))
@@ -95,7 +96,7 @@ class World:
         if reply is Reply.ANSWERED:
             submission.answered(self.batches[-1].id)
         elif reply is Reply.REFUSED:
-            submission.not_created(not_before=self.now + timedelta(seconds=5))
+            submission.not_created(not_before=self.now + timedelta(seconds=5), forget_anchor=submission.posted == 0)
         else:
             submission.unanswered(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
 
@@ -319,10 +320,39 @@ def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
     earlier = Anchor(batch_id="msgbatch_before", created_at=START - timedelta(days=1))
     submission = Submission(anchor=ANCHOR)
     submission.posting()
-    submission.unanswered(START, anchor=earlier)
+    submission.began_before(earlier)
+    submission.unanswered(START)
+    submission.began_before(ANCHOR)
 
     assert submission.next_move(START, SCHEDULE, EVERY) == Look(earlier)
     assert not submission.may_stop
+
+
+def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post() -> None:
+    submission = Submission(anchor=ANCHOR)
+    submission.posting()
+    submission.not_created(not_before=START + EVERY, forget_anchor=True)
+
+    refused = submission.next_move(START, SCHEDULE, EVERY)
+    then = submission.next_move(START + EVERY, SCHEDULE, EVERY)
+
+    assert isinstance(refused, WaitUntil)
+    assert then == FindAnchor()
+
+
+def test_what_a_person_has_ruled_out_is_no_candidate_of_the_next_post() -> None:
+    foreign = Batch("msgbatch_foreign", ours=False, visible=START, ends=START + timedelta(hours=2))
+    submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
+    sightings = World([], batches=[foreign]).sightings()
+    submission.looked(sightings, START, SCHEDULE)
+    submission.resolved(Resolution(submit_again=True))
+    submission.noted()
+    submission.posting()
+    submission.unanswered(START)
+
+    submission.looked(sightings, START, SCHEDULE)
+
+    assert submission.candidates == ()
 
 
 def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_look() -> None:

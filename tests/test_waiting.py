@@ -7,8 +7,10 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from temporalio import workflow
 from temporalio.client import WorkflowHandle
 from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+from temporalio.worker import Worker
 
 from message_batches.connection import DATA_CONVERTER
 from message_batches.devserver import PROMPT_TIMERS, DevServer, temporal_command
@@ -35,6 +37,15 @@ async def runs_in_chain(live: Rig, run: WorkflowHandle[object, BatchOutput]) -> 
             if len(found) > 1:
                 return found
             await asyncio.sleep(0.1)
+
+
+@workflow.defn(sandboxed=False)
+class Before:
+    """What comes before a run that continues: a state is believed of no other."""
+
+    @workflow.run
+    async def run(self, given: BatchRun, task_queue: str) -> None:
+        workflow.continue_as_new(args=[given], workflow=WORKFLOW_TYPE, task_queue=task_queue)
 
 
 @pytest.fixture
@@ -123,18 +134,19 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(slow: Rig, hou
         first_seen=now - timedelta(hours=hours),
         polls=2881,
     )
-    run: WorkflowHandle[object, BatchOutput] = await slow.client.start_workflow(
-        WORKFLOW_TYPE,
-        BatchRun(batch_id=batch_id, poll=QUICK_POLL, state=state),
-        id=f"late-{uuid4()}",
-        task_queue=slow.task_queue,
-        result_type=BatchOutput,
-    )
+    async with Worker(slow.client, task_queue=f"{slow.task_queue}-before", workflows=[Before]) as before:
+        run: WorkflowHandle[object, BatchOutput] = await slow.client.start_workflow(
+            "Before",
+            args=[BatchRun(batch_id=batch_id, poll=QUICK_POLL, state=state), slow.task_queue],
+            id=f"late-{uuid4()}",
+            task_queue=before.task_queue,
+            result_type=BatchOutput,
+        )
 
-    if ends:
-        assert (await failure_of(run)).type == "BatchNotEnded"
-    else:
-        assert (await run.result()).results_file.lines == 3
+        if ends:
+            assert (await failure_of(run)).type == "BatchNotEnded"
+        else:
+            assert (await run.result()).results_file.lines == 3
 
 
 async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from temporalio import workflow
 
+from message_batches.ledger import Claim
 from message_batches.service import landing_queue
 from workflows import details, options, search_attributes
 from workflows.alarm import Alarm
@@ -29,9 +30,21 @@ class Chain:
         return landing_queue(workflow.info().task_queue)
 
     @property
+    def claim(self) -> Claim:
+        """What the run puts on its batch."""
+        info = workflow.info()
+        attached = self.request.batch_id is not None
+        return Claim(owner=info.workflow_id, first_run_id=info.first_execution_run_id, attached=attached)
+
+    @property
     def batch_id(self) -> str:
         """The batch's id, empty before it is known."""
         return self.state.submission.batch_id or ""
+
+    @property
+    def overlong(self) -> bool:
+        """Whether this run ought to have continued as a new one, and may not."""
+        return self.state.cancel_requested and self._turns > options.CONTINUE_AFTER
 
     def tell(self, said: str = "") -> None:
         """Show in the Web UI where it stands, on the run's page with what is to be said beside, and in the list."""

@@ -2,7 +2,10 @@
 
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
-from message_batches.errors import BY_NAME, MessageBatchesError
+from message_batches.errors import BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
+
+WORKER_LACKS = (StoreUnavailable, UnknownKey, WrongStore)
+"""What mending or replacing a worker mends: waited for as long as it takes."""
 
 
 def failure(kind: str, message: str, *, batch_id: str | None = None, **details: object) -> ApplicationError:
@@ -17,12 +20,42 @@ def failure(kind: str, message: str, *, batch_id: str | None = None, **details: 
     return ApplicationError(message, {"batchId": batch_id or None, **details}, type=kind, non_retryable=True)
 
 
+def extended(failed: ApplicationError, note: str, **details: object) -> ApplicationError:
+    """The same failure, which says and holds some more."""
+    known = failed.details[0] if failed.details and isinstance(failed.details[0], dict) else {}
+    message = f"{failed.message.rstrip('.')}. {note}"
+    return ApplicationError(message, {**known, **details}, type=failed.type, non_retryable=True)
+
+
 def from_activity(error: ActivityError, *, batch_id: str | None = None) -> ApplicationError:
     """The run's failure for an activity's last one."""
     cause = _cause(error)
     if isinstance(cause, ApplicationError):
         return failure(cause.type or "ActivityFailed", cause.message, batch_id=batch_id)
     return failure("ActivityFailed", f"{error.activity_type}: {cause or error}", batch_id=batch_id)
+
+
+def refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:
+    """The run's failure for a POST that was refused for good: that one has created nothing."""
+    refusal = from_activity(error)
+    note = "Nothing was created"
+    if sent_before:
+        note = (
+            "An earlier POST of these requests got no reply, and its batch was not found: there may be one. Look at "
+            "the batches in the Console before buying again (`starter.py start --again`)"
+        )
+    return failure(refusal.type or "", f"{refusal.message.rstrip('.')}. {note}")
+
+
+def unknown(why: str, candidates: tuple[str, ...]) -> ApplicationError:
+    """The run's failure where nobody can tell whether there is a batch, or which."""
+    named = f" These may be ours: {', '.join(candidates)}; attach to the right one." if candidates else ""
+    return failure(
+        "SubmissionUnknown",
+        f"Whether the requests were accepted cannot be told: {why}.{named} Look at the batches in the Console "
+        "before buying again (`starter.py start --again`).",
+        candidates=list(candidates),
+    )
 
 
 def kind_of(error: ActivityError) -> type[MessageBatchesError] | None:

@@ -25,7 +25,11 @@ def read_input(given: RawValue) -> BatchRun:
         if workflow.info().continued_run_id:
             raise  # Not a caller's doing: an older worker's run, which waits for a version that can read it.
         return BatchRun.unusable(_said(error) if given.payload.metadata else "There is none.")
-    return read if isinstance(read, BatchRun) else BatchRun.unusable("It is no JSON.")
+    if not isinstance(read, BatchRun):
+        return BatchRun.unusable("It is no JSON.")
+    if read.state and not workflow.info().continued_run_id:
+        return BatchRun.unusable("state: what a run continues from is not a caller's to say.")
+    return read
 
 
 def _said(error: Exception) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from contextlib import suppress
-from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -19,7 +18,7 @@ with workflow.unsafe.imports_passed_through():
     from message_batches.wire import MessageBatch
     from workflows import details, options
     from workflows.chain import Chain
-    from workflows.failures import failure, from_activity, name_of
+    from workflows.failures import extended, failure, from_activity, name_of
     from workflows.input_check import NOTHING, check_input, read_input
     from workflows.polling import PollStep
     from workflows.retrieving import RetrieveStep
@@ -52,15 +51,29 @@ class MessageBatchWorkflow:
             if is_cancelled_exception(error):
                 await self._ended(Phase.CANCELED, BatchOutcome.CANCELED, await self._stop_for_good())
                 raise
-            if isinstance(error, ActivityError):
-                failed = from_activity(error, batch_id=self._chain.batch_id)
-                await self._ended(Phase.FAILED, failed.type, details.failed(failed))
-                raise failed from error
-            kind = error.type if isinstance(error, ApplicationError) else None
-            await self._ended(Phase.FAILED, kind, details.failed(error))
-            raise
+            if not isinstance(error, ActivityError | ApplicationError):
+                await self._ended(Phase.FAILED, None, details.failed(error))
+                raise
+            batch_id = self._chain.batch_id
+            typed = from_activity(error, batch_id=batch_id) if isinstance(error, ActivityError) else error
+            failed = await self._naming_a_second_batch(typed)
+            await self._ended(Phase.FAILED, failed.type, details.failed(failed))
+            if failed is error:
+                raise
+            raise failed from error
         await self._ended(Phase.LANDED, outcome_of(output), details.outcome(output))
         return output
+
+    async def _naming_a_second_batch(self, failed: ApplicationError) -> ApplicationError:
+        """What may have been paid for besides: who attaches to the batch of a run that failed does not know of it."""
+        twice_perhaps = self._chain.batch_id and self._state.submission.may_be_paid_twice
+        if not (twice_perhaps and workflow.patched("failures-name-a-second-batch")):
+            return failed
+        twice, unchecked = await self._submit_step.look_again()
+        if unchecked:
+            return extended(failed, f"Whether it was paid for twice is not known: {unchecked}")
+        named = ", ".join(twice)
+        return extended(failed, f"Possibly paid for besides: {named}", possiblyPaidTwice=twice) if twice else failed
 
     async def _ended(self, phase: Phase, outcome: str | None, said: str) -> None:
         self._state.phase, self._state.outcome = phase, outcome
@@ -70,6 +83,7 @@ class MessageBatchWorkflow:
             how = phase.value if phase.value == outcome else f"{phase.value}, {outcome}"
             self._chain.note("The run has ended: %s", how, level=level)
         self._chain.tell(said)
+        await self._submit_step.recorded_within(options.LAST_RECORD)
         # An update that came in time is answered, however the run ends.
         await workflow.wait_condition(workflow.all_handlers_finished)
 
@@ -133,7 +147,7 @@ class MessageBatchWorkflow:
             said = details.not_cancelled(batch_id, error)
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: state.settled, timeout=timedelta(minutes=1), timeout_summary="record the batch"
+                lambda: state.settled, timeout=options.LAST_RECORD, timeout_summary="record the batch"
             )
         return said
 

@@ -25,11 +25,17 @@ class Policy(TypedDict, total=False):
 CONTINUE_AFTER = 100
 """Polls or looks in one run before continue-as-new: replaying 100 costs a restarted worker 0.5 s, 1,000 over 6 s."""
 
+LOOK_EVERY = timedelta(minutes=5)
+"""For the batch of a lost POST, where polls are rarer, or the run is to be cancelled and may not continue as new."""
+
 INLINE_LIMIT = 512 * 1024
 """Bytes of inline requests: Temporal warns of larger payloads, and refuses the activity's input from 2 MiB on."""
 
 NOT_FOUND_GRACE = timedelta(minutes=10)
 """A real batch answers 404 for a while after its creation, and now and then later."""
+
+LAST_RECORD = timedelta(minutes=1)
+"""How long a run that ends holds on for a store that does not take the record of its batch."""
 
 LIFETIME_MARGIN = timedelta(minutes=10)
 """A batch that expires at its 24 h is seen as ended a little later."""

@@ -7,15 +7,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from activities.inputs import DeleteInput, RetrieveInput
 from activities.message_batches import MessageBatchActivities
-from message_batches.errors import (
-    BatchNotFound,
-    MessageBatchesError,
-    ReplyLost,
-    ResultsIncomplete,
-    StoreUnavailable,
-    UnknownKey,
-    WrongStore,
-)
+from message_batches.errors import BatchNotFound, MessageBatchesError, ReplyLost, ResultsIncomplete
 from message_batches.markdown import SUMMARY_BYTES, fitted
 from message_batches.models import Landed
 from message_batches.progress import Phase
@@ -23,10 +15,7 @@ from message_batches.wire import MessageBatch
 from message_batches.wording import plural
 from workflows import options
 from workflows.chain import Chain
-from workflows.failures import kind_of, name_of
-
-WORKER_LACKS = (StoreUnavailable, WrongStore, UnknownKey)
-"""What mending or replacing a worker mends: waited for as long as it takes."""
+from workflows.failures import WORKER_LACKS, kind_of, name_of
 
 
 class RetrieveStep:
@@ -77,6 +66,7 @@ class RetrieveStep:
                     batch_id=landed.batch_id,
                     store_id=self._chain.state.store_id or "",
                     results_file=landed.results_file,
+                    claim=self._chain.claim,
                 ),
                 task_queue=self._chain.landing_queue,
                 **options.DELETE,
@@ -94,8 +84,8 @@ class RetrieveStep:
         if kind in WORKER_LACKS:
             return True
         if kind is BatchNotFound:
-            state.not_found_since = state.not_found_since or workflow.now()
-            return workflow.now() - state.not_found_since < options.NOT_FOUND_GRACE
+            state.results_missing_since = state.results_missing_since or workflow.now()
+            return workflow.now() - state.results_missing_since < options.NOT_FOUND_GRACE
         if kind is ReplyLost:
             # Cut at every one of its retries: once more, to keep what does arrive.
             state.downloads = options.LANDINGS - 1

@@ -19,6 +19,7 @@ class RunState(BaseModel):
         settled: the submission's outcome is in the store and the batch is claimed.
         first_seen: when the batch was first seen; its lifetime counts from here.
         not_found_since: of the first of the 404s in a row that polling gets now.
+        results_missing_since: of the first 404 in the place of results.
         polls: answers that were not `ended`, over the whole chain.
         next_poll: when the timer that is set fires.
         waiting_for: what that timer is for.
@@ -38,6 +39,7 @@ class RunState(BaseModel):
     batch: MessageBatch | None = None
     first_seen: datetime | None = None
     not_found_since: datetime | None = None
+    results_missing_since: datetime | None = None
     polls: int = 0
     next_poll: datetime | None = None
     waiting_for: str | None = None

@@ -14,22 +14,21 @@ Nothing here waits, calls or reads a clock, so a test can walk every order of cr
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel
+from pydantic import Field
 
 from activities.inputs import Sighting
 from message_batches.models import Anchor, RetrySchedule, SubmissionSchedule
-from message_batches.progress import Candidate, Resolution
+from message_batches.progress import Resolution
+from workflows.candidates import Candidates, has_ended
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
 
 MOST_LOST = 3
 """POSTs whose batch was looked for and not found, before giving up: the first and two more."""
 PATIENCE = timedelta(hours=24)
 """How long after the last candidate has ended a person may still decide."""
-LIFETIME = timedelta(hours=24)
-"""After that every batch has ended, also one that was deleted while it was not looked at."""
 
 
-class Submission(BaseModel):
+class Submission(Candidates):
     """What is known of a submission; carried over continue-as-new.
 
     Attributes:
@@ -40,14 +39,8 @@ class Submission(BaseModel):
         refusals: consecutive answers that say "not now".
         in_doubt: whether the last POST may have created a batch that is not known.
         safe_at: when that POST can no longer be under way.
-        looked_at: the last look at the list since the POST or since a candidate was refuted.
         watching_since: the first look since the POST: during an outage nothing is seen, and nothing proved absent.
-        sightings: the candidates, by batch id.
-        matching: candidates whose results are for exactly our custom_ids.
-        refuted: batches whose results are not ours.
         unnoted: POSTs given up on, of which the store does not know yet.
-        unreadable: ended candidates whose results could not be read since the last look.
-        undecidable_since: when all candidates had ended without a proof.
     """
 
     batch_id: str | None = None
@@ -60,14 +53,8 @@ class Submission(BaseModel):
     not_before: datetime | None = None
     in_doubt: bool = False
     safe_at: datetime | None = None
-    looked_at: datetime | None = None
     watching_since: datetime | None = None
-    sightings: dict[str, Sighting] = {}
-    matching: list[str] = []
-    refuted: list[str] = []
-    unnoted: list[int] = []
-    unreadable: list[str] = []
-    undecidable_since: datetime | None = None
+    unnoted: list[int] = Field(default_factory=list)
 
     # --- what to do next -------------------------------------------------------------------------------------------
 
@@ -75,9 +62,7 @@ class Submission(BaseModel):
         """The one thing to do now."""
         if self.batch_id:
             return Settled(self.batch_id)
-        if self.anchor is None:
-            return FindAnchor()
-        if self.in_doubt:
+        if self.in_doubt and self.anchor:
             return self._reconcile(self.anchor, now, schedule, look_every)
         if self.unnoted:
             return NoteAbsent(tuple(self.unnoted))
@@ -85,6 +70,8 @@ class Submission(BaseModel):
             return GiveUp(f"the requests were sent {self.posted} times without a reply and no batch was found")
         if self.not_before and now < self.not_before:
             return WaitUntil(self.not_before, "the API refused the POST for now; nothing was created")
+        if self.anchor is None:
+            return FindAnchor()
         return Post(self.number + 1, self.anchor)
 
     def _reconcile(self, anchor: Anchor, now: datetime, schedule: SubmissionSchedule, look_every: timedelta) -> Move:
@@ -92,7 +79,7 @@ class Submission(BaseModel):
             return WaitUntil(self.safe_at, "no reply to the POST, which may still be under way")
         for sighting in self.sightings.values():
             known = (*self.matching, *self.unreadable)
-            if _has_ended(sighting, now) and sighting.candidate.batch_id not in known:
+            if has_ended(sighting, now) and sighting.candidate.batch_id not in known:
                 return Examine(sighting.candidate.batch_id)
         provable = [i for i in self.matching if not self.sightings[i].rivals]
         # With one POST only one of several matches can be ours, and the ids do not say which.
@@ -112,11 +99,6 @@ class Submission(BaseModel):
         return "no reply to the POST: watching the list of batches"
 
     @property
-    def candidates(self) -> tuple[Candidate, ...]:
-        """The batches that may be ours."""
-        return tuple(sighting.candidate for sighting in self.sightings.values())
-
-    @property
     def undecided(self) -> bool:
         """Whether the last POST got no answer, and nobody knows yet what came of it."""
         return self.in_doubt and self.safe_at is not None
@@ -134,8 +116,13 @@ class Submission(BaseModel):
     # --- what happened ---------------------------------------------------------------------------------------------
 
     def anchored(self, anchor: Anchor) -> None:
-        """The account's newest batch was read; it stays the anchor for every POST of this submission."""
+        """The account's newest batch was read; it stays the anchor from the first POST on that may have created one."""
         self.anchor = anchor
+
+    def began_before(self, anchor: Anchor) -> None:
+        """A POST from before a reset has left its anchor: its batch may be older than the newest one now."""
+        if self.anchor is None or anchor.created_at < self.anchor.created_at:
+            self.anchor = anchor
 
     def posting(self) -> None:
         """A POST is about to be made: from here on it counts as being in doubt."""
@@ -150,22 +137,24 @@ class Submission(BaseModel):
         self.posted += posted
         self._decided(batch_id)
 
-    def not_created(self, *, not_before: datetime | None = None) -> None:
+    def not_created(
+        self, *, not_before: datetime | None = None, refused: bool = True, forget_anchor: bool = False
+    ) -> None:
         """The last POST certainly created nothing; the next one not before that time."""
         self.in_doubt = False
-        self.refusals += 1
+        self.anchor = None if forget_anchor else self.anchor
+        self.refusals += refused
         self.not_before = not_before
 
     def out_of_patience(self, schedule: RetrySchedule) -> bool:
         """Whether "not now" was heard more often than the schedule has retries."""
         return self.refusals > schedule.retry_limit
 
-    def unanswered(self, safe_at: datetime, *, anchor: Anchor | None = None) -> None:
-        """The last POST may or may not have created a batch; an earlier one brings its own anchor."""
+    def unanswered(self, safe_at: datetime) -> None:
+        """The last POST may or may not have created a batch."""
         self.posted += 1
         self.refusals = 0
         self.safe_at = safe_at
-        self.anchor = anchor or self.anchor
 
     def absent_before(self) -> None:
         """An earlier run of this submission looked for this POST's batch and did not find it."""
@@ -183,14 +172,7 @@ class Submission(BaseModel):
         self.recorded = max(self.recorded, recorded)
         self.looked_at = now
         self.watching_since = self.watching_since or now
-        self.unreadable = []
-        for sighting in sightings:
-            batch_id = sighting.candidate.batch_id
-            if sighting.taken:
-                self._drop(batch_id)
-            elif batch_id not in self.refuted:
-                self.sightings[batch_id] = sighting
-        self._note_patience(now)
+        self._sighted(sightings, now)
         if not self.sightings and now >= self.watching_since + schedule.quiet_period:
             self.lost += 1
             self.unnoted.append(self.number)
@@ -199,20 +181,6 @@ class Submission(BaseModel):
     def noted(self) -> None:
         """The store knows of the POSTs that were given up on."""
         self.unnoted = []
-
-    def examined(self, batch_id: str, *, ours: bool, now: datetime) -> None:
-        """An ended candidate's results were held against the requests."""
-        if ours:
-            self.matching.append(batch_id)
-            self.matching.sort(key=lambda i: self.sightings[i].candidate.created_at)
-        else:
-            self.refuted.append(batch_id)
-            self._drop(batch_id)
-        self._note_patience(now)
-
-    def not_examined(self, batch_id: str) -> None:
-        """An ended candidate's results could not be read: again after the next look."""
-        self.unreadable.append(batch_id)
 
     def claimed(self, batch_id: str, *, ours: bool) -> None:
         """A proved candidate was claimed, or somebody else was first."""
@@ -228,6 +196,7 @@ class Submission(BaseModel):
         else:
             # What becomes of the batch of the last POST, if there is one, nobody knows: no other run may take it.
             self.unnoted.append(self.number)
+            self.dismissed += self.sightings
             self.lost = 0
             self._out_of_doubt()
 
@@ -238,23 +207,4 @@ class Submission(BaseModel):
     def _out_of_doubt(self) -> None:
         self.in_doubt = False
         self.not_before = None
-        self.sightings = {}
-        self.matching = []
-        self.undecidable_since = None
-
-    def _drop(self, batch_id: str) -> None:
-        """No longer a candidate; whether the quiet period is over is for the next look to say."""
-        if self.sightings.pop(batch_id, None):
-            self.looked_at = None
-        if batch_id in self.matching:
-            self.matching.remove(batch_id)
-
-    def _note_patience(self, now: datetime) -> None:
-        if not self.sightings or not all(_has_ended(sighting, now) for sighting in self.sightings.values()):
-            self.undecidable_since = None
-        elif self.undecidable_since is None:
-            self.undecidable_since = now
-
-
-def _has_ended(sighting: Sighting, now: datetime) -> bool:
-    return sighting.candidate.ended or now >= sighting.candidate.created_at + LIFETIME
+        self._forgotten()

@@ -3,10 +3,10 @@
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
-from activities.inputs import BatchRef, ExamineInput, Looked, LookInput, SettleInput, SubmitInput, Submitted
+from activities.inputs import AdoptInput, BatchRef, ExamineInput, Looked, LookInput, SettleInput, SubmitInput, Submitted
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
-from message_batches.ledger import Claim, Submitter
+from message_batches.ledger import Submitter
 from message_batches.models import Anchor, Manifest
 from message_batches.wire import MessageBatch
 from message_batches.wording import plural, size
@@ -96,7 +96,7 @@ class SubmissionCalls:
             SubmissionActivities.settle_submission,
             SettleInput(
                 submitter=None if taken_over else self._submitter,
-                claim=self._claim,
+                claim=self._chain.claim,
                 store_id=self._chain.state.store_id or "",
                 numbers=numbers,
                 batch_id=batch_id,
@@ -106,8 +106,15 @@ class SubmissionCalls:
             summary=f"record {batch_id}" if batch_id else "no batch found",
         )
 
-    async def batch(self, batch_id: str) -> MessageBatch:
-        """The batch that a person named, asked for while the person waits."""
+    async def batch_to_adopt(self, batch_id: str) -> MessageBatch:
+        """The batch that a person named, asked for while the person waits; `NotOurs` if another run has claimed it."""
+        if workflow.patched("adopting-asks-whose-it-is"):
+            return await workflow.execute_activity_method(
+                SubmissionActivities.find_batch_to_adopt,
+                AdoptInput(account=self._request.account, batch_id=batch_id, claim=self._chain.claim),
+                **options.ASK,
+                summary=f"may {batch_id} be ours",
+            )
         return await workflow.execute_activity_method(
             MessageBatchActivities.poll_batch_status,
             BatchRef(account=self._request.account, batch_id=batch_id),
@@ -116,15 +123,11 @@ class SubmissionCalls:
         )
 
     @property
-    def _claim(self) -> Claim:
-        info = workflow.info()
-        return Claim(owner=info.workflow_id, first_run_id=info.first_execution_run_id)
-
-    @property
     def _submitter(self) -> Submitter:
+        info = workflow.info()
         return Submitter.of(
             self.manifest,
             api_key=self._request.api_key,
-            workflow_id=self._claim.owner,
-            first_run_id=self._claim.first_run_id,
+            workflow_id=info.workflow_id,
+            first_run_id=info.first_execution_run_id,
         )

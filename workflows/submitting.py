@@ -11,16 +11,16 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 from activities.inputs import Looked
-from message_batches.errors import CannotDecrypt, NotSent, RateLimited, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.errors import CannotDecrypt, NotSent, RateLimited
 from message_batches.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from message_batches.progress import Phase, Resolution
 from workflows import options
 from workflows.chain import Chain
-from workflows.failures import failure, from_activity, kind_of, stopped_by_itself
+from workflows.failures import WORKER_LACKS, failure, kind_of, refused, stopped_by_itself, unknown
 from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
 from workflows.submission_calls import SubmissionCalls
 
-NOT_NOW = (CannotDecrypt, NotSent, RateLimited, StoreUnavailable, WrongStore, UnknownKey)
+NOT_NOW = (*WORKER_LACKS, CannotDecrypt, NotSent, RateLimited)
 """After these a POST has certainly created nothing, and may be made again later."""
 
 _Found = TypeVar("_Found")
@@ -60,7 +60,15 @@ class SubmitStep:
     async def recorded(self) -> None:
         """Wait until the batch's id and our claim are in the store."""
         if self._recording:
-            await self._recording
+            await asyncio.shield(self._recording)
+
+    async def recorded_within(self, limit: timedelta) -> None:
+        """Before the run ends: what it knows of its batch is in the store, unless that is away for longer."""
+        if self._recording and not self._state.settled and workflow.patched("recorded-before-the-end"):
+            with suppress(TimeoutError):
+                await workflow.wait_condition(
+                    lambda: self._state.settled, timeout=limit, timeout_summary="record the batch"
+                )
 
     async def look_again(self) -> tuple[list[str], str | None]:
         """After a second POST: further batches that match ours, possibly paid for too; or why that is not known."""
@@ -80,7 +88,7 @@ class SubmitStep:
     async def resolve(self, resolution: Resolution) -> None:
         """A person decides; a batch that is to be adopted must exist, with our count."""
         if resolution.adopt:
-            batch = await self._calls.batch(resolution.adopt)
+            batch = await self._calls.batch_to_adopt(resolution.adopt)
             if batch.request_counts.total != self._calls.manifest.count:
                 raise failure(
                     "NotOurs",
@@ -90,6 +98,9 @@ class SubmitStep:
             self._submission.resolved(resolution)
             self._reconciled("resolved")
             self._chain.alarm.ring()
+        elif self._submission.batch_id != resolution.adopt:
+            what = f"it goes on with {self._submission.batch_id}" if self._submission.batch_id else "it sends again"
+            raise failure("NotUndecided", f"The submission was decided meanwhile, otherwise: {what}")
 
     # --- the protocol ----------------------------------------------------------------------------------------------
 
@@ -103,7 +114,7 @@ class SubmitStep:
                 self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
                 await self._chain.continue_if_due()
             self._chain.tell()
-            match submission.next_move(workflow.now(), self._request.submission, self._request.poll.retry_after):
+            match submission.next_move(workflow.now(), self._request.submission, self._look_every()):
                 case Settled():
                     if not known:
                         SUBMITTED.add(workflow.metric_meter())
@@ -132,7 +143,13 @@ class SubmitStep:
                     await self._calls.settle(numbers, None)
                     submission.noted()
                 case GiveUp(why, candidates):
-                    self._unknown(why, candidates)
+                    self._give_up(why, candidates)
+
+    def _look_every(self) -> timedelta:
+        """The interval of polls, as far as that does for looks: not over hours, nor for days in one history."""
+        every = self._request.poll.retry_after
+        other = self._submission.in_doubt and (every > options.LOOK_EVERY or self._chain.overlong)
+        return options.LOOK_EVERY if other and workflow.patched("looks-have-a-pace-of-their-own") else every
 
     async def _post(self, post: Post) -> None:
         timeout = self._request.submission.timeout
@@ -142,6 +159,8 @@ class SubmitStep:
         except ActivityError as error:
             self._post_failed(error, timeout)
             return
+        if submitted.earlier_anchor:
+            self._submission.began_before(submitted.earlier_anchor)
         if submitted.batch:
             self._state.saw(submitted.batch, workflow.now())
             self._submission.answered(submitted.batch.id)
@@ -153,19 +172,22 @@ class SubmitStep:
             self._submission.absent_before()
         else:
             # The earlier POST may be under way on a worker that does not know of this reset.
-            self._submission.unanswered(workflow.now() + timeout, anchor=submitted.earlier_anchor)
+            self._submission.unanswered(workflow.now() + timeout)
 
     def _post_failed(self, error: ActivityError, timeout: timedelta) -> None:
         kind = kind_of(error)
         if kind in NOT_NOW:
             asked = error.cause.next_retry_delay if isinstance(error.cause, ApplicationError) else None
             transient = self._request.poll.transient
-            self._submission.not_created(not_before=workflow.now() + (asked or transient.retry_after))
+            not_before = workflow.now() + (asked or transient.retry_after)
+            # While nothing may have been created, what others make before the next POST cannot be ours.
+            forget = self._submission.posted == 0 and workflow.patched("anchor-before-each-first-post")
+            self._submission.not_created(not_before=not_before, refused=kind not in WORKER_LACKS, forget_anchor=forget)
             if self._submission.out_of_patience(transient):
-                self._refused(error)
+                raise refused(error, sent_before=self._submission.posted > 0) from error
         elif kind and not kind.outcome_unknown:
             self._submission.not_created()
-            self._refused(error)
+            raise refused(error, sent_before=self._submission.posted > 0) from error
         else:
             over = workflow.now() if stopped_by_itself(error) else workflow.now() + timeout
             self._submission.unanswered(over)
@@ -177,13 +199,17 @@ class SubmitStep:
             found: Looked | None = await self._while_in_doubt(look_up)
         except ActivityError as error:
             why = f"the POST got no answer, and the list cannot be read: {getattr(error.cause, 'message', error)}"
-            self._unknown(why, tuple(self._submission.sightings))
+            self._give_up(why, tuple(self._submission.sightings))
         if found and found.recorded:
-            self._submission.answered(found.recorded)
+            # It was counted when its reply did not come.
+            self._submission.answered(found.recorded, posted=not workflow.patched("a-post-counts-once"))
             self._reconciled("found")
         elif found:
             schedule = self._request.submission
-            self._submission.looked(found.sightings, workflow.now(), schedule, recorded=found.posts)
+            # A worker that does not read it may have gone on from here without it.
+            counts = found.posts > self._submission.posted and workflow.patched("posts-before-a-reset-count")
+            recorded = found.posts if counts else 0
+            self._submission.looked(found.sightings, workflow.now(), schedule, recorded=recorded)
             if not self._submission.in_doubt:
                 self._reconciled("absent")
 
@@ -216,20 +242,6 @@ class SubmitStep:
         RECONCILIATIONS.add(workflow.metric_meter(), result=result)
         self._chain.note("What came of POST %d: %s", self._submission.number, result)
 
-    # --- the ends --------------------------------------------------------------------------------------------------
-
-    def _refused(self, error: ActivityError) -> NoReturn:
-        """The POST was refused for good: nothing was created by it, nor by an earlier one that is known of."""
-        refusal = from_activity(error)
-        note = "" if self._submission.posted else ". Nothing was created"
-        raise failure(refusal.type or "", f"{refusal.message.rstrip('.')}{note}") from error
-
-    def _unknown(self, why: str, candidates: tuple[str, ...]) -> NoReturn:
+    def _give_up(self, why: str, candidates: tuple[str, ...]) -> NoReturn:
         self._reconciled("given-up")
-        named = f" These may be ours: {', '.join(candidates)}; attach to the right one." if candidates else ""
-        raise failure(
-            "SubmissionUnknown",
-            f"Whether the requests were accepted cannot be told: {why}.{named} Look at the batches in the Console "
-            "before buying again (`starter.py start --again`).",
-            candidates=list(candidates),
-        )
+        raise unknown(why, candidates)

@@ -1,11 +1,9 @@
 """What a person is shown, with Rich: a run at one moment, a check, a list."""
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -17,15 +15,6 @@ from message_batches.requests_file import Requests
 from message_batches.wording import PHASES, clock, moment, sentence
 
 _STATUS_STYLES = {RunStatus.COMPLETED: "green", RunStatus.RUNNING: "cyan"}
-_NOT_A_TERMINAL_WIDTH = 120
-
-
-def screen(*, stderr: bool = False) -> Console:
-    """A console; away from a terminal its lines are as long as they are."""
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _NOT_A_TERMINAL_WIDTH
-    return console
 
 
 def run_rows(view: RunView, now: datetime) -> RenderableType:
@@ -103,11 +92,6 @@ def listed(runs: Sequence[Listed]) -> RenderableType:
     for line in lines:
         line.no_wrap, line.overflow = True, "ignore"
     return Group(*lines)
-
-
-def as_json(document: Any) -> str:
-    """One JSON document, as it goes to standard output."""
-    return json.dumps(document, indent=2, ensure_ascii=False, default=str)
 
 
 def _grid() -> Table:

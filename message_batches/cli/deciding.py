@@ -4,7 +4,7 @@ from message_batches.cli.console import no_worker
 from message_batches.cli.desk import Answer, Desk
 from message_batches.cli.invocation import called
 from message_batches.cli.run_view import RunView
-from message_batches.cli.runs import NoAnswer, Refused, Runs, is_batch_id
+from message_batches.cli.runs import NoAnswer, Refused, Runs, check_batch_id
 from message_batches.progress import Resolution
 
 
@@ -29,8 +29,8 @@ async def resolve(desk: Desk, identity: str, *, adopt: str | None, submit_again:
     """Decide which batch is a run's after a lost reply."""
     if bool(adopt) == submit_again:
         raise Refused("Say either --adopt MSGBATCH_ID or --submit-again")
-    if adopt and not is_batch_id(adopt):
-        raise Refused(f"{adopt[:80]!r} is no batch id: they look like msgbatch_0123abc")
+    if adopt:
+        check_batch_id(adopt)
     runs = await desk.runs()
     view = await _running(runs, identity)
     await runs.resolve(view.workflow_id, Resolution(adopt=adopt, submit_again=submit_again))

@@ -15,9 +15,9 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from message_batches.cli.console import as_json, screen
 from message_batches.cli.run_starter import RunStarter
 from message_batches.cli.runs import NoAnswer, Runs
+from message_batches.cli.screen import as_json, screen
 from message_batches.connection import connect
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.settings import Settings
@@ -116,7 +116,7 @@ def carry_out(command: Callable[[Desk], Awaitable[Answer]], *, json: bool, debug
         return _fail(desk, "TemporalFailed", f"Temporal did not carry it out: {error.message}", FAILED)
     except Exception as error:
         if debug:
-            traceback.print_exc()
+            desk.say(traceback.format_exc())
         more = "" if debug else " (`starter.py --debug ...` shows more)"
         return _fail(
             desk, type(error).__name__, f"Unexpected {type(error).__name__}: {_first_line(error)}{more}", FAILED

@@ -7,6 +7,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client
 
+from message_batches.errors import BY_NAME
 from message_batches.models import Boundary
 from message_batches.progress import Phase, Progress
 from message_batches.wire import MessageBatch
@@ -66,6 +67,8 @@ class _Reading:
                 timed_out = event.activity_task_timed_out_event_attributes.scheduled_event_id
                 if self._types.get(failed or timed_out) == SUBMIT:
                     self._phase = Phase.UNDECIDED
+                    kind = event.activity_task_failed_event_attributes.failure.application_failure_info.type
+                    self._posts -= kind in BY_NAME and not BY_NAME[kind].outcome_unknown
             case _:
                 pass
 

@@ -8,7 +8,6 @@ from rich.text import Text
 
 from message_batches.cli.reply_text import Reply
 from message_batches.models import BatchOutput, Landed, Outcomes, Summary
-from message_batches.wording import visible
 
 _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
 
@@ -62,9 +61,8 @@ def _replies(replies: Sequence[Reply], total: int) -> RenderableType:
     table.add_column("reply", no_wrap=True, overflow="ellipsis", ratio=1)
     for reply in replies:
         style = _STYLES.get(reply.outcome, "red")
-        # What a model writes can be what a terminal obeys.
-        text = visible(" ".join(reply.text.split())[:200])
-        table.add_row(Text(visible(reply.custom_id)), Text(visible(reply.outcome), style=style), Text(text))
+        text = " ".join(reply.text.split())[:200]
+        table.add_row(Text(reply.custom_id), Text(reply.outcome, style=style), Text(text))
     rest = total - len(replies)
     if rest > 0:
         table.add_row(Text(f"and {rest:,} more", style="dim"), "", "")
@@ -77,8 +75,8 @@ def _errors(summary: Summary) -> RenderableType:
     table.add_column("", justify="right")
     table.add_column("such as", overflow="fold")
     for group in summary.errors:
-        example = visible(f"{group.message} ({', '.join(group.custom_ids)})")
-        table.add_row(Text(visible(group.type)), f"{group.count:,}", Text(example))
+        example = f"{group.message} ({', '.join(group.custom_ids)})"
+        table.add_row(Text(group.type), f"{group.count:,}", Text(example))
     return table
 
 
@@ -90,7 +88,7 @@ def _tokens(summary: Summary) -> RenderableType:
         table.add_column(column, justify="right")
     for model, usage in summary.tokens.items():
         numbers = [usage.input, usage.output, *([usage.cache_write, usage.cache_read] if cached else [])]
-        table.add_row(Text(visible(model)), *(f"{number:,}" for number in numbers))
+        table.add_row(Text(model), *(f"{number:,}" for number in numbers))
     return table
 
 

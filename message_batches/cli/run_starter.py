@@ -10,7 +10,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from message_batches.cli.asked import Asked
 from message_batches.cli.run_view import RunView
-from message_batches.cli.runs import Refused, is_batch_id
+from message_batches.cli.runs import Refused, check_batch_id
 from message_batches.cli.same_content import (
     BatchKnown,
     Finished,
@@ -32,6 +32,7 @@ from message_batches.models import (
     PollSchedule,
     SubmissionSchedule,
 )
+from message_batches.namespaces import Namespaces, encrypts
 from message_batches.ports import Store
 from message_batches.requests_file import Requests
 
@@ -120,8 +121,7 @@ class RunStarter:
 
     async def attach(self, batch_id: str, order: Order, manifest: Manifest | None) -> Begun:
         """Take over a batch; with its requests the results are fully checked."""
-        if not is_batch_id(batch_id):
-            raise Refused(f"{batch_id[:80]!r} is no batch id: they look like msgbatch_0123abc")
+        check_batch_id(batch_id)
         owner = await self._ledger.owner(batch_id)
         for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
             view = await look_or_none(self._client, workflow_id)
@@ -155,6 +155,7 @@ class RunStarter:
             requests_uri=manifest.uri if manifest else None,
         )
         workflow_id = attach_id_of(batch_id)
+        await self._refuse_to_send_in_clear()
         await self._client.start_workflow(
             WORKFLOW_TYPE,
             given,
@@ -167,6 +168,7 @@ class RunStarter:
         return Begun(workflow_id)
 
     async def _begin(self, order: Order, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:
+        await self._refuse_to_send_in_clear()
         await self._client.start_workflow(
             WORKFLOW_TYPE,
             given,
@@ -176,6 +178,16 @@ class RunStarter:
             id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
             static_summary=given.static_summary,
             static_details=given.static_details,
+        )
+
+    async def _refuse_to_send_in_clear(self) -> None:
+        namespace = self._client.namespace
+        if encrypts(self._client) or not (note := await Namespaces(self._store).encrypted(namespace)):
+            return
+        raise Refused(
+            f"The workers of namespace {namespace!r} encrypt, and there is no key here: Temporal could read what would "
+            "be sent. Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE or MESSAGE_BATCHES_ENCRYPTION_KEYS; if encryption was "
+            f"switched off for good, remove {note}. Nothing was sent"
         )
 
 

@@ -68,6 +68,7 @@ class RunView:
     """A run as it was seen at one moment.
 
     Attributes:
+        first_run_id: of the run that began the chain.
         progress: what the run itself answered, else what its history says.
         answered: whether the progress is the run's own answer.
         worker: whether a worker polls the run's task queue; None once the run is over.
@@ -76,6 +77,7 @@ class RunView:
 
     workflow_id: str
     run_id: str
+    first_run_id: str
     status: RunStatus
     task_queue: str
     started: datetime
@@ -116,6 +118,7 @@ async def look(client: Client, workflow_id: str, *, patience: timedelta = PATIEN
     view = RunView(
         workflow_id=workflow_id,
         run_id=described.run_id,
+        first_run_id=described.raw_description.workflow_execution_info.first_run_id or described.run_id,
         status=_status(described),
         task_queue=described.task_queue,
         started=await _chain_start(client, described),

@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from message_batches.cli.run_view import PATIENCE, RunNotFound, RunView, is_known, look
 from message_batches.cli.same_content import attach_id_of
 from message_batches.errors import MessageBatchesError
+from message_batches.keys import may_be_a_key
 from message_batches.ledger import Ledger
 from message_batches.ports import Store
 from message_batches.progress import Resolution
@@ -97,6 +98,14 @@ class Runs:
 def is_batch_id(text: str) -> bool:
     """Whether it is a batch's id, rather than a run's."""
     return bool(_BATCH_ID.fullmatch(text))
+
+
+def check_batch_id(text: str) -> None:
+    """Raise `Refused` for what is no batch's id, and repeat it unless it may be a key."""
+    if may_be_a_key(text):
+        raise Refused("That is no batch id. If it was a key, your shell's history has it now: rotate it")
+    if not is_batch_id(text):
+        raise Refused(f"{text[:80]!r} is no batch id: they look like msgbatch_0123abc")
 
 
 def _reason(error: WorkflowUpdateFailedError) -> str:

@@ -130,8 +130,9 @@ def _unknown(view: RunView | None, records: list[Record]) -> Standing:
             f"They were sent at {sent:%Y-%m-%d %H:%M:%S} UTC, no reply was seen, and the run is over ({_how(view)})",
             candidates,
         )
-    if view and not records and view.progress and view.progress.posts:
-        return Undecided(f"They may have been sent ({_how(view)}), and this store holds no record of it", candidates)
+    known = [r for r in records if view and r.intent.first_run_id == view.first_run_id and not r.created_nothing]
+    if view and view.progress and view.progress.posts > len(known):
+        return Undecided(f"They may have been sent ({_how(view)}), and this store has no record of it yet", candidates)
     return NeverSent(view)
 
 

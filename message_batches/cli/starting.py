@@ -1,13 +1,13 @@
 """The commands that begin a run: `start`, `attach`, `check`; and waiting for its end."""
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from pydantic import ValidationError
 from rich.console import RenderableType
 
 from message_batches.cli import console, published
@@ -22,6 +22,7 @@ from message_batches.cli.run_view import RunView
 from message_batches.cli.runs import Refused, Runs
 from message_batches.cli.watching import display, follow
 from message_batches.errors import MessageBatchesError
+from message_batches.keys import KEY_NAME
 from message_batches.manifest import write_manifest
 from message_batches.models import (
     DEFAULT_KEY,
@@ -36,7 +37,6 @@ from message_batches.requests_file import Requests, read_requests
 from message_batches.store import ObjectStore
 
 SHOWN_REPLIES = 8
-_KEY_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def inline(requests: Requests) -> list[object] | None:
 
 def order_of(wishes: Wishes, task_queue: str) -> Order:
     """The run's input: the document's numbers, and what the command line says instead."""
-    if not _KEY_NAME.fullmatch(wishes.key) or wishes.key.startswith("sk-"):
+    if not KEY_NAME.fullmatch(wishes.key):
         raise Refused(
             "--key takes the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), never "
             "a key. Nothing was sent; but if that was a key, your shell's history has it now: rotate it"
@@ -134,9 +134,16 @@ def order_of(wishes: Wishes, task_queue: str) -> Order:
         submission = submission.model_copy(update={"timeout": wishes.submission_timeout})
     if wishes.quiet_period:
         submission = submission.model_copy(update={"quiet_period": wishes.quiet_period})
-    account = Account(
-        api_key=wishes.key, anthropic_version=wishes.version or version, anthropic_beta=tuple(wishes.betas)
-    )
+    try:
+        account = Account(
+            api_key=wishes.key, anthropic_version=wishes.version or version, anthropic_beta=tuple(wishes.betas)
+        )
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        option = "--beta" if wrong["loc"][0] == "anthropic_beta" else "--anthropic-version"
+        raise Refused(
+            f"{option} cannot be used: {wrong['msg'].removeprefix('Value error, ')}. Nothing was sent"
+        ) from None
     return Order(
         account,
         poll,

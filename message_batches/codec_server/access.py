@@ -39,6 +39,11 @@ class Access:
         origin = request.headers.get("Origin")
         return origin is not None and origin not in self.origins
 
+    def foreign_form(self, request: web.Request) -> bool:
+        """Whether a page of neither this server nor ours sent the form."""
+        own = request.headers.get("Origin", "").partition("://")[2] == request.host
+        return self.refused_origin(request) and not own
+
     def admits(self, request: web.Request) -> bool:
         """Whether the caller shows the token; or, from a page of ours, a session."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")

@@ -18,6 +18,8 @@ from message_batches.errors import CannotDecrypt
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes: four times what Temporal takes in one call, which base64 makes a third larger."""
+MAX_LOGIN = 4096
+"""Bytes of the form with the token: who sends it has yet to show anything."""
 _logger = logging.getLogger("message_batches.codec_server")
 # The server library logs the headers of calls that it cannot parse, and a token may be among them.
 _SILENT = logging.Logger("message_batches.codec_server.http", logging.CRITICAL + 1)
@@ -124,7 +126,10 @@ class CodecServer:
         return _page(login())
 
     async def _log_in(self, request: web.Request) -> web.Response:
-        given = parse_qs((await request.read()).decode(errors="replace")).get("token", [""])
+        if self._access.foreign_form(request):
+            return _refusal(403, "Log in on this server's own page: a proxy before it must pass on the header Host")
+        form = await request.clone(client_max_size=MAX_LOGIN).read()
+        given = parse_qs(form.decode(errors="replace")).get("token", [""])
         if not self._access.knows(given[0].strip()):
             return _page(login(refused=True), status=401)
         answered = _page(logged_in(self._access.origins))

@@ -25,7 +25,7 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 def seen(progress: Progress) -> RunView:
-    return RunView("a-run", "1", RunStatus.RUNNING, "queue", NOW, progress=progress, answered=True, worker=True)
+    return RunView("a-run", "1", "1", RunStatus.RUNNING, "queue", NOW, progress=progress, answered=True, worker=True)
 
 
 async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: CommandLine, live: Rig) -> None:

@@ -6,13 +6,23 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
+from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError
+from temporalio.worker import Worker
 
+from activities.inputs import SubmitInput, Submitted
+from activities.submission import SubmissionActivities
+from message_batches.client import HttpBatchApi, http_client
 from message_batches.devserver import DevServer
+from message_batches.emulator import Emulator
+from message_batches.settings import ApiKeys
+from message_batches.store import open_store
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh
-from tests.rig import Rig, rig, until
+from tests.rig import KEYS, Rig, rig, until
+from worker import build_worker
+from workflows.message_batch import MessageBatchWorkflow
 
 
 @asynccontextmanager
@@ -143,6 +153,44 @@ async def test_where_the_outcome_is_unknown_a_second_start_is_refused(
     assert third.code == 2
     assert again.code == 0
     assert again.json["workflowId"].startswith(f"{first.json['workflowId']}-")
+
+
+async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
+    temporal: DevServer, alone: CommandLine
+) -> None:
+    file, queue = alone.file(fresh()), alone.environment["MESSAGE_BATCHES_TASK_QUEUE"]
+    url = alone.environment["MESSAGE_BATCHES_STORE"]
+    async with Emulator() as emulator, http_client(emulator.url) as http:
+        emulator.faults.add("429", operation="create", retry_after=2, times=1)
+        api, store = HttpBatchApi(http, ApiKeys(KEYS)), open_store(url)
+        first = await alone("start", file, "--json", *QUICK)
+        run = temporal.client.get_workflow_handle(first.json["workflowId"])
+        async with build_worker(temporal.client, api, store, task_queue=queue):
+            live = Rig(temporal.client, emulator, url, queue)
+            await live.saw("create")
+        held = asyncio.Event()
+
+        @activity.defn(name="submitBatch")
+        async def hold(given: SubmitInput) -> Submitted:
+            held.set()
+            await asyncio.Event().wait()
+            return Submitted()
+
+        submission = SubmissionActivities(api, store)
+        freezes = Worker(
+            temporal.client,
+            task_queue=queue,
+            workflows=[MessageBatchWorkflow],
+            activities=[submission.find_anchor, hold],
+        )
+        async with freezes:
+            await asyncio.wait_for(held.wait(), 60)
+            await run.terminate()
+
+        second = await alone("start", file, "--json", *QUICK)
+
+    assert second.code == 2
+    assert "may have been sent" in second.err
 
 
 async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_bought(

@@ -151,6 +151,38 @@ async def test_a_raw_key_is_refused_and_its_text_repeated_nowhere(starter: Comma
     assert not live.emulator.calls
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("start", "FILE", "--beta", "KEY"),
+        ("start", "FILE", "--anthropic-version", "KEY"),
+        ("attach", "KEY"),
+        ("resolve", "batch-1", "--adopt", "KEY"),
+    ],
+)
+async def test_a_raw_key_in_another_place_is_refused_too(
+    starter: CommandLine, live: Rig, command: tuple[str, ...]
+) -> None:
+    key = "sk-ant-api03-secret-AAAA"
+    values = {"FILE": str(starter.file(fresh())), "KEY": key}
+
+    ended = await starter(*(values.get(word, word) for word in command), "--json")
+
+    assert ended.code == 2
+    assert ended.json["error"]["type"] == "Refused"
+    assert key not in ended.out + ended.err
+    assert "rotate it" in ended.err
+    assert not live.emulator.calls
+
+
+async def test_a_version_or_a_beta_that_can_be_no_header_is_refused(starter: CommandLine) -> None:
+    for option in ("--anthropic-version", "--beta"):
+        ended = await starter("start", starter.file(fresh()), option, "a b")
+
+        assert ended.code == 2
+        assert ended.err.startswith(f"{option} cannot be used: ")
+
+
 async def test_an_unknown_key_name_fails_the_run_with_nothing_sent(starter: CommandLine, live: Rig) -> None:
     ended = await starter("start", starter.file(fresh()), "--wait", "--key", "team-b", *QUICK)
 
@@ -209,7 +241,7 @@ async def test_a_store_that_is_none_is_refused_before_anything_is_sent(starter: 
     ended = await elsewhere("start", starter.file(fresh()))
 
     assert ended.code == 2
-    assert "ftp://nowhere/x" in ended.err
+    assert "MESSAGE_BATCHES_STORE is no store: " in ended.err
     assert not live.emulator.calls
 
 

@@ -4,6 +4,7 @@ What is modelled here is the workflow around them, and what becomes of a POST.
 """
 
 import dataclasses
+import itertools
 from asyncio import Runner
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -97,6 +98,7 @@ class World:
         self.ledger = Ledger(self.store)
         self._runner = runner
         self._activities = SubmissionActivities(cast(BatchApi, self.account), self.store)
+        self._nonces = itertools.count()
         self._frozen: list[tuple[Any, Run, Deal]] = []
 
     def pass_time(self, by: timedelta) -> None:
@@ -132,7 +134,7 @@ class World:
             case Look(anchor):
                 found = self._look(run, anchor, submission.number)
                 if found.recorded:
-                    submission.answered(found.recorded)
+                    submission.answered(found.recorded, posted=False)
                 else:
                     submission.looked(found.sightings, now, SCHEDULE, recorded=found.posts)
             case NoteAbsent(numbers):
@@ -149,8 +151,8 @@ class World:
         run.past.append(submission.model_dump_json())
 
     def reset(self, run: Run, to: int) -> None:
-        """Take a run back to what it remembered; what it did in the world stays done."""
-        run.submission = Submission.model_validate_json(run.past[to]) if run.past else Submission()
+        """Take a run back to what it remembered, or below 0 to its beginning; what it did in the world stays done."""
+        run.submission = Submission.model_validate_json(run.past[to]) if 0 <= to < len(run.past) else Submission()
         run.past = run.past[: to + 1]
         run.end = run.waits = None
 
@@ -184,11 +186,13 @@ class World:
             sha256=run.manifest.sha256,
             time=now,
             timeout=SCHEDULE.timeout,
-            nonce=f"{run.id}-{run.moves}",
+            nonce=f"{next(self._nonces)}",
         )
         earlier = self._runner.run(self.ledger.intend(run.submitter, intent))
         if earlier:
             left = left_behind(earlier, run.manifest)
+            assert left.earlier_anchor
+            submission.began_before(left.earlier_anchor)
             if left.recorded:
                 submission.answered(left.recorded)
             elif left.earlier_not_created:
@@ -196,7 +200,7 @@ class World:
             elif left.earlier_absent:
                 submission.absent_before()
             else:
-                submission.unanswered(now + SCHEDULE.timeout, anchor=left.earlier_anchor)
+                submission.unanswered(now + SCHEDULE.timeout)
             return
         made = self._make(run, deal) if fate in (Fate.ANSWERED, Fate.LOST, Fate.GONE_AFTER) else None
         match fate:
@@ -211,9 +215,9 @@ class World:
             case Fate.NOT_NOW:
                 if deal.noted:
                     self._runner.run(self.ledger.settle(run.submitter, number, Outcome(created=False)))
-                submission.not_created(not_before=now + timedelta(minutes=1))
+                submission.not_created(not_before=now + timedelta(minutes=1), forget_anchor=submission.posted == 0)
             case Fate.STORE_AWAY:
-                submission.not_created(not_before=now + timedelta(minutes=1))
+                submission.not_created(not_before=now + timedelta(minutes=1), forget_anchor=submission.posted == 0)
             case Fate.LOST | Fate.LOST_NOTHING:
                 submission.unanswered(now)
             case Fate.FROZEN:

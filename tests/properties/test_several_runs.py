@@ -87,7 +87,7 @@ class SeveralRuns(RuleBasedStateMachine):
 
     @rule(run=runs, back=st.integers(0, 100))
     def reset(self, run: Run, back: int) -> None:
-        self.world.reset(run, max(0, len(run.past) - 1 - back))
+        self.world.reset(run, max(-1, len(run.past) - 1 - back))
 
     @rule(run=runs, again=st.booleans())
     def advise(self, run: Run, again: bool) -> None:
@@ -161,6 +161,39 @@ TestSeveralRuns = SeveralRuns.TestCase
 TestSeveralRuns.settings = settings(max_examples=settings().max_examples // 2)
 
 
+def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() -> None:
+    state = SeveralRuns()
+    state.begin(ahead=0)
+    state.start(ids=OURS)
+    (run,) = state.all
+    state.go_on(run=run, deal=Deal(Fate.LOST, processing=timedelta(hours=2)), count=2)
+    state.pass_time(timedelta(minutes=5))
+    state.advise(run=run, again=True)
+    state.go_on(run=run, deal=Deal(Fate.ANSWERED, processing=timedelta(hours=2)), count=4)
+    state.reset(run=run, back=100)
+    state.go_on(run=run, deal=Deal(), count=10)
+
+    assert run.end == Settled("msgbatch_002")
+    assert state.world.look_again(run) == ["msgbatch_001"]
+    state.teardown()
+
+
+def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
+    state = SeveralRuns()
+    state.begin(ahead=0)
+    state.start(ids=OURS)
+    (run,) = state.all
+    state.go_on(run=run, deal=Deal(Fate.GONE_AFTER), count=4)
+    state.stranger(lag=timedelta(0), same_count=True)
+    state.pass_time(timedelta(minutes=3))
+    state.go_on(run=run, deal=Deal(), count=4)
+
+    assert run.end == Settled("msgbatch_001")
+    assert run.submission.posted == 1
+    assert state.world.look_again(run) == []
+    state.teardown()
+
+
 def test_a_second_batch_from_before_a_reset_is_reported_though_the_run_has_forgotten_that_post() -> None:
     state = SeveralRuns()
     state.begin(ahead=0)
@@ -169,7 +202,7 @@ def test_a_second_batch_from_before_a_reset_is_reported_though_the_run_has_forgo
     state.go_on(run=run, deal=Deal(Fate.LOST), count=2)
     state.advise(run=run, again=True)
     state.go_on(run=run, deal=Deal(Fate.ANSWERED, noted=False), count=2)
-    state.reset(run=run, back=100)
+    state.reset(run=run, back=len(run.past) - 1)
     state.go_on(run=run, deal=Deal(Fate.GONE_BEFORE), count=1)
     state.world.account.overlooked = {"msgbatch_001"}
     state.go_on(run=run, deal=Deal(), count=10)

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from message_batches.errors import ApiError, UnknownKey
 from message_batches.keys import KEY_NAME, check_key_name
@@ -18,6 +19,7 @@ from message_batches.settings import ApiKeys
 from message_batches.wording import clock, moment, plural, size
 from tests.properties.lines import ODD, VALUES
 
+MARKDOWN = MarkdownIt("commonmark").enable("table")
 ANY_TEXT = st.text() | st.lists(ODD | st.text("`|*_<>[]()#\\~$&!"), max_size=10).map("".join)
 
 
@@ -67,11 +69,16 @@ def test_a_name_in_monospace_cannot_end_it(text: str) -> None:
 
 
 @given(cells=st.lists(st.tuples(ANY_TEXT, ANY_TEXT), max_size=4))
+@example(cells=[("a|![t](http://evil.example/x.png)|b", "")])
+@example(cells=[("a\\|<b>|", "a\\\\|<b>|")])
 def test_no_cell_of_a_table_adds_a_row_or_a_column(cells: list[tuple[str, str]]) -> None:
-    rows = table(("a", "b"), [(plain(first), plain(second)) for first, second in cells]).splitlines()
+    shown = table(("a", "b"), [(plain(first), f"{code(first)} {code(second)}") for first, second in cells])
 
+    rows = shown.splitlines()
     assert len(rows) == len(cells) + 2
     assert {len(re.findall(r"(?<!\\)(?:\\\\)*\|", row)) for row in rows} == {3}
+    inside = [child for token in MARKDOWN.parse(shown) for child in token.children or ()]
+    assert {token.type for token in inside} <= {"text", "text_special", "code_inline"}
 
 
 @given(

@@ -124,17 +124,17 @@ async def test_why_a_worker_does_not_start_is_a_line_of_json_too(temporal: DevSe
     assert status == 2
     (line,) = lines_of(said)
     assert line["level"] == "ERROR"
-    assert line["message"].startswith("worker.py: MESSAGE_BATCHES_SCRATCH is '/there/is/none'")
+    assert line["message"].startswith("worker.py: MESSAGE_BATCHES_SCRATCH names no directory")
 
 
-def written(formatter: logging.Formatter, message: str, *, error: bool = False, **about: object) -> str:
+def written(formatter: logging.Formatter, message: str, *, error: str = "", **about: object) -> str:
     """What a formatter makes of a record."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     try:
         if error:
-            raise ValueError("two\nlines")
+            raise ValueError(error)
         raised = None
     except ValueError:
         raised = sys.exc_info()
@@ -146,7 +146,7 @@ def written(formatter: logging.Formatter, message: str, *, error: bool = False, 
 
 def test_whatever_is_in_a_record_a_line_of_json_is_one_line() -> None:
     line = written(
-        JsonLines(), "several\nlines \u2028", error=True, workflow_id="a\nb", batch_id=None, other="left out"
+        JsonLines(), "several\nlines \u2028", error="two\nlines", workflow_id="a\nb", batch_id=None, other="left out"
     )
 
     assert line.count("\n") == 1
@@ -163,3 +163,17 @@ def test_a_callers_id_cannot_break_a_line_of_text_nor_add_a_field() -> None:
 
     assert line.endswith(' INFO ours said workflowId="a\\n2026 ERROR b batchId=c"\n')
     assert os.linesep not in line[:-1]
+
+
+def test_nothing_in_a_record_of_text_is_obeyed_by_a_terminal_or_looks_like_another_line() -> None:
+    forged = "x\n2026-11-23 03:00:00,000 INFO temporalio.activity Submitted\x1b[2J\x9b\u202e\r"
+
+    first, *trace = written(TextLines(), f"The batch is claimed by {forged} already", error=forged).splitlines()
+
+    assert first.endswith(r"Submitted\x1b[2J\x9b\u202e\r already")
+    assert trace[0] == "  Traceback (most recent call last):"
+    assert trace[-2:] == [
+        "  ValueError: x",
+        r"  2026-11-23 03:00:00,000 INFO temporalio.activity Submitted\x1b[2J\x9b\u202e\r",
+    ]
+    assert all(line.startswith("  ") and line.isprintable() for line in trace)
