@@ -68,11 +68,19 @@ def _hidden(seen: Evidence, batch: BatchSeen) -> float:
 
 
 def _could_not_tell(seen: Evidence, run: RunSeen, batch: BatchSeen) -> bool:
-    """Whether the batch was still invisible at the last look at the list, or the run says that it could not look."""
+    """Whether the batch was still invisible at the run's last look at the list, or the run says that it could not look.
+
+    It looks right before it lands its results: what others look at after that tells it nothing.
+    """
     assert run.output
-    looks = [call["time"] for call in seen.calls if call["operation"] == "list" and call["status"] == 200]
+    landed = max((call["time"] for call in _answered(seen, "results") if call["batchId"] == run.batch_id), default="~")
+    looks = [call["time"] for call in _answered(seen, "list") if call["time"] < landed]
     unseen_until = batch.created_at + timedelta(seconds=_hidden(seen, batch) * seen.plan.scale)
     return run.output.get("paidTwiceUnchecked") is not None or max(looks, default="") < unseen_until.isoformat()
+
+
+def _answered(seen: Evidence, operation: str) -> Iterator[Mapping[str, Any]]:
+    return (call for call in seen.calls if call["operation"] == operation and call["status"] == 200)
 
 
 def every_request_is_answered_once(seen: Evidence) -> Iterator[str]:

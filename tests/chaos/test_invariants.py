@@ -253,6 +253,19 @@ def test_a_second_batch_is_forgiven_only_if_the_first_stayed_invisible_and_is_na
     assert violations(named) == violations(unseen) == []
 
 
+def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -> None:
+    bought = bought_twice(all_well(), hidden=QUIET + 5)
+    landed_before = replace(
+        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
+    )
+    landed_after = replace(
+        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=61))]
+    )
+
+    assert violations(landed_before) == []
+    assert violations(landed_after) != []
+
+
 def test_a_killed_worker_may_leave_what_purge_removes() -> None:
     seen = replace(all_well(), harms=(KILLED,))
 
