@@ -145,7 +145,10 @@ def no_key_anywhere(seen: Evidence) -> Iterator[str]:
 
 
 def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
-    """No temporary file; in the store nothing but what `purge` knows, broken-off uploads only of killed workers."""
+    """No temporary file; in the store nothing but what `purge` knows, broken-off uploads only of killed workers.
+
+    An attempt that was interrupted after it had written its file is made again, and leaves that file behind.
+    """
     yield from (f"{path} is left over" for path in seen.litter)
     killed = any(harm.act is Act.KILL for harm in seen.harms)
     published = {run.output["resultsFile"]["uri"].rsplit("/", 1)[1] for run in seen.runs if run.output}
@@ -155,12 +158,11 @@ def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
             yield f"the store holds {name}, which is nothing of a run"
         elif found and found.step is Step.LEFTOVER and not killed:
             yield f"the store holds the broken-off upload {name}, and no worker was killed"
-        elif found and found.step is Step.RESULTS and name.rsplit("/", 1)[1] not in published:
-            if "incomplete-" in name:
-                if not any(run.ended == "ResultsIncomplete" for run in seen.runs):
-                    yield f"the store holds {name}, and no run says so"
-            elif not seen.harms:
+        elif found and found.step is Step.RESULTS and not seen.harms and name.rsplit("/", 1)[1] not in published:
+            if "incomplete-" not in name:
                 yield f"the store holds the results {name} a second time, and nothing was interrupted"
+            elif not any(run.ended == "ResultsIncomplete" for run in seen.runs):
+                yield f"the store holds {name}, and no run says so"
 
 
 def no_process_is_left(seen: Evidence) -> Iterator[str]:

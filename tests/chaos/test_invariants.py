@@ -266,6 +266,14 @@ def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -
     assert violations(landed_after) != []
 
 
+def test_an_attempt_that_was_interrupted_may_leave_what_it_had_written() -> None:
+    incomplete = add(all_well(), f"results/msgbatch_a/incomplete-{LATER}.jsonl")
+    elsewhere = replace(incomplete, runs=incomplete.runs[:2])
+
+    assert violations(elsewhere) != []
+    assert violations(replace(elsewhere, harms=(replace(KILLED, act=Act.ISOLATE),))) == []
+
+
 def test_a_killed_worker_may_leave_what_purge_removes() -> None:
     seen = replace(all_well(), harms=(KILLED,))
 
