@@ -191,7 +191,7 @@ async def test_results_that_are_not_there_yet_are_waited_for(live: Rig) -> None:
 async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(live: Rig) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=3, times=1)
     run = await live.start(requests(3, "ours"))
-    await live.saw("create")
+    await until(run, lambda seen: "refused" in (seen.submission or ""))
     theirs = await post_by_a_stranger(live, requests(3, "theirs"))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
 
@@ -204,8 +204,8 @@ async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(l
 async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live: Rig) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=60, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    run = await live.start(requests(2), submission=SHORT)
-    await live.saw("create")
+    run = await live.start(requests(2))
+    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.add("spend-limit", operation="create")
 
     failure = await failure_of(run)
