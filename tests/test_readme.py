@@ -65,10 +65,10 @@ def test_every_failure_type_is_one_that_a_run_can_end_with() -> None:
     table = section("### How a run fails").split("## Use it")[0]
     types = set(re.findall(r"`([A-Z][a-zA-Z]+)`", table))
 
-    ours = {"SubmissionUnknown", "BatchNotEnded", "InvalidInput"}
+    ours = {"SubmissionUnknown", "BatchNotEnded", "InvalidInput", "ActivityFailed"}
     assert {name for name in types if name not in BY_NAME} <= ours
     assert all(f'"{name}"' in CODE for name in ours)
-    assert set(BY_NAME) - types <= {"MessageBatchesError", "ApiError", "StoreUnavailable", "WrongStore"}
+    assert set(BY_NAME) - types <= {"MessageBatchesError", "ApiError", "StoreUnavailable", "WrongStore", "NotOurs"}
 
 
 def test_every_fault_is_one_of_the_emulators() -> None:
