@@ -28,6 +28,7 @@ from message_batches.progress import Progress
 from message_batches.service import PROGRESS
 from message_batches.settings import ApiKeys
 from message_batches.store import open_store
+from tests.waiting import PATIENCE
 from worker import build_worker
 
 KEYS = {
@@ -91,7 +92,7 @@ class Rig:
         """What the emulator saw, in order, by operation."""
         return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
 
-    async def saw(self, operation: str, times: int = 1, *, within: float = 40) -> None:
+    async def saw(self, operation: str, times: int = 1, *, within: float = PATIENCE) -> None:
         """Wait until the emulator has seen an operation that often."""
         async with asyncio.timeout(within):
             while self.operations(besides=()).count(operation) < times:  # noqa: ASYNC110 another process may call it
@@ -108,7 +109,7 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
 
 
 async def until(
-    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = 40
+    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = PATIENCE
 ) -> Progress:
     """The run's progress as soon as it is as expected."""
     async with asyncio.timeout(within):
