@@ -176,6 +176,8 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             await stop.wait()
             health.stopping()
             options.say("Worker stopping: letting what is under way finish")
+        if not worker.ended:
+            leave(0)
 
 
 def _ready(client: Client, settings: Settings, options: Options, *, store: str, health: str | None) -> str:

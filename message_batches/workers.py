@@ -1,10 +1,15 @@
 """The Temporal workers of one process, as one: they begin, fail and end together."""
 
 import asyncio
+from datetime import timedelta
 
 from temporalio.worker import Worker
 
 from message_batches.errors import MessageBatchesError
+
+MOST_TO_STOP = timedelta(seconds=28)
+"""For the grace of what is under way, and the SDK's own end, which waits for the server to end its polls: one that does
+not would hold the process until it is killed, after 30 s as a rule."""
 
 
 class WorkerFailed(MessageBatchesError):
@@ -17,8 +22,9 @@ class MessageBatchWorker:
     Where one of them fails, the block that they were entered for is cancelled, and left with `WorkerFailed`.
     """
 
-    def __init__(self, *workers: Worker) -> None:
+    def __init__(self, *workers: Worker, most_to_stop: timedelta = MOST_TO_STOP) -> None:
         self._workers = workers
+        self._most_to_stop = most_to_stop
         self._running: list[asyncio.Task[None]] = []
         self._failure: Exception | None = None
         self._leaving = False
@@ -27,6 +33,11 @@ class MessageBatchWorker:
     def runs(self) -> bool:
         """Whether all of them are at work."""
         return not any(running.done() for running in self._running)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the SDK has come to its end; where not, only the end of the process ends it."""
+        return all(running.done() for running in self._running)
 
     async def __aenter__(self) -> "MessageBatchWorker":
         """Begin to poll."""
@@ -38,8 +49,10 @@ class MessageBatchWorker:
     async def __aexit__(self, *error: object) -> None:
         """Let what is under way finish."""
         self._leaving = True
-        await asyncio.gather(*(worker.shutdown() for worker in self._workers))
-        await asyncio.gather(*self._running)
+        stopping = [asyncio.create_task(worker.shutdown()) for worker in self._workers]
+        done, _ = await asyncio.wait([*stopping, *self._running], timeout=self._most_to_stop.total_seconds())
+        for task in done:
+            task.result()
         if self._failure:
             # What follows is the gRPC status once more, in its internal form.
             text = str(self._failure).partition(": Status {")[0]

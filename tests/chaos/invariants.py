@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from message_batches.layout import Step, place
+from message_batches.store_names import STAGED
 from tests.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.chaos.expected import may_fail_as
 from tests.chaos.plan import QUIET, Act
@@ -154,7 +155,7 @@ def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
     published = {run.output["resultsFile"]["uri"].rsplit("/", 1)[1] for run in seen.runs if run.output}
     for name in sorted(seen.store):
         found = place(name)
-        if found is None and not _OURS.fullmatch(name):
+        if found is None and not _OURS.fullmatch(STAGED.sub("", name) if killed else name):
             yield f"the store holds {name}, which is nothing of a run"
         elif found and found.step is Step.LEFTOVER and not killed:
             yield f"the store holds the broken-off upload {name}, and no worker was killed"

@@ -278,4 +278,6 @@ def test_a_killed_worker_may_leave_what_purge_removes() -> None:
     seen = replace(all_well(), harms=(KILLED,))
 
     assert violations(add(seen, f"results/msgbatch_a/{LATER}.jsonl#1", f"results/msgbatch_a/{LATER}.jsonl")) == []
+    assert violations(add(seen, "namespaces/1.json#1")) == []
     assert violations(add(seen, "results/msgbatch_a/other#1")) != []
+    assert violations(add(all_well(), "namespaces/1.json#1")) != []

@@ -1,0 +1,29 @@
+"""Several workers as one: how they end."""
+
+import asyncio
+from datetime import timedelta
+from typing import cast
+
+from temporalio.worker import Worker
+
+from message_batches.workers import MessageBatchWorker
+
+
+class NeverEnds:
+    """In the place of an SDK's worker whose polls the server does not end, seen once in some hundred stops."""
+
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+    async def shutdown(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_a_worker_that_the_sdk_does_not_end_is_left_in_time_and_says_so() -> None:
+    worker = MessageBatchWorker(cast(Worker, NeverEnds()), most_to_stop=timedelta(seconds=0.1))
+
+    async with asyncio.timeout(30):
+        async with worker:
+            assert worker.runs
+
+    assert not worker.ended
