@@ -223,8 +223,7 @@ def demo(
 
     chosen = play.Play(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
     build = partial(build_worker, task_queue=DEFAULT_TASK_QUEUE, graceful_shutdown_timeout=timedelta(seconds=1))
-    command = partial(play.demo, play=chosen, build_worker=build)
-    return _carry_out(command, as_json)
+    return _carry_out(partial(play.demo, play=chosen, build_worker=build), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

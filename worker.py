@@ -8,13 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from importlib.metadata import version
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.runtime import Runtime
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker
 
 from activities.message_batches import MessageBatchActivities
 from activities.submission import SubmissionActivities
@@ -32,7 +30,7 @@ from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.store import ObjectStore, open_store
 from message_batches.telemetry import begin_telemetry
 from message_batches.unless import unless
-from message_batches.workers import MessageBatchWorker, WorkerFailed
+from message_batches.workers import MessageBatchWorker, WorkerFailed, deployment_of
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACE = timedelta(seconds=20)
@@ -82,7 +80,7 @@ def build_worker(
 
     `requests_per_minute` bounds the calls of all workers that are given it: the server hands out activities no faster.
     """
-    deployment = _deployment(release or Release())
+    deployment = deployment_of(release or Release())
     rates = CallRates.within(requests_per_minute) if requests_per_minute else None
     steps = MessageBatchActivities(api, store, scratch=scratch)
     submission = SubmissionActivities(api, store)
@@ -117,17 +115,6 @@ def build_worker(
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     return MessageBatchWorker(runs, landings)
-
-
-def _deployment(release: Release) -> WorkerDeploymentConfig:
-    """Of both queues: a run's landing is done by the build that the run is on."""
-    # In place of a hash of all code, 32 characters in five events of every poll.
-    build_id = release.build_id or version("message-batches")
-    return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(release.deployment, build_id),
-        use_worker_versioning=release.build_id is not None,
-        default_versioning_behavior=VersioningBehavior.PINNED if release.build_id else VersioningBehavior.UNSPECIFIED,
-    )
 
 
 async def reach(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
