@@ -7,7 +7,7 @@ import json
 import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.inputs import PrepareInput
+from activities.inputs import LookInput, PrepareInput
 from activities.message_batches import MessageBatchActivities
+from activities.submission import SubmissionActivities
 from message_batches.client import HttpBatchApi, http_client
 from message_batches.connection import DATA_CONVERTER
 from message_batches.devserver import DevServer
@@ -36,7 +37,9 @@ from message_batches.errors import (
     ResultsIncomplete,
 )
 from message_batches.landing import land
-from message_batches.models import Account
+from message_batches.ledger import Submitter
+from message_batches.manifest import write_inline
+from message_batches.models import Account, Anchor
 from message_batches.proof import holds_exactly
 from message_batches.replies import LONGEST_RETRY_AFTER
 from message_batches.settings import ApiKeys
@@ -382,3 +385,24 @@ async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the
     assert output.summary.counts.succeeded == 3
     assert output.summary.tokens["m"].output == 21
     assert output.results_file.sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
+
+
+async def test_a_list_that_takes_no_notice_of_the_cursor_is_no_list(tmp_path: Path) -> None:
+    store = open_store((tmp_path / "store").as_uri())
+    manifest = await write_inline(store, requests(3))
+    submitter = Submitter.of(manifest, api_key="default", workflow_id="run", first_run_id="first")
+    now = datetime.now(UTC)
+    page = json.dumps({"data": [{**BATCH, "created_at": now.isoformat()}], "has_more": True, "last_id": "msgbatch_1"})
+    given = LookInput(
+        account=ACCOUNT,
+        manifest=manifest,
+        submitter=submitter,
+        number=1,
+        anchor=Anchor(created_at=now - timedelta(hours=1)),
+        until=now + timedelta(hours=1),
+    )
+    async with api_saying(saying(200, page, content_type="application/json")) as client:
+        with pytest.raises(ApplicationError, match="does not end") as caught:
+            await ActivityEnvironment().run(SubmissionActivities(client, store).find_candidates, given)
+
+    assert caught.value.type == "ReplyLost"

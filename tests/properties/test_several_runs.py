@@ -161,11 +161,15 @@ TestSeveralRuns = SeveralRuns.TestCase
 TestSeveralRuns.settings = settings(max_examples=settings().max_examples // 2)
 
 
-def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() -> None:
+def one_run() -> tuple[SeveralRuns, Run]:
     state = SeveralRuns()
     state.begin(ahead=0)
     state.start(ids=OURS)
-    (run,) = state.all
+    return state, state.all[0]
+
+
+def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() -> None:
+    state, run = one_run()
     state.go_on(run=run, deal=Deal(Fate.LOST, processing=timedelta(hours=2)), count=2)
     state.pass_time(timedelta(minutes=5))
     state.advise(run=run, again=True)
@@ -179,10 +183,7 @@ def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() 
 
 
 def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
-    state = SeveralRuns()
-    state.begin(ahead=0)
-    state.start(ids=OURS)
-    (run,) = state.all
+    state, run = one_run()
     state.go_on(run=run, deal=Deal(Fate.GONE_AFTER), count=4)
     state.stranger(lag=timedelta(0), same_count=True)
     state.pass_time(timedelta(minutes=3))
@@ -195,10 +196,7 @@ def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
 
 
 def test_a_second_batch_from_before_a_reset_is_reported_though_the_run_has_forgotten_that_post() -> None:
-    state = SeveralRuns()
-    state.begin(ahead=0)
-    state.start(ids=OURS)
-    (run,) = state.all
+    state, run = one_run()
     state.go_on(run=run, deal=Deal(Fate.LOST), count=2)
     state.advise(run=run, again=True)
     state.go_on(run=run, deal=Deal(Fate.ANSWERED, noted=False), count=2)
