@@ -11,7 +11,11 @@ import tempfile
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from message_batches.devserver import dev_server
@@ -99,6 +103,94 @@ async def searchable(live: Rig) -> WorkflowHandle[object, BatchOutput]:
     return await continued(live)
 
 
+async def refused(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The first POST refused for now, the anchor read anew before the next."""
+    live.emulator.faults.add("429", operation="create", times=1)
+    return await plain(live)
+
+
+async def rarely_polled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The reply lost where polls are rarer than looks have to be."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await live.start(requests(), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=1)}))
+    await run.result()
+    return run
+
+
+async def failed_after_two_posts(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The first batch seen only after the second POST, and the run's one poll too few."""
+    live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
+    brief = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
+    run = await live.start(requests(), poll=QUICK_POLL.model_copy(update={"retry_limit": 0}), submission=brief)
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
+async def cancelled_unrecorded(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Cancelled while the store does not take the claim."""
+    claims = live.store_folder / "claims"
+    claims.write_text("no folder")
+    run = await live.start(requests())
+    await until(run, lambda seen: seen.batch_id is not None)
+    await run.cancel()
+    await until(run, lambda seen: seen.phase is Phase.CANCELED)
+    claims.unlink()
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
+async def adopted_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """A person's word forgotten by a reset, the batch found in the store."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await live.start(requests())
+    (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
+    await until(run, lambda seen: seen.polls > 1)
+    await reset_to_doubt(run, live)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await live.client.get_workflow_handle(run.id).result()
+    return run
+
+
+async def sent_again_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """A second POST forgotten by a reset, both batches found."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=2)
+    run = await live.start(requests())
+    await until(run, lambda seen: bool(seen.candidates))
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
+    await live.saw("create", 2)
+    await until(run, lambda seen: bool(seen.candidates))
+    await reset_to_doubt(run, live)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await live.client.get_workflow_handle(run.id).result()
+    return run
+
+
+async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Rig) -> None:
+    """Take a run back to where its first POST had got no answer, without what a person has said since."""
+    events = (await run.fetch_history()).events
+    failed = next(event.event_id for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
+    task = next(
+        event.event_id
+        for event in events
+        if event.event_id > failed and event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    )
+    await live.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=live.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=run.id),
+            reason="recorded for the replay test",
+            workflow_task_finish_event_id=task,
+            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
+            request_id=str(uuid4()),
+        )
+    )
+
+
 QUICK = timedelta(seconds=0.3)
 ENDLESS = timedelta(minutes=10)
 SHAPES = {
@@ -111,6 +203,12 @@ SHAPES = {
     cancelled: ENDLESS,
     stopped: ENDLESS,
     searchable: ENDLESS,
+    refused: QUICK,
+    rarely_polled: timedelta(0),
+    failed_after_two_posts: ENDLESS,
+    cancelled_unrecorded: ENDLESS,
+    adopted_then_reset: ENDLESS,
+    sent_again_then_reset: ENDLESS,
 }
 
 

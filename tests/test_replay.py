@@ -1,6 +1,8 @@
 """Every recorded shape of run replays: a worker with today's code can take over the runs of yesterday's."""
 
 import gzip
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,26 @@ from tests.record_histories import SHAPES
 from workflows.message_batch import MessageBatchWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json.gz"))
+PATCHES = sorted(
+    found
+    for path in (Path(__file__).parents[1] / "workflows").glob("*.py")
+    for found in re.findall(r'\bpatched\("([\w-]+)"\)', path.read_text())
+)
+"""What today's workflow does otherwise than runs that began before."""
+
+
+def recorded(path: Path) -> WorkflowHistory:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return WorkflowHistory.from_json(path.name, file.read())
+
+
+def patches_of(history: WorkflowHistory) -> list[str]:
+    markers = (event.marker_recorded_event_attributes for event in history.events)
+    return [
+        json.loads(marker.details["patch-data"].payloads[0].data)["id"]
+        for marker in markers
+        if marker.marker_name == "core_patch"
+    ]
 
 
 def test_every_shape_has_a_history() -> None:
@@ -21,7 +43,10 @@ def test_every_shape_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.name)
 async def test_a_recorded_history_replays(path: Path) -> None:
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        history = WorkflowHistory.from_json(path.name, file.read())
+    replayer = Replayer(workflows=[MessageBatchWorkflow], data_converter=DATA_CONVERTER)
 
-    await Replayer(workflows=[MessageBatchWorkflow], data_converter=DATA_CONVERTER).replay_workflow(history)
+    await replayer.replay_workflow(recorded(path))
+
+
+def test_every_patch_is_in_a_recorded_history() -> None:
+    assert sorted({patch for path in HISTORIES for patch in patches_of(recorded(path))}) == PATCHES
