@@ -128,6 +128,23 @@ async def test_a_run_cancelled_in_doubt_looks_less_often_in_the_end_and_ends_as_
         assert len(emulator.batches) == 1
 
 
+async def test_a_lost_batch_is_looked_for_every_few_minutes_where_polls_are_rarer(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
+        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
+    ):
+        emulator.faults.add("accept-then-drop", operation="create", times=1)
+        run = await live.start(requests(2), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=6)}))
+
+        waits = await until(run, lambda seen: bool(seen.candidates) and seen.next_poll is not None)
+
+        assert waits.next_poll is not None
+        assert waits.next_poll < datetime.now(UTC) + timedelta(minutes=6)
+        await run.terminate()
+
+
 async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live: Rig) -> None:
     live.emulator.faults.add("500", operation="list")
     poll = QUICK_POLL.model_copy(

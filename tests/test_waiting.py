@@ -48,6 +48,21 @@ class Before:
         workflow.continue_as_new(args=[given], workflow=WORKFLOW_TYPE, task_queue=task_queue)
 
 
+async def continued(live: Rig, state: RunState) -> WorkflowHandle[object, BatchOutput]:
+    """A run that goes on from a state."""
+    given = BatchRun(batch_id=state.submission.batch_id, poll=QUICK_POLL, state=state)
+    async with Worker(live.client, task_queue=f"{live.task_queue}-before", workflows=[Before]) as before:
+        run: WorkflowHandle[object, BatchOutput] = await live.client.start_workflow(
+            "Before",
+            args=[given, live.task_queue],
+            id=f"late-{uuid4()}",
+            task_queue=before.task_queue,
+            result_type=BatchOutput,
+        )
+        await runs_in_chain(live, run)
+        return run
+
+
 @pytest.fixture
 async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
     """An API whose batch ends at the 130th look."""
@@ -134,19 +149,33 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(slow: Rig, hou
         first_seen=now - timedelta(hours=hours),
         polls=2881,
     )
-    async with Worker(slow.client, task_queue=f"{slow.task_queue}-before", workflows=[Before]) as before:
-        run: WorkflowHandle[object, BatchOutput] = await slow.client.start_workflow(
-            "Before",
-            args=[BatchRun(batch_id=batch_id, poll=QUICK_POLL, state=state), slow.task_queue],
-            id=f"late-{uuid4()}",
-            task_queue=before.task_queue,
-            result_type=BatchOutput,
-        )
+    run = await continued(slow, state)
 
-        if ends:
-            assert (await failure_of(run)).type == "BatchNotEnded"
-        else:
-            assert (await run.result()).results_file.lines == 3
+    if ends:
+        assert (await failure_of(run)).type == "BatchNotEnded"
+    else:
+        assert (await run.result()).results_file.lines == 3
+
+
+@pytest.mark.parametrize(("minutes", "gone"), [(8, False), (11, True)])
+async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_run_has_continued(
+    live: Rig, minutes: int, gone: bool
+) -> None:
+    batch_id = (await live.run(requests())).batch_id
+    live.emulator.faults.add("404", operation="results", times=3)
+    state = RunState(
+        phase=Phase.POLLING,
+        store_id=await open_store(live.store_url).identity(),
+        submission=Submission(batch_id=batch_id),
+        results_missing_since=datetime.now(UTC) - timedelta(minutes=minutes),
+    )
+
+    run = await continued(live, state)
+
+    if gone:
+        assert (await failure_of(run)).type == "BatchNotFound"
+    else:
+        assert (await run.result()).results_file.lines == 3
 
 
 async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(
