@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import SerializerFunctionWrapHandler, model_serializer
+from pydantic import AwareDatetime, SerializerFunctionWrapHandler, model_serializer
 
 from message_batches.ledger import Claim, Submitter
 from message_batches.models import Account, Anchor, Boundary, Manifest, ResultsFile, Seconds
@@ -96,11 +96,13 @@ class Looked(Boundary):
 
     Attributes:
         posts: POSTs of this run that may have created a batch, as the store knows them: also those before a reset.
+        time: when the list was asked for, on the Temporal server's clock.
     """
 
     recorded: str | None = None
     sightings: tuple[Sighting, ...] = ()
     posts: int = 0
+    time: AwareDatetime | None = None
 
 
 class AdoptInput(Boundary):

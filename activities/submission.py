@@ -62,6 +62,7 @@ class SubmissionActivities:
                 return Looked(
                     sightings=tuple(sorted(found, key=lambda sighting: sighting.candidate.created_at)),
                     posts=sum(not record.created_nothing for record in mine),
+                    time=activity.info().started_time,
                 )
 
     @activity.defn(name="examineCandidate")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +53,9 @@ def test_a_module_loads_what_its_layer_may(module: str, allowed: list[str]) -> N
     loaded = loaded_by(module) & {*HEAVY, *APPLICATION}
 
     assert loaded <= set(allowed)
+
+
+def test_a_run_asks_one_clock_for_the_time() -> None:
+    workflows = Path(__file__).parents[1] / "workflows"
+
+    assert [path.name for path in workflows.glob("*.py") if "workflow.now()" in path.read_text()] == ["alarm.py"]

@@ -25,6 +25,11 @@ class Chain:
         self._continues = info.continued_run_id is not None
 
     @property
+    def now(self) -> datetime:
+        """The time for whatever the run decides."""
+        return self.alarm.now
+
+    @property
     def landing_queue(self) -> str:
         """Where landings wait for each other, and nothing else for them."""
         return landing_queue(workflow.info().task_queue)
@@ -48,10 +53,10 @@ class Chain:
 
     def tell(self, said: str = "") -> None:
         """Show in the Web UI where it stands, on the run's page with what is to be said beside, and in the list."""
-        shown = details.standing(self.request, self.state, workflow.now(), workflow_id=workflow.info().workflow_id)
+        shown = details.standing(self.request, self.state, self.now, workflow_id=workflow.info().workflow_id)
         asked = details.as_asked(self.request) if self._continues else ""
         workflow.set_current_details("\n\n".join(part for part in (shown, said, asked) if part))
-        search_attributes.show(self.state, workflow.now())
+        search_attributes.show(self.state, self.now)
 
     def note(self, message: str, *details: object, level: int = logging.INFO) -> None:
         """Log, with the run's batch, what is ours to say: nothing that the API or a caller has written."""

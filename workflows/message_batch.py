@@ -141,7 +141,7 @@ class MessageBatchWorkflow:
         if not batch_id or (state.batch and state.batch.ended):
             return said
         try:
-            state.saw(await self._cancel_at_provider(), workflow.now())
+            state.saw(await self._cancel_at_provider(), self._chain.now)
         except ActivityError as error:
             self._chain.note("The batch could not be cancelled and goes on: %s", name_of(error), level=logging.ERROR)
             said = details.not_cancelled(batch_id, error)
@@ -178,7 +178,7 @@ class MessageBatchWorkflow:
             batch = await self._cancel_at_provider()
         except ActivityError as error:
             raise from_activity(error) from error
-        self._state.saw(batch, workflow.now())
+        self._state.saw(batch, self._chain.now)
         self._chain.alarm.ring()
         return batch
 

@@ -29,14 +29,14 @@ class PollStep:
             if state.next_poll:
                 self._chain.tell()
                 await self._chain.alarm.until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
-                POLL_LATENESS.record(workflow.metric_meter(), workflow.now() - state.next_poll, stage="timer")
+                POLL_LATENESS.record(workflow.metric_meter(), self._chain.now - state.next_poll, stage="timer")
                 state.next_poll = None
             if await self._poll_once():
                 ENDED.add(workflow.metric_meter())
                 self._chain.note("The batch has ended")
                 return
             self._check_limit()
-            state.next_poll = workflow.now() + self._schedule.retry_after
+            state.next_poll = self._chain.now + self._schedule.retry_after
             await self._chain.continue_if_due()
 
     async def _poll_once(self) -> bool:
@@ -53,11 +53,11 @@ class PollStep:
         except ActivityError as error:
             if kind_of(error) is not BatchNotFound:
                 raise
-            state.not_found_since = state.not_found_since or workflow.now()
-            if workflow.now() - state.not_found_since >= options.NOT_FOUND_GRACE:
+            state.not_found_since = state.not_found_since or self._chain.now
+            if self._chain.now - state.not_found_since >= options.NOT_FOUND_GRACE:
                 raise
             return False
-        state.saw(batch, workflow.now())
+        state.saw(batch, self._chain.now)
         state.polls += not batch.ended
         return batch.ended
 
@@ -67,7 +67,7 @@ class PollStep:
         if state.polls <= limit or state.batch is None or state.first_seen is None:
             return
         lifetime = state.batch.expires_at - state.batch.created_at + options.LIFETIME_MARGIN
-        if limit == DEFAULT_RETRY_LIMIT and workflow.now() < state.first_seen + lifetime:
+        if limit == DEFAULT_RETRY_LIMIT and self._chain.now < state.first_seen + lifetime:
             return
         raise failure(
             "BatchNotEnded",

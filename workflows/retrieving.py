@@ -37,7 +37,7 @@ class RetrieveStep:
                 if not self._again(kind_of(error), last=last):
                     raise
                 self._chain.note("The results could not be landed: %s", name_of(error), level=logging.WARNING)
-                state.landing_fails_since = state.landing_fails_since or workflow.now()
+                state.landing_fails_since = state.landing_fails_since or self._chain.now
                 state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
             await self._chain.continue_if_due()
             self._chain.tell()
@@ -84,8 +84,8 @@ class RetrieveStep:
         if kind in WORKER_LACKS:
             return True
         if kind is BatchNotFound:
-            state.results_missing_since = state.results_missing_since or workflow.now()
-            return workflow.now() - state.results_missing_since < options.NOT_FOUND_GRACE
+            state.results_missing_since = state.results_missing_since or self._chain.now
+            return self._chain.now - state.results_missing_since < options.NOT_FOUND_GRACE
         if kind is ReplyLost:
             # Cut at every one of its retries: once more, to keep what does arrive.
             state.downloads = options.LANDINGS - 1

@@ -163,17 +163,24 @@ class Submission(Candidates):
         self._out_of_doubt()
 
     def looked(
-        self, sightings: Sequence[Sighting], now: datetime, schedule: SubmissionSchedule, *, recorded: int = 0
+        self,
+        sightings: Sequence[Sighting],
+        now: datetime,
+        schedule: SubmissionSchedule,
+        *,
+        recorded: int = 0,
+        asked_at: datetime | None = None,
     ) -> None:
         """The list was read; at the end of the quiet period, without a candidate, the POST created nothing.
 
         A candidate that this list lacks stays one: real batches are missing from it now and then.
         """
+        asked_at = asked_at or now
         self.recorded = max(self.recorded, recorded)
         self.looked_at = now
-        self.watching_since = self.watching_since or now
+        self.watching_since = self.watching_since or asked_at
         self._sighted(sightings, now)
-        if not self.sightings and now >= self.watching_since + schedule.quiet_period:
+        if not self.sightings and asked_at >= self.watching_since + schedule.quiet_period:
             self.lost += 1
             self.unnoted.append(self.number)
             self._out_of_doubt()

@@ -57,7 +57,7 @@ class SubmissionCalls:
 
     async def look(self, anchor: Anchor, *, number: int, policy: options.Policy, summary: str) -> Looked:
         """The batches that may be ours; what the store knows of POST `number` goes before them."""
-        began = self._chain.state.submission.safe_at or workflow.now()
+        began = self._chain.state.submission.safe_at or self._chain.now
         return await workflow.execute_activity_method(
             SubmissionActivities.find_candidates,
             LookInput(

@@ -114,7 +114,7 @@ class SubmitStep:
                 self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
                 await self._chain.continue_if_due()
             self._chain.tell()
-            match submission.next_move(workflow.now(), self._request.submission, self._look_every()):
+            match submission.next_move(self._chain.now, self._request.submission, self._look_every()):
                 case Settled():
                     if not known:
                         SUBMITTED.add(workflow.metric_meter())
@@ -162,7 +162,7 @@ class SubmitStep:
         if submitted.earlier_anchor:
             self._submission.began_before(submitted.earlier_anchor)
         if submitted.batch:
-            self._state.saw(submitted.batch, workflow.now())
+            self._state.saw(submitted.batch, self._chain.now)
             self._submission.answered(submitted.batch.id)
         elif submitted.recorded:
             self._submission.answered(submitted.recorded)
@@ -172,14 +172,14 @@ class SubmitStep:
             self._submission.absent_before()
         else:
             # The earlier POST may be under way on a worker that does not know of this reset.
-            self._submission.unanswered(workflow.now() + timeout)
+            self._submission.unanswered(self._chain.now + timeout)
 
     def _post_failed(self, error: ActivityError, timeout: timedelta) -> None:
         kind = kind_of(error)
         if kind in NOT_NOW:
             asked = error.cause.next_retry_delay if isinstance(error.cause, ApplicationError) else None
             transient = self._request.poll.transient
-            not_before = workflow.now() + (asked or transient.retry_after)
+            not_before = self._chain.now + (asked or transient.retry_after)
             # While nothing may have been created, what others make before the next POST cannot be ours.
             forget = self._submission.posted == 0 and workflow.patched("anchor-before-each-first-post")
             self._submission.not_created(not_before=not_before, refused=kind not in WORKER_LACKS, forget_anchor=forget)
@@ -189,7 +189,7 @@ class SubmitStep:
             self._submission.not_created()
             raise refused(error, sent_before=self._submission.posted > 0) from error
         else:
-            over = workflow.now() if stopped_by_itself(error) else workflow.now() + timeout
+            over = self._chain.now if stopped_by_itself(error) else self._chain.now + timeout
             self._submission.unanswered(over)
 
     async def _look(self, look: Look) -> None:
@@ -209,7 +209,8 @@ class SubmitStep:
             # A worker that does not read it may have gone on from here without it.
             counts = found.posts > self._submission.posted and workflow.patched("posts-before-a-reset-count")
             recorded = found.posts if counts else 0
-            self._submission.looked(found.sightings, workflow.now(), schedule, recorded=recorded)
+            now = self._chain.now
+            self._submission.looked(found.sightings, now, schedule, recorded=recorded, asked_at=found.time)
             if not self._submission.in_doubt:
                 self._reconciled("absent")
 
@@ -220,7 +221,7 @@ class SubmitStep:
         if ours is None:
             self._submission.not_examined(batch_id)
         else:
-            self._submission.examined(batch_id, ours=ours, now=workflow.now())
+            self._submission.examined(batch_id, ours=ours, now=self._chain.now)
 
     async def _while_in_doubt(self, found: Coroutine[Any, Any, _Found]) -> _Found | None:
         """What an activity finds; None if a person decides first, whose word must not wait, nor be overtaken by it."""
