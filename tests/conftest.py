@@ -37,6 +37,16 @@ async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> Async
         yield running
 
 
+@pytest.fixture
+async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+    """As `live`, over an emulator whose batches end when a test makes its clock jump."""
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
+        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+    ):
+        yield running
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built wheel."""

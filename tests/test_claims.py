@@ -1,32 +1,20 @@
 """Whose batch it is: sent by one run, perhaps attached to by another, and nobody takes or deletes what is not his."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from message_batches.devserver import DevServer
-from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.ledger import Ledger
 from message_batches.models import SubmissionSchedule
 from message_batches.progress import Phase, Resolution
 from message_batches.service import RESOLVE_SUBMISSION
 from message_batches.store import open_store
-from tests.rig import QUICK_POLL, Rig, failure_of, requests, rig, until
+from tests.rig import QUICK_POLL, Rig, failure_of, requests, until
 from tests.test_doubt import PATIENT
 from tests.test_lost_reply import post_by_a_stranger
-
-
-@pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    """A worker, and an API whose batches end when the test says so."""
-    url, options = (tmp_path / "store").as_uri(), EmulatorOptions(processing_time=timedelta(hours=1))
-    async with Emulator(options) as emulator, rig(temporal.client, emulator, url) as running:
-        yield running
 
 
 def refusal(caught: pytest.ExceptionInfo[WorkflowUpdateFailedError]) -> ApplicationError:

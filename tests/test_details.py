@@ -26,18 +26,12 @@ async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
     return metadata.current_details.replace("\u2003", "").replace("\\", "")
 
 
-async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(
-    temporal: DevServer, tmp_path: Path
-) -> None:
-    slow = QUICK_POLL.model_copy(update={"retry_after": timedelta(minutes=1)})
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
-        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
-    ):
-        run = await live.start(requests(), poll=slow, static_summary="3 requests from a file")
-        seen = await until(run, lambda progress: progress.next_poll is not None and progress.polls == 1)
-        shown = await details_of(run)
-        await run.cancel()
+async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(slow: Rig) -> None:
+    rarely = QUICK_POLL.model_copy(update={"retry_after": timedelta(minutes=1)})
+    run = await slow.start(requests(), poll=rarely, static_summary="3 requests from a file")
+    seen = await until(run, lambda progress: progress.next_poll is not None and progress.polls == 1)
+    shown = await details_of(run)
+    await run.cancel()
 
     assert seen.next_poll
     assert seen.expires_at
@@ -65,18 +59,14 @@ async def test_a_landed_run_shows_its_outcome(live: Rig) -> None:
     assert output.results_file.sha256 in shown
 
 
-async def test_a_run_that_continues_another_repeats_what_was_asked(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_run_that_continues_another_repeats_what_was_asked(slow: Rig) -> None:
     rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
-        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
-    ):
-        run = await live.start(requests(), poll=rapid, static_summary="3 requests", static_details="of a *file*")
-        began = (await run.describe()).start_time
-        await live.saw("retrieve", 103, within=120)
-        shown = await details_of(run)
-        continued = await temporal.client.get_workflow_handle(run.id).describe()
-        await run.cancel()
+    run = await slow.start(requests(), poll=rapid, static_summary="3 requests", static_details="of a *file*")
+    began = (await run.describe()).start_time
+    await slow.saw("retrieve", 103, within=120)
+    shown = await details_of(run)
+    continued = await slow.client.get_workflow_handle(run.id).describe()
+    await run.cancel()
 
     assert continued.run_id != run.first_execution_run_id
     assert continued.start_time > began
@@ -85,17 +75,13 @@ async def test_a_run_that_continues_another_repeats_what_was_asked(temporal: Dev
     assert "| elapsed | 0:00," not in shown
 
 
-async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(temporal: DevServer, tmp_path: Path) -> None:
+async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(slow: Rig) -> None:
     quiet = SubmissionSchedule(timeout=timedelta(seconds=2), quiet_period=timedelta(minutes=5))
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
-        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
-    ):
-        emulator.faults.add("accept-then-drop", operation="create", times=1)
-        run = await live.start(requests(), submission=quiet)
-        seen = await until(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
-        shown = await details_of(run)
-        await run.terminate()
+    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await slow.start(requests(), submission=quiet)
+    seen = await until(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
+    shown = await details_of(run)
+    await run.terminate()
 
     assert shown.startswith("**Undecided: the reply to the POST was lost**")
     assert "| submission | sent once, no reply |" in shown

@@ -2,18 +2,15 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from message_batches.devserver import DevServer
-from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import RetrySchedule, SubmissionSchedule
 from message_batches.progress import Phase, Progress, Resolution
 from message_batches.service import RESOLVE_SUBMISSION
-from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, rig, until
+from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, until
 from tests.test_lost_reply import post_by_a_stranger
 
 PATIENT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=60))
@@ -105,44 +102,34 @@ async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_
 
 
 async def test_a_run_cancelled_in_doubt_looks_less_often_in_the_end_and_ends_as_cancelled_once_it_is_decided(
-    temporal: DevServer, tmp_path: Path
+    slow: Rig,
 ) -> None:
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
-        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
-    ):
-        emulator.faults.add("accept-then-drop", operation="create", times=1)
-        rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
-        run = await live.start(requests(2), poll=rapid)
-        (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
-        await run.cancel()
+    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+    run = await slow.start(requests(2), poll=rapid)
+    (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
+    await run.cancel()
 
-        far = timedelta(minutes=2)
-        await until(run, lambda seen: seen.next_poll is not None and seen.next_poll > datetime.now(UTC) + far)
-        await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
+    far = timedelta(minutes=2)
+    await until(run, lambda seen: seen.next_poll is not None and seen.next_poll > datetime.now(UTC) + far)
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
 
-        with pytest.raises(WorkflowFailureError) as caught:
-            await run.result()
-        assert isinstance(caught.value.cause, CancelledError)
-        assert live.operations()[-1] == "cancel"
-        assert len(emulator.batches) == 1
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run.result()
+    assert isinstance(caught.value.cause, CancelledError)
+    assert slow.operations()[-1] == "cancel"
+    assert len(slow.emulator.batches) == 1
 
 
-async def test_a_lost_batch_is_looked_for_every_few_minutes_where_polls_are_rarer(
-    temporal: DevServer, tmp_path: Path
-) -> None:
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
-        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
-    ):
-        emulator.faults.add("accept-then-drop", operation="create", times=1)
-        run = await live.start(requests(2), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=6)}))
+async def test_a_lost_batch_is_looked_for_every_few_minutes_where_polls_are_rarer(slow: Rig) -> None:
+    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await slow.start(requests(2), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=6)}))
 
-        waits = await until(run, lambda seen: bool(seen.candidates) and seen.next_poll is not None)
+    waits = await until(run, lambda seen: bool(seen.candidates) and seen.next_poll is not None)
 
-        assert waits.next_poll is not None
-        assert waits.next_poll < datetime.now(UTC) + timedelta(minutes=6)
-        await run.terminate()
+    assert waits.next_poll is not None
+    assert waits.next_poll < datetime.now(UTC) + timedelta(minutes=6)
+    await run.terminate()
 
 
 async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live: Rig) -> None:

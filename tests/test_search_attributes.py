@@ -1,7 +1,6 @@
 """What Temporal's list tells of a run, and that a run does without where its namespace lacks the attributes."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -53,16 +52,6 @@ async def until_status(run: WorkflowHandle[Any, BatchOutput], status: BatchStatu
         while (found := await shown(run)).get(BATCH_STATUS.name) != status:  # noqa: ASYNC110 a server is asked
             await asyncio.sleep(0.05)
     return found
-
-
-@pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    """An API whose batches end when a test makes its clock jump."""
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
-    ):
-        yield running
 
 
 async def test_a_landed_run_is_found_by_its_batch_its_size_and_its_outcome(live: Rig) -> None:

@@ -64,7 +64,7 @@ async def continued(live: Rig, state: RunState) -> WorkflowHandle[object, BatchO
 
 
 @pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
     """An API whose batch ends at the 130th look."""
     async with (
         Emulator(EmulatorOptions(ends_after_polls=130)) as emulator,
@@ -73,27 +73,27 @@ async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
         yield running
 
 
-async def test_a_long_wait_continues_as_new_and_counts_on(slow: Rig) -> None:
-    run = await slow.start(requests(), poll=RAPID)
+async def test_a_long_wait_continues_as_new_and_counts_on(late: Rig) -> None:
+    run = await late.start(requests(), poll=RAPID)
 
     output = await run.result()
 
     assert output.verified
-    assert slow.operations().count("retrieve") == 130
-    assert slow.operations().count("create") == 1
-    chain = await runs_in_chain(slow, run)
+    assert late.operations().count("retrieve") == 130
+    assert late.operations().count("create") == 1
+    chain = await runs_in_chain(late, run)
     assert len(chain) == 2
     assert (await run.query("progress"))["polls"] == 129
     for run_id in chain:
-        history = await slow.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()
+        history = await late.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()
         assert len(history.events) < 1_200
-    later = await slow.client.get_workflow_handle(run.id).fetch_history()
+    later = await late.client.get_workflow_handle(run.id).fetch_history()
     assert b"Say hello" not in later.events[0].SerializeToString()
 
 
-async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(slow: Rig) -> None:
-    slow.emulator.faults.add("slow", operation="cancel", seconds=8, times=1)
-    run = await slow.start(requests(), poll=RAPID)
+async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(late: Rig) -> None:
+    late.emulator.faults.add("slow", operation="cancel", seconds=8, times=1)
+    run = await late.start(requests(), poll=RAPID)
     await until(run, lambda seen: seen.polls >= 85)
 
     batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
@@ -102,7 +102,7 @@ async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(s
     assert batch.processing_status == "canceling"
     assert output.batch_id == batch.id
     assert output.verified
-    assert len(await runs_in_chain(slow, run)) == 2
+    assert len(await runs_in_chain(late, run)) == 2
 
 
 async def test_poll_now_wakes_the_timer(live: Rig) -> None:
@@ -118,21 +118,21 @@ async def test_poll_now_wakes_the_timer(live: Rig) -> None:
     assert (await run.result()).verified
 
 
-async def test_an_explicit_limit_is_obeyed_to_the_poll(slow: Rig) -> None:
+async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Rig) -> None:
     poll = QUICK_POLL.model_copy(update={"retry_limit": 3})
 
-    failure = await failure_of(await slow.start(requests(), poll=poll))
+    failure = await failure_of(await late.start(requests(), poll=poll))
 
     assert failure.type == "BatchNotEnded"
-    assert slow.operations() == ["create"] + ["retrieve"] * 4
-    assert failure.details[0]["batchId"] == slow.emulator.batches[0].id
+    assert late.operations() == ["create"] + ["retrieve"] * 4
+    assert failure.details[0]["batchId"] == late.emulator.batches[0].id
 
 
 @pytest.mark.parametrize(("hours", "ends"), [(23, False), (25, True)])
-async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(slow: Rig, hours: int, ends: bool) -> None:
-    await slow.start(requests(), poll=QUICK_POLL)
-    await slow.saw("retrieve")
-    batch_id = slow.emulator.batches[0].id
+async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Rig, hours: int, ends: bool) -> None:
+    await late.start(requests(), poll=QUICK_POLL)
+    await late.saw("retrieve")
+    batch_id = late.emulator.batches[0].id
     now = datetime.now(UTC)
     seen = MessageBatch(
         id=batch_id,
@@ -143,13 +143,13 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(slow: Rig, hou
     )
     state = RunState(
         phase=Phase.POLLING,
-        store_id=await open_store(slow.store_url).identity(),
+        store_id=await open_store(late.store_url).identity(),
         submission=Submission(batch_id=batch_id),
         batch=seen,
         first_seen=now - timedelta(hours=hours),
         polls=2881,
     )
-    run = await continued(slow, state)
+    run = await continued(late, state)
 
     if ends:
         assert (await failure_of(run)).type == "BatchNotEnded"

@@ -1,15 +1,13 @@
 """A command line for each test, on the session's server and the test's own worker, emulator and store."""
 
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from message_batches.devserver import DevServer, dev_server
-from message_batches.emulator import Emulator, EmulatorOptions
 from tests.cli.command_line import CommandLine
-from tests.rig import Rig, rig
+from tests.rig import Rig
 
 
 def command_line(folder: Path, temporal: DevServer, store_url: str, task_queue: str) -> CommandLine:
@@ -34,16 +32,6 @@ def starter(temporal: DevServer, live: Rig, tmp_path: Path) -> CommandLine:
 def alone(temporal: DevServer, tmp_path: Path) -> CommandLine:
     """Without a worker on its queue."""
     return command_line(tmp_path / "user", temporal, (tmp_path / "store").as_uri(), f"nobody-polls-{tmp_path.name}")
-
-
-@pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
-    """A worker over an emulator whose batches end when a test makes its clock jump."""
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
-    ):
-        yield running
 
 
 @pytest.fixture
