@@ -22,13 +22,21 @@ from tests.waiting import PATIENCE, until
 ROOT = Path(__file__).resolve().parents[1]
 
 
+_given: set[int] = set()
+
+
 def lasting_port() -> int:
-    """A free port for what goes away and comes back: none of those that the system gives to whoever connects."""
+    """A free port for what goes away and comes back: none of those that the system gives to whoever connects.
+
+    Nor one that this process was given before: whoever has it may only be away for the moment.
+    """
     while True:
         port = random.randrange(20_000, 32_000)
         with socket.socket() as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def bare_environment(home: Path) -> dict[str, str]:
