@@ -7,6 +7,7 @@ would break the runs in flight, and is to be patched in the workflow.
 import asyncio
 import gzip
 import re
+import sys
 import tempfile
 from contextlib import suppress
 from datetime import timedelta
@@ -28,6 +29,8 @@ from tests.rig import QUICK_POLL, Rig, requests, rig, until
 WHERE = re.compile(r"\d+@[\w.-]+")
 """A process and its host, as the SDK identifies a worker: of no interest to a replay."""
 FOLDER = Path(__file__).parent / "histories"
+PLACES = (str(FOLDER.parents[1]), sys.base_prefix)
+"""Where the code and Python are on the recording machine: stack traces name them."""
 
 
 async def plain(live: Rig) -> WorkflowHandle[object, BatchOutput]:
@@ -229,7 +232,10 @@ async def record() -> None:
                 chain = [found async for found in temporal.client.list_workflows(f"WorkflowId = '{run.id}'")]
                 for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):
                     history = await temporal.client.get_workflow_handle(run.id, run_id=found.run_id).fetch_history()
-                    content = WHERE.sub("recorded", history.to_json()).encode()
+                    text = WHERE.sub("recorded", history.to_json())
+                    for place in PLACES:
+                        text = text.replace(f"{place}/", "")
+                    content = text.encode()
                     (FOLDER / f"{name}-{number}.json.gz").write_bytes(gzip.compress(content, mtime=0))
                     print(f"{name}-{number}: {len(history.events)} events")
 
