@@ -16,7 +16,7 @@ from typing import Any
 
 import typer
 
-from message_batches.cli import command_options as given
+from message_batches.cli import options as given
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
@@ -43,7 +43,7 @@ def options(traceback: given.Debug = False) -> None:
 
 
 def _carry_out(command: Callable[..., Any], as_json: bool) -> int:
-    from message_batches.cli.desk import carry_out
+    from message_batches.cli.context import carry_out
 
     return carry_out(command, json=as_json, **debug)
 
@@ -67,9 +67,9 @@ def start(
     as_json: given.Json = False,
 ) -> int:
     """Start a run for a file of requests; the same content is the same run."""
-    from message_batches.cli import starting
+    from message_batches.cli.commands import start
 
-    wishes = starting.Wishes(
+    wishes = start.Wishes(
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
@@ -81,34 +81,34 @@ def start(
         task_queue=task_queue,
         delete_after_landing=delete_after_landing,
     )
-    waiting = starting.Waiting(wait=wait, strict=strict)
-    command = partial(starting.start, file=file, wishes=wishes, waiting=waiting, again=again)
+    waiting = start.Waiting(wait=wait, strict=strict)
+    command = partial(start.start, file=file, wishes=wishes, waiting=waiting, again=again)
     return _carry_out(command, as_json)
 
 
 @app.command()
 def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
     """Check a file of requests, and say what will come back errored; sends nothing."""
-    from message_batches.cli import starting
+    from message_batches.cli.commands import start
 
-    wishes = starting.Wishes(document=DOCUMENT, version=anthropic_version)
-    return _carry_out(partial(starting.check, file=file, wishes=wishes), as_json)
+    wishes = start.Wishes(document=DOCUMENT, version=anthropic_version)
+    return _carry_out(partial(start.check, file=file, wishes=wishes), as_json)
 
 
 @app.command()
 def status(identity: given.Id, as_json: given.Json = False) -> int:
     """Show where a run stands."""
-    from message_batches.cli import showing
+    from message_batches.cli.commands import show
 
-    return _carry_out(partial(showing.status, identity=identity), as_json)
+    return _carry_out(partial(show.status, identity=identity), as_json)
 
 
 @app.command()
 def watch(identity: given.Id, strict: given.Strict = False, as_json: given.Json = False) -> int:
     """Follow a run to its end; Ctrl-C stops watching, not the run."""
-    from message_batches.cli import showing
+    from message_batches.cli.commands import show
 
-    return _carry_out(partial(showing.watch, identity=identity, strict=strict), as_json)
+    return _carry_out(partial(show.watch, identity=identity, strict=strict), as_json)
 
 
 @app.command()
@@ -121,18 +121,18 @@ def results(
     as_json: given.Json = False,
 ) -> int:
     """Get the results; or with --failed the original requests that are worth sending again."""
-    from message_batches.cli import showing
+    from message_batches.cli.commands import show
 
-    wanted = showing.Wanted(output=output, text=text, failed=failed, force=force)
-    return _carry_out(partial(showing.results, identity=identity, wanted=wanted), as_json)
+    wanted = show.Wanted(output=output, text=text, failed=failed, force=force)
+    return _carry_out(partial(show.results, identity=identity, wanted=wanted), as_json)
 
 
 @app.command()
 def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
     """Stop a run's batch and land what had finished."""
-    from message_batches.cli import deciding
+    from message_batches.cli.commands import control
 
-    return _carry_out(partial(deciding.cancel, identity=identity, abandon=abandon), as_json)
+    return _carry_out(partial(control.cancel, identity=identity, abandon=abandon), as_json)
 
 
 @app.command()
@@ -143,9 +143,9 @@ def resolve(
     as_json: given.Json = False,
 ) -> int:
     """Decide which batch is a run's, where a lost reply left that open."""
-    from message_batches.cli import deciding
+    from message_batches.cli.commands import control
 
-    command = partial(deciding.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
+    command = partial(control.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
     return _carry_out(command, as_json)
 
 
@@ -164,9 +164,9 @@ def attach(
     as_json: given.Json = False,
 ) -> int:
     """Take over a batch that exists, wherever it was created, and land its results."""
-    from message_batches.cli import starting
+    from message_batches.cli.commands import start
 
-    wishes = starting.Wishes(
+    wishes = start.Wishes(
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
@@ -174,8 +174,8 @@ def attach(
         version=anthropic_version,
         task_queue=task_queue,
     )
-    waiting = starting.Waiting(wait=wait, strict=strict)
-    command = partial(starting.attach, batch_id=batch_id, file=requests, wishes=wishes, waiting=waiting)
+    waiting = start.Waiting(wait=wait, strict=strict)
+    command = partial(start.attach, batch_id=batch_id, file=requests, wishes=wishes, waiting=waiting)
     return _carry_out(command, as_json)
 
 
@@ -187,29 +187,29 @@ def list_runs(
     as_json: given.Json = False,
 ) -> int:
     """List the newest runs; or those that need attention, each with the command that settles it."""
-    from message_batches.cli import needing, showing
+    from message_batches.cli.commands import attention, show
 
     if needs_attention and status:
         raise typer.BadParameter("--status and --needs-attention are asked for one at a time")
     if needs_attention:
-        return _carry_out(partial(needing.needing_attention, limit=limit), as_json)
-    return _carry_out(partial(showing.list_runs, limit=limit, statuses=status or ()), as_json)
+        return _carry_out(partial(attention.needing_attention, limit=limit), as_json)
+    return _carry_out(partial(show.list_runs, limit=limit, statuses=status or ()), as_json)
 
 
 @app.command()
 def setup(as_json: given.Json = False) -> int:
     """Register the search attributes that `list --status` and the Web UI's columns use; what is there stays."""
-    from message_batches.cli import setting_up
+    from message_batches.cli.commands import setup
 
-    return _carry_out(setting_up.setup, as_json)
+    return _carry_out(setup.setup, as_json)
 
 
 @app.command()
 def purge(older_than: given.OlderThan, delete: given.Delete = False, as_json: given.Json = False) -> int:
     """Show, or with --delete remove, what the store holds of runs long over; the same content is bought anew then."""
-    from message_batches.cli import purging
+    from message_batches.cli.commands import purge
 
-    return _carry_out(partial(purging.purge, older_than=older_than, delete=delete), as_json)
+    return _carry_out(partial(purge.purge, older_than=older_than, delete=delete), as_json)
 
 
 @app.command()
@@ -217,8 +217,8 @@ def demo(
     keep: given.Keep = False, live: given.Live = False, yes: given.Yes = False, as_json: given.Json = False
 ) -> int:
     """Run a batch on this machine, with Temporal, a worker and an emulated API embedded."""
-    from message_batches.cli import demo as play
-    from message_batches.service import DEFAULT_TASK_QUEUE
+    from message_batches.cli.commands import demo as play
+    from message_batches.contract import DEFAULT_TASK_QUEUE
     from worker import build_worker
 
     chosen = play.Play(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
@@ -231,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
-        from message_batches.wording import visible
+        from message_batches.formatting import visible
 
         for line in f"starter.py: {error.format_message()} (`starter.py --help` shows how)".split("\n"):
             print(visible(line), file=sys.stderr)
@@ -244,7 +244,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     code = main()
     if "temporalio" in sys.modules:
-        from message_batches.connection import leave
+        from message_batches.temporal.connection import leave
 
         leave(code)
     sys.exit(code)

@@ -14,23 +14,23 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime
 from temporalio.worker import Worker
 
-from activities.message_batches import MessageBatchActivities
+from activities.batch import MessageBatchActivities
 from activities.submission import SubmissionActivities
-from message_batches.call_rate import CallRates
-from message_batches.census import keep_counting
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.connection import connect, leave, worker_identity
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.interface import BatchApi
+from message_batches.concurrency import unless
+from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
-from message_batches.health import Health, Watched, probes
-from message_batches.logs import LogFormat, begin_logging
-from message_batches.namespaces import Namespaces, encrypts
-from message_batches.ports import BatchApi, Store
-from message_batches.service import landing_queue
+from message_batches.observability.health import Health, Watched, probes
+from message_batches.observability.logs import LogFormat, begin_logging
+from message_batches.observability.prometheus import begin_telemetry, keep_counting
 from message_batches.settings import Release, Settings, encryption_keys
-from message_batches.store import ObjectStore, open_store
-from message_batches.telemetry import begin_telemetry
-from message_batches.unless import unless
-from message_batches.workers import MessageBatchWorker, WorkerFailed, deployment_of
+from message_batches.storage.interface import Store
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.temporal.connection import connect, leave, worker_identity
+from message_batches.temporal.namespaces import Namespaces, encrypts
+from message_batches.temporal.rate_limit import CallRates
+from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_of
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACE = timedelta(seconds=20)

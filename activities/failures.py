@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from message_batches.errors import ApiError, MessageBatchesError
-from message_batches.log_context import about_batch
-from message_batches.logs import of_error
-from message_batches.metrics import FAILED_ATTEMPTS
+from message_batches.errors import ApiError, MessageBatchesError, WrongStore
+from message_batches.observability.log_context import about_batch
+from message_batches.observability.logs import of_error
+from message_batches.observability.metrics import FAILED_ATTEMPTS
+from message_batches.storage.interface import Store
 
 
 @contextmanager
@@ -41,3 +42,13 @@ def _tell(error: MessageBatchesError) -> None:
     level = logging.INFO if error.retryable else logging.WARNING
     name = activity.info().activity_type
     activity.logger.log(level, "%s failed: %s", name, kind, extra=of_error(error))
+
+
+async def own_store(store: Store, store_id: str) -> None:
+    """Raise `WrongStore` unless the store is the one the run began with: two machines may each have such a path."""
+    found = await store.identity()
+    if found != store_id:
+        raise WrongStore(
+            f"This worker's store {store.uri('')} has the id {found}, the run's store has {store_id}. Point "
+            "MESSAGE_BATCHES_STORE of every worker and starter at one shared store, or stop the workers on the other."
+        )

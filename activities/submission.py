@@ -5,19 +5,25 @@ from typing import TypeGuard
 
 from temporalio import activity
 
-from activities.deadlines import answered_in_time
-from activities.failures import as_failures
-from activities.heartbeats import beating
-from activities.inputs import AdoptInput, ExamineInput, Looked, LookInput, SettleInput, Sighting
-from activities.store_access import own_store
+from activities.failures import as_failures, own_store
+from activities.models import AdoptInput, ExamineInput, Looked, LookInput, SettleInput, Sighting
+from activities.timeouts import answered_in_time, beating
+from message_batches.api.interface import BatchApi
+from message_batches.api.models import Account, MessageBatch
 from message_batches.errors import NotOurs, ReplyLost
-from message_batches.ledger import CLOCK_MARGIN, Claim, Ledger, Outcome, Record, Submitter, may_stem_from
-from message_batches.manifest import read_ids
-from message_batches.models import Account, Anchor
-from message_batches.ports import BatchApi, Store
-from message_batches.progress import Candidate
-from message_batches.proof import holds_exactly
-from message_batches.wire import MessageBatch
+from message_batches.models import Anchor, Candidate
+from message_batches.requests.manifest import read_ids
+from message_batches.results.ownership import holds_exactly
+from message_batches.storage.interface import Store
+from message_batches.storage.submission_records import (
+    CLOCK_MARGIN,
+    Claim,
+    Ledger,
+    Outcome,
+    Record,
+    Submitter,
+    may_stem_from,
+)
 
 LIST_OVERLAP = timedelta(minutes=5)
 """How far past the anchor the list is read: it need not be in the exact order of `created_at`."""

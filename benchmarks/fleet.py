@@ -22,9 +22,9 @@ from benchmarks.contender import ROOT
 from benchmarks.servers import KEY, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row
-from message_batches.devserver import dev_server
-from message_batches.models import WORKFLOW_TYPE, BatchInput, PollSchedule
-from message_batches.service import DEFAULT_TASK_QUEUE
+from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE
+from message_batches.models import BatchInput, PollSchedule
+from message_batches.temporal.dev_server import dev_server
 
 SIZES = (500, 1000, 2000)
 JUDGED = 1000

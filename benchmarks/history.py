@@ -7,13 +7,13 @@ from temporalio.client import WorkflowHistory
 from benchmarks.servers import api, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row
-from message_batches.connection import connect, worker_identity
-from message_batches.devserver import DevServer, dev_server
-from message_batches.models import WORKFLOW_TYPE, BatchInput, PollSchedule
-from message_batches.service import DEFAULT_TASK_QUEUE
-from message_batches.store import open_store
+from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE
+from message_batches.models import BatchInput, PollSchedule
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.connection import connect, worker_identity
+from message_batches.temporal.dev_server import DevServer, dev_server
 from worker import build_worker
-from workflows.options import CONTINUE_AFTER
+from workflows.activity_options import CONTINUE_AFTER
 
 MOST_EVENTS_A_POLL = 11
 MOST_BYTES_A_POLL = 1249

@@ -4,9 +4,9 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from message_batches.manifest import write_manifest
 from message_batches.models import Manifest
-from message_batches.store import ObjectStore, open_store
+from message_batches.requests.manifest import write_manifest
+from message_batches.storage.object_store import ObjectStore, open_store
 
 MODEL = "claude-haiku-5"
 _WORDS = "It was a bright cold day in November, and the batch was waiting for its results. "

@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from benchmarks.contender import ROOT
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.models import DEFAULT_KEY, DEFAULT_VERSION
-from message_batches.settings import ApiKeys
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import DEFAULT_KEY, ApiKeys
+from message_batches.api.models import DEFAULT_VERSION
 
 KEY = "sk-ant-benchmark"
 HEADERS = {"x-api-key": KEY, "anthropic-version": DEFAULT_VERSION, "content-type": "application/json"}

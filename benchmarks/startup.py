@@ -10,9 +10,9 @@ from benchmarks.contender import ROOT, Lap, output_of, race
 from benchmarks.servers import api, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row
-from message_batches.devserver import dev_server
-from message_batches.service import DEFAULT_TASK_QUEUE
-from message_batches.store import open_store
+from message_batches.contract import DEFAULT_TASK_QUEUE
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.dev_server import dev_server
 from worker import build_worker
 
 HELP_WITHIN = 0.3

@@ -10,10 +10,11 @@ from benchmarks.requests import stored_requests
 from benchmarks.servers import HEADERS, api, bare_server, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row, memory_row, time_row
-from message_batches.client import PATH
-from message_batches.manifest import body
-from message_batches.models import Account, Manifest
-from message_batches.store import open_store
+from message_batches.api.client import PATH
+from message_batches.api.models import Account
+from message_batches.models import Manifest
+from message_batches.requests.manifest import body
+from message_batches.storage.object_store import open_store
 
 REQUESTS = 100_000
 REQUEST_BYTES = 2_500

@@ -1,1 +1,62 @@
-"""A Claude message batch, owned from submission to checked results."""
+"""Message batches as durable Temporal workflows; the public names are loaded when they are first used."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from message_batches.api.models import MessageBatch
+    from message_batches.contract import (
+        CANCEL_BATCH,
+        DEFAULT_TASK_QUEUE,
+        POLL_NOW,
+        PROGRESS,
+        RESOLVE_SUBMISSION,
+        WORKFLOW_TYPE,
+    )
+    from message_batches.errors import MessageBatchesError
+    from message_batches.models import (
+        BatchInput,
+        BatchOutput,
+        Phase,
+        PollSchedule,
+        Progress,
+        Resolution,
+        RetrySchedule,
+        SubmissionSchedule,
+    )
+    from message_batches.temporal.connection import TemporalUnreachable, connect, leave
+
+__all__ = [
+    "CANCEL_BATCH",
+    "DEFAULT_TASK_QUEUE",
+    "POLL_NOW",
+    "PROGRESS",
+    "RESOLVE_SUBMISSION",
+    "WORKFLOW_TYPE",
+    "BatchInput",
+    "BatchOutput",
+    "MessageBatch",
+    "MessageBatchesError",
+    "Phase",
+    "PollSchedule",
+    "Progress",
+    "Resolution",
+    "RetrySchedule",
+    "SubmissionSchedule",
+    "TemporalUnreachable",
+    "connect",
+    "leave",
+]
+
+_HOMES = ("contract", "models", "errors", "api.models", "temporal.connection")
+"""Where the public names are, the light modules first: a name is looked up in their order."""
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for home in _HOMES:
+            module = import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                value: object = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,44 +5,24 @@ worker can read a newer caller. Durations are seconds in JSON and `timedelta` in
 """
 
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field
 
-from message_batches.keys import no_key
-from message_batches.wire import BatchId, RequestCounts
+from message_batches.api.keys import DEFAULT_KEY, NoKey
+from message_batches.api.models import DEFAULT_VERSION, Account, BatchId, Betas, HeaderWord, RequestCounts
+from message_batches.serialization import Boundary, Seconds
 
-WORKFLOW_TYPE = "batch-process-and-retrieve-results"
-DEFAULT_KEY = "default"
-DEFAULT_VERSION = "2023-06-01"
 DEFAULT_RETRY_LIMIT = 2880
 """The document's limit: 24 h at 30 s. It stands for "the batch's lifetime"; any other limit is obeyed to the poll."""
 
-Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
 Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
+
 # Cut, not refused: what is only shown must not fail a run. Temporal takes no more than this at a start.
 Shown = Annotated[str, AfterValidator(lambda text: text[:20_000])]
-# What a caller says goes into histories, messages and paths: a key among it is refused, and repeated nowhere.
-NoKey = AfterValidator(no_key)
+
 GivenBatchId = Annotated[BatchId, NoKey]
-HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$"), NoKey]
-Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
-
-
-class Boundary(BaseModel):
-    """What crosses a process boundary; an input is not repeated in an error, it may hold a key or a prompt."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="ignore",
-        alias_generator=to_camel,
-        populate_by_name=True,
-        serialize_by_alias=True,
-        hide_input_in_errors=True,
-        # As null, a number that JSON has not would be another request, sent and paid for; it arrives, and is refused.
-        ser_json_inf_nan="constants",
-    )
 
 
 # --- the run's input -----------------------------------------------------------------------------------------------
@@ -68,14 +48,6 @@ class SubmissionSchedule(Boundary):
 
     timeout: Interval = timedelta(seconds=600)
     quiet_period: Interval = timedelta(seconds=900)
-
-
-class Account(Boundary):
-    """Who calls: the *name* of a key that the worker holds, and the headers that go with every call."""
-
-    api_key: str = DEFAULT_KEY
-    anthropic_version: HeaderWord = DEFAULT_VERSION
-    anthropic_beta: Betas = ()
 
 
 class BatchInput(Boundary):
@@ -190,7 +162,7 @@ class Summary(Boundary):
 
     counts: Outcomes = Outcomes()
     errors: tuple[ErrorGroup, ...] = ()
-    tokens: dict[str, TokenUsage] = {}
+    tokens: dict[str, TokenUsage] = Field(default_factory=dict)
 
 
 class Landed(Boundary):
@@ -232,3 +204,66 @@ class BatchOutput(Boundary):
     deleted: bool = False
     not_deleted: str | None = None
     summary: Summary
+
+
+EXPIRING = timedelta(hours=2)
+"""Before the end of its lifetime a batch that has not ended is worth a look."""
+
+
+class Phase(StrEnum):
+    """Where a run stands; the three in the middle are the document's steps."""
+
+    PREPARING = "preparing"
+    SUBMITTING = "submitting"
+    UNDECIDED = "undecided"
+    POLLING = "polling"
+    RETRIEVING = "retrieving"
+    LANDED = "landed"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+
+class Candidate(Boundary):
+    """A batch that may be ours after a lost reply: newer than the anchor, our count, claimed by nobody else."""
+
+    batch_id: str
+    created_at: datetime
+    processing_status: str
+
+    @property
+    def ended(self) -> bool:
+        """Whether its results can be looked at."""
+        return self.processing_status == "ended"
+
+
+class Progress(Boundary):
+    """The answer to the `progress` query.
+
+    Attributes:
+        polls: unfinished answers seen so far, over the whole chain of runs.
+        next_poll: when the timer fires next, None if none is set.
+        posts: how often the requests were sent.
+        submission: one sentence on the submission, while it is not settled.
+        waiting_for: what the run waits for now, other than the next poll.
+        candidates: batches that may be ours, while that is undecided.
+    """
+
+    phase: Phase
+    batch_id: str | None = None
+    processing_status: str | None = None
+    request_counts: RequestCounts | None = None
+    polls: int = 0
+    next_poll: datetime | None = None
+    expires_at: datetime | None = None
+    posts: int = 0
+    submission: str | None = None
+    waiting_for: str | None = None
+    candidates: tuple[Candidate, ...] = ()
+    cancel_requested: bool = False
+
+
+class Resolution(Boundary):
+    """The argument of the `resolveSubmission` update: exactly one of the two."""
+
+    adopt: GivenBatchId | None = None
+    submit_again: bool = False

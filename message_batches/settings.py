@@ -3,66 +3,37 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from message_batches.encryption_keys import EncryptionKey, read_keys
-from message_batches.errors import MessageBatchesError, UnknownKey
-from message_batches.keys import KEY_NAME, check_key_name
-from message_batches.models import DEFAULT_KEY
-from message_batches.service import DEFAULT_TASK_QUEUE
+from message_batches.api.keys import _KEY_VARIABLE, DEFAULT_KEY, KEY_NAME, ApiKeys, variable_of
+from message_batches.contract import DEFAULT_TASK_QUEUE
+from message_batches.encryption.keys import EncryptionKey, read_keys
+from message_batches.errors import MessageBatchesError
 
 DEFAULT_DEPLOYMENT = "message-batches"
+
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 
-_KEY_VARIABLE = "ANTHROPIC_API_KEY"
 _BASE_URL = "ANTHROPIC_BASE_URL"
+
 _KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
+
 _KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
+
 _SECRETS = "MESSAGE_BATCHES_SECRETS"
+
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
+
 _SHORTEST_TOKEN = 16
+
 _BASE_URL_FORM = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 
 
 class InvalidSettings(MessageBatchesError):
     """A variable of the environment holds what cannot be used: its name, not its value, in whose place a key may be."""
-
-
-@dataclass(frozen=True)
-class ApiKeys:
-    """The keys a process holds, by name.
-
-    Attributes:
-        base_urls: of the keys whose calls go elsewhere than all others.
-    """
-
-    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
-    base_urls: Mapping[str, str] = field(default_factory=dict)
-
-    def secret(self, name: str) -> SecretStr:
-        """The key of that name; `UnknownKey` without repeating the text, which may be a key."""
-        check_key_name(name)
-        try:
-            return self.secrets[name]
-        except KeyError:
-            held = ", ".join(self.names) or "none"
-            raise UnknownKey(
-                f"This worker holds no key named {name!r} (it holds: {held}). Start it with {variable_of(name)} set, "
-                "or pass the name of a key that it holds. Nothing was sent."
-            ) from None
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """What the keys are called, in alphabetical order."""
-        return tuple(sorted(self.secrets))
-
-    def __str__(self) -> str:
-        """Their names, each with its own base URL."""
-        own = self.base_urls
-        return ", ".join(f"{name} ({own[name]})" if name in own else name for name in self.names) or "none"
 
 
 @dataclass(frozen=True)
@@ -140,11 +111,6 @@ def codec_token(environment: Mapping[str, str] | None = None) -> SecretStr | Non
             "are expected, such as `openssl rand -hex 32` gives"
         )
     return SecretStr(token) if token else None
-
-
-def variable_of(name: str) -> str:
-    """The variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
-    return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"
 
 
 def _release(env: Mapping[str, str]) -> Release:

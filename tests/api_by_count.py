@@ -6,8 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from message_batches.models import Account
-from message_batches.wire import BatchPage, MessageBatch, RequestCounts
+from message_batches.api.models import Account, BatchPage, MessageBatch, RequestCounts
 
 
 class ApiByCount:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.devserver import DevServer, dev_server
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.bare import build_wheel, make_environment
 from tests.histories_hold_no_key import histories_with_a_key
 from tests.rig import Rig, rig

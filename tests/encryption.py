@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-from message_batches.encryption_keys import EncryptionKey
+from message_batches.encryption.keys import EncryptionKey
 
 
 def key(key_id: str) -> EncryptionKey:

@@ -8,8 +8,8 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 
-from message_batches.connection import connect
-from message_batches.devserver import DevServer
+from message_batches.temporal.connection import connect
+from message_batches.temporal.dev_server import DevServer
 
 
 async def new_namespace(temporal: DevServer, attributes: dict[str, "IndexedValueType.ValueType"]) -> Client:

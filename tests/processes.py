@@ -14,9 +14,9 @@ from typing import Self
 
 from temporalio.client import Client
 
-from message_batches.connection import connect
-from message_batches.devserver import PROMPT_TIMERS, temporal_command
 from message_batches.errors import MessageBatchesError
+from message_batches.temporal.connection import connect
+from message_batches.temporal.dev_server import PROMPT_TIMERS, temporal_command
 from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[1]

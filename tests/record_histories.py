@@ -19,11 +19,10 @@ from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from message_batches.devserver import dev_server
+from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, SubmissionSchedule
-from message_batches.progress import Phase, Resolution
-from message_batches.service import CANCEL_BATCH, RESOLVE_SUBMISSION
+from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
+from message_batches.temporal.dev_server import dev_server
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
 
 WHERE = re.compile(r"\d+@[\w.-]+")

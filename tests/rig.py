@@ -14,20 +14,12 @@ from pydantic import SecretStr
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
-from message_batches.client import HttpBatchApi, http_client
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.contract import PROGRESS, WORKFLOW_TYPE
 from message_batches.emulator import Emulator
-from message_batches.models import (
-    WORKFLOW_TYPE,
-    BatchInput,
-    BatchOutput,
-    PollSchedule,
-    RetrySchedule,
-    SubmissionSchedule,
-)
-from message_batches.progress import Progress
-from message_batches.service import PROGRESS
-from message_batches.settings import ApiKeys
-from message_batches.store import open_store
+from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
+from message_batches.storage.object_store import open_store
 from tests.waiting import PATIENCE
 from worker import build_worker
 

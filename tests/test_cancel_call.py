@@ -10,15 +10,14 @@ import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.inputs import BatchRef
-from activities.message_batches import MessageBatchActivities
-from message_batches.client import HttpBatchApi, http_client
+from activities.batch import MessageBatchActivities
+from activities.models import BatchRef
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.api.models import Account, MessageBatch
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.emulator.options import Unknowns
-from message_batches.models import Account
-from message_batches.settings import ApiKeys
-from message_batches.store import open_store
-from message_batches.wire import MessageBatch
+from message_batches.storage.object_store import open_store
 from tests.rig import KEYS, requests
 
 ACCOUNT = Account()

@@ -7,11 +7,10 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from message_batches.ledger import Ledger
-from message_batches.models import SubmissionSchedule
-from message_batches.progress import Phase, Resolution
-from message_batches.service import RESOLVE_SUBMISSION
-from message_batches.store import open_store
+from message_batches.contract import RESOLVE_SUBMISSION
+from message_batches.models import Phase, Resolution, SubmissionSchedule
+from message_batches.storage.object_store import open_store
+from message_batches.storage.submission_records import Ledger
 from tests.rig import QUICK_POLL, Rig, failure_of, requests, until
 from tests.test_doubt import PATIENT
 from tests.test_lost_reply import post_by_a_stranger

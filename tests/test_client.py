@@ -9,8 +9,10 @@ from email.utils import format_datetime
 import httpx
 import pytest
 
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.devserver import free_port
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.api.models import Account
+from message_batches.api.responses import error_of
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import (
     ApiError,
@@ -25,9 +27,7 @@ from message_batches.errors import (
     SpendLimitReached,
     UnknownKey,
 )
-from message_batches.models import Account
-from message_batches.replies import error_of
-from message_batches.settings import ApiKeys
+from message_batches.temporal.dev_server import free_port
 from tests.rig import KEYS
 
 ACCOUNT = Account()

@@ -12,11 +12,11 @@ from temporalio.client import WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
-from message_batches.codec import EncryptionCodec
-from message_batches.connection import DATA_CONVERTER, data_converter
-from message_batches.encryption_keys import EncryptionKey
+from message_batches.encryption.codec import EncryptionCodec
+from message_batches.encryption.keys import EncryptionKey
 from message_batches.errors import CannotDecrypt
 from message_batches.models import BatchInput
+from message_batches.temporal.connection import DATA_CONVERTER, data_converter
 from tests.encryption import key
 from tests.rig import requests
 from workflows.message_batch import MessageBatchWorkflow

@@ -17,10 +17,10 @@ from google.protobuf import json_format
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
 
-from message_batches.codec import EncryptionCodec
 from message_batches.codec_server import Access, CodecServer
-from message_batches.codec_server.access import COOKIE
+from message_batches.codec_server.auth import COOKIE
 from message_batches.codec_server.server import MAX_BODY, MAX_LOGIN
+from message_batches.encryption.codec import EncryptionCodec
 from tests.encryption import key, written
 from tests.processes import Running
 from tests.waiting import until

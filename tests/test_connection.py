@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.connection import TemporalUnreachable, connect
+from message_batches.temporal.connection import TemporalUnreachable, connect
 
 
 @pytest.fixture(autouse=True)

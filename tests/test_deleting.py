@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from message_batches.errors import StoreUnavailable
-from message_batches.landing import check_landed
 from message_batches.models import ResultsFile, SubmissionSchedule
-from message_batches.store import open_store
+from message_batches.results.landing import check_landed
+from message_batches.storage.object_store import open_store
 from tests.rig import Rig, requests
 
 

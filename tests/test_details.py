@@ -8,13 +8,12 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from message_batches.devserver import DevServer
+from message_batches.api.models import MessageBatch, RequestCounts
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchInput, BatchOutput, SubmissionSchedule
-from message_batches.progress import Phase
-from message_batches.wire import MessageBatch, RequestCounts
+from message_batches.models import BatchInput, BatchOutput, Phase, SubmissionSchedule
+from message_batches.temporal.dev_server import DevServer
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
-from workflows.details import standing
+from workflows.current_details import standing
 from workflows.state import RunState
 
 CREATED = datetime(2026, 11, 22, tzinfo=UTC)

@@ -7,9 +7,8 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from message_batches.models import RetrySchedule, SubmissionSchedule
-from message_batches.progress import Phase, Progress, Resolution
-from message_batches.service import RESOLVE_SUBMISSION
+from message_batches.contract import RESOLVE_SUBMISSION
+from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
 from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, until
 from tests.test_lost_reply import post_by_a_stranger
 

@@ -15,20 +15,20 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, Worker
 
-from activities.message_batches import MessageBatchActivities
+from activities.batch import MessageBatchActivities
 from activities.submission import SubmissionActivities
-from message_batches.cli.reply_text import read_reply
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.codec import EncryptionCodec
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.cli.report import read_reply
 from message_batches.codec_server import Access, CodecServer
-from message_batches.connection import connect, data_converter
-from message_batches.devserver import DevServer, dev_server, temporal_command
+from message_batches.contract import landing_queue
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.encryption_keys import EncryptionKey
-from message_batches.namespaces import Namespaces
-from message_batches.service import landing_queue
-from message_batches.settings import ApiKeys
-from message_batches.store import open_store
+from message_batches.encryption.codec import EncryptionCodec
+from message_batches.encryption.keys import EncryptionKey
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.connection import connect, data_converter
+from message_batches.temporal.dev_server import DevServer, dev_server, temporal_command
+from message_batches.temporal.namespaces import Namespaces
 from tests.cli.command_line import QUICK, CommandLine, Ended
 from tests.cli.conftest import command_line
 from tests.encryption import key, written

@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from message_batches.models import PollSchedule
-from message_batches.progress import Phase
+from message_batches.models import Phase, PollSchedule
 from tests.rig import QUICK_POLL, Rig, failure_of, requests
 
 PASSING = [

@@ -17,13 +17,13 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest
 from temporalio.client import Client
 
-from message_batches.connection import connect, worker_identity
-from message_batches.devserver import DevServer, free_port
 from message_batches.emulator import Emulator
-from message_batches.health import Health, Watched, probes
-from message_batches.listening import CannotListen
+from message_batches.listen_address import CannotListen
 from message_batches.models import PollSchedule
-from message_batches.store import ObjectStore, open_store
+from message_batches.observability.health import Health, Watched, probes
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.temporal.connection import connect, worker_identity
+from message_batches.temporal.dev_server import DevServer, free_port
 from tests.processes import Running, TemporalProcess
 from tests.rig import KEYS, Rig, requests
 from tests.waiting import PATIENCE, until

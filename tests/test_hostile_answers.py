@@ -19,12 +19,13 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.inputs import LookInput, PrepareInput
-from activities.message_batches import MessageBatchActivities
+from activities.batch import MessageBatchActivities
+from activities.models import LookInput, PrepareInput
 from activities.submission import SubmissionActivities
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.connection import DATA_CONVERTER
-from message_batches.devserver import DevServer
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.api.models import Account
+from message_batches.api.responses import LONGEST_RETRY_AFTER
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import (
     ApiError,
@@ -36,14 +37,14 @@ from message_batches.errors import (
     RequestRefused,
     ResultsIncomplete,
 )
-from message_batches.landing import land
-from message_batches.ledger import Submitter
-from message_batches.manifest import write_inline
-from message_batches.models import Account, Anchor
-from message_batches.proof import holds_exactly
-from message_batches.replies import LONGEST_RETRY_AFTER
-from message_batches.settings import ApiKeys
-from message_batches.store import ObjectStore, open_store
+from message_batches.models import Anchor
+from message_batches.requests.manifest import write_inline
+from message_batches.results.landing import land
+from message_batches.results.ownership import holds_exactly
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.storage.submission_records import Submitter
+from message_batches.temporal.connection import DATA_CONVERTER
+from message_batches.temporal.dev_server import DevServer
 from tests import local_s3
 from tests.rig import KEYS, failure_of, requests, rig
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from message_batches.errors import RequestsNotFound
-from message_batches.manifest import load_manifest
-from message_batches.store import ObjectStore, open_store
+from message_batches.requests.manifest import load_manifest
+from message_batches.storage.object_store import ObjectStore, open_store
 from tests import local_s3
 
 REQUEST = b'{"custom_id":"a","params":{}}\n'

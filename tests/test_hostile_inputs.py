@@ -14,11 +14,10 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 
-from message_batches.devserver import DevServer
+from message_batches.contract import CANCEL_BATCH, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION, WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import WORKFLOW_TYPE, BatchOutput
-from message_batches.progress import Phase
-from message_batches.service import CANCEL_BATCH, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION
+from message_batches.models import BatchOutput, Phase
+from message_batches.temporal.dev_server import DevServer
 from tests.rig import Rig, failure_of, requests, rig, until
 
 DEEP = "[" * 10_000 + "]" * 10_000

@@ -8,7 +8,7 @@ import pytest
 from temporalio.api.failure.v1 import Failure
 from temporalio.client import WorkflowHandle
 
-from message_batches.models import WORKFLOW_TYPE
+from message_batches.contract import WORKFLOW_TYPE
 from tests.rig import Rig, failure_of, requests
 
 LARGE = [

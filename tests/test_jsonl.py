@@ -3,7 +3,8 @@ import json
 import pytest
 
 from message_batches.errors import InvalidRequests, MessageBatchesError, ResultsIncomplete
-from message_batches.jsonl import BODY_END, BODY_START, MAX_REQUESTS, RequestCheck, Splitter
+from message_batches.jsonl import Splitter
+from message_batches.requests.validation import BODY_END, BODY_START, MAX_REQUESTS, RequestCheck
 
 
 def request(custom_id: str = "a", **params: object) -> bytes:

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from message_batches.concurrency import read_ahead, work_through
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
-from message_batches.handoff import read_ahead, work_through
-from message_batches.landing import MAX_INLINE_BYTES, find_landed, land
-from message_batches.manifest import write_inline
 from message_batches.models import Landed, Manifest, Outcomes, TokenUsage
-from message_batches.proof import holds_exactly
-from message_batches.store import ObjectStore, open_store
+from message_batches.requests.manifest import write_inline
+from message_batches.results.landing import MAX_INLINE_BYTES, find_landed, land
+from message_batches.results.ownership import holds_exactly
+from message_batches.storage.object_store import ObjectStore, open_store
 
 BATCH = "msgbatch_1"
 

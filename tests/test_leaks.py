@@ -19,7 +19,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryRequest
 from temporalio.client import Client
 
-from message_batches.devserver import free_port
+from message_batches.temporal.dev_server import free_port
 from tests.chaos.leaks import spellings
 from tests.cli.command_line import QUICK, CommandLine
 from tests.processes import EmulatorProcess, TemporalProcess, WorkerProcess

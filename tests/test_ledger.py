@@ -5,9 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.ledger import CLOCK_MARGIN, Intent, Ledger, Outcome, Record, Submitter, may_stem_from
 from message_batches.models import Anchor, Manifest
-from message_batches.store import open_store
+from message_batches.storage.object_store import open_store
+from message_batches.storage.submission_records import (
+    CLOCK_MARGIN,
+    Intent,
+    Ledger,
+    Outcome,
+    Record,
+    Submitter,
+    may_stem_from,
+)
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -8,9 +8,8 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from message_batches.models import SubmissionSchedule
-from message_batches.progress import Phase, Progress, Resolution
-from message_batches.service import RESOLVE_SUBMISSION
+from message_batches.contract import RESOLVE_SUBMISSION
+from message_batches.models import Phase, Progress, Resolution, SubmissionSchedule
 from tests.rig import KEYS, Rig, failure_of, requests, until
 
 

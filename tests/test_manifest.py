@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from message_batches.errors import InvalidRequests, RequestsNotFound
-from message_batches.manifest import body, load_manifest, read_ids, write_inline, write_manifest
 from message_batches.models import Manifest
-from message_batches.store import ObjectStore, open_store
+from message_batches.requests.manifest import body, load_manifest, read_ids, write_inline, write_manifest
+from message_batches.storage.object_store import ObjectStore, open_store
 
 
 @pytest.fixture

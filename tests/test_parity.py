@@ -5,10 +5,12 @@ from pathlib import Path
 
 from temporalio import activity
 
-from activities.message_batches import MessageBatchActivities
-from message_batches.document import interface_of, load_document, plan_of
-from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
-from message_batches.wire import MessageBatch
+from activities.batch import MessageBatchActivities
+from message_batches.api.models import MessageBatch
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import interface_of, plan_of
+from message_batches.contract import WORKFLOW_TYPE
+from message_batches.models import BatchInput, BatchOutput, PollSchedule
 
 DOCUMENT = Path(__file__).parent.parent / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
 

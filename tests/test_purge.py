@@ -13,18 +13,18 @@ from uuid import uuid4
 
 import pytest
 
-from message_batches.cli import published
 from message_batches.errors import MessageBatchesError
-from message_batches.holdings import Holdings, Record, survey
-from message_batches.landing import land
-from message_batches.layout import Key, Kind, Step
-from message_batches.ledger import Claim, Intent, Ledger, Outcome, Submitter
-from message_batches.manifest import write_manifest
 from message_batches.models import Anchor, Manifest
-from message_batches.ports import Stored
-from message_batches.purge import Plan, Removed, Why, decide, remove
-from message_batches.store import IDENTITY, ObjectStore, open_store
-from message_batches.store_names import FOLDERS
+from message_batches.requests.manifest import write_manifest
+from message_batches.results import reader
+from message_batches.results.landing import land
+from message_batches.retention.inventory import Holdings, Record, survey
+from message_batches.retention.purge import Plan, Removed, Why, decide, remove
+from message_batches.storage.interface import Stored
+from message_batches.storage.names import FOLDERS
+from message_batches.storage.object_store import IDENTITY, ObjectStore, open_store
+from message_batches.storage.paths import Key, Kind, Step
+from message_batches.storage.submission_records import Claim, Intent, Ledger, Outcome, Submitter
 from tests import local_s3
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -423,10 +423,10 @@ async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one
         place.write_bytes(content)
         records = await Ledger(store).submissions(manifest, api_key="default", workflow_id="flow")
         assert not any(left.may_have_created for left in records)
-        for publication in await published.of_batch(store, "msgbatch_1"):
+        for publication in await reader.of_batch(store, "msgbatch_1"):
             assert await store.read(store.name(publication.landed.results_file.uri))
         if records:
-            assert await published.of_batch(store, "msgbatch_1")
+            assert await reader.of_batch(store, "msgbatch_1")
             assert records[-1].outcome == Outcome(batch_id="msgbatch_1")
         assert (await purged(store)).failures == {}
         assert await names(store) == ["store.json"]

@@ -12,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
-from message_batches.call_rate import PARTITIONS, CallRates
-from message_batches.devserver import DevServer
+from message_batches.contract import CANCEL_BATCH
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.emulator.calls import Call
+from message_batches.emulator.call_log import Call
 from message_batches.models import PollSchedule
-from message_batches.service import CANCEL_BATCH
+from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.rate_limit import PARTITIONS, CallRates
 from tests.processes import Running
 from tests.rig import KEYS, requests, rig, until
 from worker import command

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.emulator.fault_kinds import KINDS
+from message_batches.emulator.faults import KINDS
 from message_batches.errors import BY_NAME
-from message_batches.models import BatchInput, BatchOutput
-from message_batches.progress import Progress
+from message_batches.models import BatchInput, BatchOutput, Progress
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -9,14 +9,14 @@ import pytest
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
-from message_batches.connection import DATA_CONVERTER
+from message_batches.temporal.connection import DATA_CONVERTER
 from tests.record_histories import SHAPES
 from workflows.message_batch import MessageBatchWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json.gz"))
 PATCHES = sorted(
     found
-    for path in (Path(__file__).parents[1] / "workflows").glob("*.py")
+    for path in (Path(__file__).parents[1] / "workflows").rglob("*.py")
     for found in re.findall(r'\bpatched\("([\w-]+)"\)', path.read_text())
 )
 """What today's workflow does otherwise than runs that began before."""

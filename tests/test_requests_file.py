@@ -12,9 +12,9 @@ import msgspec
 import pytest
 
 from message_batches.errors import InvalidRequests
-from message_batches.manifest import write_manifest
-from message_batches.requests_file import Requests, UnreadableFile, read_requests
-from message_batches.store import open_store
+from message_batches.requests.manifest import write_manifest
+from message_batches.requests.reader import Requests, UnreadableFile, read_requests
+from message_batches.storage.object_store import open_store
 
 GOOD: dict[str, Any] = {
     "model": "claude-a",
@@ -88,7 +88,7 @@ COUNT = """
 import sys
 from pathlib import Path
 from message_batches.errors import StoreUnavailable
-from message_batches.requests_file import read_requests
+from message_batches.requests.reader import read_requests
 
 try:
     with read_requests(sys.argv[1], scratch=Path(sys.argv[2]) if sys.argv[2:] else None) as requests:

@@ -14,9 +14,10 @@ import httpx
 import pytest
 from temporalio.client import Client, WorkflowHandle
 
-from message_batches.devserver import PROMPT_TIMERS, DevServer, dev_server, free_port, temporal_command
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
+from message_batches.models import BatchInput, BatchOutput, PollSchedule
+from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, free_port, temporal_command
 from tests.processes import ROOT, WorkerProcess
 from tests.rig import QUICK_SUBMISSION, requests
 from tests.waiting import until

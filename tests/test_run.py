@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.dev_server import DevServer
 from tests.contract.judges import calls_for
 from tests.rig import Rig, requests, rig
 

@@ -10,19 +10,18 @@ import pytest
 from temporalio.api.enums.v1 import EventType, IndexedValueType
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from message_batches.connection import connect
-from message_batches.devserver import DevServer
+from message_batches.api.models import MessageBatch, RequestCounts
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput
-from message_batches.progress import Phase
-from message_batches.search_attributes import (
+from message_batches.models import BatchOutput, Phase
+from message_batches.temporal.connection import connect
+from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.search_attributes import (
     BATCH_STATUS,
     OPEN,
     SEARCH_ATTRIBUTES,
     BatchStatus,
     UsableAttributes,
 )
-from message_batches.wire import MessageBatch, RequestCounts
 from tests.namespaces import new_namespace
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
 from workflows.search_attributes import status_of

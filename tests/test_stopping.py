@@ -7,12 +7,11 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 
-from message_batches.devserver import DevServer
+from message_batches.api.models import MessageBatch
+from message_batches.contract import CANCEL_BATCH
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, SubmissionSchedule
-from message_batches.progress import Phase
-from message_batches.service import CANCEL_BATCH
-from message_batches.wire import MessageBatch
+from message_batches.models import BatchOutput, Phase, SubmissionSchedule
+from message_batches.temporal.dev_server import DevServer
 from tests.rig import Rig, requests, rig, until
 
 

@@ -12,9 +12,8 @@ from uuid import uuid4
 import pytest
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
-from message_batches.store import ObjectStore, open_store
-from message_batches.store_failures import first_line
-from message_batches.store_urls import BadStoreUrl
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.storage.urls import BadStoreUrl, first_line
 from tests import local_s3
 
 
@@ -260,7 +259,7 @@ async def test_a_folder_that_is_in_the_way_is_unavailable(tmp_path: Path) -> Non
 FILL = """
 import asyncio, sys
 from message_batches.errors import StoreUnavailable
-from message_batches.store import open_store
+from message_batches.storage.object_store import open_store
 
 async def large():
     for _ in range(40):
@@ -348,7 +347,7 @@ def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
 def test_a_process_that_used_the_store_ends_cleanly(tmp_path: Path) -> None:
     """What led to calling obstore in threads: awaited, it aborts some of such runs."""
     use = (
-        "import asyncio, sys\nfrom message_batches.store import open_store\n"
+        "import asyncio, sys\nfrom message_batches.storage.object_store import open_store\n"
         "async def main():\n    store = open_store(sys.argv[1])\n    await store.create('a', b'1')\n"
         "    async for _ in store.stream('a'):\n        break\n"
         "asyncio.run(main())"

@@ -7,12 +7,22 @@ from enum import Enum
 
 import pytest
 
-from activities.inputs import Sighting
-from message_batches.models import Anchor, RetrySchedule, SubmissionSchedule
-from message_batches.progress import Candidate, Resolution
-from workflows.candidates import LIFETIME
-from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, Move, NoteAbsent, Post, Settled, WaitUntil
-from workflows.submission import MOST_LOST, PATIENCE, Submission
+from activities.models import Sighting
+from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
+from workflows.submission.candidates import LIFETIME
+from workflows.submission.commands import (
+    Claim,
+    Examine,
+    FindAnchor,
+    GiveUp,
+    Look,
+    Move,
+    NoteAbsent,
+    Post,
+    Settled,
+    WaitUntil,
+)
+from workflows.submission.protocol import MOST_LOST, PATIENCE, Submission
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCHEDULE = SubmissionSchedule(timeout=timedelta(seconds=60), quiet_period=timedelta(seconds=90))

@@ -9,17 +9,18 @@ from pathlib import Path
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from activities.inputs import LookInput, SubmitInput
-from activities.message_batches import MessageBatchActivities
+from activities.batch import MessageBatchActivities
+from activities.models import LookInput, SubmitInput
 from activities.submission import MOST_RIVALS, SubmissionActivities
-from message_batches.client import HttpBatchApi, http_client
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.api.models import Account
 from message_batches.emulator import Emulator
-from message_batches.ledger import Intent, Ledger, Submitter
-from message_batches.manifest import write_inline
-from message_batches.models import Account, Anchor, Manifest
-from message_batches.ports import Store
-from message_batches.settings import ApiKeys
-from message_batches.store import open_store
+from message_batches.models import Anchor, Manifest
+from message_batches.requests.manifest import write_inline
+from message_batches.storage.interface import Store
+from message_batches.storage.object_store import open_store
+from message_batches.storage.submission_records import Intent, Ledger, Submitter
 from tests.rig import KEYS, requests
 
 ACCOUNT = Account()

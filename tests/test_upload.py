@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.message_batches import SMALL_BODY, UPLOADS
+from activities.batch import SMALL_BODY, UPLOADS
 from activities.upload import Upload
 from message_batches.errors import NotSent
 from message_batches.models import SubmissionSchedule

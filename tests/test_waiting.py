@@ -12,19 +12,18 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 from temporalio.worker import Worker
 
-from message_batches.connection import DATA_CONVERTER
-from message_batches.devserver import PROMPT_TIMERS, DevServer, temporal_command
+from message_batches.api.models import MessageBatch, RequestCounts
+from message_batches.contract import CANCEL_BATCH, POLL_NOW, WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
-from message_batches.progress import Phase
-from message_batches.service import CANCEL_BATCH, POLL_NOW
-from message_batches.store import open_store
-from message_batches.wire import MessageBatch, RequestCounts
+from message_batches.models import BatchInput, BatchOutput, Phase, PollSchedule
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.connection import DATA_CONVERTER
+from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, temporal_command
 from tests.api_by_count import ApiByCount
 from tests.rig import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, rig, until
 from worker import build_worker
 from workflows.state import BatchRun, RunState
-from workflows.submission import Submission
+from workflows.submission.protocol import Submission
 
 RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
 

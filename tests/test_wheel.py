@@ -18,7 +18,7 @@ def test_it_holds_the_library_and_no_application(wheel: Path) -> None:
 
 
 def test_the_service_imports_with_temporalio_and_pydantic_alone(bare_python: Path, tmp_path: Path) -> None:
-    code = "import message_batches.service as s, temporalio.client; print(s.WORKFLOW_TYPE, s.BatchInput().poll)"
+    code = "import message_batches as s, temporalio.client; print(s.WORKFLOW_TYPE, s.BatchInput().poll)"
     environment = with_only(["temporalio", "pydantic"], tmp_path)
     done = subprocess.run([bare_python, "-c", code], env=environment, cwd=tmp_path, capture_output=True, text=True)
 
@@ -28,7 +28,7 @@ def test_the_service_imports_with_temporalio_and_pydantic_alone(bare_python: Pat
 
 CONNECT = """
 import asyncio
-from message_batches.connection import connect, leave
+from message_batches.temporal.connection import connect, leave
 from message_batches.errors import MessageBatchesError
 try:
     asyncio.run(connect(address="127.0.0.1:1"))

@@ -5,8 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from message_batches.markdown import LONGEST, code, fitted, plain, table
-from message_batches.wording import clock, plural, size
+from message_batches.formatting import LONGEST, clock, code, fitted, plain, plural, size, table
 
 
 @pytest.mark.parametrize(

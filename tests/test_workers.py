@@ -6,7 +6,7 @@ from typing import cast
 
 from temporalio.worker import Worker
 
-from message_batches.workers import MessageBatchWorker
+from message_batches.temporal.worker_group import MessageBatchWorker
 
 
 class NeverEnds:

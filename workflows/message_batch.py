@@ -9,22 +9,22 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from activities.inputs import BatchRef, PrepareInput
-    from activities.message_batches import MessageBatchActivities
-    from message_batches.metrics import PAID_TWICE, RUNS_ENDED, count_results
-    from message_batches.models import WORKFLOW_TYPE, BatchOutput
-    from message_batches.progress import Phase, Progress, Resolution
-    from message_batches.search_attributes import BatchOutcome
-    from message_batches.wire import MessageBatch
-    from workflows import details, options
-    from workflows.chain import Chain
+    from activities.batch import MessageBatchActivities
+    from activities.models import BatchRef, PrepareInput
+    from message_batches.api.models import MessageBatch
+    from message_batches.contract import WORKFLOW_TYPE
+    from message_batches.models import BatchOutput, Phase, Progress, Resolution
+    from message_batches.observability.metrics import PAID_TWICE, RUNS_ENDED, count_results
+    from message_batches.temporal.search_attributes import BatchOutcome
+    from workflows import activity_options, current_details
+    from workflows.context import Chain
     from workflows.failures import extended, failure, from_activity, name_of
-    from workflows.input_check import NOTHING, check_input, read_input
-    from workflows.polling import PollStep
-    from workflows.retrieving import RetrieveStep
+    from workflows.input_validation import NOTHING, check_input, read_input
+    from workflows.poll_step import PollStep
+    from workflows.retrieve_step import RetrieveStep
     from workflows.search_attributes import outcome_of
     from workflows.state import BatchRun
-    from workflows.submitting import SubmitStep
+    from workflows.submit_step import SubmitStep
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -52,16 +52,16 @@ class MessageBatchWorkflow:
                 await self._ended(Phase.CANCELED, BatchOutcome.CANCELED, await self._stop_for_good())
                 raise
             if not isinstance(error, ActivityError | ApplicationError):
-                await self._ended(Phase.FAILED, None, details.failed(error))
+                await self._ended(Phase.FAILED, None, current_details.failed(error))
                 raise
             batch_id = self._chain.batch_id
             typed = from_activity(error, batch_id=batch_id) if isinstance(error, ActivityError) else error
             failed = await self._naming_a_second_batch(typed)
-            await self._ended(Phase.FAILED, failed.type, details.failed(failed))
+            await self._ended(Phase.FAILED, failed.type, current_details.failed(failed))
             if failed is error:
                 raise
             raise failed from error
-        await self._ended(Phase.LANDED, outcome_of(output), details.outcome(output))
+        await self._ended(Phase.LANDED, outcome_of(output), current_details.outcome(output))
         return output
 
     async def _naming_a_second_batch(self, failed: ApplicationError) -> ApplicationError:
@@ -83,7 +83,7 @@ class MessageBatchWorkflow:
             how = phase.value if phase.value == outcome else f"{phase.value}, {outcome}"
             self._chain.note("The run has ended: %s", how, level=level)
         self._chain.tell(said)
-        await self._submit_step.recorded_within(options.LAST_RECORD)
+        await self._submit_step.recorded_within(activity_options.LAST_RECORD)
         # An update that came in time is answered, however the run ends.
         await workflow.wait_condition(workflow.all_handlers_finished)
 
@@ -101,7 +101,7 @@ class MessageBatchWorkflow:
                 requests_uri=request.requests_uri,
                 store_id=request.store_id,
             ),
-            **options.PREPARE,
+            **activity_options.PREPARE,
             summary="check the requests",
         )
         self._state.store_id, self._state.manifest = prepared.store_id, prepared.manifest
@@ -144,10 +144,10 @@ class MessageBatchWorkflow:
             state.saw(await self._cancel_at_provider(), self._chain.now)
         except ActivityError as error:
             self._chain.note("The batch could not be cancelled and goes on: %s", name_of(error), level=logging.ERROR)
-            said = details.not_cancelled(batch_id, error)
+            said = current_details.not_cancelled(batch_id, error)
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: state.settled, timeout=options.LAST_RECORD, timeout_summary="record the batch"
+                lambda: state.settled, timeout=activity_options.LAST_RECORD, timeout_summary="record the batch"
             )
         return said
 
@@ -155,7 +155,7 @@ class MessageBatchWorkflow:
         return await workflow.execute_activity_method(
             MessageBatchActivities.cancel_batch,
             BatchRef(account=self._chain.request.account, batch_id=self._chain.batch_id),
-            **options.CANCEL,
+            **activity_options.CANCEL,
             summary=f"stop {self._chain.batch_id}",
         )
 

@@ -9,9 +9,8 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
-from message_batches.models import BatchOutput
-from message_batches.progress import EXPIRING, Phase
-from message_batches.search_attributes import (
+from message_batches.models import EXPIRING, BatchOutput, Phase
+from message_batches.temporal.search_attributes import (
     BATCH_ID,
     BATCH_OUTCOME,
     BATCH_REQUESTS,

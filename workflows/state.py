@@ -5,10 +5,9 @@ from typing import Self
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from message_batches.models import BatchInput, Manifest
-from message_batches.progress import Phase, Progress
-from message_batches.wire import MessageBatch
-from workflows.submission import Submission
+from message_batches.api.models import MessageBatch
+from message_batches.models import BatchInput, Manifest, Phase, Progress
+from workflows.submission.protocol import Submission
 
 
 class RunState(BaseModel):

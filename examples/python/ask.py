@@ -11,7 +11,7 @@ from parent_worker import TASK_QUEUE
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
-from message_batches.connection import TemporalUnreachable, connect, leave
+from message_batches import TemporalUnreachable, connect, leave
 
 
 async def main() -> int:

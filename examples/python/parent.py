@@ -13,7 +13,7 @@ from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from results import AnswerFiles, outcome
 
-    from message_batches.service import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
+    from message_batches import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
 
 
 class Questions(BaseModel):

@@ -11,7 +11,7 @@ from parent import AnswerQuestions, AnswerQuestionsByName
 from results import AnswerFiles
 from temporalio.worker import Worker
 
-from message_batches.connection import TemporalUnreachable, connect, leave
+from message_batches import TemporalUnreachable, connect, leave
 
 TASK_QUEUE = "questions"
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from message_batches.arazzo.source import DocumentError
+from message_batches.arazzo.yaml_source import DocumentError
 
 
 @dataclass(frozen=True)

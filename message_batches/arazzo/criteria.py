@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from message_batches.arazzo.conditions import Answer, Predicate, Token, operand, parse, tokenize
 from message_batches.arazzo.model import Criterion
-from message_batches.arazzo.source import DocumentError
+from message_batches.arazzo.yaml_source import DocumentError
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from message_batches.arazzo.calls import Calls, origin_of
+from message_batches.api.models import DEFAULT_VERSION
 from message_batches.arazzo.model import Workflow
-from message_batches.arazzo.source import DocumentError, child
-from message_batches.models import DEFAULT_VERSION
+from message_batches.arazzo.operations import Calls, origin_of
+from message_batches.arazzo.yaml_source import DocumentError, child
 
 INPUT_TYPES = {"apiKey": "string", "anthropicVersion": "string", "requests": "array"}
 _BODY = "$response.body"

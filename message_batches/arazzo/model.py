@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
 from pydantic.alias_generators import to_camel
 
-from message_batches.arazzo.source import DocumentError, child
+from message_batches.arazzo.yaml_source import DocumentError, child
 
 T = TypeVar("T")
 # JSON has lists only; strict mode would want a tuple.

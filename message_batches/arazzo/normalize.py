@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import yaml
 
-from message_batches.arazzo import answers
-from message_batches.arazzo.cadence import ENDED
-from message_batches.arazzo.calls import Calls
+from message_batches.arazzo import sample_responses
 from message_batches.arazzo.criteria import compile_criterion
 from message_batches.arazzo.flow import Flow
 from message_batches.arazzo.model import Action, ArazzoDocument, Criterion, Node, Step, Workflow
-from message_batches.arazzo.source import CORE_SCALARS
+from message_batches.arazzo.operations import Calls
+from message_batches.arazzo.schedule import ENDED
+from message_batches.arazzo.yaml_source import CORE_SCALARS
 
 N = TypeVar("N", bound=Node)
 
@@ -66,7 +66,7 @@ def _step(step: Step) -> Step:
 
 def _waiting(step: Step, workflow: Workflow, following: str | None) -> Step:
     changed = _step(step)
-    unfinished = Flow(workflow).after(step, answers.batch("in_progress"))
+    unfinished = Flow(workflow).after(step, sample_responses.batch("in_progress"))
     if not unfinished.succeeded or not unfinished.retry:
         return changed
     # Now that success means ended, what leads on needs no criteria, and is not needed where it leads to the next step.

@@ -1,6 +1,8 @@
 """What the starter prints goes through here: a terminal is given nothing that it would obey, whoever wrote it."""
 
 import json
+import os
+import sys
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
@@ -9,7 +11,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Span, Text
 
-from message_batches.wording import visible
+from message_batches.formatting import visible
+from message_batches.settings import command_in_use
 
 _NOT_A_TERMINAL_WIDTH = 120
 
@@ -45,3 +48,9 @@ def _spelled_out(text: Text) -> Text:
     shown = text.blank_copy("".join(spelled))
     shown.spans = [Span(begins[span.start], begins[span.end], span.style) for span in text.spans]
     return shown
+
+
+def called() -> str:
+    """The words before a command's name, fit to be pasted into the same shell."""
+    interpreter = min(sys.executable, os.path.relpath(sys.executable), key=len)
+    return command_in_use() or f"{interpreter} {sys.argv[0]}"

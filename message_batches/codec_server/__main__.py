@@ -9,11 +9,11 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from message_batches.codec import EncryptionCodec
-from message_batches.codec_server.access import Access
+from message_batches.codec_server.auth import Access
 from message_batches.codec_server.server import CodecServer
+from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import MessageBatchesError
-from message_batches.listening import host_and_port
+from message_batches.listen_address import host_and_port
 from message_batches.settings import codec_token, encryption_keys
 
 PORT = 8234

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec
 
-from message_batches.codec_server.access import COOKIE, Access
+from message_batches.codec_server.auth import COOKIE, Access
 from message_batches.codec_server.pages import GUARDED, logged_in, login
 from message_batches.errors import CannotDecrypt
 

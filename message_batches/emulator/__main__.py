@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import NoReturn, TypeVar
 
-from message_batches.emulator.fault_kinds import KINDS
-from message_batches.emulator.faults import read_fault_flag
+from message_batches.emulator.faults import KINDS, read_fault_flag
 from message_batches.emulator.options import EmulatorOptions, Unknowns, parse_duration
 from message_batches.emulator.server import Emulator
 

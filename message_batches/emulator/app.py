@@ -6,19 +6,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from message_batches.emulator.bookkeeping import Books
-from message_batches.emulator.calls import Call, CallLog
+from message_batches.emulator.auth import Gate, RateLimits
+from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock, http_date
 from message_batches.emulator.errors import ApiError
 from message_batches.emulator.exchange import Answer, Exchange
-from message_batches.emulator.fault_answers import error_of, html_413
-from message_batches.emulator.fault_kinds import Stage
-from message_batches.emulator.faults import Fault, Faults
-from message_batches.emulator.gate import Gate
+from message_batches.emulator.faults import Fault, Faults, Stage, error_of, html_413
 from message_batches.emulator.identifiers import ORGANIZATION_ID, Identifiers
-from message_batches.emulator.limits import RateLimits
 from message_batches.emulator.operations import Operations
 from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.repository import Books
 from message_batches.emulator.sending import abort, send
 from message_batches.emulator.uploads import receive
 

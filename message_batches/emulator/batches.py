@@ -1,4 +1,4 @@
-"""A batch, and its life on the virtual clock: in progress, perhaps canceling, ended, archived."""
+"""What the emulator keeps of a request: enough to answer it, whatever its size."""
 
 import random
 from array import array
@@ -6,15 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from message_batches.emulator.clock import rfc3339
-from message_batches.emulator.params import Refusal
-from message_batches.emulator.requests import BatchRequest
+from message_batches.emulator.params_validation import Refusal
+from message_batches.emulator.prompt_parsing import Prompt
+
+
+class BatchRequest(NamedTuple):
+    """One request of a batch; a hundred thousand of them take some tens of megabytes."""
+
+    custom_id: str
+    model: str
+    max_tokens: int
+    refusal: Refusal | None
+    prompt: Prompt
+
 
 LIFETIME = timedelta(hours=24)
+
 KEPT = timedelta(days=29)
+
 # A batch that ended in the moment it was made would never be seen in progress, not even by its maker.
 _INSTANT = timedelta(microseconds=1)
+
 _BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
 
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from message_batches.emulator.bookkeeping import Books
-from message_batches.emulator.calls import CallLog
+from message_batches.emulator.call_log import CallLog
 from message_batches.emulator.clock import VirtualClock, rfc3339
 from message_batches.emulator.errors import invalid
 from message_batches.emulator.faults import Faults
+from message_batches.emulator.repository import Books
 
 
 class Control:

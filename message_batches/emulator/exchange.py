@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from message_batches.emulator.calls import Call
+from message_batches.emulator.batches import BatchRequest
+from message_batches.emulator.call_log import Call
 from message_batches.emulator.errors import ApiError, compact
-from message_batches.emulator.requests import BatchRequest
 
 
 @dataclass

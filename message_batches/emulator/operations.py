@@ -1,13 +1,12 @@
 """What the six operations do, once a call has been let in."""
 
 from message_batches.emulator.batches import Batch, Status
-from message_batches.emulator.bookkeeping import Books
 from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.errors import invalid, no_results
 from message_batches.emulator.exchange import Answer, Exchange
-from message_batches.emulator.fault_kinds import Stage
-from message_batches.emulator.faults import Faults
+from message_batches.emulator.faults import Faults, Stage
 from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.repository import Books
 from message_batches.emulator.results import chunks
 
 _PAGE, _MOST = 20, 1_000

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from message_batches.emulator.batches import Batch, End
 from message_batches.emulator.faults import Fault
-from message_batches.emulator.replies import ReplyWriter
+from message_batches.emulator.reply_generation import ReplyWriter
 
 _CHUNK = 128 * 1024
 _TEXT = '"text":"'

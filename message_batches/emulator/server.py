@@ -8,13 +8,13 @@ from aiohttp import web
 
 from message_batches.emulator.app import Api
 from message_batches.emulator.batches import Batch
-from message_batches.emulator.bookkeeping import Books
-from message_batches.emulator.calls import Call, CallLog
+from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.control import Control
 from message_batches.emulator.faults import Faults, read_fault_flag
 from message_batches.emulator.identifiers import Identifiers
 from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.repository import Books
 from message_batches.emulator.sending import keep_no_content_type
 
 # The server library logs the headers of calls it cannot parse, and a key may be among them.

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
-from message_batches.emulator.bodies import BodyReader
+from message_batches.emulator.batches import BatchRequest
+from message_batches.emulator.create_validation import Collector
 from message_batches.emulator.errors import ApiError, invalid
 from message_batches.emulator.exchange import Exchange
-from message_batches.emulator.params import LONG_OUTPUT_BETA, Rules
-from message_batches.emulator.requests import BatchRequest
-from message_batches.emulator.shape import Collector
+from message_batches.emulator.params_validation import LONG_OUTPUT_BETA, Rules
+from message_batches.emulator.request_body import BodyReader
 
 _ENCODINGS = ("", "identity", "gzip", "deflate")
 

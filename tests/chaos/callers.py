@@ -11,14 +11,8 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from message_batches.service import (
-    DEFAULT_TASK_QUEUE,
-    WORKFLOW_TYPE,
-    BatchInput,
-    PollSchedule,
-    RetrySchedule,
-    SubmissionSchedule,
-)
+from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE
+from message_batches.models import BatchInput, PollSchedule, RetrySchedule, SubmissionSchedule
 from tests.chaos.evidence import RunSeen
 from tests.chaos.plan import POST_TIMEOUT, QUIET, RETRIES, Run
 from tests.chaos.world import World

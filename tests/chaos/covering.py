@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import combinations
 
-from message_batches.emulator.fault_kinds import KINDS
+from message_batches.emulator.faults import KINDS
 
 CYCLE = 200
 """Rounds in which every pair of faults is tried."""

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from message_batches.emulator.fault_kinds import KINDS, Stage
+from message_batches.emulator.faults import KINDS, Stage
 from tests.chaos.covering import CYCLE, FaultSet, fault_sets
 from tests.chaos.moments import DROPPED, SIGNS, Moment
 from tests.chaos.plan import QUIET, Act, Harm, Round, Run

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 
-from message_batches.layout import Step, place
-from message_batches.store_names import STAGED
+from message_batches.storage.names import STAGED
+from message_batches.storage.paths import Step, place
 from tests.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.chaos.expected import may_fail_as
 from tests.chaos.plan import QUIET, Act

@@ -9,8 +9,8 @@ import httpx
 from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from message_batches.progress import Phase, Progress, Resolution
-from message_batches.service import PROGRESS, RESOLVE_SUBMISSION
+from message_batches.contract import PROGRESS, RESOLVE_SUBMISSION
+from message_batches.models import Phase, Progress, Resolution
 from tests.chaos.callers import Handle
 from tests.chaos.plan import QUIET
 from tests.chaos.world import World

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from message_batches.emulator.fault_kinds import KINDS
+from message_batches.emulator.faults import KINDS
 from tests.chaos.drawing import deck
 from tests.chaos.evidence import Evidence
 from tests.chaos.plan import Round

@@ -5,8 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from message_batches.emulator.fault_kinds import KINDS
-from message_batches.emulator.faults import read_fault
+from message_batches.emulator.faults import KINDS, read_fault
 from tests.chaos.covering import CYCLE, fault_sets
 from tests.chaos.drawing import deck, round_of
 from tests.chaos.moments import SIGNS, Moment

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.devserver import DevServer, dev_server
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.cli.command_line import CommandLine
 from tests.rig import Rig
 

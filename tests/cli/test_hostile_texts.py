@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from message_batches.models import WORKFLOW_TYPE
+from message_batches.contract import WORKFLOW_TYPE
 from tests.cli.command_line import CommandLine, Ended
 from tests.rig import Rig, failure_of
 

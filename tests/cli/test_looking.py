@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.dev_server import DevServer
 from tests.cli.command_line import QUICK, ROOT, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh, mixed

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from message_batches.cli.needing import needs
-from message_batches.cli.run_view import RunStatus, RunView
+from message_batches.cli.commands.attention import needs
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.progress import Phase, Progress
+from message_batches.models import Phase, Progress
+from message_batches.runs.describe import RunStatus, RunView
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.contents import fresh
 from tests.rig import Rig, until

@@ -16,14 +16,15 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, Re
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from message_batches.cli.in_use import InUse
-from message_batches.cli.runs import Refused
-from message_batches.connection import connect
-from message_batches.devserver import DevServer, dev_server
-from message_batches.layout import Key
-from message_batches.models import WORKFLOW_TYPE, BatchInput, BatchOutput
-from message_batches.namespaces import Namespaces
-from message_batches.store import open_store
+from message_batches.contract import WORKFLOW_TYPE
+from message_batches.models import BatchInput, BatchOutput
+from message_batches.retention.references import InUse
+from message_batches.runs.control import Refused
+from message_batches.storage.object_store import open_store
+from message_batches.storage.paths import Key
+from message_batches.temporal.connection import connect
+from message_batches.temporal.dev_server import DevServer, dev_server
+from message_batches.temporal.namespaces import Namespaces
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh

@@ -10,13 +10,13 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import Worker
 
-from activities.inputs import SubmitInput, Submitted
+from activities.models import SubmitInput, Submitted
 from activities.submission import SubmissionActivities
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.devserver import DevServer
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
 from message_batches.emulator import Emulator
-from message_batches.settings import ApiKeys
-from message_batches.store import open_store
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.dev_server import DevServer
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh

@@ -7,8 +7,8 @@ from typing import Any
 
 from temporalio.api.enums.v1 import IndexedValueType
 
-from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.dev_server import DevServer
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh

@@ -2,12 +2,12 @@
 
 import pytest
 
-from message_batches.cli.durations import read_duration
-from message_batches.cli.reply_text import read_reply
-from message_batches.cli.retry_selection import Selection
-from message_batches.cli.same_content import workflow_id_of
-from message_batches.models import Account
-from message_batches.result_lines import Result
+from message_batches.api.models import Account
+from message_batches.cli.options import read_duration
+from message_batches.cli.report import read_reply
+from message_batches.cli.result_export import Selection
+from message_batches.results.parser import Result
+from message_batches.runs.deduplication import workflow_id_of
 
 
 @pytest.mark.parametrize(

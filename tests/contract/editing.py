@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from message_batches.document import DocumentError, Plan, load_document, plan_of
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import Plan, plan_of
+from message_batches.arazzo.yaml_source import DocumentError
 from tests.contract.judges import DOCUMENT
 
 Parsed = dict[str, Any]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.document import load_document, normalize, plan_of
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import normalize, plan_of
 from message_batches.models import PollSchedule, RetrySchedule
 from tests.contract.editing import Edit, Parsed, edited, plan_after, retry, step, workflow
 from tests.contract.judges import DOCUMENT

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.document import DocumentError, Plan, interface_of, load_document, main, normalize, plan_of
+from message_batches.arazzo.__main__ import main
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import Plan, interface_of, normalize, plan_of
+from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule, RetrySchedule
 from tests.contract.editing import Parsed, edited, plan_after, retry, step, workflow
 from tests.contract.judges import DOCUMENT, PUBLISHED
@@ -193,7 +196,7 @@ def test_the_command_prints_the_plan_or_one_line_of_what_is_wrong(capsys: pytest
 
 
 def test_as_a_module_it_ends_with_2_and_without_a_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "message_batches.document"]
+    command = [sys.executable, "-m", "message_batches.arazzo"]
     for file in (tmp_path / "lost.yml", tmp_path):
         done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)
         assert done.returncode == 2

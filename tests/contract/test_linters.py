@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.document import load_document, normalize
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import normalize
 from tests.contract.judges import ARAZZO, DOCUMENT, OPENAPI, PUBLISHED, run
 
 pytestmark = pytest.mark.usefixtures("judged")

@@ -14,8 +14,9 @@ import httpx
 import pytest
 import yaml
 
-from message_batches.document import interface_of, load_document, normalize, plan_of
-from message_batches.models import WORKFLOW_TYPE
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import interface_of, normalize, plan_of
+from message_batches.contract import WORKFLOW_TYPE
 from tests.contract.judges import DOCUMENT, OPENAPI, PUBLISHED, calls_for, run
 
 pytestmark = pytest.mark.usefixtures("judged")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.document import DocumentError, load_document
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.yaml_source import DocumentError
 from tests.contract.editing import POLL, SUBMIT, assert_refused
 from tests.contract.judges import DOCUMENT
 

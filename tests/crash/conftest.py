@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from message_batches.devserver import DevServer
+from message_batches.temporal.dev_server import DevServer
 from tests.crash.together import Outcomes, playing
 
 

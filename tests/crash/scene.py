@@ -14,17 +14,10 @@ from uuid import uuid4
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.emulator.calls import Call
-from message_batches.models import (
-    WORKFLOW_TYPE,
-    BatchInput,
-    BatchOutput,
-    PollSchedule,
-    RetrySchedule,
-    SubmissionSchedule,
-)
-from message_batches.progress import Progress
+from message_batches.emulator.call_log import Call
+from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
 from tests.chains import histories
 from tests.processes import TemporalProcess, WorkerProcess
 from tests.rig import QUICK_SUBMISSION, requests

@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from temporalio.api.enums.v1 import EventType
 
-from message_batches.progress import Phase
+from message_batches.models import Phase
 from tests.crash.scene import UNTIL_TOLD, Scene
 from tests.crash.together import played_together
 from tests.rig import requests

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from message_batches.devserver import DevServer
+from message_batches.temporal.dev_server import DevServer
 from tests.crash.scene import Scene, scene
 
 MOST_AT_ONCE = 8

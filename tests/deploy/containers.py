@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from message_batches.devserver import free_port
+from message_batches.temporal.dev_server import free_port
 from tests.deploy.compose import DEMO, ROOT, env_file, project, seconds, words
 from tests.deploy.dockerfile import Stage
 from tests.waiting import PATIENCE, until

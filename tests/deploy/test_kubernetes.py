@@ -14,7 +14,7 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
-from message_batches.devserver import DevServer, free_port
+from message_batches.temporal.dev_server import DevServer, free_port
 from tests import local_s3
 from tests.deploy.compose import ROOT, env_file
 from tests.deploy.containers import LISTENS, start

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from message_batches.errors import StoreUnavailable
-from message_batches.store import PART_BYTES, ObjectStore, open_store
+from message_batches.storage.object_store import PART_BYTES, ObjectStore, open_store
 from tests.deploy.compose import ROOT
 from tests.local_s3 import client, serving
 

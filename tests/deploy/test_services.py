@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from message_batches.devserver import DevServer
+from message_batches.temporal.dev_server import DevServer
 from tests.deploy.compose import ROOT
 from tests.deploy.containers import Engine, up
 from tests.deploy.dockerfile import Stage

@@ -18,9 +18,9 @@ from temporalio.api.workflowservice.v1 import (
     RegisterNamespaceRequest,
 )
 
-from message_batches.connection import connect
-from message_batches.devserver import DevServer, dev_server, temporal_command
-from message_batches.search_attributes import BATCH_STATUS, SEARCH_ATTRIBUTES, registered, usable
+from message_batches.temporal.connection import connect
+from message_batches.temporal.dev_server import DevServer, dev_server, temporal_command
+from message_batches.temporal.search_attributes import BATCH_STATUS, SEARCH_ATTRIBUTES, registered, usable
 from tests.deploy.compose import ROOT, project
 
 FOLDER = ROOT / "deploy" / "temporal"

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
-from message_batches.emulator.fault_kinds import KINDS
+from message_batches.emulator.faults import KINDS
 from tests.emulator.conftest import Start
 from tests.emulator.support import BATCHES, create, http, retrieve
 

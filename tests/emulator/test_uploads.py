@@ -15,10 +15,10 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
-from message_batches.emulator.bodies import BodyReader
+from message_batches.emulator.create_validation import Collector
 from message_batches.emulator.errors import ApiError
-from message_batches.emulator.params import Rules
-from message_batches.emulator.shape import Collector
+from message_batches.emulator.params_validation import Rules
+from message_batches.emulator.request_body import BodyReader
 from tests.emulator.conftest import Start
 from tests.emulator.support import BATCHES, body, eventually, http, raw_create, request, talk
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.client import HttpBatchApi, http_client
-from message_batches.devserver import DevServer, dev_server
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.service import DEFAULT_TASK_QUEUE
-from message_batches.settings import ApiKeys
-from message_batches.store import open_store
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests import npm
 from tests.bare import with_only
 from tests.examples.parents import EXAMPLES, TYPESCRIPT, Parent, worker

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.devserver import DevServer, dev_server
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.bare import with_only
 from tests.encryption import key, written
 from tests.examples.parents import EXAMPLES, Parent, worker

@@ -9,9 +9,9 @@ import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError, ChildWorkflowError
 
-from message_batches.devserver import free_port
 from message_batches.emulator import EmulatorOptions
 from message_batches.models import BatchOutput
+from message_batches.temporal.dev_server import free_port
 from tests.examples.parents import Parent, batch_of, run_command, worker
 from tests.rig import Rig
 

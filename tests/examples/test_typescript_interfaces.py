@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from message_batches import models, service, wire
+from message_batches import contract, models
+from message_batches.api import models as api_models
 from tests.examples.parents import TYPESCRIPT
 
 SOURCE = (TYPESCRIPT / "src" / "message-batches.ts").read_text(encoding="utf-8")
@@ -14,7 +15,7 @@ OF_THE_API = {"BatchRequest", "ResultLine", "ContentBlock"}
 
 @pytest.mark.parametrize("name", sorted(INTERFACES.keys() - OF_THE_API))
 def test_an_interface_has_the_fields_of_its_model(name: str) -> None:
-    model = getattr(models, name, None) or getattr(wire, name)
+    model = getattr(models, name, None) or getattr(api_models, name)
     fields = re.findall(r"^  (\w+)(\??):", INTERFACES[name], re.M)
 
     assert {field for field, _ in fields} == {info.alias or own for own, info in model.model_fields.items()}
@@ -25,4 +26,4 @@ def test_an_interface_has_the_fields_of_its_model(name: str) -> None:
 def test_the_name_and_the_queue_are_the_services() -> None:
     constants = dict(re.findall(r"^export const (\w+) = '(.*)';", SOURCE, re.M))
 
-    assert constants == {"WORKFLOW_TYPE": service.WORKFLOW_TYPE, "TASK_QUEUE": service.DEFAULT_TASK_QUEUE}
+    assert constants == {"WORKFLOW_TYPE": contract.WORKFLOW_TYPE, "TASK_QUEUE": contract.DEFAULT_TASK_QUEUE}

@@ -5,10 +5,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from message_batches.api.models import Account, BatchPage, MessageBatch, RequestCounts
 from message_batches.errors import BatchNotFound
-from message_batches.models import Account
-from message_batches.ports import Stored
-from message_batches.wire import BatchPage, MessageBatch, RequestCounts
+from message_batches.storage.interface import Stored
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

@@ -15,16 +15,16 @@ from typing import Any, TypeVar, cast
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.inputs import ExamineInput, Looked, LookInput, SettleInput
-from activities.message_batches import left_behind
+from activities.batch import left_behind
+from activities.models import ExamineInput, Looked, LookInput, SettleInput
 from activities.submission import SubmissionActivities
-from message_batches.ledger import Intent, Ledger, Outcome, Submitter
-from message_batches.models import Account, Anchor, Manifest, SubmissionSchedule
-from message_batches.ports import BatchApi
-from message_batches.progress import Resolution
+from message_batches.api.interface import BatchApi
+from message_batches.api.models import Account
+from message_batches.models import Anchor, Manifest, Resolution, SubmissionSchedule
+from message_batches.storage.submission_records import Intent, Ledger, Outcome, Submitter
 from tests.properties.account import Clock, MemoryStore, ModelAccount
-from workflows.moves import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
-from workflows.submission import Submission
+from workflows.submission.commands import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
+from workflows.submission.protocol import Submission
 
 SCHEDULE = SubmissionSchedule(timeout=timedelta(minutes=2), quiet_period=timedelta(minutes=30))
 EVERY = timedelta(minutes=5)

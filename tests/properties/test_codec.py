@@ -9,8 +9,8 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
-from message_batches.codec import ENCODING, KEY_ID, EncryptionCodec
-from message_batches.encryption_keys import KEY_BYTES, EncryptionKey, read_keys
+from message_batches.encryption.codec import ENCODING, KEY_ID, EncryptionCodec
+from message_batches.encryption.keys import KEY_BYTES, EncryptionKey, read_keys
 from message_batches.errors import CannotDecrypt
 
 KEY_IDS = st.text("abzABZ019._-", min_size=1, max_size=32)

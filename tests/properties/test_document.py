@@ -12,7 +12,9 @@ import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from message_batches.document import DocumentError, Plan, load_document, normalize, plan_of
+from message_batches.arazzo.loader import load_document
+from message_batches.arazzo.plan import Plan, normalize, plan_of
+from message_batches.arazzo.yaml_source import DocumentError
 from tests.contract.judges import DOCUMENT, PUBLISHED
 
 SIX = Path(__file__).parents[1] / "contract" / "six-operations.yml"

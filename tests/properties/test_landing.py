@@ -11,15 +11,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from message_batches.arrivals import Arrivals
 from message_batches.errors import ResultsIncomplete
-from message_batches.landing import land
-from message_batches.manifest import write_inline
 from message_batches.models import Landed
-from message_batches.proof import CERTAINLY_FOREIGN, holds_exactly
-from message_batches.result_lines import MOST_TOKENS, read_result
-from message_batches.scratch import scratch_file
-from message_batches.store import ObjectStore, open_store
+from message_batches.requests.manifest import write_inline
+from message_batches.results.collector import Arrivals
+from message_batches.results.landing import land
+from message_batches.results.ownership import CERTAINLY_FOREIGN, holds_exactly
+from message_batches.results.parser import MOST_TOKENS, read_result
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.storage.scratch import scratch_file
 from tests.properties.lines import IDS, TEXT, VALUES, pieces, results
 
 BATCHES = st.lists(IDS, min_size=1, max_size=8, unique=True)

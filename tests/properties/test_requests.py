@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from message_batches.errors import InvalidRequests, RequestsNotFound
 from message_batches.jsonl import Splitter
-from message_batches.manifest import body, load_manifest, read_ids, write_inline, write_manifest
 from message_batches.models import Manifest
-from message_batches.requests_file import UnreadableFile, read_requests
-from message_batches.store import ObjectStore, open_store
+from message_batches.requests.manifest import body, load_manifest, read_ids, write_inline, write_manifest
+from message_batches.requests.reader import UnreadableFile, read_requests
+from message_batches.storage.object_store import ObjectStore, open_store
 from tests.properties.lines import BLANKS, IDS, TEXT, VALUES, pieces, requests
 
 BOM = b"\xef\xbb\xbf"

@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from message_batches.manifest import write_inline
-from message_batches.progress import Resolution
+from message_batches.models import Resolution
+from message_batches.requests.manifest import write_inline
 from tests.properties.runs import EVERY, SCHEDULE, Deal, Fate, Run, World
-from workflows.moves import GiveUp, Settled
+from workflows.submission.commands import GiveUp, Settled
 
 MOST_RUNS = 4
 MOST_MOVES = 5_000

@@ -14,11 +14,11 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
-from message_batches.layout import Key, Step, place
-from message_batches.ledger import Claim, Intent, Ledger, Outcome, Submitter, file_part
 from message_batches.models import Anchor
-from message_batches.store import ObjectStore, open_store
-from message_batches.store_names import FOLDERS, STAGED, is_name
+from message_batches.storage.names import FOLDERS, STAGED, is_name
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.storage.paths import Key, Step, place
+from message_batches.storage.submission_records import Claim, Intent, Ledger, Outcome, Submitter, file_part
 
 SECRET = b"what no caller may read"
 PARTS = st.sampled_from(

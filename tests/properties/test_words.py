@@ -10,13 +10,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from message_batches.api.keys import KEY_NAME, ApiKeys, check_key_name
+from message_batches.api.responses import LONGEST_RETRY_AFTER, date_of, error_of
 from message_batches.errors import ApiError, UnknownKey
-from message_batches.keys import KEY_NAME, check_key_name
-from message_batches.markdown import LONGEST, code, fitted, plain, table
-from message_batches.nesting import nested_deeper
-from message_batches.replies import LONGEST_RETRY_AFTER, date_of, error_of
-from message_batches.settings import ApiKeys
-from message_batches.wording import clock, moment, plural, size
+from message_batches.formatting import LONGEST, clock, code, fitted, moment, plain, plural, size, table
+from message_batches.serialization import nested_deeper
 from tests.properties.lines import ODD, VALUES
 
 MARKDOWN = MarkdownIt("commonmark").enable("table")

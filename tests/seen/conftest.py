@@ -8,10 +8,9 @@ from uuid import uuid4
 import pytest
 from temporalio.client import WorkflowFailureError
 
-from message_batches.devserver import DevServer, free_port
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import SubmissionSchedule
-from message_batches.progress import Phase
+from message_batches.models import Phase, SubmissionSchedule
+from message_batches.temporal.dev_server import DevServer, free_port
 from tests.processes import WorkerProcess
 from tests.rig import QUICK_POLL, Rig, requests, until
 from tests.seen.page import Page, page_at

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.devserver import DevServer, temporal_command
-from message_batches.logs import FIELDS
-from message_batches.metrics import METRICS
-from message_batches.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
+from message_batches.observability.logs import FIELDS
+from message_batches.observability.metrics import METRICS
+from message_batches.temporal.dev_server import DevServer, temporal_command
+from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
 from tests.seen.test_metrics import RULES, exported
 
 TEXT = (Path(__file__).parents[2] / "docs" / "observing.md").read_text(encoding="utf-8")

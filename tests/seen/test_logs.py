@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator
-from message_batches.logs import JsonLines, TextLines
+from message_batches.observability.logs import JsonLines, TextLines
+from message_batches.temporal.dev_server import DevServer
 from tests.processes import WorkerProcess
 from tests.rig import Rig, requests
 from tests.seen.conftest import KEY, PROMPT, WRONG, Seen

@@ -11,11 +11,11 @@ import pytest
 import yaml
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-from message_batches.devserver import DevServer
 from message_batches.emulator import Emulator
-from message_batches.metrics import MAX_MODELS, METRICS, OTHER, Counter, Gauge, Timing, count_results
 from message_batches.models import Summary, TokenUsage
-from message_batches.search_attributes import OPEN
+from message_batches.observability.metrics import MAX_MODELS, METRICS, OTHER, Counter, Gauge, Timing, count_results
+from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.search_attributes import OPEN
 from tests.seen.conftest import KEY, PROMPT, WRONG, Seen
 from tests.test_health import refused
 

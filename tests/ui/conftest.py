@@ -10,8 +10,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from message_batches.devserver import DevServer, dev_server
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.cli.command_line import CommandLine
 from tests.cli.conftest import command_line
 from tests.rig import Rig, rig

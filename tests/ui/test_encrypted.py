@@ -9,9 +9,9 @@ import pytest
 from playwright.async_api import Page, expect
 from pydantic import SecretStr
 
-from message_batches.codec import EncryptionCodec
 from message_batches.codec_server import Access, CodecServer
-from message_batches.devserver import DevServer, dev_server
+from message_batches.encryption.codec import EncryptionCodec
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.cli.command_line import ROOT, CommandLine
 from tests.encryption import key, written
 from tests.rig import Rig, until

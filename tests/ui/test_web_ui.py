@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Page, expect
 
-from message_batches.devserver import DevServer
-from message_batches.models import SubmissionSchedule
-from message_batches.progress import Phase
+from message_batches.models import Phase, SubmissionSchedule
+from message_batches.temporal.dev_server import DevServer
 from tests.cli.command_line import ROOT, CommandLine
 from tests.rig import QUICK_POLL, Rig, requests, until
 from tests.ui.conftest import PROCESSING

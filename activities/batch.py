@@ -1,0 +1,244 @@
+"""The steps of the document, and what goes before and beside them: one method each, named as the stepId."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from temporalio import activity
+
+from activities.failures import as_failures, own_store
+from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
+from activities.timeouts import answered_in_time, beating
+from activities.upload import Upload
+from message_batches.api.interface import BatchApi
+from message_batches.api.models import MessageBatch
+from message_batches.errors import (
+    ApiUnavailable,
+    BatchNotFound,
+    InvalidRequests,
+    MessageBatchesError,
+    NotOurs,
+    NotSent,
+    ReplyLost,
+    RequestRefused,
+    StoreUnavailable,
+)
+from message_batches.models import Landed, Manifest
+from message_batches.observability.metrics import LANDING, POLL_LATENESS
+from message_batches.requests.manifest import body, load_manifest, write_inline
+from message_batches.results.landing import check_landed, land
+from message_batches.storage.interface import Store
+from message_batches.storage.submission_records import Intent, Ledger, Outcome, Record
+from message_batches.temporal.namespaces import Namespaces
+from message_batches.temporal.search_attributes import UsableAttributes
+
+UPLOADS = 4
+
+SMALL_BODY = 1024 * 1024
+"""Bytes of a body that need not wait for its turn."""
+
+NOT_FOUND_MEANS_GONE = 4
+"""Attempts to delete a batch in a row that got a 404."""
+
+NOTE_TIMEOUT = 10
+"""Seconds that a note in the store may hold up the answer of a POST."""
+
+
+class MessageBatchActivities:
+    """The activities of the document's three steps, over an API and a store."""
+
+    def __init__(self, api: BatchApi, store: Store, *, scratch: Path | None = None) -> None:
+        self._api = api
+        self._store = store
+        self._ledger = Ledger(store)
+        self._namespaces = Namespaces(store)
+        self._search_attributes = UsableAttributes()
+        self._scratch = scratch
+        # More at once would only share the uplink, and miss their deadlines together.
+        self._uploads = asyncio.Semaphore(UPLOADS)
+
+    @activity.defn(name="prepareRequests")
+    async def prepare_requests(self, given: PrepareInput) -> Prepared:
+        """Check the requests, all problems at once, and write them to the store as the run's manifest."""
+        with as_failures():
+            self._api.check(given.account)
+            async with beating():
+                store_id = await self._store.identity()
+                if given.store_id:
+                    await own_store(self._store, given.store_id)
+                await self._namespaces.note(activity.client())
+                if given.requests is not None:
+                    manifest = await write_inline(self._store, given.requests, scratch=self._scratch)
+                elif given.requests_uri is not None:
+                    manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
+                else:
+                    manifest = None
+                attributes = await self._search_attributes.names(activity.client())
+                return Prepared(store_id=store_id, manifest=manifest, search_attributes=attributes)
+
+    @activity.defn(name="submitBatch")
+    async def submit_batch(self, given: SubmitInput) -> Submitted:
+        """POST the requests once, with an intent in the store before it; no intent, no POST."""
+        with as_failures():
+            async with beating(), self._upload_slot(given):
+                await own_store(self._store, given.manifest.store_id)
+                upload = Upload(
+                    body(self._store, given.manifest),
+                    given.manifest.body_bytes,
+                    started=activity.info().started_time,
+                    timeout=given.timeout,
+                )
+                earlier = await self._ledger.intend(given.submitter, _intent(given))
+                if earlier:
+                    return left_behind(earlier, given.manifest)
+                try:
+                    batch = await self._post(given, upload)
+                except MessageBatchesError as error:
+                    if not error.outcome_unknown:
+                        await self._note(given, Outcome(created=False))
+                    raise
+                activity.logger.info("Submitted", extra={"batch_id": batch.id})
+                await self._note(given, Outcome(batch_id=batch.id))
+                return Submitted(batch=batch)
+
+    @activity.defn(name="pollBatchStatus")
+    async def poll_batch_status(self, batch: BatchRef) -> MessageBatch:
+        """GET the batch once."""
+        info = activity.info()
+        if info.attempt == 1:
+            POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
+        with as_failures(batch.batch_id):
+            async with answered_in_time():
+                found = await self._api.retrieve(batch.account, batch.batch_id)
+            activity.logger.debug("Polled")
+            return found
+
+    @activity.defn(name="retrieveResults")
+    async def retrieve_results(self, given: RetrieveInput) -> Landed:
+        """Stream the results into the store: checked, in the order of the requests, published once."""
+        began = time.monotonic()
+        with as_failures(given.batch_id):
+            async with beating():
+                await own_store(self._store, given.store_id)
+                landed = await land(
+                    self._store,
+                    self._api.results(given.account, given.batch_id),
+                    batch_id=given.batch_id,
+                    manifest=given.manifest,
+                    expected_count=given.expected_count,
+                    scratch=self._scratch,
+                    keep_partial=given.keep_partial,
+                )
+            activity.logger.info("Landed %d lines", landed.results_file.lines)
+        LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
+        return landed
+
+    @activity.defn(name="cancelBatch")
+    async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
+        """Stop the batch at the provider; one that has ended already is left as it is."""
+        with as_failures(batch.batch_id):
+            try:
+                stopped = await self._api.cancel(batch.account, batch.batch_id)
+                activity.logger.info("Stopped the batch at the provider")
+                return stopped
+            except (RequestRefused, ApiUnavailable):
+                # What the API answers for a batch that has ended, or is being stopped already, is not published.
+                current = await self._api.retrieve(batch.account, batch.batch_id)
+                if current.processing_status == "in_progress":
+                    raise
+                return current
+
+    @activity.defn(name="deleteBatch")
+    async def delete_batch(self, given: DeleteInput) -> None:
+        """Delete the batch at the provider, once the landed file has been read again and is whole."""
+        with as_failures():
+            async with beating():
+                await own_store(self._store, given.store_id)
+                claim = await self._ledger.claimed(given.batch_id)
+                if claim and given.claim and not claim.of_same_run(given.claim):
+                    raise NotOurs(f"It is the batch of {claim.owner}, which may not have landed it yet")
+                await check_landed(self._store, given.results_file)
+                try:
+                    await self._api.delete(given.account, given.batch_id)
+                except BatchNotFound:
+                    # A batch that is there is not found now and then.
+                    if activity.info().attempt < NOT_FOUND_MEANS_GONE:
+                        raise
+                    activity.logger.info("Batch %s is gone already", given.batch_id)
+
+    @asynccontextmanager
+    async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:
+        """A large upload's turn, within half of its time: what is left must do for the upload itself."""
+        if given.manifest.body_bytes <= SMALL_BODY:
+            yield
+            return
+        try:
+            async with asyncio.timeout(given.timeout.total_seconds() / 2):
+                await self._uploads.acquire()
+        except TimeoutError as error:
+            raise NotSent("This worker is busy with other uploads; nothing was sent yet") from error
+        try:
+            yield
+        finally:
+            self._uploads.release()
+
+    async def _post(self, given: SubmitInput, upload: Upload) -> MessageBatch:
+        try:
+            async with asyncio.timeout(upload.time_left()):
+                return await self._api.create(given.account, upload.chunks(), given.manifest.body_bytes)
+        except (TimeoutError, ReplyLost, asyncio.CancelledError) as error:
+            if upload.complete:
+                if isinstance(error, TimeoutError):
+                    raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
+                raise
+            # A body cut short is no request: whatever became of the connection, nothing came of it.
+            why = str(error) or "the time was up, or the worker is stopping"
+            raise NotSent(f"The POST was broken off before all of it was sent; nothing was created: {why}") from error
+
+    async def _note(self, given: SubmitInput, outcome: Outcome) -> None:
+        """Best effort: the run records a batch again; until then the POST counts as undecided, which is safe."""
+        try:
+            async with asyncio.timeout(NOTE_TIMEOUT):
+                while True:
+                    with suppress(StoreUnavailable):
+                        await self._ledger.settle(given.submitter, given.number, outcome)
+                        if outcome.batch_id:
+                            await self._ledger.claim(outcome.batch_id, given.submitter.claim)
+                        return
+                    await asyncio.sleep(1)
+        except TimeoutError:
+            activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
+
+
+def _intent(given: SubmitInput) -> Intent:
+    return Intent(
+        workflow_id=given.submitter.workflow_id,
+        first_run_id=given.submitter.first_run_id,
+        number=given.number,
+        anchor=given.anchor,
+        sha256=given.manifest.sha256,
+        time=datetime.now(UTC),
+        timeout=given.timeout,
+        nonce=uuid4().hex,
+    )
+
+
+def left_behind(earlier: Record, manifest: Manifest) -> Submitted:
+    """What a record of the same number tells: it stems from this run before a reset or a retry."""
+    if earlier.intent.sha256 != manifest.sha256:
+        raise InvalidRequests(
+            f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "
+            "reset or retried; nothing was sent now. Start these under another workflow id"
+        )
+    anchor, outcome = earlier.intent.anchor, earlier.outcome
+    if outcome is None:
+        return Submitted(earlier_anchor=anchor)
+    if outcome.batch_id:
+        return Submitted(earlier_anchor=anchor, recorded=outcome.batch_id)
+    if outcome.created is False:
+        return Submitted(earlier_anchor=anchor, earlier_not_created=True)
+    return Submitted(earlier_anchor=anchor, earlier_absent=True)

@@ -1,0 +1,166 @@
+"""The Message Batches API over httpx: one call each, no retries, no logging of bodies."""
+
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import ValidationError
+
+from message_batches.api.keys import ApiKeys
+from message_batches.api.models import BATCH_ID, Account, BatchPage, DeletedBatch, MessageBatch, Wire
+from message_batches.api.responses import BASE_URL, date_of, error_of, head, request_id_of, shown, whole, without
+from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
+from message_batches.observability.log_context import answered
+
+PATH = "/v1/messages/batches"
+
+_KEY = "x-api-key"
+
+TIMEOUT = httpx.Timeout(60, connect=10)
+
+# The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
+LONG_TIMEOUT = httpx.Timeout(600, connect=10)
+
+# httpx costs twice the CPU a request at 100 connections as at one.
+LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+
+_WireT = TypeVar("_WireT", bound=Wire)
+
+
+def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
+    """The connection pool that a worker shares; redirects are not followed, a key must not travel."""
+    agent = f"message-batches/{version('message-batches')}"
+    return httpx.AsyncClient(
+        base_url=base_url, timeout=timeout, limits=LIMITS, headers={"user-agent": agent}, follow_redirects=False
+    )
+
+
+class HttpBatchApi:
+    """The `BatchApi` port over one shared httpx client."""
+
+    def __init__(self, http: httpx.AsyncClient, keys: ApiKeys) -> None:
+        self._http = http
+        self._keys = keys
+
+    def check(self, account: Account) -> None:
+        """Raise `UnknownKey` unless the account's key is held."""
+        self._keys.secret(account.api_key)
+
+    async def create(self, account: Account, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+        """POST a body of exactly `length` bytes, as it is produced.
+
+        It gets a connection of its own: one that was kept and has just been closed would look like a lost reply.
+        """
+        headers = {"content-type": "application/json", "content-length": str(length)}
+        if account.anthropic_beta:
+            headers["anthropic-beta"] = ",".join(account.anthropic_beta)
+        headers |= self._headers(account)
+        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
+            with _there():
+                url = self._url(account, PATH)
+                return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)
+
+    async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
+        """GET a batch."""
+        return _parsed(await self._call("GET", _path(batch_id), account), MessageBatch)
+
+    async def list(self, account: Account, *, limit: int, after_id: str | None = None) -> BatchPage:
+        """GET a page of batches, newest first, older than `after_id`."""
+        params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
+        with _there():
+            reply = await self._call("GET", PATH, account, params=params)
+        return _parsed(reply, BatchPage).model_copy(update={"date": date_of(reply.headers.get("date"))})
+
+    async def cancel(self, account: Account, batch_id: str) -> MessageBatch:
+        """POST to a batch's `/cancel`."""
+        return _parsed(await self._call("POST", f"{_path(batch_id)}/cancel", account), MessageBatch)
+
+    async def delete(self, account: Account, batch_id: str) -> None:
+        """DELETE a batch that has ended, and its results."""
+        _parsed(await self._call("DELETE", _path(batch_id), account), DeletedBatch)
+
+    @asynccontextmanager
+    async def results(self, account: Account, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
+        headers = self._headers(account) | {"accept-encoding": "identity"}
+        url = self._url(account, f"{_path(batch_id)}/results")
+        try:
+            async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
+                if reply.status_code != httpx.codes.OK:
+                    raise error_of(await whole(reply, headers[_KEY]))
+                answered(request_id_of(head(reply, headers[_KEY])))
+                yield reply.aiter_bytes()
+        except httpx.HTTPError as error:
+            raise _transport_error(error, headers[_KEY]) from error
+
+    async def _call(self, method: str, path: str, account: Account, **options: Any) -> httpx.Response:
+        url = self._url(account, path)
+        return await _answer(self._http, method, url, headers=self._headers(account), **options)
+
+    def _url(self, account: Account, path: str) -> str:
+        """Whole where the key has a base URL of its own."""
+        return f"{self._keys.base_urls.get(account.api_key, '')}{path}"
+
+    def _headers(self, account: Account) -> dict[str, str]:
+        key = self._keys.secret(account.api_key).get_secret_value()
+        return {_KEY: key, "anthropic-version": account.anthropic_version}
+
+
+async def _answer(
+    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], **options: Any
+) -> httpx.Response:
+    try:
+        async with http.stream(method, url, headers=headers, **options) as coming:
+            reply = await whole(coming, headers[_KEY])
+    except httpx.HTTPError as error:
+        raise _transport_error(error, headers[_KEY]) from error
+    if reply.status_code != httpx.codes.OK:
+        raise error_of(reply)
+    answered(request_id_of(reply))
+    return reply
+
+
+@contextmanager
+def _there() -> Iterator[None]:
+    """A 404 for the collection itself is not about a batch."""
+    try:
+        yield
+    except BatchNotFound as error:
+        raise RequestRefused(f"{error}. Mend {BASE_URL}: no Message Batches API is there.") from error
+
+
+def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
+    try:
+        return model.model_validate_json(reply.content)
+    except ValidationError as error:
+        raise ReplyLost(
+            f"The API answered 200 with a body that is no {model.__name__}: {error.error_count()} fields do not fit",
+            status=200,
+            request_id=request_id_of(reply),
+        ) from error
+
+
+def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
+    # It repeats a line that is no HTTP.
+    detail = shown(without(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
+    if isinstance(error, _NEVER_SENT):
+        return NotSent(f"No connection to the API: {detail}")
+    return ReplyLost(f"The connection to the API was lost: {detail}")
+
+
+def _path(batch_id: str) -> str:
+    if not re.fullmatch(BATCH_ID, batch_id):
+        raise RequestRefused(f"{batch_id[:100]!r} is no id of a batch, and would lead elsewhere. Nothing was asked")
+    return f"{PATH}/{batch_id}"

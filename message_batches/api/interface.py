@@ -1,0 +1,42 @@
+"""The Message Batches API as activities see it."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+from message_batches.api.models import Account, BatchPage, MessageBatch
+
+
+class BatchApi(Protocol):
+    """The Message Batches API: each method makes one call and raises an `ApiError` for anything but its 200.
+
+    The account's key is a name; a name the API holds no key for raises `UnknownKey` before any call.
+    """
+
+    def check(self, account: Account) -> None:
+        """Raise `UnknownKey` unless the account's key is held."""
+        ...
+
+    async def create(self, account: Account, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+        """POST a body of exactly `length` bytes, as it is produced."""
+        ...
+
+    async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
+        """GET a batch."""
+        ...
+
+    async def list(self, account: Account, *, limit: int, after_id: str | None = None) -> BatchPage:
+        """GET a page of batches, newest first, older than `after_id`."""
+        ...
+
+    async def cancel(self, account: Account, batch_id: str) -> MessageBatch:
+        """POST to a batch's `/cancel`."""
+        ...
+
+    async def delete(self, account: Account, batch_id: str) -> None:
+        """DELETE a batch that has ended, and its results; `BatchNotFound` for one that is gone."""
+        ...
+
+    def results(self, account: Account, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
+        ...

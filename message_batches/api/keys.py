@@ -1,0 +1,80 @@
+"""API keys: their names, and the keys that a process holds by name."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pydantic import AfterValidator, SecretStr
+
+from message_batches.errors import UnknownKey
+
+KEY_NAME = re.compile(r"(?!sk-)[a-z0-9-]{1,32}")
+
+
+def may_be_a_key(text: str) -> bool:
+    """Whether a text begins as the API's keys do."""
+    return text.lstrip().startswith("sk-")
+
+
+def no_key(text: str) -> str:
+    """The text; `ValueError`, which does not repeat it, if it may be a key in the wrong place."""
+    if may_be_a_key(text):
+        raise ValueError("what begins with sk- may be a key, and does not belong here. If it is one, rotate it")
+    return text
+
+
+def check_key_name(name: str) -> None:
+    """Raise `UnknownKey` unless the text can be a key's name; the text is not repeated, it may be a key."""
+    if not KEY_NAME.fullmatch(name):
+        raise UnknownKey(
+            "apiKey must be the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), "
+            "never a key. If a key was passed, it is now readable in this run's start event: rotate it. "
+            "Nothing was sent."
+        )
+
+
+DEFAULT_KEY = "default"
+
+# What a caller says goes into histories, messages and paths: a key among it is refused, and repeated nowhere.
+NoKey = AfterValidator(no_key)
+
+_KEY_VARIABLE = "ANTHROPIC_API_KEY"
+
+
+@dataclass(frozen=True)
+class ApiKeys:
+    """The keys a process holds, by name.
+
+    Attributes:
+        base_urls: of the keys whose calls go elsewhere than all others.
+    """
+
+    secrets: Mapping[str, SecretStr] = field(default_factory=dict)
+    base_urls: Mapping[str, str] = field(default_factory=dict)
+
+    def secret(self, name: str) -> SecretStr:
+        """The key of that name; `UnknownKey` without repeating the text, which may be a key."""
+        check_key_name(name)
+        try:
+            return self.secrets[name]
+        except KeyError:
+            held = ", ".join(self.names) or "none"
+            raise UnknownKey(
+                f"This worker holds no key named {name!r} (it holds: {held}). Start it with {variable_of(name)} set, "
+                "or pass the name of a key that it holds. Nothing was sent."
+            ) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the keys are called, in alphabetical order."""
+        return tuple(sorted(self.secrets))
+
+    def __str__(self) -> str:
+        """Their names, each with its own base URL."""
+        own = self.base_urls
+        return ", ".join(f"{name} ({own[name]})" if name in own else name for name in self.names) or "none"
+
+
+def variable_of(name: str) -> str:
+    """The variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
+    return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"

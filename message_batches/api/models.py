@@ -1,0 +1,97 @@
+"""The API's objects, as far as they are read, and who calls it."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from message_batches.api.keys import DEFAULT_KEY, NoKey
+from message_batches.serialization import Boundary
+
+DEFAULT_VERSION = "2023-06-01"
+
+HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$"), NoKey]
+
+Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
+
+BATCH_ID = r"^[A-Za-z0-9_-]{1,128}$"
+
+BatchId = Annotated[str, Field(pattern=BATCH_ID)]
+
+_Count = Annotated[int, Field(ge=0, le=10**9)]
+
+_Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
+
+
+class Wire(BaseModel):
+    """What the API sends, in its own snake_case; unknown fields are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+class RequestCounts(Wire):
+    """Requests by state; all are `processing` until the whole batch has ended."""
+
+    processing: _Count = 0
+    succeeded: _Count = 0
+    errored: _Count = 0
+    canceled: _Count = 0
+    expired: _Count = 0
+
+    @property
+    def total(self) -> int:
+        """The number of requests in the batch, constant over its life."""
+        return self.processing + self.succeeded + self.errored + self.canceled + self.expired
+
+
+class MessageBatch(Wire):
+    """A batch as the API describes it: never its requests, names or metadata."""
+
+    id: BatchId
+    processing_status: Annotated[str, Field(max_length=100)]
+    request_counts: RequestCounts
+    created_at: _Time
+    expires_at: _Time
+    ended_at: _Time | None = None
+    cancel_initiated_at: _Time | None = None
+    archived_at: _Time | None = None
+    results_url: Annotated[str, Field(max_length=2000)] | None = None
+
+    @model_serializer(mode="wrap")
+    def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without nulls and zero counts: a history holds the answer to each of its polls."""
+        said = {name: value for name, value in serialize(self).items() if value is not None}
+        counts = said.get("request_counts")
+        return {**said, "request_counts": {name: n for name, n in counts.items() if n}} if counts else said
+
+    @property
+    def ended(self) -> bool:
+        """Whether every request has an outcome; not whether any succeeded."""
+        return self.processing_status == "ended"
+
+
+class DeletedBatch(Wire):
+    """What the API answers to a DELETE."""
+
+    id: str
+
+
+class BatchPage(Wire):
+    """One page of the account's batches, newest first.
+
+    Attributes:
+        date: the `Date` header of the answer, the API's own clock; None if absent.
+    """
+
+    data: Annotated[tuple[MessageBatch, ...], Field(max_length=1000)]
+    has_more: bool
+    last_id: str | None = None
+    date: datetime | None = None
+
+
+class Account(Boundary):
+    """Who calls: the *name* of a key that the worker holds, and the headers that go with every call."""
+
+    api_key: str = DEFAULT_KEY
+    anthropic_version: HeaderWord = DEFAULT_VERSION
+    anthropic_beta: Betas = ()

@@ -1,0 +1,1 @@
+"""The commands of the starter, a module each."""

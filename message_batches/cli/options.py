@@ -1,0 +1,185 @@
+"""The arguments and options of the starter's commands; loaded for `--help`, so it imports nothing but Typer."""
+
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _duration(text: str) -> timedelta:
+
+    try:
+        return read_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _age(text: str) -> timedelta:
+
+    try:
+        return read_duration(text, longest=timedelta(days=36500))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+Id = Annotated[str, typer.Argument(metavar="ID", help="The run's workflow id, or its batch's id.", show_default=False)]
+
+BatchId = Annotated[str, typer.Argument(metavar="MSGBATCH_ID", help="The id of a batch.", show_default=False)]
+
+File = Annotated[
+    str,
+    typer.Argument(
+        metavar="FILE", help='JSONL, a JSON array, {"requests": [...]}, or - for stdin.', show_default=False
+    ),
+]
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+# --- what a run is started with ------------------------------------------------------------------------------------
+
+Document = Annotated[
+    Path | None, typer.Option("--document", metavar="FILE", help="The Arazzo document with the cadence. Default: ours.")
+]
+
+PollInterval = Annotated[
+    timedelta | None,
+    typer.Option("--poll-interval", parser=_duration, metavar="DURATION", help="Instead of the document's retryAfter."),
+]
+
+PollLimit = Annotated[
+    int | None, typer.Option("--poll-limit", min=0, max=10_000_000, help="Instead of the document's retryLimit.")
+]
+
+SubmissionTimeout = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--submission-timeout", parser=_duration, metavar="DURATION", help="How long the POST may take. Default: 10m."
+    ),
+]
+
+QuietPeriod = Annotated[
+    timedelta | None,
+    typer.Option(
+        "--quiet-period",
+        parser=_duration,
+        metavar="DURATION",
+        help="How long the account's list is watched after a lost reply. Default: 15m.",
+    ),
+]
+
+Key = Annotated[str, typer.Option("--key", metavar="NAME", help="The name of a key that the worker holds.")]
+
+Version = Annotated[
+    str | None, typer.Option("--anthropic-version", metavar="DATE", help="Default: the document's, 2023-06-01.")
+]
+
+Betas = Annotated[
+    list[str] | None, typer.Option("--beta", metavar="NAME", help="An anthropic-beta for the batch. May be repeated.")
+]
+
+Queue = Annotated[str | None, typer.Option("--task-queue", metavar="NAME", help="Default: MESSAGE_BATCHES_TASK_QUEUE.")]
+
+DeleteAfterLanding = Annotated[
+    bool,
+    typer.Option("--delete-after-landing", help="Delete the batch at the provider once its results are verified here."),
+]
+
+Again = Annotated[bool, typer.Option("--again", help="Buy the same requests once more, in a run of its own.")]
+
+RequestsFile = Annotated[
+    str | None, typer.Option("--requests", metavar="FILE", help="The batch's requests: the results are fully checked.")
+]
+
+# --- how to go on --------------------------------------------------------------------------------------------------
+
+Wait = Annotated[
+    bool | None,
+    typer.Option("--wait/--detach", help="Follow it to its end, or leave it. Default: follow at a terminal."),
+]
+
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any request came back without a reply.")]
+
+# --- results -------------------------------------------------------------------------------------------------------
+
+Output = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
+]
+
+Text = Annotated[bool, typer.Option("--text", help="Only the custom_ids and the texts.")]
+
+Failed = Annotated[bool, typer.Option("--failed", help="The original requests that are worth sending again.")]
+
+Force = Annotated[bool, typer.Option("--force", help="Write over files that are there.")]
+
+# --- decisions -----------------------------------------------------------------------------------------------------
+
+Abandon = Annotated[bool, typer.Option("--abandon", help="Cancel the run itself: nothing is landed.")]
+
+Adopt = Annotated[str | None, typer.Option("--adopt", metavar="MSGBATCH_ID", help="This batch is the run's.")]
+
+SubmitAgain = Annotated[bool, typer.Option("--submit-again", help="None of them is: send the requests again.")]
+
+# --- purge ---------------------------------------------------------------------------------------------------------
+
+OlderThan = Annotated[
+    timedelta,
+    typer.Option(
+        "--older-than",
+        parser=_age,
+        metavar="DURATION",
+        help="What may go, such as 40d; at least 30d.",
+        show_default=False,
+    ),
+]
+
+Delete = Annotated[bool, typer.Option("--delete", help="Remove it. Without this, what would go is shown.")]
+
+# --- list and demo -------------------------------------------------------------------------------------------------
+
+Statuses = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--status", metavar="STATUS", help="Only runs of that status, such as undecided or failed. May be repeated."
+    ),
+]
+
+NeedsAttention = Annotated[
+    bool,
+    typer.Option(
+        "--needs-attention", help="Only undecided submissions, landings that keep failing, batches near their end."
+    ),
+]
+
+Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many runs to show.")]
+
+Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
+
+Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, for money; asks first.")]
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+# --- before the command --------------------------------------------------------------------------------------------
+
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", envvar="MESSAGE_BATCHES_DEBUG", help="Show where an unexpected error comes from."),
+]
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
+
+_LONGEST = timedelta(days=7)
+
+
+def read_duration(text: str, longest: timedelta = _LONGEST) -> timedelta:
+    """Read a number with its unit; `ValueError` says what one looks like."""
+    found = _DURATION.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 1m, 0.2s or 2h")
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if not 0 < seconds <= longest.total_seconds():
+        raise ValueError(f"{text!r} is not between 0 and {longest.days:,} days")
+    return timedelta(seconds=seconds)

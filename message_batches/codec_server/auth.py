@@ -1,0 +1,72 @@
+"""Who may use the codec server: whoever shows the token; in a browser, a session that was begun with it."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Collection
+from datetime import timedelta
+
+from aiohttp import web
+from pydantic import SecretStr
+
+COOKIE = "message-batches-codec"
+
+SESSION = timedelta(hours=12)
+
+
+class Access:
+    """What is asked of a caller.
+
+    The Web UI can send no token of its own, unless its users log in to it by OIDC; it can send a cookie. The cookie
+    holds no token but a date, signed with it.
+    """
+
+    def __init__(self, token: SecretStr | None, origins: Collection[str] = ()) -> None:
+        """Require the token, if there is one; of pages in a browser admit those of these origins."""
+        self._token = token
+        self.origins = tuple(origins)
+
+    @property
+    def secure(self) -> bool:
+        """Whether browsers are to keep the session to HTTPS: a page over HTTPS calls nothing else."""
+        return bool(self.origins) and all(origin.startswith("https://") for origin in self.origins)
+
+    def knows(self, token: str) -> bool:
+        """Whether it is the token; told in the same time, whatever it is."""
+        return self._token is None or _same(token, self._token.get_secret_value())
+
+    def refused_origin(self, request: web.Request) -> bool:
+        """Whether the call comes from a page that is not one of ours; other programs name no origin."""
+        origin = request.headers.get("Origin")
+        return origin is not None and origin not in self.origins
+
+    def foreign_form(self, request: web.Request) -> bool:
+        """Whether a page of neither this server nor ours sent the form."""
+        own = request.headers.get("Origin", "").partition("://")[2] == request.host
+        return self.refused_origin(request) and not own
+
+    def admits(self, request: web.Request) -> bool:
+        """Whether the caller shows the token; or, from a page of ours, a session."""
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if self._token is None or (scheme.lower() == "bearer" and self.knows(given.strip())):
+            return True
+        return request.headers.get("Origin") in self.origins and self._holds(request.cookies.get(COOKIE, ""))
+
+    def session(self, lasting: timedelta = SESSION) -> str:
+        """A session that begins now."""
+        return self._signed(str(int(time.time() + lasting.total_seconds())))
+
+    def _holds(self, session: str) -> bool:
+        until = session.partition(".")[0]
+        return _same(session, self._signed(until)) and time.time() < int(until)
+
+    def _signed(self, until: str) -> str:
+        token = self._token.get_secret_value() if self._token else ""
+        signature = hmac.new(token.encode(), f"session until {until}".encode(errors="replace"), hashlib.sha256)
+        return f"{until}.{signature.hexdigest()}"
+
+
+def _same(given: str, expected: str) -> bool:
+    """Compared by their hashes: how long it takes tells nothing, the length included."""
+    hashes = (hashlib.sha256(text.encode(errors="surrogateescape")).digest() for text in (given, expected))
+    return hmac.compare_digest(*hashes)

@@ -1,0 +1,140 @@
+"""Reading a prompt: what to quote in the reply, and how many tokens it comes to."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+_EXCERPT = 80
+
+_CHARACTERS_PER_TOKEN = 4
+
+_PER_MESSAGE = 4
+
+_PER_IMAGE = 1_500
+
+# Below this the API caches nothing, whatever cache_control says.
+_LEAST_CACHED = 1_024
+
+Lifetime = Literal["5m", "1h"]
+
+
+class Prompt(NamedTuple):
+    """What is kept of a prompt; the three token counts add up to all its input."""
+
+    excerpt: str
+    digest: int
+    input_tokens: int
+    cache_written: int
+    cache_read: int
+    cache_lifetime: Lifetime
+    tool: str | None
+
+
+EMPTY = Prompt("", 0, 0, 0, 0, "5m", None)
+
+
+class PromptReader:
+    """Reads the prompts of one batch; a prefix marked for caching is written once and read from then on."""
+
+    def __init__(self) -> None:
+        self._cached: set[bytes] = set()
+
+    def read(self, params: dict[str, object]) -> Prompt:
+        """Measure a valid request's prompt."""
+        prefix = hashlib.blake2b(digest_size=16)
+        tokens = 0
+        marked: tuple[int, bytes, Lifetime] | None = None
+        for part in _parts(params):
+            text = _text(part)
+            prefix.update(text.encode("utf-8", "surrogatepass"))
+            tokens += _tokens(part, text)
+            control = part.get("cache_control") if isinstance(part, dict) else None
+            if isinstance(control, dict):
+                marked = tokens, prefix.digest(), "1h" if control.get("ttl") == "1h" else "5m"
+        if isinstance(params.get("cache_control"), dict):
+            marked = tokens, prefix.digest(), "5m"
+
+        written = read = 0
+        lifetime: Lifetime = "5m"
+        if marked is not None and marked[0] >= _LEAST_CACHED:
+            size, name, lifetime = marked
+            if name in self._cached:
+                read = size
+            else:
+                written = size
+                self._cached.add(name)
+        last = _last_user_text(params)
+        digest = hashlib.blake2b(last.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        return Prompt(
+            _excerpt(last),
+            int.from_bytes(digest, "big"),
+            max(1, tokens - written - read),
+            written,
+            read,
+            lifetime,
+            _forced_tool(params),
+        )
+
+
+def _parts(params: dict[str, object]) -> Iterator[object]:
+    for name in ("tools", "system"):
+        value = params.get(name)
+        if isinstance(value, list):
+            yield from value
+        elif value:
+            yield value
+    messages = params["messages"]
+    for message in messages if isinstance(messages, list) else ():
+        content = message["content"]
+        if isinstance(content, list):
+            yield from content
+        else:
+            yield content
+
+
+def _text(part: object) -> str:
+    if isinstance(part, str):
+        return part
+    if isinstance(part, dict) and isinstance(part.get("text"), str):
+        return str(part["text"])
+    # Images and documents too: two requests that differ in a picture alone are two different questions.
+    return json.dumps(part, sort_keys=True)
+
+
+def _tokens(part: object, text: str) -> int:
+    if isinstance(part, dict) and part.get("type") == "image":
+        return _PER_IMAGE
+    return _PER_MESSAGE + -(-len(text) // _CHARACTERS_PER_TOKEN)
+
+
+def _last_user_text(params: dict[str, object]) -> str:
+    messages = params["messages"]
+    if not isinstance(messages, list):
+        return ""
+    for message in reversed(messages):
+        if message["role"] == "user":
+            content: Any = message["content"]
+            return content if isinstance(content, str) else "\n".join(map(_text, sorted(content, key=_is_not_text)))
+    return ""
+
+
+def _is_not_text(block: object) -> bool:
+    return not (isinstance(block, dict) and block.get("type") == "text")
+
+
+def _excerpt(text: str) -> str:
+    # A lone surrogate could not be written as UTF-8 later on.
+    head = text[: 4 * _EXCERPT].encode("utf-8", "replace").decode()
+    head = " ".join(head.split())
+    return head if len(head) <= _EXCERPT else head[: _EXCERPT - 1].rstrip() + "…"
+
+
+def _forced_tool(params: dict[str, object]) -> str | None:
+    choice, tools = params.get("tool_choice"), params.get("tools")
+    if not isinstance(choice, dict) or not isinstance(tools, list) or not tools:
+        return None
+    name = choice.get("name")
+    if choice.get("type") == "any" and isinstance(tools[0], dict):
+        name = tools[0].get("name")
+    return name if isinstance(name, str) and choice.get("type") in ("any", "tool") else None

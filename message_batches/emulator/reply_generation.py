@@ -1,0 +1,126 @@
+"""The lines of a batch's results: plausible Messages, written fast enough to measure others by."""
+
+import json
+from itertools import accumulate
+from typing import Final
+
+from message_batches.emulator.batches import Batch, End, Outcome
+from message_batches.emulator.errors import compact
+from message_batches.emulator.identifiers import encode
+from message_batches.emulator.params_validation import resolve_model
+
+_CHARACTERS_PER_TOKEN = 4
+
+_OPENINGS = (
+    "In short, it depends on what you weigh most.",
+    "There are three things to look at here.",
+    "The answer is easier to see with an example.",
+    "It helps to start from what is known.",
+    "Two readings are possible, and the first is the likelier.",
+    "The evidence points one way, with a reservation.",
+    "Taken step by step, this comes out clearly.",
+)
+
+# Nothing in these sentences needs escaping in JSON: any slice of them can be written as it is.
+_SENTENCES = (
+    "The first point carries most of the weight, and the others follow from it.",
+    "What matters is less the number itself than how it changes from month to month.",
+    "A small sample can mislead, so the figure should be read together with its range.",
+    "Where both are possible, the simpler one is easier to explain and to maintain.",
+    "This holds in most cases; the exceptions are listed at the end.",
+    "Compared with the year before, the difference is modest but consistent.",
+    "Before acting on it, it would be wise to check the two assumptions named above.",
+    "The wording is friendly throughout, with one complaint about the delivery.",
+    "None of this is new, but it has rarely been put so plainly.",
+    "If time is short, the second option gives most of the benefit for half the effort.",
+    "The costs fall early and the gains come late, which is why it looks worse than it is.",
+)
+
+_FILLER: Final = " ".join(_SENTENCES * 2)
+
+_STARTS: Final = tuple(accumulate((len(sentence) + 1 for sentence in _SENTENCES * 2), initial=0))
+
+_TAIL: Final = '"result":{"type":"'
+
+
+class ReplyWriter:
+    """Writes the result lines of one batch that has ended, each the same whenever it is asked for."""
+
+    def __init__(self, batch: Batch, end: End, reply_bytes: int = 0) -> None:
+        self._batch = batch
+        self._end = end
+        self._reply_bytes = reply_bytes
+        self._filler = _FILLER
+        while len(self._filler) < reply_bytes + len(_FILLER):
+            self._filler += " " + _FILLER
+        self._models: dict[str, str] = {}
+
+    def line(self, rank: int) -> str:
+        """The line at a place of the batch's order, with its line feed."""
+        batch = self._batch
+        number = batch.order[rank]
+        outcome = batch.outcome(rank, self._end)
+        start = f'{{"custom_id":"{batch.requests[number].custom_id}",{_TAIL}{outcome.value}"'
+        if outcome is Outcome.SUCCEEDED:
+            return f'{start},"message":{self._message(number)}}}}}\n'
+        if outcome is Outcome.ERRORED:
+            return f'{start},"error":{self._error(number)}}}}}\n'
+        return f"{start}}}}}\n"
+
+    def _error(self, number: int) -> str:
+        refusal = self._batch.refusal(number)
+        assert refusal is not None
+        error: dict[str, object] = {"type": refusal.type, "message": refusal.message}
+        if not refusal.at_work:
+            error["details"] = {"error_visibility": "user_facing"}
+        request_id = f"workerreq_{self._id(number)}" if refusal.at_work else None
+        return compact({"type": "error", "error": error, "request_id": request_id}).decode()
+
+    def _message(self, number: int) -> str:
+        request = self._batch.requests[number]
+        prompt = request.prompt
+        model = self._models.get(request.model)
+        if model is None:
+            model = self._models[request.model] = json.dumps(resolve_model(request.model))
+        if prompt.tool is not None:
+            answer = {"about": prompt.excerpt, "reference": f"{prompt.digest:016x}"}
+            block = {"type": "tool_use", "id": f"toolu_{self._id(number)}", "name": prompt.tool, "input": answer}
+            content, stop = compact(block).decode(), "tool_use"
+            length = len(content)
+        else:
+            text, length, stop = self._text(number)
+            content = f'{{"type":"text","text":"{text}"}}'
+        tokens = -(-length // _CHARACTERS_PER_TOKEN)
+        five, hour = (prompt.cache_written, 0) if prompt.cache_lifetime == "5m" else (0, prompt.cache_written)
+        return (
+            f'{{"model":{model},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
+            f'"content":[{content}],"stop_reason":"{stop}","stop_sequence":null,'
+            f'"usage":{{"input_tokens":{prompt.input_tokens},"cache_creation_input_tokens":{prompt.cache_written},'
+            f'"cache_read_input_tokens":{prompt.cache_read},'
+            f'"cache_creation":{{"ephemeral_5m_input_tokens":{five},"ephemeral_1h_input_tokens":{hour}}},'
+            f'"output_tokens":{tokens},"service_tier":"batch","inference_geo":"global"}}}}'
+        )
+
+    def _text(self, number: int) -> tuple[str, int, str]:
+        """The reply as it stands in JSON, its length in characters, and why it stopped."""
+        request = self._batch.requests[number]
+        digest = request.prompt.digest
+        opening = _OPENINGS[digest % len(_OPENINGS)]
+        head = f'On "{request.prompt.excerpt}" (reference {digest:016x}): {opening} '
+        place = digest // 16 % len(_SENTENCES)
+        begin = _STARTS[place]
+        if self._reply_bytes:
+            wanted = max(0, self._reply_bytes - len(head))
+        else:
+            wanted = _STARTS[place + 2 + digest // 256 % 3] - 1 - begin
+        room = request.max_tokens * _CHARACTERS_PER_TOKEN
+        length = len(head) + wanted
+        if length <= room:
+            return json.dumps(head, ensure_ascii=False)[1:-1] + self._filler[begin : begin + wanted], length, "end_turn"
+        head = head[:room]
+        rest = self._filler[begin : begin + room - len(head)]
+        return json.dumps(head, ensure_ascii=False)[1:-1] + rest, room, "max_tokens"
+
+    def _id(self, number: int) -> str:
+        # Any odd factor spreads neighbours over all digits, and keeps them apart.
+        return encode((self._batch.seed << 64 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)

@@ -1,0 +1,116 @@
+"""The batches that exist, by workspace: making, finding, listing and deleting them."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+
+from message_batches.emulator.batches import Batch, BatchRequest, Pace, Status
+from message_batches.emulator.clock import VirtualClock
+from message_batches.emulator.errors import ApiError, batch_not_found
+from message_batches.emulator.identifiers import Identifiers
+from message_batches.emulator.options import EmulatorOptions
+
+
+class Books:
+    """All batches of all workspaces, oldest first."""
+
+    def __init__(self, options: EmulatorOptions, clock: VirtualClock, ids: Identifiers) -> None:
+        self._options = options
+        self._clock = clock
+        self._ids = ids
+        self._random = random.Random(ids.seed())
+        self._batches: dict[str, Batch] = {}
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self._batches.values())
+
+    def create(self, workspace: str, requests: Sequence[BatchRequest], *, invisible: float = 0.0) -> Batch:
+        """Make a batch, unseen for so many real seconds; raise 429 when the queue is full."""
+        limit = self._options.queue_limit
+        if limit and self._processing(workspace) + len(requests) > limit:
+            told = f"This request would exceed the limit of {limit} batch requests in the processing queue."
+            raise ApiError(429, told, retry_after=60)
+        spread = 1 + self._options.jitter * self._random.uniform(-1, 1)
+        pace = Pace(self._options.processing_time * spread, self._options.ends_after_polls, self._options.cancel_time)
+        batch = Batch(
+            id=self._ids.batch(),
+            workspace=workspace,
+            requests=requests,
+            created_at=self._clock.now(),
+            pace=pace,
+            seed=self._ids.seed(),
+            live_counts=self._options.live_counts,
+            error_rate=self._options.error_rate,
+            visible_from=time.monotonic() + invisible if invisible else 0.0,
+        )
+        self._batches[batch.id] = batch
+        return batch
+
+    def find(self, workspace: str, batch_id: str) -> Batch:
+        """A batch of this workspace, or 404."""
+        batch = self._batches.get(batch_id)
+        if batch is None or not self._is_seen(batch, workspace):
+            raise batch_not_found(batch_id)
+        return batch
+
+    def delete(self, batch: Batch) -> None:
+        """Forget a batch that has ended, or refuse."""
+        status = batch.status(self._clock.now())
+        allowed = status is Status.ENDED
+        refusal = 400
+        if status is Status.CANCELING:
+            refusal = self._options.unknowns.delete_while_canceling
+            allowed = refusal == 200
+        if not allowed:
+            told = "In progress batches cannot be deleted. Consider canceling the batch instead."
+            raise ApiError(refusal, told)
+        del self._batches[batch.id]
+
+    def cancel(self, batch: Batch) -> None:
+        """Stop a batch, or refuse."""
+        now = self._clock.now()
+        match batch.status(now):
+            case Status.IN_PROGRESS:
+                batch.cancel(now)
+            case Status.CANCELING:
+                self._refuse(self._options.unknowns.cancel_twice, f"Batch {batch.id} is already being canceled.")
+            case Status.ENDED:
+                told = f"Batch {batch.id} cannot be canceled because it has already finished processing."
+                self._refuse(self._options.unknowns.cancel_after_ended, told)
+
+    def page(
+        self, workspace: str, *, limit: int, after_id: str | None = None, before_id: str | None = None
+    ) -> tuple[list[Batch], bool]:
+        """A page, newest first, and whether more follow in the direction that was asked for."""
+        unknowns = self._options.unknowns
+        seen = [batch for batch in self._batches.values() if self._is_seen(batch, workspace)]
+        seen.reverse()
+        if after_id and before_id:
+            self._refuse(unknowns.both_cursors, "before_id: only one of after_id and before_id may be given")
+        cursor = after_id or before_id
+        if cursor is None:
+            return seen[:limit], len(seen) > limit
+        place = next((place for place, batch in enumerate(seen) if batch.id == cursor), None)
+        if place is None:
+            name = "after_id" if after_id else "before_id"
+            self._refuse(unknowns.unknown_cursor, f"{name}: Message Batch {cursor} not found.")
+            return [], False
+        if after_id:
+            rest = seen[place + 1 :]
+            return rest[:limit], len(rest) > limit
+        rest = seen[:place]
+        return rest[-limit:], len(rest) > limit
+
+    def _processing(self, workspace: str) -> int:
+        now = self._clock.now()
+        mine = (batch for batch in self._batches.values() if batch.workspace == workspace)
+        return sum(len(batch) for batch in mine if batch.status(now) is not Status.ENDED)
+
+    @staticmethod
+    def _is_seen(batch: Batch, workspace: str) -> bool:
+        return batch.workspace == workspace and batch.visible_from <= time.monotonic()
+
+    @staticmethod
+    def _refuse(status: int, message: str) -> None:
+        if status != 200:
+            raise ApiError(status, message)

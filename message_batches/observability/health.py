@@ -1,0 +1,213 @@
+"""What a worker knows of its own health, and the two addresses that tell it: `/healthz` and `/livez`."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from aiohttp import web
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueVersionSelection
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from message_batches.errors import MessageBatchesError
+from message_batches.listen_address import CannotListen, host_and_port
+from message_batches.storage.interface import Store
+from message_batches.storage.object_store import IDENTITY
+
+PATIENCE = timedelta(seconds=3)
+"""How long Temporal and the store may take to answer."""
+
+FRESH = 2
+"""Seconds that an answer is good for: however many probes come, the server and the store see few."""
+
+POLL_AGE = 90
+"""Seconds after which a poll is no longer recent: each ends after 60 and is followed by the next."""
+
+LOOK_EVERY = 20
+"""Seconds between the looks that nobody asked for: only who looks knows how old a poll is."""
+
+NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check found, and each thing that is wrong in a sentence."""
+
+    connected: bool = False
+    polling: bool = False
+    store_reachable: bool = False
+    problems: tuple[str, ...] = ()
+
+    def answer(self) -> web.Response:
+        """200 if nothing is wrong, else 503; the findings as JSON."""
+        found = {
+            "connected": self.connected,
+            "polling": self.polling,
+            "storeReachable": self.store_reachable,
+            "problems": self.problems,
+        }
+        return web.json_response(found, status=503 if self.problems else 200)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What a started worker works with.
+
+    Attributes:
+        runs: whether its pollers are at work.
+        build: `<deployment>:<build id>`, under which a worker of a versioned deployment polls; empty for others.
+    """
+
+    client: Client
+    store: Store
+    store_id: str
+    task_queue: str
+    runs: Callable[[], bool]
+    build: str = ""
+
+
+class Health:
+    """A worker's health, from before it is connected until it has stopped."""
+
+    def __init__(self) -> None:
+        self._watched: Watched | None = None
+        self._stopping = False
+        self._check: asyncio.Task[Report] | None = None
+        self._checked = 0.0
+        self._reading: asyncio.Task[bytes | None] | None = None
+        self._newest_poll = 0
+        self._poll_seen = float("-inf")
+
+    def started(self, watched: Watched) -> None:
+        """The worker polls from now on, under a name that nobody has polled under before."""
+        self._watched, self._check = watched, None
+
+    def stopping(self) -> None:
+        """The worker takes nothing new from now on."""
+        self._stopping, self._check = True, None
+
+    @property
+    def alive(self) -> bool:
+        """Whether this process is of use still, or will be: away are Temporal and the store for others as well."""
+        return self._watched is None or self._stopping or self._watched.runs()
+
+    async def keep_looking(self) -> None:
+        """Look now and then, however seldom somebody asks."""
+        while True:
+            await self.report()
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def report(self) -> Report:
+        """The last check if it is fresh, else a new one, which probes that come together share."""
+        if self._check is None or (self._check.done() and time.monotonic() - self._checked > FRESH):
+            self._check = asyncio.create_task(self._look())
+        return await asyncio.shield(self._check)
+
+    async def _look(self) -> Report:
+        if self._watched is None:
+            return Report(problems=("The worker is starting: it is not connected yet",))
+        unreachable, (unanswered, unseen) = await asyncio.gather(
+            self._store_problem(self._watched), self._temporal_problems(self._watched)
+        )
+        idle = "The worker is stopping: it lets what is under way finish" if self._stopping else unseen
+        self._checked = time.monotonic()
+        return Report(
+            connected=not unanswered,
+            polling=not unanswered and not idle,
+            store_reachable=not unreachable,
+            problems=tuple(problem for problem in (unanswered, idle, unreachable) if problem),
+        )
+
+    async def _temporal_problems(self, watched: Watched) -> tuple[str, str]:
+        """What is wrong with the connection, and with the polling.
+
+        Asked for are the pollers of workflow tasks alone. Those of activities rest as long as a worker has as many
+        under way as it may, which for a landing is hours; where one of them fails, the worker does.
+        """
+        client, queue = watched.client, watched.task_queue
+        me = client.identity
+        if not watched.runs():
+            return "", "The worker has failed: it does not poll"
+        request = DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=queue),
+            task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW],
+            # The plain mode sees one partition of the queue: five of eight workers.
+            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
+            report_pollers=True,
+            versions=TaskQueueVersionSelection(build_ids=[watched.build]) if watched.build else None,
+        )
+        try:
+            answer = await client.workflow_service.describe_task_queue(request, timeout=PATIENCE)
+        except RPCError as error:
+            server = f"Temporal at {client.service_client.config.target_host}"
+            if error.status in NO_ANSWER:
+                return f"{server} does not answer: {error.message}", ""
+            return "", f"{server} does not say who polls task queue {queue}: {error.message}"
+        seen_by = [kind.pollers for version in answer.versions_info.values() for kind in version.types_info.values()]
+        polls = [p.last_access_time.ToNanoseconds() for pollers in seen_by for p in pollers if p.identity == me]
+        # Told by whether a newer one appears: the server's clock need not be ours.
+        if (newest := max(polls, default=0)) > self._newest_poll:
+            self._newest_poll, self._poll_seen = newest, time.monotonic()
+        if time.monotonic() - self._poll_seen <= POLL_AGE:
+            return "", ""
+        return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
+
+    async def _store_problem(self, watched: Watched) -> str:
+        """Read anew, and never twice at a time: a store that hangs would take one thread after the other."""
+        store = watched.store
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(store.read(IDENTITY))
+        reading = self._reading
+        await asyncio.wait([reading], timeout=PATIENCE.total_seconds())
+        if not reading.done():
+            return f"The store {store.uri('')} does not answer"
+        try:
+            data = reading.result()
+        except MessageBatchesError as error:
+            return str(error)
+        if data is None:
+            return f"{store.uri(IDENTITY)} is gone: is the store still there?"
+        try:
+            found = str(json.loads(data)["id"])
+        except (ValueError, KeyError, TypeError):
+            return f"{store.uri(IDENTITY)} does not hold the store's id: restore it"
+        if found != watched.store_id:
+            return f"{store.uri(IDENTITY)} is another store's: this worker began with {watched.store_id}"
+        return ""
+
+
+@asynccontextmanager
+async def probes(health: Health, address: str) -> AsyncIterator[str]:
+    """Answer `/healthz` and `/livez` at HOST:PORT; yields the URL, port 0 being a free one."""
+    host, port = host_and_port("--health", address, 8079)
+
+    async def healthz(_: web.Request) -> web.Response:
+        return (await health.report()).answer()
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.json_response({"alive": health.alive}, status=200 if health.alive else 503)
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz), web.get("/livez", livez)])
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    looking = asyncio.create_task(health.keep_looking())
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except (OSError, UnicodeError) as error:
+            # asyncio puts the address once more before the reason.
+            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
+            raise CannotListen(f"--health cannot listen on {address}: {reason}") from error
+        bound = runner.addresses[0][1]
+        yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+    finally:
+        looking.cancel()
+        await runner.cleanup()

@@ -1,0 +1,134 @@
+"""The metrics of ours: what each is called, what it counts, and under which labels.
+
+On the worker's page a counter's name ends in `_total`, a timing's in `_seconds`. Labels are words of ours, the names of
+models, namespaces and queues; never an id, a key, or what a caller has written.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from temporalio.common import MetricMeter
+
+from message_batches.models import Summary
+
+MAX_MODELS = 30
+"""Names of models that a process tells apart; what comes after them is `other`."""
+
+OTHER = "other"
+
+
+@dataclass(frozen=True)
+class Counter:
+    """How often, or how much in all."""
+
+    name: str
+    help: str
+
+    def add(self, meter: MetricMeter, value: int = 1, **labels: str) -> None:
+        """Count."""
+        meter.create_counter(self.name, self.help).add(value, labels)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long, in seconds; `buckets` are the upper bounds."""
+
+    name: str
+    help: str
+    buckets: Sequence[float]
+
+    def record(self, meter: MetricMeter, duration: timedelta, **labels: str) -> None:
+        """Take note of a duration; one below zero, by clocks that differ, is none."""
+        meter.create_histogram_timedelta(self.name, self.help, "s").record(max(duration, timedelta()), labels)
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """How many there are now."""
+
+    name: str
+    help: str
+
+    def set(self, meter: MetricMeter, value: int, **labels: str) -> None:
+        """Say how many."""
+        meter.create_gauge(self.name, self.help).set(value, labels)
+
+
+# --- runs ----------------------------------------------------------------------------------------------------------
+
+SUBMITTED = Counter("message_batches_submitted", "Batches that runs have submitted")
+
+ENDED = Counter("message_batches_ended", "Batches that runs have seen to have ended")
+
+RUNS_ENDED = Counter("message_batches_runs_ended", "Runs that have ended, by BatchStatus and BatchOutcome")
+
+OPEN_RUNS = Gauge("message_batches_open_runs", "Runs under way, by BatchStatus, as each worker has counted them")
+
+# --- what came back ------------------------------------------------------------------------------------------------
+
+REQUESTS = Counter("message_batches_requests", "Requests whose results have landed, by outcome")
+
+TOKENS = Counter("message_batches_tokens", "Tokens that landed results say were billed, by model and kind")
+
+LANDED_BYTES = Counter("message_batches_landed_bytes", "Bytes of results that have landed")
+
+LANDING = Timing(
+    "message_batches_landing", "How long landings took that succeeded", (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 7200)
+)
+
+# --- what went wrong -----------------------------------------------------------------------------------------------
+
+LOST_REPLIES = Counter("message_batches_lost_replies", "POSTs of which it was not known what came of them")
+
+RECONCILIATIONS = Counter("message_batches_reconciliations", "Ends of the search for what came of a POST, by result")
+
+PAID_TWICE = Counter("message_batches_possibly_paid_twice", "Further batches that match one that was landed")
+
+FAILED_ATTEMPTS = Counter("message_batches_failed_attempts", "Attempts of activities that failed, by error")
+
+# --- being on time -------------------------------------------------------------------------------------------------
+
+POLL_LATENESS = Timing(
+    "message_batches_poll_lateness",
+    "How much later than intended polls were made, by stage: timer, until the run asked; queue, until a worker began",
+    (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900),
+)
+
+METRICS = (
+    *(SUBMITTED, ENDED, RUNS_ENDED, OPEN_RUNS, REQUESTS, TOKENS, LANDED_BYTES, LANDING),
+    *(LOST_REPLIES, RECONCILIATIONS, PAID_TWICE, FAILED_ATTEMPTS, POLL_LATENESS),
+)
+
+
+def buckets() -> Mapping[str, Sequence[float]]:
+    """The bounds of all timings, by name."""
+    return {metric.name: metric.buckets for metric in METRICS if isinstance(metric, Timing)}
+
+
+def count_results(meter: MetricMeter, summary: Summary, size: int) -> None:
+    """Count what has landed: requests by outcome, tokens by model, bytes."""
+    for outcome, number in summary.counts:
+        REQUESTS.add(meter, number, outcome=outcome)
+    for model, usage in summary.tokens.items():
+        for kind, tokens in usage:
+            TOKENS.add(meter, tokens, model=_models.label(model), kind=kind)
+    LANDED_BYTES.add(meter, size)
+
+
+class _Models:
+    """The names of models, which are not ours and of which there might be any number."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def label(self, model: str) -> str:
+        if model not in self._known:
+            if len(self._known) >= MAX_MODELS or not re.fullmatch(r"[A-Za-z0-9._:/@-]{1,100}", model):
+                return OTHER
+            self._known.add(model)
+        return model
+
+
+_models = _Models()

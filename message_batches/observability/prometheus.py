@@ -1,0 +1,86 @@
+"""What the SDK's core tells of itself: its metrics, on one page with ours, and its log, through Python's."""
+
+import asyncio
+import logging
+
+from temporalio.client import Client
+from temporalio.common import MetricMeter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+from temporalio.service import RPCError
+
+from message_batches.contract import WORKFLOW_TYPE
+from message_batches.listen_address import CannotListen, socket_address
+from message_batches.observability.metrics import OPEN_RUNS, buckets
+from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN, UsableAttributes
+
+METRICS_PORT = 9464
+
+_CORE = TelemetryFilter(core_level="WARN", other_level="ERROR")
+
+
+def begin_telemetry(metrics_address: str | None) -> str | None:
+    """Set the process up before its first connection; the URL of the page of metrics, if it is to have one."""
+    forwarding = LogForwardingConfig(
+        logging.getLogger("temporalio.core"),
+        append_target_to_name=False,
+        prepend_target_on_message=False,
+        append_log_fields_to_message=False,
+    )
+    metrics = _prometheus(metrics_address) if metrics_address else None
+    telemetry = TelemetryConfig(
+        logging=LoggingConfig(filter=_CORE, forwarding=forwarding), metrics=metrics, attach_service_name=False
+    )
+    try:
+        runtime = Runtime(telemetry=telemetry)
+    except ValueError as error:
+        # What follows is the number of the error.
+        reason = str(error).rpartition(": ")[2].partition(" (os error")[0]
+        raise CannotListen(f"--metrics cannot listen on {metrics_address}: {reason}") from error
+    Runtime.set_default(runtime, error_if_already_set=False)
+    return f"http://{metrics.bind_address}/metrics" if metrics else None
+
+
+def _prometheus(address: str) -> PrometheusConfig:
+    bound = socket_address("--metrics", address, METRICS_PORT)
+    if bound.endswith(":0"):
+        raise CannotListen("--metrics takes a port that is known beforehand, such as 9464, not 0")
+    return PrometheusConfig(
+        bind_address=bound,
+        counters_total_suffix=True,
+        unit_suffix=True,
+        durations_as_seconds=True,
+        histogram_bucket_overrides=buckets(),
+    )
+
+
+EVERY = 20
+"""Seconds between two counts."""
+
+_logger = logging.getLogger(__name__)
+
+
+async def keep_counting(client: Client, meter: MetricMeter, task_queue: str) -> None:
+    """Count now and then, as long as it is awaited; where the namespace lacks `BatchStatus` nothing is counted."""
+    labelled = meter.with_additional_attributes({"namespace": client.namespace, "task_queue": task_queue})
+    attributes = UsableAttributes()
+    while True:
+        if BATCH_STATUS.name in await attributes.names(client):
+            try:
+                await _count(client, labelled, task_queue)
+            except RPCError as error:
+                _logger.warning("The runs under way cannot be counted now: %s", error.message)
+        await asyncio.sleep(EVERY)
+
+
+async def _count(client: Client, meter: MetricMeter, task_queue: str) -> None:
+    running = f'WorkflowType = "{WORKFLOW_TYPE}" AND TaskQueue = "{task_queue}" AND ExecutionStatus = "Running"'
+    for status in OPEN:
+        found = await client.count_workflows(f'{running} AND {BATCH_STATUS.name} = "{status}"')
+        OPEN_RUNS.set(meter, found.count, status=status.value)

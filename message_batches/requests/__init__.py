@@ -1,0 +1,1 @@
+"""A batch's requests: read, checked, and kept as the run's manifest."""

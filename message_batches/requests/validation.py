@@ -1,0 +1,217 @@
+"""Requests of a batch, checked before anything is sent: each problem with its line and field."""
+
+import json
+import re
+from typing import Any, NoReturn
+
+import msgspec
+
+from message_batches.errors import InvalidRequests
+from message_batches.jsonl import MAX_BODY_BYTES
+
+Problem = tuple[str, str]
+"""The field that it is about, "" for the whole line, and a sentence."""
+
+CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+_FIELDS = ("custom_id", "params")
+
+_ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
+"""What their names may be written with, so that they do not stand there as they are."""
+
+_FIELD_BYTES = tuple(f'"{name}"'.encode() for name in _FIELDS)
+
+
+def bad_id(custom_id: str) -> Problem:
+    """The problem of an id that the API would refuse."""
+    return "custom_id", f"{custom_id[:80]!r} is not 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
+
+
+def repeated_fields(line: bytes) -> list[Problem]:
+    """The fields that a request has twice: of two values, whoever reads it next may take the other."""
+    if all(line.count(name) < 2 for name in _FIELD_BYTES) and not _ESCAPED.search(line):
+        return []
+    try:
+        members = json.loads(line, object_pairs_hook=list, parse_int=str)
+    except RecursionError:
+        return [("", "nested too deeply")]
+    names = [name for name, _ in members]
+    return [(name, "stands there twice, and only one can count") for name in _FIELDS if names.count(name) > 1]
+
+
+def problems_of(line: bytes, error: Exception) -> list[Problem]:
+    """What is wrong with a line that could not be read as a request."""
+    if isinstance(error, RecursionError):
+        return [("", "nested too deeply")]
+    try:
+        item = json.loads(line.decode(), parse_constant=_no_constant)
+    except UnicodeDecodeError as unicode_error:
+        return [("", f"not UTF-8 (byte {unicode_error.start})")]
+    except json.JSONDecodeError as json_error:
+        return [("", f"not JSON: {json_error.msg} (column {json_error.colno})")]
+    except RecursionError:
+        return [("", "nested too deeply")]
+    except ValueError as value_error:
+        return [("", f"not JSON: {value_error}")]
+    if not isinstance(error, msgspec.ValidationError):
+        return [("", "half of a surrogate pair, such as \\ud83d alone, which is no text")]
+    return _item_problems(item)
+
+
+def _item_problems(item: Any) -> list[Problem]:
+    if not isinstance(item, dict):
+        return [("", f"not an object but {_kind(item)}")]
+    problems = []
+    if "custom_id" not in item:
+        problems.append(("custom_id", "missing"))
+    elif not isinstance(item["custom_id"], str):
+        problems.append(("custom_id", f"not a string but {_kind(item['custom_id'])}"))
+    elif not CUSTOM_ID.fullmatch(item["custom_id"]):
+        problems.append(bad_id(item["custom_id"]))
+    if "params" not in item:
+        problems.append(("params", "missing"))
+    elif not isinstance(item["params"], dict):
+        problems.append(("params", f"not an object but {_kind(item['params'])}"))
+    return problems
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
+def _kind(value: Any) -> str:
+    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    return kinds.get(type(value), "a number")
+
+
+MAX_REQUESTS = 100_000
+
+MAX_PROBLEMS = 20
+
+BODY_START = b'{"requests":['
+
+BODY_END = b"]}"
+
+_BOM = b"\xef\xbb\xbf"
+
+_BLANK = b" \t\r\n"
+
+
+class _Object(msgspec.Struct):
+    """Any JSON object, passed over."""
+
+
+class _Request(msgspec.Struct):
+    custom_id: str
+    params: _Object
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+class RequestCheck:
+    """What is wrong with the requests of a batch, and what their body measures.
+
+    Attributes:
+        ids: the custom_ids seen, in order.
+        count: requests seen.
+        body_bytes: length of the request body that would carry them.
+    """
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.count = 0
+        self._bytes = 0
+        self._line = 0
+        self._places: dict[str, str] = {}
+        self._problems: list[str] = []
+        self._found = 0
+
+    @property
+    def body_bytes(self) -> int:
+        """The lines, a comma between each two, and what stands around them."""
+        return len(BODY_START) + self._bytes + max(self.count - 1, 0) + len(BODY_END)
+
+    @property
+    def too_large(self) -> bool:
+        """Whether no batch could hold them; from then on they are only counted."""
+        return self.count > MAX_REQUESTS or self.body_bytes > MAX_BODY_BYTES
+
+    def lines(self, lines: list[bytes]) -> bytes:
+        r"""Check the next lines of a JSONL file, and give them back as they are stored: stripped, `\n` after each."""
+        kept = []
+        for line in lines:
+            self._line += 1
+            if self._line == 1:
+                line = line.removeprefix(_BOM)
+            line = line.strip(_BLANK)
+            if line:
+                self.request(line, f"line {self._line}")
+                kept.append(line)
+        return b"\n".join([*kept, b""])
+
+    def request(self, line: bytes, place: str) -> None:
+        """Check one request, as JSON without blanks around it; problems name `place`."""
+        self.count += 1
+        self._bytes += len(line)
+        if self.too_large:
+            return
+        try:
+            custom_id = _decode(line).custom_id
+            if not line.isascii():
+                line.decode()
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            self._add(place, problems_of(line, error))
+            return
+        if repeated := repeated_fields(line):
+            self._add(place, repeated)
+        elif not CUSTOM_ID.fullmatch(custom_id):
+            self._add(place, [bad_id(custom_id)])
+        elif custom_id in self._places:
+            self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])
+        else:
+            self._places[custom_id] = place
+        self.ids.append(custom_id)
+
+    def unreadable(self, place: str, why: str) -> None:
+        """Record a request that cannot even be written as JSON."""
+        self.count += 1
+        self._add(place, [("", why)])
+
+    def finish(self) -> None:
+        """Raise `InvalidRequests` unless they may be sent."""
+        if self._found:
+            self._refuse(f"{_many(self._found, 'problem')} in {_many(self.count, 'request')}")
+        if self.count == 0:
+            self._refuse("there are no requests; a batch takes 1 to 100,000")
+        if self.too_large:
+            self._refuse(f"{_many(self.count, 'request')} of {self.body_bytes:,} bytes")
+
+    def _add(self, place: str, problems: list[Problem]) -> None:
+        self._found += len(problems)
+        for field, text in problems[: MAX_PROBLEMS - len(self._problems)]:
+            self._problems.append(f"{place}{_at(place, field)}: {text}")
+
+    def _refuse(self, what: str) -> NoReturn:
+        lines = [f"{what}; nothing was sent", *(f"  {problem}" for problem in self._problems)]
+        if self._found > len(self._problems):
+            lines.append(f"  and {self._found - len(self._problems):,} more")
+        if self.too_large:
+            files = max(-(-self.count // MAX_REQUESTS), -(-self.body_bytes // MAX_BODY_BYTES))
+            lines.append(
+                f"a batch takes {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: split them into "
+                f"{files} files or more, and start one run for each"
+            )
+        elif self._found:
+            lines.append("correct them and start again")
+        raise InvalidRequests("\n".join(lines), self._problems)
+
+
+def _at(place: str, field: str) -> str:
+    if not field:
+        return ""
+    return f", {field}" if place.startswith("line ") else f".{field}"
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"

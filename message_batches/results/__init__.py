@@ -1,0 +1,1 @@
+"""A batch's results: landed, checked, counted, and read again."""

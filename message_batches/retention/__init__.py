@@ -1,0 +1,1 @@
+"""What the store holds of runs long over, and its removal."""

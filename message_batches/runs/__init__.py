@@ -1,0 +1,1 @@
+"""Runs as a program sees them: starting, following, deciding, listing."""

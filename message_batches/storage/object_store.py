@@ -1,0 +1,239 @@
+"""Where requests and results live: named objects under one URL (`file://`; `s3://`, `gs://` and `az://` over obstore).
+
+obstore is called in threads, not awaited: its own coroutines, measured on 0.12, abort the process now and then when
+the interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an upload behind when they are cancelled.
+"""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import quote, unquote, urlsplit
+from uuid import uuid4
+
+import obstore.store
+from obstore.exceptions import AlreadyExistsError, BaseError
+
+from message_batches.concurrency import Abandoned, Feed
+from message_batches.errors import RequestsNotFound, StoreUnavailable
+from message_batches.storage import filesystem
+from message_batches.storage.interface import Stored
+from message_batches.storage.names import STAGED, checked_name
+from message_batches.storage.urls import BadStoreUrl, first_line, folder_at, store_failure
+
+T = TypeVar("T")
+
+IDENTITY = "store.json"
+
+# An upload holds `PART_BYTES * PARTS_AT_ONCE` in memory; S3 takes 10,000 parts.
+PART_BYTES = 8 * 1024 * 1024
+
+PARTS_AT_ONCE = 4
+
+# Temporal owns the retries: these only bridge a dropped connection, and bound a server that hangs.
+RETRIES: Any = {
+    "max_retries": 2,
+    "retry_timeout": timedelta(seconds=5),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
+}
+
+CLIENT: dict[str, Any] = {
+    "connect_timeout": timedelta(seconds=5),
+    "read_timeout": timedelta(seconds=30),
+    "timeout": timedelta(minutes=10),
+    # Only an endpoint that is written out as http:// is meant, such as a MinIO next door; `AWS_ALLOW_HTTP`, which
+    # would be asked for on top, is not seen once any option is given here.
+    "allow_http": True,
+}
+
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
+
+
+class ObjectStore:
+    """A `Store` on what `open_store` opened.
+
+    The root of a directory may be a link, as may our own folders in it; no other is followed.
+    """
+
+    def __init__(self, store: Any, root: str, folder: Path | None) -> None:
+        self._store = store
+        self._root = root
+        self._folder = folder
+        self._id: str | None = None
+        # Apart, because an upload's thread waits for chunks that may come from another call to this store.
+        self._calls = ThreadPoolExecutor(32, "store")
+        self._uploads = ThreadPoolExecutor(64, "store-upload")
+
+    def __repr__(self) -> str:
+        return f"ObjectStore({self._root!r})"
+
+    async def identity(self) -> str:
+        """The id in `store.json`; a directory is read each time, so that one that got unmounted is noticed."""
+        if self._id is not None and self._folder is None:
+            return self._id
+        data = await self.read(IDENTITY)
+        if data is None:
+            if self._id is not None:
+                raise StoreUnavailable(f"{self.uri(IDENTITY)} is gone: is the store still mounted at {self._root}?")
+            await self.create(IDENTITY, json.dumps({"id": str(uuid4())}).encode())
+            data = await self.read(IDENTITY)
+        try:
+            self._id = str(json.loads(data or b"")["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreUnavailable(f"{self.uri(IDENTITY)} does not hold the store's id: restore it") from error
+        return self._id
+
+    def uri(self, name: str) -> str:
+        """The address of an object, for "" that of the store; `ValueError` for what is no name."""
+        if not name:
+            return self._root
+        path = checked_name(name)
+        return f"{self._root}/{quote(path) if self._folder else path}"
+
+    def name(self, uri: str) -> str:
+        """The name behind an address; `RequestsNotFound` if it lies outside this store."""
+        outside = f"{uri} is not in this worker's store, {self._root}: put the file there first"
+        if self._folder is None:
+            root, address = self._root, uri
+        else:
+            try:
+                split = urlsplit(uri)
+            except ValueError as error:
+                raise RequestsNotFound(outside) from error
+            if split.scheme != "file" or split.netloc not in ("", "localhost") or split.query or split.fragment:
+                raise RequestsNotFound(outside)
+            root, address = self._folder.as_posix().rstrip("/"), unquote(split.path)
+        if not address.startswith(f"{root}/"):
+            raise RequestsNotFound(outside)
+        try:
+            return checked_name(address[len(root) + 1 :])
+        except ValueError as error:
+            raise RequestsNotFound(outside) from error
+
+    async def create(self, name: str, data: bytes) -> bool:
+        """Put an object if there is none of that name; whether it was put. Atomic."""
+        try:
+            await self._call("create", name, partial(self._put, checked_name(name), data, new=True))
+        except _Exists:
+            return False
+        return True
+
+    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+        """Put an object from a stream, over any old one; it appears whole or not at all, and leaves nothing if not."""
+        feed = Feed()
+        upload = asyncio.get_running_loop().run_in_executor(self._uploads, self._put, checked_name(name), feed)
+        upload.add_done_callback(feed.over)
+        try:
+            async for chunk in chunks:
+                if not await feed.offer(chunk):
+                    break
+            feed.end()
+            await asyncio.wait([upload])
+        except BaseException:
+            feed.end(Abandoned())
+            await asyncio.wait([upload])
+            raise
+        with self._failures("write", self.uri(name)):
+            upload.result()
+
+    async def read(self, name: str) -> bytes | None:
+        """A small object whole, or None if there is none."""
+        try:
+            return await self._call("read", name, partial(self._bytes, checked_name(name)))
+        except FileNotFoundError:
+            return None
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        """A large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
+        chunks = await self._call("read", name, partial(self._chunks, checked_name(name)))
+        while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
+            yield bytes(chunk)
+
+    async def names(self, prefix: str) -> list[str]:
+        """The names that begin with `prefix`, which ends in a slash; sorted."""
+        pages = [page async for page in self.listing(prefix.removesuffix("/"))]
+        return sorted(stored.name for page in pages for stored in page if not STAGED.search(stored.name))
+
+    async def listing(self, folder: str) -> AsyncIterator[Sequence[Stored]]:
+        """The objects in a folder, in no order, a page at a time; of a directory also broken-off uploads (`name#1`)."""
+        pages = filesystem.walk(self._folder, checked_name(folder)) if self._folder else _pages(self._store, folder)
+        while (page := await self._call("list", folder, lambda: next(pages, None))) is not None:
+            yield page
+
+    async def remove(self, name: str) -> None:
+        """Remove an object, one that is gone already is no failure; its run's or batch's empty folder goes too."""
+        path = checked_name(STAGED.sub("", name))
+        if self._folder:
+            await self._call("remove", path, partial(filesystem.unlink, self._folder, name))
+        else:
+            await self._call("remove", path, partial(self._store.delete, name))
+
+    def _bytes(self, name: str) -> bytes:
+        return b"".join(filesystem.read(self._folder, name)) if self._folder else bytes(self._store.get(name).bytes())
+
+    def _chunks(self, name: str) -> Iterator[Any]:
+        return (
+            filesystem.read(self._folder, name)
+            if self._folder
+            else iter(self._store.get(name).stream(filesystem.CHUNK_BYTES))
+        )
+
+    def _put(self, name: str, data: bytes | Feed, *, new: bool = False) -> None:
+        if self._folder:
+            filesystem.put(self._folder, name, [data] if isinstance(data, bytes) else data, new=new)
+        else:
+            options = {"mode": "create"} if new else {"chunk_size": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
+            self._store.put(name, data, **options)
+
+    async def _call(self, doing: str, name: str, call: Callable[[], T]) -> T:
+        with self._failures(doing, self.uri(name)):
+            return await asyncio.get_running_loop().run_in_executor(self._calls, call)
+
+    @contextmanager
+    def _failures(self, doing: str, uri: str) -> Iterator[None]:
+        try:
+            yield
+        except (AlreadyExistsError, FileExistsError) as error:
+            raise _Exists from error
+        except (BaseError, OSError) as error:
+            text = str(error)
+            if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
+                raise FileNotFoundError(f"{uri} is not in the store") from error
+            raise StoreUnavailable(store_failure(doing, uri, text)) from error
+
+
+class _Exists(Exception):
+    """A create that found an object."""
+
+
+def open_store(url: str, **options: Any) -> ObjectStore:
+    """The store at a URL; the directory of a `file://` is made.
+
+    Args:
+        url: `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
+        options: further options of obstore, such as `endpoint` and `client_options`; it reads `AWS_*`, `GOOGLE_*` and
+            `AZURE_*` itself.
+    """
+    folder = folder_at(url)
+    try:
+        if folder:
+            # By obstore, one that hangs would hold all threads of Python. Nobody else sees what is in it.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
+        options["client_options"] = {**CLIENT, **options.get("client_options", {})}
+        return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
+    except OSError as error:
+        raise StoreUnavailable(store_failure("open", url, str(error))) from error
+    except (BaseError, ValueError) as error:
+        raise BadStoreUrl(f"{url} cannot be opened: {first_line(str(error))}") from error
+
+
+def _pages(store: Any, folder: str) -> Iterator[list[Stored]]:
+    for page in store.list(prefix=f"{folder}/", chunk_size=1000):
+        yield [Stored(item["path"], item["size"], item["last_modified"]) for item in page]

@@ -1,0 +1,1 @@
+"""Temporal: the connection, a development server, search attributes, worker pools."""

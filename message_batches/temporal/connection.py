@@ -1,0 +1,95 @@
+"""The one way to a Temporal server: Temporal's own configuration, our data converter."""
+
+import os
+import re
+import secrets
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.envconfig import ClientConfig
+
+from message_batches.encryption.codec import EncryptionCodec
+from message_batches.encryption.keys import EncryptionKey
+from message_batches.errors import MessageBatchesError
+from message_batches.settings import encryption_keys
+
+
+def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
+    """Pydantic's JSON; with keys all of it encrypted, the messages and stack traces of failures too."""
+    # Without keys as well: what others have encrypted gets a message that names their key.
+    converter = replace(pydantic_data_converter, payload_codec=EncryptionCodec(keys))
+    if not keys:
+        return converter
+    return replace(converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes)
+
+
+DATA_CONVERTER = data_converter()
+"""Without keys: nothing is encrypted."""
+
+_ADDRESS = re.compile(r"(https?://)?(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?/?")
+
+
+class TemporalUnreachable(MessageBatchesError):
+    """No Temporal server answers at the configured address."""
+
+
+def worker_identity() -> str:
+    """A name that no other worker has, nor the next one of the same container.
+
+    Short, because each poll has it in its history seven times: of a host's name, what tells pods apart, its end.
+    """
+    host = socket.gethostname().partition(".")[0]
+    return f"{host[-12:]}-{secrets.token_hex(2)}"
+
+
+async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:
+    """A client as `TEMPORAL_*` and `temporal.toml` say, an argument going before them.
+
+    With `MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE` or `MESSAGE_BATCHES_ENCRYPTION_KEYS` set, payloads are encrypted.
+    """
+    converter = data_converter(encryption_keys())
+    try:
+        config = ClientConfig.load_client_connect_config()
+    except (RuntimeError, OSError, ValueError) as error:
+        # Not as the cause, which has the line of the file, or what stands in the place of a file's name.
+        raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_why(error)}") from None
+    if address:
+        config["target_host"] = address
+    if namespace:
+        config["namespace"] = namespace
+    target = config.setdefault("target_host", "localhost:7233")
+    if not _ADDRESS.fullmatch(target):
+        raise TemporalUnreachable(
+            "TEMPORAL_ADDRESS, or the address in temporal.toml, is none: host:port is expected, such as localhost:7233"
+        )
+    try:
+        return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
+    except RuntimeError as error:
+        raise TemporalUnreachable(
+            f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."
+        ) from error
+
+
+def _why(error: Exception) -> str:
+    """Where a configuration is wrong and how, without the line that is, or a value: either may be a key."""
+    if isinstance(error, OSError):
+        return f"a file that it names: {error.strerror}"
+    lines = str(error).strip().split("\n")
+    lines[-1] = re.sub(r"^(invalid \w+): .*(?=, expected)", r"\1", lines[-1])
+    return ": ".join(re.sub("'.*' ?", "", line) for line in dict.fromkeys((lines[0], lines[-1])))
+
+
+def leave(code: int) -> NoReturn:
+    """End the process without waiting for the SDK's threads.
+
+    The usual end aborts it now and then: 12 of 40 times right after a refused connection (temporalio 1.35).
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,83 @@
+"""A local Temporal server with its Web UI, for the demo and the tests; a development server, not for production."""
+
+import asyncio
+import shutil
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey
+from temporalio.testing import WorkflowEnvironment
+
+from message_batches.encryption.keys import EncryptionKey
+from message_batches.temporal.connection import data_converter
+from message_batches.temporal.search_attributes import SEARCH_ATTRIBUTES
+
+# An idle development server looks at its timers once a second; these make a short timer fire when it is due.
+PROMPT_TIMERS = (
+    "--dynamic-config-value",
+    'history.timerProcessorMaxTimeShift="1ms"',
+    "--dynamic-config-value",
+    "history.timerProcessorMaxPollRPS=100000",
+)
+
+
+@dataclass(frozen=True)
+class DevServer:
+    """A running server."""
+
+    client: Client
+    address: str
+    ui_url: str
+
+
+def temporal_command() -> str | None:
+    """The `temporal` command beside this interpreter or on the PATH; None where the SDK has to download it."""
+    beside = Path(sys.executable).with_name("temporal")
+    return str(beside) if beside.exists() else shutil.which("temporal")
+
+
+@asynccontextmanager
+async def dev_server(
+    *,
+    extra_args: Sequence[str] = PROMPT_TIMERS,
+    search_attributes: Sequence[SearchAttributeKey[Any]] = SEARCH_ATTRIBUTES,
+    keys: Sequence[EncryptionKey] = (),
+) -> AsyncIterator[DevServer]:
+    """Start a server on free loopback ports, in memory, and stop it at the end; with keys, its client encrypts."""
+    ui_port = free_port()
+    starting = asyncio.ensure_future(
+        WorkflowEnvironment.start_local(
+            ui=True,
+            ui_port=ui_port,
+            data_converter=data_converter(keys),
+            search_attributes=search_attributes,
+            dev_server_existing_path=temporal_command(),
+            dev_server_log_level="error",
+            dev_server_extra_args=list(extra_args),
+        )
+    )
+    try:
+        environment = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # A start that is given up halfway leaves its process behind.
+        await (await starting).shutdown()
+        raise
+    try:
+        address = environment.client.service_client.config.target_host
+        yield DevServer(client=environment.client, address=address, ui_url=f"http://127.0.0.1:{ui_port}")
+    finally:
+        await environment.shutdown()
+
+
+def free_port() -> int:
+    """A TCP port on the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

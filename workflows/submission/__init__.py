@@ -1,0 +1,1 @@
+"""The submission protocol: one batch paid for, whatever is lost."""
