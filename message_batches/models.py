@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
 from message_batches.api.models import DEFAULT_VERSION, Account, BatchId, Betas, HeaderWord, RequestCounts
+from message_batches.contract import NextAction
 from message_batches.serialization import Boundary, Seconds
 
 DEFAULT_RETRY_LIMIT = 2880
@@ -205,6 +206,22 @@ class BatchOutput(Boundary):
     not_deleted: str | None = None
     summary: Summary
 
+
+class FailureDetails(Boundary):
+    """The first detail of a run's `ApplicationError`: what is known of the batch, and the next step.
+
+    Attributes:
+        action: the next step for an operator, None where the message says all there is.
+        batch_id: the batch that stays at the provider.
+        candidates: batches that may be the run's, where that stayed undecided.
+    """
+
+    action: NextAction | None = None
+    batch_id: str | None = None
+    candidates: tuple[str, ...] = ()
+
+
+# --- the progress of a run and decisions on it --------------------------------------------------------------------
 
 EXPIRING = timedelta(hours=2)
 """Before the end of its lifetime a batch that has not ended is worth a look."""
