@@ -21,15 +21,15 @@ from message_batches.api.interface import BatchApi
 from message_batches.concurrency import unless
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
-from message_batches.observability.health import Health, Watched, probes
-from message_batches.observability.logs import LogFormat, begin_logging
-from message_batches.observability.prometheus import begin_telemetry, keep_counting
+from message_batches.observability.health import Health, WatchedWorker, probes
+from message_batches.observability.logs import LogFormat, start_logging
+from message_batches.observability.prometheus import report_open_runs, start_telemetry
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, leave, worker_identity
-from message_batches.temporal.namespaces import Namespaces, encrypts
-from message_batches.temporal.rate_limit import CallRates
+from message_batches.temporal.namespaces import NamespaceRecords, encrypts
+from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_of
 from workflows.message_batch import MessageBatchWorkflow
 
@@ -81,7 +81,7 @@ def build_worker(
     `requests_per_minute` bounds the calls of all workers that are given it: the server hands out activities no faster.
     """
     deployment = deployment_of(release or Release())
-    rates = CallRates.within(requests_per_minute) if requests_per_minute else None
+    rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
     steps = MessageBatchActivities(api, store, scratch=scratch)
     submission = SubmissionActivities(api, store)
     runs = Worker(
@@ -126,7 +126,7 @@ async def reach(settings: Settings, address: str | None) -> tuple[Client, Object
     store_id = await store.identity()
     if encrypts(client):
         # Before any run: a starter without a key shall not begin the first one.
-        await Namespaces(store).note(client)
+        await NamespaceRecords(store).note(client)
     return client, store, store_id
 
 
@@ -153,11 +153,11 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         )
         if options.metrics:
             meter = Runtime.default().metric_meter
-            counting = asyncio.create_task(keep_counting(client, meter, settings.task_queue))
+            counting = asyncio.create_task(report_open_runs(client, meter, settings.task_queue))
             open_until_the_end.callback(counting.cancel)
         async with worker:
             health.started(
-                Watched(client, store, store_id, settings.task_queue, lambda: worker.runs, str(settings.release))
+                WatchedWorker(client, store, store_id, settings.task_queue, lambda: worker.runs, str(settings.release))
             )
             options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))
             await stop.wait()
@@ -220,9 +220,9 @@ def command(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     parser.add_argument("--log-format", default=LogFormat.TEXT, choices=list(LogFormat), type=LogFormat)
     given = parser.parse_args(arguments)
-    log = begin_logging(given.log_format, given.log_level)
+    log = start_logging(given.log_format, given.log_level)
     try:
-        metrics = begin_telemetry(given.metrics)
+        metrics = start_telemetry(given.metrics)
         options = Options(
             health=given.health, metrics=metrics, requests_per_minute=given.requests_per_minute, say=log.say
         )

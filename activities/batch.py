@@ -33,7 +33,7 @@ from message_batches.requests.manifest import body, load_manifest, write_inline
 from message_batches.results.landing import check_landed, land
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import Intent, Ledger, Outcome, Record
-from message_batches.temporal.namespaces import Namespaces
+from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
 
 UPLOADS = 4
@@ -55,7 +55,7 @@ class MessageBatchActivities:
         self._api = api
         self._store = store
         self._ledger = Ledger(store)
-        self._namespaces = Namespaces(store)
+        self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
         # More at once would only share the uplink, and miss their deadlines together.

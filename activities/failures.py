@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from message_batches.errors import ApiError, MessageBatchesError, WrongStore
-from message_batches.observability.log_context import about_batch
+from message_batches.observability.log_context import log_batch_id
 from message_batches.observability.logs import of_error
 from message_batches.observability.metrics import FAILED_ATTEMPTS
 from message_batches.storage.interface import Store
@@ -17,7 +17,7 @@ from message_batches.storage.interface import Store
 @contextmanager
 def as_failures(batch_id: str | None = None) -> Iterator[None]:
     """Raise an expected error as an `ApplicationError` of its type; only what passes by itself may be retried."""
-    with about_batch(batch_id):
+    with log_batch_id(batch_id):
         try:
             yield
         except MessageBatchesError as error:

@@ -16,7 +16,7 @@ from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import Account, MessageBatch
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.emulator.options import Unknowns
+from message_batches.emulator.options import UndocumentedBehaviour
 from message_batches.storage.object_store import open_store
 from tests.rig import KEYS, requests
 
@@ -46,7 +46,7 @@ async def canceller(folder: Path, **unknowns: int) -> AsyncIterator[Canceller]:
     async def body() -> AsyncIterator[bytes]:
         yield BODY
 
-    options = EmulatorOptions(processing_time=timedelta(hours=1), unknowns=Unknowns(**unknowns))
+    options = EmulatorOptions(processing_time=timedelta(hours=1), unknowns=UndocumentedBehaviour(**unknowns))
     async with Emulator(options) as emulator, http_client(emulator.url) as http:
         api = HttpBatchApi(http, ApiKeys(KEYS))
         batch = await api.create(ACCOUNT, body(), len(BODY))

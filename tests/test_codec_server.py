@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from pydantic import SecretStr
 from temporalio.api.common.v1 import Payload, Payloads
 
-from message_batches.codec_server import Access, CodecServer
+from message_batches.codec_server import CodecServer, TokenAuth
 from message_batches.codec_server.auth import COOKIE
 from message_batches.codec_server.server import MAX_BODY, MAX_LOGIN
 from message_batches.encryption.codec import EncryptionCodec
@@ -35,7 +35,7 @@ PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a prompt"')
 
 @pytest.fixture
 async def server() -> AsyncIterator[CodecServer]:
-    async with CodecServer(CODEC, Access(SecretStr(TOKEN), [UI])) as running:
+    async with CodecServer(CODEC, TokenAuth(SecretStr(TOKEN), [UI])) as running:
         yield running
 
 
@@ -78,7 +78,7 @@ async def test_nothing_to_decode_is_nothing_decoded(http: httpx.AsyncClient) -> 
 
 async def test_it_encodes_only_if_it_is_asked_to(http: httpx.AsyncClient) -> None:
     refused = await http.post("/encode", json=body(PLAIN), headers=BEARER)
-    async with CodecServer(CODEC, Access(SecretStr(TOKEN)), encode=True) as other:
+    async with CodecServer(CODEC, TokenAuth(SecretStr(TOKEN)), encode=True) as other:
         encoded = await http.post(f"{other.url}/encode", json=body(PLAIN), headers=BEARER)
 
     assert refused.status_code == 404
@@ -173,7 +173,7 @@ async def test_a_page_of_the_web_ui_may_call_and_read_the_answer(http: httpx.Asy
 
 @pytest.mark.parametrize("origin", ["http://localhost:8234", "http://localhost", "https://localhost:8233", "null", ""])
 async def test_a_page_of_another_origin_may_not_whatever_it_shows(http: httpx.AsyncClient, origin: str) -> None:
-    session = {"Cookie": f"{COOKIE}={Access(SecretStr(TOKEN)).session()}"}
+    session = {"Cookie": f"{COOKIE}={TokenAuth(SecretStr(TOKEN)).session()}"}
     for method, headers in (("OPTIONS", {}), ("POST", BEARER), ("POST", session)):
         sent = None if method == "OPTIONS" else body(await hidden())
         answer = await http.request(method, "/decode", json=sent, headers={**headers, "Origin": origin})
@@ -254,7 +254,7 @@ async def test_a_wrong_token_begins_no_session(http: httpx.AsyncClient, given: d
 
 
 async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClient) -> None:
-    access = Access(SecretStr(TOKEN))
+    access = TokenAuth(SecretStr(TOKEN))
     good, over = access.session(), access.session(timedelta(seconds=-1))
     until = int(good.partition(".")[0])
     sessions = {
@@ -262,7 +262,7 @@ async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClien
         over: 401,
         good.replace(str(until), str(until + 1)): 401,
         over.replace(over.partition(".")[0], str(until)): 401,
-        Access(SecretStr("another-token-0123456789")).session(): 401,
+        TokenAuth(SecretStr("another-token-0123456789")).session(): 401,
     }
 
     for session, status in sessions.items():
@@ -271,13 +271,13 @@ async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClien
 
 
 def test_a_session_stays_on_https_where_every_page_is() -> None:
-    assert Access(SecretStr(TOKEN), ["https://ui.example.com"]).secure
-    assert not Access(SecretStr(TOKEN), ["https://ui.example.com", UI]).secure
-    assert not Access(SecretStr(TOKEN)).secure
+    assert TokenAuth(SecretStr(TOKEN), ["https://ui.example.com"]).secure
+    assert not TokenAuth(SecretStr(TOKEN), ["https://ui.example.com", UI]).secure
+    assert not TokenAuth(SecretStr(TOKEN)).secure
 
 
 async def test_without_a_token_programs_of_this_machine_may_and_pages_of_others_still_may_not() -> None:
-    async with CodecServer(CODEC, Access(None, [UI])) as server, httpx.AsyncClient(base_url=server.url) as http:
+    async with CodecServer(CODEC, TokenAuth(None, [UI])) as server, httpx.AsyncClient(base_url=server.url) as http:
         sent = body(await hidden())
         answers = {
             origin: await http.post("/decode", json=sent, headers={"Origin": origin} if origin else {})

@@ -20,7 +20,7 @@ from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.cli.report import read_reply
-from message_batches.codec_server import Access, CodecServer
+from message_batches.codec_server import CodecServer, TokenAuth
 from message_batches.contract import landing_queue
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.encryption.codec import EncryptionCodec
@@ -28,7 +28,7 @@ from message_batches.encryption.keys import EncryptionKey
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.connection import connect, data_converter
 from message_batches.temporal.dev_server import DevServer, dev_server, temporal_command
-from message_batches.temporal.namespaces import Namespaces
+from message_batches.temporal.namespaces import NamespaceRecords
 from tests.cli.command_line import QUICK, CommandLine, Ended
 from tests.cli.conftest import command_line
 from tests.encryption import key, written
@@ -202,7 +202,7 @@ async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
     temporal: DevServer, live: Rig, tmp_path: Path
 ) -> None:
     without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
-    notes = Namespaces(open_store(live.store_url))
+    notes = NamespaceRecords(open_store(live.store_url))
     plain = await connect(address=temporal.address)  # As a worker was from before there were keys.
     await notes.add(plain)
     unknown = await notes.encrypted("default")
@@ -288,7 +288,7 @@ async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(
         )
         return (await process.communicate())[0].decode()
 
-    async with CodecServer(EncryptionCodec([OLD]), Access(SecretStr(TOKEN))) as server:
+    async with CodecServer(EncryptionCodec([OLD]), TokenAuth(SecretStr(TOKEN))) as server:
         through = {"TEMPORAL_CODEC_ENDPOINT": server.url, "TEMPORAL_CODEC_AUTH": f"Bearer {TOKEN}"}
         assert summary in await shown(**through)
         # Ours take no notice of these variables.

@@ -20,7 +20,7 @@ from temporalio.client import Client
 from message_batches.emulator import Emulator
 from message_batches.listen_address import CannotListen
 from message_batches.models import PollSchedule
-from message_batches.observability.health import Health, Watched, probes
+from message_batches.observability.health import Health, WatchedWorker, probes
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer, free_port
@@ -143,7 +143,7 @@ async def test_with_a_store_that_is_not_its_own_it_is_not_well(
     store = open_store(tmp_path.as_uri())
     store_id = await store.identity()
     health = Health()
-    health.started(Watched(temporal.client, store, store_id, "any", lambda: True))
+    health.started(WatchedWorker(temporal.client, store, store_id, "any", lambda: True))
     assert (await health.report()).store_reachable
 
     identity.write_text(content)
@@ -245,7 +245,7 @@ async def test_a_worker_that_is_stopping_answers_until_the_end(live: Rig, tempor
 async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: DevServer, tmp_path: Path) -> None:
     health = Health()
     store = open_store(tmp_path.as_uri())
-    health.started(Watched(temporal.client, store, await store.identity(), "nobody-polls-here", lambda: True))
+    health.started(WatchedWorker(temporal.client, store, await store.identity(), "nobody-polls-here", lambda: True))
     async with probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
         answer = await http.get(f"{url}/healthz")
 
@@ -265,7 +265,7 @@ async def test_what_another_worker_of_this_host_polls_is_no_poll_of_this_one(
     polls, does_not = [await connect(address=temporal.address, identity=worker_identity()) for _ in range(2)]
     healths = [Health(), Health()]
     for health, client in zip(healths, (polls, does_not), strict=True):
-        health.started(Watched(client, store, store_id, queue, lambda: True))
+        health.started(WatchedWorker(client, store, store_id, queue, lambda: True))
 
     async def seen() -> bool:
         return (await healths[0].report()).polling
@@ -315,7 +315,7 @@ async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path
 
     store = Counting(None, tmp_path.as_uri(), tmp_path)
     health = Health()
-    health.started(Watched(temporal.client, store, await ObjectStore.identity(store), "any", lambda: True))
+    health.started(WatchedWorker(temporal.client, store, await ObjectStore.identity(store), "any", lambda: True))
     store.reads = 0
 
     await asyncio.gather(*(health.report() for _ in range(500)))
@@ -332,7 +332,7 @@ async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
         looked.set()
         return True
 
-    health.started(Watched(temporal.client, store, await store.identity(), "any", runs))
+    health.started(WatchedWorker(temporal.client, store, await store.identity(), "any", runs))
     looked.clear()
     async with probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
         await looked.wait()
@@ -340,7 +340,7 @@ async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
 
 async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: Path) -> None:
     health = Health()
-    health.started(Watched(temporal.client, open_store(tmp_path.as_uri()), "none", "any", lambda: False))
+    health.started(WatchedWorker(temporal.client, open_store(tmp_path.as_uri()), "none", "any", lambda: False))
     async with probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
         assert (await http.get(f"{url}/livez")).status_code == 503
         assert "The worker has failed: it does not poll" in (await http.get(f"{url}/healthz")).json()["problems"]

@@ -17,7 +17,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.emulator.call_log import Call
 from message_batches.models import PollSchedule
 from message_batches.temporal.dev_server import DevServer
-from message_batches.temporal.rate_limit import PARTITIONS, CallRates
+from message_batches.temporal.rate_limit import PARTITIONS, RateLimits
 from tests.processes import Running
 from tests.rig import KEYS, requests, rig, until
 from worker import command
@@ -91,7 +91,7 @@ async def test_three_workers_stay_within_the_limit_together_and_use_it(temporal:
 
 @pytest.mark.parametrize("limit", [8, 60, 61, 99, 1000, 4000])
 def test_no_minute_can_see_more_than_the_limit(limit: int) -> None:
-    rates = CallRates.within(limit)
+    rates = RateLimits.within(limit)
 
     # What a partition lets through in the 61 s of a minute and its burst, as measured.
     most = [PARTITIONS * (math.floor(61 * rate / PARTITIONS) + 1) for rate in (rates.runs, rates.landings)]
@@ -100,7 +100,7 @@ def test_no_minute_can_see_more_than_the_limit(limit: int) -> None:
 
 @pytest.mark.parametrize("limit", [1, 5, 8, 60, 1000])
 def test_the_average_is_within_the_limit_and_not_far_below_it(limit: int) -> None:
-    rates = CallRates.within(limit)
+    rates = RateLimits.within(limit)
 
     assert 0.9 * limit < 60 * (rates.runs + rates.landings) <= limit
 

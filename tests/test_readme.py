@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.emulator.faults import KINDS
+from message_batches.emulator.faults import FAULT_KINDS
 from message_batches.errors import BY_NAME
 from message_batches.models import BatchInput, BatchOutput, Progress
 
@@ -74,7 +74,7 @@ def test_every_fault_is_one_of_the_emulators() -> None:
     table = section("## The emulator").split("| fault |")[1].split("A fault names")[0]
     named = set(re.findall(r"`([a-z0-9-]+)`", table))
 
-    assert named - {"seconds"} == set(KINDS)
+    assert named - {"seconds"} == set(FAULT_KINDS)
 
 
 def test_the_inputs_and_outputs_are_the_models() -> None:

@@ -13,7 +13,7 @@ from message_batches.api.keys import ApiKeys
 from message_batches.api.models import BATCH_ID, Account, BatchPage, DeletedBatch, MessageBatch, Wire
 from message_batches.api.responses import BASE_URL, date_of, error_of, head, request_id_of, shown, whole, without
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
-from message_batches.observability.log_context import answered
+from message_batches.observability.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
 
@@ -100,7 +100,7 @@ class HttpBatchApi:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
                     raise error_of(await whole(reply, headers[_KEY]))
-                answered(request_id_of(head(reply, headers[_KEY])))
+                log_request_id(request_id_of(head(reply, headers[_KEY])))
                 yield reply.aiter_bytes()
         except httpx.HTTPError as error:
             raise _transport_error(error, headers[_KEY]) from error
@@ -128,7 +128,7 @@ async def _answer(
         raise _transport_error(error, headers[_KEY]) from error
     if reply.status_code != httpx.codes.OK:
         raise error_of(reply)
-    answered(request_id_of(reply))
+    log_request_id(request_id_of(reply))
     return reply
 
 

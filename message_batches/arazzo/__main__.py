@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from message_batches.arazzo.loader import load_document
-from message_batches.arazzo.plan import Plan, normalize, plan_of
+from message_batches.arazzo.plan import RunPlan, normalize, plan_of
 from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.formatting import visible
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _readable(plan: Plan) -> str:
+def _readable(plan: RunPlan) -> str:
     poll, transient = plan.poll, plan.poll.transient
     rows = {
         "workflow": plan.workflow_id,

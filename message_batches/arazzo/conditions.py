@@ -12,7 +12,7 @@ from message_batches.arazzo.yaml_source import DocumentError
 
 
 @dataclass(frozen=True)
-class Answer:
+class SampleResponse:
     """An answer of the API, as far as conditions look at it.
 
     Attributes:
@@ -44,8 +44,8 @@ class _Missing:
 
 _MISSING: Final = _Missing()
 _Value = JsonValue | _Missing
-_Operand = Callable[[Answer], _Value]
-Predicate = Callable[[Answer], bool]
+_Operand = Callable[[SampleResponse], _Value]
+Predicate = Callable[[SampleResponse], bool]
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -193,7 +193,7 @@ class _Parser:
 def _look(pointer: str, *, subject: bool = False) -> _Operand:
     names = [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
-    def value(answer: Answer) -> _Value:
+    def value(answer: SampleResponse) -> _Value:
         here: _Value = answer.subject if subject else answer.body
         for name in names:
             here = here[name] if isinstance(here, Mapping) and name in here else _MISSING

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from message_batches.arazzo.conditions import Answer, Predicate, Token, operand, parse, tokenize
+from message_batches.arazzo.conditions import Predicate, SampleResponse, Token, operand, parse, tokenize
 from message_batches.arazzo.model import Criterion
 from message_batches.arazzo.yaml_source import DocumentError
 
@@ -63,7 +63,7 @@ def _jsonpath(criterion: Criterion, pointer: str) -> CompiledCriterion:
     return CompiledCriterion(holds)
 
 
-def _each_member(answer: Answer) -> list[Answer]:
+def _each_member(answer: SampleResponse) -> list[SampleResponse]:
     members: list[JsonValue] = list(answer.body.values()) if isinstance(answer.body, dict) else []
     return [replace(answer, subject=member) for member in members]
 
@@ -87,7 +87,7 @@ def _regex(criterion: Criterion, pointer: str) -> CompiledCriterion:
     except (re.error, OverflowError, RecursionError) as error:
         raise DocumentError(pointer, f"is not a regular expression: {error}") from None
 
-    def holds(answer: Answer) -> bool:
+    def holds(answer: SampleResponse) -> bool:
         found = value(answer)
         return isinstance(found, str | int) and pattern.search(str(found)) is not None
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from message_batches.arazzo.conditions import Answer
+from message_batches.arazzo.conditions import SampleResponse
 from message_batches.arazzo.criteria import compile_criterion
 from message_batches.arazzo.model import Action, Criterion, Step, Workflow
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """What follows an answer.
 
     Attributes:
@@ -37,7 +37,7 @@ class Flow:
 
     workflow: Workflow
 
-    def after(self, step: Step, answer: Answer) -> Outcome:
+    def after(self, step: Step, answer: SampleResponse) -> StepOutcome:
         """What follows `answer` to the call of `step`.
 
         Raises:
@@ -45,7 +45,7 @@ class Flow:
         """
         succeeded = _all_hold(step.success_criteria, answer)
         actions = self.success_actions(step) if succeeded else self.failure_actions(step)
-        return Outcome(succeeded, tuple(action for action in actions if _all_hold(action.criteria, answer)))
+        return StepOutcome(succeeded, tuple(action for action in actions if _all_hold(action.criteria, answer)))
 
     def success_actions(self, step: Step) -> tuple[Action, ...]:
         """The step's actions after a success, then those of the workflow that it does not replace by name."""
@@ -66,5 +66,5 @@ def _merged(own: tuple[Action, ...], common: tuple[Action, ...]) -> tuple[Action
     return (*own, *(action for action in common if action.name not in names))
 
 
-def _all_hold(criteria: tuple[Criterion, ...], answer: Answer) -> bool:
+def _all_hold(criteria: tuple[Criterion, ...], answer: SampleResponse) -> bool:
     return all(compile_criterion(criterion).holds(answer) for criterion in criteria)

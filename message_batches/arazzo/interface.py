@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from message_batches.api.models import DEFAULT_VERSION
 from message_batches.arazzo.model import Workflow
-from message_batches.arazzo.operations import Calls, origin_of
+from message_batches.arazzo.operations import StepCalls, origin_of
 from message_batches.arazzo.yaml_source import DocumentError, child
 
 INPUT_TYPES = {"apiKey": "string", "anthropicVersion": "string", "requests": "array"}
@@ -39,7 +39,7 @@ class Interface:
     outputs: tuple[str, ...]
 
 
-def interface(workflow: Workflow, calls: Calls) -> Interface:
+def interface(workflow: Workflow, calls: StepCalls) -> Interface:
     """What the workflow takes and gives, as the document says."""
     schema = workflow.inputs
     return Interface(
@@ -89,7 +89,7 @@ def check_inputs(workflow: Workflow) -> tuple[str, tuple[str, ...]]:
     return version.default, tuple(deviations)
 
 
-def check_outputs(workflow: Workflow, calls: Calls) -> tuple[str, ...]:
+def check_outputs(workflow: Workflow, calls: StepCalls) -> tuple[str, ...]:
     """A sentence for each output that a run gives and the document does not.
 
     Raises:

@@ -10,7 +10,7 @@ from message_batches.arazzo import sample_responses
 from message_batches.arazzo.criteria import compile_criterion
 from message_batches.arazzo.flow import Flow
 from message_batches.arazzo.model import Action, ArazzoDocument, Criterion, Node, Step, Workflow
-from message_batches.arazzo.operations import Calls
+from message_batches.arazzo.operations import StepCalls
 from message_batches.arazzo.schedule import ENDED
 from message_batches.arazzo.yaml_source import CORE_SCALARS
 
@@ -19,7 +19,7 @@ N = TypeVar("N", bound=Node)
 _OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 
-def normalized(document: ArazzoDocument, workflow: Workflow, calls: Calls, *, in_order: bool) -> ArazzoDocument:
+def normalized(document: ArazzoDocument, workflow: Workflow, calls: StepCalls, *, in_order: bool) -> ArazzoDocument:
     """The document with one of its workflows, which a plan could be made of, in valid form; the others as they are.
 
     Args:

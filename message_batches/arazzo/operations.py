@@ -23,17 +23,17 @@ class Operation:
     path: str
 
 
-CREATE = Operation("createMessageBatch", "post", _BATCHES)
+CREATE_BATCH = Operation("createMessageBatch", "post", _BATCHES)
 
-RETRIEVE = Operation("retrieveMessageBatch", "get", _BATCHES + "/{}")
+RETRIEVE_BATCH = Operation("retrieveMessageBatch", "get", _BATCHES + "/{}")
 
-RESULTS = Operation("retrieveMessageBatchResults", "get", _BATCHES + "/{}/results")
+RETRIEVE_RESULTS = Operation("retrieveMessageBatchResults", "get", _BATCHES + "/{}/results")
 
-OPERATIONS = (CREATE, RETRIEVE, RESULTS)
+OPERATIONS = (CREATE_BATCH, RETRIEVE_BATCH, RETRIEVE_RESULTS)
 
 
 @dataclass(frozen=True)
-class Calls:
+class StepCalls:
     """The steps by what they call; `steps` has them in the order in which they run."""
 
     submit: Step
@@ -46,7 +46,7 @@ class Calls:
         return (self.submit, self.poll, self.retrieve)
 
 
-def find_calls(workflow: Workflow, document: ArazzoDocument) -> Calls:
+def find_calls(workflow: Workflow, document: ArazzoDocument) -> StepCalls:
     """Find the three steps by their operations.
 
     Raises:
@@ -68,7 +68,7 @@ def find_calls(workflow: Workflow, document: ArazzoDocument) -> Calls:
     for operation in OPERATIONS:
         if operation not in found:
             raise DocumentError(child(workflow.pointer, "steps"), f"has no step that calls {operation.id}; add it")
-    return Calls(found[CREATE], found[RETRIEVE], found[RESULTS])
+    return StepCalls(found[CREATE_BATCH], found[RETRIEVE_BATCH], found[RETRIEVE_RESULTS])
 
 
 def operation_of(step: Step, document: ArazzoDocument) -> Operation | None:
@@ -108,7 +108,7 @@ def _require_source(name: str, pointer: str, document: ArazzoDocument) -> None:
         raise DocumentError(pointer, f"names the source {name}; the APIs described here are: {', '.join(sources)}")
 
 
-def check_calls(workflow: Workflow, calls: Calls) -> None:
+def check_calls(workflow: Workflow, calls: StepCalls) -> None:
     """Check that each step sends what the Temporal workflow sends: no less, and nothing that it would leave out.
 
     Raises:
@@ -130,7 +130,7 @@ def check_calls(workflow: Workflow, calls: Calls) -> None:
             raise DocumentError(step.at("requestBody"), "cannot be honoured: a GET carries no body; delete it")
 
 
-def _check_parameters(step: Step, workflow: Workflow, calls: Calls) -> None:
+def _check_parameters(step: Step, workflow: Workflow, calls: StepCalls) -> None:
     sent: dict[tuple[str | None, str], Parameter] = {}
     for parameters in (workflow.parameters, step.parameters):
         places = [_key(parameter) for parameter in parameters]

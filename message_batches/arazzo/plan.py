@@ -12,13 +12,13 @@ from message_batches.arazzo.interface import Interface, check_inputs, check_outp
 from message_batches.arazzo.loader import LoadedDocument
 from message_batches.arazzo.model import ArazzoDocument, Workflow
 from message_batches.arazzo.normalize import as_yaml, normalized
-from message_batches.arazzo.operations import OPERATIONS, Calls, check_calls, find_calls, operation_of
-from message_batches.arazzo.schedule import Cadence
+from message_batches.arazzo.operations import OPERATIONS, StepCalls, check_calls, find_calls, operation_of
+from message_batches.arazzo.schedule import PollScheduleReader
 from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule
 
 
-class Plan(BaseModel):
+class RunPlan(BaseModel):
     """What a run takes over from the document.
 
     Attributes:
@@ -43,13 +43,13 @@ class Plan(BaseModel):
 
 @dataclass(frozen=True)
 class _Reading:
-    plan: Plan
+    plan: RunPlan
     workflow: Workflow
-    calls: Calls
+    calls: StepCalls
     in_order: bool
 
 
-def plan_of(document: LoadedDocument, workflow_id: str | None = None) -> Plan:
+def plan_of(document: LoadedDocument, workflow_id: str | None = None) -> RunPlan:
     """The plan of a run: from the workflow of that id, else from the one that makes the three calls.
 
     Raises:
@@ -87,11 +87,11 @@ def _read(document: LoadedDocument, workflow_id: str | None) -> _Reading:
         check_calls(workflow, calls)
         version, input_deviations = check_inputs(workflow)
         output_deviations = check_outputs(workflow, calls)
-        cadence = Cadence(workflow, calls)
+        cadence = PollScheduleReader(workflow, calls)
         poll = cadence.read()
     except DocumentError as error:
         raise document.source.located(error) from error
-    plan = Plan(
+    plan = RunPlan(
         workflow_id=workflow.workflow_id,
         submit_step=calls.submit.step_id,
         poll_step=calls.poll.step_id,

@@ -2,7 +2,7 @@
 
 from pydantic import JsonValue
 
-from message_batches.arazzo.conditions import Answer
+from message_batches.arazzo.conditions import SampleResponse
 
 UNFINISHED = ("in_progress", "canceling")
 
@@ -15,7 +15,7 @@ PERMANENT = (400, 401, 402, 403, 413, 422)
 ERRORS = tuple(sorted((*TRANSIENT, *PERMANENT, 404, 408, 409)))
 
 
-def batch(processing_status: str) -> Answer:
+def batch(processing_status: str) -> SampleResponse:
     """200 with a batch of two requests."""
     ended = processing_status == "ended"
     url = "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"
@@ -37,14 +37,16 @@ def batch(processing_status: str) -> Answer:
         "archived_at": None,
         "results_url": url if ended else None,
     }
-    return Answer(200, body)
+    return SampleResponse(200, body)
 
 
-def results() -> Answer:
+def results() -> SampleResponse:
     """200 with JSONL, which is no JSON that a criterion could look into."""
-    return Answer(200, '{"custom_id":"a","result":{"type":"canceled"}}\n')
+    return SampleResponse(200, '{"custom_id":"a","result":{"type":"canceled"}}\n')
 
 
-def error(status: int) -> Answer:
+def error(status: int) -> SampleResponse:
     """An error answer; its type does not matter, since criteria go by the status."""
-    return Answer(status, {"type": "error", "error": {"type": "api_error", "message": "..."}, "request_id": "req_1"})
+    return SampleResponse(
+        status, {"type": "error", "error": {"type": "api_error", "message": "..."}, "request_id": "req_1"}
+    )

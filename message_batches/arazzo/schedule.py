@@ -9,9 +9,9 @@ from pydantic.alias_generators import to_camel
 
 from message_batches.arazzo import sample_responses
 from message_batches.arazzo.criteria import compile_criterion
-from message_batches.arazzo.flow import Flow, Outcome
+from message_batches.arazzo.flow import Flow, StepOutcome
 from message_batches.arazzo.model import Action, Step, Workflow
-from message_batches.arazzo.operations import Calls
+from message_batches.arazzo.operations import StepCalls
 from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule, RetrySchedule
 
@@ -20,10 +20,10 @@ ENDED = "$response.body#/processing_status == 'ended'"
 _FAR_TOO_LONG = 1e9
 
 
-class Cadence:
+class PollScheduleReader:
     """Reads the flow of one workflow and collects in `deviations` what a run does otherwise."""
 
-    def __init__(self, workflow: Workflow, calls: Calls) -> None:
+    def __init__(self, workflow: Workflow, calls: StepCalls) -> None:
         self._flow = Flow(workflow)
         self._calls = calls
         self._deviations: dict[str, None] = {}
@@ -165,7 +165,7 @@ class Cadence:
             if retry:
                 self._deviate(retry.pointer, "The results are downloaded again by the workflow's own rules.")
 
-    def _require_success(self, step: Step, outcome: Outcome, what: str) -> None:
+    def _require_success(self, step: Step, outcome: StepOutcome, what: str) -> None:
         if not outcome.succeeded:
             raise DocumentError(
                 step.at("successCriteria"), f"does not count {what} as the success of {step.step_id}, so no run could"
@@ -174,7 +174,7 @@ class Cadence:
         if outcome.retry:
             raise DocumentError(outcome.retry.pointer, f"would repeat {step.step_id} after {what}; give it criteria")
 
-    def _lead(self, step: Step, outcome: Outcome, target: Step | None) -> None:
+    def _lead(self, step: Step, outcome: StepOutcome, target: Step | None) -> None:
         action, steps = outcome.action, self._flow.workflow.steps
         if action is None:
             following = next((after for before, after in itertools.pairwise(steps) if before is step), None)
@@ -186,7 +186,7 @@ class Cadence:
             wanted = f"only {target.step_id} can" if target else "nothing can"
             raise DocumentError(action.pointer, f"leads elsewhere, but {wanted} follow {step.step_id}; delete it")
 
-    def _after_error(self, step: Step, status: int) -> Outcome:
+    def _after_error(self, step: Step, status: int) -> StepOutcome:
         outcome = self._flow.after(step, sample_responses.error(status))
         if outcome.succeeded:
             place = step.at("successCriteria")
@@ -197,7 +197,7 @@ class Cadence:
             self._deviate(outcome.action.pointer, "A run that cannot go on fails, rather than ends.")
         return outcome
 
-    def _check_exhausted(self, outcome: Outcome) -> None:
+    def _check_exhausted(self, outcome: StepOutcome) -> None:
         for action in outcome.actions[1:]:
             if action.type == "retry":
                 first = outcome.actions[0].pointer

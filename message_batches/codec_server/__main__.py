@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from message_batches.codec_server.auth import Access
+from message_batches.codec_server.auth import TokenAuth
 from message_batches.codec_server.server import CodecServer
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import MessageBatchesError
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _access(options: argparse.Namespace, host: str) -> Access:
+def _access(options: argparse.Namespace, host: str) -> TokenAuth:
     """Who may call; never everybody by an oversight."""
     token = codec_token()
     if token and options.without_token:
@@ -95,7 +95,7 @@ def _access(options: argparse.Namespace, host: str) -> Access:
         raise CannotServe("Set MESSAGE_BATCHES_CODEC_TOKEN, such as to what `openssl rand -hex 32` gives")
     if not token and not _is_loopback(host):
         raise CannotServe(f"Without a token it listens on loopback only, not on {host}")
-    return Access(token, options.ui_origin)
+    return TokenAuth(token, options.ui_origin)
 
 
 def _origin(text: str) -> str:

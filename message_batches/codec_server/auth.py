@@ -14,7 +14,7 @@ COOKIE = "message-batches-codec"
 SESSION = timedelta(hours=12)
 
 
-class Access:
+class TokenAuth:
     """What is asked of a caller.
 
     The Web UI can send no token of its own, unless its users log in to it by OIDC; it can send a cookie. The cookie

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.converter import PayloadCodec
 
-from message_batches.codec_server.auth import COOKIE, Access
+from message_batches.codec_server.auth import COOKIE, TokenAuth
 from message_batches.codec_server.pages import GUARDED, logged_in, login
 from message_batches.errors import CannotDecrypt
 
@@ -32,7 +32,7 @@ class CodecServer:
     """Temporal's remote codec; ``async with`` it, and call ``url``."""
 
     def __init__(
-        self, codec: PayloadCodec, access: Access, *, host: str = "127.0.0.1", port: int = 0, encode: bool = False
+        self, codec: PayloadCodec, access: TokenAuth, *, host: str = "127.0.0.1", port: int = 0, encode: bool = False
     ) -> None:
         self._access = access
         self._host, self._port = host, port

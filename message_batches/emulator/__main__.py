@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import NoReturn, TypeVar
 
-from message_batches.emulator.faults import KINDS, read_fault_flag
-from message_batches.emulator.options import EmulatorOptions, Unknowns, parse_duration
+from message_batches.emulator.faults import FAULT_KINDS, read_fault_flag
+from message_batches.emulator.options import EmulatorOptions, UndocumentedBehaviour, parse_duration
 from message_batches.emulator.server import Emulator
 
 _T = TypeVar("_T")
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m message_batches.emulator",
         description="A local Message Batches API with faults on demand.",
-        epilog=f"Faults: {', '.join(KINDS)}. Without times or probability a fault holds until it is cleared. "
+        epilog=f"Faults: {', '.join(FAULT_KINDS)}. Without times or probability a fault holds until it is cleared. "
         "At run time: POST, GET and DELETE /_emulator/faults; GET /_emulator/calls and /_emulator/batches; "
         'POST /_emulator/clock {"advance": SECONDS}.',
     )
@@ -68,8 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-requests", type=int, default=given.max_requests, metavar="N", help="most requests (%(default)s)")
     add("--fault", type=_checked(_fault), action="append", default=[], metavar="NAME[:operation=O,times=N,...]")
     unknowns = parser.add_argument_group("what the real API answers here is not published; the status to answer")
-    for unknown in fields(Unknowns):
-        choices = Unknowns.CHOICES[unknown.name]
+    for unknown in fields(UndocumentedBehaviour):
+        choices = UndocumentedBehaviour.CHOICES[unknown.name]
         flag = "--" + unknown.name.replace("_", "-")
         unknowns.add_argument(flag, type=int, choices=choices, default=unknown.default, help="(%(default)s)")
     return parser
@@ -79,7 +79,9 @@ def read_options(arguments: Sequence[str] | None = None) -> EmulatorOptions:
     """Turn a command line into options; exit with one line when it is wrong."""
     parser = build_parser()
     said = vars(parser.parse_args(arguments))
-    unknowns = Unknowns(**{unknown.name: said.pop(unknown.name) for unknown in fields(Unknowns)})
+    unknowns = UndocumentedBehaviour(
+        **{unknown.name: said.pop(unknown.name) for unknown in fields(UndocumentedBehaviour)}
+    )
     keys, faults = tuple(said.pop("api_key")), tuple(said.pop("fault"))
     try:
         return EmulatorOptions(**said, api_keys=keys, faults=faults, unknowns=unknowns)

@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from message_batches.emulator.auth import Gate, RateLimits
+from message_batches.emulator.auth import Authenticator, RateLimits
 from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock, http_date
 from message_batches.emulator.errors import ApiError
-from message_batches.emulator.exchange import Answer, Exchange
-from message_batches.emulator.faults import Fault, Faults, Stage, error_of, html_413
+from message_batches.emulator.exchange import Exchange, Reply
+from message_batches.emulator.faults import Fault, Faults, FaultStage, error_for, html_413
 from message_batches.emulator.identifiers import ORGANIZATION_ID, Identifiers
 from message_batches.emulator.operations import Operations
 from message_batches.emulator.options import EmulatorOptions
-from message_batches.emulator.repository import Books
+from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.sending import abort, send
 from message_batches.emulator.uploads import receive
 
@@ -30,14 +30,14 @@ _ROUTES = {
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Api:
+class EmulatedApi:
     """Serves the six operations."""
 
     def __init__(
         self,
         options: EmulatorOptions,
         clock: VirtualClock,
-        books: Books,
+        repository: BatchRepository,
         faults: Faults,
         calls: CallLog,
         ids: Identifiers,
@@ -47,9 +47,9 @@ class Api:
         self._faults = faults
         self._calls = calls
         self._ids = ids
-        self._gate = Gate(options.api_keys)
+        self._authenticator = Authenticator(options.api_keys)
         self._limits = RateLimits(options.requests_per_minute, clock)
-        self._operations = Operations(options, books, clock, faults)
+        self._operations = Operations(options, repository, clock, faults)
 
     def routes(self) -> list[web.RouteDef]:
         """The operations, and an answer in the API's form for every other path."""
@@ -68,13 +68,13 @@ class Api:
             try:
                 return await self._serve(exchange)
             except ApiError as error:
-                answer = Answer.error(error, exchange.request_id)
+                answer = Reply.error(error, exchange.request_id)
             except ConnectionError:
                 # The client went away in the middle of its body: there is nobody to answer.
                 raise
             except Exception:
                 _LOG.exception("a fault of the emulator itself, in %s", operation)
-                answer = Answer.error(ApiError(500, "Internal server error"), exchange.request_id)
+                answer = Reply.error(ApiError(500, "Internal server error"), exchange.request_id)
             return await send(exchange, answer, self._headers(exchange))
 
         return handle
@@ -82,7 +82,7 @@ class Api:
     def _refusing(self, error: ApiError) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             exchange = self._arrived(request, "")
-            return await send(exchange, Answer.error(error, exchange.request_id), self._headers(exchange))
+            return await send(exchange, Reply.error(error, exchange.request_id), self._headers(exchange))
 
         return handle
 
@@ -101,10 +101,10 @@ class Api:
         return Exchange(request, call, operation, request_id)
 
     async def _serve(self, exchange: Exchange) -> web.StreamResponse:
-        self._gate.admit(exchange)
-        if self._struck(exchange, Stage.UNREAD):
+        self._authenticator.authenticate(exchange)
+        if self._struck(exchange, FaultStage.UNREAD):
             return await send(exchange, html_413(), {"Date": http_date(self._clock.now())})
-        slow = self._struck(exchange, Stage.PACE)
+        slow = self._struck(exchange, FaultStage.PACE)
         delay = (slow.number("seconds") or 0.0) if slow else 0.0
         pace = (slow.number("bytes_per_second") or 0.0) if slow else 0.0
         try:
@@ -119,25 +119,25 @@ class Api:
                 await asyncio.sleep(delay)
                 delay = 0.0
             self._limits.spend(exchange.workspace)
-            if refusal := self._struck(exchange, Stage.REFUSE):
-                raise error_of(refusal, exchange.call.batch_id)
+            if refusal := self._struck(exchange, FaultStage.REFUSE):
+                raise error_for(refusal, exchange.call.batch_id)
             answer = self._operations.perform(exchange)
         except ApiError as error:
-            answer = Answer.error(error, exchange.request_id)
+            answer = Reply.error(error, exchange.request_id)
         await asyncio.sleep(delay)
         if answer.status != 200:
             return await send(exchange, answer, self._headers(exchange))
-        reply = self._struck(exchange, Stage.REPLY)
+        reply = self._struck(exchange, FaultStage.REPLY)
         if reply and reply.name == "accept-then-drop":
             await abort(exchange.request)
             return web.Response()
         if reply:
-            answer = Answer.error(error_of(reply), exchange.request_id)
-        damage = self._faults.take_all(exchange.operation, Stage.BODY)
+            answer = Reply.error(error_for(reply), exchange.request_id)
+        damage = self._faults.take_all(exchange.operation, FaultStage.BODY)
         exchange.call.faults.extend(fault.name for fault in damage)
         return await send(exchange, answer, self._headers(exchange), damage, pace)
 
-    def _struck(self, exchange: Exchange, stage: Stage) -> Fault | None:
+    def _struck(self, exchange: Exchange, stage: FaultStage) -> Fault | None:
         fault = self._faults.take(exchange.operation, stage)
         if fault is not None:
             exchange.call.faults.append(fault.name)

@@ -13,13 +13,13 @@ from message_batches.emulator.params_validation import NEW_VERSION
 VERSIONS = ("2023-06-01", NEW_VERSION)
 
 
-class Gate:
+class Authenticator:
     """Lets calls in, or says why not; no message of it repeats a key."""
 
     def __init__(self, api_keys: Collection[str]) -> None:
         self._api_keys = frozenset(api_keys)
 
-    def admit(self, exchange: Exchange) -> None:
+    def authenticate(self, exchange: Exchange) -> None:
         """Fill in the workspace, the version and the betas of a call; raise 401, 403 or 400."""
         headers = exchange.request.headers
         exchange.workspace = workspace_of(self._key(headers.get("x-api-key"), headers.get("authorization")))

@@ -33,7 +33,7 @@ _INSTANT = timedelta(microseconds=1)
 _BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
 
 
-class Status(StrEnum):
+class ProcessingStatus(StrEnum):
     """The values of ``processing_status``."""
 
     IN_PROGRESS = "in_progress"
@@ -41,7 +41,7 @@ class Status(StrEnum):
     ENDED = "ended"
 
 
-class Outcome(StrEnum):
+class ResultType(StrEnum):
     """The values of a result's ``type``."""
 
     SUCCEEDED = "succeeded"
@@ -51,7 +51,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Pace:
+class ProcessingPace:
     """How a batch comes to its end: after some time, or at some retrieve."""
 
     duration: timedelta
@@ -60,12 +60,12 @@ class Pace:
 
 
 @dataclass(frozen=True)
-class End:
+class BatchEnd:
     """When a batch ended, how many requests were done by then, and what became of the others."""
 
     at: datetime
     done: int
-    others: Outcome
+    others: ResultType
 
 
 class Batch:
@@ -78,7 +78,7 @@ class Batch:
         workspace: str,
         requests: Sequence[BatchRequest],
         created_at: datetime,
-        pace: Pace,
+        pace: ProcessingPace,
         seed: int,
         live_counts: bool = False,
         error_rate: float = 0.0,
@@ -101,7 +101,7 @@ class Batch:
         self._live_counts = live_counts
         self._polls = 0
         self._done_at_cancel = 0
-        self._end: End | None = None
+        self._end: BatchEnd | None = None
         self._tallied = (0, 0)
 
     def __len__(self) -> int:
@@ -112,7 +112,7 @@ class Batch:
         """The custom_ids, in the order of the requests."""
         return [request.custom_id for request in self.requests]
 
-    def end(self, now: datetime) -> End | None:
+    def end(self, now: datetime) -> BatchEnd | None:
         """How it ended, or None while it has not."""
         if self._end is None:
             end = self._coming_end()
@@ -120,11 +120,11 @@ class Batch:
                 self._end = end
         return self._end
 
-    def status(self, now: datetime) -> Status:
+    def status(self, now: datetime) -> ProcessingStatus:
         """Its ``processing_status``."""
         if self.end(now) is not None:
-            return Status.ENDED
-        return Status.CANCELING if self.cancel_initiated_at else Status.IN_PROGRESS
+            return ProcessingStatus.ENDED
+        return ProcessingStatus.CANCELING if self.cancel_initiated_at else ProcessingStatus.IN_PROGRESS
 
     def archived_at(self, now: datetime) -> datetime | None:
         """When its results went away, or None while they have not."""
@@ -135,19 +135,19 @@ class Batch:
         """Count a retrieve: some batches end by them."""
         self._polls += 1
         by_polls = self._pace.polls is not None and self._polls >= self._pace.polls
-        if by_polls and self.status(now) is Status.IN_PROGRESS:
-            self._end = End(now, len(self), Outcome.EXPIRED)
+        if by_polls and self.status(now) is ProcessingStatus.IN_PROGRESS:
+            self._end = BatchEnd(now, len(self), ResultType.EXPIRED)
 
     def cancel(self, now: datetime) -> None:
         """Stop it: what is done by now stays done."""
         self._done_at_cancel = self._done(now)
         self.cancel_initiated_at = now
 
-    def outcome(self, rank: int, end: End) -> Outcome:
+    def outcome(self, rank: int, end: BatchEnd) -> ResultType:
         """What became of the request at a place of ``order``."""
         if rank >= end.done:
             return end.others
-        return Outcome.ERRORED if self.refusal(self.order[rank]) else Outcome.SUCCEEDED
+        return ResultType.ERRORED if self.refusal(self.order[rank]) else ResultType.SUCCEEDED
 
     def refusal(self, number: int) -> Refusal | None:
         """Why a request comes back errored, if it does."""
@@ -184,15 +184,15 @@ class Batch:
             "results_url": results_url if end else None,
         }
 
-    def _coming_end(self) -> End:
+    def _coming_end(self) -> BatchEnd:
         """The end it will come to, as things stand."""
         natural = self.expires_at
         if self._pace.polls is None:
             natural = min(natural, self.created_at + max(self._pace.duration, _INSTANT))
         if self.cancel_initiated_at is None:
-            return End(natural, self._done(natural), Outcome.EXPIRED)
+            return BatchEnd(natural, self._done(natural), ResultType.EXPIRED)
         stopped = self.cancel_initiated_at + max(self._pace.cancel_time, _INSTANT)
-        return End(min(natural, stopped), self._done_at_cancel, Outcome.CANCELED)
+        return BatchEnd(min(natural, stopped), self._done_at_cancel, ResultType.CANCELED)
 
     def _done_now(self, now: datetime) -> int:
         return self._done(now) if self.cancel_initiated_at is None else self._done_at_cancel

@@ -10,15 +10,15 @@ from message_batches.emulator.call_log import CallLog
 from message_batches.emulator.clock import VirtualClock, rfc3339
 from message_batches.emulator.errors import invalid
 from message_batches.emulator.faults import Faults
-from message_batches.emulator.repository import Books
+from message_batches.emulator.repository import BatchRepository
 
 
-class Control:
+class ControlEndpoints:
     """Serves ``/_emulator/*``."""
 
-    def __init__(self, clock: VirtualClock, books: Books, faults: Faults, calls: CallLog) -> None:
+    def __init__(self, clock: VirtualClock, repository: BatchRepository, faults: Faults, calls: CallLog) -> None:
         self._clock = clock
-        self._books = books
+        self._repository = repository
         self._faults = faults
         self._calls = calls
 
@@ -67,7 +67,7 @@ class Control:
                     "count": len(batch),
                     "custom_ids": batch.custom_ids,
                 }
-                for batch in self._books
+                for batch in self._repository
             ]
         )
 

@@ -4,16 +4,16 @@ import re
 
 from message_batches.emulator.batches import BatchRequest
 from message_batches.emulator.errors import invalid
-from message_batches.emulator.params_validation import Rules, check_params
+from message_batches.emulator.params_validation import ParamsRules, check_params
 from message_batches.emulator.prompt_parsing import EMPTY, PromptReader
 
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
-class Collector:
+class RequestCollector:
     """Takes the requests of one body one by one, and remembers the first thing wrong with their shape."""
 
-    def __init__(self, rules: Rules, max_requests: int) -> None:
+    def __init__(self, rules: ParamsRules, max_requests: int) -> None:
         self._rules = rules
         self._max_requests = max_requests
         self._prompts = PromptReader()

@@ -31,7 +31,7 @@ class Exchange:
 
 
 @dataclass
-class Answer:
+class Reply:
     """What is sent back: a body at once, or piece by piece."""
 
     status: int
@@ -40,11 +40,11 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def ok(cls, value: dict[str, object], headers: dict[str, str] | None = None) -> "Answer":
+    def ok(cls, value: dict[str, object], headers: dict[str, str] | None = None) -> "Reply":
         """A 200 with JSON."""
         return cls(200, compact(value), headers=headers or {})
 
     @classmethod
-    def error(cls, error: ApiError, request_id: str | None) -> "Answer":
+    def error(cls, error: ApiError, request_id: str | None) -> "Reply":
         """An error with its JSON."""
         return cls(error.status, error.body(request_id), headers=error.headers)

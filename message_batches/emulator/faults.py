@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from message_batches.emulator.errors import ApiError, batch_not_found
-from message_batches.emulator.exchange import Answer
+from message_batches.emulator.exchange import Reply
 
 OPERATIONS = ("create", "retrieve", "list", "results", "cancel", "delete")
 
 
-class Stage(StrEnum):
+class FaultStage(StrEnum):
     """The moments of a call, in order."""
 
     UNREAD = "unread"
@@ -24,10 +24,10 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True)
-class Kind:
+class FaultKind:
     """One sort of fault; ``parameters`` maps each name to the type and the least value it may have."""
 
-    stage: Stage
+    stage: FaultStage
     operations: tuple[str, ...] = OPERATIONS
     parameters: Mapping[str, type] = field(default_factory=dict)
 
@@ -36,30 +36,30 @@ _RETRY: Mapping[str, type] = {"retry_after": float, "should_retry": bool}
 
 _RESULTS = ("results",)
 
-KINDS: Mapping[str, Kind] = {
+FAULT_KINDS: Mapping[str, FaultKind] = {
     # The answer a proxy gives before it has read the body.
-    "html-413": Kind(Stage.UNREAD),
+    "html-413": FaultKind(FaultStage.UNREAD),
     # ``late`` delays what the call does as well, not its answer alone.
-    "slow": Kind(Stage.PACE, parameters={"seconds": float, "bytes_per_second": float, "late": bool}),
-    "refuse-then-5xx": Kind(Stage.REFUSE, parameters={"status": int, **_RETRY}),
-    "404": Kind(Stage.REFUSE, ("retrieve", "results", "cancel", "delete")),
-    "429": Kind(Stage.REFUSE, parameters=_RETRY),
-    "spend-limit": Kind(Stage.REFUSE, parameters={"should_retry": bool}),
-    "500": Kind(Stage.REFUSE, parameters=_RETRY),
-    "503": Kind(Stage.REFUSE, parameters=_RETRY),
-    "529": Kind(Stage.REFUSE, parameters=_RETRY),
+    "slow": FaultKind(FaultStage.PACE, parameters={"seconds": float, "bytes_per_second": float, "late": bool}),
+    "refuse-then-5xx": FaultKind(FaultStage.REFUSE, parameters={"status": int, **_RETRY}),
+    "404": FaultKind(FaultStage.REFUSE, ("retrieve", "results", "cancel", "delete")),
+    "429": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
+    "spend-limit": FaultKind(FaultStage.REFUSE, parameters={"should_retry": bool}),
+    "500": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
+    "503": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
+    "529": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
     # In real seconds: it stands for a replica that lags, whatever the virtual clock says.
-    "invisible": Kind(Stage.CREATED, ("create",), {"seconds": float}),
-    "accept-then-drop": Kind(Stage.REPLY),
-    "accept-then-5xx": Kind(Stage.REPLY, parameters={"status": int, **_RETRY}),
-    "cut": Kind(Stage.BODY, parameters={"at": int, "clean": bool}),
-    "gzip": Kind(Stage.BODY),
-    "no-content-type": Kind(Stage.BODY),
-    "missing-line": Kind(Stage.LINES, _RESULTS, {"line": int}),
-    "duplicate-line": Kind(Stage.LINES, _RESULTS, {"line": int}),
-    "foreign-line": Kind(Stage.LINES, _RESULTS, {"line": int}),
-    "u2028": Kind(Stage.LINES, _RESULTS, {"line": int}),
-    "lone-surrogate": Kind(Stage.LINES, _RESULTS, {"line": int}),
+    "invisible": FaultKind(FaultStage.CREATED, ("create",), {"seconds": float}),
+    "accept-then-drop": FaultKind(FaultStage.REPLY),
+    "accept-then-5xx": FaultKind(FaultStage.REPLY, parameters={"status": int, **_RETRY}),
+    "cut": FaultKind(FaultStage.BODY, parameters={"at": int, "clean": bool}),
+    "gzip": FaultKind(FaultStage.BODY),
+    "no-content-type": FaultKind(FaultStage.BODY),
+    "missing-line": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
+    "duplicate-line": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
+    "foreign-line": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
+    "u2028": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
+    "lone-surrogate": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
 }
 
 
@@ -67,7 +67,7 @@ _MOST = 1e9
 """Seconds, or bytes a second: no loop could be told to wait for infinity."""
 
 
-def value_of(kind: type, name: str, value: object) -> float | int | bool:
+def read_parameter(kind: type, name: str, value: object) -> float | int | bool:
     """Read a parameter, from JSON or from the command line; raise ValueError when it is none."""
     if isinstance(value, str):
         value = _from_text(value)
@@ -163,17 +163,17 @@ class Faults:
         """End them all."""
         self._faults.clear()
 
-    def take(self, operation: str, stage: Stage) -> Fault | None:
+    def take(self, operation: str, stage: FaultStage) -> Fault | None:
         """The first fault that strikes here and now; it counts as applied."""
         return next(self._striking(operation, stage), None)
 
-    def take_all(self, operation: str, stage: Stage) -> list[Fault]:
+    def take_all(self, operation: str, stage: FaultStage) -> list[Fault]:
         """Every fault that strikes here and now; they count as applied."""
         return list(self._striking(operation, stage))
 
-    def _striking(self, operation: str, stage: Stage) -> Iterator[Fault]:
+    def _striking(self, operation: str, stage: FaultStage) -> Iterator[Fault]:
         for fault in self._faults:
-            kind = KINDS[fault.name]
+            kind = FAULT_KINDS[fault.name]
             if kind.stage is not stage or operation not in kind.operations:
                 continue
             if fault.operation not in ("*", operation) or fault.remaining == 0:
@@ -190,24 +190,24 @@ def read_fault(described: Mapping[str, object]) -> Fault:
     """Check a fault's JSON form; raise ValueError that lists what exists when it is not one."""
     given = {name: value for name, value in described.items() if value is not None}
     name = given.pop("fault", None)
-    if not isinstance(name, str) or name not in KINDS:
-        raise ValueError(f"fault is one of {', '.join(KINDS)}")
-    kind = KINDS[name]
+    if not isinstance(name, str) or name not in FAULT_KINDS:
+        raise ValueError(f"fault is one of {', '.join(FAULT_KINDS)}")
+    kind = FAULT_KINDS[name]
     operation = given.pop("operation", "*")
     if operation != "*" and operation not in kind.operations:
         raise ValueError(f"the operation of {name} is one of {', '.join((*kind.operations, '*'))}")
     fault = Fault(name, str(operation))
     if "times" in given:
-        fault.remaining = int(value_of(int, "times", given.pop("times")))
+        fault.remaining = int(read_parameter(int, "times", given.pop("times")))
     if "probability" in given:
-        fault.probability = float(value_of(float, "probability", given.pop("probability")))
+        fault.probability = float(read_parameter(float, "probability", given.pop("probability")))
         if fault.probability > 1:
             raise ValueError("probability is between 0 and 1")
     for parameter, value in given.items():
         if parameter not in kind.parameters:
             exist = ", ".join(("operation", "times", "probability", *kind.parameters))
             raise ValueError(f"{name} knows no {parameter!r}; its parameters are {exist}")
-        fault.parameters[parameter] = value_of(kind.parameters[parameter], parameter, value)
+        fault.parameters[parameter] = read_parameter(kind.parameters[parameter], parameter, value)
     if not 500 <= fault.parameters.get("status", 500) <= 599:
         raise ValueError("status is between 500 and 599")
     return fault
@@ -233,7 +233,7 @@ _MESSAGES = {
 }
 
 
-def error_of(fault: Fault, batch_id: str | None = None) -> ApiError:
+def error_for(fault: Fault, batch_id: str | None = None) -> ApiError:
     """The error that a refusing fault stands for."""
     retry_after, should_retry = fault.number("retry_after"), fault.flag("should_retry")
     if fault.name == "404":
@@ -246,10 +246,10 @@ def error_of(fault: Fault, batch_id: str | None = None) -> ApiError:
     return ApiError(status, message, retry_after=retry_after, should_retry=should_retry)
 
 
-def html_413() -> Answer:
+def html_413() -> Reply:
     """The page of a proxy before the API: neither JSON nor a request id."""
     page = (
         b"<html>\r\n<head><title>413 Payload Too Large</title></head>\r\n<body>\r\n"
         b"<center><h1>413 Payload Too Large</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
     )
-    return Answer(413, page, "text/html", {"Server": "cloudflare", "Connection": "close"})
+    return Reply(413, page, "text/html", {"Server": "cloudflare", "Connection": "close"})

@@ -1,12 +1,12 @@
 """What the six operations do, once a call has been let in."""
 
-from message_batches.emulator.batches import Batch, Status
+from message_batches.emulator.batches import Batch, ProcessingStatus
 from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.errors import invalid, no_results
-from message_batches.emulator.exchange import Answer, Exchange
-from message_batches.emulator.faults import Faults, Stage
+from message_batches.emulator.exchange import Exchange, Reply
+from message_batches.emulator.faults import Faults, FaultStage
 from message_batches.emulator.options import EmulatorOptions
-from message_batches.emulator.repository import Books
+from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.results import chunks
 
 _PAGE, _MOST = 20, 1_000
@@ -15,13 +15,15 @@ _PAGE, _MOST = 20, 1_000
 class Operations:
     """The operations by name; each turns a call into an answer."""
 
-    def __init__(self, options: EmulatorOptions, books: Books, clock: VirtualClock, faults: Faults) -> None:
+    def __init__(
+        self, options: EmulatorOptions, repository: BatchRepository, clock: VirtualClock, faults: Faults
+    ) -> None:
         self._options = options
-        self._books = books
+        self._repository = repository
         self._clock = clock
         self._faults = faults
 
-    def perform(self, exchange: Exchange) -> Answer:
+    def perform(self, exchange: Exchange) -> Reply:
         """Do what a call asks for, or raise why not."""
         match exchange.operation:
             case "create":
@@ -37,26 +39,26 @@ class Operations:
             case _:
                 return self._delete(exchange)
 
-    def _create(self, exchange: Exchange) -> Answer:
-        lag = self._faults.take("create", Stage.CREATED)
+    def _create(self, exchange: Exchange) -> Reply:
+        lag = self._faults.take("create", FaultStage.CREATED)
         seconds = lag.parameters.get("seconds", 1.0) if lag else 0.0
-        batch = self._books.create(exchange.workspace, exchange.requests, invisible=seconds)
+        batch = self._repository.create(exchange.workspace, exchange.requests, invisible=seconds)
         exchange.call.batch_id = batch.id
         if lag:
             exchange.call.faults.append(lag.name)
         # As it was made, even when it is so quick that it has ended by now.
-        return Answer.ok(batch.as_json(batch.created_at, self._results_url(exchange, batch)))
+        return Reply.ok(batch.as_json(batch.created_at, self._results_url(exchange, batch)))
 
-    def _retrieve(self, exchange: Exchange) -> Answer:
+    def _retrieve(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
         now = self._clock.now()
         batch.poll(now)
-        hint = {} if batch.status(now) is Status.ENDED else {"retry-after": "10"}
-        return Answer.ok(batch.as_json(now, self._results_url(exchange, batch)), hint)
+        hint = {} if batch.status(now) is ProcessingStatus.ENDED else {"retry-after": "10"}
+        return Reply.ok(batch.as_json(now, self._results_url(exchange, batch)), hint)
 
-    def _list(self, exchange: Exchange) -> Answer:
+    def _list(self, exchange: Exchange) -> Reply:
         query = exchange.request.query
-        batches, has_more = self._books.page(
+        batches, has_more = self._repository.page(
             exchange.workspace,
             limit=self._limit(query.get("limit")),
             after_id=query.get("after_id"),
@@ -69,9 +71,9 @@ class Operations:
             "first_id": batches[0].id if batches else None,
             "last_id": batches[-1].id if batches else None,
         }
-        return Answer.ok(page)
+        return Reply.ok(page)
 
-    def _results(self, exchange: Exchange) -> Answer:
+    def _results(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
         now = self._clock.now()
         end = batch.end(now)
@@ -79,23 +81,23 @@ class Operations:
             raise no_results(batch.id)
         if batch.archived_at(now):
             raise no_results(batch.id, self._options.unknowns.results_archived)
-        damage = self._faults.take_all("results", Stage.LINES)
+        damage = self._faults.take_all("results", FaultStage.LINES)
         exchange.call.faults.extend(fault.name for fault in damage)
         body = chunks(batch, end, self._options.reply_bytes, damage)
-        return Answer(200, body, content_type="application/x-jsonl")
+        return Reply(200, body, content_type="application/x-jsonl")
 
-    def _cancel(self, exchange: Exchange) -> Answer:
+    def _cancel(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
-        self._books.cancel(batch)
-        return Answer.ok(batch.as_json(self._clock.now(), self._results_url(exchange, batch)))
+        self._repository.cancel(batch)
+        return Reply.ok(batch.as_json(self._clock.now(), self._results_url(exchange, batch)))
 
-    def _delete(self, exchange: Exchange) -> Answer:
+    def _delete(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
-        self._books.delete(batch)
-        return Answer.ok({"id": batch.id, "type": "message_batch_deleted"})
+        self._repository.delete(batch)
+        return Reply.ok({"id": batch.id, "type": "message_batch_deleted"})
 
     def _find(self, exchange: Exchange) -> Batch:
-        return self._books.find(exchange.workspace, exchange.batch_id)
+        return self._repository.find(exchange.workspace, exchange.batch_id)
 
     def _limit(self, given: str | None) -> int:
         if given is None:

@@ -11,7 +11,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unknowns:
+class UndocumentedBehaviour:
     """The statuses answered where nobody has published what the real API answers."""
 
     cancel_after_ended: int = 400
@@ -76,7 +76,7 @@ class EmulatorOptions:
     """The most requests in a batch."""
     faults: tuple[str, ...] = ()
     """Faults from the start, in the form of ``--fault``."""
-    unknowns: Unknowns = Unknowns()
+    unknowns: UndocumentedBehaviour = UndocumentedBehaviour()
 
     def __post_init__(self) -> None:
         if not 0 < self.time_scale <= 1e9:

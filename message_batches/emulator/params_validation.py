@@ -62,7 +62,7 @@ class Refusal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rules:
+class ParamsRules:
     """What the headers of a create say about its requests."""
 
     version: str
@@ -83,7 +83,7 @@ class Rules:
 _KNOWN_BEFORE = _KNOWN | set(_SAMPLING)
 
 
-def check_params(params: Mapping[str, object], rules: Rules) -> Refusal | None:
+def check_params(params: Mapping[str, object], rules: ParamsRules) -> Refusal | None:
     """The first thing wrong with a request, or None."""
     problem = next(_problems(params, rules), None)
     if problem is not None:
@@ -109,7 +109,7 @@ def resolve_model(name: str) -> str:
     return name if name[-8:].isdigit() else f"{name}-20260801"
 
 
-def _problems(params: Mapping[str, object], rules: Rules) -> Iterator[str]:
+def _problems(params: Mapping[str, object], rules: ParamsRules) -> Iterator[str]:
     if params.get("stream"):
         yield '"stream=True" is not supported in the Message Batches API'
     for name in ("model", "messages", "max_tokens"):
@@ -145,7 +145,7 @@ def _problems_of_max_tokens(asked: object) -> Iterator[str]:
         yield "max_tokens: must be greater than or equal to 1"
 
 
-def _problems_of_messages(messages: object, rules: Rules) -> Iterator[str]:
+def _problems_of_messages(messages: object, rules: ParamsRules) -> Iterator[str]:
     if not isinstance(messages, list):
         yield "messages: Input should be a valid list"
         return
@@ -174,7 +174,7 @@ def _problems_of_messages(messages: object, rules: Rules) -> Iterator[str]:
             yield f"{at}: user messages must have non-empty content"
 
 
-def _problems_of_block(at: str, block: object, role: object, rules: Rules) -> Iterator[str]:
+def _problems_of_block(at: str, block: object, role: object, rules: ParamsRules) -> Iterator[str]:
     if not isinstance(block, dict):
         yield f"{at}: Input should be a valid dictionary"
         return

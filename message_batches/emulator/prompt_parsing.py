@@ -16,7 +16,7 @@ _PER_IMAGE = 1_500
 # Below this the API caches nothing, whatever cache_control says.
 _LEAST_CACHED = 1_024
 
-Lifetime = Literal["5m", "1h"]
+CacheLifetime = Literal["5m", "1h"]
 
 
 class Prompt(NamedTuple):
@@ -27,7 +27,7 @@ class Prompt(NamedTuple):
     input_tokens: int
     cache_written: int
     cache_read: int
-    cache_lifetime: Lifetime
+    cache_lifetime: CacheLifetime
     tool: str | None
 
 
@@ -44,7 +44,7 @@ class PromptReader:
         """Measure a valid request's prompt."""
         prefix = hashlib.blake2b(digest_size=16)
         tokens = 0
-        marked: tuple[int, bytes, Lifetime] | None = None
+        marked: tuple[int, bytes, CacheLifetime] | None = None
         for part in _parts(params):
             text = _text(part)
             prefix.update(text.encode("utf-8", "surrogatepass"))
@@ -56,7 +56,7 @@ class PromptReader:
             marked = tokens, prefix.digest(), "5m"
 
         written = read = 0
-        lifetime: Lifetime = "5m"
+        lifetime: CacheLifetime = "5m"
         if marked is not None and marked[0] >= _LEAST_CACHED:
             size, name, lifetime = marked
             if name in self._cached:

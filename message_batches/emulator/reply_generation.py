@@ -4,7 +4,7 @@ import json
 from itertools import accumulate
 from typing import Final
 
-from message_batches.emulator.batches import Batch, End, Outcome
+from message_batches.emulator.batches import Batch, BatchEnd, ResultType
 from message_batches.emulator.errors import compact
 from message_batches.emulator.identifiers import encode
 from message_batches.emulator.params_validation import resolve_model
@@ -46,7 +46,7 @@ _TAIL: Final = '"result":{"type":"'
 class ReplyWriter:
     """Writes the result lines of one batch that has ended, each the same whenever it is asked for."""
 
-    def __init__(self, batch: Batch, end: End, reply_bytes: int = 0) -> None:
+    def __init__(self, batch: Batch, end: BatchEnd, reply_bytes: int = 0) -> None:
         self._batch = batch
         self._end = end
         self._reply_bytes = reply_bytes
@@ -61,9 +61,9 @@ class ReplyWriter:
         number = batch.order[rank]
         outcome = batch.outcome(rank, self._end)
         start = f'{{"custom_id":"{batch.requests[number].custom_id}",{_TAIL}{outcome.value}"'
-        if outcome is Outcome.SUCCEEDED:
+        if outcome is ResultType.SUCCEEDED:
             return f'{start},"message":{self._message(number)}}}}}\n'
-        if outcome is Outcome.ERRORED:
+        if outcome is ResultType.ERRORED:
             return f'{start},"error":{self._error(number)}}}}}\n'
         return f"{start}}}}}\n"
 

@@ -4,14 +4,14 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
-from message_batches.emulator.batches import Batch, BatchRequest, Pace, Status
+from message_batches.emulator.batches import Batch, BatchRequest, ProcessingPace, ProcessingStatus
 from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.errors import ApiError, batch_not_found
 from message_batches.emulator.identifiers import Identifiers
 from message_batches.emulator.options import EmulatorOptions
 
 
-class Books:
+class BatchRepository:
     """All batches of all workspaces, oldest first."""
 
     def __init__(self, options: EmulatorOptions, clock: VirtualClock, ids: Identifiers) -> None:
@@ -31,7 +31,9 @@ class Books:
             told = f"This request would exceed the limit of {limit} batch requests in the processing queue."
             raise ApiError(429, told, retry_after=60)
         spread = 1 + self._options.jitter * self._random.uniform(-1, 1)
-        pace = Pace(self._options.processing_time * spread, self._options.ends_after_polls, self._options.cancel_time)
+        pace = ProcessingPace(
+            self._options.processing_time * spread, self._options.ends_after_polls, self._options.cancel_time
+        )
         batch = Batch(
             id=self._ids.batch(),
             workspace=workspace,
@@ -56,9 +58,9 @@ class Books:
     def delete(self, batch: Batch) -> None:
         """Forget a batch that has ended, or refuse."""
         status = batch.status(self._clock.now())
-        allowed = status is Status.ENDED
+        allowed = status is ProcessingStatus.ENDED
         refusal = 400
-        if status is Status.CANCELING:
+        if status is ProcessingStatus.CANCELING:
             refusal = self._options.unknowns.delete_while_canceling
             allowed = refusal == 200
         if not allowed:
@@ -70,11 +72,11 @@ class Books:
         """Stop a batch, or refuse."""
         now = self._clock.now()
         match batch.status(now):
-            case Status.IN_PROGRESS:
+            case ProcessingStatus.IN_PROGRESS:
                 batch.cancel(now)
-            case Status.CANCELING:
+            case ProcessingStatus.CANCELING:
                 self._refuse(self._options.unknowns.cancel_twice, f"Batch {batch.id} is already being canceled.")
-            case Status.ENDED:
+            case ProcessingStatus.ENDED:
                 told = f"Batch {batch.id} cannot be canceled because it has already finished processing."
                 self._refuse(self._options.unknowns.cancel_after_ended, told)
 
@@ -104,7 +106,7 @@ class Books:
     def _processing(self, workspace: str) -> int:
         now = self._clock.now()
         mine = (batch for batch in self._batches.values() if batch.workspace == workspace)
-        return sum(len(batch) for batch in mine if batch.status(now) is not Status.ENDED)
+        return sum(len(batch) for batch in mine if batch.status(now) is not ProcessingStatus.ENDED)
 
     @staticmethod
     def _is_seen(batch: Batch, workspace: str) -> bool:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Generator
 
 from message_batches.emulator.batches import BatchRequest
-from message_batches.emulator.create_validation import Collector
+from message_batches.emulator.create_validation import RequestCollector
 from message_batches.emulator.errors import ApiError, invalid
 
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -29,7 +29,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 class BodyReader:
     """A JSON parser that is fed, and that lets go of every request it has handed on."""
 
-    def __init__(self, collector: Collector) -> None:
+    def __init__(self, collector: RequestCollector) -> None:
         self._collector = collector
         self._decode = codecs.getincrementaldecoder("utf-8")().decode
         self._pending: list[str] = []

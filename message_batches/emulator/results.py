@@ -3,7 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
-from message_batches.emulator.batches import Batch, End
+from message_batches.emulator.batches import Batch, BatchEnd
 from message_batches.emulator.faults import Fault
 from message_batches.emulator.reply_generation import ReplyWriter
 
@@ -17,7 +17,7 @@ _IN_TEXT = {
 }
 
 
-def chunks(batch: Batch, end: End, reply_bytes: int, damage: Sequence[Fault] = ()) -> Iterator[bytes]:
+def chunks(batch: Batch, end: BatchEnd, reply_bytes: int, damage: Sequence[Fault] = ()) -> Iterator[bytes]:
     """The result lines of a batch that has ended, in pieces of some 128 KiB."""
     write = ReplyWriter(batch, end, reply_bytes).line
     lines: Iterable[str] = map(write, range(len(batch)))

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
-from message_batches.emulator.exchange import Answer, Exchange
+from message_batches.emulator.exchange import Exchange, Reply
 from message_batches.emulator.faults import Fault
 from message_batches.emulator.results import cut, gzipped, paced
 
@@ -14,7 +14,7 @@ _CUT_AT = 512
 
 
 async def send(
-    exchange: Exchange, answer: Answer, headers: Mapping[str, str], damage: Iterable[Fault] = (), pace: float = 0.0
+    exchange: Exchange, answer: Reply, headers: Mapping[str, str], damage: Iterable[Fault] = (), pace: float = 0.0
 ) -> web.StreamResponse:
     """Send an answer at so many bytes a second (0: as fast as it goes)."""
     all_headers = {**headers, **answer.headers}

@@ -6,15 +6,15 @@ from typing import Self
 
 from aiohttp import web
 
-from message_batches.emulator.app import Api
+from message_batches.emulator.app import EmulatedApi
 from message_batches.emulator.batches import Batch
 from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock
-from message_batches.emulator.control import Control
+from message_batches.emulator.control import ControlEndpoints
 from message_batches.emulator.faults import Faults, read_fault_flag
 from message_batches.emulator.identifiers import Identifiers
 from message_batches.emulator.options import EmulatorOptions
-from message_batches.emulator.repository import Books
+from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.sending import keep_no_content_type
 
 # The server library logs the headers of calls it cannot parse, and a key may be among them.
@@ -29,13 +29,13 @@ class Emulator:
         ids = Identifiers(self.options.seed)
         self.clock = VirtualClock(self.options.time_scale)
         self.faults = Faults(ids.seed())
-        self._books = Books(self.options, self.clock, ids)
+        self._repository = BatchRepository(self.options, self.clock, ids)
         self._calls = CallLog()
         for flag in self.options.faults:
             self.faults.add_described(read_fault_flag(flag))
         app = web.Application()
-        app.add_routes(Control(self.clock, self._books, self.faults, self._calls).routes())
-        app.add_routes(Api(self.options, self.clock, self._books, self.faults, self._calls, ids).routes())
+        app.add_routes(ControlEndpoints(self.clock, self._repository, self.faults, self._calls).routes())
+        app.add_routes(EmulatedApi(self.options, self.clock, self._repository, self.faults, self._calls, ids).routes())
         app.on_response_prepare.append(_prepared)
         self._runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=0.1)
         self._port = self.options.port
@@ -54,7 +54,7 @@ class Emulator:
     @property
     def batches(self) -> list[Batch]:
         """The batches that exist, oldest first."""
-        return list(self._books)
+        return list(self._repository)
 
     async def start(self) -> None:
         """Begin to listen; port 0 becomes a free one."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from aiohttp import web
 
 from message_batches.emulator.batches import BatchRequest
-from message_batches.emulator.create_validation import Collector
+from message_batches.emulator.create_validation import RequestCollector
 from message_batches.emulator.errors import ApiError, invalid
 from message_batches.emulator.exchange import Exchange
-from message_batches.emulator.params_validation import LONG_OUTPUT_BETA, Rules
+from message_batches.emulator.params_validation import LONG_OUTPUT_BETA, ParamsRules
 from message_batches.emulator.request_body import BodyReader
 
 _ENCODINGS = ("", "identity", "gzip", "deflate")
@@ -29,7 +29,7 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
         raise ApiError(413, "Request exceeds the maximum size")
     if request.content_type != "application/json":
         raise invalid("content-type: must be application/json")
-    reader = BodyReader(Collector(rules_of(exchange), max_requests))
+    reader = BodyReader(RequestCollector(rules_of(exchange), max_requests))
     size = 0
     try:
         async for chunk in request.content.iter_any():
@@ -45,10 +45,10 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
     return reader.finish()
 
 
-def rules_of(exchange: Exchange) -> Rules:
+def rules_of(exchange: Exchange) -> ParamsRules:
     """What the headers of a create say about its requests."""
     headers: Mapping[str, str] = exchange.request.headers
-    return Rules(
+    return ParamsRules(
         version=exchange.version,
         long_output=LONG_OUTPUT_BETA in exchange.betas,
         user_profile=headers.get("anthropic-user-profile-id"),

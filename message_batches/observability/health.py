@@ -36,7 +36,7 @@ NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStat
 
 
 @dataclass(frozen=True)
-class Report:
+class HealthReport:
     """What a check found, and each thing that is wrong in a sentence."""
 
     connected: bool = False
@@ -56,7 +56,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Watched:
+class WatchedWorker:
     """What a started worker works with.
 
     Attributes:
@@ -76,15 +76,15 @@ class Health:
     """A worker's health, from before it is connected until it has stopped."""
 
     def __init__(self) -> None:
-        self._watched: Watched | None = None
+        self._watched: WatchedWorker | None = None
         self._stopping = False
-        self._check: asyncio.Task[Report] | None = None
+        self._check: asyncio.Task[HealthReport] | None = None
         self._checked = 0.0
         self._reading: asyncio.Task[bytes | None] | None = None
         self._newest_poll = 0
         self._poll_seen = float("-inf")
 
-    def started(self, watched: Watched) -> None:
+    def started(self, watched: WatchedWorker) -> None:
         """The worker polls from now on, under a name that nobody has polled under before."""
         self._watched, self._check = watched, None
 
@@ -103,28 +103,28 @@ class Health:
             await self.report()
             await asyncio.sleep(LOOK_EVERY)
 
-    async def report(self) -> Report:
+    async def report(self) -> HealthReport:
         """The last check if it is fresh, else a new one, which probes that come together share."""
         if self._check is None or (self._check.done() and time.monotonic() - self._checked > FRESH):
             self._check = asyncio.create_task(self._look())
         return await asyncio.shield(self._check)
 
-    async def _look(self) -> Report:
+    async def _look(self) -> HealthReport:
         if self._watched is None:
-            return Report(problems=("The worker is starting: it is not connected yet",))
+            return HealthReport(problems=("The worker is starting: it is not connected yet",))
         unreachable, (unanswered, unseen) = await asyncio.gather(
             self._store_problem(self._watched), self._temporal_problems(self._watched)
         )
         idle = "The worker is stopping: it lets what is under way finish" if self._stopping else unseen
         self._checked = time.monotonic()
-        return Report(
+        return HealthReport(
             connected=not unanswered,
             polling=not unanswered and not idle,
             store_reachable=not unreachable,
             problems=tuple(problem for problem in (unanswered, idle, unreachable) if problem),
         )
 
-    async def _temporal_problems(self, watched: Watched) -> tuple[str, str]:
+    async def _temporal_problems(self, watched: WatchedWorker) -> tuple[str, str]:
         """What is wrong with the connection, and with the polling.
 
         Asked for are the pollers of workflow tasks alone. Those of activities rest as long as a worker has as many
@@ -159,7 +159,7 @@ class Health:
             return "", ""
         return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
 
-    async def _store_problem(self, watched: Watched) -> str:
+    async def _store_problem(self, watched: WatchedWorker) -> str:
         """Read anew, and never twice at a time: a store that hangs would take one thread after the other."""
         store = watched.store
         if self._reading is None or self._reading.done():

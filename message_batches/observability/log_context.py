@@ -10,7 +10,7 @@ _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
 @contextmanager
-def about_batch(batch_id: str | None) -> Iterator[None]:
+def log_batch_id(batch_id: str | None) -> Iterator[None]:
     """Lines that are written inside are about that batch."""
     token = _batch_id.set(batch_id)
     try:
@@ -19,7 +19,7 @@ def about_batch(batch_id: str | None) -> Iterator[None]:
         _batch_id.reset(token)
 
 
-def answered(request_id: str | None) -> None:
+def log_request_id(request_id: str | None) -> None:
     """The API has answered a call, which it knows by that id."""
     _request_id.set(request_id)
 

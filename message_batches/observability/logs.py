@@ -75,14 +75,14 @@ class JsonLines(logging.Formatter):
 
 
 @dataclass(frozen=True)
-class Announcements:
+class StatusLines:
     """What a worker says of itself whatever the level: printed, or lines of the log where all of it is to be JSON."""
 
     say: Callable[[str], None]
     fail: Callable[[str], None]
 
 
-def begin_logging(form: LogFormat, level: str) -> Announcements:
+def start_logging(form: LogFormat, level: str) -> StatusLines:
     """Log to standard error: of ours from that level on, of all others warnings."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if form is LogFormat.JSON else TextLines())
@@ -95,12 +95,12 @@ def begin_logging(form: LogFormat, level: str) -> Announcements:
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     if form is LogFormat.TEXT:
-        return Announcements(partial(print, flush=True), partial(print, file=sys.stderr, flush=True))
+        return StatusLines(partial(print, flush=True), partial(print, file=sys.stderr, flush=True))
     logging.captureWarnings(True)
     sys.excepthook = lambda kind, error, trace: logging.critical("The worker fails", exc_info=(kind, error, trace))
     own = logging.getLogger("message_batches.worker")
     own.setLevel(logging.INFO)
-    return Announcements(own.info, own.error)
+    return StatusLines(own.info, own.error)
 
 
 def about(record: logging.LogRecord) -> dict[str, Any]:

@@ -25,7 +25,7 @@ METRICS_PORT = 9464
 _CORE = TelemetryFilter(core_level="WARN", other_level="ERROR")
 
 
-def begin_telemetry(metrics_address: str | None) -> str | None:
+def start_telemetry(metrics_address: str | None) -> str | None:
     """Set the process up before its first connection; the URL of the page of metrics, if it is to have one."""
     forwarding = LogForwardingConfig(
         logging.getLogger("temporalio.core"),
@@ -60,13 +60,13 @@ def _prometheus(address: str) -> PrometheusConfig:
     )
 
 
-EVERY = 20
+COUNT_INTERVAL = 20
 """Seconds between two counts."""
 
 _logger = logging.getLogger(__name__)
 
 
-async def keep_counting(client: Client, meter: MetricMeter, task_queue: str) -> None:
+async def report_open_runs(client: Client, meter: MetricMeter, task_queue: str) -> None:
     """Count now and then, as long as it is awaited; where the namespace lacks `BatchStatus` nothing is counted."""
     labelled = meter.with_additional_attributes({"namespace": client.namespace, "task_queue": task_queue})
     attributes = UsableAttributes()
@@ -76,7 +76,7 @@ async def keep_counting(client: Client, meter: MetricMeter, task_queue: str) -> 
                 await _count(client, labelled, task_queue)
             except RPCError as error:
                 _logger.warning("The runs under way cannot be counted now: %s", error.message)
-        await asyncio.sleep(EVERY)
+        await asyncio.sleep(COUNT_INTERVAL)
 
 
 async def _count(client: Client, meter: MetricMeter, task_queue: str) -> None:

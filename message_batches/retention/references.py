@@ -17,7 +17,7 @@ from message_batches.storage.interface import Store
 from message_batches.storage.paths import Key, manifest_at
 from message_batches.storage.submission_records import CLOCK_MARGIN
 from message_batches.temporal.connection import connect
-from message_batches.temporal.namespaces import Namespaces, address_of, id_of
+from message_batches.temporal.namespaces import NamespaceRecords, address_of, id_of
 
 PREPARE = "prepareRequests"
 
@@ -127,7 +127,7 @@ async def clients_of(store: Store, client: Client) -> list[Client]:
 
     `Refused` unless the given one does, and the others are on its server.
     """
-    notes = Namespaces(store)
+    notes = NamespaceRecords(store)
     noted = await notes.all()
     here = f"{client.namespace} at {address_of(client)}"
     if not noted:

@@ -29,7 +29,7 @@ from message_batches.runs.describe import RunView
 from message_batches.runs.static_details import Asked
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import Ledger
-from message_batches.temporal.namespaces import Namespaces, encrypts
+from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 
 MAX_INLINE_BYTES = 128 * 1024
 
@@ -178,7 +178,7 @@ class RunStarter:
 
     async def _refuse_to_send_in_clear(self) -> None:
         namespace = self._client.namespace
-        if encrypts(self._client) or not (note := await Namespaces(self._store).encrypted(namespace)):
+        if encrypts(self._client) or not (note := await NamespaceRecords(self._store).encrypted(namespace)):
             return
         raise Refused(
             f"The workers of namespace {namespace!r} encrypt, and there is no key here: Temporal could read what would "

@@ -28,7 +28,7 @@ _TIMEOUT = 5
 _logger = logging.getLogger(__name__)
 
 
-class Namespace(Boundary):
+class NamespaceRecord(Boundary):
     """A namespace.
 
     Attributes:
@@ -44,7 +44,7 @@ class Namespace(Boundary):
         return f"{self.name} at {self.address}"
 
 
-class Namespaces:
+class NamespaceRecords:
     """The notes in a store."""
 
     def __init__(self, store: Store) -> None:
@@ -64,7 +64,7 @@ class Namespaces:
 
     async def add(self, client: Client) -> None:
         """Note a client's namespace; in an older note, that it encrypts."""
-        noted = Namespace(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
+        noted = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
         name, data = f"{_FOLDER}/{await id_of(client)}.json", noted.model_dump_json().encode()
         if await self._store.create(name, data) or not noted.encrypted:
             return
@@ -72,7 +72,7 @@ class Namespaces:
         if before is None or not before.encrypted:
             await self._store.write(name, _once(data))
 
-    async def all(self) -> dict[str, Namespace | None]:
+    async def all(self) -> dict[str, NamespaceRecord | None]:
         """The namespaces by their ids; None where a note cannot be read."""
         names = await self._store.names(f"{_FOLDER}/")
         return {name.rsplit("/", 1)[-1].removesuffix(".json"): await self._read(name) for name in names}
@@ -91,9 +91,9 @@ class Namespaces:
         """Where a note is."""
         return self._store.uri(f"{_FOLDER}/{namespace_id}.json")
 
-    async def _read(self, name: str) -> Namespace | None:
+    async def _read(self, name: str) -> NamespaceRecord | None:
         try:
-            return Namespace.model_validate_json(await self._store.read(name) or b"")
+            return NamespaceRecord.model_validate_json(await self._store.read(name) or b"")
         except ValidationError:
             return None
 

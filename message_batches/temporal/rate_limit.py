@@ -13,7 +13,7 @@ LANDING_SHARE = 10
 
 
 @dataclass(frozen=True)
-class CallRates:
+class RateLimits:
     """Activities a second, as stated to the server for each of the two queues.
 
     Measured on server 1.32 with a queue that is never empty: each partition hands out one activity every
@@ -30,7 +30,7 @@ class CallRates:
     landings: float
 
     @classmethod
-    def within(cls, calls_per_minute: int) -> "CallRates":
+    def within(cls, calls_per_minute: int) -> "RateLimits":
         """The rates whose calls stay within a minute's limit; below 8 no more than on average."""
         each = calls_per_minute // PARTITIONS
         landings: float = max(1, each // LANDING_SHARE)

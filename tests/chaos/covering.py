@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import combinations
 
-from message_batches.emulator.faults import KINDS
+from message_batches.emulator.faults import FAULT_KINDS
 
 CYCLE = 200
 """Rounds in which every pair of faults is tried."""
@@ -14,7 +14,7 @@ BARE = 10
 FaultSet = tuple[str, ...]
 
 
-def fault_sets(seed: int, kinds: Sequence[str] = tuple(KINDS)) -> list[FaultSet]:
+def fault_sets(seed: int, kinds: Sequence[str] = tuple(FAULT_KINDS)) -> list[FaultSet]:
     """The faults of each round of a cycle, in an order of that seed.
 
     There are more pairs than rounds are left for them, so some rounds have three faults, which are three pairs.

@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from message_batches.emulator.faults import KINDS, Stage
+from message_batches.emulator.faults import FAULT_KINDS, FaultStage
 from tests.chaos.covering import CYCLE, FaultSet, fault_sets
 from tests.chaos.moments import DROPPED, SIGNS, Moment
 from tests.chaos.plan import QUIET, Act, Harm, Round, Run
@@ -154,7 +154,7 @@ def _lost(faults: Sequence[Mapping[str, Any]], chance: random.Random) -> Sequenc
 
 
 def _fault(kind: str, chance: random.Random) -> dict[str, Any]:
-    operation = chance.choice([name for name in CALLED if name in KINDS[kind].operations])
+    operation = chance.choice([name for name in CALLED if name in FAULT_KINDS[kind].operations])
     times = 1 if kind in _FOR_GOOD else chance.choice((1, 1, 2, 3))
     return {"fault": kind, "operation": operation, "times": times, **_parameters(kind, operation, chance)}
 
@@ -175,6 +175,6 @@ def _parameters(kind: str, operation: str, chance: random.Random) -> dict[str, A
             return {"retry_after": chance.choice((0.5, 1, 2))}
         case "cut":
             return {"at": chance.choice((0, 20, 400)), "clean": chance.random() < 0.4}
-        case _ if KINDS[kind].stage is Stage.LINES:
+        case _ if FAULT_KINDS[kind].stage is FaultStage.LINES:
             return {"line": 0}
     return {}

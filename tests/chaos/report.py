@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from message_batches.emulator.faults import KINDS
+from message_batches.emulator.faults import FAULT_KINDS
 from tests.chaos.drawing import deck
 from tests.chaos.evidence import Evidence
 from tests.chaos.plan import Round
@@ -59,8 +59,11 @@ class Tally:
             ("runs", f"{len(runs):,}: {_listed(ends)}"),
             ("batches created", f"{sum(len(seen.batches) for seen in played):,}, {twice} named as possibly paid twice"),
             ("left to a person, and decided", str(sum(len(seen.decided) for seen in played))),
-            ("faults that struck", f"{len(calls)} kinds of {len(KINDS)}, in {sum(calls.values()):,} calls"),
-            ("pairs of faults in force together", f"{len(planned)} of {len(KINDS) * (len(KINDS) - 1) // 2}"),
+            ("faults that struck", f"{len(calls)} kinds of {len(FAULT_KINDS)}, in {sum(calls.values()):,} calls"),
+            (
+                "pairs of faults in force together",
+                f"{len(planned)} of {len(FAULT_KINDS) * (len(FAULT_KINDS) - 1) // 2}",
+            ),
             ("of these, both struck", _but(len(planned & met), [" with ".join(pair) for pair in planned - met])),
             ("harm to processes", f"{_listed(acts)}; {len(tried)} of {len(deck())} combinations with a moment"),
             ("violations", str(self.violations)),

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import pytest
 
-from message_batches.emulator.faults import KINDS, read_fault
+from message_batches.emulator.faults import FAULT_KINDS, read_fault
 from tests.chaos.covering import CYCLE, fault_sets
 from tests.chaos.drawing import deck, round_of
 from tests.chaos.moments import SIGNS, Moment
@@ -21,15 +21,15 @@ def cycle(seed: int, first: int = 1) -> list[tuple[str, ...]]:
 def test_the_rounds_of_a_cycle_have_every_fault_alone_and_every_pair(seed: int, first: int) -> None:
     rounds = cycle(seed, first)
 
-    assert {kinds for kinds in rounds if len(kinds) == 1} == {(kind,) for kind in KINDS}
+    assert {kinds for kinds in rounds if len(kinds) == 1} == {(kind,) for kind in FAULT_KINDS}
     pairs = {frozenset(pair) for kinds in rounds for pair in combinations(kinds, 2)}
-    assert pairs == {frozenset(pair) for pair in combinations(KINDS, 2)}
+    assert pairs == {frozenset(pair) for pair in combinations(FAULT_KINDS, 2)}
     assert max(map(len, rounds)) <= 3
     assert () in rounds
 
 
 def test_one_more_kind_of_fault_still_fits_and_too_many_are_noticed() -> None:
-    kinds = [*KINDS, "new"]
+    kinds = [*FAULT_KINDS, "new"]
 
     sets = fault_sets(1, kinds)
 

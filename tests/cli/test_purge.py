@@ -24,7 +24,7 @@ from message_batches.storage.object_store import open_store
 from message_batches.storage.paths import Key
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer, dev_server
-from message_batches.temporal.namespaces import Namespaces
+from message_batches.temporal.namespaces import NamespaceRecords
 from tests.cli.command_line import QUICK, CommandLine
 from tests.cli.conftest import command_line
 from tests.cli.contents import fresh
@@ -52,7 +52,7 @@ async def works_only_in(client: Client, folder: Path) -> None:
     """Have a namespace be the only one that works with a store: the server of the others was given up."""
     for note in (folder / "namespaces").glob("*"):
         note.unlink()
-    await Namespaces(open_store(folder.as_uri())).add(client)
+    await NamespaceRecords(open_store(folder.as_uri())).add(client)
 
 
 def files(folder: Path, under: str = "") -> list[str]:
@@ -371,7 +371,7 @@ async def test_a_namespace_that_cannot_be_looked_at_is_refused_with_its_note(
 ) -> None:
     await live.run(fresh())
     store = open_store(live.store_url)
-    await Namespaces(store).add(forgetful.client)
+    await NamespaceRecords(store).add(forgetful.client)
     make_old(live.store_folder)
     found = files(live.store_folder)
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from message_batches.arazzo.loader import load_document
-from message_batches.arazzo.plan import Plan, plan_of
+from message_batches.arazzo.plan import RunPlan, plan_of
 from message_batches.arazzo.yaml_source import DocumentError
 from tests.contract.judges import DOCUMENT
 
@@ -96,5 +96,5 @@ def assert_refused(file: Path, pointer: str, words: str) -> None:
     assert "sk-ant-secret" not in str(error)
 
 
-def plan_after(folder: Path, edit: Edit) -> Plan:
+def plan_after(folder: Path, edit: Edit) -> RunPlan:
     return plan_of(load_document(edited(folder, edit)))

@@ -10,13 +10,13 @@ import pytest
 
 from message_batches.arazzo.__main__ import main
 from message_batches.arazzo.loader import load_document
-from message_batches.arazzo.plan import Plan, interface_of, normalize, plan_of
+from message_batches.arazzo.plan import RunPlan, interface_of, normalize, plan_of
 from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule, RetrySchedule
 from tests.contract.editing import Parsed, edited, plan_after, retry, step, workflow
 from tests.contract.judges import DOCUMENT, PUBLISHED
 
-OURS = Plan(
+OURS = RunPlan(
     workflow_id="batch-process-and-retrieve-results",
     submit_step="submitBatch",
     poll_step="pollBatchStatus",
@@ -190,7 +190,7 @@ def test_the_command_prints_the_plan_or_one_line_of_what_is_wrong(capsys: pytest
     assert "pollBatchStatus, again after 30 s, at most 2880 times" in readable
     assert readable.count("\n  - #/workflows/0/steps/1") == 4
     assert main([str(DOCUMENT), "--json"]) == 0
-    assert Plan.model_validate_json(capsys.readouterr().out) == OURS
+    assert RunPlan.model_validate_json(capsys.readouterr().out) == OURS
     assert main([str(DOCUMENT), "--normalize"]) == 0
     assert capsys.readouterr().out.startswith("arazzo: 1.0.1\ninfo:\n")
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from message_batches.emulator import EmulatorOptions, Unknowns
+from message_batches.emulator import EmulatorOptions, UndocumentedBehaviour
 from message_batches.emulator.__main__ import read_options
 from message_batches.emulator.options import parse_duration
 from tests.emulator.process import COMMAND, running_emulator
@@ -91,7 +91,7 @@ def test_arguments_become_options() -> None:
         max_bytes=1000,
         max_requests=10,
         faults=("429:times=1", "cut:operation=results,at=10,clean=true"),
-        unknowns=Unknowns(cancel_after_ended=200),
+        unknowns=UndocumentedBehaviour(cancel_after_ended=200),
     )
 
 

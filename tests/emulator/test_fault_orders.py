@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
-from message_batches.emulator.faults import KINDS
+from message_batches.emulator.faults import FAULT_KINDS
 from tests.emulator.conftest import Start
 from tests.emulator.support import BATCHES, create, http, retrieve
 
@@ -78,4 +78,4 @@ def test_every_fault_of_the_specification_is_there() -> None:
         "accept-then-drop accept-then-5xx refuse-then-5xx slow invisible 404 429 spend-limit 529 html-413 cut "
         "missing-line duplicate-line foreign-line u2028 lone-surrogate no-content-type gzip"
     )
-    assert set(named.split()) <= KINDS.keys()
+    assert set(named.split()) <= FAULT_KINDS.keys()

@@ -15,9 +15,9 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
-from message_batches.emulator.create_validation import Collector
+from message_batches.emulator.create_validation import RequestCollector
 from message_batches.emulator.errors import ApiError
-from message_batches.emulator.params_validation import Rules
+from message_batches.emulator.params_validation import ParamsRules
 from message_batches.emulator.request_body import BodyReader
 from tests.emulator.conftest import Start
 from tests.emulator.support import BATCHES, body, eventually, http, raw_create, request, talk
@@ -100,7 +100,7 @@ async def test_a_create_needs_its_content_type(emulator: Emulator, client: httpx
 
 
 def read(data: bytes, size: int) -> Any:
-    reader = BodyReader(Collector(Rules("2023-06-01"), 100))
+    reader = BodyReader(RequestCollector(ParamsRules("2023-06-01"), 100))
     try:
         for start in range(0, len(data), size):
             reader.feed(data[start : start + size])

@@ -13,7 +13,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from message_batches.arazzo.loader import load_document
-from message_batches.arazzo.plan import Plan, normalize, plan_of
+from message_batches.arazzo.plan import RunPlan, normalize, plan_of
 from message_batches.arazzo.yaml_source import DocumentError
 from tests.contract.judges import DOCUMENT, PUBLISHED
 
@@ -52,7 +52,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("documents") / "document.yml"
 
 
-def read(file: Path, content: str | bytes) -> Plan | None:
+def read(file: Path, content: str | bytes) -> RunPlan | None:
     """The plan; None for a document that is refused in one line with its file and, where it has one, its place."""
     file.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
     try:

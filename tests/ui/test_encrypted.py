@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 from pydantic import SecretStr
 
-from message_batches.codec_server import Access, CodecServer
+from message_batches.codec_server import CodecServer, TokenAuth
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.cli.command_line import ROOT, CommandLine
@@ -30,7 +30,7 @@ async def temporal() -> AsyncIterator[DevServer]:
 
 @pytest.fixture
 async def codec(temporal: DevServer) -> AsyncIterator[CodecServer]:
-    async with CodecServer(EncryptionCodec([KEY]), Access(SecretStr(TOKEN), [temporal.ui_url])) as running:
+    async with CodecServer(EncryptionCodec([KEY]), TokenAuth(SecretStr(TOKEN), [temporal.ui_url])) as running:
         yield running
 
 
