@@ -21,7 +21,7 @@ from message_batches.api.interface import BatchApi
 from message_batches.concurrency import unless
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
-from message_batches.observability.health import Health, WatchedWorker, probes
+from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
 from message_batches.observability.prometheus import report_open_runs, start_telemetry
 from message_batches.settings import Release, Settings, encryption_keys
@@ -135,7 +135,11 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
     health = Health()
     async with AsyncExitStack() as open_until_the_end:
         # Before anything else, and until all else has ended: a probe is answered at every moment.
-        url = await open_until_the_end.enter_async_context(probes(health, options.health)) if options.health else None
+        url = (
+            await open_until_the_end.enter_async_context(serve_probes(health, options.health))
+            if options.health
+            else None
+        )
         begun = await unless(stop, reach(settings, address))
         if begun is None:
             options.say("Worker stopping: it had not started yet")

@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from message_batches.errors import ApiError, MessageBatchesError, WrongStore
 from message_batches.observability.log_context import log_batch_id
-from message_batches.observability.logs import of_error
+from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
 from message_batches.storage.interface import Store
 
@@ -41,7 +41,7 @@ def _tell(error: MessageBatchesError) -> None:
     FAILED_ATTEMPTS.add(activity.metric_meter(), error=kind)
     level = logging.INFO if error.retryable else logging.WARNING
     name = activity.info().activity_type
-    activity.logger.log(level, "%s failed: %s", name, kind, extra=of_error(error))
+    activity.logger.log(level, "%s failed: %s", name, kind, extra=error_fields(error))
 
 
 async def own_store(store: Store, store_id: str) -> None:

@@ -20,7 +20,7 @@ from temporalio.client import Client
 from message_batches.emulator import Emulator
 from message_batches.listen_address import CannotListen
 from message_batches.models import PollSchedule
-from message_batches.observability.health import Health, WatchedWorker, probes
+from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer, free_port
@@ -246,7 +246,7 @@ async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: 
     health = Health()
     store = open_store(tmp_path.as_uri())
     health.started(WatchedWorker(temporal.client, store, await store.identity(), "nobody-polls-here", lambda: True))
-    async with probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
+    async with serve_probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
         answer = await http.get(f"{url}/healthz")
 
         assert answer.status_code == 503
@@ -334,14 +334,14 @@ async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
 
     health.started(WatchedWorker(temporal.client, store, await store.identity(), "any", runs))
     looked.clear()
-    async with probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
+    async with serve_probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
         await looked.wait()
 
 
 async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: Path) -> None:
     health = Health()
     health.started(WatchedWorker(temporal.client, open_store(tmp_path.as_uri()), "none", "any", lambda: False))
-    async with probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
+    async with serve_probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
         assert (await http.get(f"{url}/livez")).status_code == 503
         assert "The worker has failed: it does not poll" in (await http.get(f"{url}/healthz")).json()["problems"]
 
@@ -386,7 +386,7 @@ async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_
 )
 async def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
     with pytest.raises(CannotListen) as caught:
-        async with probes(Health(), address):
+        async with serve_probes(Health(), address):
             pass
 
     assert str(caught.value) == f"--health takes HOST:PORT, such as 127.0.0.1:8079, not {address[:80]!r}"
@@ -394,7 +394,7 @@ async def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None
 
 async def test_a_host_that_can_be_none_is_refused_in_a_sentence() -> None:
     with pytest.raises(CannotListen, match=r"^--health cannot listen on x{70}:8079: .+"):
-        async with probes(Health(), f"{'x' * 70}:8079"):
+        async with serve_probes(Health(), f"{'x' * 70}:8079"):
             pass
 
 

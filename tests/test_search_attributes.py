@@ -17,7 +17,7 @@ from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.search_attributes import (
     BATCH_STATUS,
-    OPEN,
+    OPEN_STATUSES,
     SEARCH_ATTRIBUTES,
     BatchStatus,
     UsableAttributes,
@@ -204,4 +204,4 @@ def test_every_phase_has_a_status_once_something_is_sent() -> None:
     assert {phase: status and status.value for phase, status in found.items()} == {
         phase: phase.value for phase in found
     }
-    assert set(OPEN) == set(BatchStatus) - {BatchStatus.LANDED, BatchStatus.FAILED, BatchStatus.CANCELED}
+    assert set(OPEN_STATUSES) == set(BatchStatus) - {BatchStatus.LANDED, BatchStatus.FAILED, BatchStatus.CANCELED}

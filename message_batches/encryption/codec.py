@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ENCODING = b"binary/encrypted"
 
-KEY_ID = "encryption-key-id"
+KEY_ID_METADATA = "encryption-key-id"
 
 _NONCE_BYTES = 12
 
@@ -65,12 +65,12 @@ class EncryptionCodec(PayloadCodec):
         nonce = secrets.token_bytes(_NONCE_BYTES)
         key_id = self._key_id.encode()
         sealed = self._ciphers[self._key_id].encrypt(nonce, payload.SerializeToString(), _authenticated(key_id))
-        return Payload(metadata={"encoding": ENCODING, KEY_ID: key_id}, data=nonce + sealed)
+        return Payload(metadata={"encoding": ENCODING, KEY_ID_METADATA: key_id}, data=nonce + sealed)
 
     def _decrypted(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") != ENCODING:
             return payload
-        key_id = payload.metadata.get(KEY_ID, b"")
+        key_id = payload.metadata.get(KEY_ID_METADATA, b"")
         named = key_id.decode(errors="replace")
         shown, cipher = named[:_SHOWN], self._ciphers.get(named)
         if cipher is None:

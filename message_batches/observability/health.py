@@ -20,16 +20,16 @@ from message_batches.listen_address import CannotListen, host_and_port
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import IDENTITY
 
-PATIENCE = timedelta(seconds=3)
+PROBE_TIMEOUT = timedelta(seconds=3)
 """How long Temporal and the store may take to answer."""
 
-FRESH = 2
+REPORT_SECONDS = 2
 """Seconds that an answer is good for: however many probes come, the server and the store see few."""
 
-POLL_AGE = 90
+RECENT_POLL_SECONDS = 90
 """Seconds after which a poll is no longer recent: each ends after 60 and is followed by the next."""
 
-LOOK_EVERY = 20
+CHECK_SECONDS = 20
 """Seconds between the looks that nobody asked for: only who looks knows how old a poll is."""
 
 NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
@@ -101,11 +101,11 @@ class Health:
         """Look now and then, however seldom somebody asks."""
         while True:
             await self.report()
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(CHECK_SECONDS)
 
     async def report(self) -> HealthReport:
         """The last check if it is fresh, else a new one, which probes that come together share."""
-        if self._check is None or (self._check.done() and time.monotonic() - self._checked > FRESH):
+        if self._check is None or (self._check.done() and time.monotonic() - self._checked > REPORT_SECONDS):
             self._check = asyncio.create_task(self._look())
         return await asyncio.shield(self._check)
 
@@ -144,7 +144,7 @@ class Health:
             versions=TaskQueueVersionSelection(build_ids=[watched.build]) if watched.build else None,
         )
         try:
-            answer = await client.workflow_service.describe_task_queue(request, timeout=PATIENCE)
+            answer = await client.workflow_service.describe_task_queue(request, timeout=PROBE_TIMEOUT)
         except RPCError as error:
             server = f"Temporal at {client.service_client.config.target_host}"
             if error.status in NO_ANSWER:
@@ -155,7 +155,7 @@ class Health:
         # Told by whether a newer one appears: the server's clock need not be ours.
         if (newest := max(polls, default=0)) > self._newest_poll:
             self._newest_poll, self._poll_seen = newest, time.monotonic()
-        if time.monotonic() - self._poll_seen <= POLL_AGE:
+        if time.monotonic() - self._poll_seen <= RECENT_POLL_SECONDS:
             return "", ""
         return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
 
@@ -165,7 +165,7 @@ class Health:
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(store.read(IDENTITY))
         reading = self._reading
-        await asyncio.wait([reading], timeout=PATIENCE.total_seconds())
+        await asyncio.wait([reading], timeout=PROBE_TIMEOUT.total_seconds())
         if not reading.done():
             return f"The store {store.uri('')} does not answer"
         try:
@@ -184,7 +184,7 @@ class Health:
 
 
 @asynccontextmanager
-async def probes(health: Health, address: str) -> AsyncIterator[str]:
+async def serve_probes(health: Health, address: str) -> AsyncIterator[str]:
     """Answer `/healthz` and `/livez` at HOST:PORT; yields the URL, port 0 being a free one."""
     host, port = host_and_port("--health", address, 8079)
 

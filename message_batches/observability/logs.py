@@ -42,7 +42,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class TextLines(logging.Formatter):
+class TextFormatter(logging.Formatter):
     """Time, level, logger and message, then `name=value`; a traceback follows on indented lines of its own.
 
     Control characters are spelled out: a message may hold the id of somebody else's run, a traceback any text.
@@ -51,13 +51,13 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         parts = [f"{self.formatTime(record)} {record.levelname} {record.name} {_message(record)}"]
-        parts += [f"{name}={_word(value)}" for name, value in about(record).items()]
+        parts += [f"{name}={_word(value)}" for name, value in fields_of(record).items()]
         # An error's own text may have lines too, and none of them shall look like one of the log.
         trace = (f"  {line}" for line in _traceback(record).split("\n") if line)
         return "\n".join(map(visible, (" ".join(parts), *trace)))
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -67,7 +67,7 @@ class JsonLines(logging.Formatter):
             "level": record.levelname,
             "logger": record.name,
             "message": _message(record),
-            **about(record),
+            **fields_of(record),
         }
         if traceback := _traceback(record):
             said["exception"] = traceback
@@ -85,7 +85,7 @@ class StatusLines:
 def start_logging(form: LogFormat, level: str) -> StatusLines:
     """Log to standard error: of ours from that level on, of all others warnings."""
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines() if form is LogFormat.JSON else TextLines())
+    handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
     handler.addFilter(_not_said_before)
     # At DEBUG the SDK's own loggers write whole payloads.
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
@@ -103,7 +103,7 @@ def start_logging(form: LogFormat, level: str) -> StatusLines:
     return StatusLines(own.info, own.error)
 
 
-def about(record: logging.LogRecord) -> dict[str, Any]:
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     """The run, the batch and the call that a record is about, as far as is known."""
     found = {**_run_of(record), **vars(record)}
     for name, value in context().items():
@@ -129,7 +129,7 @@ def _run_of(record: logging.LogRecord) -> dict[str, Any]:
     }
 
 
-def of_error(error: BaseException) -> dict[str, Any]:
+def error_fields(error: BaseException) -> dict[str, Any]:
     """The fields for an error's line: the API's answer, where there was one."""
     return {"request_id": error.request_id, "status": error.status} if isinstance(error, ApiError) else {}
 

@@ -16,7 +16,7 @@ from message_batches.models import Summary
 MAX_MODELS = 30
 """Names of models that a process tells apart; what comes after them is `other`."""
 
-OTHER = "other"
+OTHER_MODELS = "other"
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Models:
     def label(self, model: str) -> str:
         if model not in self._known:
             if len(self._known) >= MAX_MODELS or not re.fullmatch(r"[A-Za-z0-9._:/@-]{1,100}", model):
-                return OTHER
+                return OTHER_MODELS
             self._known.add(model)
         return model
 

@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.listen_address import CannotListen, socket_address
 from message_batches.observability.metrics import OPEN_RUNS, buckets
-from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN, UsableAttributes
+from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN_STATUSES, UsableAttributes
 
 METRICS_PORT = 9464
 
@@ -81,6 +81,6 @@ async def report_open_runs(client: Client, meter: MetricMeter, task_queue: str) 
 
 async def _count(client: Client, meter: MetricMeter, task_queue: str) -> None:
     running = f'WorkflowType = "{WORKFLOW_TYPE}" AND TaskQueue = "{task_queue}" AND ExecutionStatus = "Running"'
-    for status in OPEN:
+    for status in OPEN_STATUSES:
         found = await client.count_workflows(f'{running} AND {BATCH_STATUS.name} = "{status}"')
         OPEN_RUNS.set(meter, found.count, status=status.value)

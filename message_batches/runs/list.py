@@ -20,7 +20,7 @@ from message_batches.temporal.search_attributes import (
     BATCH_OUTCOME,
     BATCH_REQUESTS,
     BATCH_STATUS,
-    OPEN,
+    OPEN_STATUSES,
     BatchStatus,
 )
 
@@ -35,7 +35,7 @@ _BY_EXECUTION = {
     "timed-out": "TimedOut",
 }
 
-STATUSES = (*OPEN, *_BY_EXECUTION)
+STATUSES = (*OPEN_STATUSES, *_BY_EXECUTION)
 """What can be asked for."""
 
 
@@ -71,7 +71,7 @@ async def newest(client: Client, store: Store, limit: int, statuses: Sequence[st
     try:
         runs = [run async for run in client.list_workflows(_query(statuses), limit=limit)]
     except RPCError as error:
-        ours = [status for status in statuses if status in OPEN]
+        ours = [status for status in statuses if status in OPEN_STATUSES]
         if not ours or error.status is not RPCStatusCode.INVALID_ARGUMENT:
             raise
         raise Refused(
@@ -96,7 +96,7 @@ def _query(statuses: Sequence[str]) -> str:
 def _condition(status: str) -> str:
     if status in _BY_EXECUTION:
         return f'ExecutionStatus = "{_BY_EXECUTION[status]}"'
-    if status in OPEN:
+    if status in OPEN_STATUSES:
         # What was terminated keeps the status that it had.
         return f'({BATCH_STATUS.name} = "{status}" AND ExecutionStatus = "Running")'
     raise Refused(f"`--status {status}`: there is no such status, but {', '.join(STATUSES)}")

@@ -27,7 +27,7 @@ BATCH_OUTCOME = SearchAttributeKey.for_keyword("BatchOutcome")
 
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (BATCH_ID, BATCH_STATUS, BATCH_REQUESTS, BATCH_OUTCOME)
 
-FRESH = 60
+CACHE_SECONDS = 60
 """Seconds that a namespace's answer is good for."""
 
 _TIMEOUT = 5
@@ -59,7 +59,7 @@ class BatchOutcome(StrEnum):
     CANCELED = "canceled"
 
 
-OPEN = tuple(status for status in BatchStatus if status not in ("landed", "failed", "canceled"))
+OPEN_STATUSES = tuple(status for status in BatchStatus if status not in ("landed", "failed", "canceled"))
 """The statuses of runs that have not ended."""
 
 NEEDS_ATTENTION = (BatchStatus.UNDECIDED, BatchStatus.EXPIRING, BatchStatus.LANDING_FAILING)
@@ -75,10 +75,10 @@ class UsableAttributes:
 
     async def names(self, client: Client) -> tuple[str, ...]:
         """Their names; none where Temporal does not say: no run fails for it."""
-        if time.monotonic() - self._asked > FRESH:
+        if time.monotonic() - self._asked > CACHE_SECONDS:
             try:
                 async with asyncio.timeout(_TIMEOUT):
-                    self._names = usable(await registered(client))
+                    self._names = usable_names(await registered(client))
             except (RPCError, TimeoutError) as error:
                 _logger.warning("Temporal does not say which search attributes there are: %s", error)
                 self._names = ()
@@ -94,16 +94,16 @@ async def registered(client: Client) -> Mapping[str, "IndexedValueType.ValueType
 
 async def register(client: Client, names: tuple[str, ...]) -> None:
     """Register search attributes of ours in a client's namespace."""
-    wanted = {key.name: kind_of(key) for key in SEARCH_ATTRIBUTES if key.name in names}
+    wanted = {key.name: indexed_type(key) for key in SEARCH_ATTRIBUTES if key.name in names}
     request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted)
     await client.operator_service.add_search_attributes(request)
 
 
-def usable(found: Mapping[str, "IndexedValueType.ValueType"]) -> tuple[str, ...]:
+def usable_names(found: Mapping[str, "IndexedValueType.ValueType"]) -> tuple[str, ...]:
     """Which of ours are there, with the type that they should have."""
-    return tuple(key.name for key in SEARCH_ATTRIBUTES if found.get(key.name) == kind_of(key))
+    return tuple(key.name for key in SEARCH_ATTRIBUTES if found.get(key.name) == indexed_type(key))
 
 
-def kind_of(key: SearchAttributeKey[Any]) -> "IndexedValueType.ValueType":
+def indexed_type(key: SearchAttributeKey[Any]) -> "IndexedValueType.ValueType":
     """An attribute's type, as the server names it."""
     return IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{key.indexed_value_type.name}")

@@ -20,7 +20,7 @@ from temporalio.api.workflowservice.v1 import (
 
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer, dev_server, temporal_command
-from message_batches.temporal.search_attributes import BATCH_STATUS, SEARCH_ATTRIBUTES, registered, usable
+from message_batches.temporal.search_attributes import BATCH_STATUS, SEARCH_ATTRIBUTES, registered, usable_names
 from tests.deploy.compose import ROOT, project
 
 FOLDER = ROOT / "deploy" / "temporal"
@@ -33,7 +33,7 @@ async def retention(temporal: DevServer, namespace: str) -> int:
 
 
 async def attributes(temporal: DevServer, namespace: str) -> tuple[str, ...]:
-    return usable(await registered(await connect(address=temporal.address, namespace=namespace)))
+    return usable_names(await registered(await connect(address=temporal.address, namespace=namespace)))
 
 
 @pytest.mark.parametrize(

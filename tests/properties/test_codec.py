@@ -9,7 +9,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 
-from message_batches.encryption.codec import ENCODING, KEY_ID, EncryptionCodec
+from message_batches.encryption.codec import ENCODING, KEY_ID_METADATA, EncryptionCodec
 from message_batches.encryption.keys import KEY_BYTES, EncryptionKey, read_keys
 from message_batches.errors import CannotDecrypt
 
@@ -43,7 +43,7 @@ def test_what_any_key_encrypted_is_decrypted_by_all_who_hold_it(
         holding = data.draw(st.permutations(keys))
 
         assert decoded(holding, *sealed) == payloads
-        assert all(payload.metadata[KEY_ID] == first.id.encode() for payload in sealed)
+        assert all(payload.metadata[KEY_ID_METADATA] == first.id.encode() for payload in sealed)
         assert encoded(holding, *payloads)[:1] != sealed[:1] or not payloads
 
 
@@ -76,7 +76,7 @@ def test_no_change_of_an_encrypted_payload_goes_unnoticed(
     at %= len(sealed.data) + 1
     other.data = sealed.data[:at] + put + sealed.data[at + cut :]
     if name is not None:
-        other.metadata[KEY_ID] = name.encode() if isinstance(name, str) else name
+        other.metadata[KEY_ID_METADATA] = name.encode() if isinstance(name, str) else name
     assume(other != sealed)
 
     with pytest.raises(CannotDecrypt):

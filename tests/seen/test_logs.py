@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from message_batches.emulator import Emulator
-from message_batches.observability.logs import JsonLines, TextLines
+from message_batches.observability.logs import JsonFormatter, TextFormatter
 from message_batches.temporal.dev_server import DevServer
 from tests.processes import WorkerProcess
 from tests.rig import Rig, requests
@@ -146,7 +146,12 @@ def written(formatter: logging.Formatter, message: str, *, error: str = "", **ab
 
 def test_whatever_is_in_a_record_a_line_of_json_is_one_line() -> None:
     line = written(
-        JsonLines(), "several\nlines \u2028", error="two\nlines", workflow_id="a\nb", batch_id=None, other="left out"
+        JsonFormatter(),
+        "several\nlines \u2028",
+        error="two\nlines",
+        workflow_id="a\nb",
+        batch_id=None,
+        other="left out",
     )
 
     assert line.count("\n") == 1
@@ -159,7 +164,7 @@ def test_whatever_is_in_a_record_a_line_of_json_is_one_line() -> None:
 
 
 def test_a_callers_id_cannot_break_a_line_of_text_nor_add_a_field() -> None:
-    line = written(TextLines(), "said", workflow_id="a\n2026 ERROR b batchId=c")
+    line = written(TextFormatter(), "said", workflow_id="a\n2026 ERROR b batchId=c")
 
     assert line.endswith(' INFO ours said workflowId="a\\n2026 ERROR b batchId=c"\n')
     assert os.linesep not in line[:-1]
@@ -168,7 +173,7 @@ def test_a_callers_id_cannot_break_a_line_of_text_nor_add_a_field() -> None:
 def test_nothing_in_a_record_of_text_is_obeyed_by_a_terminal_or_looks_like_another_line() -> None:
     forged = "x\n2026-11-23 03:00:00,000 INFO temporalio.activity Submitted\x1b[2J\x9b\u202e\r"
 
-    first, *trace = written(TextLines(), f"The batch is claimed by {forged} already", error=forged).splitlines()
+    first, *trace = written(TextFormatter(), f"The batch is claimed by {forged} already", error=forged).splitlines()
 
     assert first.endswith(r"Submitted\x1b[2J\x9b\u202e\r already")
     assert trace[0] == "  Traceback (most recent call last):"

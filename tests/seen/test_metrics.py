@@ -13,9 +13,17 @@ from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from message_batches.emulator import Emulator
 from message_batches.models import Summary, TokenUsage
-from message_batches.observability.metrics import MAX_MODELS, METRICS, OTHER, Counter, Gauge, Timing, count_results
+from message_batches.observability.metrics import (
+    MAX_MODELS,
+    METRICS,
+    OTHER_MODELS,
+    Counter,
+    Gauge,
+    Timing,
+    count_results,
+)
 from message_batches.temporal.dev_server import DevServer
-from message_batches.temporal.search_attributes import OPEN
+from message_batches.temporal.search_attributes import OPEN_STATUSES
 from tests.seen.conftest import KEY, PROMPT, WRONG, Seen
 from tests.test_health import refused
 
@@ -102,7 +110,7 @@ async def test_the_lateness_of_polls_is_measured_in_both_its_parts(seen: Seen) -
 async def test_the_runs_under_way_are_counted_by_where_they_stand(seen: Seen) -> None:
     standing = {s.labels["status"]: s.value for s in seen.page.samples if s.name == "message_batches_open_runs"}
 
-    assert set(standing) == set(OPEN)
+    assert set(standing) == set(OPEN_STATUSES)
     assert standing["undecided"] == 1
     assert standing["polling"] == 0
 
@@ -136,7 +144,7 @@ def test_however_many_models_there_are_few_are_told_apart_and_no_text_passes_for
 
     labels = [u.attributes["model"] for u in buffer.retrieve_updates() if u.metric.name == "message_batches_tokens"]
     assert len(labels) == 4 * len(models)
-    assert OTHER in labels
+    assert OTHER_MODELS in labels
     assert len(set(labels)) <= MAX_MODELS + 1
     assert not any("Nobody" in str(label) for label in labels)
 

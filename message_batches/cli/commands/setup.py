@@ -11,7 +11,13 @@ from temporalio.service import RPCError
 from message_batches.cli.context import DONE, FAILED, Answer, Desk
 from message_batches.runs.control import Refused
 from message_batches.temporal.namespaces import address_of
-from message_batches.temporal.search_attributes import SEARCH_ATTRIBUTES, kind_of, register, registered, usable
+from message_batches.temporal.search_attributes import (
+    SEARCH_ATTRIBUTES,
+    indexed_type,
+    register,
+    registered,
+    usable_names,
+)
 
 
 async def setup(desk: Desk) -> Answer:
@@ -25,7 +31,7 @@ async def setup(desk: Desk) -> Answer:
         after = await registered(client)
     except RPCError as error:
         raise Refused(_refused(client, error)) from error
-    found = {**{name: kind_of(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}
+    found = {**{name: indexed_type(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}
     document = {
         "namespace": client.namespace,
         "address": address_of(client),
@@ -34,7 +40,7 @@ async def setup(desk: Desk) -> Answer:
             for key in SEARCH_ATTRIBUTES
         ],
     }
-    complete = len(usable(found)) == len(SEARCH_ATTRIBUTES)
+    complete = len(usable_names(found)) == len(SEARCH_ATTRIBUTES)
     return Answer(document, _shown(client, found, missing), DONE if complete else FAILED)
 
 
@@ -42,14 +48,14 @@ def _shown(client: Client, found: Mapping[str, "IndexedValueType.ValueType"], mi
     lines = [Text(f"Search attributes of namespace {client.namespace} at {address_of(client)}", style="bold")]
     for key in SEARCH_ATTRIBUTES:
         said, style = ("registered", "green") if key.name in missing else ("was there", "")
-        if found[key.name] != kind_of(key):
-            said, style = f"is in the way: it should be {_word(kind_of(key))}. It is not used", "red"
+        if found[key.name] != indexed_type(key):
+            said, style = f"is in the way: it should be {_word(indexed_type(key))}. It is not used", "red"
         lines.append(Text(f"{key.name:<14} {_word(found[key.name]):<8} {said}", style=style))
     return Group(*lines)
 
 
 def _refused(client: Client, error: RPCError) -> str:
-    wanted = ", ".join(f"{key.name} ({_word(kind_of(key))})" for key in SEARCH_ATTRIBUTES)
+    wanted = ", ".join(f"{key.name} ({_word(indexed_type(key))})" for key in SEARCH_ATTRIBUTES)
     return (
         f"Temporal does not register search attributes in namespace {client.namespace!r} for you: {error.message}. "
         f"Whoever administers it can: {wanted}. Without them all works but `list --status`"
