@@ -30,7 +30,7 @@ from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, leave, worker_identity
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 from message_batches.temporal.rate_limit import RateLimits
-from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_of
+from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACE = timedelta(seconds=20)
@@ -80,7 +80,7 @@ def build_worker(
 
     `requests_per_minute` bounds the calls of all workers that are given it: the server hands out activities no faster.
     """
-    deployment = deployment_of(release or Release())
+    deployment = deployment_config(release or Release())
     rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
     steps = MessageBatchActivities(api, store, scratch=scratch)
     submission = SubmissionActivities(api, store)

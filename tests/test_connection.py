@@ -52,7 +52,7 @@ async def test_a_profile_that_is_not_there_is_not_repeated(monkeypatch: pytest.M
 async def test_what_is_no_address_is_not_repeated(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
 
-    await refused("TEMPORAL_ADDRESS.* is none: host:port is expected")
+    await refused("TEMPORAL_ADDRESS.* is not valid: expected host:port")
 
 
 async def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

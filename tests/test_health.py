@@ -121,7 +121,7 @@ async def test_without_its_store_it_is_not_well_but_alive(temporal: DevServer, t
         kept = identity.rename(tmp_path / "kept.json")
         found = await probed.until(is_not_well)
         assert (found["connected"], found["polling"], found["storeReachable"]) == (True, True, False)
-        assert found["problems"] == [f"{identity.as_uri()} is gone: is the store still there?"]
+        assert found["problems"] == [f"{identity.as_uri()} is missing: check that the store still exists"]
         assert (await probed.get("/livez"))[0] == 200
 
         kept.rename(identity)
@@ -131,7 +131,7 @@ async def test_without_its_store_it_is_not_well_but_alive(temporal: DevServer, t
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ('{"id": "another"}', "is another store's: this worker began with {id}"),
+        ('{"id": "another"}', "belongs to another store: this worker started with {id}"),
         ("garbage", "does not hold the store's id: restore it"),
         ("[]", "does not hold the store's id: restore it"),
     ],
@@ -235,7 +235,7 @@ async def test_a_worker_that_is_stopping_answers_until_the_end(live: Rig, tempor
         leaving = asyncio.create_task(probed.terminate())
         found = await probed.until(is_not_well)
 
-        assert found["problems"] == ["The worker is stopping: it lets what is under way finish"]
+        assert found["problems"] == ["The worker is stopping: it finishes the tasks under way"]
         assert (found["connected"], found["polling"], found["storeReachable"]) == (True, False, True)
         assert await probed.get("/livez") == (200, {"alive": True})
         assert await leaving == 0
@@ -413,6 +413,6 @@ async def test_a_worker_that_temporal_refuses_ends_with_the_reason(temporal: Dev
     status, said = await refused(tmp_path, temporal.address, TEMPORAL_NAMESPACE="nowhere")
 
     assert status == 1
-    assert "worker.py: The worker cannot go on: " in said
+    assert "worker.py: The worker cannot continue: " in said
     assert "Namespace nowhere was not found" in said.splitlines()[-1]
     assert "Traceback" not in said

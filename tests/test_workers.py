@@ -20,7 +20,7 @@ class NeverEnds:
 
 
 async def test_a_worker_that_the_sdk_does_not_end_is_left_in_time_and_says_so() -> None:
-    worker = MessageBatchWorker(cast(Worker, NeverEnds()), most_to_stop=timedelta(seconds=0.1))
+    worker = MessageBatchWorker(cast(Worker, NeverEnds()), shutdown_limit=timedelta(seconds=0.1))
 
     async with asyncio.timeout(30):
         async with worker:

@@ -1,4 +1,4 @@
-"""What a worker knows of its own health, and the two addresses that tell it: `/healthz` and `/livez`."""
+"""A worker's health, and the two addresses that report it: `/healthz` and `/livez`."""
 
 import asyncio
 import json
@@ -21,23 +21,23 @@ from message_batches.storage.interface import Store
 from message_batches.storage.object_store import IDENTITY
 
 PROBE_TIMEOUT = timedelta(seconds=3)
-"""How long Temporal and the store may take to answer."""
+"""The time that Temporal and the store have to answer."""
 
 REPORT_SECONDS = 2
-"""Seconds that an answer is good for: however many probes come, the server and the store see few."""
+"""Seconds for which a report is reused: however many probes come, the server and the store see few calls."""
 
 RECENT_POLL_SECONDS = 90
-"""Seconds after which a poll is no longer recent: each ends after 60 and is followed by the next."""
+"""Seconds after which a poll is no longer recent: each poll ends after 60 s and the next one follows."""
 
 CHECK_SECONDS = 20
-"""Seconds between the looks that nobody asked for: only who looks knows how old a poll is."""
+"""Seconds between checks without a probe: the age of a poll is known only from regular checks."""
 
 NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What a check found, and each thing that is wrong in a sentence."""
+    """The findings of one check; each problem is a sentence."""
 
     connected: bool = False
     polling: bool = False
@@ -45,7 +45,7 @@ class HealthReport:
     problems: tuple[str, ...] = ()
 
     def answer(self) -> web.Response:
-        """200 if nothing is wrong, else 503; the findings as JSON."""
+        """Return the findings as JSON: status 200 without a problem, else 503."""
         found = {
             "connected": self.connected,
             "polling": self.polling,
@@ -57,10 +57,10 @@ class HealthReport:
 
 @dataclass(frozen=True)
 class WatchedWorker:
-    """What a started worker works with.
+    """A started worker and what it depends on.
 
     Attributes:
-        runs: whether its pollers are at work.
+        runs: returns whether its pollers are running.
         build: `<deployment>:<build id>`, under which a worker of a versioned deployment polls; empty for others.
     """
 
@@ -85,26 +85,26 @@ class Health:
         self._poll_seen = float("-inf")
 
     def started(self, watched: WatchedWorker) -> None:
-        """The worker polls from now on, under a name that nobody has polled under before."""
+        """Report on this worker from now on; its identity must not have been used before."""
         self._watched, self._check = watched, None
 
     def stopping(self) -> None:
-        """The worker takes nothing new from now on."""
+        """Report from now on that the worker takes no new tasks."""
         self._stopping, self._check = True, None
 
     @property
     def alive(self) -> bool:
-        """Whether this process is of use still, or will be: away are Temporal and the store for others as well."""
+        """Whether a restart would not help: if Temporal or the store is unavailable, it is so for other workers too."""
         return self._watched is None or self._stopping or self._watched.runs()
 
-    async def keep_looking(self) -> None:
-        """Look now and then, however seldom somebody asks."""
+    async def keep_checking(self) -> None:
+        """Check regularly, however rarely a probe comes."""
         while True:
             await self.report()
             await asyncio.sleep(CHECK_SECONDS)
 
     async def report(self) -> HealthReport:
-        """The last check if it is fresh, else a new one, which probes that come together share."""
+        """Return the last report while it is recent, else a new one; simultaneous probes share one check."""
         if self._check is None or (self._check.done() and time.monotonic() - self._checked > REPORT_SECONDS):
             self._check = asyncio.create_task(self._look())
         return await asyncio.shield(self._check)
@@ -115,7 +115,7 @@ class Health:
         unreachable, (unanswered, unseen) = await asyncio.gather(
             self._store_problem(self._watched), self._temporal_problems(self._watched)
         )
-        idle = "The worker is stopping: it lets what is under way finish" if self._stopping else unseen
+        idle = "The worker is stopping: it finishes the tasks under way" if self._stopping else unseen
         self._checked = time.monotonic()
         return HealthReport(
             connected=not unanswered,
@@ -125,10 +125,10 @@ class Health:
         )
 
     async def _temporal_problems(self, watched: WatchedWorker) -> tuple[str, str]:
-        """What is wrong with the connection, and with the polling.
+        """Return the problem of the connection and the problem of polling, each empty if there is none.
 
-        Asked for are the pollers of workflow tasks alone. Those of activities rest as long as a worker has as many
-        under way as it may, which for a landing is hours; where one of them fails, the worker does.
+        Only pollers of workflow tasks count. Activity pollers pause while a worker runs as many activities as it may,
+        which for a landing is hours; if one of them fails, the whole worker fails.
         """
         client, queue = watched.client, watched.task_queue
         me = client.identity
@@ -138,7 +138,7 @@ class Health:
             namespace=client.namespace,
             task_queue=TaskQueue(name=queue),
             task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW],
-            # The plain mode sees one partition of the queue: five of eight workers.
+            # The default mode sees one partition of the queue only: five of eight workers in a test.
             api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
             report_pollers=True,
             versions=TaskQueueVersionSelection(build_ids=[watched.build]) if watched.build else None,
@@ -149,10 +149,10 @@ class Health:
             server = f"Temporal at {client.service_client.config.target_host}"
             if error.status in NO_ANSWER:
                 return f"{server} does not answer: {error.message}", ""
-            return "", f"{server} does not say who polls task queue {queue}: {error.message}"
+            return "", f"{server} does not report who polls task queue {queue}: {error.message}"
         seen_by = [kind.pollers for version in answer.versions_info.values() for kind in version.types_info.values()]
         polls = [p.last_access_time.ToNanoseconds() for pollers in seen_by for p in pollers if p.identity == me]
-        # Told by whether a newer one appears: the server's clock need not be ours.
+        # Only a newer poll counts as recent: the server's clock may differ from ours.
         if (newest := max(polls, default=0)) > self._newest_poll:
             self._newest_poll, self._poll_seen = newest, time.monotonic()
         if time.monotonic() - self._poll_seen <= RECENT_POLL_SECONDS:
@@ -160,7 +160,7 @@ class Health:
         return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
 
     async def _store_problem(self, watched: WatchedWorker) -> str:
-        """Read anew, and never twice at a time: a store that hangs would take one thread after the other."""
+        """Read the store's identity, one read at a time: a store that hangs would otherwise block more and more threads."""
         store = watched.store
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(store.read(IDENTITY))
@@ -173,19 +173,19 @@ class Health:
         except MessageBatchesError as error:
             return str(error)
         if data is None:
-            return f"{store.uri(IDENTITY)} is gone: is the store still there?"
+            return f"{store.uri(IDENTITY)} is missing: check that the store still exists"
         try:
             found = str(json.loads(data)["id"])
         except (ValueError, KeyError, TypeError):
             return f"{store.uri(IDENTITY)} does not hold the store's id: restore it"
         if found != watched.store_id:
-            return f"{store.uri(IDENTITY)} is another store's: this worker began with {watched.store_id}"
+            return f"{store.uri(IDENTITY)} belongs to another store: this worker started with {watched.store_id}"
         return ""
 
 
 @asynccontextmanager
 async def serve_probes(health: Health, address: str) -> AsyncIterator[str]:
-    """Answer `/healthz` and `/livez` at HOST:PORT; yields the URL, port 0 being a free one."""
+    """Serve `/healthz` and `/livez` at HOST:PORT and yield the URL; port 0 means any free port."""
     host, port = host_and_port("--health", address, 8079)
 
     async def healthz(_: web.Request) -> web.Response:
@@ -198,16 +198,16 @@ async def serve_probes(health: Health, address: str) -> AsyncIterator[str]:
     app.add_routes([web.get("/healthz", healthz), web.get("/livez", livez)])
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
-    looking = asyncio.create_task(health.keep_looking())
+    checking = asyncio.create_task(health.keep_checking())
     try:
         try:
             await web.TCPSite(runner, host, port).start()
         except (OSError, UnicodeError) as error:
-            # asyncio puts the address once more before the reason.
+            # asyncio repeats the address before the reason.
             reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
             raise CannotListen(f"--health cannot listen on {address}: {reason}") from error
         bound = runner.addresses[0][1]
         yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
     finally:
-        looking.cancel()
+        checking.cancel()
         await runner.cleanup()

@@ -1,4 +1,7 @@
-"""What the log lines of one activity are about, beside its run: the batch, and the last call that the API answered."""
+"""Context of an activity's log lines: the batch, and the request id of the last answered API call.
+
+Apart from `logs`, which loads temporalio: the API client sets the request id and must not.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +14,7 @@ _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 @contextmanager
 def log_batch_id(batch_id: str | None) -> Iterator[None]:
-    """Lines that are written inside are about that batch."""
+    """Give log lines written inside the block this batch id."""
     token = _batch_id.set(batch_id)
     try:
         yield
@@ -20,10 +23,10 @@ def log_batch_id(batch_id: str | None) -> Iterator[None]:
 
 
 def log_request_id(request_id: str | None) -> None:
-    """The API has answered a call, which it knows by that id."""
+    """Give later log lines of this task the API's id of an answered call."""
     _request_id.set(request_id)
 
 
 def context() -> dict[str, str | None]:
-    """What is known now."""
+    """Return the current fields."""
     return {"batch_id": _batch_id.get(), "request_id": _request_id.get()}

@@ -1,6 +1,6 @@
-"""What a worker logs, as lines of text or of JSON: each with the run, the batch and the API's call that it is about.
+"""A worker's log, as lines of text or JSON, each with its run, batch and API call.
 
-No line holds a key, a prompt or a result, nor what the API or a caller has written.
+No line contains a key, a prompt, a result, or text written by the API or a caller.
 """
 
 import json
@@ -28,7 +28,7 @@ FIELDS = {
     "attempt": "attempt",
     "status": "status",
 }
-"""What a line may be about, by the name in a logging call's `extra`, and as it is written."""
+"""Fields of a line: the name in a logging call's `extra`, and the name as written."""
 
 _OURS = ("temporalio.workflow", "temporalio.activity", "message_batches")
 
@@ -36,7 +36,7 @@ _STANDARD = logging.Formatter()
 
 
 class LogFormat(StrEnum):
-    """How a log is written."""
+    """The form of the log."""
 
     TEXT = "text"
     JSON = "json"
@@ -45,14 +45,14 @@ class LogFormat(StrEnum):
 class TextFormatter(logging.Formatter):
     """Time, level, logger and message, then `name=value`; a traceback follows on indented lines of its own.
 
-    Control characters are spelled out: a message may hold the id of somebody else's run, a traceback any text.
+    Control characters are escaped: a message may contain the id of another caller's run, a traceback any text.
     """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         parts = [f"{self.formatTime(record)} {record.levelname} {record.name} {_message(record)}"]
         parts += [f"{name}={_word(value)}" for name, value in fields_of(record).items()]
-        # An error's own text may have lines too, and none of them shall look like one of the log.
+        # An error's text may have lines of its own; none of them may look like a line of the log.
         trace = (f"  {line}" for line in _traceback(record).split("\n") if line)
         return "\n".join(map(visible, (" ".join(parts), *trace)))
 
@@ -61,7 +61,7 @@ class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         said = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -76,14 +76,14 @@ class JsonFormatter(logging.Formatter):
 
 @dataclass(frozen=True)
 class StatusLines:
-    """What a worker says of itself whatever the level: printed, or lines of the log where all of it is to be JSON."""
+    """A worker's own status lines, shown at every log level: printed, or logged where all output must be JSON."""
 
     say: Callable[[str], None]
     fail: Callable[[str], None]
 
 
 def start_logging(form: LogFormat, level: str) -> StatusLines:
-    """Log to standard error: of ours from that level on, of all others warnings."""
+    """Log to standard error: our own loggers from this level on, all others from warnings on."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if form is LogFormat.JSON else TextFormatter())
     handler.addFilter(_not_said_before)
@@ -91,7 +91,7 @@ def start_logging(form: LogFormat, level: str) -> StatusLines:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in _OURS:
         logging.getLogger(name).setLevel(level)
-    # They are in fields of their own.
+    # These details are separate fields already.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
     if form is LogFormat.TEXT:
@@ -104,7 +104,7 @@ def start_logging(form: LogFormat, level: str) -> StatusLines:
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """The run, the batch and the call that a record is about, as far as is known."""
+    """Return the known fields of a record: its run, batch and API call."""
     found = {**_run_of(record), **vars(record)}
     for name, value in context().items():
         found.setdefault(name, value)
@@ -114,7 +114,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 def _run_of(record: logging.LogRecord) -> dict[str, Any]:
     given = vars(record)
     if run := given.get("temporal_workflow"):
-        # Its `attempt` is of the run, which is never retried.
+        # `attempt` there belongs to the run, which is never retried.
         return {"workflow_id": run.get("workflow_id"), "run_id": run.get("run_id")}
     if core := given.get("temporal_log"):
         return {name: core.fields[name] for name in ("workflow_id", "run_id") if name in core.fields}
@@ -130,17 +130,17 @@ def _run_of(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def error_fields(error: BaseException) -> dict[str, Any]:
-    """The fields for an error's line: the API's answer, where there was one."""
+    """Return the fields of an error: the API's request id and status, if it answered."""
     return {"request_id": error.request_id, "status": error.status} if isinstance(error, ApiError) else {}
 
 
 def _not_said_before(record: logging.LogRecord) -> bool:
-    """Whether a record tells more than our own of the same failure, which leaves out what the API has written."""
+    """Whether a record is not the SDK's repetition of a failure that we log without the API's text."""
     return record.levelno > logging.DEBUG or "__temporal_error_identifier" not in vars(record)
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message; of the SDK's core with its fields, except a failure's, which has its text and stack in it."""
+    """Return the message; for the SDK core with its fields, except `failure`, which contains text and stack."""
     core = vars(record).get("temporal_log")
     fields = {name: value for name, value in core.fields.items() if name not in ("failure", *FIELDS)} if core else {}
     return " ".join([record.getMessage(), *(f"{name}={_word(value)}" for name, value in fields.items())])

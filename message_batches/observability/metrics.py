@@ -1,7 +1,7 @@
-"""The metrics of ours: what each is called, what it counts, and under which labels.
+"""Our metrics: names, meanings and labels.
 
-On the worker's page a counter's name ends in `_total`, a timing's in `_seconds`. Labels are words of ours, the names of
-models, namespaces and queues; never an id, a key, or what a caller has written.
+On the worker's page a counter's name ends in `_total`, a timing's in `_seconds`. Labels are our own words and
+the names of models, namespaces and queues; never an id, a key, or text from a caller.
 """
 
 import re
@@ -14,45 +14,45 @@ from temporalio.common import MetricMeter
 from message_batches.models import Summary
 
 MAX_MODELS = 30
-"""Names of models that a process tells apart; what comes after them is `other`."""
+"""Model names that a process labels separately; all later ones are `other`."""
 
 OTHER_MODELS = "other"
 
 
 @dataclass(frozen=True)
 class Counter:
-    """How often, or how much in all."""
+    """A total that only grows."""
 
     name: str
     help: str
 
     def add(self, meter: MetricMeter, value: int = 1, **labels: str) -> None:
-        """Count."""
+        """Add to the total."""
         meter.create_counter(self.name, self.help).add(value, labels)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How long, in seconds; `buckets` are the upper bounds."""
+    """A duration in seconds; `buckets` are the upper bounds."""
 
     name: str
     help: str
     buckets: Sequence[float]
 
     def record(self, meter: MetricMeter, duration: timedelta, **labels: str) -> None:
-        """Take note of a duration; one below zero, by clocks that differ, is none."""
+        """Record a duration; a negative one, from clocks that differ, counts as zero."""
         meter.create_histogram_timedelta(self.name, self.help, "s").record(max(duration, timedelta()), labels)
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """How many there are now."""
+    """A current number."""
 
     name: str
     help: str
 
     def set(self, meter: MetricMeter, value: int, **labels: str) -> None:
-        """Say how many."""
+        """Set the number."""
         meter.create_gauge(self.name, self.help).set(value, labels)
 
 
@@ -60,7 +60,7 @@ class Gauge:
 
 SUBMITTED = Counter("message_batches_submitted", "Batches that runs have submitted")
 
-ENDED = Counter("message_batches_ended", "Batches that runs have seen to have ended")
+ENDED = Counter("message_batches_ended", "Batches that runs have seen end")
 
 RUNS_ENDED = Counter("message_batches_runs_ended", "Runs that have ended, by BatchStatus and BatchOutcome")
 
@@ -68,21 +68,21 @@ OPEN_RUNS = Gauge("message_batches_open_runs", "Runs under way, by BatchStatus, 
 
 # --- what came back ------------------------------------------------------------------------------------------------
 
-REQUESTS = Counter("message_batches_requests", "Requests whose results have landed, by outcome")
+REQUESTS = Counter("message_batches_requests", "Requests with landed results, by outcome")
 
 TOKENS = Counter("message_batches_tokens", "Tokens that landed results say were billed, by model and kind")
 
 LANDED_BYTES = Counter("message_batches_landed_bytes", "Bytes of results that have landed")
 
 LANDING = Timing(
-    "message_batches_landing", "How long landings took that succeeded", (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 7200)
+    "message_batches_landing", "Duration of successful landings", (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 7200)
 )
 
 # --- what went wrong -----------------------------------------------------------------------------------------------
 
-LOST_REPLIES = Counter("message_batches_lost_replies", "POSTs of which it was not known what came of them")
+LOST_REPLIES = Counter("message_batches_lost_replies", "POSTs with an unknown outcome")
 
-RECONCILIATIONS = Counter("message_batches_reconciliations", "Ends of the search for what came of a POST, by result")
+RECONCILIATIONS = Counter("message_batches_reconciliations", "Ends of the search for a POST's outcome, by result")
 
 PAID_TWICE = Counter("message_batches_possibly_paid_twice", "Further batches that match one that was landed")
 
@@ -103,12 +103,12 @@ METRICS = (
 
 
 def buckets() -> Mapping[str, Sequence[float]]:
-    """The bounds of all timings, by name."""
+    """Return the bounds of all timings by name."""
     return {metric.name: metric.buckets for metric in METRICS if isinstance(metric, Timing)}
 
 
 def count_results(meter: MetricMeter, summary: Summary, size: int) -> None:
-    """Count what has landed: requests by outcome, tokens by model, bytes."""
+    """Count landed results: requests by outcome, tokens by model, bytes."""
     for outcome, number in summary.counts:
         REQUESTS.add(meter, number, outcome=outcome)
     for model, usage in summary.tokens.items():
@@ -118,7 +118,7 @@ def count_results(meter: MetricMeter, summary: Summary, size: int) -> None:
 
 
 class _Models:
-    """The names of models, which are not ours and of which there might be any number."""
+    """Model names as labels: they come from outside, so their number is bounded."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()

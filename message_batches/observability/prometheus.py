@@ -1,4 +1,4 @@
-"""What the SDK's core tells of itself: its metrics, on one page with ours, and its log, through Python's."""
+"""The process's telemetry: one Prometheus page for our metrics and the SDK's, the SDK's log, and the open runs."""
 
 import asyncio
 import logging
@@ -26,7 +26,7 @@ _CORE = TelemetryFilter(core_level="WARN", other_level="ERROR")
 
 
 def start_telemetry(metrics_address: str | None) -> str | None:
-    """Set the process up before its first connection; the URL of the page of metrics, if it is to have one."""
+    """Set up telemetry before the first connection; return the URL of the metrics page, None without an address."""
     forwarding = LogForwardingConfig(
         logging.getLogger("temporalio.core"),
         append_target_to_name=False,
@@ -40,7 +40,7 @@ def start_telemetry(metrics_address: str | None) -> str | None:
     try:
         runtime = Runtime(telemetry=telemetry)
     except ValueError as error:
-        # What follows is the number of the error.
+        # The error number follows.
         reason = str(error).rpartition(": ")[2].partition(" (os error")[0]
         raise CannotListen(f"--metrics cannot listen on {metrics_address}: {reason}") from error
     Runtime.set_default(runtime, error_if_already_set=False)
@@ -50,7 +50,7 @@ def start_telemetry(metrics_address: str | None) -> str | None:
 def _prometheus(address: str) -> PrometheusConfig:
     bound = socket_address("--metrics", address, METRICS_PORT)
     if bound.endswith(":0"):
-        raise CannotListen("--metrics takes a port that is known beforehand, such as 9464, not 0")
+        raise CannotListen("--metrics needs a fixed port, such as 9464, not 0")
     return PrometheusConfig(
         bind_address=bound,
         counters_total_suffix=True,
@@ -67,7 +67,7 @@ _logger = logging.getLogger(__name__)
 
 
 async def report_open_runs(client: Client, meter: MetricMeter, task_queue: str) -> None:
-    """Count now and then, as long as it is awaited; where the namespace lacks `BatchStatus` nothing is counted."""
+    """Count open runs at intervals until cancelled; without `BatchStatus` in the namespace nothing is counted."""
     labelled = meter.with_additional_attributes({"namespace": client.namespace, "task_queue": task_queue})
     attributes = UsableAttributes()
     while True:
@@ -75,7 +75,7 @@ async def report_open_runs(client: Client, meter: MetricMeter, task_queue: str) 
             try:
                 await _count(client, labelled, task_queue)
             except RPCError as error:
-                _logger.warning("The runs under way cannot be counted now: %s", error.message)
+                _logger.warning("The open runs cannot be counted now: %s", error.message)
         await asyncio.sleep(COUNT_INTERVAL)
 
 

@@ -1,4 +1,4 @@
-"""The one way to a Temporal server: Temporal's own configuration, our data converter."""
+"""The connection to Temporal: its own configuration, our data converter; the only `Client.connect`."""
 
 import os
 import re
@@ -21,8 +21,8 @@ from message_batches.settings import encryption_keys
 
 
 def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
-    """Pydantic's JSON; with keys all of it encrypted, the messages and stack traces of failures too."""
-    # Without keys as well: what others have encrypted gets a message that names their key.
+    """Return a converter to pydantic's JSON; with keys it encrypts everything, including messages of failures."""
+    # Without keys too: a payload that others have encrypted then fails with a message that names its key.
     converter = replace(pydantic_data_converter, payload_codec=EncryptionCodec(keys))
     if not keys:
         return converter
@@ -30,7 +30,7 @@ def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
 
 
 DATA_CONVERTER = data_converter()
-"""Without keys: nothing is encrypted."""
+"""The converter without keys: nothing is encrypted."""
 
 _ADDRESS = re.compile(r"(https?://)?(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?/?")
 
@@ -40,16 +40,16 @@ class TemporalUnreachable(MessageBatchesError):
 
 
 def worker_identity() -> str:
-    """A name that no other worker has, nor the next one of the same container.
+    """Return an identity that is unique to this process.
 
-    Short, because each poll has it in its history seven times: of a host's name, what tells pods apart, its end.
+    It is short, because each poll repeats it seven times in the history: the end of the host's name identifies a pod.
     """
     host = socket.gethostname().partition(".")[0]
     return f"{host[-12:]}-{secrets.token_hex(2)}"
 
 
 async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:
-    """A client as `TEMPORAL_*` and `temporal.toml` say, an argument going before them.
+    """Connect as configured by `TEMPORAL_*` and `temporal.toml`; an argument overrides them.
 
     With `MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE` or `MESSAGE_BATCHES_ENCRYPTION_KEYS` set, payloads are encrypted.
     """
@@ -57,7 +57,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     try:
         config = ClientConfig.load_client_connect_config()
     except (RuntimeError, OSError, ValueError) as error:
-        # Not as the cause, which has the line of the file, or what stands in the place of a file's name.
+        # No cause: it repeats the line of the file or the value in the place of a file name, which may be a key.
         raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_why(error)}") from None
     if address:
         config["target_host"] = address
@@ -66,7 +66,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     target = config.setdefault("target_host", "localhost:7233")
     if not _ADDRESS.fullmatch(target):
         raise TemporalUnreachable(
-            "TEMPORAL_ADDRESS, or the address in temporal.toml, is none: host:port is expected, such as localhost:7233"
+            "TEMPORAL_ADDRESS, or the address in temporal.toml, is not valid: expected host:port, such as localhost:7233"
         )
     try:
         return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
@@ -77,18 +77,18 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
 
 
 def _why(error: Exception) -> str:
-    """Where a configuration is wrong and how, without the line that is, or a value: either may be a key."""
+    """Return where and how a configuration is wrong, without its line or value: either may be a key."""
     if isinstance(error, OSError):
-        return f"a file that it names: {error.strerror}"
+        return f"a file named in it: {error.strerror}"
     lines = str(error).strip().split("\n")
     lines[-1] = re.sub(r"^(invalid \w+): .*(?=, expected)", r"\1", lines[-1])
     return ": ".join(re.sub("'.*' ?", "", line) for line in dict.fromkeys((lines[0], lines[-1])))
 
 
 def leave(code: int) -> NoReturn:
-    """End the process without waiting for the SDK's threads.
+    """Exit the process without waiting for the SDK's threads.
 
-    The usual end aborts it now and then: 12 of 40 times right after a refused connection (temporalio 1.35).
+    The ordinary exit sometimes aborts: 12 of 40 times right after a refused connection (temporalio 1.35).
     """
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,9 +1,9 @@
-"""Which Temporal namespaces work with a store, and whether their workers encrypt: each leaves a note there.
+"""Records in a store of the Temporal namespaces that use it, and whether their workers encrypt.
 
     namespaces/<id of the namespace>.json   its name, an address of its server, whether payloads are encrypted
 
-The id is the server's own: two servers may both have a namespace `default`. A purge must look at the runs of all; a
-starter that holds no key must not send in clear what the workers would encrypt.
+The id is the server's own: two servers may both have a namespace `default`. A purge must check the runs of all
+namespaces; a starter without a key must not send unencrypted what the workers would encrypt.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from message_batches.storage.interface import Store
 _FOLDER = "namespaces"
 
 _TIMEOUT = 5
-"""Seconds that the note may hold up a run."""
+"""Seconds that writing the record may delay a run."""
 
 _logger = logging.getLogger(__name__)
 
 
 class NamespaceRecord(Boundary):
-    """A namespace.
+    """The record of a namespace.
 
     Attributes:
-        address: at which a worker reached its server.
-        encrypted: a worker has encrypted what it handed to that server; it stays so until the note is removed.
+        address: the server's address, as a worker reached it.
+        encrypted: a worker has encrypted payloads there; stays true until the record is removed.
     """
 
     name: str
@@ -45,14 +45,14 @@ class NamespaceRecord(Boundary):
 
 
 class NamespaceRecords:
-    """The notes in a store."""
+    """The namespace records in a store."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._noted = False
 
     async def note(self, client: Client) -> None:
-        """Note a worker's namespace, once a process; no run fails for it: where it is missing, `purge` refuses."""
+        """Record a worker's namespace, once a process; no run fails for it: without a record, `purge` refuses."""
         if self._noted:
             return
         try:
@@ -60,10 +60,10 @@ class NamespaceRecords:
                 await self.add(client)
             self._noted = True
         except (RPCError, StoreUnavailable, TimeoutError) as error:
-            _logger.warning("The store could not take a note of this namespace yet: %s", error)
+            _logger.warning("The store could not record this namespace yet: %s", error)
 
     async def add(self, client: Client) -> None:
-        """Note a client's namespace; in an older note, that it encrypts."""
+        """Record a client's namespace; an older record is updated if the client encrypts."""
         noted = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
         name, data = f"{_FOLDER}/{await id_of(client)}.json", noted.model_dump_json().encode()
         if await self._store.create(name, data) or not noted.encrypted:
@@ -73,14 +73,14 @@ class NamespaceRecords:
             await self._store.write(name, _once(data))
 
     async def all(self) -> dict[str, NamespaceRecord | None]:
-        """The namespaces by their ids; None where a note cannot be read."""
+        """Return the records by namespace id; None for a record that cannot be read."""
         names = await self._store.names(f"{_FOLDER}/")
         return {name.rsplit("/", 1)[-1].removesuffix(".json"): await self._read(name) for name in names}
 
     async def encrypted(self, name: str) -> str | None:
-        """The note of a namespace of this name whose payloads are encrypted; any of them, where several are so called.
+        """Return the URI of the record of a namespace of this name with encrypted payloads, None if there is none.
 
-        By name: who may start runs may not always ask the server for the id.
+        By name, since a caller that may start runs may not be allowed to ask the server for the id.
         """
         for namespace_id, namespace in (await self.all()).items():
             if namespace and namespace.encrypted and namespace.name == name:
@@ -88,7 +88,7 @@ class NamespaceRecords:
         return None
 
     def uri(self, namespace_id: str) -> str:
-        """Where a note is."""
+        """Return the URI of a record."""
         return self._store.uri(f"{_FOLDER}/{namespace_id}.json")
 
     async def _read(self, name: str) -> NamespaceRecord | None:
@@ -99,20 +99,20 @@ class NamespaceRecords:
 
 
 async def id_of(client: Client) -> str:
-    """The server's id of a client's namespace."""
+    """Return the server's id of a client's namespace."""
     described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    # Where a server keeps its ids to itself, the name has to do.
+    # A server that does not report its ids: the name stands for the id.
     return str(described.namespace_info.id or client.namespace)
 
 
 def encrypts(client: Client) -> bool:
-    """Whether a client holds a key that it encrypts with."""
+    """Return whether a client encrypts."""
     codec = client.data_converter.payload_codec
     return isinstance(codec, EncryptionCodec) and codec.encrypts
 
 
 def address_of(client: Client) -> str:
-    """The address of a client's server."""
+    """Return the address of a client's server."""
     return client.service_client.config.target_host
 
 

@@ -1,7 +1,7 @@
-"""The search attributes of a run: what a namespace's list of runs can be asked for, and the Web UI shows in columns.
+"""The search attributes of a run: what a list of runs can be filtered by, and the columns of the Web UI.
 
-They are for everyone who may see the list, and no codec encrypts them: ids, counts and our own words, never a caller's.
-A namespace has those that were registered in it; a run that set another one would stall, so it is asked first.
+Everyone who may list runs sees them, and no codec encrypts them: ids, counts and our own words, never a caller's text.
+A run that set an attribute not registered in its namespace would stall, so the namespace is asked first.
 """
 
 import asyncio
@@ -28,16 +28,16 @@ BATCH_OUTCOME = SearchAttributeKey.for_keyword("BatchOutcome")
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (BATCH_ID, BATCH_STATUS, BATCH_REQUESTS, BATCH_OUTCOME)
 
 CACHE_SECONDS = 60
-"""Seconds that a namespace's answer is good for."""
+"""Seconds for which a namespace's answer is reused."""
 
 _TIMEOUT = 5
-"""Seconds that the question may hold up a run."""
+"""Seconds that asking the namespace may delay a run."""
 
 _logger = logging.getLogger(__name__)
 
 
 class BatchStatus(StrEnum):
-    """`BatchStatus`: a run's phase, and the two in which a phase has come to need attention."""
+    """`BatchStatus`: a run's phase, and two states of a phase that need attention."""
 
     SUBMITTING = "submitting"
     UNDECIDED = "undecided"
@@ -51,7 +51,7 @@ class BatchStatus(StrEnum):
 
 
 class BatchOutcome(StrEnum):
-    """`BatchOutcome` of a run that has ended; that of one that failed is the failure's type."""
+    """`BatchOutcome` of a run that has ended; for a failed run it is the failure's type."""
 
     SUCCEEDED = "succeeded"
     PARTLY = "partly"
@@ -63,47 +63,47 @@ OPEN_STATUSES = tuple(status for status in BatchStatus if status not in ("landed
 """The statuses of runs that have not ended."""
 
 NEEDS_ATTENTION = (BatchStatus.UNDECIDED, BatchStatus.EXPIRING, BatchStatus.LANDING_FAILING)
-"""The statuses that somebody should look at."""
+"""The statuses that need an operator."""
 
 
 class UsableAttributes:
-    """Which of the search attributes a worker's namespace has, asked for now and then."""
+    """The search attributes that a worker's namespace has, cached for a minute."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._asked = float("-inf")
 
     async def names(self, client: Client) -> tuple[str, ...]:
-        """Their names; none where Temporal does not say: no run fails for it."""
+        """Return their names; none if Temporal does not answer: no run fails for that."""
         if time.monotonic() - self._asked > CACHE_SECONDS:
             try:
                 async with asyncio.timeout(_TIMEOUT):
                     self._names = usable_names(await registered(client))
             except (RPCError, TimeoutError) as error:
-                _logger.warning("Temporal does not say which search attributes there are: %s", error)
+                _logger.warning("Temporal does not list the search attributes: %s", error)
                 self._names = ()
             self._asked = time.monotonic()
         return self._names
 
 
 async def registered(client: Client) -> Mapping[str, "IndexedValueType.ValueType"]:
-    """The types of all search attributes that were registered in a client's namespace, by name."""
+    """Return the types of all search attributes registered in a client's namespace, by name."""
     request = ListSearchAttributesRequest(namespace=client.namespace)
     return (await client.operator_service.list_search_attributes(request)).custom_attributes
 
 
 async def register(client: Client, names: tuple[str, ...]) -> None:
-    """Register search attributes of ours in a client's namespace."""
+    """Register some of our search attributes in a client's namespace."""
     wanted = {key.name: indexed_type(key) for key in SEARCH_ATTRIBUTES if key.name in names}
     request = AddSearchAttributesRequest(namespace=client.namespace, search_attributes=wanted)
     await client.operator_service.add_search_attributes(request)
 
 
 def usable_names(found: Mapping[str, "IndexedValueType.ValueType"]) -> tuple[str, ...]:
-    """Which of ours are there, with the type that they should have."""
+    """Return the names of our attributes that are registered with the right type."""
     return tuple(key.name for key in SEARCH_ATTRIBUTES if found.get(key.name) == indexed_type(key))
 
 
 def indexed_type(key: SearchAttributeKey[Any]) -> "IndexedValueType.ValueType":
-    """An attribute's type, as the server names it."""
+    """Return an attribute's type as the server names it."""
     return IndexedValueType.Value(f"INDEXED_VALUE_TYPE_{key.indexed_value_type.name}")

@@ -1,4 +1,4 @@
-"""The Temporal workers of one process, as one: they begin, fail and end together."""
+"""The Temporal workers of one process as a group: they start, fail and stop together."""
 
 import asyncio
 from datetime import timedelta
@@ -10,56 +10,56 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 from message_batches.errors import MessageBatchesError
 from message_batches.settings import Release
 
-MOST_TO_STOP = timedelta(seconds=28)
-"""For the grace of what is under way, and the SDK's own end, which waits for the server to end its polls: one that does
-not would hold the process until it is killed, after 30 s as a rule."""
+SHUTDOWN_LIMIT = timedelta(seconds=28)
+"""Limit of a shutdown: the grace of running activities, and the SDK's wait for the server to end its polls, which can
+hang; the process would then be killed, by default after 30 s."""
 
 
 class WorkerFailed(MessageBatchesError):
-    """Temporal refused what the worker cannot go on without, such as its namespace."""
+    """Temporal refused something that the worker needs, such as its namespace."""
 
 
 class MessageBatchWorker:
-    """The workers of a process: one for runs and their calls, one for the landings, which wait for each other alone.
+    """The workers of a process: one for runs and their calls, one for landings, which run one at a time.
 
-    Where one of them fails, the block that they were entered for is cancelled, and left with `WorkerFailed`.
+    If one of them fails, the `async with` block is cancelled and raises `WorkerFailed`.
     """
 
-    def __init__(self, *workers: Worker, most_to_stop: timedelta = MOST_TO_STOP) -> None:
+    def __init__(self, *workers: Worker, shutdown_limit: timedelta = SHUTDOWN_LIMIT) -> None:
         self._workers = workers
-        self._most_to_stop = most_to_stop
+        self._shutdown_limit = shutdown_limit
         self._running: list[asyncio.Task[None]] = []
         self._failure: Exception | None = None
         self._leaving = False
 
     @property
     def runs(self) -> bool:
-        """Whether all of them are at work."""
+        """Whether all workers are running."""
         return not any(running.done() for running in self._running)
 
     @property
     def ended(self) -> bool:
-        """Whether the SDK has come to its end; where not, only the end of the process ends it."""
+        """Whether all workers have stopped; if not, only the end of the process stops them."""
         return all(running.done() for running in self._running)
 
     async def __aenter__(self) -> "MessageBatchWorker":
-        """Begin to poll."""
+        """Start polling."""
         block = asyncio.current_task()
         assert block is not None
         self._running = [asyncio.create_task(self._run(worker, block)) for worker in self._workers]
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Let what is under way finish."""
+        """Finish the tasks under way, then stop."""
         self._leaving = True
         stopping = [asyncio.create_task(worker.shutdown()) for worker in self._workers]
-        done, _ = await asyncio.wait([*stopping, *self._running], timeout=self._most_to_stop.total_seconds())
+        done, _ = await asyncio.wait([*stopping, *self._running], timeout=self._shutdown_limit.total_seconds())
         for task in done:
             task.result()
         if self._failure:
-            # What follows is the gRPC status once more, in its internal form.
+            # The gRPC status follows, repeated in its internal form.
             text = str(self._failure).partition(": Status {")[0]
-            raise WorkerFailed(f"The worker cannot go on: {text}") from self._failure
+            raise WorkerFailed(f"The worker cannot continue: {text}") from self._failure
 
     async def _run(self, worker: Worker, block: asyncio.Task[object]) -> None:
         try:
@@ -71,9 +71,9 @@ class MessageBatchWorker:
                 block.cancel()
 
 
-def deployment_of(release: Release) -> WorkerDeploymentConfig:
-    """Of both queues: a run's landing is done by the build that the run is on."""
-    # In place of a hash of all code, 32 characters in five events of every poll.
+def deployment_config(release: Release) -> WorkerDeploymentConfig:
+    """Return the deployment of both queues: a run is landed by the build that it is pinned to."""
+    # Instead of the SDK's hash of all code, which would add 32 characters to five events of every poll.
     build_id = release.build_id or version("message-batches")
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(release.deployment, build_id),
