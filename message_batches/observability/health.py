@@ -160,7 +160,7 @@ class Health:
         return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
 
     async def _store_problem(self, watched: WatchedWorker) -> str:
-        """Read the store's identity, one read at a time: a store that hangs would otherwise block more and more threads."""
+        """Read the store's identity, one read at a time: a store that hangs must not block one thread after another."""
         store = watched.store
         if self._reading is None or self._reading.done():
             self._reading = asyncio.create_task(store.read(IDENTITY))

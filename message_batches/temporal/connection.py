@@ -57,7 +57,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     try:
         config = ClientConfig.load_client_connect_config()
     except (RuntimeError, OSError, ValueError) as error:
-        # No cause: it repeats the line of the file or the value in the place of a file name, which may be a key.
+        # No cause: it repeats the line of the file, or the value given as a file name, and either may be a key.
         raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_why(error)}") from None
     if address:
         config["target_host"] = address
@@ -66,7 +66,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     target = config.setdefault("target_host", "localhost:7233")
     if not _ADDRESS.fullmatch(target):
         raise TemporalUnreachable(
-            "TEMPORAL_ADDRESS, or the address in temporal.toml, is not valid: expected host:port, such as localhost:7233"
+            "TEMPORAL_ADDRESS, or the address in temporal.toml, is not valid: expected host:port (localhost:7233)"
         )
     try:
         return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
