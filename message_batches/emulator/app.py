@@ -9,7 +9,7 @@ from aiohttp import web
 from message_batches.emulator.auth import Authenticator, RateLimits
 from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock, http_date
-from message_batches.emulator.errors import ApiError
+from message_batches.emulator.errors import ErrorReply
 from message_batches.emulator.exchange import Exchange, Reply
 from message_batches.emulator.faults import Fault, Faults, FaultStage, error_for, html_413
 from message_batches.emulator.identifiers import ORGANIZATION_ID, Identifiers
@@ -57,29 +57,29 @@ class EmulatedApi:
         routes: list[web.RouteDef] = []
         for path, methods in _ROUTES.items():
             routes += [web.route(method, path, self._handler(name)) for method, name in methods.items()]
-            wrong_method = ApiError(405, "Method Not Allowed")
+            wrong_method = ErrorReply(405, "Method Not Allowed")
             wrong_method.headers["allow"] = ", ".join(methods)
             routes.append(web.route("*", path, self._refusing(wrong_method)))
-        return [*routes, web.route("*", "/{anything:.*}", self._refusing(ApiError(404, "Not Found")))]
+        return [*routes, web.route("*", "/{anything:.*}", self._refusing(ErrorReply(404, "Not Found")))]
 
     def _handler(self, operation: str) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             exchange = self._arrived(request, operation)
             try:
                 return await self._serve(exchange)
-            except ApiError as error:
+            except ErrorReply as error:
                 answer = Reply.error(error, exchange.request_id)
             except ConnectionError:
                 # The client went away in the middle of its body: there is nobody to answer.
                 raise
             except Exception:
                 _LOG.exception("a fault of the emulator itself, in %s", operation)
-                answer = Reply.error(ApiError(500, "Internal server error"), exchange.request_id)
+                answer = Reply.error(ErrorReply(500, "Internal server error"), exchange.request_id)
             return await send(exchange, answer, self._headers(exchange))
 
         return handle
 
-    def _refusing(self, error: ApiError) -> Handler:
+    def _refusing(self, error: ErrorReply) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
             exchange = self._arrived(request, "")
             return await send(exchange, Reply.error(error, exchange.request_id), self._headers(exchange))
@@ -122,7 +122,7 @@ class EmulatedApi:
             if refusal := self._struck(exchange, FaultStage.REFUSE):
                 raise error_for(refusal, exchange.call.batch_id)
             answer = self._operations.perform(exchange)
-        except ApiError as error:
+        except ErrorReply as error:
             answer = Reply.error(error, exchange.request_id)
         await asyncio.sleep(delay)
         if answer.status != 200:

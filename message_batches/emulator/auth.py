@@ -5,7 +5,7 @@ from collections.abc import Collection
 from datetime import timedelta
 
 from message_batches.emulator.clock import VirtualClock
-from message_batches.emulator.errors import ApiError, invalid
+from message_batches.emulator.errors import ErrorReply, invalid
 from message_batches.emulator.exchange import Exchange
 from message_batches.emulator.identifiers import workspace_of
 from message_batches.emulator.params_validation import NEW_VERSION
@@ -26,7 +26,7 @@ class Authenticator:
         exchange.call.workspace = exchange.workspace
         asked = headers.get("anthropic-workspace-id")
         if asked and asked != exchange.workspace:
-            raise ApiError(403, "anthropic-workspace-id: the credential does not belong to this workspace")
+            raise ErrorReply(403, "anthropic-workspace-id: the credential does not belong to this workspace")
         version = headers.get("anthropic-version")
         if not version:
             raise invalid("anthropic-version: header is required")
@@ -40,14 +40,14 @@ class Authenticator:
     def _key(self, api_key: str | None, authorization: str | None) -> str:
         if not api_key:
             if not authorization:
-                raise ApiError(401, "x-api-key header is required")
+                raise ErrorReply(401, "x-api-key header is required")
             scheme, _, api_key = authorization.partition(" ")
             if scheme.lower() != "bearer":
-                raise ApiError(401, "API key is invalid.")
+                raise ErrorReply(401, "API key is invalid.")
         api_key = api_key.strip()
         known = api_key in self._api_keys if self._api_keys else bool(api_key)
         if not known or api_key.startswith("sk-invalid"):
-            raise ApiError(401, "API key is invalid.")
+            raise ErrorReply(401, "API key is invalid.")
         return api_key
 
 
@@ -70,7 +70,7 @@ class RateLimits:
         left = self._left(workspace)
         if left < 1:
             told = f"This request would exceed the limit of {self._limit} requests per minute to the Batches API."
-            raise ApiError(429, told, retry_after=max(1, round((1 - left) * 60 / self._limit)))
+            raise ErrorReply(429, told, retry_after=max(1, round((1 - left) * 60 / self._limit)))
         self._buckets[workspace] = (left - 1, time.monotonic())
 
     def headers(self, workspace: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ _TYPES = {
 }
 
 
-class ApiError(Exception):
+class ErrorReply(Exception):
     """An answer that is not 200."""
 
     def __init__(
@@ -55,19 +55,19 @@ def error_type(status: int) -> str:
     return _TYPES.get(status, "api_error")
 
 
-def invalid(message: str) -> ApiError:
+def invalid(message: str) -> ErrorReply:
     """A 400 of the usual kind."""
-    return ApiError(400, message)
+    return ErrorReply(400, message)
 
 
-def batch_not_found(batch_id: str) -> ApiError:
+def batch_not_found(batch_id: str) -> ErrorReply:
     """What is answered for a batch that is not there, or not this workspace's."""
-    return ApiError(404, f"Message Batch {batch_id} not found.")
+    return ErrorReply(404, f"Message Batch {batch_id} not found.")
 
 
-def no_results(batch_id: str, status: int = 404) -> ApiError:
+def no_results(batch_id: str, status: int = 404) -> ErrorReply:
     """What is answered for the results of a batch that has none, not yet or no longer."""
-    return ApiError(status, f"Message Batch {batch_id} has no available results.")
+    return ErrorReply(status, f"Message Batch {batch_id} has no available results.")
 
 
 def compact(value: Mapping[str, object]) -> bytes:

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from message_batches.emulator.batches import BatchRequest
 from message_batches.emulator.call_log import Call
-from message_batches.emulator.errors import ApiError, compact
+from message_batches.emulator.errors import ErrorReply, compact
 
 
 @dataclass
@@ -45,6 +45,6 @@ class Reply:
         return cls(200, compact(value), headers=headers or {})
 
     @classmethod
-    def error(cls, error: ApiError, request_id: str | None) -> "Reply":
+    def error(cls, error: ErrorReply, request_id: str | None) -> "Reply":
         """An error with its JSON."""
         return cls(error.status, error.body(request_id), headers=error.headers)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from message_batches.emulator.errors import ApiError, batch_not_found
+from message_batches.emulator.errors import ErrorReply, batch_not_found
 from message_batches.emulator.exchange import Reply
 
 OPERATIONS = ("create", "retrieve", "list", "results", "cancel", "delete")
@@ -233,17 +233,17 @@ _MESSAGES = {
 }
 
 
-def error_for(fault: Fault, batch_id: str | None = None) -> ApiError:
+def error_for(fault: Fault, batch_id: str | None = None) -> ErrorReply:
     """The error that a refusing fault stands for."""
     retry_after, should_retry = fault.number("retry_after"), fault.flag("should_retry")
     if fault.name == "404":
         return batch_not_found(str(batch_id))
     if fault.name == "spend-limit":
         told = "This request would exceed your organization's monthly spend limit."
-        return ApiError(429, told, error_code="enforced_spend_limit_reached", should_retry=should_retry)
+        return ErrorReply(429, told, error_code="enforced_spend_limit_reached", should_retry=should_retry)
     status = int(fault.name) if fault.name.isdigit() else int(fault.parameters.get("status", 500))
     message = _MESSAGES.get(status, "Internal server error")
-    return ApiError(status, message, retry_after=retry_after, should_retry=should_retry)
+    return ErrorReply(status, message, retry_after=retry_after, should_retry=should_retry)
 
 
 def html_413() -> Reply:

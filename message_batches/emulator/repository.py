@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from message_batches.emulator.batches import Batch, BatchRequest, ProcessingPace, ProcessingStatus
 from message_batches.emulator.clock import VirtualClock
-from message_batches.emulator.errors import ApiError, batch_not_found
+from message_batches.emulator.errors import ErrorReply, batch_not_found
 from message_batches.emulator.identifiers import Identifiers
 from message_batches.emulator.options import EmulatorOptions
 
@@ -29,7 +29,7 @@ class BatchRepository:
         limit = self._options.queue_limit
         if limit and self._processing(workspace) + len(requests) > limit:
             told = f"This request would exceed the limit of {limit} batch requests in the processing queue."
-            raise ApiError(429, told, retry_after=60)
+            raise ErrorReply(429, told, retry_after=60)
         spread = 1 + self._options.jitter * self._random.uniform(-1, 1)
         pace = ProcessingPace(
             self._options.processing_time * spread, self._options.ends_after_polls, self._options.cancel_time
@@ -65,7 +65,7 @@ class BatchRepository:
             allowed = refusal == 200
         if not allowed:
             told = "In progress batches cannot be deleted. Consider canceling the batch instead."
-            raise ApiError(refusal, told)
+            raise ErrorReply(refusal, told)
         del self._batches[batch.id]
 
     def cancel(self, batch: Batch) -> None:
@@ -115,4 +115,4 @@ class BatchRepository:
     @staticmethod
     def _refuse(status: int, message: str) -> None:
         if status != 200:
-            raise ApiError(status, message)
+            raise ErrorReply(status, message)

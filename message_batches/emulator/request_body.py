@@ -11,7 +11,7 @@ from collections.abc import Generator
 
 from message_batches.emulator.batches import BatchRequest
 from message_batches.emulator.create_validation import RequestCollector
-from message_batches.emulator.errors import ApiError, invalid
+from message_batches.emulator.errors import ErrorReply, invalid
 
 _SPACE = re.compile(r"[ \t\n\r]*")
 
@@ -155,5 +155,5 @@ class BodyReader:
         return json.JSONDecodeError(message, self._text, self._at)
 
 
-def _not_json(why: str) -> ApiError:
+def _not_json(why: str) -> ErrorReply:
     return invalid(f"The request body is not valid JSON: {why}")

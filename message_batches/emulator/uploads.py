@@ -7,7 +7,7 @@ from aiohttp import web
 
 from message_batches.emulator.batches import BatchRequest
 from message_batches.emulator.create_validation import RequestCollector
-from message_batches.emulator.errors import ApiError, invalid
+from message_batches.emulator.errors import ErrorReply, invalid
 from message_batches.emulator.exchange import Exchange
 from message_batches.emulator.params_validation import LONG_OUTPUT_BETA, ParamsRules
 from message_batches.emulator.request_body import BodyReader
@@ -24,9 +24,9 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
     encoding = request.headers.get("content-encoding", "").lower()
     if encoding not in _ENCODINGS:
         told = f"Content-Encoding {encoding[:32]!r} is not supported"
-        raise ApiError(400, told, error_code="request_body_encoding_unsupported")
+        raise ErrorReply(400, told, error_code="request_body_encoding_unsupported")
     if (request.content_length or 0) > max_bytes:
-        raise ApiError(413, "Request exceeds the maximum size")
+        raise ErrorReply(413, "Request exceeds the maximum size")
     if request.content_type != "application/json":
         raise invalid("content-type: must be application/json")
     reader = BodyReader(RequestCollector(rules_of(exchange), max_requests))
@@ -36,12 +36,12 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
             size += len(chunk)
             if size > max_bytes:
                 code = "request_body_too_large_after_decoding" if encoding else None
-                raise ApiError(413, "Request exceeds the maximum size", error_code=code)
+                raise ErrorReply(413, "Request exceeds the maximum size", error_code=code)
             reader.feed(chunk)
             await asyncio.sleep(len(chunk) / pace if pace else 0)
     except web.RequestPayloadError as error:
         code = "request_body_encoding_invalid" if encoding else None
-        raise ApiError(400, "The request body is not valid for its encoding", error_code=code) from error
+        raise ErrorReply(400, "The request body is not valid for its encoding", error_code=code) from error
     return reader.finish()
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from message_batches.emulator import Emulator
 from message_batches.emulator.create_validation import RequestCollector
-from message_batches.emulator.errors import ApiError
+from message_batches.emulator.errors import ErrorReply
 from message_batches.emulator.params_validation import ParamsRules
 from message_batches.emulator.request_body import BodyReader
 from tests.emulator.conftest import Start
@@ -105,7 +105,7 @@ def read(data: bytes, size: int) -> Any:
         for start in range(0, len(data), size):
             reader.feed(data[start : start + size])
         return [(each.custom_id, each.prompt.digest, each.refusal) for each in reader.finish()]
-    except ApiError as error:
+    except ErrorReply as error:
         return error.message
 
 
