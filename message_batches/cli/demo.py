@@ -32,7 +32,7 @@ from message_batches.service import DEFAULT_TASK_QUEUE
 from message_batches.settings import ApiKeys, Settings, encryption_keys
 from message_batches.store import ObjectStore, open_store
 
-PROCESSING = timedelta(seconds=10)
+PROCESSING = timedelta(seconds=5)
 QUICK_POLL = PollSchedule(retry_after=timedelta(seconds=1), transient=RetrySchedule(retry_after=timedelta(seconds=1)))
 QUICK_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=20), quiet_period=timedelta(seconds=5))
 _EMULATED_KEY = "sk-ant-emulated-demo"
