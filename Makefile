@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Compiled is what gets imported, when it is: a third of the packages' modules never are.
+# A module is compiled when it is imported; most of them never are.
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
@@ -11,9 +11,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.demo: requirements-demo.lock
+# The pip that comes with Python 3.11 needs twice the CPU for the rest.
+.venv/.demo: requirements-pip.lock requirements-demo.lock
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
+	$(INSTALL) --require-hashes -r requirements-pip.lock
 	$(INSTALL) --require-hashes -r requirements-demo.lock
 	touch $@
 
@@ -63,12 +65,13 @@ chaos: setup ## seeded harm to real processes, and what must hold all the same (
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: setup ## build the documentation site in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-lock: ## renew the locks: everything, the demo's part, what the image holds, what builds it (needs uv)
+lock: ## renew the locks: everything, the demo's part, pip itself, what the image holds, what builds it (needs uv)
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --extra demo -c requirements.lock -o requirements-demo.lock pyproject.toml
+	echo pip | $(LOCK) --no-annotate -o requirements-pip.lock -
 	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
