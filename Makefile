@@ -1,24 +1,32 @@
-# Every target sets up what it needs in .venv, from requirements.lock (pinned, with hashes).
+# Every target sets up what it needs in .venv, from locks with hashes: the demo its own part, the others everything.
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# A module is compiled when it is imported; most of them never are.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contract interop test-ui properties bench chaos lock clean
+.PHONY: help setup demo test check format lint types contract interop test-ui properties bench chaos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-.venv/.installed: requirements.lock pyproject.toml
+# The pip that comes with Python 3.11 needs twice the CPU for the rest.
+.venv/.demo: requirements-pip.lock requirements-demo.lock
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(INSTALL) --require-hashes -r requirements-pip.lock
+	$(INSTALL) --require-hashes -r requirements-demo.lock
 	touch $@
 
-setup: .venv/.installed ## make .venv
+.venv/.everything: .venv/.demo requirements.lock pyproject.toml
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	touch $@
 
-demo: setup ## run the main job with everything embedded (ARGS=--keep leaves it running)
+setup: .venv/.everything ## make .venv, with everything that the targets need
+
+demo: .venv/.demo ## run the main job with everything embedded (ARGS=--keep leaves it running)
 	@$(BIN)/python starter.py demo $(ARGS)
 
 test: setup ## run the whole suite
@@ -50,17 +58,22 @@ properties: setup ## what must hold for any input, with thousands of inputs that
 check: lint types ## what CI runs: format, lint, types, tests
 	$(MAKE) test
 
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 bench: setup ## measure, and print one table (ARGS="landing submitting --rounds 9" for some of it)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: setup ## seeded harm to real processes, and what must hold all the same (ARGS="--rounds 200 --seed 1")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-lock: ## renew the locks: everything, what the image holds, what builds it (needs uv)
+docs: setup ## build the documentation site in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: ## renew the locks: everything, the demo's part, pip itself, what the image holds, what builds it (needs uv)
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
+	$(LOCK) --no-annotate --extra demo -c requirements.lock -o requirements-demo.lock pyproject.toml
+	echo pip | $(LOCK) --no-annotate -o requirements-pip.lock -
 	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove what the targets made
-	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist
+	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist site

@@ -3,12 +3,12 @@
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
+from message_batches import __version__
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import BATCH_ID, Account, BatchPage, DeletedBatch, MessageBatch, Wire
 from message_batches.api.responses import BASE_URL, date_of, error_of, head, request_id_of, shown, whole, without
@@ -41,7 +41,7 @@ _WireT = TypeVar("_WireT", bound=Wire)
 
 def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
     """The connection pool that a worker shares; redirects are not followed, a key must not travel."""
-    agent = f"message-batches/{version('message-batches')}"
+    agent = f"message-batches/{__version__}"
     return httpx.AsyncClient(
         base_url=base_url, timeout=timeout, limits=LIMITS, headers={"user-agent": agent}, follow_redirects=False
     )

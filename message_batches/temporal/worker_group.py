@@ -2,11 +2,11 @@
 
 import asyncio
 from datetime import timedelta
-from importlib.metadata import version
 
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from message_batches import __version__
 from message_batches.errors import MessageBatchesError
 from message_batches.settings import Release
 
@@ -74,7 +74,7 @@ class MessageBatchWorker:
 def deployment_config(release: Release) -> WorkerDeploymentConfig:
     """Return the deployment of both queues: a run is landed by the build that it is pinned to."""
     # Instead of the SDK's hash of all code, which would add 32 characters to five events of every poll.
-    build_id = release.build_id or version("message-batches")
+    build_id = release.build_id or __version__
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(release.deployment, build_id),
         use_worker_versioning=release.build_id is not None,

@@ -3,12 +3,12 @@
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from message_batches import __version__
 from message_batches.settings import Settings, encryption_keys
 from tests.deploy import compose
 from worker import GRACE
@@ -86,9 +86,7 @@ def test_our_image_is_built_once_and_looked_for_in_no_registry(services: dict[st
 
 
 def test_our_image_carries_the_version_of_the_package(services: dict[str, Any]) -> None:
-    package = tomllib.loads((compose.ROOT / "pyproject.toml").read_text())["project"]
-
-    assert {services[name]["image"] for name in OURS} == {f"message-batches:{package['version']}"}
+    assert {services[name]["image"] for name in OURS} == {f"message-batches:{__version__}"}
 
 
 def test_every_port_is_open_to_this_host_alone(services: dict[str, Any]) -> None:

