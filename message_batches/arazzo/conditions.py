@@ -13,7 +13,7 @@ from message_batches.arazzo.yaml_source import DocumentError
 
 @dataclass(frozen=True)
 class SampleResponse:
-    """An answer of the API, as far as conditions look at it.
+    """A response of the API, reduced to the parts that conditions read.
 
     Attributes:
         subject: what `@` stands for in a JSONPath filter.
@@ -39,7 +39,7 @@ class Token:
 
 
 class _Missing:
-    """What a pointer yields where there is nothing; it equals nothing, not even itself."""
+    """The value of a pointer to nothing; it equals nothing, not even itself."""
 
 
 _MISSING: Final = _Missing()
@@ -107,7 +107,7 @@ def parse(tokens: list[Token], pointer: str, *, jsonpath: bool) -> Predicate:
 
 
 def operand(expression: str, pointer: str) -> _Operand:
-    """What a runtime expression yields for an answer.
+    """Return the value of a runtime expression for a response.
 
     Raises:
         DocumentError: at `pointer`, it is not about the answer.

@@ -13,7 +13,7 @@ from message_batches.arazzo.yaml_source import DocumentError
 
 @dataclass(frozen=True)
 class CompiledCriterion:
-    """A criterion, ready to be tried.
+    """A criterion compiled to a predicate on responses.
 
     Attributes:
         simple: the simple condition that it was read as, where it deviates.

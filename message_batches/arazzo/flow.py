@@ -1,4 +1,4 @@
-"""What a document says to do after an answer: whether the step succeeded, and which action follows."""
+"""Flow of a document after a response: whether the step succeeded, and which action follows."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from message_batches.arazzo.model import Action, Criterion, Step, Workflow
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What follows an answer.
+    """The consequence of a response: success or failure, and the actions whose criteria hold.
 
     Attributes:
         succeeded: whether all success criteria hold.
@@ -38,7 +38,7 @@ class Flow:
     workflow: Workflow
 
     def after(self, step: Step, answer: SampleResponse) -> StepOutcome:
-        """What follows `answer` to the call of `step`.
+        """Return the outcome of a step for a response to its call.
 
         Raises:
             DocumentError: a criterion cannot be judged.

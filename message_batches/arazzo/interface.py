@@ -1,4 +1,4 @@
-"""What a workflow takes and gives: its inputs with their defaults, and its outputs with where they come from."""
+"""The interface of a workflow: its inputs with their defaults, and its outputs with their sources."""
 
 import re
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Interface:
 
 
 def interface(workflow: Workflow, calls: StepCalls) -> Interface:
-    """What the workflow takes and gives, as the document says."""
+    """Return the interface that the document describes."""
     schema = workflow.inputs
     return Interface(
         workflow_id=workflow.workflow_id,

@@ -1,4 +1,4 @@
-"""The objects of Arazzo 1.0.1 (1.1.0 changes nothing here) as typed models that know where in the file they stand."""
+"""The objects of Arazzo 1.0.1 (1.1.0 changes nothing here) as typed models with their place in the file."""
 
 import difflib
 from collections.abc import Iterator
@@ -36,12 +36,12 @@ class Node(BaseModel):
 
     @property
     def written(self) -> set[str]:
-        """The keys that stand in the file."""
+        """The keys written in the file."""
         fields = type(self).model_fields
         return {(fields[name].alias or name) if name in fields else name for name in self.model_fields_set}
 
     def locate(self, pointer: str) -> Self:
-        """Tell this object, and all in it, where they stand.
+        """Set the JSON pointers of this object and of all objects in it.
 
         Raises:
             DocumentError: a key that Arazzo does not know, or one without a value.
@@ -82,7 +82,7 @@ class Schema(Node):
 
 
 class Info(Node):
-    """What the document is called."""
+    """The title and version of the document."""
 
     title: str
     summary: str | None = None
@@ -99,7 +99,7 @@ class SourceDescription(Node):
 
 
 class Parameter(Node):
-    """What goes into a call's path, query, header or cookie."""
+    """A value in a call's path, query, header or cookie."""
 
     name: Named
     in_: Literal["path", "query", "header", "cookie"] | None = Field(default=None, alias="in")
@@ -107,7 +107,7 @@ class Parameter(Node):
 
 
 class RequestBody(Node):
-    """What a call carries."""
+    """The body of a call."""
 
     content_type: str | None = None
     payload: JsonValue = None
@@ -135,7 +135,7 @@ class Criterion(Node):
 
 
 class Action(Node):
-    """What to do after an answer. `retry` after a success is no Arazzo, but the published dialect has it.
+    """An action after a response. `retry` after a success is not valid Arazzo, but the published dialect uses it.
 
     Attributes:
         retry_after: seconds; None where not given.

@@ -20,7 +20,7 @@ _OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 
 def normalized(document: ArazzoDocument, workflow: Workflow, calls: StepCalls, *, in_order: bool) -> ArazzoDocument:
-    """The document with one of its workflows, which a plan could be made of, in valid form; the others as they are.
+    """Return the document with one workflow in valid form, and all others unchanged.
 
     Args:
         document: the whole document.

@@ -16,7 +16,7 @@ _BATCH_ID = "$response.body#/id"
 
 @dataclass(frozen=True)
 class Operation:
-    """An operation of the API, as its OpenAPI description names it; `{}` stands for the batch id."""
+    """An operation of the API by its OpenAPI name; `{}` in the path is the batch id."""
 
     id: str
     method: str
@@ -174,7 +174,7 @@ def _bare(value: object) -> object:
 
 
 def origin_of(expression: object, workflow: Workflow) -> tuple[str, str] | None:
-    """Which step an expression `$steps.ID.outputs.NAME` takes its value from, and what the step takes it from."""
+    """Return the step that `$steps.ID.outputs.NAME` refers to, and the expression of that step's output."""
     named = re.fullmatch(r"\$steps\.([^.]+)\.outputs\.([^.#]+)", str(_bare(expression)))
     for step in workflow.steps:
         if named and step.step_id == named[1] and named[2] in step.outputs:

@@ -19,7 +19,7 @@ from message_batches.models import PollSchedule
 
 
 class RunPlan(BaseModel):
-    """What a run takes over from the document.
+    """The settings that a run takes from the document.
 
     Attributes:
         workflow_id: as in the document, as are the ids of the three steps.
@@ -59,7 +59,7 @@ def plan_of(document: LoadedDocument, workflow_id: str | None = None) -> RunPlan
 
 
 def interface_of(document: LoadedDocument, workflow_id: str | None = None) -> Interface:
-    """What the workflow takes and gives as plain data, to hold against the code.
+    """Return the workflow's interface as plain data, to compare with the code.
 
     Raises:
         DocumentError: as `plan_of`.

@@ -1,4 +1,4 @@
-"""What the document has a run do after each answer: the order of the steps, and when to look again."""
+"""The poll schedule of a document: the order of the steps, the intervals and the limits of retries."""
 
 import itertools
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ class PollScheduleReader:
 
     @property
     def in_order(self) -> bool:
-        """Whether the steps stand, or point, in the order in which they run."""
+        """Whether the steps are listed, or linked by `goto`, in the order in which they run."""
         return self._in_order
 
     def read(self) -> PollSchedule:

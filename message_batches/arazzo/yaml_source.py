@@ -38,7 +38,7 @@ CORE_SCALARS = tuple(
 
 
 class DocumentError(MessageBatchesError):
-    """What cannot be read or honoured in a document.
+    """A document that cannot be read or followed, with the JSON pointer of the problem.
 
     Attributes:
         pointer: JSON pointer to the place, as the URI fragment `#/...`; `#` is the whole file.
@@ -57,14 +57,14 @@ class DocumentError(MessageBatchesError):
 
 @dataclass(frozen=True)
 class Source:
-    """A file's data, and where in the file it stands."""
+    """A file's data with the line of each value."""
 
     path: Path
     data: JsonValue
     lines: Mapping[str, int] = field(default_factory=dict, repr=False)
 
     def located(self, error: DocumentError) -> DocumentError:
-        """The same error, with the file and the line of its pointer, or of the nearest thing around it."""
+        """Return the error with the file and the line of its pointer, or of the nearest value around it."""
         pointer = error.pointer
         while pointer not in self.lines and "/" in pointer:
             pointer = pointer.rpartition("/")[0]

@@ -20,7 +20,7 @@ PORT = 8234
 
 
 class CannotServe(MessageBatchesError):
-    """The codec server was not told what it needs."""
+    """A required setting of the codec server is missing."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _access(options: argparse.Namespace, host: str) -> TokenAuth:
-    """Who may call; never everybody by an oversight."""
+    """Return the access rule; access without a token must be asked for."""
     token = codec_token()
     if token and options.without_token:
         raise CannotServe("MESSAGE_BATCHES_CODEC_TOKEN is set: leave --without-token out, or unset it")

@@ -1,4 +1,4 @@
-"""Who may use the codec server: whoever shows the token; in a browser, a session that was begun with it."""
+"""Access to the codec server: by the token, or in a browser by a session that was started with it."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ SESSION = timedelta(hours=12)
 
 
 class TokenAuth:
-    """What is asked of a caller.
+    """Authentication by one shared token.
 
     The Web UI can send no token of its own, unless its users log in to it by OIDC; it can send a cookie. The cookie
     holds no token but a date, signed with it.
@@ -32,7 +32,7 @@ class TokenAuth:
         return bool(self.origins) and all(origin.startswith("https://") for origin in self.origins)
 
     def knows(self, token: str) -> bool:
-        """Whether it is the token; told in the same time, whatever it is."""
+        """Return whether this is the token, in constant time."""
         return self._token is None or _same(token, self._token.get_secret_value())
 
     def refused_origin(self, request: web.Request) -> bool:
@@ -67,6 +67,6 @@ class TokenAuth:
 
 
 def _same(given: str, expected: str) -> bool:
-    """Compared by their hashes: how long it takes tells nothing, the length included."""
+    """Compare by hashes, so that the time taken reveals neither content nor length."""
     hashes = (hashlib.sha256(text.encode(errors="surrogateescape")).digest() for text in (given, expected))
     return hmac.compare_digest(*hashes)

@@ -1,4 +1,4 @@
-"""The two pages that a person sees."""
+"""The two HTML pages of the codec server."""
 
 from collections.abc import Sequence
 from html import escape
@@ -38,6 +38,6 @@ def login(*, refused: bool = False) -> str:
 
 
 def logged_in(origins: Sequence[str]) -> str:
-    """Where to go on."""
+    """Return the page after a login, with links to the Web UI."""
     links = "".join(f'<li><a href="{escape(origin)}">{escape(origin)}</a>' for origin in origins)
     return _PAGE.format(content=f"<p>Logged in. The Web UI:</p>\n<ul>{links}</ul>")

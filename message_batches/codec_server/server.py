@@ -50,7 +50,7 @@ class CodecServer:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """The URL, without a trailing slash."""
         return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
 
     async def __aenter__(self) -> Self:
@@ -107,7 +107,7 @@ class CodecServer:
         )
 
     def _cors(self, request: web.Request) -> dict[str, str]:
-        """What lets a browser hand the answer to a page, if it was a page that called."""
+        """Return the CORS headers for a call from a page."""
         origin = request.headers.get("Origin")
         if origin is None:
             return {"Vary": "Origin"}

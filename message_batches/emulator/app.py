@@ -1,4 +1,4 @@
-"""The API over HTTP: each call goes through the checks in the API's own order, and meets the faults on its way."""
+"""The API over HTTP: each call passes the checks in the API's own order, and the faults in force."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Who may come in: the key, the workspace and the version of a call, in the order the API checks them."""
+"""Authentication and rate limits: key, workspace and version of a call, in the order the API checks them."""
 
 import time
 from collections.abc import Collection
@@ -69,8 +69,8 @@ class RateLimits:
             return
         left = self._left(workspace)
         if left < 1:
-            told = f"This request would exceed the limit of {self._limit} requests per minute to the Batches API."
-            raise ErrorReply(429, told, retry_after=max(1, round((1 - left) * 60 / self._limit)))
+            message = f"This request would exceed the limit of {self._limit} requests per minute to the Batches API."
+            raise ErrorReply(429, message, retry_after=max(1, round((1 - left) * 60 / self._limit)))
         self._buckets[workspace] = (left - 1, time.monotonic())
 
     def headers(self, workspace: str) -> dict[str, str]:

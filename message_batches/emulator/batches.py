@@ -1,4 +1,4 @@
-"""What the emulator keeps of a request: enough to answer it, whatever its size."""
+"""Batches and their requests: of a request only what is needed to answer it, whatever its size."""
 
 import random
 from array import array
@@ -52,7 +52,7 @@ class ResultType(StrEnum):
 
 @dataclass(frozen=True)
 class ProcessingPace:
-    """How a batch comes to its end: after some time, or at some retrieve."""
+    """The pace of processing: a batch ends after some time, or at some retrieve."""
 
     duration: timedelta
     polls: int | None
@@ -113,7 +113,7 @@ class Batch:
         return [request.custom_id for request in self.requests]
 
     def end(self, now: datetime) -> BatchEnd | None:
-        """How it ended, or None while it has not."""
+        """Return how it ended, or None while it has not."""
         if self._end is None:
             end = self._coming_end()
             if end.at <= now:
@@ -144,7 +144,7 @@ class Batch:
         self.cancel_initiated_at = now
 
     def outcome(self, rank: int, end: BatchEnd) -> ResultType:
-        """What became of the request at a place of ``order``."""
+        """Return the result type of the request at a rank of ``order``."""
         if rank >= end.done:
             return end.others
         return ResultType.ERRORED if self.refusal(self.order[rank]) else ResultType.SUCCEEDED
@@ -185,7 +185,7 @@ class Batch:
         }
 
     def _coming_end(self) -> BatchEnd:
-        """The end it will come to, as things stand."""
+        """Return the end that it will reach without a further call."""
         natural = self.expires_at
         if self._pace.polls is None:
             natural = min(natural, self.created_at + max(self._pace.duration, _INSTANT))
@@ -198,7 +198,7 @@ class Batch:
         return self._done(now) if self.cancel_initiated_at is None else self._done_at_cancel
 
     def _done(self, at: datetime) -> int:
-        """How many requests are worked off by then, were it not cancelled."""
+        """Return how many requests are done by then, not counting a cancel."""
         if self._pace.polls is not None:
             return min(len(self), len(self) * self._polls // self._pace.polls)
         return min(len(self), int(len(self) * ((at - self.created_at) / max(self._pace.duration, _INSTANT))))

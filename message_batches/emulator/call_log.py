@@ -1,4 +1,4 @@
-"""What the emulator saw: one entry a call, in the order of arrival."""
+"""The log of received calls, in the order of arrival."""
 
 from collections import deque
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The emulator's own endpoints under ``/_emulator``: faults, calls, batches, the clock. They need no key."""
+"""The control endpoints under ``/_emulator``: faults, calls, batches, the clock. They need no key."""
 
 import json
 from collections.abc import Mapping

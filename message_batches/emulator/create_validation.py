@@ -73,8 +73,8 @@ class RequestCollector:
         if self._extra is not None:
             raise invalid(self._extra)
         if self._duplicate is not None:
-            told = f"custom_id's must be unique within a batch. Duplicate custom_id found: {self._duplicate}"
-            raise invalid(f"requests: {told}")
+            message = f"custom_id's must be unique within a batch. Duplicate custom_id found: {self._duplicate}"
+            raise invalid(f"requests: {message}")
         return self._requests
 
 

@@ -61,12 +61,12 @@ def invalid(message: str) -> ErrorReply:
 
 
 def batch_not_found(batch_id: str) -> ErrorReply:
-    """What is answered for a batch that is not there, or not this workspace's."""
+    """Return the 404 for a batch that does not exist, or belongs to another workspace."""
     return ErrorReply(404, f"Message Batch {batch_id} not found.")
 
 
 def no_results(batch_id: str, status: int = 404) -> ErrorReply:
-    """What is answered for the results of a batch that has none, not yet or no longer."""
+    """Return the error for a batch without results: not yet ended, or archived."""
     return ErrorReply(status, f"Message Batch {batch_id} has no available results.")
 
 

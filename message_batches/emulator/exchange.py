@@ -1,4 +1,4 @@
-"""One call and its answer."""
+"""One call and its reply."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from message_batches.emulator.errors import ErrorReply, compact
 
 @dataclass
 class Exchange:
-    """What is known of a call while it is served."""
+    """A call while it is served."""
 
     request: web.Request
     call: Call
@@ -32,7 +32,7 @@ class Exchange:
 
 @dataclass
 class Reply:
-    """What is sent back: a body at once, or piece by piece."""
+    """A reply: its body whole, or in pieces."""
 
     status: int
     body: bytes | Iterable[bytes]

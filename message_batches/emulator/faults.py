@@ -1,4 +1,4 @@
-"""The faults there are: at which moment of a call each strikes, where, and what can be said about it."""
+"""Faults: their kinds with stage, operations and parameters, the faults in force, and the replies they cause."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -64,7 +64,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
 
 
 _MOST = 1e9
-"""Seconds, or bytes a second: no loop could be told to wait for infinity."""
+"""Seconds, or bytes a second: no loop could be message to wait for infinity."""
 
 
 def read_parameter(kind: type, name: str, value: object) -> float | int | bool:
@@ -234,13 +234,13 @@ _MESSAGES = {
 
 
 def error_for(fault: Fault, batch_id: str | None = None) -> ErrorReply:
-    """The error that a refusing fault stands for."""
+    """Return the error of a refusing fault."""
     retry_after, should_retry = fault.number("retry_after"), fault.flag("should_retry")
     if fault.name == "404":
         return batch_not_found(str(batch_id))
     if fault.name == "spend-limit":
-        told = "This request would exceed your organization's monthly spend limit."
-        return ErrorReply(429, told, error_code="enforced_spend_limit_reached", should_retry=should_retry)
+        message = "This request would exceed your organization's monthly spend limit."
+        return ErrorReply(429, message, error_code="enforced_spend_limit_reached", should_retry=should_retry)
     status = int(fault.name) if fault.name.isdigit() else int(fault.parameters.get("status", 500))
     message = _MESSAGES.get(status, "Internal server error")
     return ErrorReply(status, message, retry_after=retry_after, should_retry=should_retry)

@@ -1,4 +1,4 @@
-"""What the six operations do, once a call has been let in."""
+"""The six operations of the API, for authenticated calls."""
 
 from message_batches.emulator.batches import Batch, ProcessingStatus
 from message_batches.emulator.clock import VirtualClock

@@ -1,4 +1,4 @@
-"""What an emulator can be told when it starts."""
+"""The options of an emulator."""
 
 import re
 from collections.abc import Mapping

@@ -63,7 +63,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class ParamsRules:
-    """What the headers of a create say about its requests."""
+    """The headers of a create that its requests are checked by."""
 
     version: str
     long_output: bool = False
@@ -96,8 +96,8 @@ def check_params(params: Mapping[str, object], rules: ParamsRules) -> Refusal | 
         limit = f"{asked} > {rules.max_tokens}, which is the maximum allowed number of output tokens for"
         return Refusal("invalid_request_error", f"max_tokens: {limit} {resolve_model(model)}")
     if any(map(_is_unreachable, _sources(params["messages"]))):
-        told = "Unable to download the file. Please verify the URL and try again."
-        return Refusal("invalid_request_error", told, at_work=True)
+        message = "Unable to download the file. Please verify the URL and try again."
+        return Refusal("invalid_request_error", message, at_work=True)
     return None
 
 

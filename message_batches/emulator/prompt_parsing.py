@@ -20,7 +20,7 @@ CacheLifetime = Literal["5m", "1h"]
 
 
 class Prompt(NamedTuple):
-    """What is kept of a prompt; the three token counts add up to all its input."""
+    """A prompt, reduced to what replies need; the three token counts add up to its whole input."""
 
     excerpt: str
     digest: int

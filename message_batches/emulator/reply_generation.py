@@ -102,7 +102,7 @@ class ReplyWriter:
         )
 
     def _text(self, number: int) -> tuple[str, int, str]:
-        """The reply as it stands in JSON, its length in characters, and why it stopped."""
+        """Return the reply's text as JSON, its length in characters, and its stop reason."""
         request = self._batch.requests[number]
         digest = request.prompt.digest
         opening = _OPENINGS[digest % len(_OPENINGS)]

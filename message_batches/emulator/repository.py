@@ -25,11 +25,11 @@ class BatchRepository:
         return iter(self._batches.values())
 
     def create(self, workspace: str, requests: Sequence[BatchRequest], *, invisible: float = 0.0) -> Batch:
-        """Make a batch, unseen for so many real seconds; raise 429 when the queue is full."""
+        """Create a batch, invisible for ``invisible`` real seconds; raise 429 when the queue is full."""
         limit = self._options.queue_limit
         if limit and self._processing(workspace) + len(requests) > limit:
-            told = f"This request would exceed the limit of {limit} batch requests in the processing queue."
-            raise ErrorReply(429, told, retry_after=60)
+            message = f"This request would exceed the limit of {limit} batch requests in the processing queue."
+            raise ErrorReply(429, message, retry_after=60)
         spread = 1 + self._options.jitter * self._random.uniform(-1, 1)
         pace = ProcessingPace(
             self._options.processing_time * spread, self._options.ends_after_polls, self._options.cancel_time
@@ -64,8 +64,8 @@ class BatchRepository:
             refusal = self._options.unknowns.delete_while_canceling
             allowed = refusal == 200
         if not allowed:
-            told = "In progress batches cannot be deleted. Consider canceling the batch instead."
-            raise ErrorReply(refusal, told)
+            message = "In progress batches cannot be deleted. Consider canceling the batch instead."
+            raise ErrorReply(refusal, message)
         del self._batches[batch.id]
 
     def cancel(self, batch: Batch) -> None:
@@ -77,8 +77,8 @@ class BatchRepository:
             case ProcessingStatus.CANCELING:
                 self._refuse(self._options.unknowns.cancel_twice, f"Batch {batch.id} is already being canceled.")
             case ProcessingStatus.ENDED:
-                told = f"Batch {batch.id} cannot be canceled because it has already finished processing."
-                self._refuse(self._options.unknowns.cancel_after_ended, told)
+                message = f"Batch {batch.id} cannot be canceled because it has already finished processing."
+                self._refuse(self._options.unknowns.cancel_after_ended, message)
 
     def page(
         self, workspace: str, *, limit: int, after_id: str | None = None, before_id: str | None = None

@@ -57,7 +57,7 @@ def _damaged(lines: Iterable[str], name: str, at: int) -> Iterator[str]:
 
 
 def gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same, compressed as ``content-encoding: gzip`` says."""
+    """Compress with gzip."""
     packer = zlib.compressobj(level=1, wbits=31)
     for piece in pieces:
         packed = packer.compress(piece)
@@ -67,7 +67,7 @@ def gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def cut(pieces: Iterable[bytes], at: int) -> Iterator[bytes]:
-    """The first so many bytes."""
+    """Keep the first ``at`` bytes."""
     for piece in pieces:
         if at <= 0:
             return
@@ -76,7 +76,7 @@ def cut(pieces: Iterable[bytes], at: int) -> Iterator[bytes]:
 
 
 def paced(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """The same bytes in pieces of at most a size."""
+    """Split into pieces of at most ``size`` bytes."""
     for piece in pieces:
         for start in range(0, len(piece), size):
             yield piece[start : start + size]

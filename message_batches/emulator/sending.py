@@ -1,4 +1,4 @@
-"""Putting an answer on the wire, whole or with the damage that faults ask for."""
+"""Sending a reply, whole or with the damage of faults."""
 
 import asyncio
 from collections.abc import Iterable, Mapping

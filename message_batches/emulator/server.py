@@ -42,13 +42,13 @@ class Emulator:
 
     @property
     def url(self) -> str:
-        """Where it listens, without a slash at the end."""
+        """The URL, without a trailing slash."""
         host = self.options.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
 
     @property
     def calls(self) -> list[Call]:
-        """The calls it saw, oldest first (the latest 200,000)."""
+        """The calls received, oldest first (the latest 200,000)."""
         return list(self._calls)
 
     @property

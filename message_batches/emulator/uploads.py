@@ -23,8 +23,8 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
     request = exchange.request
     encoding = request.headers.get("content-encoding", "").lower()
     if encoding not in _ENCODINGS:
-        told = f"Content-Encoding {encoding[:32]!r} is not supported"
-        raise ErrorReply(400, told, error_code="request_body_encoding_unsupported")
+        message = f"Content-Encoding {encoding[:32]!r} is not supported"
+        raise ErrorReply(400, message, error_code="request_body_encoding_unsupported")
     if (request.content_length or 0) > max_bytes:
         raise ErrorReply(413, "Request exceeds the maximum size")
     if request.content_type != "application/json":
@@ -46,7 +46,7 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
 
 
 def rules_of(exchange: Exchange) -> ParamsRules:
-    """What the headers of a create say about its requests."""
+    """Return the rules that the headers of a create set for its requests."""
     headers: Mapping[str, str] = exchange.request.headers
     return ParamsRules(
         version=exchange.version,

@@ -95,7 +95,7 @@ class EncryptionCodec(PayloadCodec):
 
 
 def _authenticated(key_id: bytes) -> bytes:
-    """What is bound to a payload besides its content: changed, it does not open."""
+    """Return the additional authenticated data: if it is changed, decryption fails."""
     return ENCODING + b"\0" + key_id
 
 
