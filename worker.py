@@ -1,4 +1,4 @@
-"""The worker: wires the API, the store and Temporal together; SIGTERM lets what is under way finish."""
+"""The worker: wires the API, the store and Temporal together; after SIGTERM, activities under way may finish."""
 
 import argparse
 import asyncio
@@ -33,8 +33,8 @@ from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
 from workflows.message_batch import MessageBatchWorkflow
 
-GRACE = timedelta(seconds=20)
-"""How long activities may go on after SIGTERM; what takes longer, the next worker takes up.
+GRACEFUL_SHUTDOWN = timedelta(seconds=20)
+"""How long activities may continue after SIGTERM; the next worker repeats those that take longer.
 
 Below the 30 s that Kubernetes waits before it kills."""
 
@@ -44,19 +44,19 @@ MAX_CACHED_WORKFLOWS = 5000
 MAX_ACTIVITIES = 100
 """Above the HTTP pool, which bounds the calls."""
 
-LANDINGS = 1
-"""Landings at a time: more would fill the scratch disk, and they would all be done later."""
+MAX_LANDINGS = 1
+"""Landings at a time: more would fill the scratch disk, and each would end later."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says; all else is in the environment.
+    """The options of the command line; all else is in the environment.
 
     Attributes:
         health: HOST:PORT of the probes.
-        metrics: the URL of the page of metrics, which is served already.
+        metrics: the URL of the metrics, which are served already.
         requests_per_minute: bounds the calls of all workers of the task queue.
-        say: tells that the worker begins or ends.
+        say: reports that the worker starts or stops.
     """
 
     health: str | None = None
@@ -72,13 +72,13 @@ def build_worker(
     *,
     task_queue: str,
     scratch: Path | None = None,
-    graceful_shutdown_timeout: timedelta = GRACE,
+    graceful_shutdown_timeout: timedelta = GRACEFUL_SHUTDOWN,
     requests_per_minute: int | None = None,
     release: Release | None = None,
 ) -> MessageBatchWorker:
-    """A worker for the workflow and all its activities, not yet running.
+    """Return a worker for the workflow and all its activities, not yet running.
 
-    `requests_per_minute` bounds the calls of all workers that are given it: the server hands out activities no faster.
+    `requests_per_minute` bounds the calls of all workers with that option: the server hands out activities no faster.
     """
     deployment = deployment_config(release or Release())
     rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
@@ -96,56 +96,54 @@ def build_worker(
             submission.find_anchor,
             submission.find_candidates,
             submission.find_batch_to_adopt,
-            submission.settle_submission,
+            submission.record_outcome,
         ],
         deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=MAX_ACTIVITIES,
         max_task_queue_activities_per_second=rates.runs if rates else None,
-        disable_eager_activity_execution=bool(rates),  # They come with a workflow task, past the queue and its rate.
+        disable_eager_activity_execution=bool(
+            rates
+        ),  # Eager ones come with a workflow task, past the queue and its rate.
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     landings = Worker(
         client,
         task_queue=landing_queue(task_queue),
-        activities=[steps.retrieve_results, steps.delete_batch, submission.examine_candidate],
+        activities=[steps.retrieve_results, steps.delete_batch, submission.verify_candidate],
         deployment_config=deployment,
-        max_concurrent_activities=LANDINGS,
+        max_concurrent_activities=MAX_LANDINGS,
         max_task_queue_activities_per_second=rates.landings if rates else None,
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     return MessageBatchWorker(runs, landings)
 
 
-async def reach(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
-    """Temporal, the store and the store's id; a server that takes a connection and stays silent is waited for long."""
+async def open_connections(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
+    """Return Temporal's client, the store and its id; takes long if a server accepts a connection and stays silent."""
     client = await connect(address=address, identity=worker_identity())
-    # Not in a thread of the loop, which waits for its own at the end: a mount that hangs holds this one for good.
+    # Not in a thread of the event loop, which waits for its threads at the end: a hanging mount never frees this one.
     opening = ThreadPoolExecutor(1, "store-open")
     store = await asyncio.get_running_loop().run_in_executor(opening, open_store, settings.store_url)
     store_id = await store.identity()
     if encrypts(client):
-        # Before any run: a starter without a key shall not begin the first one.
+        # Before any run: a caller without a key must not start the first one.
         await NamespaceRecords(store).note(client)
     return client, store, store_id
 
 
 async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, address: str | None = None) -> None:
-    """Run a worker until `stop` is set, then let what is under way finish."""
+    """Run a worker until `stop` is set, then let the activities under way finish."""
     health = Health()
-    async with AsyncExitStack() as open_until_the_end:
-        # Before anything else, and until all else has ended: a probe is answered at every moment.
-        url = (
-            await open_until_the_end.enter_async_context(serve_probes(health, options.health))
-            if options.health
-            else None
-        )
-        begun = await unless(stop, reach(settings, address))
-        if begun is None:
+    async with AsyncExitStack() as resources:
+        # First of all, and until all else has ended: a probe is answered at any time.
+        url = await resources.enter_async_context(serve_probes(health, options.health)) if options.health else None
+        opened = await unless(stop, open_connections(settings, address))
+        if opened is None:
             options.say("Worker stopping: it had not started yet")
             return
-        client, store, store_id = begun
-        http = await open_until_the_end.enter_async_context(http_client(settings.base_url))
+        client, store, store_id = opened
+        http = await resources.enter_async_context(http_client(settings.base_url))
         worker = build_worker(
             client,
             HttpBatchApi(http, settings.keys),
@@ -158,21 +156,23 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         if options.metrics:
             meter = Runtime.default().metric_meter
             counting = asyncio.create_task(report_open_runs(client, meter, settings.task_queue))
-            open_until_the_end.callback(counting.cancel)
+            resources.callback(counting.cancel)
         async with worker:
             health.started(
-                WatchedWorker(client, store, store_id, settings.task_queue, lambda: worker.runs, str(settings.release))
+                WatchedWorker(
+                    client, store, store_id, settings.task_queue, lambda: worker.running, str(settings.release)
+                )
             )
             options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))
             await stop.wait()
             health.stopping()
-            options.say("Worker stopping: letting what is under way finish")
-        if not worker.ended:
+            options.say("Worker stopping: letting activities under way finish")
+        if not worker.stopped:
             leave(0)
 
 
 def _ready(client: Client, settings: Settings, options: Options, *, store: str, health: str | None) -> str:
-    """What a worker says of itself when it begins."""
+    """Return the lines that a worker prints when it is ready."""
     server, queue, release = client.service_client.config.target_host, settings.task_queue, settings.release
     lines = [
         f"Worker ready: Temporal {server}, namespace {client.namespace}, task queue {queue}",
@@ -205,7 +205,7 @@ async def main(options: Options) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> int:
-    """The command line."""
+    """Run the worker from its command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="worker.py", description="Runs message batches. It is configured by its environment: see README."
     )

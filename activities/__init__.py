@@ -1,1 +1,1 @@
-"""What a run does to the world; each activity of the document bears its stepId."""
+"""The activities: every call of a run to the API and the store; those of the document bear its stepIds."""

@@ -1,4 +1,4 @@
-"""The steps of the document, and what goes before and beside them: one method each, named as the stepId."""
+"""The activities of the document's steps, each named as its stepId, and those before and alongside them."""
 
 import asyncio
 import time
@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from temporalio import activity
 
-from activities.failures import as_failures, own_store
+from activities.failures import check_store, errors_as_failures
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
-from activities.timeouts import answered_in_time, beating
+from activities.timeouts import heartbeats, reply_deadline
 from activities.upload import Upload
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
@@ -36,16 +36,17 @@ from message_batches.storage.submission_records import Intent, Ledger, Outcome, 
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
 
-UPLOADS = 4
+MAX_UPLOADS = 4
+"""Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
 
 SMALL_BODY = 1024 * 1024
 """Bytes of a body that need not wait for its turn."""
 
-NOT_FOUND_MEANS_GONE = 4
-"""Attempts to delete a batch in a row that got a 404."""
+GONE_AFTER_ATTEMPTS = 4
+"""Attempts to delete a batch, each answered by a 404, after which it is gone."""
 
-NOTE_TIMEOUT = 10
-"""Seconds that a note in the store may hold up the answer of a POST."""
+RECORD_TIMEOUT = 10
+"""Seconds that recording the outcome of a POST may delay its answer."""
 
 
 class MessageBatchActivities:
@@ -58,18 +59,17 @@ class MessageBatchActivities:
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
-        # More at once would only share the uplink, and miss their deadlines together.
-        self._uploads = asyncio.Semaphore(UPLOADS)
+        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
 
     @activity.defn(name="prepareRequests")
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
-        """Check the requests, all problems at once, and write them to the store as the run's manifest."""
-        with as_failures():
+        """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
+        with errors_as_failures():
             self._api.check(given.account)
-            async with beating():
+            async with heartbeats():
                 store_id = await self._store.identity()
                 if given.store_id:
-                    await own_store(self._store, given.store_id)
+                    await check_store(self._store, given.store_id)
                 await self._namespaces.note(activity.client())
                 if given.requests is not None:
                     manifest = await write_inline(self._store, given.requests, scratch=self._scratch)
@@ -83,9 +83,9 @@ class MessageBatchActivities:
     @activity.defn(name="submitBatch")
     async def submit_batch(self, given: SubmitInput) -> Submitted:
         """POST the requests once, with an intent in the store before it; no intent, no POST."""
-        with as_failures():
-            async with beating(), self._upload_slot(given):
-                await own_store(self._store, given.manifest.store_id)
+        with errors_as_failures():
+            async with heartbeats(), self._upload_slot(given):
+                await check_store(self._store, given.manifest.store_id)
                 upload = Upload(
                     body(self._store, given.manifest),
                     given.manifest.body_bytes,
@@ -94,15 +94,15 @@ class MessageBatchActivities:
                 )
                 earlier = await self._ledger.intend(given.submitter, _intent(given))
                 if earlier:
-                    return left_behind(earlier, given.manifest)
+                    return from_earlier_record(earlier, given.manifest)
                 try:
                     batch = await self._post(given, upload)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
-                        await self._note(given, Outcome(created=False))
+                        await self._record(given, Outcome(created=False))
                     raise
                 activity.logger.info("Submitted", extra={"batch_id": batch.id})
-                await self._note(given, Outcome(batch_id=batch.id))
+                await self._record(given, Outcome(batch_id=batch.id))
                 return Submitted(batch=batch)
 
     @activity.defn(name="pollBatchStatus")
@@ -111,8 +111,8 @@ class MessageBatchActivities:
         info = activity.info()
         if info.attempt == 1:
             POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
-        with as_failures(batch.batch_id):
-            async with answered_in_time():
+        with errors_as_failures(batch.batch_id):
+            async with reply_deadline():
                 found = await self._api.retrieve(batch.account, batch.batch_id)
             activity.logger.debug("Polled")
             return found
@@ -121,9 +121,9 @@ class MessageBatchActivities:
     async def retrieve_results(self, given: RetrieveInput) -> Landed:
         """Stream the results into the store: checked, in the order of the requests, published once."""
         began = time.monotonic()
-        with as_failures(given.batch_id):
-            async with beating():
-                await own_store(self._store, given.store_id)
+        with errors_as_failures(given.batch_id):
+            async with heartbeats():
+                await check_store(self._store, given.store_id)
                 landed = await land(
                     self._store,
                     self._api.results(given.account, given.batch_id),
@@ -139,14 +139,14 @@ class MessageBatchActivities:
 
     @activity.defn(name="cancelBatch")
     async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
-        """Stop the batch at the provider; one that has ended already is left as it is."""
-        with as_failures(batch.batch_id):
+        """Cancel the batch at the provider; one that has ended already is left as it is."""
+        with errors_as_failures(batch.batch_id):
             try:
                 stopped = await self._api.cancel(batch.account, batch.batch_id)
                 activity.logger.info("Stopped the batch at the provider")
                 return stopped
             except (RequestRefused, ApiUnavailable):
-                # What the API answers for a batch that has ended, or is being stopped already, is not published.
+                # The API's answer for a batch that has ended, or is being cancelled already, is not documented.
                 current = await self._api.retrieve(batch.account, batch.batch_id)
                 if current.processing_status == "in_progress":
                     raise
@@ -155,24 +155,24 @@ class MessageBatchActivities:
     @activity.defn(name="deleteBatch")
     async def delete_batch(self, given: DeleteInput) -> None:
         """Delete the batch at the provider, once the landed file has been read again and is whole."""
-        with as_failures():
-            async with beating():
-                await own_store(self._store, given.store_id)
+        with errors_as_failures():
+            async with heartbeats():
+                await check_store(self._store, given.store_id)
                 claim = await self._ledger.claimed(given.batch_id)
-                if claim and given.claim and not claim.of_same_run(given.claim):
-                    raise NotOurs(f"It is the batch of {claim.owner}, which may not have landed it yet")
+                if claim and not claim.of_same_run(given.claim):
+                    raise NotOurs(f"It is the batch of the run {claim.owner}, which may not have landed it yet")
                 await check_landed(self._store, given.results_file)
                 try:
                     await self._api.delete(given.account, given.batch_id)
                 except BatchNotFound:
-                    # A batch that is there is not found now and then.
-                    if activity.info().attempt < NOT_FOUND_MEANS_GONE:
+                    # A batch that is there is answered by a 404 occasionally.
+                    if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:
-        """A large upload's turn, within half of its time: what is left must do for the upload itself."""
+        """Wait for a large upload's turn, at most half of its time: the rest is for the upload itself."""
         if given.manifest.body_bytes <= SMALL_BODY:
             yield
             return
@@ -195,14 +195,14 @@ class MessageBatchActivities:
                 if isinstance(error, TimeoutError):
                     raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
                 raise
-            # A body cut short is no request: whatever became of the connection, nothing came of it.
+            # A body cut short is no request: nothing was created, whatever happened to the connection.
             why = str(error) or "the time was up, or the worker is stopping"
-            raise NotSent(f"The POST was broken off before all of it was sent; nothing was created: {why}") from error
+            raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
 
-    async def _note(self, given: SubmitInput, outcome: Outcome) -> None:
-        """Best effort: the run records a batch again; until then the POST counts as undecided, which is safe."""
+    async def _record(self, given: SubmitInput, outcome: Outcome) -> None:
+        """Record as far as the store allows: the run records a batch again; until then the POST counts as undecided."""
         try:
-            async with asyncio.timeout(NOTE_TIMEOUT):
+            async with asyncio.timeout(RECORD_TIMEOUT):
                 while True:
                     with suppress(StoreUnavailable):
                         await self._ledger.settle(given.submitter, given.number, outcome)
@@ -227,8 +227,8 @@ def _intent(given: SubmitInput) -> Intent:
     )
 
 
-def left_behind(earlier: Record, manifest: Manifest) -> Submitted:
-    """What a record of the same number tells: it stems from this run before a reset or a retry."""
+def from_earlier_record(earlier: Record, manifest: Manifest) -> Submitted:
+    """Return what the record of an earlier POST of the same number says, made before a reset or a retry of the run."""
     if earlier.intent.sha256 != manifest.sha256:
         raise InvalidRequests(
             f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "

@@ -1,4 +1,4 @@
-"""Our errors as Temporal failures: the only place that knows both."""
+"""The project's errors as Temporal failures: the only module that knows both."""
 
 import logging
 from collections.abc import Iterator
@@ -15,13 +15,13 @@ from message_batches.storage.interface import Store
 
 
 @contextmanager
-def as_failures(batch_id: str | None = None) -> Iterator[None]:
+def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
     """Raise an expected error as an `ApplicationError` of its type; only what passes by itself may be retried."""
     with log_batch_id(batch_id):
         try:
             yield
         except MessageBatchesError as error:
-            _tell(error)
+            _report(error)
             failure = ApplicationError(
                 str(error),
                 type=type(error).__name__,
@@ -31,24 +31,24 @@ def as_failures(batch_id: str | None = None) -> Iterator[None]:
                 category=ApplicationErrorCategory.BENIGN,
             )
             # With our own stack and without the cause: a history has the texts of all causes, and those of libraries
-            # repeat answers whole, such as S3's to a wrong signature, in which the session token stands.
+            # repeat answers whole, such as S3's to a wrong signature, which holds the session token.
             raise failure.with_traceback(error.__traceback__) from None
 
 
-def _tell(error: MessageBatchesError) -> None:
-    """Count and log it by its type: its message may repeat what the API or a caller has written."""
+async def check_store(store: Store, store_id: str) -> None:
+    """Raise `WrongStore` unless the store is the one the run began with: two machines may each have such a path."""
+    found = await store.identity()
+    if found != store_id:
+        raise WrongStore(
+            f"This worker's store {store.uri('')} has the id {found}, the run's store has {store_id}. Set "
+            "MESSAGE_BATCHES_STORE of every worker and caller to one shared store, or stop the workers on the other"
+        )
+
+
+def _report(error: MessageBatchesError) -> None:
+    """Count and log an error by its type: its message may repeat what the API or a caller has written."""
     kind = type(error).__name__
     FAILED_ATTEMPTS.add(activity.metric_meter(), error=kind)
     level = logging.INFO if error.retryable else logging.WARNING
     name = activity.info().activity_type
     activity.logger.log(level, "%s failed: %s", name, kind, extra=error_fields(error))
-
-
-async def own_store(store: Store, store_id: str) -> None:
-    """Raise `WrongStore` unless the store is the one the run began with: two machines may each have such a path."""
-    found = await store.identity()
-    if found != store_id:
-        raise WrongStore(
-            f"This worker's store {store.uri('')} has the id {found}, the run's store has {store_id}. Point "
-            "MESSAGE_BATCHES_STORE of every worker and starter at one shared store, or stop the workers on the other."
-        )

@@ -1,4 +1,4 @@
-"""What each activity is given: ids, counters and references, never the requests of a large batch."""
+"""The inputs and results of the activities: ids, counters and references, never the requests of a large batch."""
 
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,20 @@ from message_batches.serialization import Boundary, Seconds
 from message_batches.storage.submission_records import Claim, Submitter
 
 
+class BatchRef(Boundary):
+    """A batch and the account that asks for it."""
+
+    account: Account
+    batch_id: str
+
+    @model_serializer(mode="wrap")
+    def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out the account's defaults: a history holds the input of each of its polls."""
+        return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
+
+
 class PrepareInput(Boundary):
-    """The requests of a run, inline or in the store; neither, for a batch that is only taken over."""
+    """The requests of a run, inline or in the store; neither, for a batch that was submitted elsewhere."""
 
     account: Account
     requests: list[Any] | None = None
@@ -21,7 +33,7 @@ class PrepareInput(Boundary):
 
 
 class Prepared(Boundary):
-    """Where the run works.
+    """The store and the requests of a run.
 
     Attributes:
         manifest: the run's requests in the store; None without requests.
@@ -45,12 +57,12 @@ class SubmitInput(Boundary):
 
 
 class Submitted(Boundary):
-    """The batch; or what an earlier POST of this number, before a reset or a retry of the workflow, left behind.
+    """The batch; or the record of an earlier POST of this number, made before a reset or a retry of the workflow.
 
     Attributes:
         batch: the API's answer to this POST.
         recorded: the id of the batch that the earlier POST is known to have created.
-        earlier_anchor: the earlier POST's; without anything else said, its outcome is not known.
+        earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known.
         earlier_not_created: whether the earlier POST is known to have created nothing.
         earlier_absent: whether the earlier POST's batch was looked for through the quiet period, and not found.
     """
@@ -62,8 +74,8 @@ class Submitted(Boundary):
     earlier_absent: bool = False
 
 
-class LookInput(Boundary):
-    """Where to look for a batch whose POST was never answered.
+class FindCandidatesInput(Boundary):
+    """A POST whose reply was lost, and the time within which its batch must have been created.
 
     Attributes:
         number: of that POST.
@@ -78,11 +90,11 @@ class LookInput(Boundary):
     until: datetime
 
 
-class Sighting(Boundary):
+class CandidateMatch(Boundary):
     """A batch of our count, newer than the anchor.
 
     Attributes:
-        taken: somebody else has claimed it.
+        taken: another run has claimed it.
         rivals: workflow ids of other undecided runs that may have created it; without any, its results can prove it.
     """
 
@@ -91,44 +103,44 @@ class Sighting(Boundary):
     rivals: tuple[str, ...] = ()
 
 
-class Looked(Boundary):
-    """What a look found: the batch, where a record names it, or those that may be ours, oldest first.
+class FindCandidatesResult(Boundary):
+    """The batch, where a record names it, or those that may be ours, the oldest first.
 
     Attributes:
+        read_at: when the list was asked for, on the Temporal server's clock.
         posts: POSTs of this run that may have created a batch, as the store knows them: also those before a reset.
-        time: when the list was asked for, on the Temporal server's clock.
     """
 
+    read_at: AwareDatetime
     recorded: str | None = None
-    sightings: tuple[Sighting, ...] = ()
+    matches: tuple[CandidateMatch, ...] = ()
     posts: int = 0
-    time: AwareDatetime | None = None
 
 
 class AdoptInput(Boundary):
-    """A batch that a person says is this run's."""
+    """A batch that an operator says is this run's."""
 
     account: Account
     batch_id: str
     claim: Claim
 
 
-class ExamineInput(Boundary):
-    """A candidate that has ended, to be held against the requests."""
+class VerifyCandidateInput(Boundary):
+    """A candidate that has ended, to be compared with the requests."""
 
     account: Account
     manifest: Manifest
     batch_id: str
 
 
-class SettleInput(Boundary):
-    """POSTs of a submitter are decided: they made this batch, or none was found.
+class RecordOutcomeInput(Boundary):
+    """The outcome of POSTs: they created this batch, or none was found.
 
     Attributes:
-        submitter: None for a batch that is only taken over.
+        submitter: None for a batch that was submitted elsewhere.
         numbers: of the POSTs.
         certain: the batch is the answer to our own POST, or an operator's choice; a proof by its results yields to
-            an older claim of somebody else.
+            an older claim of another run.
     """
 
     submitter: Submitter | None
@@ -139,38 +151,12 @@ class SettleInput(Boundary):
     certain: bool = False
 
 
-class BatchRef(Boundary):
-    """A batch and who asks for it."""
-
-    account: Account
-    batch_id: str
-
-    @model_serializer(mode="wrap")
-    def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without the account's defaults: a history holds the input of each of its polls."""
-        return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
-
-
-class DeleteInput(Boundary):
-    """A batch whose results have been landed in `results_file`.
-
-    Attributes:
-        claim: the run's; None from a run of before there was one.
-    """
-
-    account: Account
-    batch_id: str
-    store_id: str
-    results_file: ResultsFile
-    claim: Claim | None = None
-
-
 class RetrieveInput(Boundary):
     """The results to land.
 
     Attributes:
         expected_count: number of requests by the API's own counts.
-        keep_partial: whether to keep what arrived in the store if it is not complete.
+        keep_partial: whether to keep in the store what arrived if it is not complete.
     """
 
     account: Account
@@ -179,3 +165,13 @@ class RetrieveInput(Boundary):
     manifest: Manifest | None
     expected_count: int
     keep_partial: bool = False
+
+
+class DeleteInput(Boundary):
+    """A batch whose results have been landed in `results_file`, and the run's claim on it."""
+
+    account: Account
+    batch_id: str
+    store_id: str
+    results_file: ResultsFile
+    claim: Claim

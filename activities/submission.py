@@ -1,13 +1,20 @@
-"""What the submission protocol asks of the world: the anchor, the list, the proof, the claim."""
+"""The activities of the submission protocol: the anchor, the list of candidates, the proof, the claim."""
 
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 
 from temporalio import activity
 
-from activities.failures import as_failures, own_store
-from activities.models import AdoptInput, ExamineInput, Looked, LookInput, SettleInput, Sighting
-from activities.timeouts import answered_in_time, beating
+from activities.failures import check_store, errors_as_failures
+from activities.models import (
+    AdoptInput,
+    CandidateMatch,
+    FindCandidatesInput,
+    FindCandidatesResult,
+    RecordOutcomeInput,
+    VerifyCandidateInput,
+)
+from activities.timeouts import heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import Account, MessageBatch
 from message_batches.errors import NotOurs, ReplyLost
@@ -27,11 +34,14 @@ from message_batches.storage.submission_records import (
 
 LIST_OVERLAP = timedelta(minutes=5)
 """How far past the anchor the list is read: it need not be in the exact order of `created_at`."""
-PAGE = 100
-MOST_LISTED = 20_000
-"""Batches since a POST, after which the list is none: a gateway may take no notice of the cursor."""
-MOST_RIVALS = 3
-"""Named of those there are: that there is one decides."""
+
+PAGE_SIZE = 100
+
+MAX_LISTED = 20_000
+"""Batches since a POST, after which the list is not believed: a gateway may ignore the cursor."""
+
+MAX_RIVALS = 3
+"""The number of rivals that are named: one is enough to decide."""
 
 
 class SubmissionActivities:
@@ -44,59 +54,60 @@ class SubmissionActivities:
 
     @activity.defn(name="findAnchor")
     async def find_anchor(self, account: Account) -> Anchor:
-        """The account's newest batch; without any, the API's clock less the overlap of the list."""
-        with as_failures():
-            async with answered_in_time():
+        """Return the account's newest batch; without any, the API's clock less the overlap of the list."""
+        with errors_as_failures():
+            async with reply_deadline():
                 page = await self._api.list(account, limit=1)
             if page.data:
                 return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
 
     @activity.defn(name="findCandidates")
-    async def find_candidates(self, given: LookInput) -> Looked:
-        """The batches of our count that were created when ours must have been, with what the store knows of them."""
-        with as_failures():
-            async with beating():
-                await own_store(self._store, given.manifest.store_id)
+    async def find_candidates(self, given: FindCandidatesInput) -> FindCandidatesResult:
+        """Return the batches of our count created when ours must have been, with what the store knows of them."""
+        with errors_as_failures():
+            async with heartbeats():
+                await check_store(self._store, given.manifest.store_id)
+                read_at = activity.info().started_time
                 known = await self._ledger.known(given.submitter, given.number)
                 if known and known.batch_id:
-                    return Looked(recorded=known.batch_id)
+                    return FindCandidatesResult(read_at=read_at, recorded=known.batch_id)
                 batches = await self._created_since(given)
                 # Read after the list: whoever created one of these batches has written an intent before.
                 mine, others = await self._ledger.posts(given.submitter) if batches else ([], [])
-                found = [await self._sighting(batch, given.submitter, others) for batch in batches]
-                return Looked(
-                    sightings=tuple(sorted(found, key=lambda sighting: sighting.candidate.created_at)),
+                found = [await self._match(batch, given.submitter, others) for batch in batches]
+                return FindCandidatesResult(
+                    read_at=read_at,
+                    matches=tuple(sorted(found, key=lambda match: match.candidate.created_at)),
                     posts=sum(not record.created_nothing for record in mine),
-                    time=activity.info().started_time,
                 )
 
-    @activity.defn(name="examineCandidate")
-    async def examine_candidate(self, given: ExamineInput) -> bool:
-        """Whether a batch's results are for exactly our custom_ids."""
-        with as_failures(given.batch_id):
-            async with beating():
-                await own_store(self._store, given.manifest.store_id)
+    @activity.defn(name="verifyCandidate")
+    async def verify_candidate(self, given: VerifyCandidateInput) -> bool:
+        """Return whether a batch's results are for exactly our custom_ids."""
+        with errors_as_failures(given.batch_id):
+            async with heartbeats():
+                await check_store(self._store, given.manifest.store_id)
                 ids = await read_ids(self._store, given.manifest)
                 async with self._api.results(given.account, given.batch_id) as chunks:
                     return await holds_exactly(chunks, ids)
 
     @activity.defn(name="findBatchToAdopt")
     async def find_batch_to_adopt(self, given: AdoptInput) -> MessageBatch:
-        """The batch that a person named; `NotOurs` if another run has claimed it."""
-        with as_failures(given.batch_id):
-            async with answered_in_time():
+        """Return the batch that an operator named; `NotOurs` if another run has claimed it."""
+        with errors_as_failures(given.batch_id):
+            async with reply_deadline():
                 batch = await self._api.retrieve(given.account, given.batch_id)
             claim = await self._ledger.claimed(given.batch_id)
             if _is_taken(claim, given.claim):
-                raise NotOurs(f"{given.batch_id} is the batch of {claim.owner}: `starter.py status` shows that run")
+                raise NotOurs(f"{given.batch_id} is the batch of the run {claim.owner}")
             return batch
 
-    @activity.defn(name="settleSubmission")
-    async def settle_submission(self, given: SettleInput) -> bool:
-        """Record what came of the POSTs and claim the batch; whether the claim is ours."""
-        with as_failures(given.batch_id):
-            await own_store(self._store, given.store_id)
+    @activity.defn(name="recordOutcome")
+    async def record_outcome(self, given: RecordOutcomeInput) -> bool:
+        """Record the outcome of the POSTs and claim the batch; return whether the claim is ours."""
+        with errors_as_failures(given.batch_id):
+            await check_store(self._store, given.store_id)
             ours = given.batch_id is None or await self._claim(given.batch_id, given.claim)
             if given.submitter and (ours or given.certain):
                 for number in given.numbers:
@@ -110,20 +121,21 @@ class SubmissionActivities:
             activity.logger.warning("The batch is claimed by %r already", owner.owner, extra={"batch_id": batch_id})
         return ours
 
-    async def _created_since(self, given: LookInput) -> list[MessageBatch]:
+    async def _created_since(self, given: FindCandidatesInput) -> list[MessageBatch]:
+        """Read the list back to the anchor, page by page; return the batches of our count in the time of the POST."""
         anchor = given.anchor
         found: list[MessageBatch] = []
         seen: set[str] = set()
         after: str | None = None
         until: datetime | None = None
         while True:
-            page = await self._api.list(given.account, limit=PAGE, after_id=after)
+            page = await self._api.list(given.account, limit=PAGE_SIZE, after_id=after)
             # The API's clock may be off from the server's, on which `until` was read.
             until = until or given.until + (page.date - activity.info().started_time if page.date else CLOCK_MARGIN)
             new = {batch.id for batch in page.data} - seen
             seen |= new
-            if page.data and (not new or len(seen) > MOST_LISTED):
-                # No list without our batch either: that would have it bought again.
+            if page.data and (not new or len(seen) > MAX_LISTED):
+                # A list cut off before our batch would have it submitted, and charged, again.
                 raise ReplyLost(f"The list of batches does not end: {len(seen):,} ids, and more to come")
             found += [
                 batch for batch in page.data if batch.id in new and anchor.created_at <= batch.created_at <= until
@@ -133,21 +145,21 @@ class SubmissionActivities:
                 return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
             after = page.last_id or page.data[-1].id
 
-    async def _sighting(self, batch: MessageBatch, who: Submitter, others: list[Record]) -> Sighting:
+    async def _match(self, batch: MessageBatch, who: Submitter, others: list[Record]) -> CandidateMatch:
         claim = await self._ledger.claimed(batch.id)
         named = any(record.outcome and record.outcome.batch_id == batch.id for record in others)
         rivals = {r.intent.workflow_id for r in others if r.may_have_created and may_stem_from(r, batch.created_at)}
         if claim and claim.attached and not claim.of_same_run(who.claim):
             rivals.add(claim.owner)
-        return Sighting(
+        return CandidateMatch(
             candidate=Candidate(
                 batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status
             ),
             taken=named or _is_taken(claim, who.claim),
-            rivals=tuple(sorted(rivals)[:MOST_RIVALS]),
+            rivals=tuple(sorted(rivals)[:MAX_RIVALS]),
         )
 
 
 def _is_taken(claim: Claim | None, ours: Claim) -> TypeGuard[Claim]:
-    """Whether another run has claimed a batch that it sent; who has attached to one may not be its sender."""
+    """Whether another run has claimed a batch that it submitted; a run that attached to one may not be its sender."""
     return claim is not None and not claim.attached and not claim.of_same_run(ours)

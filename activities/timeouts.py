@@ -1,7 +1,6 @@
-"""Heartbeats while an activity works, so that a lost worker is noticed long before its timeout."""
+"""Heartbeats and deadlines of activities: a lost worker, or a silent API, is noticed long before Temporal's timeout."""
 
 import asyncio
-from asyncio import timeout
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -9,40 +8,39 @@ from temporalio import activity
 
 from message_batches.errors import ReplyLost
 
+CALL_SHARE = 0.9
+"""Share of the activity's time that the call may take: the rest is for reporting its outcome."""
+
 
 @asynccontextmanager
-async def beating() -> AsyncIterator[None]:
+async def heartbeats() -> AsyncIterator[None]:
     """Heartbeat in the background, four times within the activity's heartbeat timeout."""
     timeout = activity.info().heartbeat_timeout
     if not timeout:
         yield
         return
-    beats = asyncio.create_task(_beat(timeout.total_seconds() / 4))
+    beating = asyncio.create_task(_beat(timeout.total_seconds() / 4))
     try:
         yield
     finally:
-        beats.cancel()
+        beating.cancel()
         with suppress(asyncio.CancelledError):
-            await beats
+            await beating
+
+
+@asynccontextmanager
+async def reply_deadline() -> AsyncIterator[None]:
+    """Raise `ReplyLost` before Temporal ends the activity, whose own timeout would not name the API."""
+    limit = activity.info().start_to_close_timeout
+    seconds = limit.total_seconds() * CALL_SHARE if limit else None
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise ReplyLost(f"The API did not answer within {seconds:g} s") from error
 
 
 async def _beat(interval: float) -> None:
     while True:
         activity.heartbeat()
         await asyncio.sleep(interval)
-
-
-SHARE = 0.9
-"""Of the activity's time, for the call: the rest is for telling how it went."""
-
-
-@asynccontextmanager
-async def answered_in_time() -> AsyncIterator[None]:
-    """Raise `ReplyLost` before Temporal ends the activity, whose timeout would not say of what."""
-    limit = activity.info().start_to_close_timeout
-    seconds = limit.total_seconds() * SHARE if limit else None
-    try:
-        async with timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise ReplyLost(f"The API did not answer within {seconds:g} s") from error

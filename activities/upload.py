@@ -1,4 +1,4 @@
-"""The body of a POST on its way: nothing of it is sent after the deadline, and it is known whether all of it was."""
+"""The upload of a POST's body: nothing is sent after the deadline, and it is known whether all of it was sent."""
 
 import time
 from collections.abc import AsyncIterator
@@ -10,10 +10,10 @@ from message_batches.errors import NotSent
 class Upload:
     """A body of `length` bytes, to be sent before a deadline on the server's clock and on this process's own.
 
-    A worker that was frozen finds both clocks moved on; one whose task was handed over late finds the first.
+    After a freeze of the worker both clocks have passed it; after a late start of the task, only the first has.
 
     Attributes:
-        complete: whether the last of it was handed out; before that no batch can come of it.
+        complete: whether its last chunk was sent; before that no batch can have been created.
     """
 
     def __init__(self, body: AsyncIterator[bytes], length: int, *, started: datetime, timeout: timedelta) -> None:
@@ -24,17 +24,17 @@ class Upload:
         self.complete = False
 
     def time_left(self) -> float:
-        """Seconds until the deadline, 0 after it."""
+        """Return the seconds until the deadline, 0 after it."""
         by_clock = (self._at - datetime.now(UTC)).total_seconds()
         return max(0.0, min(by_clock, self._monotonic - time.monotonic()))
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The body, each chunk handed out only before the deadline; `NotSent` if that cuts it short."""
+        """Yield the body, each chunk only before the deadline; `NotSent` if that cuts it short."""
         async for chunk in self._body:
             if not self.time_left():
                 raise NotSent(
-                    "The deadline of the POST passed before all of it was sent, so nothing was created. If this goes "
-                    "on, give it more time, or compare this worker's clock with the Temporal server's"
+                    "The deadline of the POST passed before all of it was sent, so nothing was created. If this "
+                    "happens again, give it more time, or compare this worker's clock with the Temporal server's"
                 )
             self._left -= len(chunk)
             self.complete = self._left <= 0

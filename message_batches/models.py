@@ -214,11 +214,13 @@ class FailureDetails(Boundary):
         action: the next step for an operator, None where the message says all there is.
         batch_id: the batch that stays at the provider.
         candidates: batches that may be the run's, where that stayed undecided.
+        possibly_paid_twice: batches that match the requests besides `batch_id`, after a second POST.
     """
 
     action: NextAction | None = None
     batch_id: str | None = None
     candidates: tuple[str, ...] = ()
+    possibly_paid_twice: tuple[str, ...] = ()
 
 
 # --- the progress of a run and decisions on it --------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Records the histories that the replay test holds the workflow against: `python -m tests.record_histories`.
+"""Records the histories that the replay test replays: `python -m tests.record_histories`.
 
-Run it for a new shape of run, under a new name. A recorded one is never recorded again: a change that breaks its replay
-would break the runs in flight, and is to be patched in the workflow.
+Run it for a new shape of run, under a new name. A recorded history is never recorded again: a change that breaks its
+replay would break the runs that are open, and needs a patch in the workflow.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import gzip
 import re
 import sys
 import tempfile
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from uuid import uuid4
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator, EmulatorOptions
@@ -26,10 +27,12 @@ from message_batches.temporal.dev_server import dev_server
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
 
 WHERE = re.compile(r"\d+@[\w.-]+")
-"""A process and its host, as the SDK identifies a worker: of no interest to a replay."""
+"""A process and its host, as the SDK identifies a worker: a replay does not need them."""
 FOLDER = Path(__file__).parent / "histories"
-PLACES = (str(FOLDER.parents[1]), sys.base_prefix)
-"""Where the code and Python are on the recording machine: stack traces name them."""
+PLACES = (str(FOLDER.parents[1]), sys.prefix, sys.base_prefix)
+"""The folders of the code and of Python on the recording machine, which stack traces name."""
+
+Shape = Callable[[Rig], Awaitable[WorkflowHandle[object, BatchOutput]]]
 
 
 async def plain(live: Rig) -> WorkflowHandle[object, BatchOutput]:
@@ -59,7 +62,7 @@ async def submitted_again(live: Rig) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def resolved(live: Rig) -> WorkflowHandle[object, BatchOutput]:
-    """Decided by a person."""
+    """Decided by an operator: submitted again."""
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(), submission=quiet)
@@ -70,7 +73,8 @@ async def resolved(live: Rig) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def continued(live: Rig) -> WorkflowHandle[object, BatchOutput]:
-    """More than 100 polls."""
+    """More than 100 polls, and a landing that fails for a while."""
+    live.emulator.faults.add("missing-line", operation="results", times=3)
     rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
     live.emulator.clock.advance(timedelta(0))
     run = await live.start(requests(), poll=rapid)
@@ -99,22 +103,22 @@ async def stopped(live: Rig) -> WorkflowHandle[object, BatchOutput]:
     return run
 
 
-async def searchable(live: Rig) -> WorkflowHandle[object, BatchOutput]:
-    """More than 100 polls and a landing that fails for a while, where the namespace has the search attributes."""
-    live.emulator.faults.add("missing-line", operation="results", times=3)
-    return await continued(live)
-
-
-async def refused(live: Rig) -> WorkflowHandle[object, BatchOutput]:
-    """The first POST refused for now, the anchor read anew before the next."""
-    live.emulator.faults.add("429", operation="create", times=1)
+async def unsearchable(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """A plain run in a namespace without the search attributes."""
     return await plain(live)
 
 
-async def rarely_polled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
-    """The reply lost where polls are rarer than looks have to be."""
-    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    run = await live.start(requests(), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=1)}))
+async def deleted(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The batch deleted at the provider once its results were landed."""
+    run = await live.start(requests(), delete_after_landing=True)
+    await run.result()
+    return run
+
+
+async def attached(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Another run's batch, landed once more and not deleted."""
+    batch_id = (await live.run(requests())).batch_id
+    run = await live.start(requests(), batch_id=batch_id, delete_after_landing=True)
     await run.result()
     return run
 
@@ -146,7 +150,7 @@ async def cancelled_unrecorded(live: Rig) -> WorkflowHandle[object, BatchOutput]
 
 
 async def adopted_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
-    """A person's word forgotten by a reset, the batch found in the store."""
+    """A batch that an operator adopted, forgotten by a reset and found in the store."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests())
     (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
@@ -173,7 +177,7 @@ async def sent_again_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput
 
 
 async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Rig) -> None:
-    """Take a run back to where its first POST had got no answer, without what a person has said since."""
+    """Take a run back to where its first POST had got no answer, without the operator's decision since then."""
     events = (await run.fetch_history()).events
     failed = next(event.event_id for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
     task = next(
@@ -204,9 +208,9 @@ SHAPES = {
     continued: ENDLESS,
     cancelled: ENDLESS,
     stopped: ENDLESS,
-    searchable: ENDLESS,
-    refused: QUICK,
-    rarely_polled: timedelta(0),
+    unsearchable: QUICK,
+    deleted: QUICK,
+    attached: QUICK,
     failed_after_two_posts: ENDLESS,
     cancelled_unrecorded: ENDLESS,
     adopted_then_reset: ENDLESS,
@@ -216,27 +220,27 @@ SHAPES = {
 
 async def record() -> None:
     """Record every shape that has no history yet, one file for each run of its chain."""
-    async with dev_server() as temporal:
+    async with dev_server() as temporal, dev_server(search_attributes=()) as without_attributes:
         for shape, processing_time in SHAPES.items():
-            name = shape.__name__
-            if list(FOLDER.glob(f"{name}-*.json.gz")):
-                continue
-            with tempfile.TemporaryDirectory() as store:
-                options = EmulatorOptions(processing_time=processing_time, cancel_time=QUICK)
-                async with (
-                    Emulator(options) as emulator,
-                    rig(temporal.client, emulator, Path(store).as_uri()) as live,
-                ):
-                    run = await shape(live)
-                chain = [found async for found in temporal.client.list_workflows(f"WorkflowId = '{run.id}'")]
-                for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):
-                    history = await temporal.client.get_workflow_handle(run.id, run_id=found.run_id).fetch_history()
-                    text = WHERE.sub("recorded", history.to_json())
-                    for place in PLACES:
-                        text = text.replace(f"{place}/", "")
-                    content = text.encode()
-                    (FOLDER / f"{name}-{number}.json.gz").write_bytes(gzip.compress(content, mtime=0))
-                    print(f"{name}-{number}: {len(history.events)} events")
+            client = (without_attributes if shape is unsearchable else temporal).client
+            if not list(FOLDER.glob(f"{shape.__name__}-*.json.gz")):
+                await record_shape(client, shape, EmulatorOptions(processing_time=processing_time, cancel_time=QUICK))
+
+
+async def record_shape(client: Client, shape: Shape, options: EmulatorOptions) -> None:
+    """Carry out a shape; write the histories of its chain of runs, without the places of this machine."""
+    with tempfile.TemporaryDirectory() as store:
+        async with Emulator(options) as emulator, rig(client, emulator, Path(store).as_uri()) as live:
+            run = await shape(live)
+        chain = [found async for found in client.list_workflows(f"WorkflowId = '{run.id}'")]
+        for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):
+            history = await client.get_workflow_handle(run.id, run_id=found.run_id).fetch_history()
+            text = WHERE.sub("recorded", history.to_json())
+            for place in PLACES:
+                text = text.replace(f"{place}/", "")
+            name = f"{shape.__name__}-{number}"
+            (FOLDER / f"{name}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+            print(f"{name}: {len(history.events)} events")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
 
-from message_batches.contract import RESOLVE_SUBMISSION
-from message_batches.models import Phase, Resolution, SubmissionSchedule
+from message_batches.contract import RESOLVE_SUBMISSION, NextAction
+from message_batches.models import FailureDetails, Phase, Resolution, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import Ledger
 from tests.rig import QUICK_POLL, Rig, failure_of, requests, until
@@ -30,7 +30,7 @@ async def test_who_attaches_to_an_undecided_runs_batch_takes_it_from_nobody_and_
     slow.emulator.clock.advance(timedelta(hours=2))
     await attached.result()
 
-    await until(run, lambda now: "person" in (now.submission or ""))
+    await until(run, lambda now: "operator" in (now.submission or ""))
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
     output = await run.result()
 
@@ -84,7 +84,8 @@ async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(slow: 
 
     first, second = (batch.id for batch in slow.emulator.batches)
     assert failure.type == "BatchNotEnded"
-    assert failure.details[0] == {"batchId": second, "possiblyPaidTwice": [first]}
+    details = FailureDetails.model_validate(failure.details[0])
+    assert details == FailureDetails(action=NextAction.ATTACH, batch_id=second, possibly_paid_twice=(first,))
     assert first in failure.message
 
 

@@ -34,7 +34,7 @@ async def test_results_that_were_not_held_against_requests_keep_their_batch(live
     output = await live.run(batch_id=batch_id, delete_after_landing=True)
 
     assert not output.deleted
-    assert output.not_deleted == "its results could not be held against the requests"
+    assert output.not_deleted == "its results could not be compared with the requests"
     assert "delete" not in live.operations()
 
 

@@ -13,7 +13,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchInput, BatchOutput, Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.rig import QUICK_POLL, Rig, requests, rig, until
-from workflows.current_details import standing
+from workflows.current_details import describe_status
 from workflows.state import RunState
 
 CREATED = datetime(2026, 11, 22, tzinfo=UTC)
@@ -85,7 +85,7 @@ async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(slow: Rig
     assert shown.startswith("**Undecided: the reply to the POST was lost**")
     assert "| submission | sent once, no reply |" in shown
     assert f"| `{seen.candidates[0].batch_id}` | in_progress |" in shown
-    assert f"`starter.py resolve {run.id} --adopt MSGBATCH_ID | --submit-again`" in shown
+    assert 'update `resolveSubmission` with `{"adopt": "MSGBATCH_ID"}` or `{"submitAgain": true}`' in shown
 
 
 async def test_a_failed_run_shows_why(live: Rig) -> None:
@@ -136,10 +136,8 @@ def a_batch(**changes: Any) -> MessageBatch:
 def test_a_batch_near_its_end_says_so() -> None:
     state = RunState(phase=Phase.POLLING, batch=a_batch())
 
-    assert "It expires" not in standing(BatchInput(), state, CREATED + timedelta(hours=21), workflow_id="run")
-    assert "**It expires in 1:30:00**" in standing(
-        BatchInput(), state, CREATED + timedelta(hours=22.5), workflow_id="run"
-    )
+    assert "It expires" not in describe_status(BatchInput(), state, CREATED + timedelta(hours=21))
+    assert "**It expires in 1:30:00**" in describe_status(BatchInput(), state, CREATED + timedelta(hours=22.5))
 
 
 def test_a_landing_that_keeps_failing_says_until_when_there_is_something_to_land() -> None:
@@ -147,8 +145,8 @@ def test_a_landing_that_keeps_failing_says_until_when_there_is_something_to_land
     fails = RunState(phase=Phase.RETRIEVING, batch=ended, landing_fails_since=CREATED + timedelta(hours=3))
     works = fails.model_copy(update={"landing_fails_since": None})
 
-    assert "Landing has failed" not in standing(BatchInput(), works, CREATED + timedelta(days=2), workflow_id="run")
-    shown = standing(BatchInput(), fails, CREATED + timedelta(days=2), workflow_id="run")
+    assert "Landing has failed" not in describe_status(BatchInput(), works, CREATED + timedelta(days=2))
+    shown = describe_status(BatchInput(), fails, CREATED + timedelta(days=2))
 
     assert "**Landing has failed since 2026-11-22 03:00:00 UTC**" in shown
     assert "until 2026-12-21 00:00:00 UTC" in shown

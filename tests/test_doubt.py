@@ -49,7 +49,7 @@ async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: 
     def alone(seen: Progress) -> bool:
         return [(each.batch_id, each.ended) for each in seen.candidates] == [(left_behind, True)]
 
-    await until(waiting, lambda seen: alone(seen) and "person" in (seen.submission or ""))
+    await until(waiting, lambda seen: alone(seen) and "operator" in (seen.submission or ""))
     assert live.operations().count("create") == 3
     await waiting.terminate()
 
@@ -215,7 +215,7 @@ async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live:
 
     assert failure.type == "SpendLimitReached"
     assert "got no reply" in failure.message
-    assert "Console" in failure.message
+    assert failure.details[0]["action"] == "checkBatches"
     assert len(live.emulator.batches) == 1
 
 

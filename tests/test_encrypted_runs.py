@@ -313,7 +313,7 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
             submission.find_anchor,
             steps.submit_batch,
             steps.poll_batch_status,
-            submission.settle_submission,
+            submission.record_outcome,
         ]
         grace = timedelta(seconds=20)
 

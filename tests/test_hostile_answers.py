@@ -20,7 +20,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.batch import MessageBatchActivities
-from activities.models import LookInput, PrepareInput
+from activities.models import FindCandidatesInput, PrepareInput
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
@@ -394,7 +394,7 @@ async def test_a_list_that_takes_no_notice_of_the_cursor_is_no_list(tmp_path: Pa
     submitter = Submitter.of(manifest, api_key="default", workflow_id="run", first_run_id="first")
     now = datetime.now(UTC)
     page = json.dumps({"data": [{**BATCH, "created_at": now.isoformat()}], "has_more": True, "last_id": "msgbatch_1"})
-    given = LookInput(
+    given = FindCandidatesInput(
         account=ACCOUNT,
         manifest=manifest,
         submitter=submitter,

@@ -102,7 +102,7 @@ async def test_so_does_one_that_is_no_json(live: Rig, encoding: str) -> None:
 
 
 async def test_so_does_none(live: Rig) -> None:
-    await assert_refused(live, kind="InvalidInput", says="There is none")
+    await assert_refused(live, kind="InvalidInput", says="there is none")
 
 
 async def test_a_key_in_an_input_that_cannot_be_read_is_not_repeated(live: Rig) -> None:

@@ -102,7 +102,7 @@ async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live:
 
     assert failure.type == "SubmissionUnknown"
     assert live.operations() == ["create"] * 3
-    assert "--again" in failure.message
+    assert failure.details[0]["action"] == "checkBatches"
 
 
 async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: Rig) -> None:

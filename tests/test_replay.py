@@ -1,4 +1,4 @@
-"""Every recorded shape of run replays: a worker with today's code can take over the runs of yesterday's."""
+"""Every recorded shape of run replays: a worker with today's code can continue the runs of a released version."""
 
 import gzip
 import json
@@ -14,12 +14,12 @@ from tests.record_histories import SHAPES
 from workflows.message_batch import MessageBatchWorkflow
 
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json.gz"))
-PATCHES = sorted(
+PATCHES = {
     found
     for path in (Path(__file__).parents[1] / "workflows").rglob("*.py")
-    for found in re.findall(r'\bpatched\("([\w-]+)"\)', path.read_text())
-)
-"""What today's workflow does otherwise than runs that began before."""
+    for found in re.findall(r'\bpatched\(\s*"([\w-]+)"', path.read_text())
+}
+"""The ids of the changes that runs from before them do not take part in."""
 
 
 def recorded(path: Path) -> WorkflowHistory:
@@ -48,5 +48,6 @@ async def test_a_recorded_history_replays(path: Path) -> None:
     await replayer.replay_workflow(recorded(path))
 
 
-def test_every_patch_is_in_a_recorded_history() -> None:
-    assert sorted({patch for path in HISTORIES for patch in patches_of(recorded(path))}) == PATCHES
+def test_no_patch_is_without_a_history_that_contains_it() -> None:
+    assert HISTORIES
+    assert {patch for path in HISTORIES for patch in patches_of(recorded(path))} >= PATCHES

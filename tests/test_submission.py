@@ -7,22 +7,22 @@ from enum import Enum
 
 import pytest
 
-from activities.models import Sighting
+from activities.models import CandidateMatch
 from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
-from workflows.submission.candidates import LIFETIME
+from workflows.submission.candidates import BATCH_LIFETIME
 from workflows.submission.commands import (
-    Claim,
-    Examine,
+    ClaimBatch,
+    Command,
+    Done,
+    Fail,
     FindAnchor,
-    GiveUp,
-    Look,
-    Move,
-    NoteAbsent,
+    ListCandidates,
     Post,
-    Settled,
+    RecordNotFound,
+    VerifyCandidate,
     WaitUntil,
 )
-from workflows.submission.protocol import MOST_LOST, PATIENCE, Submission
+from workflows.submission.protocol import MAX_LOST_POSTS, OPERATOR_GRACE, Submission
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 SCHEDULE = SubmissionSchedule(timeout=timedelta(seconds=60), quiet_period=timedelta(seconds=90))
@@ -81,12 +81,12 @@ class World:
     now: datetime = START
     batches: list[Batch] = field(default_factory=list)
     posts: int = 0
-    moves: list[Move] = field(default_factory=list)
+    moves: list[Command] = field(default_factory=list)
 
     def post(self, submission: Submission) -> None:
         reply = self.replies[self.posts] if self.posts < len(self.replies) else Reply.ANSWERED
         self.posts += 1
-        submission.posting()
+        submission.on_post_started()
         if self.posts == 1 and self.stranger is not Stranger.NONE:
             claims = {Stranger.CLAIMED: self.now, Stranger.CLAIMED_LATE: self.now + timedelta(seconds=75)}
             self.batches.append(
@@ -104,15 +104,15 @@ class World:
             batch = Batch(f"msgbatch_ours{self.posts}", ours=True, visible=visible, ends=self.now + self.processing)
             self.batches.append(batch)
         if reply is Reply.ANSWERED:
-            submission.answered(self.batches[-1].id)
+            submission.on_post_succeeded(self.batches[-1].id)
         elif reply is Reply.REFUSED:
-            submission.not_created(not_before=self.now + timedelta(seconds=5), forget_anchor=submission.posted == 0)
+            submission.on_post_rejected(retry_at=self.now + timedelta(seconds=5))
         else:
-            submission.unanswered(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
+            submission.on_post_unknown(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
 
-    def sightings(self) -> list[Sighting]:
+    def sightings(self) -> list[CandidateMatch]:
         return [
-            Sighting(
+            CandidateMatch(
                 candidate=Candidate(
                     batch_id=batch.id,
                     created_at=START,
@@ -125,34 +125,34 @@ class World:
             if self.now >= batch.visible
         ]
 
-    def walk(self, submission: Submission, *, most: int = 500) -> Move:
+    def walk(self, submission: Submission, *, most: int = 500) -> Command:
         """Do what the protocol says until it is done, carrying it over continue-as-new at every step."""
         for _ in range(most):
             submission = Submission.model_validate_json(submission.model_dump_json())
-            step = submission.next_move(self.now, SCHEDULE, EVERY)
+            step = submission.next_command(self.now, SCHEDULE, EVERY)
             self.moves.append(step)
             match step:
-                case Settled() | GiveUp():
+                case Done() | Fail():
                     return step
                 case FindAnchor():
-                    submission.anchored(ANCHOR)
+                    submission.on_anchor_read(ANCHOR)
                 case Post(_, anchor):
                     assert anchor == ANCHOR
                     self.post(submission)
                 case WaitUntil(time, _):
                     assert time > self.now
                     self.now = time
-                case Look(anchor):
+                case ListCandidates(anchor):
                     assert anchor == ANCHOR
-                    submission.looked(self.sightings(), self.now, SCHEDULE)
-                case NoteAbsent(numbers):
+                    submission.on_list_read(self.sightings(), self.now, SCHEDULE)
+                case RecordNotFound(numbers):
                     assert numbers == (submission.number,)
-                    submission.noted()
-                case Examine(batch_id):
-                    submission.examined(batch_id, ours=self.batch(batch_id).same_ids, now=self.now)
-                case Claim(batch_id):
+                    submission.on_not_found_recorded()
+                case VerifyCandidate(batch_id):
+                    submission.candidates.on_verified(batch_id, ours=self.batch(batch_id).same_ids, now=self.now)
+                case ClaimBatch(batch_id):
                     batch = self.batch(batch_id)
-                    submission.claimed(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
+                    submission.on_claim_result(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
         raise AssertionError(f"not done after {most} steps: {self.moves[-5:]}")
 
     def batch(self, batch_id: str) -> Batch:
@@ -174,10 +174,10 @@ def test_every_order_of_crash_and_reply_pays_once_and_settles_on_our_batch(
         end = world.walk(Submission())
         walked += 1
         assert len(world.paid) <= 1, f"paid twice after {replies}"
-        if isinstance(end, Settled):
+        if isinstance(end, Done):
             assert world.paid == [end.batch_id], f"settled on another's batch after {replies}"
         else:
-            nothing = [r for r in replies if r is not Reply.REFUSED][:MOST_LOST]
+            nothing = [r for r in replies if r is not Reply.REFUSED][:MAX_LOST_POSTS]
             assert not any(reply.creates for reply in nothing), f"gave up after {replies}"
             assert world.paid == []
     assert walked == len(Reply) ** 3
@@ -188,7 +188,7 @@ def test_a_batch_that_appears_only_after_the_quiet_period_is_what_cannot_be_seen
 
     end = world.walk(Submission())
 
-    assert end == Settled("msgbatch_ours2")
+    assert end == Done("msgbatch_ours2")
     assert world.paid == ["msgbatch_ours1", "msgbatch_ours2"]
 
 
@@ -212,10 +212,14 @@ def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day(
 
     end = world.walk(submission, most=20_000)
 
-    assert isinstance(end, GiveUp)
+    assert isinstance(end, Fail)
     assert set(end.candidates) == {"msgbatch_rival", "msgbatch_ours1"}
-    assert START + timedelta(minutes=30) + PATIENCE <= world.now <= START + timedelta(minutes=30) + PATIENCE + 2 * EVERY
-    assert not any(isinstance(move, Claim) for move in world.moves)
+    assert (
+        START + timedelta(minutes=30) + OPERATOR_GRACE
+        <= world.now
+        <= START + timedelta(minutes=30) + OPERATOR_GRACE + 2 * EVERY
+    )
+    assert not any(isinstance(move, ClaimBatch) for move in world.moves)
 
 
 def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
@@ -224,50 +228,52 @@ def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
     world.post(submission)
     world.batches[0].rivals = ("run-b",)
     for _ in range(20):
-        match submission.next_move(world.now, SCHEDULE, EVERY):
-            case Look():
-                submission.looked(world.sightings(), world.now, SCHEDULE)
+        match submission.next_command(world.now, SCHEDULE, EVERY):
+            case ListCandidates():
+                submission.on_list_read(world.sightings(), world.now, SCHEDULE)
             case WaitUntil(time, _):
                 world.now = time
-            case Examine(batch_id):
-                submission.examined(batch_id, ours=True, now=world.now)
+            case VerifyCandidate(batch_id):
+                submission.candidates.on_verified(batch_id, ours=True, now=world.now)
     assert submission.undecided
-    assert [candidate.batch_id for candidate in submission.candidates] == ["msgbatch_ours1"]
+    assert [candidate.batch_id for candidate in submission.candidates.batches] == ["msgbatch_ours1"]
 
     world.batches[0].rivals = ()
 
-    assert world.walk(submission) == Settled("msgbatch_ours1")
+    assert world.walk(submission) == Done("msgbatch_ours1")
 
 
 def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is_taken() -> None:
     twins = [Batch(f"msgbatch_{n}", ours=True, visible=START, ends=START) for n in (1, 2)]
-    once = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
-    twice = Submission(anchor=ANCHOR, number=2, posted=2, lost=1, in_doubt=True, safe_at=START)
-    again_after_a_reset = once.model_copy(update={"recorded": 2}, deep=True)
+    once = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
+    twice = Submission(anchor=ANCHOR, number=2, posted=2, lost=1, outcome_unknown=True, safe_at=START)
+    again_after_a_reset = once.model_copy(update={"recorded_posts": 2}, deep=True)
 
     undecided = World([], batches=list(twins)).walk(once, most=20_000)
     settled = [World([], batches=list(twins)).walk(each) for each in (twice, again_after_a_reset)]
 
-    assert isinstance(undecided, GiveUp)
-    assert settled == [Settled("msgbatch_1"), Settled("msgbatch_1")]
+    assert isinstance(undecided, Fail)
+    assert settled == [Done("msgbatch_1"), Done("msgbatch_1")]
 
 
 @pytest.mark.parametrize(
     ("resolution", "expected"),
     [
-        (Resolution(adopt="msgbatch_chosen"), Settled("msgbatch_chosen")),
-        (Resolution(submit_again=True), NoteAbsent((1,))),
+        (Resolution(adopt="msgbatch_chosen"), Done("msgbatch_chosen")),
+        (Resolution(submit_again=True), RecordNotFound((1,))),
     ],
 )
-def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Move) -> None:
-    submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
-    submission.looked(
-        [Sighting(candidate=Candidate(batch_id="b", created_at=START, processing_status="ended"))], START, SCHEDULE
+def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Command) -> None:
+    submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
+    submission.on_list_read(
+        [CandidateMatch(candidate=Candidate(batch_id="b", created_at=START, processing_status="ended"))],
+        START,
+        SCHEDULE,
     )
 
-    submission.resolved(resolution)
+    submission.on_resolved(resolution)
 
-    assert submission.next_move(START, SCHEDULE, EVERY) == expected
+    assert submission.next_command(START, SCHEDULE, EVERY) == expected
     assert not submission.undecided
 
 
@@ -275,29 +281,29 @@ def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(hours=1))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.looked(world.sightings(), world.now, SCHEDULE)
+    submission.on_list_read(world.sightings(), world.now, SCHEDULE)
 
     gone_at = world.now + SCHEDULE.quiet_period + EVERY
-    submission.looked([], gone_at, SCHEDULE)
+    submission.on_list_read([], gone_at, SCHEDULE)
 
-    assert submission.in_doubt
-    assert [candidate.batch_id for candidate in submission.candidates] == ["msgbatch_ours1"]
+    assert submission.outcome_unknown
+    assert [candidate.batch_id for candidate in submission.candidates.batches] == ["msgbatch_ours1"]
 
 
 def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -> None:
     running = Candidate(batch_id="msgbatch_deleted", created_at=START, processing_status="in_progress")
-    submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
-    submission.looked([Sighting(candidate=running)], START, SCHEDULE)
-    submission.looked([], START + LIFETIME - EVERY, SCHEDULE)
-    assert isinstance(submission.next_move(START + LIFETIME - EVERY / 2, SCHEDULE, EVERY), WaitUntil)
+    submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
+    submission.on_list_read([CandidateMatch(candidate=running)], START, SCHEDULE)
+    submission.on_list_read([], START + BATCH_LIFETIME - EVERY, SCHEDULE)
+    assert isinstance(submission.next_command(START + BATCH_LIFETIME - EVERY / 2, SCHEDULE, EVERY), WaitUntil)
 
-    for now in (START + LIFETIME, START + LIFETIME + PATIENCE):
-        submission.looked([], now, SCHEDULE)
-        assert submission.next_move(now, SCHEDULE, EVERY) == Examine("msgbatch_deleted")
-        submission.not_examined("msgbatch_deleted")
-        move = submission.next_move(now, SCHEDULE, EVERY)
+    for now in (START + BATCH_LIFETIME, START + BATCH_LIFETIME + OPERATOR_GRACE):
+        submission.on_list_read([], now, SCHEDULE)
+        assert submission.next_command(now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_deleted")
+        submission.candidates.on_unreadable("msgbatch_deleted")
+        move = submission.next_command(now, SCHEDULE, EVERY)
 
-    assert isinstance(move, GiveUp)
+    assert isinstance(move, Fail)
     assert move.candidates == ("msgbatch_deleted",)
 
 
@@ -305,13 +311,13 @@ def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> Non
     world = World([Reply.LOST_CREATED], processing=timedelta(0))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.looked(world.sightings(), world.now, SCHEDULE)
-    assert submission.next_move(world.now, SCHEDULE, EVERY) == Examine("msgbatch_ours1")
+    submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+    assert submission.next_command(world.now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_ours1")
 
-    submission.not_examined("msgbatch_ours1")
+    submission.candidates.on_unreadable("msgbatch_ours1")
 
-    assert isinstance(submission.next_move(world.now, SCHEDULE, EVERY), WaitUntil)
-    assert world.walk(submission) == Settled("msgbatch_ours1")
+    assert isinstance(submission.next_command(world.now, SCHEDULE, EVERY), WaitUntil)
+    assert world.walk(submission) == Done("msgbatch_ours1")
 
 
 def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
@@ -319,9 +325,9 @@ def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
     submission = Submission(anchor=ANCHOR)
     patience = []
     for _ in range(3):
-        submission.posting()
-        submission.not_created(not_before=START)
-        patience.append(submission.out_of_patience(schedule))
+        submission.on_post_started()
+        submission.on_post_rejected(retry_at=START)
+        patience.append(submission.retries_exhausted(schedule))
 
     assert patience == [False, False, True]
 
@@ -329,22 +335,22 @@ def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
 def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
     earlier = Anchor(batch_id="msgbatch_before", created_at=START - timedelta(days=1))
     submission = Submission(anchor=ANCHOR)
-    submission.posting()
-    submission.began_before(earlier)
-    submission.unanswered(START)
-    submission.began_before(ANCHOR)
+    submission.on_post_started()
+    submission.on_earlier_anchor(earlier)
+    submission.on_post_unknown(START)
+    submission.on_earlier_anchor(ANCHOR)
 
-    assert submission.next_move(START, SCHEDULE, EVERY) == Look(earlier)
+    assert submission.next_command(START, SCHEDULE, EVERY) == ListCandidates(earlier)
     assert not submission.may_stop
 
 
 def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post() -> None:
     submission = Submission(anchor=ANCHOR)
-    submission.posting()
-    submission.not_created(not_before=START + EVERY, forget_anchor=True)
+    submission.on_post_started()
+    submission.on_post_rejected(retry_at=START + EVERY)
 
-    refused = submission.next_move(START, SCHEDULE, EVERY)
-    then = submission.next_move(START + EVERY, SCHEDULE, EVERY)
+    refused = submission.next_command(START, SCHEDULE, EVERY)
+    then = submission.next_command(START + EVERY, SCHEDULE, EVERY)
 
     assert isinstance(refused, WaitUntil)
     assert then == FindAnchor()
@@ -352,17 +358,17 @@ def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post(
 
 def test_what_a_person_has_ruled_out_is_no_candidate_of_the_next_post() -> None:
     foreign = Batch("msgbatch_foreign", ours=False, visible=START, ends=START + timedelta(hours=2))
-    submission = Submission(anchor=ANCHOR, number=1, posted=1, in_doubt=True, safe_at=START)
+    submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     sightings = World([], batches=[foreign]).sightings()
-    submission.looked(sightings, START, SCHEDULE)
-    submission.resolved(Resolution(submit_again=True))
-    submission.noted()
-    submission.posting()
-    submission.unanswered(START)
+    submission.on_list_read(sightings, START, SCHEDULE)
+    submission.on_resolved(Resolution(submit_again=True))
+    submission.on_not_found_recorded()
+    submission.on_post_started()
+    submission.on_post_unknown(START)
 
-    submission.looked(sightings, START, SCHEDULE)
+    submission.on_list_read(sightings, START, SCHEDULE)
 
-    assert submission.candidates == ()
+    assert submission.candidates.batches == ()
 
 
 def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_look() -> None:
@@ -371,5 +377,5 @@ def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_look
     world.post(submission)
     world.now += timedelta(minutes=30)
 
-    assert world.walk(submission) == Settled("msgbatch_ours1")
+    assert world.walk(submission) == Done("msgbatch_ours1")
     assert world.posts == 1

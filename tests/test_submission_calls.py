@@ -10,8 +10,8 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.batch import MessageBatchActivities
-from activities.models import LookInput, SubmitInput
-from activities.submission import MOST_RIVALS, SubmissionActivities
+from activities.models import FindCandidatesInput, SubmitInput
+from activities.submission import MAX_RIVALS, SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import Account
@@ -80,7 +80,7 @@ async def test_a_store_that_does_not_take_the_claim_for_a_moment_has_it_when_the
 
 async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
     ledger = Ledger(alone.store)
-    for number in range(MOST_RIVALS + 40):
+    for number in range(MAX_RIVALS + 40):
         rival = alone.submitter(f"rival-{number:02}")
         intent = Intent(
             workflow_id=rival.workflow_id,
@@ -97,7 +97,7 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
 
     looked = await ActivityEnvironment().run(
         SubmissionActivities(alone.api, alone.store).find_candidates,
-        LookInput(
+        FindCandidatesInput(
             account=ACCOUNT,
             manifest=alone.manifest,
             submitter=alone.submitter(),
@@ -107,6 +107,6 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
         ),
     )
 
-    (sighting,) = looked.sightings
-    assert sighting.candidate.batch_id == batch_id
-    assert sighting.rivals == tuple(f"rival-{number:02}" for number in range(MOST_RIVALS))
+    (match,) = looked.matches
+    assert match.candidate.batch_id == batch_id
+    assert match.rivals == tuple(f"rival-{number:02}" for number in range(MAX_RIVALS))

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.batch import SMALL_BODY, UPLOADS
+from activities.batch import MAX_UPLOADS, SMALL_BODY
 from activities.upload import Upload
 from message_batches.errors import NotSent
 from message_batches.models import SubmissionSchedule
@@ -60,11 +60,11 @@ async def test_a_worker_that_wakes_up_after_the_deadline_hands_out_no_further_pa
 
 
 async def test_more_large_uploads_than_there_are_slots_wait_and_are_not_taken_for_lost(live: Rig) -> None:
-    live.emulator.faults.add("slow", operation="create", seconds=4, times=UPLOADS)
+    live.emulator.faults.add("slow", operation="create", seconds=4, times=MAX_UPLOADS)
     live.store_folder.mkdir(exist_ok=True)
     padded = "x" * (SMALL_BODY // 2)
     runs = []
-    for number in range(UPLOADS + 1):
+    for number in range(MAX_UPLOADS + 1):
         lines = [json.dumps(item).encode() for item in requests(3, f"{padded} {number}")]
         name = f"mine-{number}.jsonl"
         live.store_folder.joinpath(name).write_bytes(b"\n".join(lines))
@@ -73,4 +73,4 @@ async def test_more_large_uploads_than_there_are_slots_wait_and_are_not_taken_fo
 
     outputs = [await run.result() for run in runs]
 
-    assert len({output.batch_id for output in outputs}) == len(live.emulator.batches) == UPLOADS + 1
+    assert len({output.batch_id for output in outputs}) == len(live.emulator.batches) == MAX_UPLOADS + 1

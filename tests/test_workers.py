@@ -24,6 +24,6 @@ async def test_a_worker_that_the_sdk_does_not_end_is_left_in_time_and_says_so() 
 
     async with asyncio.timeout(30):
         async with worker:
-            assert worker.runs
+            assert worker.running
 
-    assert not worker.ended
+    assert not worker.stopped

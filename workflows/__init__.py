@@ -1,1 +1,1 @@
-"""The durable run: what waits and decides; what touches the world is in `activities`."""
+"""The workflow of a batch: it waits and decides; `activities` make every call to the API and the store."""

@@ -1,6 +1,6 @@
-"""Every timeout and retry policy, one for each activity, with its reason.
+"""The timeouts and retry policies of the activities, and the limits of a run, each with its reason.
 
-Retries are Temporal's alone: the client tries once. What a policy does not retry, the workflow decides on.
+Retries are Temporal's alone: the client tries once. The workflow decides on errors that a policy does not retry.
 """
 
 from dataclasses import replace
@@ -12,8 +12,8 @@ from temporalio.common import Priority, RetryPolicy
 from message_batches.models import PollSchedule, RetrySchedule
 
 
-class Policy(TypedDict, total=False):
-    """The part of an activity's options that is the same at each call; its summary is not."""
+class ActivityOptions(TypedDict, total=False):
+    """The options of an activity that are the same at each call; its summary is not."""
 
     start_to_close_timeout: timedelta
     schedule_to_close_timeout: timedelta
@@ -23,83 +23,87 @@ class Policy(TypedDict, total=False):
 
 
 CONTINUE_AFTER = 100
-"""Polls or looks in one run before continue-as-new: replaying 100 costs a restarted worker 0.5 s, 1,000 over 6 s."""
+"""Polls, or reads of the list, in a run before continue-as-new: a worker replays 100 in 0.5 s, but 1,000 in 6 s."""
 
-LOOK_EVERY = timedelta(minutes=5)
-"""For the batch of a lost POST, where polls are rarer, or the run is to be cancelled and may not continue as new."""
+LIST_INTERVAL = timedelta(minutes=5)
+"""Between reads of the list after a lost reply, where polls are rarer, or a cancelled run may not continue as new."""
 
 INLINE_LIMIT = 512 * 1024
 """Bytes of inline requests: Temporal warns of larger payloads, and refuses the activity's input from 2 MiB on."""
 
 NOT_FOUND_GRACE = timedelta(minutes=10)
-"""A real batch answers 404 for a while after its creation, and now and then later."""
+"""A real batch answers 404 for a while after its creation, and occasionally later."""
 
-LAST_RECORD = timedelta(minutes=1)
-"""How long a run that ends holds on for a store that does not take the record of its batch."""
+RECORD_GRACE = timedelta(minutes=1)
+"""How long a run that ends waits for a store that does not take the record of its batch."""
 
 LIFETIME_MARGIN = timedelta(minutes=10)
-"""A batch that expires at its 24 h is seen as ended a little later."""
+"""How long after its 24 h a batch that expires may still be reported as unfinished."""
 
-ASK_AGAIN = timedelta(seconds=30)
-"""Before results that were not complete, or not there yet, are asked for again."""
+DOWNLOAD_INTERVAL = timedelta(seconds=30)
+"""Before results that were not complete, or not there yet, are downloaded again."""
 
-LANDINGS = 5
-"""Downloads of results that have ended and are not complete, before the run fails with what is missing."""
+MAX_DOWNLOADS = 5
+"""Downloads of results that arrived and were not complete, before the run fails and names what is missing."""
 
 _HEARTBEAT = timedelta(seconds=30)
 
-# Where the workers' rate is bounded, hundreds of polls may wait in the queue; these do not wait behind them.
-_SOON = Priority(priority_key=1)
+# Where the workers' rate is bounded, hundreds of polls may wait in the queue; these are handed out before them.
+_BEFORE_POLLS = Priority(priority_key=1)
 
-_PATIENT = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
+_UNLIMITED = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
-# Idempotent: the manifest is named by its content. The store may be away for hours, nothing is sent before it is back.
-# A key that this worker lacks is refused at once, before anything is sent.
-PREPARE: Policy = {
-    "priority": _SOON,
+# Idempotent: the manifest is named by its content. The store may be unavailable for hours; nothing is sent before.
+# A key that this worker lacks is refused at once.
+PREPARE: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": replace(_PATIENT, non_retryable_error_types=["UnknownKey"]),
+    "retry_policy": replace(_UNLIMITED, non_retryable_error_types=["UnknownKey"]),
 }
 
-# Small and idempotent: a read of the list, or records put once. Recording never stops the polling beside it.
-RECORD: Policy = {"priority": _SOON, "start_to_close_timeout": timedelta(seconds=20), "retry_policy": _PATIENT}
+# Small and idempotent: records put once. Recording never stops the polling alongside it.
+RECORD: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
+    "start_to_close_timeout": timedelta(seconds=20),
+    "retry_policy": _UNLIMITED,
+}
 
 # The whole list back to the anchor, page by page.
-LOOK: Policy = {
-    "priority": _SOON,
+FIND_CANDIDATES: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=10),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": _PATIENT,
+    "retry_policy": _UNLIMITED,
 }
 
-# Whether something was paid twice is worth some minutes, not the results: they are landed all the same.
-LAST_LOOK: Policy = {
-    "priority": _SOON,
+# Whether something was paid twice is worth some minutes, not the results: they are landed in any case.
+DUPLICATE_CHECK: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(minutes=5),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": replace(_PATIENT, maximum_attempts=5),
+    "retry_policy": replace(_UNLIMITED, maximum_attempts=5),
 }
 
-# A person waits for the answer: does the batch that is to be adopted exist?
-ASK: Policy = {
-    "priority": _SOON,
+# An operator waits for the answer: does the batch that is to be adopted exist?
+OPERATOR_LOOKUP: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(seconds=10),
     "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
 }
 
-# Reads all results of a candidate. What cannot be read now is read again after the next look.
-EXAMINE: Policy = {
+# Reads all results of a candidate. Results that cannot be read now are read again after the list is read next.
+VERIFY: ActivityOptions = {
     "start_to_close_timeout": timedelta(hours=2),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": RetryPolicy(maximum_attempts=3),
 }
 
-# Billing goes on until the provider has stopped the batch; after ten minutes of refusals the run ends all the same, and
-# says so. The hour is for the queue: where the workers' rate is bounded, thousands of cancels may wait in it.
-CANCEL: Policy = {
-    "priority": _SOON,
+# Billing continues until the provider has cancelled the batch; after ten minutes of refusals the run ends and says
+# so. The hour is for the queue: where the workers' rate is bounded, thousands of cancels may wait in it.
+CANCEL: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(hours=1),
     "retry_policy": RetryPolicy(
@@ -108,32 +112,32 @@ CANCEL: Policy = {
 }
 
 
-# The results are landed, and wait for this: what keeps failing is given up, and said.
-DELETE: Policy = {
+# The results are landed, and the run waits for this: after five attempts it reports that the batch is still there.
+DELETE: ActivityOptions = {
     "start_to_close_timeout": timedelta(hours=2),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": replace(_PATIENT, maximum_attempts=5),
+    "retry_policy": replace(_UNLIMITED, maximum_attempts=5),
 }
 
 
-def submit(timeout: timedelta) -> Policy:
-    """One attempt: the API has no idempotency key, a second one may buy a second batch.
+def submit(timeout: timedelta) -> ActivityOptions:
+    """Return the options of the one attempt: the API has no idempotency key, a second one may pay for a second batch.
 
     The activity ends its POST at `timeout` by itself; Temporal's own limit comes after that. A lost worker is noticed
     by its heartbeats, sooner where the timeout is short.
     """
     return {
-        "priority": _SOON,
+        "priority": _BEFORE_POLLS,
         "start_to_close_timeout": timeout + timedelta(seconds=30),
         "heartbeat_timeout": max(timedelta(seconds=3), min(_HEARTBEAT, timeout / 4)),
         "retry_policy": RetryPolicy(maximum_attempts=1),
     }
 
 
-def poll(schedule: PollSchedule) -> Policy:
-    """The document's retry for errors that pass; a `Retry-After` overrules its interval.
+def poll(schedule: PollSchedule) -> ActivityOptions:
+    """Return the document's retry for errors that pass by themselves; a `Retry-After` overrules its interval.
 
-    A poll has no heartbeat: that its worker is gone shows after one interval, at least 10 s and at most a minute.
+    A poll has no heartbeat: a lost worker is noticed after one interval, at least 10 s and at most a minute.
     A 404 is not retried here: the workflow has a grace period of its own for it.
     """
     return {
@@ -142,13 +146,13 @@ def poll(schedule: PollSchedule) -> Policy:
     }
 
 
-def anchor(schedule: PollSchedule) -> Policy:
-    """A look at the newest batch is as a poll, but a submission waits for it."""
-    return {**poll(schedule), "priority": _SOON}
+def find_anchor(schedule: PollSchedule) -> ActivityOptions:
+    """Return the options of a poll, but a submission waits for this."""
+    return {**poll(schedule), "priority": _BEFORE_POLLS}
 
 
-def retrieve(transient: RetrySchedule) -> Policy:
-    """Hours for a large batch on a slow line; incomplete results and 404s are counted by the workflow."""
+def retrieve(transient: RetrySchedule) -> ActivityOptions:
+    """Return hours, for a large batch on a slow line; the workflow itself counts incomplete results and 404s."""
     return {
         "start_to_close_timeout": timedelta(hours=12),
         "heartbeat_timeout": _HEARTBEAT,

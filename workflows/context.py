@@ -1,4 +1,4 @@
-"""One run in a chain of continue-as-new: its input, its state, its timer, and when the next one begins."""
+"""The context of a run: its input, its state, its clock and timer, what it reports, and when it continues as new."""
 
 import logging
 from datetime import datetime, timedelta
@@ -11,31 +11,37 @@ from workflows import activity_options, current_details, search_attributes
 from workflows.state import BatchRun, RunState
 
 
-class Chain:
-    """What the steps of a run share."""
+class RunContext:
+    """The context that the steps of a run share; it has one timer at a time."""
 
     def __init__(self, request: BatchRun) -> None:
         self.request = request
         self.state = request.state or RunState()
-        self.alarm = Alarm()
-        self._turns = 0
         info = workflow.info()
         self.state.started = self.state.started or info.start_time
         self._continues = info.continued_run_id is not None
+        self._turns = 0
+        self._woken = False
+        self._timer_fired_at = workflow.now()
 
     @property
     def now(self) -> datetime:
-        """The time for whatever the run decides."""
-        return self.alarm.now
+        """The workflow's time, not before that of a timer that has fired: the time for every decision of the run.
+
+        A worker that has to answer a query for a run that it does not know yet replays the whole history, including
+        what is newer than the last workflow task, at the time of that task. A later replay, at the time of the next
+        task, must decide the same (seen with SDK 1.35 and server 1.32, after a worker had died).
+        """
+        return max(workflow.now(), self._timer_fired_at)
 
     @property
     def landing_queue(self) -> str:
-        """Where landings wait for each other, and nothing else for them."""
+        """The task queue of the activities that read a whole batch's results."""
         return landing_queue(workflow.info().task_queue)
 
     @property
     def claim(self) -> Claim:
-        """What the run puts on its batch."""
+        """The run's claim on its batch."""
         info = workflow.info()
         attached = self.request.batch_id is not None
         return Claim(owner=info.workflow_id, first_run_id=info.first_execution_run_id, attached=attached)
@@ -46,32 +52,47 @@ class Chain:
         return self.state.submission.batch_id or ""
 
     @property
-    def overlong(self) -> bool:
-        """Whether this run ought to have continued as a new one, and may not."""
+    def past_history_budget(self) -> bool:
+        """Whether this run should have continued as a new one, and may not because its cancellation was requested."""
         return self.state.cancel_requested and self._turns > activity_options.CONTINUE_AFTER
 
-    def tell(self, said: str = "") -> None:
-        """Show in the Web UI where it stands, on the run's page with what is to be said beside, and in the list."""
-        shown = current_details.standing(self.request, self.state, self.now, workflow_id=workflow.info().workflow_id)
-        asked = current_details.as_asked(self.request) if self._continues else ""
-        workflow.set_current_details("\n\n".join(part for part in (shown, said, asked) if part))
-        search_attributes.show(self.state, self.now)
+    def publish_status(self, ending: str = "") -> None:
+        """Show the run's status, and how it ended, on its page in the Web UI and in the list of runs."""
+        status = current_details.describe_status(self.request, self.state, self.now)
+        # Temporal shows the text that a run was started with only on the page of the run that did not continue another.
+        request = current_details.describe_request(self.request) if self._continues else ""
+        workflow.set_current_details("\n\n".join(part for part in (status, ending, request) if part))
+        search_attributes.publish(self.state, self.now)
 
-    def note(self, message: str, *details: object, level: int = logging.INFO) -> None:
-        """Log, with the run's batch, what is ours to say: nothing that the API or a caller has written."""
+    def log(self, message: str, *details: object, level: int = logging.INFO) -> None:
+        """Log words of our own, with the batch's id: nothing that the API or a caller has written."""
         workflow.logger.log(level, message, *details, extra={"batch_id": self.state.batch and self.state.batch.id})
 
-    async def wait(self, time: datetime, why: str) -> None:
-        """Wait until a time for a reason that the run tells whoever asks."""
-        self.state.next_poll, self.state.waiting_for = time, why
-        self.tell()
-        await self.alarm.until(time, why)
+    def wake(self) -> None:
+        """End the timer early, or the next one if none is running."""
+        self._woken = True
+
+    async def wait_until(self, time: datetime, summary: str) -> None:
+        """Wait until that time of the run's clock, or until the run is woken."""
+        left = time - self.now
+        if left > timedelta(0):
+            try:
+                await workflow.wait_condition(lambda: self._woken, timeout=left, timeout_summary=summary)
+            except TimeoutError:
+                self._timer_fired_at = time
+        self._woken = False
+
+    async def sleep_until(self, time: datetime, reason: str) -> None:
+        """Wait until that time, or until the run is woken, with a reason that the run reports meanwhile."""
+        self.state.next_poll, self.state.waiting_for = time, reason
+        self.publish_status()
+        await self.wait_until(time, reason)
         self.state.next_poll = self.state.waiting_for = None
 
-    async def continue_if_due(self) -> None:
+    async def maybe_continue_as_new(self) -> None:
         """Continue as a new run before the history gets long, or once there is a newer build to do so.
 
-        Handlers finish first, what is undecided is carried.
+        Handlers finish first; a submission that is undecided is carried over.
         """
         self._turns += 1
         if self.state.cancel_requested:
@@ -82,40 +103,8 @@ class Chain:
         if self._turns <= activity_options.CONTINUE_AFTER and not info.is_continue_as_new_suggested() and not outdated:
             return
         await workflow.wait_condition(workflow.all_handlers_finished)
-        bare = {"requests": None, "requests_uri": None, "state": self.state}
+        without_requests = {"requests": None, "requests_uri": None, "state": self.state}
         workflow.continue_as_new(
-            self.request.model_copy(update=bare),
+            self.request.model_copy(update=without_requests),
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
-
-
-class Alarm:
-    """One timer at a time; `ring` ends it early, or the next one if none is running."""
-
-    def __init__(self) -> None:
-        self._rung = False
-        self._reached = workflow.now()
-
-    @property
-    def now(self) -> datetime:
-        """The workflow's time, not before that of a timer that has fired.
-
-        A worker that has to answer a query and does not know the run yet replays all that has happened, what is newer
-        than the last workflow task too, at the time of that task. What it decided then stands: a later replay, at the
-        time of the next task, must decide the same (seen with SDK 1.35 and server 1.32, where a worker had died).
-        """
-        return max(workflow.now(), self._reached)
-
-    def ring(self) -> None:
-        """Wake whoever waits."""
-        self._rung = True
-
-    async def until(self, time: datetime, summary: str) -> None:
-        """Wait until that time of the run's clock, or until it is rung."""
-        left = time - self.now
-        if left > timedelta(0):
-            try:
-                await workflow.wait_condition(lambda: self._rung, timeout=left, timeout_summary=summary)
-            except TimeoutError:
-                self._reached = time
-        self._rung = False

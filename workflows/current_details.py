@@ -1,6 +1,6 @@
-"""A run's current details: what its page in the Web UI shows, markdown, set anew at each step.
+"""The current details of a run: the markdown on its page in the Web UI, set at each step.
 
-They are no part of the history: whoever opens the page has a worker compute them.
+They are not part of the history: opening the page has a worker compute them.
 """
 
 from datetime import datetime, timedelta
@@ -8,30 +8,31 @@ from datetime import datetime, timedelta
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from message_batches.api.keys import KEY_NAME
+from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.formatting import PHASES, clock, code, moment, plain, plural, sentence, size, table
 from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, Summary
 from message_batches.temporal.search_attributes import BatchStatus
 from workflows.search_attributes import status_of
 from workflows.state import RunState
 
-SHOWN_CANDIDATES = 20
+MAX_SHOWN_CANDIDATES = 20
 
-RESULTS_KEPT = timedelta(days=29)
-"""After a batch's creation, by the API's documentation."""
+RESULTS_RETENTION = timedelta(days=29)
+"""From a batch's creation on, by the API's documentation."""
 
 
-def standing(request: BatchInput, state: RunState, now: datetime, *, workflow_id: str) -> str:
-    """Where a run stands: phase and batch, what was asked, times and polls, and what is not decided."""
+def describe_status(request: BatchInput, state: RunState, now: datetime) -> str:
+    """Return the status of a run: phase and batch, the requests, times and polls, and an undecided submission."""
     facts = _facts(request, state, now)
     rows = ((name, value) for name, value in facts.items() if value)
     parts = [_headline(state), *_warnings(state, now), table(("", ""), rows)]
     if state.phase is Phase.UNDECIDED:
-        parts.append(_undecided(state, workflow_id))
+        parts.append(_undecided(state))
     return "\n\n".join(parts)
 
 
-def outcome(output: BatchOutput) -> str:
-    """How a run ended: results by outcome, errors by type, tokens by model, and where the results are."""
+def describe_outcome(output: BatchOutput) -> str:
+    """Return how a run ended: results by outcome, errors by type, tokens by model, and the place of the results."""
     results = output.results_file
     checked = "each custom_id exactly once" if output.verified else "count and uniqueness only, there were no requests"
     parts = []
@@ -50,18 +51,18 @@ def outcome(output: BatchOutput) -> str:
     return "\n\n".join(parts)
 
 
-def failed(error: BaseException) -> str:
-    """Why a run failed; nothing for what is not a failure of ours."""
+def describe_failure(error: BaseException) -> str:
+    """Return why a run failed; empty for an error that is not a typed failure."""
     return f"**{error.type}**: {plain(error.message)}" if isinstance(error, ApplicationError) else ""
 
 
-def not_cancelled(batch_id: str, error: ActivityError) -> str:
-    """A cancelled run's batch could not be stopped."""
-    return f"**Batch {code(batch_id)} could not be cancelled; it goes on and is billed**: {plain(str(error.cause))}"
+def describe_failed_cancel(batch_id: str, error: ActivityError) -> str:
+    """Return why a cancelled run's batch could not be cancelled."""
+    return f"**Batch {code(batch_id)} could not be cancelled; it continues and is billed**: {plain(str(error.cause))}"
 
 
-def as_asked(request: BatchInput) -> str:
-    """What the run was started with, for the page of a run that continues another: there it is no longer shown."""
+def describe_request(request: BatchInput) -> str:
+    """Return the summary and details that the run was started with, for the page of a run that continues another."""
     return "\n\n".join(part for part in (request.static_summary, request.static_details) if part)
 
 
@@ -73,13 +74,15 @@ def _headline(state: RunState) -> str:
 
 
 def _warnings(state: RunState, now: datetime) -> list[str]:
-    """What somebody should look at before it is too late."""
+    """Return what needs attention before it is too late."""
     status, batch = status_of(state, now), state.batch
     if status is BatchStatus.EXPIRING and batch:
         left = clock(batch.expires_at - now)
-        return [f"**It expires in {left}**: what is not done by then comes back as expired, and is not billed."]
+        return [
+            f"**It expires in {left}**: requests that are not done by then come back as expired, and is not billed."
+        ]
     if status is BatchStatus.LANDING_FAILING and batch and state.landing_fails_since:
-        since, gone = moment(state.landing_fails_since), moment(batch.created_at + RESULTS_KEPT)
+        since, gone = moment(state.landing_fails_since), moment(batch.created_at + RESULTS_RETENTION)
         return [f"**Landing has failed since {since} UTC**; the API keeps the results until {gone} UTC."]
     return []
 
@@ -90,7 +93,7 @@ def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str
     due = f", the next at {moment(state.next_poll)} UTC" if state.next_poll else ", one is under way"
     waiting = state.waiting_for
     until = f", until {moment(state.next_poll)} UTC" if waiting and state.next_poll else ""
-    # Until it is accepted it may be a key instead of a name, and nothing of it is to be shown.
+    # Until it is accepted it may be a key instead of a name, and must not be shown.
     key = f"key {code(request.api_key)}" if KEY_NAME.fullmatch(request.api_key) else ""
     return {
         "elapsed": f"{clock(now - state.started)}, as of {moment(now)} UTC" if state.started else "",
@@ -99,7 +102,7 @@ def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str
         "polls": f"{state.polls:,}{due if polling else ''}" if state.polls or polling else "",
         "expires": f"{moment(batch.expires_at)} UTC" if batch and not batch.ended else "",
         "waiting for": f"{plain(waiting)}{until}" if waiting else "",
-        "to be cancelled": "as soon as nothing is in doubt" if state.cancel_requested else "",
+        "to be cancelled": "as soon as the outcome of the POST is known" if state.cancel_requested else "",
     }
 
 
@@ -109,7 +112,7 @@ def _requests(manifest: Manifest | None) -> str:
 
 def _submission(request: BatchInput, state: RunState) -> str:
     if request.batch_id:
-        return "taken over, sent elsewhere"
+        return "attached, submitted elsewhere"
     posted = state.submission.posted
     if not posted:
         return "nothing sent yet" if state.phase is not Phase.SUBMITTING else "the POST is under way"
@@ -117,15 +120,17 @@ def _submission(request: BatchInput, state: RunState) -> str:
     return f"{sent}, {'answered' if state.submission.batch_id else 'no reply'}"
 
 
-def _undecided(state: RunState, workflow_id: str) -> str:
-    candidates = state.submission.candidates
+def _undecided(state: RunState) -> str:
+    candidates = state.submission.candidates.batches
     if not candidates:
-        return "No batch was seen yet that may be ours."
+        return "No batch that may be ours was seen yet."
     rows = [(code(c.batch_id), plain(c.processing_status), moment(c.created_at)) for c in candidates]
-    shown = table(("may be ours", "status", "created (UTC)"), rows[:SHOWN_CANDIDATES])
-    more = f"\n\nand {len(rows) - SHOWN_CANDIDATES:,} more" if len(rows) > SHOWN_CANDIDATES else ""
-    decide = code(f"starter.py resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again")
-    return f"{shown}{more}\n\nTo decide it yourself: {decide}"
+    shown = table(("may be ours", "status", "created (UTC)"), rows[:MAX_SHOWN_CANDIDATES])
+    more = f"\n\nand {len(rows) - MAX_SHOWN_CANDIDATES:,} more" if len(rows) > MAX_SHOWN_CANDIDATES else ""
+    adopt, again = code('{"adopt": "MSGBATCH_ID"}'), code('{"submitAgain": true}')
+    return (
+        f"{shown}{more}\n\nTo decide it yourself, send the update {code(RESOLVE_SUBMISSION)} with {adopt} or {again}."
+    )
 
 
 def _outcomes(summary: Summary) -> str:

@@ -1,87 +1,114 @@
-"""How a run fails: a type, what happened, the batch's id, and what to do next."""
+"""The failures of a run: a type, a sentence on what happened, and details with the batch's id and the next step."""
+
+from collections.abc import Sequence
 
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
+from message_batches.contract import NextAction
 from message_batches.errors import BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.models import FailureDetails
 
-WORKER_LACKS = (StoreUnavailable, UnknownKey, WrongStore)
-"""What mending or replacing a worker mends: waited for as long as it takes."""
+FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
+"""Fixed by repairing or replacing a worker, and so waited for as long as it takes."""
 
 
-def failure(kind: str, message: str, *, batch_id: str | None = None, **details: object) -> ApplicationError:
-    """A typed failure of the run; it is never retried, a second run could buy a second batch."""
-    if batch_id and kind == "BatchNotFound":
-        message = f"{message.rstrip('.')}. Check the id, and that the key's workspace is the batch's"
-    elif batch_id:
-        message = (
-            f"{message.rstrip('.')}. Batch {batch_id} is not lost: it stays at the provider, results for 29 days; "
-            f"`starter.py attach {batch_id}` takes it up again."
+def failure(kind: str, message: str, *, action: NextAction | None = None) -> ApplicationError:
+    """Return a typed failure of a run without a batch; it is never retried, a second run could pay for a second one."""
+    return _failure(kind, message, FailureDetails(action=action))
+
+
+def batch_failure(kind: str, message: str, batch_id: str) -> ApplicationError:
+    """Return a typed failure of a run whose batch stays at the provider."""
+    message = message.rstrip(".")
+    if kind == "BatchNotFound":
+        note, action = "Check the id, and that the key's workspace is the batch's", None
+    else:
+        note = f"Batch {batch_id} is not lost: it stays at the provider, its results for 29 days"
+        action = NextAction.ATTACH
+    return _failure(kind, f"{message}. {note}", FailureDetails(action=action, batch_id=batch_id))
+
+
+def with_duplicates(failed: ApplicationError, batch_ids: Sequence[str], unchecked: str | None) -> ApplicationError:
+    """Return the failure, which also names what may have been paid for besides, or says why that is not known."""
+    message, details = failed.message.rstrip("."), _details_of(failed)
+    if unchecked:
+        return _failure(
+            failed.type or "", f"{message}. Whether it was paid for twice is not known: {unchecked}", details
         )
-    return ApplicationError(message, {"batchId": batch_id or None, **details}, type=kind, non_retryable=True)
+    if not batch_ids:
+        return failed
+    named = details.model_copy(update={"possibly_paid_twice": tuple(batch_ids)})
+    return _failure(failed.type or "", f"{message}. Possibly paid for besides: {', '.join(batch_ids)}", named)
 
 
-def extended(failed: ApplicationError, note: str, **details: object) -> ApplicationError:
-    """The same failure, which says and holds some more."""
-    known = failed.details[0] if failed.details and isinstance(failed.details[0], dict) else {}
-    message = f"{failed.message.rstrip('.')}. {note}"
-    return ApplicationError(message, {**known, **details}, type=failed.type, non_retryable=True)
-
-
-def from_activity(error: ActivityError, *, batch_id: str | None = None) -> ApplicationError:
-    """The run's failure for an activity's last one."""
+def from_activity(error: ActivityError, *, batch_id: str = "") -> ApplicationError:
+    """Return the run's failure for an activity's last one."""
     cause = _cause(error)
     if isinstance(cause, ApplicationError):
-        return failure(cause.type or "ActivityFailed", cause.message, batch_id=batch_id)
-    return failure("ActivityFailed", f"{error.activity_type}: {cause or error}", batch_id=batch_id)
+        kind, message = cause.type or "ActivityFailed", cause.message
+    else:
+        kind, message = "ActivityFailed", f"{error.activity_type}: {cause or error}"
+    return batch_failure(kind, message, batch_id) if batch_id else failure(kind, message)
 
 
-def refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:
-    """The run's failure for a POST that was refused for good: that one has created nothing."""
+def post_refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:
+    """Return the run's failure for a POST that was refused for good: that one has created nothing."""
     refusal = from_activity(error)
-    note = "Nothing was created"
+    note, action = "Nothing was created", None
     if sent_before:
         note = (
             "An earlier POST of these requests got no reply, and its batch was not found: there may be one. Look at "
-            "the batches in the Console before buying again (`starter.py start --again`)"
+            "the batches in the Console before the requests are submitted again"
         )
-    return failure(refusal.type or "", f"{refusal.message.rstrip('.')}. {note}")
+        action = NextAction.CHECK_BATCHES
+    return failure(refusal.type or "", f"{refusal.message.rstrip('.')}. {note}", action=action)
 
 
-def unknown(why: str, candidates: tuple[str, ...]) -> ApplicationError:
-    """The run's failure where nobody can tell whether there is a batch, or which."""
+def submission_unknown(reason: str, candidates: tuple[str, ...]) -> ApplicationError:
+    """Return the run's failure where it cannot be known whether there is a batch, or which."""
     named = f" These may be ours: {', '.join(candidates)}; attach to the right one." if candidates else ""
-    return failure(
+    return _failure(
         "SubmissionUnknown",
-        f"Whether the requests were accepted cannot be told: {why}.{named} Look at the batches in the Console "
-        "before buying again (`starter.py start --again`).",
-        candidates=list(candidates),
+        f"Whether the requests were accepted is not known: {reason}.{named} Look at the batches in the Console before "
+        "the requests are submitted again",
+        FailureDetails(action=NextAction.CHECK_BATCHES, candidates=candidates),
     )
 
 
-def kind_of(error: ActivityError) -> type[MessageBatchesError] | None:
-    """Which of our errors an activity ended with; None for a timeout, a lost worker, or a defect."""
+def error_type_of(error: ActivityError) -> type[MessageBatchesError] | None:
+    """Return the class of our error that an activity ended with; None for a timeout, a lost worker, or a defect."""
     cause = _cause(error)
     return BY_NAME.get(cause.type or "") if isinstance(cause, ApplicationError) else None
 
 
-def name_of(error: ActivityError) -> str:
-    """What an activity ended with, in a word that may be logged: its message may be somebody else's."""
+def error_name_of(error: ActivityError) -> str:
+    """Return the type of what an activity ended with, which may be logged; its message may hold others' words."""
     cause = _cause(error)
     return (cause.type if isinstance(cause, ApplicationError) else None) or type(cause).__name__
 
 
-def stopped_by_itself(error: ActivityError) -> bool:
-    """Whether the activity is known to be over: it reported, or was given longer than its own deadline."""
+def is_known_ended(error: ActivityError) -> bool:
+    """Return whether the activity is known to be over: it reported, or was given longer than its own deadline."""
     cause = error.cause
     if isinstance(cause, TimeoutError):
         return cause.type is not None and cause.type.name == "START_TO_CLOSE"
-    # The SDK says so of an activity that it stopped, and that has come to its end.
+    # The SDK reports this for an activity that it stopped, once that has ended.
     stopped = isinstance(cause, ApplicationError) and cause.type == "WorkerShutdown"
-    return stopped or kind_of(error) is not None
+    return stopped or error_type_of(error) is not None
+
+
+def _failure(kind: str, message: str, details: FailureDetails) -> ApplicationError:
+    return ApplicationError(message, details, type=kind, non_retryable=True)
+
+
+def _details_of(failed: ApplicationError) -> FailureDetails:
+    """Return the details of a failure that this run has made."""
+    details = failed.details[0] if failed.details else None
+    return details if isinstance(details, FailureDetails) else FailureDetails()
 
 
 def _cause(error: ActivityError) -> BaseException | None:
-    """What an activity ended with; the SDK puts words of its own around why an input could not be read."""
+    """Return what an activity ended with, without the SDK's own error around an input that could not be read."""
     cause = error.cause
     reason = cause.cause if isinstance(cause, ApplicationError) and not cause.type else None
     return reason if isinstance(reason, ApplicationError) else cause

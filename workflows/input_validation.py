@@ -1,4 +1,4 @@
-"""A run's input: read, and what is wrong with it found before any activity repeats it."""
+"""The check of a run's input, before any activity could repeat what is wrong with it."""
 
 from pydantic import ValidationError
 from pydantic_core import to_json
@@ -7,45 +7,45 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 from message_batches.api.keys import check_key_name
+from message_batches.contract import NextAction
 from message_batches.errors import UnknownKey
 from workflows import activity_options
 from workflows.failures import failure
 from workflows.state import BatchRun
 
 NOTHING = RawValue(Payload())
-"""In the place of an input that was not given."""
+"""The stand-in for an input that was not given."""
 
-_LONGEST_PROBLEM = 1000
+_MAX_PROBLEM_LENGTH = 1000
 
 
 def read_input(given: RawValue) -> BatchRun:
-    """The input as far as it can be read: left to the SDK, one that cannot be would stall its run, not fail it."""
+    """Return the input, or a stand-in: left to the SDK, an unreadable one would stall its run instead of failing it."""
     try:
         read = workflow.payload_converter().from_payload(given.payload, BatchRun)
     except Exception as error:
         if workflow.info().continued_run_id:
-            raise  # Not a caller's doing: an older worker's run, which waits for a version that can read it.
-        return BatchRun.unusable(_said(error) if given.payload.metadata else "There is none.")
+            raise  # From an older worker, not from a caller: the run waits for a version that can read it.
+        return BatchRun.unusable(_problem(error) if given.payload.metadata else "there is none")
     if not isinstance(read, BatchRun):
-        return BatchRun.unusable("It is no JSON.")
+        return BatchRun.unusable("it is not JSON")
     if read.state and not workflow.info().continued_run_id:
-        return BatchRun.unusable("state: what a run continues from is not a caller's to say.")
+        return BatchRun.unusable("state: only a run that continues as new may set it")
     return read
 
 
-def _said(error: Exception) -> str:
-    """What is wrong, without what was given, which may be a key or a prompt."""
+def _problem(error: Exception) -> str:
+    """Return what is wrong, without the input itself, which may hold a key or a prompt."""
     if not isinstance(error, ValidationError):
-        return "It is no JSON."
+        return "it is not JSON"
     problems = (f"{'.'.join(map(str, each['loc'])) or 'input'}: {each['msg']}" for each in error.errors())
-    return "; ".join(problems)[:_LONGEST_PROBLEM]
+    return "; ".join(problems)[:_MAX_PROBLEM_LENGTH]
 
 
 def check_input(request: BatchRun) -> None:
-    """Raise the run's failure for an input that cannot be carried out; nothing is sent."""
+    """Raise the run's failure for an input that cannot be used; nothing is sent."""
     if request.problem:
-        text = f"The input has not the form that README describes; nothing was sent. {request.problem}"
-        raise failure("InvalidInput", text)
+        raise failure("InvalidInput", f"The input is not valid; nothing was sent: {request.problem}")
     try:
         check_key_name(request.api_key)
     except UnknownKey as error:
@@ -60,5 +60,6 @@ def check_input(request: BatchRun) -> None:
         raise failure(
             "InvalidRequests",
             f"Inline requests may be {activity_options.INLINE_LIMIT // 1024} KiB at most: put them into the store and "
-            "pass requestsUri (`starter.py start FILE` does that); nothing was sent",
+            "pass requestsUri; nothing was sent",
+            action=NextAction.STORE_REQUESTS,
         )

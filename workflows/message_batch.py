@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -12,18 +11,18 @@ with workflow.unsafe.imports_passed_through():
     from activities.batch import MessageBatchActivities
     from activities.models import BatchRef, PrepareInput
     from message_batches.api.models import MessageBatch
-    from message_batches.contract import WORKFLOW_TYPE
+    from message_batches.contract import CANCEL_BATCH, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION, WORKFLOW_TYPE
     from message_batches.models import BatchOutput, Phase, Progress, Resolution
     from message_batches.observability.metrics import PAID_TWICE, RUNS_ENDED, count_results
     from message_batches.temporal.search_attributes import BatchOutcome
-    from workflows import activity_options, current_details
-    from workflows.context import Chain
-    from workflows.failures import extended, failure, from_activity, name_of
+    from workflows import activity_options
+    from workflows.context import RunContext
+    from workflows.current_details import describe_failed_cancel, describe_failure, describe_outcome
+    from workflows.failures import error_name_of, failure, from_activity, with_duplicates
     from workflows.input_validation import NOTHING, check_input, read_input
     from workflows.poll_step import PollStep
     from workflows.retrieve_step import RetrieveStep
     from workflows.search_attributes import outcome_of
-    from workflows.state import BatchRun
     from workflows.submit_step import SubmitStep
 
 
@@ -33,91 +32,57 @@ class MessageBatchWorkflow:
 
     @workflow.init
     def __init__(self, given: RawValue = NOTHING) -> None:
-        self._chain = Chain(read_input(given))
-        self._state = self._chain.state
-        self._submit_step = SubmitStep(self._chain)
-        self._poll_step = PollStep(self._chain)
-        self._retrieve_step = RetrieveStep(self._chain)
+        self._context = RunContext(read_input(given))
+        self._request, self._state = self._context.request, self._context.state
+        self._submit_batch = SubmitStep(self._context)
+        self._poll_batch_status = PollStep(self._context)
+        self._retrieve_results = RetrieveStep(self._context)
 
     @workflow.run
     async def run(self, given: RawValue = NOTHING) -> BatchOutput:
-        """The document's steps: submitBatch, pollBatchStatus until ended, retrieveResults."""
+        """Run the document's steps: submitBatch, pollBatchStatus until the batch has ended, retrieveResults."""
         try:
-            await self._prepare(self._chain.request)
-            await self._submit_step.run()
-            await self._poll_step.run()
-            output = await self._retrieve_results()
+            await self._prepare_requests()
+            await self._submit_batch.run()
+            batch = await self._poll_batch_status.run()
+            output = await self._retrieve(batch)
         except (Exception, asyncio.CancelledError) as error:
-            if is_cancelled_exception(error):
-                await self._ended(Phase.CANCELED, BatchOutcome.CANCELED, await self._stop_for_good())
-                raise
-            if not isinstance(error, ActivityError | ApplicationError):
-                await self._ended(Phase.FAILED, None, current_details.failed(error))
-                raise
-            batch_id = self._chain.batch_id
-            typed = from_activity(error, batch_id=batch_id) if isinstance(error, ActivityError) else error
-            failed = await self._naming_a_second_batch(typed)
-            await self._ended(Phase.FAILED, failed.type, current_details.failed(failed))
-            if failed is error:
-                raise
-            raise failed from error
-        await self._ended(Phase.LANDED, outcome_of(output), current_details.outcome(output))
+            await self._end_without_results(error)
+            raise
+        await self._end(Phase.LANDED, outcome_of(output), describe_outcome(output))
         return output
 
-    async def _naming_a_second_batch(self, failed: ApplicationError) -> ApplicationError:
-        """What may have been paid for besides: who attaches to the batch of a run that failed does not know of it."""
-        twice_perhaps = self._chain.batch_id and self._state.submission.may_be_paid_twice
-        if not (twice_perhaps and workflow.patched("failures-name-a-second-batch")):
-            return failed
-        twice, unchecked = await self._submit_step.look_again()
-        if unchecked:
-            return extended(failed, f"Whether it was paid for twice is not known: {unchecked}")
-        named = ", ".join(twice)
-        return extended(failed, f"Possibly paid for besides: {named}", possiblyPaidTwice=twice) if twice else failed
-
-    async def _ended(self, phase: Phase, outcome: str | None, said: str) -> None:
-        self._state.phase, self._state.outcome = phase, outcome
-        if outcome:  # Without one the run has not ended: its task is tried again.
-            RUNS_ENDED.add(workflow.metric_meter(), status=phase.value, outcome=outcome)
-            level = logging.WARNING if phase is Phase.FAILED else logging.INFO
-            how = phase.value if phase.value == outcome else f"{phase.value}, {outcome}"
-            self._chain.note("The run has ended: %s", how, level=level)
-        self._chain.tell(said)
-        await self._submit_step.recorded_within(activity_options.LAST_RECORD)
-        # An update that came in time is answered, however the run ends.
-        await workflow.wait_condition(workflow.all_handlers_finished)
-
-    async def _prepare(self, request: BatchRun) -> None:
-        """Before the steps: the requests, checked and in the store."""
-        check_input(request)
-        self._chain.tell()
+    async def _prepare_requests(self) -> None:
+        """Check the requests and put them into the store, before the steps."""
+        check_input(self._request)
+        self._context.publish_status()
         if self._state.store_id:
             return
         prepared = await workflow.execute_activity_method(
             MessageBatchActivities.prepare_requests,
             PrepareInput(
-                account=request.account,
-                requests=request.requests,
-                requests_uri=request.requests_uri,
-                store_id=request.store_id,
+                account=self._request.account,
+                requests=self._request.requests,
+                requests_uri=self._request.requests_uri,
+                store_id=self._request.store_id,
             ),
             **activity_options.PREPARE,
             summary="check the requests",
         )
         self._state.store_id, self._state.manifest = prepared.store_id, prepared.manifest
         self._state.search_attributes = prepared.search_attributes
-        self._state.submission.batch_id = request.batch_id
+        self._state.submission.batch_id = self._request.batch_id
 
-    async def _retrieve_results(self) -> BatchOutput:
-        batch = self._state.batch
-        assert batch is not None, "polling has seen the batch"
-        await self._submit_step.recorded()
-        twice, unchecked = await self._submit_step.look_again()
-        landed = await self._retrieve_step.run(batch)
+    async def _retrieve(self, batch: MessageBatch) -> BatchOutput:
+        """Land the results, look for a batch that was paid for besides, and delete the batch where that is asked."""
+        await self._submit_batch.recorded()
+        duplicates, unchecked = await self._submit_batch.find_duplicate_batches()
+        landed = await self._retrieve_results.run(batch)
         count_results(workflow.metric_meter(), landed.summary, landed.results_file.bytes)
-        PAID_TWICE.add(workflow.metric_meter(), len(twice))
-        delete = self._chain.request.delete_after_landing
-        kept = await self._retrieve_step.delete(landed, twice=bool(twice or unchecked)) if delete else None
+        PAID_TWICE.add(workflow.metric_meter(), len(duplicates))
+        delete, not_deleted = self._request.delete_after_landing, None
+        if delete:
+            not_deleted = await self._retrieve_results.delete(landed, twice=bool(duplicates or unchecked))
         return BatchOutput(
             batch_id=batch.id,
             request_counts=batch.request_counts,
@@ -126,76 +91,101 @@ class MessageBatchWorkflow:
             results_omitted=landed.results_omitted,
             results_file=landed.results_file,
             verified=landed.verified,
-            possibly_paid_twice=tuple(twice),
+            possibly_paid_twice=tuple(duplicates),
             paid_twice_unchecked=unchecked,
-            deleted=delete and kept is None,
-            not_deleted=kept,
+            deleted=delete and not_deleted is None,
+            not_deleted=not_deleted,
             summary=landed.summary,
         )
 
-    # --- beside the steps ------------------------------------------------------------------------------------------
+    async def _end_without_results(self, error: BaseException) -> None:
+        """End as failed or cancelled; raise the typed failure where `error` is not one itself."""
+        if is_cancelled_exception(error):
+            await self._end(Phase.CANCELED, BatchOutcome.CANCELED, await self._cancel_batch_before_exit())
+            return
+        if not isinstance(error, ActivityError | ApplicationError):
+            await self._end(Phase.FAILED, None, describe_failure(error))
+            return
+        typed = from_activity(error, batch_id=self._context.batch_id) if isinstance(error, ActivityError) else error
+        failed = await self._with_duplicates(typed)
+        await self._end(Phase.FAILED, failed.type, describe_failure(failed))
+        if failed is not error:
+            raise failed from error
 
-    async def _stop_for_good(self) -> str:
-        """The run is cancelled: stop the batch at the provider first, so that billing stops; what became of it."""
-        state, batch_id, said = self._state, self._chain.batch_id, ""
-        if not batch_id or (state.batch and state.batch.ended):
-            return said
+    async def _with_duplicates(self, failed: ApplicationError) -> ApplicationError:
+        """Name what may have been paid for besides: a run that attaches to the failed run's batch does not know it."""
+        if not (self._context.batch_id and self._state.submission.may_be_paid_twice):
+            return failed
+        return with_duplicates(failed, *await self._submit_batch.find_duplicate_batches())
+
+    async def _cancel_batch_before_exit(self) -> str:
+        """Cancel the batch at the provider, so that billing stops; return why that failed, or an empty text."""
+        if not self._context.batch_id or (self._state.batch and self._state.batch.ended):
+            return ""
         try:
-            state.saw(await self._cancel_at_provider(), self._chain.now)
+            self._state.update_batch(await self._cancel_at_provider(), self._context.now)
         except ActivityError as error:
-            self._chain.note("The batch could not be cancelled and goes on: %s", name_of(error), level=logging.ERROR)
-            said = current_details.not_cancelled(batch_id, error)
-        with suppress(TimeoutError):
-            await workflow.wait_condition(
-                lambda: state.settled, timeout=activity_options.LAST_RECORD, timeout_summary="record the batch"
-            )
-        return said
+            name = error_name_of(error)
+            self._context.log("The batch could not be cancelled and continues: %s", name, level=logging.ERROR)
+            return describe_failed_cancel(self._context.batch_id, error)
+        return ""
+
+    async def _end(self, phase: Phase, outcome: str | None, details: str) -> None:
+        """Report how the run ends; without an outcome it has not ended, and its workflow task is tried again."""
+        self._state.phase, self._state.outcome = phase, outcome
+        if outcome:
+            RUNS_ENDED.add(workflow.metric_meter(), status=phase.value, outcome=outcome)
+            level = logging.WARNING if phase is Phase.FAILED else logging.INFO
+            ending = phase.value if phase.value == outcome else f"{phase.value}, {outcome}"
+            self._context.log("The run has ended: %s", ending, level=level)
+        self._context.publish_status(details)
+        await self._submit_batch.wait_recorded(activity_options.RECORD_GRACE)
+        # An update that came in time is answered, however the run ends.
+        await workflow.wait_condition(workflow.all_handlers_finished)
 
     async def _cancel_at_provider(self) -> MessageBatch:
         return await workflow.execute_activity_method(
             MessageBatchActivities.cancel_batch,
-            BatchRef(account=self._chain.request.account, batch_id=self._chain.batch_id),
+            BatchRef(account=self._request.account, batch_id=self._context.batch_id),
             **activity_options.CANCEL,
-            summary=f"stop {self._chain.batch_id}",
+            summary=f"stop {self._context.batch_id}",
         )
 
-    # --- from outside ----------------------------------------------------------------------------------------------
-
-    @workflow.signal(name="pollNow")
+    @workflow.signal(name=POLL_NOW)
     def poll_now(self) -> None:
         """Poll at once instead of at the timer."""
-        self._chain.alarm.ring()
+        self._context.wake()
 
-    @workflow.query
+    @workflow.query(name=PROGRESS)
     def progress(self) -> Progress:
-        """Where the run stands."""
+        """Return where the run is."""
         return self._state.progress()
 
-    @workflow.update(name="cancelBatch")
+    @workflow.update(name=CANCEL_BATCH)
     async def cancel_batch(self) -> MessageBatch:
-        """Stop the batch at the provider; what had finished is landed."""
+        """Cancel the batch at the provider; the requests that had finished are landed."""
         try:
             batch = await self._cancel_at_provider()
         except ActivityError as error:
             raise from_activity(error) from error
-        self._state.saw(batch, self._chain.now)
-        self._chain.alarm.ring()
+        self._state.update_batch(batch, self._context.now)
+        self._context.wake()
         return batch
 
     @cancel_batch.validator
     def _may_cancel_batch(self) -> None:
         if self._state.submission.undecided:
-            raise failure("Undecided", "Which batch is ours is not decided: resolve the submission first")
-        if not self._chain.batch_id:
+            raise failure("Undecided", "It is not decided which batch is ours: resolve the submission first")
+        if not self._context.batch_id:
             raise failure("NotSubmitted", "There is no batch yet: cancel the run itself, or try again in a moment")
         if self._state.phase is not Phase.POLLING:
             raise failure("AlreadyEnded", f"The batch has ended, the run is {self._state.phase}: nothing to cancel")
 
-    @workflow.update(name="resolveSubmission")
+    @workflow.update(name=RESOLVE_SUBMISSION)
     async def resolve_submission(self, resolution: Resolution) -> Progress:
-        """Decide what the lost reply left open: adopt this batch, or submit again."""
+        """Decide a submission whose reply was lost: adopt this batch, or submit again."""
         try:
-            await self._submit_step.resolve(resolution)
+            await self._submit_batch.resolve(resolution)
         except ActivityError as error:
             raise from_activity(error) from error
         return self._state.progress()

@@ -12,61 +12,61 @@ from message_batches.errors import BatchNotFound, MessageBatchesError, ReplyLost
 from message_batches.formatting import SUMMARY_BYTES, fitted, plural
 from message_batches.models import Landed, Phase
 from workflows import activity_options
-from workflows.context import Chain
-from workflows.failures import WORKER_LACKS, kind_of, name_of
+from workflows.context import RunContext
+from workflows.failures import FIXED_BY_ANOTHER_WORKER, error_name_of, error_type_of
 
 
 class RetrieveStep:
-    """One run's landing: a stream that was cut starts over, a store that is away is waited for."""
+    """The landing of one run: a stream that was cut starts over, an unavailable store is waited for."""
 
-    def __init__(self, chain: Chain) -> None:
-        self._chain = chain
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
 
     async def run(self, batch: MessageBatch) -> Landed:
-        """The landed results; `ResultsIncomplete` if no download of several was complete."""
-        state = self._chain.state
+        """Land the results; `ResultsIncomplete` if no download of several was complete."""
+        state = self._context.state
         state.phase = Phase.RETRIEVING
         while True:
-            last = state.downloads + 1 >= activity_options.LANDINGS
-            self._chain.tell()
+            last = state.downloads + 1 >= activity_options.MAX_DOWNLOADS
+            self._context.publish_status()
             try:
                 return await self._land(batch, last=last)
             except ActivityError as error:
-                if not self._again(kind_of(error), last=last):
+                if not self._may_retry(error_type_of(error), last=last):
                     raise
-                self._chain.note("The results could not be landed: %s", name_of(error), level=logging.WARNING)
-                state.landing_fails_since = state.landing_fails_since or self._chain.now
+                self._context.log("The results could not be landed: %s", error_name_of(error), level=logging.WARNING)
+                state.landing_fails_since = state.landing_fails_since or self._context.now
                 state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
-            await self._chain.continue_if_due()
-            self._chain.tell()
+            await self._context.maybe_continue_as_new()
+            self._context.publish_status()
             await workflow.sleep(
-                min(activity_options.ASK_AGAIN, self._chain.request.poll.retry_after),
+                min(activity_options.DOWNLOAD_INTERVAL, self._context.request.poll.retry_after),
                 summary=fitted(state.waiting_for, SUMMARY_BYTES),
             )
             state.waiting_for = None
 
     async def delete(self, landed: Landed, *, twice: bool) -> str | None:
-        """Delete the batch at the provider; why not, if it is still there.
+        """Delete the batch at the provider; return why it is still there, or None.
 
         Args:
             landed: its results.
-            twice: whether it may have been paid for twice, for which it is the evidence.
+            twice: whether it may have been paid for twice, and so has to stay as the evidence.
         """
         if not landed.verified:
-            return "its results could not be held against the requests"
+            return "its results could not be compared with the requests"
         if twice:
-            return "it may have been paid for twice, and shows that"
+            return "it may have been paid for twice, and is the evidence"
         try:
             await workflow.execute_activity_method(
                 MessageBatchActivities.delete_batch,
                 DeleteInput(
-                    account=self._chain.request.account,
+                    account=self._context.request.account,
                     batch_id=landed.batch_id,
-                    store_id=self._chain.state.store_id or "",
+                    store_id=self._context.state.store_id or "",
                     results_file=landed.results_file,
-                    claim=self._chain.claim,
+                    claim=self._context.claim,
                 ),
-                task_queue=self._chain.landing_queue,
+                task_queue=self._context.landing_queue,
                 **activity_options.DELETE,
                 summary=f"delete {landed.batch_id}",
             )
@@ -76,17 +76,17 @@ class RetrieveStep:
             return str(error.cause)[:500]
         return None
 
-    def _again(self, kind: type[MessageBatchesError] | None, *, last: bool) -> bool:
-        """Whether another download may mend it."""
-        state = self._chain.state
-        if kind in WORKER_LACKS:
+    def _may_retry(self, kind: type[MessageBatchesError] | None, *, last: bool) -> bool:
+        """Return whether another download may succeed."""
+        state = self._context.state
+        if kind in FIXED_BY_ANOTHER_WORKER:
             return True
         if kind is BatchNotFound:
-            state.results_missing_since = state.results_missing_since or self._chain.now
-            return self._chain.now - state.results_missing_since < activity_options.NOT_FOUND_GRACE
+            state.results_missing_since = state.results_missing_since or self._context.now
+            return self._context.now - state.results_missing_since < activity_options.NOT_FOUND_GRACE
         if kind is ReplyLost:
-            # Cut at every one of its retries: once more, to keep what does arrive.
-            state.downloads = activity_options.LANDINGS - 1
+            # Cut at every one of its retries: one last download keeps what does arrive.
+            state.downloads = activity_options.MAX_DOWNLOADS - 1
         elif kind is ResultsIncomplete:
             state.downloads += 1
         else:
@@ -97,14 +97,14 @@ class RetrieveStep:
         return await workflow.execute_activity_method(
             MessageBatchActivities.retrieve_results,
             RetrieveInput(
-                account=self._chain.request.account,
+                account=self._context.request.account,
                 batch_id=batch.id,
-                store_id=self._chain.state.store_id or "",
-                manifest=self._chain.state.manifest,
+                store_id=self._context.state.store_id or "",
+                manifest=self._context.state.manifest,
                 expected_count=batch.request_counts.total,
                 keep_partial=last,
             ),
-            task_queue=self._chain.landing_queue,
-            **activity_options.retrieve(self._chain.request.poll.transient),
+            task_queue=self._context.landing_queue,
+            **activity_options.retrieve(self._context.request.poll.transient),
             summary=f"land {plural(batch.request_counts.total, 'result')}",
         )

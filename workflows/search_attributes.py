@@ -1,6 +1,6 @@
-"""A run's search attributes: those that its namespace has, set anew where they have changed.
+"""The search attributes of a run: those that its namespace has, set where they have changed.
 
-Each change is an event of the history. To change what leads to one is to change what runs in flight replay: patch it.
+Each change is an event of the history, so a change to the rules here needs a patch for the runs that are open.
 """
 
 from datetime import datetime
@@ -21,27 +21,27 @@ from message_batches.temporal.search_attributes import (
 from workflows.state import RunState
 
 
-def show(state: RunState, now: datetime) -> None:
-    """Set what has changed, of those attributes that there are."""
+def publish(state: RunState, now: datetime) -> None:
+    """Set the attributes that have changed, of those that the namespace has."""
     values: dict[SearchAttributeKey[Any], str | int | None] = {
-        # As the API has said it: what a caller says may be a key in the place of an id.
+        # From the API's answer: a caller may have given a key in the place of an id.
         BATCH_ID: state.batch.id if state.batch else None,
         BATCH_STATUS: status_of(state, now),
         BATCH_REQUESTS: state.requests,
         BATCH_OUTCOME: state.outcome,
     }
-    shown = workflow.info().typed_search_attributes
+    published = workflow.info().typed_search_attributes
     changes = [
         key.value_set(value)
         for key, value in values.items()
-        if key.name in state.search_attributes and value and value != shown.get(key)
+        if key.name in state.search_attributes and value and value != published.get(key)
     ]
     if changes:
         workflow.upsert_search_attributes(changes)
 
 
 def status_of(state: RunState, now: datetime) -> BatchStatus | None:
-    """The run's phase, or what in it needs attention; None before anything is sent."""
+    """Return the run's phase, or why it needs attention; None before anything is sent."""
     batch = state.batch
     if state.phase is Phase.PREPARING:
         return None
@@ -53,7 +53,7 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
 
 
 def outcome_of(output: BatchOutput) -> BatchOutcome:
-    """How the requests of a landed batch came out."""
+    """Return how the requests of a landed batch came out."""
     counts = output.summary.counts
     if not counts.succeeded:
         return BatchOutcome.UNSUCCESSFUL

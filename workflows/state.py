@@ -1,4 +1,4 @@
-"""What a run carries over continue-as-new: ids, counters and everything undecided, never the requests."""
+"""The input and the state of one run: carried over continue-as-new are ids, counters and decisions, never requests."""
 
 from datetime import datetime
 from typing import Self
@@ -11,22 +11,22 @@ from workflows.submission.protocol import Submission
 
 
 class RunState(BaseModel):
-    """Where a run stands.
+    """The state of a run.
 
     Attributes:
-        started: when the first run of the chain was.
-        settled: the submission's outcome is in the store and the batch is claimed.
+        started: when the run began, before it continued as new.
+        outcome_recorded: the submission's outcome is in the store and the batch is claimed.
         first_seen: when the batch was first seen; its lifetime counts from here.
         not_found_since: of the first of the 404s in a row that polling gets now.
-        results_missing_since: of the first 404 in the place of results.
-        polls: answers that were not `ended`, over the whole chain.
+        results_missing_since: of the first 404 instead of results.
+        polls: answers that were not `ended`, also those before it continued as new.
         next_poll: when the timer that is set fires.
-        waiting_for: what that timer is for.
+        waiting_for: the reason for that timer.
         downloads: results that were downloaded and not complete.
         landing_fails_since: of the first landing that failed.
-        cancel_requested: the run is to end as cancelled once nothing is in doubt.
+        cancel_requested: the run is to end as cancelled once the outcome of each POST is known.
         search_attributes: those that the namespace has.
-        outcome: the `BatchOutcome`, or a failure's type, once the run has come to its end.
+        outcome: the `BatchOutcome`, or a failure's type, once the run has ended.
     """
 
     phase: Phase = Phase.PREPARING
@@ -34,7 +34,7 @@ class RunState(BaseModel):
     manifest: Manifest | None = None
     submission: Submission = Field(default_factory=Submission)
     started: datetime | None = None
-    settled: bool = False
+    outcome_recorded: bool = False
     batch: MessageBatch | None = None
     first_seen: datetime | None = None
     not_found_since: datetime | None = None
@@ -55,19 +55,19 @@ class RunState(BaseModel):
 
     @property
     def requests(self) -> int | None:
-        """How many there are, once that is known."""
+        """The number of requests, once it is known."""
         if self.manifest:
             return self.manifest.count
         return self.batch.request_counts.total if self.batch else None
 
-    def saw(self, batch: MessageBatch, now: datetime) -> None:
-        """The API described the batch."""
+    def update_batch(self, batch: MessageBatch, now: datetime) -> None:
+        """Take in the API's description of the batch."""
         self.batch = batch
         self.first_seen = self.first_seen or now
         self.not_found_since = None
 
     def progress(self) -> Progress:
-        """The state as a caller is told it."""
+        """Return the state as callers see it."""
         batch = self.batch
         return Progress(
             phase=self.phase,
@@ -80,13 +80,13 @@ class RunState(BaseModel):
             posts=self.submission.posted,
             submission=self.waiting_for if self.phase in (Phase.SUBMITTING, Phase.UNDECIDED) else None,
             waiting_for=self.waiting_for,
-            candidates=self.submission.candidates,
+            candidates=self.submission.candidates.batches,
             cancel_requested=self.cancel_requested,
         )
 
 
 class BatchRun(BatchInput):
-    """The input of one run in the chain.
+    """The input of a run, and of each run that continues it.
 
     Attributes:
         state: set by continue-as-new alone.
@@ -97,12 +97,12 @@ class BatchRun(BatchInput):
 
     @property
     def problem(self) -> str | None:
-        """Why the input cannot be used."""
+        """The reason why the input cannot be used, or None."""
         return self._problem
 
     @classmethod
     def unusable(cls, problem: str) -> Self:
-        """What stands for an input that cannot be read."""
+        """Return a stand-in for an input that cannot be read."""
         run = cls()
         run._problem = problem
         return run

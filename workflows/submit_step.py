@@ -1,59 +1,76 @@
-"""The submitBatch step: performs what the submission protocol decides, one activity or timer each."""
+"""The submitBatch step: carries out the commands of the submission protocol, one activity or timer each."""
 
 import asyncio
 import logging
 from collections.abc import Coroutine
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from activities.models import Looked
 from message_batches.errors import CannotDecrypt, NotSent, RateLimited
 from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
-from workflows.context import Chain
-from workflows.failures import WORKER_LACKS, failure, kind_of, refused, stopped_by_itself, unknown
+from workflows.context import RunContext
+from workflows.failures import (
+    FIXED_BY_ANOTHER_WORKER,
+    error_type_of,
+    failure,
+    is_known_ended,
+    post_refused,
+    submission_unknown,
+)
 from workflows.submission.calls import SubmissionCalls
-from workflows.submission.commands import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
+from workflows.submission.commands import (
+    ClaimBatch,
+    Command,
+    Done,
+    Fail,
+    FindAnchor,
+    ListCandidates,
+    Post,
+    RecordNotFound,
+    VerifyCandidate,
+    WaitUntil,
+)
 
-NOT_NOW = (*WORKER_LACKS, CannotDecrypt, NotSent, RateLimited)
+REJECTED_RETRYABLE = (*FIXED_BY_ANOTHER_WORKER, CannotDecrypt, NotSent, RateLimited)
 """After these a POST has certainly created nothing, and may be made again later."""
 
-_Found = TypeVar("_Found")
+_Result = TypeVar("_Result")
 
 
 class SubmitStep:
-    """One run's submission: state in `RunState.submission`, decisions in `workflows.submission`."""
+    """The submission of one run: state in `RunState.submission`, decisions in `workflows.submission`."""
 
-    def __init__(self, chain: Chain) -> None:
-        self._chain = chain
-        self._request = chain.request
-        self._state = chain.state
-        self._submission = chain.state.submission
-        self._calls = SubmissionCalls(chain)
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._request = context.request
+        self._state = context.state
+        self._submission = context.state.submission
+        self._calls = SubmissionCalls(context)
         self._recording: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Go on until the batch is known; `SubmissionUnknown` if that cannot be had.
+        """Continue until the batch is known; `SubmissionUnknown` if that is not possible.
 
-        Shielded: a cancel is remembered until nothing is out that could be paid for unseen. The record of it is
-        written beside what comes next.
+        Shielded: a cancellation is remembered until no POST with an unknown outcome is pending. The outcome is
+        recorded alongside the next step.
         """
         submitting = asyncio.create_task(self._submit())
         try:
             await asyncio.shield(submitting)
         except asyncio.CancelledError:
             self._state.cancel_requested = True
-            self._chain.alarm.ring()
+            self._context.wake()
             if self._submission.may_stop:
                 submitting.cancel()
             await submitting
-        if not self._state.settled:
-            self._recording = asyncio.create_task(self._record())
+        if not self._state.outcome_recorded:
+            self._recording = asyncio.create_task(self._record_outcome())
         if self._state.cancel_requested:
             raise asyncio.CancelledError
 
@@ -62,189 +79,212 @@ class SubmitStep:
         if self._recording:
             await asyncio.shield(self._recording)
 
-    async def recorded_within(self, limit: timedelta) -> None:
-        """Before the run ends: what it knows of its batch is in the store, unless that is away for longer."""
-        if self._recording and not self._state.settled and workflow.patched("recorded-before-the-end"):
+    async def wait_recorded(self, limit: timedelta) -> None:
+        """Wait until the batch's id and our claim are in the store, unless that is unavailable for longer."""
+        if self._recording and not self._state.outcome_recorded:
             with suppress(TimeoutError):
                 await workflow.wait_condition(
-                    lambda: self._state.settled, timeout=limit, timeout_summary="record the batch"
+                    lambda: self._state.outcome_recorded, timeout=limit, timeout_summary="record the batch"
                 )
 
-    async def look_again(self) -> tuple[list[str], str | None]:
-        """After a second POST: further batches that match ours, possibly paid for too; or why that is not known."""
+    async def find_duplicate_batches(self) -> tuple[list[str], str | None]:
+        """Return further batches that match ours after a second POST, maybe paid for too; or why that is not known."""
         if not self._submission.may_be_paid_twice or self._submission.anchor is None:
             return [], None
         try:
-            anchor, summary = self._submission.anchor, "a last look for a second batch"
-            found = await self._calls.look(anchor, number=0, policy=activity_options.LAST_LOOK, summary=summary)
+            found = await self._calls.find_candidates(
+                self._submission.anchor,
+                number=0,
+                options=activity_options.DUPLICATE_CHECK,
+                summary="a last look for a second batch",
+            )
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             return [], f"the list of batches could not be read: {error.cause}"
-        known = (self._submission.batch_id, *self._submission.refuted)
-        others = [s.candidate for s in found.sightings if not s.taken and s.candidate.batch_id not in known]
-        return [c.batch_id for c in others if not c.ended or await self._calls.is_ours(c.batch_id) is not False], None
+        known = (self._submission.batch_id, *self._submission.candidates.refuted)
+        others = [match.candidate for match in found.matches if not match.taken]
+        return [
+            other.batch_id
+            for other in others
+            if other.batch_id not in known
+            and (not other.ended or await self._calls.is_ours(other.batch_id) is not False)
+        ], None
 
     async def resolve(self, resolution: Resolution) -> None:
-        """A person decides; a batch that is to be adopted must exist, with our count."""
+        """Carry out an operator's decision; a batch that is to be adopted must exist, with our count."""
         if resolution.adopt:
-            batch = await self._calls.batch_to_adopt(resolution.adopt)
+            batch = await self._calls.find_batch_to_adopt(resolution.adopt)
             if batch.request_counts.total != self._calls.manifest.count:
                 raise failure(
                     "NotOurs",
                     f"{batch.id} holds {batch.request_counts.total} requests, ours are {self._calls.manifest.count}",
                 )
         if self._submission.undecided:
-            self._submission.resolved(resolution)
-            self._reconciled("resolved")
-            self._chain.alarm.ring()
+            self._submission.on_resolved(resolution)
+            self._report_outcome("resolved")
+            self._context.wake()
         elif self._submission.batch_id != resolution.adopt:
-            what = f"it goes on with {self._submission.batch_id}" if self._submission.batch_id else "it sends again"
-            raise failure("NotUndecided", f"The submission was decided meanwhile, otherwise: {what}")
-
-    # --- the protocol ----------------------------------------------------------------------------------------------
+            batch_id = self._submission.batch_id
+            otherwise = f"the run continues with {batch_id}" if batch_id else "the requests are sent again"
+            raise failure("NotUndecided", f"The submission was decided otherwise in the meantime: {otherwise}")
 
     async def _submit(self) -> None:
         submission = self._submission
-        known = submission.batch_id
+        carried_over = submission.batch_id is not None
         while not self._request.batch_id:
             if self._state.cancel_requested and submission.may_stop:
                 raise asyncio.CancelledError
             if not submission.batch_id:
                 self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
-                await self._chain.continue_if_due()
-            self._chain.tell()
-            match submission.next_move(self._chain.now, self._request.submission, self._look_every()):
-                case Settled():
-                    if not known:
-                        SUBMITTED.add(workflow.metric_meter())
-                        self._chain.note("The batch is submitted")
-                    return
-                case FindAnchor():
-                    submission.anchored(await self._calls.find_anchor())
-                case Post() as post:
-                    await self._post(post)
-                    if submission.undecided:
-                        LOST_REPLIES.add(workflow.metric_meter())
-                        self._chain.note("What came of POST %d is not known", post.number, level=logging.WARNING)
-                case WaitUntil(time, why):
-                    await self._chain.wait(time, why)
-                case Look() as look:
-                    await self._look(look)
-                case Examine(batch_id):
-                    await self._examine(batch_id)
-                case Claim(batch_id):
-                    ours = await self._while_in_doubt(self._calls.settle((submission.number,), batch_id))
-                    if ours is not None:
-                        submission.claimed(batch_id, ours=ours)
-                        if ours:
-                            self._reconciled("found")
-                case NoteAbsent(numbers):
-                    await self._calls.settle(numbers, None)
-                    submission.noted()
-                case GiveUp(why, candidates):
-                    self._give_up(why, candidates)
+                await self._context.maybe_continue_as_new()
+            self._context.publish_status()
+            command = submission.next_command(self._context.now, self._request.submission, self._list_interval())
+            if isinstance(command, Done):
+                if not carried_over:
+                    SUBMITTED.add(workflow.metric_meter())
+                    self._context.log("The batch is submitted")
+                return
+            await self._carry_out(command)
 
-    def _look_every(self) -> timedelta:
-        """The interval of polls, as far as that does for looks: not over hours, nor for days in one history."""
-        every = self._request.poll.retry_after
-        other = self._submission.in_doubt and (every > activity_options.LOOK_EVERY or self._chain.overlong)
-        return activity_options.LOOK_EVERY if other and workflow.patched("looks-have-a-pace-of-their-own") else every
+    async def _carry_out(self, command: Command) -> None:
+        submission = self._submission
+        match command:
+            case FindAnchor():
+                submission.on_anchor_read(await self._calls.find_anchor())
+            case Post():
+                await self._post(command)
+            case WaitUntil(time, reason):
+                await self._context.sleep_until(time, reason)
+            case ListCandidates():
+                await self._list_candidates(command)
+            case VerifyCandidate(batch_id):
+                await self._verify(batch_id)
+            case ClaimBatch(batch_id):
+                await self._claim(batch_id)
+            case RecordNotFound(numbers):
+                await self._calls.record_outcome(numbers, None)
+                submission.on_not_found_recorded()
+            case Fail(reason, candidates):
+                self._fail(reason, candidates)
+
+    def _list_interval(self) -> timedelta:
+        """Return the interval of polls, where that is not hours, and does not fill one history for days."""
+        interval = self._request.poll.retry_after
+        too_rare = interval > activity_options.LIST_INTERVAL
+        if self._submission.outcome_unknown and (too_rare or self._context.past_history_budget):
+            return activity_options.LIST_INTERVAL
+        return interval
 
     async def _post(self, post: Post) -> None:
-        timeout = self._request.submission.timeout
-        self._submission.posting()
+        submission, timeout = self._submission, self._request.submission.timeout
+        submission.on_post_started()
         try:
             submitted = await self._calls.post(post.number, post.anchor)
         except ActivityError as error:
-            self._post_failed(error, timeout)
-            return
-        if submitted.earlier_anchor:
-            self._submission.began_before(submitted.earlier_anchor)
-        if submitted.batch:
-            self._state.saw(submitted.batch, self._chain.now)
-            self._submission.answered(submitted.batch.id)
-        elif submitted.recorded:
-            self._submission.answered(submitted.recorded)
-        elif submitted.earlier_not_created:
-            self._submission.not_created()
-        elif submitted.earlier_absent:
-            self._submission.absent_before()
+            self._on_post_failed(error, timeout)
         else:
-            # The earlier POST may be under way on a worker that does not know of this reset.
-            self._submission.unanswered(self._chain.now + timeout)
+            if submitted.earlier_anchor:
+                submission.on_earlier_anchor(submitted.earlier_anchor)
+            if submitted.batch:
+                self._state.update_batch(submitted.batch, self._context.now)
+                submission.on_post_succeeded(submitted.batch.id)
+            elif submitted.recorded:
+                submission.on_post_succeeded(submitted.recorded)
+            elif submitted.earlier_not_created:
+                submission.on_post_rejected()
+            elif submitted.earlier_absent:
+                submission.on_earlier_not_found()
+            else:
+                # The earlier POST may be under way on a worker that does not know of this reset.
+                submission.on_post_unknown(self._context.now + timeout)
+        if submission.undecided:
+            LOST_REPLIES.add(workflow.metric_meter())
+            self._context.log("The outcome of POST %d is not known", post.number, level=logging.WARNING)
 
-    def _post_failed(self, error: ActivityError, timeout: timedelta) -> None:
-        kind = kind_of(error)
-        if kind in NOT_NOW:
-            asked = error.cause.next_retry_delay if isinstance(error.cause, ApplicationError) else None
-            transient = self._request.poll.transient
-            not_before = self._chain.now + (asked or transient.retry_after)
-            # While nothing may have been created, what others make before the next POST cannot be ours.
-            forget = self._submission.posted == 0 and workflow.patched("anchor-before-each-first-post")
-            self._submission.not_created(not_before=not_before, refused=kind not in WORKER_LACKS, forget_anchor=forget)
-            if self._submission.out_of_patience(transient):
-                raise refused(error, sent_before=self._submission.posted > 0) from error
+    def _on_post_failed(self, error: ActivityError, timeout: timedelta) -> None:
+        submission, kind = self._submission, error_type_of(error)
+        if kind in REJECTED_RETRYABLE:
+            submission.on_post_rejected(retry_at=self._retry_at(error), counts=kind not in FIXED_BY_ANOTHER_WORKER)
+            if submission.retries_exhausted(self._request.poll.transient):
+                raise post_refused(error, sent_before=submission.posted > 0) from error
         elif kind and not kind.outcome_unknown:
-            self._submission.not_created()
-            raise refused(error, sent_before=self._submission.posted > 0) from error
+            submission.on_post_rejected()
+            raise post_refused(error, sent_before=submission.posted > 0) from error
         else:
-            over = self._chain.now if stopped_by_itself(error) else self._chain.now + timeout
-            self._submission.unanswered(over)
+            submission.on_post_unknown(self._context.now if is_known_ended(error) else self._context.now + timeout)
 
-    async def _look(self, look: Look) -> None:
-        number = self._submission.number
-        look_up = self._calls.look(
-            look.anchor, number=number, policy=activity_options.LOOK, summary="batches that may be ours"
+    def _retry_at(self, error: ActivityError) -> datetime:
+        """Return when the next POST may be made: as the API asks, or else by the document's schedule."""
+        asked = error.cause.next_retry_delay if isinstance(error.cause, ApplicationError) else None
+        return self._context.now + (asked or self._request.poll.transient.retry_after)
+
+    async def _list_candidates(self, command: ListCandidates) -> None:
+        submission = self._submission
+        finding = self._calls.find_candidates(
+            command.anchor,
+            number=submission.number,
+            options=activity_options.FIND_CANDIDATES,
+            summary="batches that may be ours",
         )
         try:
-            found: Looked | None = await self._while_in_doubt(look_up)
+            found = await self._unless_resolved(finding)
         except ActivityError as error:
-            why = f"the POST got no answer, and the list cannot be read: {getattr(error.cause, 'message', error)}"
-            self._give_up(why, tuple(self._submission.sightings))
-        if found and found.recorded:
-            # It was counted when its reply did not come.
-            self._submission.answered(found.recorded, posted=not workflow.patched("a-post-counts-once"))
-            self._reconciled("found")
-        elif found:
-            schedule = self._request.submission
-            # A worker that does not read it may have gone on from here without it.
-            counts = found.posts > self._submission.posted and workflow.patched("posts-before-a-reset-count")
-            recorded = found.posts if counts else 0
-            now = self._chain.now
-            self._submission.looked(found.sightings, now, schedule, recorded=recorded, asked_at=found.time)
-            if not self._submission.in_doubt:
-                self._reconciled("absent")
+            reason = f"the POST got no answer, and the list cannot be read: {getattr(error.cause, 'message', error)}"
+            self._fail(reason, tuple(submission.candidates.matches))
+        if found is None:
+            return
+        if found.recorded:
+            submission.on_record_found(found.recorded)
+            self._report_outcome("found")
+            return
+        submission.on_list_read(
+            found.matches,
+            self._context.now,
+            self._request.submission,
+            read_at=found.read_at,
+            recorded_posts=found.posts,
+        )
+        if not submission.outcome_unknown:
+            self._report_outcome("absent")
 
-    async def _examine(self, batch_id: str) -> None:
-        ours = await self._while_in_doubt(self._calls.is_ours(batch_id))
-        if not self._submission.in_doubt:
+    async def _verify(self, batch_id: str) -> None:
+        ours = await self._unless_resolved(self._calls.is_ours(batch_id))
+        candidates = self._submission.candidates
+        if not self._submission.outcome_unknown:
             return
         if ours is None:
-            self._submission.not_examined(batch_id)
+            candidates.on_unreadable(batch_id)
         else:
-            self._submission.examined(batch_id, ours=ours, now=self._chain.now)
+            candidates.on_verified(batch_id, ours=ours, now=self._context.now)
 
-    async def _while_in_doubt(self, found: Coroutine[Any, Any, _Found]) -> _Found | None:
-        """What an activity finds; None if a person decides first, whose word must not wait, nor be overtaken by it."""
-        task = asyncio.create_task(found)
-        await workflow.wait_condition(lambda: task.done() or not self._submission.in_doubt)
-        if self._submission.in_doubt:
+    async def _claim(self, batch_id: str) -> None:
+        ours = await self._unless_resolved(self._calls.record_outcome((self._submission.number,), batch_id))
+        if ours is not None:
+            self._submission.on_claim_result(batch_id, ours=ours)
+            if ours:
+                self._report_outcome("found")
+
+    async def _unless_resolved(self, activity: Coroutine[Any, Any, _Result]) -> _Result | None:
+        """Return the activity's result; None if an operator decides first, in which case the activity is cancelled."""
+        task = asyncio.create_task(activity)
+        await workflow.wait_condition(lambda: task.done() or not self._submission.outcome_unknown)
+        if self._submission.outcome_unknown:
             return await task
         task.cancel()
         with suppress(asyncio.CancelledError, ActivityError):
             await task
         return None
 
-    async def _record(self) -> None:
-        """The batch's id under its POST, and our claim: retried beside the polling, which it never stops."""
-        await self._calls.settle((self._submission.number,), self._chain.batch_id, certain=True)
-        self._state.settled = True
+    async def _record_outcome(self) -> None:
+        """Record the batch's id under its POST, and our claim: retried alongside the polling, which it never stops."""
+        await self._calls.record_outcome((self._submission.number,), self._context.batch_id, certain=True)
+        self._state.outcome_recorded = True
 
-    def _reconciled(self, result: str) -> None:
+    def _report_outcome(self, result: str) -> None:
         RECONCILIATIONS.add(workflow.metric_meter(), result=result)
-        self._chain.note("What came of POST %d: %s", self._submission.number, result)
+        self._context.log("The outcome of POST %d: %s", self._submission.number, result)
 
-    def _give_up(self, why: str, candidates: tuple[str, ...]) -> NoReturn:
-        self._reconciled("given-up")
-        raise unknown(why, candidates)
+    def _fail(self, reason: str, candidates: tuple[str, ...]) -> NoReturn:
+        self._report_outcome("given-up")
+        raise submission_unknown(reason, candidates)

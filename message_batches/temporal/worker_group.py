@@ -1,4 +1,4 @@
-"""The Temporal workers of one process as a group: they start, fail and stop together."""
+"""The Temporal workers of one process as one: they start, fail and stop together."""
 
 import asyncio
 from datetime import timedelta
@@ -11,8 +11,8 @@ from message_batches.errors import MessageBatchesError
 from message_batches.settings import Release
 
 SHUTDOWN_LIMIT = timedelta(seconds=28)
-"""Limit of a shutdown: the grace of running activities, and the SDK's wait for the server to end its polls, which can
-hang; the process would then be killed, by default after 30 s."""
+"""For the grace of activities and for the SDK, which waits for the server to end its polls: a server that does not
+would hold the process until it is killed, usually after 30 s."""
 
 
 class WorkerFailed(MessageBatchesError):
@@ -20,44 +20,44 @@ class WorkerFailed(MessageBatchesError):
 
 
 class MessageBatchWorker:
-    """The workers of a process: one for runs and their calls, one for landings, which run one at a time.
+    """The workers of a process: one for runs and their calls, one for landings, which wait only for each other.
 
-    If one of them fails, the `async with` block is cancelled and raises `WorkerFailed`.
+    If one of them fails, the block that they were entered for is cancelled, and left with `WorkerFailed`.
     """
 
     def __init__(self, *workers: Worker, shutdown_limit: timedelta = SHUTDOWN_LIMIT) -> None:
         self._workers = workers
         self._shutdown_limit = shutdown_limit
-        self._running: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
         self._failure: Exception | None = None
         self._leaving = False
 
     @property
-    def runs(self) -> bool:
-        """Whether all workers are running."""
-        return not any(running.done() for running in self._running)
+    def running(self) -> bool:
+        """Whether all of them are running."""
+        return not any(task.done() for task in self._tasks)
 
     @property
-    def ended(self) -> bool:
-        """Whether all workers have stopped; if not, only the end of the process stops them."""
-        return all(running.done() for running in self._running)
+    def stopped(self) -> bool:
+        """Whether the SDK has stopped; if not, only the end of the process stops it."""
+        return all(task.done() for task in self._tasks)
 
     async def __aenter__(self) -> "MessageBatchWorker":
-        """Start polling."""
+        """Start to poll."""
         block = asyncio.current_task()
         assert block is not None
-        self._running = [asyncio.create_task(self._run(worker, block)) for worker in self._workers]
+        self._tasks = [asyncio.create_task(self._run(worker, block)) for worker in self._workers]
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        """Finish the tasks under way, then stop."""
+        """Let the activities under way finish."""
         self._leaving = True
         stopping = [asyncio.create_task(worker.shutdown()) for worker in self._workers]
-        done, _ = await asyncio.wait([*stopping, *self._running], timeout=self._shutdown_limit.total_seconds())
+        done, _ = await asyncio.wait([*stopping, *self._tasks], timeout=self._shutdown_limit.total_seconds())
         for task in done:
             task.result()
         if self._failure:
-            # The gRPC status follows, repeated in its internal form.
+            # The rest repeats the gRPC status in its internal form.
             text = str(self._failure).partition(": Status {")[0]
             raise WorkerFailed(f"The worker cannot continue: {text}") from self._failure
 
@@ -72,8 +72,8 @@ class MessageBatchWorker:
 
 
 def deployment_config(release: Release) -> WorkerDeploymentConfig:
-    """Return the deployment of both queues: a run is landed by the build that it is pinned to."""
-    # Instead of the SDK's hash of all code, which would add 32 characters to five events of every poll.
+    """Return the configuration of both workers: a run's landing is done by the build that the run is on."""
+    # The SDK's default is a hash of all code: 32 characters in five events of every poll.
     build_id = release.build_id or __version__
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(release.deployment, build_id),

@@ -11,7 +11,7 @@ import pytest
 from message_batches import __version__
 from message_batches.settings import Settings, encryption_keys
 from tests.deploy import compose
-from worker import GRACE
+from worker import GRACEFUL_SHUTDOWN
 
 PASSWORD = {"POSTGRES_PASSWORD": "a-password-of-the-test"}
 ENCRYPTED = {
@@ -202,7 +202,7 @@ def test_ours_run_without_root_and_write_to_mounts_alone_and_all_have_bounds_and
 
 
 def test_the_worker_has_longer_to_stop_than_it_takes(services: dict[str, Any]) -> None:
-    assert compose.seconds(services["worker"]["stop_grace_period"]) > GRACE.total_seconds()
+    assert compose.seconds(services["worker"]["stop_grace_period"]) > GRACEFUL_SHUTDOWN.total_seconds()
 
 
 def test_the_worker_states_a_limit_of_calls_where_one_is_set(services: dict[str, Any]) -> None:

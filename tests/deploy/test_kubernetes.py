@@ -20,7 +20,7 @@ from tests.deploy.compose import ROOT, env_file
 from tests.deploy.containers import LISTENS, start
 from tests.deploy.dockerfile import Stage
 from tests.waiting import until
-from worker import GRACE
+from worker import GRACEFUL_SHUTDOWN
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -115,7 +115,7 @@ def test_a_pod_has_no_root_and_no_rights_and_writes_to_its_mounts_alone(
 
 
 def test_a_worker_has_longer_to_stop_than_it_takes(pod: dict[str, Any]) -> None:
-    assert pod["terminationGracePeriodSeconds"] > GRACE.total_seconds()
+    assert pod["terminationGracePeriodSeconds"] > GRACEFUL_SHUTDOWN.total_seconds()
 
 
 @pytest.fixture

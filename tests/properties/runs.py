@@ -15,15 +15,25 @@ from typing import Any, TypeVar, cast
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.batch import left_behind
-from activities.models import ExamineInput, Looked, LookInput, SettleInput
+from activities.batch import from_earlier_record
+from activities.models import FindCandidatesInput, FindCandidatesResult, RecordOutcomeInput, VerifyCandidateInput
 from activities.submission import SubmissionActivities
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import Account
 from message_batches.models import Anchor, Manifest, Resolution, SubmissionSchedule
 from message_batches.storage.submission_records import Intent, Ledger, Outcome, Submitter
 from tests.properties.account import Clock, MemoryStore, ModelAccount
-from workflows.submission.commands import Claim, Examine, FindAnchor, GiveUp, Look, NoteAbsent, Post, Settled, WaitUntil
+from workflows.submission.commands import (
+    ClaimBatch,
+    Done,
+    Fail,
+    FindAnchor,
+    ListCandidates,
+    Post,
+    RecordNotFound,
+    VerifyCandidate,
+    WaitUntil,
+)
 from workflows.submission.protocol import Submission
 
 SCHEDULE = SubmissionSchedule(timeout=timedelta(minutes=2), quiet_period=timedelta(minutes=30))
@@ -78,7 +88,7 @@ class Run:
     manifest: Manifest
     submission: Submission = field(default_factory=Submission)
     past: list[str] = field(default_factory=list)
-    end: Settled | GiveUp | None = None
+    end: Done | Fail | None = None
     waits: WaitUntil | None = None
     advised: bool = False
     moves: int = 0
@@ -119,35 +129,35 @@ class World:
         run.moves += 1
         run.waits = None
         now = self.clock.now
-        match submission.next_move(now, SCHEDULE, EVERY):
-            case Settled() | GiveUp() as end:
+        match submission.next_command(now, SCHEDULE, EVERY):
+            case Done() | Fail() as end:
                 run.end = end
-                if isinstance(end, Settled):
+                if isinstance(end, Done):
                     self._settle(run, (submission.number,), end.batch_id, certain=True)
             case FindAnchor():
-                submission.anchored(self._call(self._activities.find_anchor, ACCOUNT))
+                submission.on_anchor_read(self._call(self._activities.find_anchor, ACCOUNT))
             case Post(number, anchor):
                 self._post(run, number, anchor, deal)
             case WaitUntil() as waits:
                 run.waits = waits
                 return
-            case Look(anchor):
+            case ListCandidates(anchor):
                 found = self._look(run, anchor, submission.number)
                 if found.recorded:
-                    submission.answered(found.recorded, posted=False)
+                    submission.on_record_found(found.recorded)
                 else:
-                    submission.looked(found.sightings, now, SCHEDULE, recorded=found.posts)
-            case NoteAbsent(numbers):
+                    submission.on_list_read(found.matches, now, SCHEDULE, recorded_posts=found.posts)
+            case RecordNotFound(numbers):
                 self._settle(run, numbers, None)
-                submission.noted()
-            case Examine(batch_id):
+                submission.on_not_found_recorded()
+            case VerifyCandidate(batch_id):
                 ours = self._is_ours(run, batch_id)
                 if ours is None:
-                    submission.not_examined(batch_id)
+                    submission.candidates.on_unreadable(batch_id)
                 else:
-                    submission.examined(batch_id, ours=ours, now=now)
-            case Claim(batch_id):
-                submission.claimed(batch_id, ours=self._settle(run, (submission.number,), batch_id))
+                    submission.candidates.on_verified(batch_id, ours=ours, now=now)
+            case ClaimBatch(batch_id):
+                submission.on_claim_result(batch_id, ours=self._settle(run, (submission.number,), batch_id))
         run.past.append(submission.model_dump_json())
 
     def reset(self, run: Run, to: int) -> None:
@@ -160,23 +170,23 @@ class World:
         """A person decides what is undecided."""
         run.advised = True
         run.waits = None
-        run.submission.resolved(resolution)
+        run.submission.on_resolved(resolution)
 
     def look_again(self, run: Run) -> list[str]:
         """Before landing: the batches that a run which has sent twice reports as possibly paid for."""
         submission = run.submission
         if not submission.may_be_paid_twice or submission.anchor is None:
             return []
-        known = (submission.batch_id, *submission.refuted)
-        seen = [each for each in self._look(run, submission.anchor, 0).sightings if not each.taken]
+        known = (submission.batch_id, *submission.candidates.refuted)
+        seen = [each for each in self._look(run, submission.anchor, 0).matches if not each.taken]
         others = [each.candidate for each in seen if each.candidate.batch_id not in known]
         return [each.batch_id for each in others if not each.ended or self._is_ours(run, each.batch_id) is not False]
 
     def _post(self, run: Run, number: int, anchor: Anchor, deal: Deal) -> None:
         submission, now, fate = run.submission, self.clock.now, deal.fate
-        submission.posting()
+        submission.on_post_started()
         if fate is Fate.GONE_BEFORE:
-            submission.unanswered(now + SCHEDULE.timeout)
+            submission.on_post_unknown(now + SCHEDULE.timeout)
             return
         intent = Intent(
             workflow_id=run.id,
@@ -190,17 +200,17 @@ class World:
         )
         earlier = self._runner.run(self.ledger.intend(run.submitter, intent))
         if earlier:
-            left = left_behind(earlier, run.manifest)
+            left = from_earlier_record(earlier, run.manifest)
             assert left.earlier_anchor
-            submission.began_before(left.earlier_anchor)
+            submission.on_earlier_anchor(left.earlier_anchor)
             if left.recorded:
-                submission.answered(left.recorded)
+                submission.on_post_succeeded(left.recorded)
             elif left.earlier_not_created:
-                submission.not_created()
+                submission.on_post_rejected()
             elif left.earlier_absent:
-                submission.absent_before()
+                submission.on_earlier_not_found()
             else:
-                submission.unanswered(now + SCHEDULE.timeout)
+                submission.on_post_unknown(now + SCHEDULE.timeout)
             return
         made = self._make(run, deal) if fate in (Fate.ANSWERED, Fate.LOST, Fate.GONE_AFTER) else None
         match fate:
@@ -209,29 +219,29 @@ class World:
                     self._runner.run(self.ledger.settle(run.submitter, number, Outcome(batch_id=made.id)))
                     self._runner.run(self.ledger.claim(made.id, run.submitter.claim))
                 if fate is Fate.ANSWERED:
-                    submission.answered(made.id)
+                    submission.on_post_succeeded(made.id)
                 else:
-                    submission.unanswered(now + SCHEDULE.timeout)
+                    submission.on_post_unknown(now + SCHEDULE.timeout)
             case Fate.NOT_NOW:
                 if deal.noted:
                     self._runner.run(self.ledger.settle(run.submitter, number, Outcome(created=False)))
-                submission.not_created(not_before=now + timedelta(minutes=1), forget_anchor=submission.posted == 0)
+                submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
             case Fate.STORE_AWAY:
-                submission.not_created(not_before=now + timedelta(minutes=1), forget_anchor=submission.posted == 0)
+                submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
             case Fate.LOST | Fate.LOST_NOTHING:
-                submission.unanswered(now)
+                submission.on_post_unknown(now)
             case Fate.FROZEN:
                 self._frozen.append((now + deal.late, run, deal))
-                submission.unanswered(now + SCHEDULE.timeout)
+                submission.on_post_unknown(now + SCHEDULE.timeout)
             case _:
-                submission.unanswered(now + SCHEDULE.timeout)
+                submission.on_post_unknown(now + SCHEDULE.timeout)
 
     def _make(self, run: Run, deal: Deal) -> Any:
         return self.account.make(run.id, run.ids, lag=deal.lag, processing=deal.processing)
 
-    def _look(self, run: Run, anchor: Anchor, number: int) -> Looked:
+    def _look(self, run: Run, anchor: Anchor, number: int) -> FindCandidatesResult:
         until = (run.submission.safe_at or self.clock.now) + SCHEDULE.quiet_period
-        given = LookInput(
+        given = FindCandidatesInput(
             account=ACCOUNT,
             manifest=run.manifest,
             submitter=run.submitter,
@@ -244,14 +254,14 @@ class World:
         return found
 
     def _is_ours(self, run: Run, batch_id: str) -> bool | None:
-        given = ExamineInput(account=ACCOUNT, manifest=run.manifest, batch_id=batch_id)
+        given = VerifyCandidateInput(account=ACCOUNT, manifest=run.manifest, batch_id=batch_id)
         try:
-            return self._call(self._activities.examine_candidate, given)
+            return self._call(self._activities.verify_candidate, given)
         except ApplicationError:
             return None
 
     def _settle(self, run: Run, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
-        given = SettleInput(
+        given = RecordOutcomeInput(
             submitter=run.submitter,
             claim=run.submitter.claim,
             store_id="memory",
@@ -259,7 +269,7 @@ class World:
             batch_id=batch_id,
             certain=certain,
         )
-        return self._call(self._activities.settle_submission, given)
+        return self._call(self._activities.record_outcome, given)
 
     def _call(self, activity: Callable[[Any], Coroutine[Any, Any, T]], given: Any) -> T:
         environment = ActivityEnvironment()

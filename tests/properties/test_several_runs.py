@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from message_batches.models import Resolution
 from message_batches.requests.manifest import write_inline
 from tests.properties.runs import EVERY, SCHEDULE, Deal, Fate, Run, World
-from workflows.submission.commands import GiveUp, Settled
+from workflows.submission.commands import Done, Fail
 
 MOST_RUNS = 4
 MOST_MOVES = 5_000
@@ -101,13 +101,13 @@ class SeveralRuns(RuleBasedStateMachine):
 
     @invariant()
     def no_two_runs_have_one_batch(self) -> None:
-        settled = [run.end.batch_id for run in self.all if isinstance(run.end, Settled)]
+        settled = [run.end.batch_id for run in self.all if isinstance(run.end, Done)]
         assert len(set(settled)) == len(settled)
 
     @invariant()
     def a_batch_belongs_to_who_made_it_unless_somebody_said_otherwise(self) -> None:
         for run in self.all:
-            if isinstance(run.end, Settled) and not self.advised(run.ids):
+            if isinstance(run.end, Done) and not self.advised(run.ids):
                 assert self.world.account.named(run.end.batch_id).by == run.id
         for batch in self.world.account.batches:
             claim = self.runner.run(self.world.ledger.claimed(batch.id))
@@ -145,13 +145,13 @@ class SeveralRuns(RuleBasedStateMachine):
         self.world.account.overlooked.clear()
         made = self.world.account.by(run.id)
         paid = {batch.id for batch in made}
-        used = {other.end.batch_id for other in self.all if isinstance(other.end, Settled)}
+        used = {other.end.batch_id for other in self.all if isinstance(other.end, Done)}
         late = any(batch.visible - self.world.account.made_at(batch) > SCHEDULE.quiet_period - EVERY for batch in made)
-        if isinstance(run.end, GiveUp):
+        if isinstance(run.end, Fail):
             # It says that it cannot tell; what it has seen it names.
             assert late or run.advised or paid <= {*run.end.candidates, *used}
             return
-        assert isinstance(run.end, Settled)
+        assert isinstance(run.end, Done)
         reported = set(self.world.look_again(run))
         assert paid <= {*reported, *used}, f"{run.id} has paid for {paid}, and reports {reported}"
         assert len(paid) == 1 or late or run.advised, f"{run.id} has paid for {paid}, and nobody told it to"
@@ -177,7 +177,7 @@ def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() 
     state.reset(run=run, back=100)
     state.go_on(run=run, deal=Deal(), count=10)
 
-    assert run.end == Settled("msgbatch_002")
+    assert run.end == Done("msgbatch_002")
     assert state.world.look_again(run) == ["msgbatch_001"]
     state.teardown()
 
@@ -189,7 +189,7 @@ def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
     state.pass_time(timedelta(minutes=3))
     state.go_on(run=run, deal=Deal(), count=4)
 
-    assert run.end == Settled("msgbatch_001")
+    assert run.end == Done("msgbatch_001")
     assert run.submission.posted == 1
     assert state.world.look_again(run) == []
     state.teardown()
@@ -205,7 +205,7 @@ def test_a_second_batch_from_before_a_reset_is_reported_though_the_run_has_forgo
     state.world.account.overlooked = {"msgbatch_001"}
     state.go_on(run=run, deal=Deal(), count=10)
 
-    assert run.end == Settled("msgbatch_002")
+    assert run.end == Done("msgbatch_002")
     assert run.submission.posted == 1
     assert state.world.look_again(run) == ["msgbatch_001"]
     state.teardown()

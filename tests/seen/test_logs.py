@@ -56,8 +56,8 @@ def test_the_course_of_a_run_is_logged_by_the_run_itself(seen: Seen) -> None:
     said = [(line["level"], line["message"]) for line in ours if line["logger"] == "temporalio.workflow"]
 
     assert said == [
-        ("WARNING", "What came of POST 1 is not known"),
-        ("INFO", "What came of POST 1: found"),
+        ("WARNING", "The outcome of POST 1 is not known"),
+        ("INFO", "The outcome of POST 1: found"),
         ("INFO", "The batch is submitted"),
         ("INFO", "The batch has ended"),
         ("INFO", "The run has ended: landed, succeeded"),

@@ -4,37 +4,46 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from activities.batch import MessageBatchActivities
-from activities.models import AdoptInput, BatchRef, ExamineInput, Looked, LookInput, SettleInput, SubmitInput, Submitted
+from activities.models import (
+    AdoptInput,
+    FindCandidatesInput,
+    FindCandidatesResult,
+    RecordOutcomeInput,
+    SubmitInput,
+    Submitted,
+    VerifyCandidateInput,
+)
 from activities.submission import SubmissionActivities
 from message_batches.api.models import MessageBatch
 from message_batches.formatting import plural, size
 from message_batches.models import Anchor, Manifest
 from message_batches.storage.submission_records import Submitter
 from workflows import activity_options
-from workflows.context import Chain
-from workflows.failures import name_of
+from workflows.activity_options import ActivityOptions
+from workflows.context import RunContext
+from workflows.failures import error_name_of
 
 
 class SubmissionCalls:
     """Calls on behalf of one run: its account, its requests, its records."""
 
-    def __init__(self, chain: Chain) -> None:
-        self._chain = chain
-        self._request = chain.request
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._request = context.request
 
     @property
     def manifest(self) -> Manifest:
         """The run's requests."""
-        manifest = self._chain.state.manifest
-        assert manifest is not None, "only a batch that is taken over has none"
+        manifest = self._context.state.manifest
+        assert manifest is not None, "only a batch that was submitted elsewhere has none"
         return manifest
 
     async def find_anchor(self) -> Anchor:
-        """The account's newest batch before ours."""
+        """Return the account's newest batch before ours."""
         return await workflow.execute_activity_method(
             SubmissionActivities.find_anchor,
             self._request.account,
-            **activity_options.anchor(self._request.poll),
+            **activity_options.find_anchor(self._request.poll),
             summary="the newest batch before ours",
         )
 
@@ -55,12 +64,14 @@ class SubmissionCalls:
             summary=f"POST {plural(self.manifest.count, 'request')}, {size(self.manifest.body_bytes)}",
         )
 
-    async def look(self, anchor: Anchor, *, number: int, policy: activity_options.Policy, summary: str) -> Looked:
-        """The batches that may be ours; what the store knows of POST `number` goes before them."""
-        began = self._chain.state.submission.safe_at or self._chain.now
+    async def find_candidates(
+        self, anchor: Anchor, *, number: int, options: ActivityOptions, summary: str
+    ) -> FindCandidatesResult:
+        """Return the batch that the store names for POST `number`, or else the batches that may be ours."""
+        began = self._context.state.submission.safe_at or self._context.now
         return await workflow.execute_activity_method(
             SubmissionActivities.find_candidates,
-            LookInput(
+            FindCandidatesInput(
                 account=self._request.account,
                 manifest=self.manifest,
                 submitter=self._submitter,
@@ -68,36 +79,36 @@ class SubmissionCalls:
                 anchor=anchor,
                 until=began + self._request.submission.quiet_period,
             ),
-            **policy,
+            **options,
             summary=summary,
         )
 
     async def is_ours(self, batch_id: str) -> bool | None:
-        """Whether the results are for exactly our custom_ids; None if they cannot be read now."""
+        """Return whether the results are for exactly our custom_ids; None if they cannot be read now."""
         try:
             return await workflow.execute_activity_method(
-                SubmissionActivities.examine_candidate,
-                ExamineInput(account=self._request.account, manifest=self.manifest, batch_id=batch_id),
-                task_queue=self._chain.landing_queue,
-                **activity_options.EXAMINE,
+                SubmissionActivities.verify_candidate,
+                VerifyCandidateInput(account=self._request.account, manifest=self.manifest, batch_id=batch_id),
+                task_queue=self._context.landing_queue,
+                **activity_options.VERIFY,
                 summary=f"whose results are in {batch_id}",
             )
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            what = name_of(error)
-            workflow.logger.warning("Results could not be examined: %s", what, extra={"batch_id": batch_id})
+            reason = error_name_of(error)
+            workflow.logger.warning("A candidate could not be verified: %s", reason, extra={"batch_id": batch_id})
             return None
 
-    async def settle(self, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
-        """Record what came of POSTs, and claim the batch; whether the claim is ours."""
-        taken_over = self._request.batch_id is not None
+    async def record_outcome(self, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
+        """Record the outcome of POSTs, and claim the batch; return whether the claim is ours."""
+        attached = self._request.batch_id is not None
         return await workflow.execute_activity_method(
-            SubmissionActivities.settle_submission,
-            SettleInput(
-                submitter=None if taken_over else self._submitter,
-                claim=self._chain.claim,
-                store_id=self._chain.state.store_id or "",
+            SubmissionActivities.record_outcome,
+            RecordOutcomeInput(
+                submitter=None if attached else self._submitter,
+                claim=self._context.claim,
+                store_id=self._context.state.store_id or "",
                 numbers=numbers,
                 batch_id=batch_id,
                 certain=certain,
@@ -106,20 +117,13 @@ class SubmissionCalls:
             summary=f"record {batch_id}" if batch_id else "no batch found",
         )
 
-    async def batch_to_adopt(self, batch_id: str) -> MessageBatch:
-        """The batch that a person named, asked for while the person waits; `NotOurs` if another run has claimed it."""
-        if workflow.patched("adopting-asks-whose-it-is"):
-            return await workflow.execute_activity_method(
-                SubmissionActivities.find_batch_to_adopt,
-                AdoptInput(account=self._request.account, batch_id=batch_id, claim=self._chain.claim),
-                **activity_options.ASK,
-                summary=f"may {batch_id} be ours",
-            )
+    async def find_batch_to_adopt(self, batch_id: str) -> MessageBatch:
+        """Return the batch that an operator named, who waits for it; `NotOurs` if another run has claimed it."""
         return await workflow.execute_activity_method(
-            MessageBatchActivities.poll_batch_status,
-            BatchRef(account=self._request.account, batch_id=batch_id),
-            **activity_options.ASK,
-            summary=f"does {batch_id} exist",
+            SubmissionActivities.find_batch_to_adopt,
+            AdoptInput(account=self._request.account, batch_id=batch_id, claim=self._context.claim),
+            **activity_options.OPERATOR_LOOKUP,
+            summary=f"may {batch_id} be ours",
         )
 
     @property

@@ -1,87 +1,105 @@
 """The batches that may be ours after a lost reply, and what is known of each."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel
 
-from activities.models import Sighting
+from activities.models import CandidateMatch
 from message_batches.models import Candidate
 
-LIFETIME = timedelta(hours=24)
-"""After that every batch has ended, also one that was deleted while it was not looked at."""
+BATCH_LIFETIME = timedelta(hours=24)
+"""After that every batch has ended, also one that was deleted before it was seen to end."""
 
 
 class Candidates(BaseModel):
-    """The part of a submission that follows candidates; carried over continue-as-new as part of it.
+    """The candidates of a submission; carried over continue-as-new as part of it.
 
     Attributes:
-        looked_at: the last look at the list since the POST or since a candidate was refuted.
-        sightings: the candidates, by batch id.
-        matching: candidates whose results are for exactly our custom_ids.
+        list_read_at: the last time the list was read since the POST, or since a candidate was dropped.
+        matches: the candidates, by batch id.
+        verified: candidates whose results are for exactly our custom_ids, the oldest first.
         refuted: batches whose results are not ours.
-        dismissed: batches that a person has ruled out.
-        unreadable: ended candidates whose results could not be read since the last look.
+        dismissed: batches that an operator has ruled out.
+        unreadable: ended candidates whose results could not be read since the list was read last.
         undecidable_since: when all candidates had ended without a proof.
     """
 
-    looked_at: datetime | None = None
-    sightings: dict[str, Sighting] = {}
-    matching: list[str] = []
+    list_read_at: datetime | None = None
+    matches: dict[str, CandidateMatch] = {}
+    verified: list[str] = []
     refuted: list[str] = []
     dismissed: list[str] = []
     unreadable: list[str] = []
     undecidable_since: datetime | None = None
 
     @property
-    def candidates(self) -> tuple[Candidate, ...]:
+    def batches(self) -> tuple[Candidate, ...]:
         """The batches that may be ours."""
-        return tuple(sighting.candidate for sighting in self.sightings.values())
+        return tuple(match.candidate for match in self.matches.values())
 
-    def examined(self, batch_id: str, *, ours: bool, now: datetime) -> None:
-        """An ended candidate's results were held against the requests."""
+    @property
+    def provable(self) -> list[str]:
+        """The verified candidates that no other undecided run may have created, the oldest first."""
+        return [batch_id for batch_id in self.verified if not self.matches[batch_id].rivals]
+
+    def next_to_verify(self, now: datetime) -> str | None:
+        """Return an ended candidate whose results have not been compared with the requests, or None."""
+        known = {*self.verified, *self.unreadable}
+        ended = (batch_id for batch_id, match in self.matches.items() if _has_ended(match, now))
+        return next((batch_id for batch_id in ended if batch_id not in known), None)
+
+    def on_list_read(self, matches: Iterable[CandidateMatch], now: datetime) -> None:
+        """Take the list in; a candidate that it lacks stays one: real batches are missing from it occasionally."""
+        self.list_read_at = now
+        self.unreadable = []
+        for match in matches:
+            batch_id = match.candidate.batch_id
+            if match.taken:
+                self.drop(batch_id)
+            elif batch_id not in (*self.refuted, *self.dismissed):
+                self.matches[batch_id] = match
+        self._update_undecidable_since(now)
+
+    def on_verified(self, batch_id: str, *, ours: bool, now: datetime) -> None:
+        """Take in the comparison of an ended candidate's results with the requests."""
         if ours:
-            self.matching.append(batch_id)
-            self.matching.sort(key=lambda i: self.sightings[i].candidate.created_at)
+            self.verified.append(batch_id)
+            self.verified.sort(key=lambda verified: self.matches[verified].candidate.created_at)
         else:
             self.refuted.append(batch_id)
-            self._drop(batch_id)
-        self._note_patience(now)
+            self.drop(batch_id)
+        self._update_undecidable_since(now)
 
-    def not_examined(self, batch_id: str) -> None:
-        """An ended candidate's results could not be read: again after the next look."""
+    def on_unreadable(self, batch_id: str) -> None:
+        """Take in that an ended candidate's results could not be read: again after the list is read next."""
         self.unreadable.append(batch_id)
 
-    def _sighted(self, sightings: Sequence[Sighting], now: datetime) -> None:
-        """The list was read; a candidate that it lacks stays one: real batches are missing from it now and then."""
-        self.unreadable = []
-        for sighting in sightings:
-            batch_id = sighting.candidate.batch_id
-            if sighting.taken:
-                self._drop(batch_id)
-            elif batch_id not in (*self.refuted, *self.dismissed):
-                self.sightings[batch_id] = sighting
-        self._note_patience(now)
+    def drop(self, batch_id: str) -> None:
+        """Remove a candidate; whether the quiet period is over is decided once the list is read again."""
+        if self.matches.pop(batch_id, None):
+            self.list_read_at = None
+        if batch_id in self.verified:
+            self.verified.remove(batch_id)
 
-    def _forgotten(self) -> None:
-        self.sightings = {}
-        self.matching = []
+    def dismiss_all(self) -> None:
+        """Rule out all candidates, for every later POST too."""
+        self.dismissed += self.matches
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the candidates, because the last POST is decided."""
+        self.matches = {}
+        self.verified = []
         self.undecidable_since = None
 
-    def _drop(self, batch_id: str) -> None:
-        """No longer a candidate; whether the quiet period is over is for the next look to say."""
-        if self.sightings.pop(batch_id, None):
-            self.looked_at = None
-        if batch_id in self.matching:
-            self.matching.remove(batch_id)
-
-    def _note_patience(self, now: datetime) -> None:
-        if not self.sightings or not all(has_ended(sighting, now) for sighting in self.sightings.values()):
+    def _update_undecidable_since(self, now: datetime) -> None:
+        if not self.matches or not all(_has_ended(match, now) for match in self.matches.values()):
             self.undecidable_since = None
         elif self.undecidable_since is None:
             self.undecidable_since = now
 
 
-def has_ended(sighting: Sighting, now: datetime) -> bool:
-    """Whether a candidate has ended, as far as it was seen, or as every batch has by then."""
-    return sighting.candidate.ended or now >= sighting.candidate.created_at + LIFETIME
+def _has_ended(match: CandidateMatch, now: datetime) -> bool:
+    """Whether a candidate has ended: it was seen to, or every batch of its age has."""
+    return match.candidate.ended or now >= match.candidate.created_at + BATCH_LIFETIME

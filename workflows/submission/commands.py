@@ -1,4 +1,4 @@
-"""What the submission protocol may ask for next."""
+"""The commands of the submission protocol: each is the one next thing to do."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,53 +21,53 @@ class Post:
 
 @dataclass(frozen=True)
 class WaitUntil:
-    """Nothing to do before that time, unless a person decides."""
+    """Wait until that time, or until an operator decides."""
 
     time: datetime
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
-class Look:
-    """List the candidates."""
+class ListCandidates:
+    """List the batches that may be ours."""
 
     anchor: Anchor
 
 
 @dataclass(frozen=True)
-class NoteAbsent:
+class RecordNotFound:
     """Record that no batch was found for these POSTs, before another one is made."""
 
     numbers: tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Examine:
-    """Hold the results of an ended candidate against the requests."""
+class VerifyCandidate:
+    """Compare the results of an ended candidate with the requests."""
 
     batch_id: str
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A candidate is proved: claim it."""
+class ClaimBatch:
+    """Claim a batch that is proved to be ours."""
 
     batch_id: str
 
 
 @dataclass(frozen=True)
-class GiveUp:
-    """No answer can be had; `candidates` may be ours."""
+class Fail:
+    """Fail the run: no answer can be had; `candidates` may be ours."""
 
-    why: str
+    reason: str
     candidates: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Settled:
-    """The batch is known."""
+class Done:
+    """Continue with the batch, which is known."""
 
     batch_id: str
 
 
-Move = FindAnchor | Post | WaitUntil | Look | NoteAbsent | Examine | Claim | GiveUp | Settled
+Command = FindAnchor | Post | WaitUntil | ListCandidates | RecordNotFound | VerifyCandidate | ClaimBatch | Fail | Done
