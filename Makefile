@@ -6,7 +6,7 @@ ARGS ?=
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types contract interop test-ui properties bench chaos docs lock clean
+.PHONY: help setup demo test test-slow test-all check format lint types contract interop test-ui properties bench chaos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,8 +29,21 @@ setup: .venv/.everything ## make .venv, with everything that the targets need
 demo: .venv/.demo ## run the main job with everything embedded (ARGS=--keep leaves it running)
 	@$(BIN)/python starter.py demo $(ARGS)
 
-test: setup ## run the whole suite
-	$(BIN)/python -m pytest $(ARGS)
+# More processes than two cores: a test mostly waits for its run. Each imports all tests, so only folders with quick ones.
+PYTEST = $(BIN)/python -m pytest -n $(JOBS)
+JOBS ?= 4
+
+test: setup ## run the tests but the slow ones: in parallel, against a real server, in at most four minutes
+	$(PYTEST) -p no:schemathesis -m "not slow" tests/unit tests/integration tests/processes $(ARGS)
+
+# These keep a core busy each, and some measure a rate.
+test-slow test-all: JOBS = 2
+
+test-slow: setup ## run what `make test` leaves out: chaos, properties, npm, browser, image, wheel, minutes of waiting
+	$(PYTEST) -m slow $(ARGS)
+
+test-all: setup ## run all tests
+	$(PYTEST) $(ARGS)
 
 format: setup ## format the code
 	$(BIN)/ruff format .
@@ -44,25 +57,25 @@ types: setup
 	$(BIN)/mypy
 
 contract: setup ## the linters, and a runner that is not ours, on the document (needs npm)
-	$(BIN)/python -m pytest -rs tests/contract $(ARGS)
+	$(BIN)/python -m pytest tests/external/contract tests/unit/arazzo $(ARGS)
 
 interop: setup ## workflows in Python and TypeScript that call ours (TypeScript needs npm)
-	$(BIN)/python -m pytest -rs tests/examples $(ARGS)
+	$(BIN)/python -m pytest tests/external/examples $(ARGS)
 
 test-ui: setup ## what a browser shows of a run in the Web UI (needs Chromium; ARGS="--screenshots docs" renews the pictures)
-	$(BIN)/python -m pytest tests/ui $(ARGS)
+	$(BIN)/python -m pytest tests/external/ui $(ARGS)
 
 properties: setup ## what must hold for any input, with thousands of inputs that differ each time (some minutes a test)
-	PROPERTIES=thorough $(BIN)/python -m pytest tests/properties $(ARGS)
+	PROPERTIES=thorough $(BIN)/python -m pytest tests/exhaustive/properties $(ARGS)
 
-check: lint types ## what CI runs: format, lint, types, tests
+check: lint types ## format, lint, types and `make test`
 	$(MAKE) test
 
 bench: setup ## measure, and print one table (ARGS="landing submitting --rounds 9" for some of it)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 chaos: setup ## seeded harm to real processes, and what must hold all the same (ARGS="--rounds 200 --seed 1")
-	@$(BIN)/python -m tests.chaos $(ARGS)
+	@$(BIN)/python -m tests.exhaustive.chaos $(ARGS)
 
 docs: setup ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -1,11 +1,11 @@
-"""The command line: starts runs of message batches and shows where they stand. It parses, calls and prints."""
+"""The command line: starts, shows and controls runs of message batches. It parses arguments and calls commands."""
 
 import os
 import signal
 import sys
 
 if __name__ == "__main__":
-    # While modules are still being loaded nothing has to be stopped, and a traceback would tell nobody anything.
+    # While modules are still being loaded nothing has to be stopped, and a traceback would not help anybody.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 from collections.abc import Callable, Sequence
@@ -33,19 +33,19 @@ app = typer.Typer(
 )
 debug = {"debug": False}
 
-# Each command imports what it uses: Temporal, Rich and the store take half a second that `--help` need not wait for.
+# Each command imports what it uses: Temporal, Rich and the store take half a second, which `--help` does not need.
 
 
 @app.callback()
 def options(traceback: given.Debug = False) -> None:
-    """Take the options that stand before the command."""
+    """Read the options before the command."""
     debug["debug"] = traceback
 
 
-def _carry_out(command: Callable[..., Any], as_json: bool) -> int:
-    from message_batches.cli.context import carry_out
+def _run(command: Callable[..., Any], as_json: bool) -> int:
+    from message_batches.cli.context import run_command
 
-    return carry_out(command, json=as_json, **debug)
+    return run_command(command, json=as_json, **debug)
 
 
 @app.command()
@@ -56,7 +56,7 @@ def start(
     poll_limit: given.PollLimit = None,
     submission_timeout: given.SubmissionTimeout = None,
     quiet_period: given.QuietPeriod = None,
-    key: given.Key = "default",
+    key: given.KeyName = "default",
     anthropic_version: given.Version = None,
     beta: given.Betas = None,
     task_queue: given.Queue = None,
@@ -68,8 +68,10 @@ def start(
 ) -> int:
     """Start a run for a file of requests; the same content is the same run."""
     from message_batches.cli.commands import start
+    from message_batches.cli.follow import WaitOptions
 
-    wishes = start.Wishes(
+    read_options = partial(
+        start.start_options,
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
@@ -81,26 +83,26 @@ def start(
         task_queue=task_queue,
         delete_after_landing=delete_after_landing,
     )
-    waiting = start.Waiting(wait=wait, strict=strict)
-    command = partial(start.start, file=file, wishes=wishes, waiting=waiting, again=again)
-    return _carry_out(command, as_json)
+    waiting = WaitOptions(wait=wait, strict=strict)
+    command = partial(start.start, file=file, read_options=read_options, waiting=waiting, again=again)
+    return _run(command, as_json)
 
 
 @app.command()
 def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
-    """Check a file of requests, and say what will come back errored; sends nothing."""
+    """Check a file of requests, and warn of those that will come back errored; sends nothing."""
     from message_batches.cli.commands import start
 
-    wishes = start.Wishes(document=DOCUMENT, version=anthropic_version)
-    return _carry_out(partial(start.check, file=file, wishes=wishes), as_json)
+    read_options = partial(start.start_options, document=DOCUMENT, version=anthropic_version)
+    return _run(partial(start.check, file=file, read_options=read_options), as_json)
 
 
 @app.command()
 def status(identity: given.Id, as_json: given.Json = False) -> int:
-    """Show where a run stands."""
+    """Show the status of a run."""
     from message_batches.cli.commands import show
 
-    return _carry_out(partial(show.status, identity=identity), as_json)
+    return _run(partial(show.status, identity=identity), as_json)
 
 
 @app.command()
@@ -108,7 +110,7 @@ def watch(identity: given.Id, strict: given.Strict = False, as_json: given.Json 
     """Follow a run to its end; Ctrl-C stops watching, not the run."""
     from message_batches.cli.commands import show
 
-    return _carry_out(partial(show.watch, identity=identity, strict=strict), as_json)
+    return _run(partial(show.watch, identity=identity, strict=strict), as_json)
 
 
 @app.command()
@@ -123,16 +125,16 @@ def results(
     """Get the results; or with --failed the original requests that are worth sending again."""
     from message_batches.cli.commands import show
 
-    wanted = show.Wanted(output=output, text=text, failed=failed, force=force)
-    return _carry_out(partial(show.results, identity=identity, wanted=wanted), as_json)
+    options = show.ResultsOptions(output=output, text=text, failed=failed, force=force)
+    return _run(partial(show.results, identity=identity, options=options), as_json)
 
 
 @app.command()
 def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
-    """Stop a run's batch and land what had finished."""
+    """Stop a run's batch and land the finished results."""
     from message_batches.cli.commands import control
 
-    return _carry_out(partial(control.cancel, identity=identity, abandon=abandon), as_json)
+    return _run(partial(control.cancel, identity=identity, abandon=abandon), as_json)
 
 
 @app.command()
@@ -146,7 +148,7 @@ def resolve(
     from message_batches.cli.commands import control
 
     command = partial(control.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
-    return _carry_out(command, as_json)
+    return _run(command, as_json)
 
 
 @app.command()
@@ -156,17 +158,19 @@ def attach(
     document: given.Document = None,
     poll_interval: given.PollInterval = None,
     poll_limit: given.PollLimit = None,
-    key: given.Key = "default",
+    key: given.KeyName = "default",
     anthropic_version: given.Version = None,
     task_queue: given.Queue = None,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
 ) -> int:
-    """Take over a batch that exists, wherever it was created, and land its results."""
+    """Take over a batch that exists, no matter where it was created, and land its results."""
     from message_batches.cli.commands import start
+    from message_batches.cli.follow import WaitOptions
 
-    wishes = start.Wishes(
+    read_options = partial(
+        start.start_options,
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
@@ -174,9 +178,9 @@ def attach(
         version=anthropic_version,
         task_queue=task_queue,
     )
-    waiting = start.Waiting(wait=wait, strict=strict)
-    command = partial(start.attach, batch_id=batch_id, file=requests, wishes=wishes, waiting=waiting)
-    return _carry_out(command, as_json)
+    waiting = WaitOptions(wait=wait, strict=strict)
+    command = partial(start.attach, batch_id=batch_id, file=requests, read_options=read_options, waiting=waiting)
+    return _run(command, as_json)
 
 
 @app.command("list")
@@ -186,30 +190,30 @@ def list_runs(
     limit: given.Limit = 20,
     as_json: given.Json = False,
 ) -> int:
-    """List the newest runs; or those that need attention, each with the command that settles it."""
-    from message_batches.cli.commands import attention, show
+    """List the newest runs; or those that need attention, each with the command that helps."""
+    from message_batches.cli.commands import list as listing
 
     if needs_attention and status:
-        raise typer.BadParameter("--status and --needs-attention are asked for one at a time")
+        raise typer.BadParameter("--status and --needs-attention cannot be combined: use one at a time")
     if needs_attention:
-        return _carry_out(partial(attention.needing_attention, limit=limit), as_json)
-    return _carry_out(partial(show.list_runs, limit=limit, statuses=status or ()), as_json)
+        return _run(partial(listing.list_attention, limit=limit), as_json)
+    return _run(partial(listing.list_runs, limit=limit, statuses=status or ()), as_json)
 
 
 @app.command()
 def setup(as_json: given.Json = False) -> int:
-    """Register the search attributes that `list --status` and the Web UI's columns use; what is there stays."""
+    """Register the search attributes that `list --status` and the Web UI's columns use; existing ones stay."""
     from message_batches.cli.commands import setup
 
-    return _carry_out(setup.setup, as_json)
+    return _run(setup.setup, as_json)
 
 
 @app.command()
 def purge(older_than: given.OlderThan, delete: given.Delete = False, as_json: given.Json = False) -> int:
-    """Show, or with --delete remove, what the store holds of runs long over; the same content is bought anew then."""
+    """Show, or with --delete remove, objects of runs that ended long ago; then the same content is charged again."""
     from message_batches.cli.commands import purge
 
-    return _carry_out(partial(purge.purge, older_than=older_than, delete=delete), as_json)
+    return _run(partial(purge.purge, older_than=older_than, delete=delete), as_json)
 
 
 @app.command()
@@ -217,24 +221,24 @@ def demo(
     keep: given.Keep = False, live: given.Live = False, yes: given.Yes = False, as_json: given.Json = False
 ) -> int:
     """Run a batch on this machine, with Temporal, a worker and an emulated API embedded."""
-    from message_batches.cli.commands import demo as play
+    from message_batches.cli.commands import demo
     from message_batches.contract import DEFAULT_TASK_QUEUE
     from worker import build_worker
 
-    chosen = play.Play(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
+    options = demo.DemoOptions(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
     build = partial(build_worker, task_queue=DEFAULT_TASK_QUEUE, graceful_shutdown_timeout=timedelta(seconds=1))
-    return _carry_out(partial(play.demo, play=chosen, build_worker=build), as_json)
+    return _run(partial(demo.demo, options=options, build_worker=build), as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a command line; wrong arguments get one line."""
+    """Run a command line; wrong arguments are reported in one line."""
     try:
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:
-        from message_batches.formatting import visible
+        from message_batches.formatting import escape_unprintable
 
         for line in f"starter.py: {error.format_message()} (`starter.py --help` shows how)".split("\n"):
-            print(visible(line), file=sys.stderr)
+            print(escape_unprintable(line), file=sys.stderr)
         return 2
     except (typer.Abort, KeyboardInterrupt):
         return 130

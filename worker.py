@@ -18,12 +18,12 @@ from activities.batch import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
-from message_batches.concurrency import unless
+from message_batches.concurrency import run_unless_set
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
 from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
-from message_batches.observability.prometheus import report_open_runs, start_telemetry
+from message_batches.observability.prometheus import COUNT_INTERVAL, report_open_runs, start_telemetry
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -56,12 +56,14 @@ class Options:
         health: HOST:PORT of the probes.
         metrics: the URL of the metrics, which are served already.
         requests_per_minute: bounds the calls of all workers of the task queue.
+        count_interval: between two counts of the open runs, for the metrics.
         say: reports that the worker starts or stops.
     """
 
     health: str | None = None
     metrics: str | None = None
     requests_per_minute: int | None = None
+    count_interval: timedelta = COUNT_INTERVAL
     say: Callable[[str], None] = print
 
 
@@ -138,7 +140,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
     async with AsyncExitStack() as resources:
         # First of all, and until all else has ended: a probe is answered at any time.
         url = await resources.enter_async_context(serve_probes(health, options.health)) if options.health else None
-        opened = await unless(stop, open_connections(settings, address))
+        opened = await run_unless_set(stop, open_connections(settings, address))
         if opened is None:
             options.say("Worker stopping: it had not started yet")
             return
@@ -155,7 +157,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         )
         if options.metrics:
             meter = Runtime.default().metric_meter
-            counting = asyncio.create_task(report_open_runs(client, meter, settings.task_queue))
+            counting = asyncio.create_task(
+                report_open_runs(client, meter, settings.task_queue, interval=options.count_interval)
+            )
             resources.callback(counting.cancel)
         async with worker:
             health.started(
@@ -204,7 +208,7 @@ async def main(options: Options) -> None:
     await serve(Settings.from_environment(), stop, options)
 
 
-def command(arguments: Sequence[str] | None = None) -> int:
+def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta = COUNT_INTERVAL) -> int:
     """Run the worker from its command line; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="worker.py", description="Runs message batches. It is configured by its environment: see README."
@@ -228,7 +232,11 @@ def command(arguments: Sequence[str] | None = None) -> int:
     try:
         metrics = start_telemetry(given.metrics)
         options = Options(
-            health=given.health, metrics=metrics, requests_per_minute=given.requests_per_minute, say=log.say
+            health=given.health,
+            metrics=metrics,
+            requests_per_minute=given.requests_per_minute,
+            count_interval=count_interval,
+            say=log.say,
         )
         asyncio.run(main(options))
     except MessageBatchesError as error:

@@ -21,18 +21,23 @@ from message_batches.errors import (
     BatchNotFound,
     InvalidRequests,
     MessageBatchesError,
-    NotOurs,
     NotSent,
+    OwnedByAnotherRun,
     ReplyLost,
     RequestRefused,
     StoreUnavailable,
 )
-from message_batches.models import Landed, Manifest
+from message_batches.models import LandedResults, Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
-from message_batches.requests.manifest import body, load_manifest, write_inline
-from message_batches.results.landing import check_landed, land
+from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
+from message_batches.results.landing import land, verify_landed
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import Intent, Ledger, Outcome, Record
+from message_batches.storage.submission_records import (
+    SubmissionIntent,
+    SubmissionOutcome,
+    SubmissionRecord,
+    SubmissionRecords,
+)
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
 
@@ -55,7 +60,7 @@ class MessageBatchActivities:
     def __init__(self, api: BatchApi, store: Store, *, scratch: Path | None = None) -> None:
         self._api = api
         self._store = store
-        self._ledger = Ledger(store)
+        self._records = SubmissionRecords(store)
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
@@ -72,7 +77,7 @@ class MessageBatchActivities:
                     await check_store(self._store, given.store_id)
                 await self._namespaces.note(activity.client())
                 if given.requests is not None:
-                    manifest = await write_inline(self._store, given.requests, scratch=self._scratch)
+                    manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
                     manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
                 else:
@@ -87,22 +92,22 @@ class MessageBatchActivities:
             async with heartbeats(), self._upload_slot(given):
                 await check_store(self._store, given.manifest.store_id)
                 upload = Upload(
-                    body(self._store, given.manifest),
+                    request_body(self._store, given.manifest),
                     given.manifest.body_bytes,
                     started=activity.info().started_time,
                     timeout=given.timeout,
                 )
-                earlier = await self._ledger.intend(given.submitter, _intent(given))
+                earlier = await self._records.record_intent(given.submitter, _intent(given))
                 if earlier:
                     return from_earlier_record(earlier, given.manifest)
                 try:
                     batch = await self._post(given, upload)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
-                        await self._record(given, Outcome(created=False))
+                        await self._record(given, SubmissionOutcome(created=False))
                     raise
                 activity.logger.info("Submitted", extra={"batch_id": batch.id})
-                await self._record(given, Outcome(batch_id=batch.id))
+                await self._record(given, SubmissionOutcome(batch_id=batch.id))
                 return Submitted(batch=batch)
 
     @activity.defn(name="pollBatchStatus")
@@ -118,7 +123,7 @@ class MessageBatchActivities:
             return found
 
     @activity.defn(name="retrieveResults")
-    async def retrieve_results(self, given: RetrieveInput) -> Landed:
+    async def retrieve_results(self, given: RetrieveInput) -> LandedResults:
         """Stream the results into the store: checked, in the order of the requests, published once."""
         began = time.monotonic()
         with errors_as_failures(given.batch_id):
@@ -158,10 +163,12 @@ class MessageBatchActivities:
         with errors_as_failures():
             async with heartbeats():
                 await check_store(self._store, given.store_id)
-                claim = await self._ledger.claimed(given.batch_id)
+                claim = await self._records.claim_of(given.batch_id)
                 if claim and not claim.of_same_run(given.claim):
-                    raise NotOurs(f"It is the batch of the run {claim.owner}, which may not have landed it yet")
-                await check_landed(self._store, given.results_file)
+                    raise OwnedByAnotherRun(
+                        f"It is the batch of the run {claim.owner}, which may not have landed it yet"
+                    )
+                await verify_landed(self._store, given.results_file)
                 try:
                     await self._api.delete(given.account, given.batch_id)
                 except BatchNotFound:
@@ -199,23 +206,23 @@ class MessageBatchActivities:
             why = str(error) or "the time was up, or the worker is stopping"
             raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
 
-    async def _record(self, given: SubmitInput, outcome: Outcome) -> None:
+    async def _record(self, given: SubmitInput, outcome: SubmissionOutcome) -> None:
         """Record as far as the store allows: the run records a batch again; until then the POST counts as undecided."""
         try:
             async with asyncio.timeout(RECORD_TIMEOUT):
                 while True:
                     with suppress(StoreUnavailable):
-                        await self._ledger.settle(given.submitter, given.number, outcome)
+                        await self._records.record_outcome(given.submitter, given.number, outcome)
                         if outcome.batch_id:
-                            await self._ledger.claim(outcome.batch_id, given.submitter.claim)
+                            await self._records.claim(outcome.batch_id, given.submitter.claim)
                         return
                     await asyncio.sleep(1)
         except TimeoutError:
             activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
 
 
-def _intent(given: SubmitInput) -> Intent:
-    return Intent(
+def _intent(given: SubmitInput) -> SubmissionIntent:
+    return SubmissionIntent(
         workflow_id=given.submitter.workflow_id,
         first_run_id=given.submitter.first_run_id,
         number=given.number,
@@ -227,7 +234,7 @@ def _intent(given: SubmitInput) -> Intent:
     )
 
 
-def from_earlier_record(earlier: Record, manifest: Manifest) -> Submitted:
+def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submitted:
     """Return what the record of an earlier POST of the same number says, made before a reset or a retry of the run."""
     if earlier.intent.sha256 != manifest.sha256:
         raise InvalidRequests(

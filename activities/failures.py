@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from message_batches.errors import ApiError, MessageBatchesError, WrongStore
-from message_batches.observability.log_context import log_batch_id
+from message_batches.log_context import log_batch_id
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
 from message_batches.storage.interface import Store

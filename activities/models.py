@@ -5,16 +5,16 @@ from typing import Any
 
 from pydantic import AwareDatetime, SerializerFunctionWrapHandler, model_serializer
 
-from message_batches.api.models import Account, MessageBatch
+from message_batches.api.models import ApiProfile, MessageBatch
 from message_batches.models import Anchor, Candidate, Manifest, ResultsFile
-from message_batches.serialization import Boundary, Seconds
-from message_batches.storage.submission_records import Claim, Submitter
+from message_batches.serialization import ContractModel, Seconds
+from message_batches.storage.submission_records import BatchClaim, Submitter
 
 
-class BatchRef(Boundary):
+class BatchRef(ContractModel):
     """A batch and the account that asks for it."""
 
-    account: Account
+    account: ApiProfile
     batch_id: str
 
     @model_serializer(mode="wrap")
@@ -23,16 +23,16 @@ class BatchRef(Boundary):
         return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
 
 
-class PrepareInput(Boundary):
+class PrepareInput(ContractModel):
     """The requests of a run, inline or in the store; neither, for a batch that was submitted elsewhere."""
 
-    account: Account
+    account: ApiProfile
     requests: list[Any] | None = None
     requests_uri: str | None = None
     store_id: str | None = None
 
 
-class Prepared(Boundary):
+class Prepared(ContractModel):
     """The store and the requests of a run.
 
     Attributes:
@@ -45,10 +45,10 @@ class Prepared(Boundary):
     search_attributes: tuple[str, ...] = ()
 
 
-class SubmitInput(Boundary):
+class SubmitInput(ContractModel):
     """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start."""
 
-    account: Account
+    account: ApiProfile
     manifest: Manifest
     submitter: Submitter
     number: int
@@ -56,7 +56,7 @@ class SubmitInput(Boundary):
     timeout: Seconds
 
 
-class Submitted(Boundary):
+class Submitted(ContractModel):
     """The batch; or the record of an earlier POST of this number, made before a reset or a retry of the workflow.
 
     Attributes:
@@ -74,7 +74,7 @@ class Submitted(Boundary):
     earlier_absent: bool = False
 
 
-class FindCandidatesInput(Boundary):
+class FindCandidatesInput(ContractModel):
     """A POST whose reply was lost, and the time within which its batch must have been created.
 
     Attributes:
@@ -82,7 +82,7 @@ class FindCandidatesInput(Boundary):
         until: by when its batch must have been created, on the Temporal server's clock.
     """
 
-    account: Account
+    account: ApiProfile
     manifest: Manifest
     submitter: Submitter
     number: int
@@ -90,7 +90,7 @@ class FindCandidatesInput(Boundary):
     until: datetime
 
 
-class CandidateMatch(Boundary):
+class CandidateMatch(ContractModel):
     """A batch of our count, newer than the anchor.
 
     Attributes:
@@ -103,7 +103,7 @@ class CandidateMatch(Boundary):
     rivals: tuple[str, ...] = ()
 
 
-class FindCandidatesResult(Boundary):
+class FindCandidatesResult(ContractModel):
     """The batch, where a record names it, or those that may be ours, the oldest first.
 
     Attributes:
@@ -117,23 +117,23 @@ class FindCandidatesResult(Boundary):
     posts: int = 0
 
 
-class AdoptInput(Boundary):
+class AdoptInput(ContractModel):
     """A batch that an operator says is this run's."""
 
-    account: Account
+    account: ApiProfile
     batch_id: str
-    claim: Claim
+    claim: BatchClaim
 
 
-class VerifyCandidateInput(Boundary):
+class VerifyCandidateInput(ContractModel):
     """A candidate that has ended, to be compared with the requests."""
 
-    account: Account
+    account: ApiProfile
     manifest: Manifest
     batch_id: str
 
 
-class RecordOutcomeInput(Boundary):
+class RecordOutcomeInput(ContractModel):
     """The outcome of POSTs: they created this batch, or none was found.
 
     Attributes:
@@ -144,14 +144,14 @@ class RecordOutcomeInput(Boundary):
     """
 
     submitter: Submitter | None
-    claim: Claim
+    claim: BatchClaim
     store_id: str
     numbers: tuple[int, ...]
     batch_id: str | None
     certain: bool = False
 
 
-class RetrieveInput(Boundary):
+class RetrieveInput(ContractModel):
     """The results to land.
 
     Attributes:
@@ -159,7 +159,7 @@ class RetrieveInput(Boundary):
         keep_partial: whether to keep in the store what arrived if it is not complete.
     """
 
-    account: Account
+    account: ApiProfile
     batch_id: str
     store_id: str
     manifest: Manifest | None
@@ -167,11 +167,11 @@ class RetrieveInput(Boundary):
     keep_partial: bool = False
 
 
-class DeleteInput(Boundary):
+class DeleteInput(ContractModel):
     """A batch whose results have been landed in `results_file`, and the run's claim on it."""
 
-    account: Account
+    account: ApiProfile
     batch_id: str
     store_id: str
     results_file: ResultsFile
-    claim: Claim
+    claim: BatchClaim

@@ -16,18 +16,18 @@ from activities.models import (
 )
 from activities.timeouts import heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import Account, MessageBatch
-from message_batches.errors import NotOurs, ReplyLost
+from message_batches.api.models import ApiProfile, MessageBatch
+from message_batches.errors import OwnedByAnotherRun, ReplyLost
 from message_batches.models import Anchor, Candidate
 from message_batches.requests.manifest import read_ids
 from message_batches.results.ownership import holds_exactly
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
     CLOCK_MARGIN,
-    Claim,
-    Ledger,
-    Outcome,
-    Record,
+    BatchClaim,
+    SubmissionOutcome,
+    SubmissionRecord,
+    SubmissionRecords,
     Submitter,
     may_stem_from,
 )
@@ -50,10 +50,10 @@ class SubmissionActivities:
     def __init__(self, api: BatchApi, store: Store) -> None:
         self._api = api
         self._store = store
-        self._ledger = Ledger(store)
+        self._records = SubmissionRecords(store)
 
     @activity.defn(name="findAnchor")
-    async def find_anchor(self, account: Account) -> Anchor:
+    async def find_anchor(self, account: ApiProfile) -> Anchor:
         """Return the account's newest batch; without any, the API's clock less the overlap of the list."""
         with errors_as_failures():
             async with reply_deadline():
@@ -69,12 +69,12 @@ class SubmissionActivities:
             async with heartbeats():
                 await check_store(self._store, given.manifest.store_id)
                 read_at = activity.info().started_time
-                known = await self._ledger.known(given.submitter, given.number)
+                known = await self._records.outcome(given.submitter, given.number)
                 if known and known.batch_id:
                     return FindCandidatesResult(read_at=read_at, recorded=known.batch_id)
                 batches = await self._created_since(given)
                 # Read after the list: whoever created one of these batches has written an intent before.
-                mine, others = await self._ledger.posts(given.submitter) if batches else ([], [])
+                mine, others = await self._records.own_and_other_posts(given.submitter) if batches else ([], [])
                 found = [await self._match(batch, given.submitter, others) for batch in batches]
                 return FindCandidatesResult(
                     read_at=read_at,
@@ -94,13 +94,13 @@ class SubmissionActivities:
 
     @activity.defn(name="findBatchToAdopt")
     async def find_batch_to_adopt(self, given: AdoptInput) -> MessageBatch:
-        """Return the batch that an operator named; `NotOurs` if another run has claimed it."""
+        """Return the batch that an operator named; `OwnedByAnotherRun` if another run has claimed it."""
         with errors_as_failures(given.batch_id):
             async with reply_deadline():
                 batch = await self._api.retrieve(given.account, given.batch_id)
-            claim = await self._ledger.claimed(given.batch_id)
+            claim = await self._records.claim_of(given.batch_id)
             if _is_taken(claim, given.claim):
-                raise NotOurs(f"{given.batch_id} is the batch of the run {claim.owner}")
+                raise OwnedByAnotherRun(f"{given.batch_id} is the batch of the run {claim.owner}")
             return batch
 
     @activity.defn(name="recordOutcome")
@@ -111,11 +111,13 @@ class SubmissionActivities:
             ours = given.batch_id is None or await self._claim(given.batch_id, given.claim)
             if given.submitter and (ours or given.certain):
                 for number in given.numbers:
-                    await self._ledger.settle(given.submitter, number, Outcome(batch_id=given.batch_id))
+                    await self._records.record_outcome(
+                        given.submitter, number, SubmissionOutcome(batch_id=given.batch_id)
+                    )
             return ours
 
-    async def _claim(self, batch_id: str, claim: Claim) -> bool:
-        owner = await self._ledger.claim(batch_id, claim)
+    async def _claim(self, batch_id: str, claim: BatchClaim) -> bool:
+        owner = await self._records.claim(batch_id, claim)
         ours = owner.of_same_run(claim)
         if not ours:
             activity.logger.warning("The batch is claimed by %r already", owner.owner, extra={"batch_id": batch_id})
@@ -145,8 +147,8 @@ class SubmissionActivities:
                 return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
             after = page.last_id or page.data[-1].id
 
-    async def _match(self, batch: MessageBatch, who: Submitter, others: list[Record]) -> CandidateMatch:
-        claim = await self._ledger.claimed(batch.id)
+    async def _match(self, batch: MessageBatch, who: Submitter, others: list[SubmissionRecord]) -> CandidateMatch:
+        claim = await self._records.claim_of(batch.id)
         named = any(record.outcome and record.outcome.batch_id == batch.id for record in others)
         rivals = {r.intent.workflow_id for r in others if r.may_have_created and may_stem_from(r, batch.created_at)}
         if claim and claim.attached and not claim.of_same_run(who.claim):
@@ -160,6 +162,6 @@ class SubmissionActivities:
         )
 
 
-def _is_taken(claim: Claim | None, ours: Claim) -> TypeGuard[Claim]:
+def _is_taken(claim: BatchClaim | None, ours: BatchClaim) -> TypeGuard[BatchClaim]:
     """Whether another run has claimed a batch that it submitted; a run that attached to one may not be its sender."""
     return claim is not None and not claim.attached and not claim.of_same_run(ours)

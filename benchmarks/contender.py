@@ -1,4 +1,4 @@
-"""A contender: a function run in a fresh process, timed there, with its memory above idle.
+"""A contender: a function run in a fresh process, timed there, with its memory above idle (tiny ones in this process).
 
 It is a function of a `Meter` and strings: it sets itself up, and does within `with meter:` what is measured.
 """
@@ -52,8 +52,10 @@ class Meter:
         self.lap = Lap(seconds, time.process_time() - self._cpu, _peak() - self._idle)
 
 
-async def run(function: Callable[..., Any], *arguments: str) -> Lap:
-    """One go of a function of a module, in a process of its own."""
+async def run(setting: Setting, function: Callable[..., Any], *arguments: str) -> Lap:
+    """One go of a function of a module, in a process of its own unless it is tiny."""
+    if setting.tiny:
+        return await _lap(function, *arguments)
     name = f"{function.__module__}:{function.__name__}"
     return Lap(**json.loads(await output_of(sys.executable, "-m", "benchmarks.contender", name, *arguments)))
 
@@ -79,8 +81,9 @@ async def race(
     laps: dict[str, list[Lap]] = {name: [] for name in contenders}
     for number in range(1, setting.rounds + 1):
         for name, go in contenders.items():
-            # What the one before has left to be written to disk is not this one's to wait for.
-            os.sync()
+            if not setting.tiny:
+                # What the one before has left to be written to disk is not this one's to wait for.
+                os.sync()
             lap = await go()
             tidy()
             laps[name].append(lap)
@@ -129,14 +132,19 @@ def _peak() -> int:
     return int(kilobytes) * 1024
 
 
+async def _lap(function: Callable[..., Any], *arguments: str) -> Lap:
+    meter = Meter()
+    result = function(meter, *arguments)
+    if inspect.isawaitable(result):
+        await result
+    return meter.lap
+
+
 def main() -> None:
     """Run the function that is named, and print its lap."""
     module, _, name = sys.argv[1].partition(":")
-    meter = Meter()
-    result = getattr(importlib.import_module(module), name)(meter, *sys.argv[2:])
-    if inspect.iscoroutine(result):
-        asyncio.run(result)
-    print(json.dumps(asdict(meter.lap)))
+    lap = asyncio.run(_lap(getattr(importlib.import_module(module), name), *sys.argv[2:]))
+    print(json.dumps(asdict(lap)))
 
 
 if __name__ == "__main__":

@@ -144,9 +144,12 @@ class Fleet:
 
 
 async def measure(setting: Setting) -> list[Row]:
-    """Poll lateness at each size; at one of them also what becomes of the fleet when its worker is killed."""
+    """Poll lateness at each size; at one of them also what becomes of the fleet when its worker is killed.
+
+    Tiny, it is that one alone, and no worker is killed: Temporal waits ten seconds before it gives its work to another.
+    """
     rows = []
-    for size in SIZES:
+    for size in (JUDGED,) if setting.tiny else SIZES:
         async with _fleet(setting, setting.sized(size)) as (fleet, server, api):
             async with fleet.worker() as worker:
                 processes = Processes(server, api, psutil.Process(worker.pid))
@@ -157,7 +160,7 @@ async def measure(setting: Setting) -> list[Row]:
                 late = await fleet.lateness()
                 rows += _rows(fleet.size, late, processes, judged=size == JUDGED)
                 worker.send_signal(signal.SIGKILL)
-            if size == JUDGED:
+            if size == JUDGED and not setting.tiny:
                 setting.say(f"{fleet.size:,} batches: another worker")
                 rows.append(await _replaced(fleet))
     return rows
@@ -199,7 +202,7 @@ def _rows(size: int, late: Sequence[float], processes: Processes, *, judged: boo
 @asynccontextmanager
 async def _fleet(setting: Setting, size: int) -> AsyncIterator[tuple[Fleet, psutil.Process, psutil.Process]]:
     me = psutil.Process()
-    cadence = max(1.0, CADENCE * setting.scale)
+    cadence = max(0.3, CADENCE * setting.scale)
     others = {child.pid for child in me.children()}
     async with dev_server() as server, emulator("--processing-time", "24h") as url:
         server_process, api_process = _children(me, others)

@@ -16,9 +16,9 @@ from benchmarks.servers import HEADERS, KEY, api, bare_server, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row, memory_row, time_row
 from message_batches.api.client import PATH
-from message_batches.api.models import Account
+from message_batches.api.models import ApiProfile
 from message_batches.models import Manifest
-from message_batches.requests.manifest import body
+from message_batches.requests.manifest import request_body
 from message_batches.results.landing import land
 from message_batches.storage.object_store import open_store
 
@@ -44,14 +44,14 @@ async def measure(setting: Setting) -> list[Row]:
 
     async with emulator("--reply-bytes", str(REPLY_BYTES), "--processing-time", "1ms", "--jitter", "0") as url:
         async with api(url) as client:
-            batch = await client.create(Account(), body(store, manifest), manifest.body_bytes)
+            batch = await client.create(ApiProfile(), request_body(store, manifest), manifest.body_bytes)
         async with _http(url) as http:
             await _download(http, batch.id, sample)
-        laps = await contender.race(setting, _contenders(url, batch.id, folder), tidy)
-        slow = {"official client": partial(contender.run, official, url, batch.id, str(folder))}
+        laps = await contender.race(setting, _contenders(setting, url, batch.id), tidy)
+        slow = {"official client": partial(contender.run, setting, official, url, batch.id, str(folder))}
         laps |= await contender.race(replace(setting, rounds=1), slow, tidy)
     with bare_server(sample) as url:
-        quick = await contender.race(setting, _contenders(url, batch.id, folder), tidy)
+        quick = await contender.race(setting, _contenders(setting, url, batch.id), tidy)
 
     what = f"land {manifest.count:,} results, {sample.stat().st_size / 1e6:,.0f} MB"
     download = "httpx, to a file"
@@ -73,7 +73,7 @@ async def ours(meter: Meter, url: str, batch_id: str, folder: str) -> None:
         with meter:
             landed = await land(
                 store,
-                client.results(Account(), batch_id),
+                client.results(ApiProfile(), batch_id),
                 batch_id=batch_id,
                 manifest=manifest,
                 expected_count=manifest.count,
@@ -114,11 +114,12 @@ def official(meter: Meter, url: str, batch_id: str, folder: str) -> None:
             file.write(result.to_json(indent=None) + "\n")
 
 
-def _contenders(url: str, batch_id: str, folder: Path) -> dict[str, Go]:
+def _contenders(setting: Setting, url: str, batch_id: str) -> dict[str, Go]:
+    folder = setting.folder
     contenders: dict[str, Go] = {
-        "ours": partial(contender.run, ours, url, batch_id, str(folder)),
-        "httpx": partial(contender.run, bare_httpx, url, batch_id, str(folder)),
-        "httpx, copied": partial(contender.run, copied_httpx, url, batch_id, str(folder)),
+        "ours": partial(contender.run, setting, ours, url, batch_id, str(folder)),
+        "httpx": partial(contender.run, setting, bare_httpx, url, batch_id, str(folder)),
+        "httpx, copied": partial(contender.run, setting, copied_httpx, url, batch_id, str(folder)),
     }
     if which("curl"):
         target = ("--output", str(folder / "download.jsonl"))

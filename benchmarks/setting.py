@@ -19,9 +19,14 @@ class Setting:
     rounds: int
     scale: float
 
-    def sized(self, full: int) -> int:
-        """A size at this scale, at least 1."""
-        return max(1, round(full * self.scale))
+    @property
+    def tiny(self) -> bool:
+        """Whether all that is asked is that it works: nobody looks at how long anything takes."""
+        return self.scale < 0.01
+
+    def sized(self, full: int, *, least: int = 1) -> int:
+        """A size at this scale, at least so much."""
+        return max(least, round(full * self.scale))
 
     def say(self, text: str) -> None:
         """Tell how far it is, beside the table."""

@@ -11,9 +11,9 @@ from benchmarks.servers import HEADERS, api, bare_server, emulator
 from benchmarks.setting import Setting
 from benchmarks.table import Row, memory_row, time_row
 from message_batches.api.client import PATH
-from message_batches.api.models import Account
+from message_batches.api.models import ApiProfile
 from message_batches.models import Manifest
-from message_batches.requests.manifest import body
+from message_batches.requests.manifest import request_body
 from message_batches.storage.object_store import open_store
 
 REQUESTS = 100_000
@@ -26,13 +26,13 @@ async def measure(setting: Setting) -> list[Row]:
     store, manifest = await stored_requests(folder / "store", setting.sized(REQUESTS), REQUEST_BYTES)
     (folder / "manifest.json").write_text(manifest.model_dump_json())
     with (folder / "body.json").open("wb") as file:
-        async for chunk in body(store, manifest):
+        async for chunk in request_body(store, manifest):
             file.write(chunk)
 
     async with emulator() as url:
-        laps = await contender.race(setting, _contenders(url, folder))
+        laps = await contender.race(setting, _contenders(setting, url))
     with bare_server() as url:
-        quick = await contender.race(setting, _contenders(url, folder))
+        quick = await contender.race(setting, _contenders(setting, url))
 
     what = f"submit {manifest.count:,} requests, {manifest.body_bytes / 1e6:,.0f} MB"
     curl = "curl --data-binary"
@@ -49,11 +49,12 @@ async def ours(meter: Meter, url: str, folder: str) -> None:
     manifest = Manifest.model_validate_json((Path(folder) / "manifest.json").read_text())
     async with api(url) as client:
         with meter:
-            await client.create(Account(), body(store, manifest), manifest.body_bytes)
+            await client.create(ApiProfile(), request_body(store, manifest), manifest.body_bytes)
 
 
-def _contenders(url: str, folder: Path) -> dict[str, Go]:
-    contenders: dict[str, Go] = {"ours": partial(contender.run, ours, url, str(folder))}
+def _contenders(setting: Setting, url: str) -> dict[str, Go]:
+    folder = setting.folder
+    contenders: dict[str, Go] = {"ours": partial(contender.run, setting, ours, url, str(folder))}
     if which("curl"):
         sent = ("--data-binary", f"@{folder / 'body.json'}", "--output", str(folder / "answer.json"))
         contenders["curl"] = partial(contender.curl, f"{url}{PATH}", HEADERS, *sent)

@@ -1,4 +1,4 @@
-"""Bytes handed from the event loop to threads; whatever ends the one, the other is not left at work."""
+"""Work in threads on behalf of the event loop: when one side ends or fails, the other does not keep running."""
 
 import asyncio
 import queue
@@ -8,27 +8,29 @@ from typing import Any, TypeVar
 BATCH_BYTES = 1024 * 1024
 
 
-async def work_through(chunks: AsyncIterable[bytes], work: Callable[[bytes], None], beat: Callable[[], None]) -> None:
-    """Give a stream to `work` in a thread, 1 MiB or more at a time, while the next of it is read.
+async def process_in_thread(
+    chunks: AsyncIterable[bytes], work: Callable[[bytes], None], heartbeat: Callable[[], None]
+) -> None:
+    """Process a stream by `work` in a thread, 1 MiB or more at a time, while the next chunks are read.
 
-    However this ends, `work` is not running any more: what it writes to may be closed.
+    However this ends, `work` is no longer running, so that the file that it writes to can be closed.
 
     Args:
-        chunks: pieces of any size.
-        work: takes them joined, never two at once.
-        beat: called on the event loop, for each piece.
+        chunks: chunks of any size.
+        work: called with joined chunks, never twice at the same time.
+        heartbeat: called on the event loop, for each chunk.
     """
     loop = asyncio.get_running_loop()
-    at_work: asyncio.Future[None] | None = None
+    running: asyncio.Future[None] | None = None
     batch: list[bytes] = []
     size = 0
 
     async def hand_over() -> None:
-        nonlocal at_work, batch, size
-        if at_work:
-            await ended(at_work)
+        nonlocal running, batch, size
+        if running:
+            await wait_for_result(running)
         if batch:
-            at_work = loop.run_in_executor(None, work, b"".join(batch))
+            running = loop.run_in_executor(None, work, b"".join(batch))
             batch, size = [], 0
 
     try:
@@ -36,25 +38,25 @@ async def work_through(chunks: AsyncIterable[bytes], work: Callable[[bytes], Non
             async for chunk in chunks:
                 batch.append(chunk)
                 size += len(chunk)
-                beat()
+                heartbeat()
                 if size >= BATCH_BYTES:
                     await hand_over()
         except Exception:
-            # A source that breaks off has still given what it gave.
+            # The chunks before the source failed are processed too.
             await hand_over()
             raise
         await hand_over()
-        if at_work:
-            await ended(at_work)
+        if running:
+            await wait_for_result(running)
     finally:
-        if at_work:
-            await settled(at_work)
+        if running:
+            await wait_until_done(running)
 
 
-async def read_ahead(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
-    """What an iterator gives, each taken from it in a thread while the one before is made use of.
+async def prefetch(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    """Yield the chunks of an iterator, each read in a thread while the consumer uses the one before.
 
-    To be closed by who stops early (`aclosing`): until then the iterator may be running.
+    A consumer that stops early must close it (`aclosing`): until then the iterator may be running.
     """
 
     def take() -> bytes | None:
@@ -64,77 +66,77 @@ async def read_ahead(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
     taking = loop.run_in_executor(None, take)
     try:
         while True:
-            await ended(taking)
+            await wait_for_result(taking)
             if (chunk := taking.result()) is None:
                 return
             taking = loop.run_in_executor(None, take)
             yield chunk
     finally:
-        await settled(taking)
+        await wait_until_done(taking)
 
 
-async def in_thread(work: Callable[[], Any]) -> Any:
-    """The result of `work` in a thread; a cancellation waits for it."""
-    at_work = asyncio.get_running_loop().run_in_executor(None, work)
+async def run_in_thread(work: Callable[[], Any]) -> Any:
+    """Return the result of `work` in a thread; a cancellation waits until it has ended."""
+    running = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(at_work)
+        return await asyncio.shield(running)
     finally:
-        await settled(at_work)
+        await wait_until_done(running)
 
 
-async def ended(at_work: asyncio.Future[Any]) -> None:
-    """Wait for a thread's result, leaving it alone when cancelled: cancelling would only make it look ended."""
-    await asyncio.wait([at_work])
-    at_work.result()
+async def wait_for_result(running: asyncio.Future[Any]) -> None:
+    """Wait for a thread's result; when cancelled, do not cancel it, which would only make it seem to have ended."""
+    await asyncio.wait([running])
+    running.result()
 
 
-async def settled(at_work: asyncio.Future[Any]) -> None:
-    """Wait until a thread's work is over, through any cancellation, which is passed on afterwards."""
+async def wait_until_done(running: asyncio.Future[Any]) -> None:
+    """Wait until a thread's work has ended; a cancellation is raised only afterwards."""
     cancelled: asyncio.CancelledError | None = None
-    while not at_work.done():
+    while not running.done():
         try:
-            await asyncio.wait([at_work])
+            await asyncio.wait([running])
         except asyncio.CancelledError as error:
             cancelled = error
-    at_work.exception()  # Looked at, or asyncio logs it once more.
+    running.exception()  # Retrieved, or asyncio would log it again.
     if cancelled:
         raise cancelled
 
 
-class Abandoned(Exception):
-    """Raised inside a thread that takes from a `Feed`, so that it takes back what it has done."""
+class FeedAborted(Exception):
+    """The source of a `ThreadFeed` failed: raised in the consuming thread, which then undoes its work."""
 
 
-class Feed:
-    """An iterable for a thread, filled from the event loop, two chunks ahead of it."""
+class ThreadFeed:
+    """An iterable for a thread, filled from the event loop, at most two chunks ahead."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._chunks: queue.SimpleQueue[bytes | Abandoned | None] = queue.SimpleQueue()
+        self._chunks: queue.SimpleQueue[bytes | FeedAborted | None] = queue.SimpleQueue()
         self._room = asyncio.Semaphore(2)
-        self._over = False
+        self._done = False
 
-    async def offer(self, chunk: bytes) -> bool:
-        """Add a chunk when there is room; False once nobody takes any more."""
+    async def put(self, chunk: bytes) -> bool:
+        """Add a chunk when there is room; return False once the consumer has ended."""
         if chunk:
             await self._room.acquire()
             self._chunks.put(chunk)
-        return not self._over
+        return not self._done
 
-    def end(self, error: Abandoned | None = None) -> None:
-        """End the iterable, or break it."""
+    def close(self, error: FeedAborted | None = None) -> None:
+        """End the iterable, or make it raise an error."""
         self._chunks.put(error)
 
-    def over(self, taker: asyncio.Future[Any]) -> None:
-        """Stop waiting for a taker that has ended: its done callback."""
-        if not taker.cancelled():
-            taker.exception()  # Looked at, or asyncio logs it once more.
-        self._over = True
+    def consumer_done(self, consumer: asyncio.Future[Any]) -> None:
+        """Stop waiting for the consumer: the done callback of its future."""
+        if not consumer.cancelled():
+            consumer.exception()  # Retrieved, or asyncio would log it again.
+        self._done = True
         self._room.release()
 
     def __iter__(self) -> Iterator[bytes]:
         while (chunk := self._chunks.get()) is not None:
-            if isinstance(chunk, Abandoned):
+            if isinstance(chunk, FeedAborted):
                 raise chunk
             yield chunk
             self._loop.call_soon_threadsafe(self._room.release)
@@ -143,12 +145,12 @@ class Feed:
 T = TypeVar("T")
 
 
-async def unless(given_up: asyncio.Event, beginning: Coroutine[Any, Any, T]) -> T | None:
-    """What comes of it, or None where the event is set before: then it is cancelled."""
-    tasks = begun, stopped = asyncio.create_task(beginning), asyncio.create_task(given_up.wait())
+async def run_unless_set(event: asyncio.Event, coroutine: Coroutine[Any, Any, T]) -> T | None:
+    """Return the result, or None if the event was set first, in which case the coroutine is cancelled."""
+    tasks = running, stopped = asyncio.create_task(coroutine), asyncio.create_task(event.wait())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return begun.result() if begun.done() else None
+        return running.result() if running.done() else None
     finally:
-        begun.cancel()
+        running.cancel()
         stopped.cancel()

@@ -11,7 +11,10 @@ RESOLVE_SUBMISSION = "resolveSubmission"
 
 
 class NextAction(StrEnum):
-    """The next step for an operator after a failure: data, so that each caller can say it in its own words."""
+    """The next step for an operator after a failure: data, so that each caller can say it in its own words.
+
+    The workflow's failures name the first three, errors of `message_batches.runs` any of them.
+    """
 
     ATTACH = "attach"
     """The batch `batchId` is at the provider: a run that attaches to it lands its results."""
@@ -19,6 +22,16 @@ class NextAction(StrEnum):
     """A batch may exist: look at `candidates`, or at the account's batches, before a new start."""
     STORE_REQUESTS = "storeRequests"
     """The requests are too large for the input: put them into the store and pass `requestsUri`."""
+    ATTACH_WITH_REQUESTS = "attachWithRequests"
+    """The batch's requests are not known: attach to it again, with them."""
+    START_WORKER = "startWorker"
+    """No worker answers: start one, check the run, and try again."""
+    WATCH = "watch"
+    """The run has not ended: follow it to its end."""
+    LIST_RUNS = "listRuns"
+    """There is no such run: the list shows which there are."""
+    REGISTER_SEARCH_ATTRIBUTES = "registerSearchAttributes"
+    """The namespace lacks the search attributes: register them, for runs that begin afterwards."""
 
 
 def landing_queue(task_queue: str) -> str:

@@ -1,16 +1,17 @@
-"""One family of errors, and what each says about trying again.
+"""One family of errors, and whether a retry can help for each of them.
 
     MessageBatchesError
     ├── InvalidRequests          the requests themselves; nothing was sent
     ├── RequestsNotFound         a `requestsUri` outside the store, or not there
-    ├── UnknownKey               a key name that this worker does not hold, or no name at all
+    ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
+    ├── OwnedByAnotherRun        another run's batch
     ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
         ├── NotSent              no connection: the API has seen nothing
-        ├── ReplyLost            sent, at least in part, and no usable answer
+        ├── ReplyLost            sent, at least in part, but no usable answer
         ├── RateLimited          429
         ├── ApiUnavailable       408, 409, 5xx and 529
         ├── AuthenticationFailed 401
@@ -26,14 +27,16 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
+from message_batches.contract import NextAction
+
 
 class MessageBatchesError(Exception):
-    """Something that was expected to go wrong; the message says what, where and what to do next."""
+    """An expected failure; the message says what failed, where, and what to do next."""
 
     retryable: ClassVar[bool] = False
-    """Whether it passes by itself."""
+    """Whether a retry can succeed without any change."""
     outcome_unknown: ClassVar[bool] = False
-    """After a POST: whether the batch may exist all the same."""
+    """After a POST: whether the batch may exist in spite of the error."""
 
 
 class InvalidRequests(MessageBatchesError):
@@ -49,16 +52,16 @@ class RequestsNotFound(MessageBatchesError):
 
 
 class UnknownKey(MessageBatchesError):
-    """The worker holds no key of that name; the text given is not repeated, it may be a key.
+    """The worker holds no key of that name; the given text is not repeated, since it may be a key.
 
-    A worker of the same queue may hold it; a run is refused for it only before anything was sent.
+    Another worker of the same queue may hold it; it ends a run only before anything was sent.
     """
 
     retryable = True
 
 
 class ResultsIncomplete(MessageBatchesError):
-    """The results lack lines, or hold lines they must not: another download may mend it."""
+    """The results lack lines, or have lines that they must not have; another download may be complete."""
 
 
 class StoreUnavailable(MessageBatchesError):
@@ -68,20 +71,20 @@ class StoreUnavailable(MessageBatchesError):
 
 
 class WrongStore(MessageBatchesError):
-    """This worker's store is not the one the run began with: another worker may hold that one."""
+    """This worker's store is not the one that the run started with; another worker may have that one."""
 
     retryable = True
 
 
-class NotOurs(MessageBatchesError):
-    """The batch is another run's: nothing is decided about it, and nothing done to it."""
+class OwnedByAnotherRun(MessageBatchesError):
+    """The batch belongs to another run; it was left as it is."""
 
 
 class CannotDecrypt(MessageBatchesError):
-    """A payload that this process has no key for, or that is not what was encrypted; another worker may have the key.
+    """A payload was altered, or this process does not hold its key; another worker may have that.
 
     Attributes:
-        key_id: of the key that is wanted.
+        key_id: the id of the key that is needed.
     """
 
     retryable = True
@@ -92,11 +95,11 @@ class CannotDecrypt(MessageBatchesError):
 
 
 class ApiError(MessageBatchesError):
-    """An answer other than 200, or none.
+    """A response other than 200, or none.
 
     Attributes:
-        status: the HTTP status, None without an answer.
-        request_id: the API's own id of the call, where it gave one.
+        status: the HTTP status, None without a response.
+        request_id: the API's own id of the call, None if it gave none.
         retry_after: how long the API asks to wait, None if it does not say.
     """
 
@@ -121,7 +124,7 @@ class NotSent(ApiError):
 
 
 class ReplyLost(ApiError):
-    """The connection broke, timed out, or carried an answer that makes no sense."""
+    """The connection broke, timed out, or carried a response that is not valid."""
 
     retryable = True
     outcome_unknown = True
@@ -149,11 +152,11 @@ class PermissionDenied(ApiError):
 
 
 class SpendLimitReached(ApiError):
-    """402, or 429 for a spend limit: waiting does not help before the limit is raised or reset."""
+    """402, or 429 for a spend limit: a retry does not help before the limit is raised or reset."""
 
 
 class BatchNotFound(ApiError):
-    """404: no such batch in the key's workspace, or not visible just now: real batches answer so now and then."""
+    """404: no such batch in the key's workspace, or one that is temporarily not visible, which occasionally happens."""
 
     retryable = True
 
@@ -169,5 +172,31 @@ def _family(base: type[MessageBatchesError]) -> dict[str, type[MessageBatchesErr
     return members
 
 
-BY_NAME = _family(MessageBatchesError)
-"""The family by failure type, for reading what an activity raised."""
+ERRORS_BY_NAME = _family(MessageBatchesError)
+"""The errors by failure type, to read which one an activity raised."""
+
+
+class RunError(MessageBatchesError):
+    """Something asked of a run that was not done: raised by `message_batches.runs`, never by a run itself.
+
+    Attributes:
+        action: the next step for an operator, None where the message says all there is.
+        workflow_id: the run that the step is about.
+        batch_id: the batch that the step is about.
+        candidates: batches that may be the run's, where that is undecided.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        action: NextAction | None = None,
+        *,
+        workflow_id: str | None = None,
+        batch_id: str | None = None,
+        candidates: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message)
+        self.action = action
+        self.workflow_id = workflow_id
+        self.batch_id = batch_id
+        self.candidates = tuple(candidates)

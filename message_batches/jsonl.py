@@ -6,10 +6,10 @@ MAX_BODY_BYTES = 256_000_000
 
 
 class Splitter:
-    r"""Bytes into lines, at the byte `\n` and nowhere else: U+2028 and U+0085 occur inside JSON strings.
+    r"""Splits bytes into lines, at the byte `\n` and nowhere else: U+2028 and U+0085 occur inside JSON strings.
 
     Args:
-        too_long: raised for a line longer than a batch, so that memory stays bounded.
+        too_long: raised for a line longer than a whole batch, to limit memory.
     """
 
     def __init__(self, too_long: type[MessageBatchesError] = InvalidRequests) -> None:
@@ -18,7 +18,7 @@ class Splitter:
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        r"""The lines that `data` completes, without their `\n`."""
+        r"""Return the lines that `data` completes, without their `\n`."""
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines:
@@ -27,7 +27,7 @@ class Splitter:
         return lines
 
     def views(self, data: bytes) -> list[memoryview]:
-        """The same lines, not copied but for one that began in an earlier piece: for long lines, in great number."""
+        """Return the same lines without copies, except of one that began in an earlier piece: for many long lines."""
         lines: list[memoryview] = []
         view = memoryview(data)
         start = 0
@@ -40,12 +40,12 @@ class Splitter:
         return lines
 
     def end(self) -> list[bytes]:
-        r"""The last line, where it has no `\n`."""
+        r"""Return the last line, if it has no `\n`."""
         rest = self._whole(b"")
         return [rest] if rest else []
 
     def _whole(self, end: bytes | memoryview) -> bytes:
-        """The line that ends so, with what was held of it."""
+        """Join the end of a line with its earlier pieces."""
         line = b"".join([*self._held, end])
         self._held.clear()
         self._size = 0
@@ -55,4 +55,4 @@ class Splitter:
         self._held.append(rest)
         self._size += len(rest)
         if self._size > MAX_BODY_BYTES:
-            raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, which no request or result is")
+            raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, the limit of a whole batch")

@@ -1,4 +1,4 @@
-"""The address that an option names, to be listened on."""
+"""The HOST:PORT options of the servers for health, metrics and payloads."""
 
 import socket
 
@@ -6,19 +6,21 @@ from message_batches.errors import MessageBatchesError
 
 
 class CannotListen(MessageBatchesError):
-    """An address to listen on is none, or is taken."""
+    """An address to listen on is not valid, or is in use."""
 
 
 def host_and_port(option: str, address: str, example: int) -> tuple[str, int]:
-    """The two parts of HOST:PORT."""
+    """Split HOST:PORT into its two parts."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
-        raise CannotListen(f"{option} takes HOST:PORT, such as 127.0.0.1:{example}, not {address[:80]!r}")
+        raise CannotListen(
+            f"{option} is not valid: expected HOST:PORT, such as 127.0.0.1:{example}, not {address[:80]!r}"
+        )
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 def socket_address(option: str, address: str, example: int) -> str:
-    """IP:PORT for an HOST:PORT, where a host's name is not understood."""
+    """Resolve HOST:PORT to IP:PORT, for servers that do not accept a host's name."""
     host, port = host_and_port(option, address, example)
     try:
         family, *_, found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]

@@ -1,7 +1,7 @@
-"""The models at the boundary: inputs, outputs, progress, stored files.
+"""The models of the contract: a run's input and output, its progress, and its files in the store.
 
-They are JSON in the Arazzo document's camelCase, frozen, and ignore what they do not know, so that an older
-worker can read a newer caller. Durations are seconds in JSON and `timedelta` in Python.
+They are JSON in the Arazzo document's camelCase, frozen, and ignore unknown fields, so that an older worker can
+read a newer caller's. Durations are seconds in JSON and `timedelta` in Python.
 """
 
 from datetime import datetime, timedelta
@@ -11,59 +11,56 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
-from message_batches.api.models import DEFAULT_VERSION, Account, BatchId, Betas, HeaderWord, RequestCounts
+from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, RequestCounts
 from message_batches.contract import NextAction
-from message_batches.serialization import Boundary, Seconds
+from message_batches.serialization import ContractModel, Seconds
 
 DEFAULT_RETRY_LIMIT = 2880
-"""The document's limit: 24 h at 30 s. It stands for "the batch's lifetime"; any other limit is obeyed to the poll."""
+"""The document's limit, 24 h at 30 s: it means "the batch's lifetime"; any other limit is exact to the poll."""
 
 Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
 
-# Cut, not refused: what is only shown must not fail a run. Temporal takes no more than this at a start.
-Shown = Annotated[str, AfterValidator(lambda text: text[:20_000])]
+# Cut, not refused: text that is only displayed must not fail a run. Temporal accepts no more than this at a start.
+DisplayText = Annotated[str, AfterValidator(lambda text: text[:20_000])]
 
 GivenBatchId = Annotated[BatchId, NoKey]
 
 
-# --- the run's input -----------------------------------------------------------------------------------------------
-
-
-class RetrySchedule(Boundary):
-    """Arazzo `retryAfter` and `retryLimit` for errors that pass by themselves: 429, 5xx, no connection."""
+class RetrySchedule(ContractModel):
+    """Arazzo `retryAfter` and `retryLimit` for transient errors: 429, 5xx, no connection."""
 
     retry_after: Interval = timedelta(seconds=30)
     retry_limit: int = Field(default=480, ge=0, le=1_000_000)
 
 
-class PollSchedule(Boundary):
-    """Arazzo `retryAfter` and `retryLimit` of the polling step, as the run was started with."""
+class PollSchedule(ContractModel):
+    """Arazzo `retryAfter` and `retryLimit` of the polling step, as given at the run's start."""
 
     retry_after: Interval = timedelta(seconds=30)
     retry_limit: int = Field(default=DEFAULT_RETRY_LIMIT, ge=0, le=10_000_000)
     transient: RetrySchedule = RetrySchedule()
 
 
-class SubmissionSchedule(Boundary):
-    """How long the one POST may take, and how long the list is watched after a lost reply before another POST."""
+class SubmissionSchedule(ContractModel):
+    """How long a POST may take, and how long the list is polled after a lost reply before another POST."""
 
     timeout: Interval = timedelta(seconds=600)
     quiet_period: Interval = timedelta(seconds=900)
 
 
-class BatchInput(Boundary):
-    """What starts a run: `requests`, `requestsUri`, or `batchId` (alone, or with the requests that it holds).
+class BatchInput(ContractModel):
+    """The input of a run: `requests`, `requestsUri`, or `batchId` (alone, or with the requests that it holds).
 
     Attributes:
         api_key: the name of a key that the worker holds, never a key.
         anthropic_beta: sent as the `anthropic-beta` header when the batch is created.
         requests: the items `{custom_id, params}`, at most 512 KiB encoded.
         requests_uri: a JSONL file of such items in the worker's store.
-        batch_id: attach: take over a batch that exists.
-        store_id: which store `requestsUri` is in, where the caller knows.
+        batch_id: an existing batch to attach to.
+        store_id: the store that `requestsUri` is in, if the caller knows it.
         delete_after_landing: delete the batch at the provider once its results are landed and verified.
-        static_summary, static_details: what the caller also gave Temporal under these names for the Web UI (a line,
-            and markdown): they vanish when a long run continues as new, and are shown in its current details then.
+        static_summary, static_details: the line and the markdown that the caller also gave Temporal under these names
+            for the Web UI: they vanish when a long run continues as new, and are then shown in its current details.
     """
 
     api_key: str = DEFAULT_KEY
@@ -76,28 +73,25 @@ class BatchInput(Boundary):
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: Annotated[str, Field(max_length=200), NoKey] | None = None
     delete_after_landing: bool = False
-    static_summary: Shown | None = None
-    static_details: Shown | None = None
+    static_summary: DisplayText | None = None
+    static_details: DisplayText | None = None
 
     @property
-    def account(self) -> Account:
-        """The part of the input that every call to the API needs."""
-        return Account(
+    def account(self) -> ApiProfile:
+        """The part of the input that every API call needs."""
+        return ApiProfile(
             api_key=self.api_key, anthropic_version=self.anthropic_version, anthropic_beta=self.anthropic_beta
         )
 
 
-# --- what is in the store ------------------------------------------------------------------------------------------
-
-
-class Manifest(Boundary):
-    """The run's requests in the store, checked, one a line, never changed.
+class Manifest(ContractModel):
+    """A run's requests in the store, checked, one a line, never changed.
 
     Attributes:
         uri: the JSONL file, named by its own sha256.
         ids_uri: its custom_ids, one a line, in the same order.
-        count: number of requests.
-        body_bytes: length of the request body that carries them.
+        count: the number of requests.
+        body_bytes: the length of the request body with them.
         sha256: of the JSONL file.
         ids_sha256: of the sorted custom_ids.
         store_id: the store that holds it.
@@ -112,15 +106,15 @@ class Manifest(Boundary):
     store_id: str
 
 
-class Anchor(Boundary):
-    """The account's newest batch before ours was sent; without any, the API's clock."""
+class Anchor(ContractModel):
+    """The account's newest batch before the run's own was sent; if there was none, the time of the API's clock."""
 
     batch_id: str | None = None
     created_at: datetime
 
 
-class ResultsFile(Boundary):
-    """The landed results: JSONL in the order of the requests, every line byte for byte as it came."""
+class ResultsFile(ContractModel):
+    """The landed results: JSONL in the order of the requests, every line byte for byte as received."""
 
     uri: str
     bytes: int
@@ -128,10 +122,7 @@ class ResultsFile(Boundary):
     sha256: str
 
 
-# --- the run's output ----------------------------------------------------------------------------------------------
-
-
-class ErrorGroup(Boundary):
+class ErrorGroup(ContractModel):
     """The errored results of one type, with one message and up to three custom_ids."""
 
     type: str
@@ -140,8 +131,8 @@ class ErrorGroup(Boundary):
     custom_ids: tuple[str, ...]
 
 
-class TokenUsage(Boundary):
-    """Tokens billed, added up."""
+class TokenUsage(ContractModel):
+    """The sum of billed tokens."""
 
     input: int = 0
     output: int = 0
@@ -149,8 +140,8 @@ class TokenUsage(Boundary):
     cache_read: int = 0
 
 
-class Outcomes(Boundary):
-    """Results by outcome."""
+class ResultCounts(ContractModel):
+    """The number of results of each type."""
 
     succeeded: int = 0
     errored: int = 0
@@ -158,19 +149,19 @@ class Outcomes(Boundary):
     expired: int = 0
 
 
-class Summary(Boundary):
-    """What came back: outcomes, errors by type (most frequent first), tokens by model."""
+class Summary(ContractModel):
+    """A summary of results: counts, errors by type (most frequent first), tokens by model."""
 
-    counts: Outcomes = Outcomes()
+    counts: ResultCounts = ResultCounts()
     errors: tuple[ErrorGroup, ...] = ()
     tokens: dict[str, TokenUsage] = Field(default_factory=dict)
 
 
-class Landed(Boundary):
-    """The results of a batch in the store; also the content of its `results.json`.
+class LandedResults(ContractModel):
+    """The results of a batch in the store; also the content of their publication.
 
     Attributes:
-        results: the parsed lines where the file is at most 256 KiB and parses.
+        results: the parsed lines, if the file is at most 256 KiB and parses.
         results_omitted: why `results` is null.
         verified: each custom_id of the manifest exactly once; without a manifest only count and uniqueness.
     """
@@ -183,14 +174,14 @@ class Landed(Boundary):
     summary: Summary
 
 
-class BatchOutput(Boundary):
-    """What a run returns: the document's outputs, then what was landed.
+class BatchOutput(ContractModel):
+    """The output of a run: the document's outputs, then the landed results.
 
     Attributes:
         possibly_paid_twice: batches that match ours after a second POST; normally empty.
-        paid_twice_unchecked: why the list could not be looked at for them; normally null.
-        deleted: the batch is no longer at the provider, as the input asked.
-        not_deleted: why it is, although the input asked; normally null.
+        paid_twice_unchecked: why the list could not be searched for them; normally null.
+        deleted: the batch was deleted at the provider, as the input requested.
+        not_deleted: why it was not, although the input requested it; normally null.
     """
 
     batch_id: str
@@ -207,30 +198,26 @@ class BatchOutput(Boundary):
     summary: Summary
 
 
-class FailureDetails(Boundary):
-    """The first detail of a run's `ApplicationError`: what is known of the batch, and the next step.
+class FailureDetails(ContractModel):
+    """The first detail of a run's `ApplicationError`: the batch, as far as it is known, and the next step.
 
     Attributes:
-        action: the next step for an operator, None where the message says all there is.
-        batch_id: the batch that stays at the provider.
-        candidates: batches that may be the run's, where that stayed undecided.
-        possibly_paid_twice: batches that match the requests besides `batch_id`, after a second POST.
+        action: the next step for an operator, None if there is none beyond the message.
+        batch_id: the batch that remains at the provider.
+        candidates: batches that may be the run's, if that was never decided.
     """
 
     action: NextAction | None = None
     batch_id: str | None = None
     candidates: tuple[str, ...] = ()
-    possibly_paid_twice: tuple[str, ...] = ()
 
 
-# --- the progress of a run and decisions on it --------------------------------------------------------------------
-
-EXPIRING = timedelta(hours=2)
-"""Before the end of its lifetime a batch that has not ended is worth a look."""
+EXPIRY_WARNING = timedelta(hours=2)
+"""The time before its expiry in which a batch that has not ended needs attention."""
 
 
 class Phase(StrEnum):
-    """Where a run stands; the three in the middle are the document's steps."""
+    """The phase of a run; SUBMITTING, POLLING and RETRIEVING are the document's steps."""
 
     PREPARING = "preparing"
     SUBMITTING = "submitting"
@@ -242,8 +229,8 @@ class Phase(StrEnum):
     CANCELED = "canceled"
 
 
-class Candidate(Boundary):
-    """A batch that may be ours after a lost reply: newer than the anchor, our count, claimed by nobody else."""
+class Candidate(ContractModel):
+    """A batch that may be the run's after a lost reply: newer than the anchor, of the same count, unclaimed."""
 
     batch_id: str
     created_at: datetime
@@ -251,20 +238,20 @@ class Candidate(Boundary):
 
     @property
     def ended(self) -> bool:
-        """Whether its results can be looked at."""
+        """Whether its results can be downloaded."""
         return self.processing_status == "ended"
 
 
-class Progress(Boundary):
+class Progress(ContractModel):
     """The answer to the `progress` query.
 
     Attributes:
-        polls: unfinished answers seen so far, over the whole chain of runs.
-        next_poll: when the timer fires next, None if none is set.
-        posts: how often the requests were sent.
-        submission: one sentence on the submission, while it is not settled.
+        polls: the number of polls that found the batch unfinished, over the whole chain of runs.
+        next_poll: the time of the next poll, None if none is scheduled.
+        posts: how many times the requests were sent.
+        submission: one sentence on the submission, until its outcome is known.
         waiting_for: what the run waits for now, other than the next poll.
-        candidates: batches that may be ours, while that is undecided.
+        candidates: batches that may be the run's, while that is undecided.
     """
 
     phase: Phase
@@ -281,8 +268,8 @@ class Progress(Boundary):
     cancel_requested: bool = False
 
 
-class Resolution(Boundary):
-    """The argument of the `resolveSubmission` update: exactly one of the two."""
+class Resolution(ContractModel):
+    """The argument of the `resolveSubmission` update: exactly one of the two fields."""
 
     adopt: GivenBatchId | None = None
     submit_again: bool = False

@@ -1,4 +1,4 @@
-"""The form of what crosses a process boundary: the base model, durations, and how deep a payload may nest."""
+"""Serialization of data that crosses a process boundary: the base model, durations, and the nesting limit."""
 
 from datetime import timedelta
 from typing import Annotated, Any
@@ -9,8 +9,8 @@ from pydantic.alias_generators import to_camel
 Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
 
 
-class Boundary(BaseModel):
-    """What crosses a process boundary; an input is not repeated in an error, it may hold a key or a prompt."""
+class ContractModel(BaseModel):
+    """A model that crosses a process boundary; its errors do not repeat the input, which may hold a key or a prompt."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -19,27 +19,27 @@ class Boundary(BaseModel):
         populate_by_name=True,
         serialize_by_alias=True,
         hide_input_in_errors=True,
-        # As null, a number that JSON has not would be another request, sent and paid for; it arrives, and is refused.
+        # NaN is kept, and refused later: as null it would be a different request, sent and paid for.
         ser_json_inf_nan="constants",
     )
 
 
 MAX_INLINE_DEPTH = 100
-"""Levels that travel in a payload: its readers refuse 200, and it may be an item of what a caller makes of it."""
+"""The most levels in a payload: its readers refuse 200, and a caller may put it inside another value."""
 
 
-def nested_deeper(value: Any, levels: int) -> bool:
-    """Whether arrays and objects stand in each other more than so many times."""
+def nested_deeper_than(value: Any, levels: int) -> bool:
+    """Return whether arrays and objects are nested more than so many levels deep."""
     layer = [value]
     for _ in range(levels + 1):
-        layer = [inner for outer in layer for inner in _inside(outer)]
+        layer = [inner for outer in layer for inner in _children(outer)]
         if not layer:
             return False
     return True
 
 
-def _inside(value: Any) -> list[Any]:
-    """What is directly in an array or an object; of an empty one, something all the same."""
+def _children(value: Any) -> list[Any]:
+    """Return the values in an array or object; one placeholder for an empty one, since it is a level too."""
     if isinstance(value, dict):
         return list(value.values()) or [None]
     if isinstance(value, list):

@@ -27,18 +27,18 @@ _SECRETS = "MESSAGE_BATCHES_SECRETS"
 
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
 
-_SHORTEST_TOKEN = 16
+_MIN_TOKEN_LENGTH = 16
 
 _BASE_URL_FORM = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 
 
 class InvalidSettings(MessageBatchesError):
-    """A variable of the environment holds what cannot be used: its name, not its value, in whose place a key may be."""
+    """A variable of the environment has an invalid value; only its name is repeated, since the value may be a key."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """Which build of the worker this is, of which Temporal worker deployment; without a build, runs go to any worker.
+    """The Temporal worker deployment and build of this worker; without a build, runs go to any worker.
 
     Source: https://docs.temporal.io/worker-versioning
     """
@@ -47,13 +47,13 @@ class Release:
     build_id: str | None = None
 
     def __str__(self) -> str:
-        """As Temporal writes it; empty without a build."""
+        """Format it as Temporal does; empty without a build."""
         return f"{self.deployment}:{self.build_id}" if self.build_id else ""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker or a starter is told by its environment."""
+    """The settings of a worker or a client, from its environment."""
 
     keys: ApiKeys
     base_url: str
@@ -64,11 +64,11 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Read the variables that README lists; `InvalidSettings` names the one that cannot be used."""
+        """Read the documented variables; `InvalidSettings` names the first that is not valid."""
         env = os.environ if environment is None else environment
         scratch = env.get("MESSAGE_BATCHES_SCRATCH", "").strip()
-        if scratch and not os.path.isdir(scratch):  # False also for what can be no path.
-            raise InvalidSettings("MESSAGE_BATCHES_SCRATCH names no directory: make it first")
+        if scratch and not os.path.isdir(scratch):  # False also for text that cannot be a path.
+            raise InvalidSettings("MESSAGE_BATCHES_SCRATCH is not valid: expected a directory that exists")
         return cls(
             keys=_keys(env),
             base_url=_base_url(env, _BASE_URL) or DEFAULT_BASE_URL,
@@ -79,36 +79,38 @@ class Settings:
         )
 
 
-def command_in_use(environment: Mapping[str, str] | None = None) -> str | None:
-    """How the starter is called where its own process cannot know it, such as outside the container that it runs in."""
+def display_command(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return how users call the command line, where its process cannot know it, such as in a container."""
     env = os.environ if environment is None else environment
     return env.get("MESSAGE_BATCHES_COMMAND", "").strip() or None
 
 
 def encryption_keys(environment: Mapping[str, str] | None = None) -> tuple[EncryptionKey, ...]:
-    """The keys for payloads, of which the first encrypts and all decrypt; none where encryption is off."""
+    """Return the keys for payloads: the first encrypts, all decrypt; none if encryption is off."""
     env = os.environ if environment is None else environment
     file, written = (env.get(name, "").strip() for name in (_KEYS_FILE, _KEYS))
     if file and written:
-        raise InvalidSettings(f"{_KEYS_FILE} and {_KEYS} are both set: say in one of them which key encrypts")
+        raise InvalidSettings(f"{_KEYS_FILE} and {_KEYS} are both set: set only one of them")
     if not file and not written:
         return ()
     try:
         return read_keys(Path(file).read_text(encoding="utf-8", errors="replace") if file else written)
     except OSError as error:
-        raise InvalidSettings(f"{_KEYS_FILE} names no file that can be read: {error.strerror}") from None
+        raise InvalidSettings(
+            f"{_KEYS_FILE} is not valid: expected a file that can be read ({error.strerror})"
+        ) from None
     except ValueError as error:
-        raise InvalidSettings(f"{_KEYS_FILE if file else _KEYS} cannot be used: {error}") from None
+        raise InvalidSettings(f"{_KEYS_FILE if file else _KEYS} is not valid: {error}") from None
 
 
 def codec_token(environment: Mapping[str, str] | None = None) -> SecretStr | None:
-    """What callers of the codec server must know; None where it is not set."""
+    """Return the token that callers of the codec server must send; None if it is not set."""
     env = os.environ if environment is None else environment
     token = env.get(_TOKEN, "").strip()
-    if token and (len(token) < _SHORTEST_TOKEN or not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token)):
+    if token and (len(token) < _MIN_TOKEN_LENGTH or not re.fullmatch(r"[A-Za-z0-9._~+/=-]+", token)):
         raise InvalidSettings(
-            f"{_TOKEN} does not hold a token: {_SHORTEST_TOKEN} or more of the characters that a bearer token may have "
-            "are expected, such as `openssl rand -hex 32` gives"
+            f"{_TOKEN} is not valid: expected {_MIN_TOKEN_LENGTH} or more characters of a bearer token, such as the "
+            "output of `openssl rand -hex 32`"
         )
     return SecretStr(token) if token else None
 
@@ -122,12 +124,12 @@ def _release(env: Mapping[str, str]) -> Release:
         ("MESSAGE_BATCHES_BUILD_ID", build_id, "_.-"),
     ):
         if word and not re.fullmatch(f"[A-Za-z0-9{also}]{{1,100}}", word):
-            raise InvalidSettings(f"{variable} cannot be used: 1 to 100 of a-z, A-Z, 0-9 and {also} are expected")
+            raise InvalidSettings(f"{variable} is not valid: expected 1 to 100 of a-z, A-Z, 0-9 and {also}")
     return Release(deployment, build_id)
 
 
 def _keys(env: Mapping[str, str]) -> ApiKeys:
-    """Keys of the secrets directory, one a file named as the key, then those of the environment."""
+    """Read the keys of the secrets directory, a file for each name, then those of the environment."""
     secrets: dict[str, SecretStr] = {}
     directory = env.get(_SECRETS, "").strip()
     try:
@@ -135,8 +137,10 @@ def _keys(env: Mapping[str, str]) -> ApiKeys:
             if path.is_file() and KEY_NAME.fullmatch(path.name):
                 secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8", errors="replace"))
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no path"
-        raise InvalidSettings(f"{_SECRETS} names no directory of files that can be read: {why}") from None
+        why = error.strerror if isinstance(error, OSError) else "not a path"
+        raise InvalidSettings(
+            f"{_SECRETS} is not valid: expected a directory of files that can be read ({why})"
+        ) from None
     for variable, value in env.items():
         name = DEFAULT_KEY if variable == _KEY_VARIABLE else _name_in(variable, _KEY_VARIABLE)
         if value.strip() and KEY_NAME.fullmatch(name):
@@ -146,13 +150,13 @@ def _keys(env: Mapping[str, str]) -> ApiKeys:
         name = _name_in(variable, _BASE_URL)
         if KEY_NAME.fullmatch(name) and (base_url := _base_url(env, variable)):
             if name not in secrets:
-                raise InvalidSettings(f"{variable} is set, and there is no key named {name!r}: set {variable_of(name)}")
+                raise InvalidSettings(f"{variable} is set, but there is no key named {name!r}: set {variable_of(name)}")
             base_urls[name] = base_url
     return ApiKeys(secrets, base_urls)
 
 
 def _name_in(variable: str, prefix: str) -> str:
-    """The name of the key that a variable is about; empty if it is about none."""
+    """Return the name of the key that a variable belongs to; empty if it belongs to none."""
     return variable.removeprefix(f"{prefix}_").lower().replace("_", "-") if variable.startswith(f"{prefix}_") else ""
 
 
@@ -160,19 +164,19 @@ def _base_url(env: Mapping[str, str], variable: str) -> str | None:
     base_url = env.get(variable, "").strip().rstrip("/")
     if "@" in base_url:
         raise InvalidSettings(
-            f"{variable} holds a user or a password, and would be shown: write the address alone. What a gateway asks "
-            f"for goes into {_KEY_VARIABLE} or {_KEY_VARIABLE}_<NAME>, and is sent as x-api-key"
+            f"{variable} is not valid: expected an address without user and password, since it is shown. Set the "
+            f"credential of a gateway in {_KEY_VARIABLE} or {_KEY_VARIABLE}_<NAME>; it is sent as x-api-key"
         )
     if base_url and not _BASE_URL_FORM.fullmatch(base_url):
-        raise InvalidSettings(f"{variable} is no base URL: https:// or http://, a host and perhaps a path are expected")
+        raise InvalidSettings(f"{variable} is not valid: expected https:// or http://, a host and perhaps a path")
     return base_url or None
 
 
 def _secret(where: str, value: str) -> SecretStr:
-    """A key fit to be a header; its text stands in no error."""
+    """Return a key that can be a header; no error repeats it."""
     key = value.strip()
     if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise InvalidSettings(f"{where} does not hold a key: one line of printable ASCII without spaces is expected")
+        raise InvalidSettings(f"{where} is not valid: expected a key as one line of printable ASCII without spaces")
     return SecretStr(key)
 
 

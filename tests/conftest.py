@@ -1,25 +1,60 @@
-"""A real Temporal server for the session; an emulator, a store and a worker for each test."""
+"""A real Temporal server for the session; an emulator, a store and a worker for each test.
+
+Run in parallel (`pytest -n`), each process of pytest has a session, and so a server, of its own.
+"""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
 
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.temporal.dev_server import DevServer, dev_server
-from tests.bare import build_wheel, make_environment
-from tests.histories_hold_no_key import histories_with_a_key
-from tests.rig import Rig, rig
+from message_batches.temporal.connection import DATA_CONVERTER
+from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, temporal_command
+from tests.harness.histories import histories_with_a_key
+from tests.harness.stack import Rig, rig
+from tests.harness.wheel import build_wheel, make_environment
+
+TESTS = Path(__file__).parent
+SLOW = ("external", "exhaustive")
+"""Folders that `make test` leaves to `make test-all`."""
+TOGETHER = (
+    "exhaustive/chaos",
+    "external/contract",
+    "external/deploy",
+    "external/examples",
+    "external/ui",
+    "processes/crash",
+    "processes/observability",
+)
+"""Folders whose tests share what takes long to make: one process of pytest runs them all."""
+
+PROMPT_DELETION = (
+    *("--dynamic-config-value", "history.transferProcessorEnsureCloseBeforeDelete=false"),
+    *("--dynamic-config-value", "history.visibilityProcessorEnsureCloseBeforeDelete=false"),
+)
+"""Without it a run that has just ended is deleted only after half a minute."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="where the pictures for README go: make test-ui ARGS=...")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of a folder."""
+    for item in items:
+        folder = item.path.parent.relative_to(TESTS)
+        if folder.parts and folder.parts[0] in SLOW:
+            item.add_marker(pytest.mark.slow)
+        if folder.as_posix() in TOGETHER:
+            item.add_marker(pytest.mark.xdist_group(folder.as_posix()))
+
+
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[DevServer]:
-    async with dev_server() as server:
+    async with dev_server(extra_args=(*PROMPT_TIMERS, *PROMPT_DELETION)) as server:
         yield server
         assert await histories_with_a_key(server.client) == []
 
@@ -45,6 +80,24 @@ async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
         rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
+
+
+@pytest.fixture(scope="session")
+async def skipping() -> AsyncIterator[WorkflowEnvironment]:
+    """A real server whose workflows skip their own waiting."""
+    environment = await WorkflowEnvironment.start_time_skipping_v2(
+        ts_config=TimeSkippingConfig(enabled=True, max_session_skip_count=1_000_000),
+        data_converter=DATA_CONVERTER,
+        dev_server_existing_path=temporal_command(),
+        dev_server_log_level="error",
+        dev_server_extra_args=[
+            "--dynamic-config-value",
+            "frontend.WorkflowTimeSkippingEnabled=true",
+            *PROMPT_TIMERS,
+        ],
+    )
+    async with environment:
+        yield environment
 
 
 @pytest.fixture(scope="session")

@@ -111,7 +111,6 @@ CANCEL: ActivityOptions = {
     ),
 }
 
-
 # The results are landed, and the run waits for this: after five attempts it reports that the batch is still there.
 DELETE: ActivityOptions = {
     "start_to_close_timeout": timedelta(hours=2),
@@ -147,12 +146,15 @@ def poll(schedule: PollSchedule) -> ActivityOptions:
 
 
 def find_anchor(schedule: PollSchedule) -> ActivityOptions:
-    """Return the options of a poll, but a submission waits for this."""
+    """Return the options of a poll, handed out before polls: a submission waits for it."""
     return {**poll(schedule), "priority": _BEFORE_POLLS}
 
 
 def retrieve(transient: RetrySchedule) -> ActivityOptions:
-    """Return hours, for a large batch on a slow line; the workflow itself counts incomplete results and 404s."""
+    """Return the options of a landing: hours, for a large batch on a slow line.
+
+    The workflow itself counts incomplete results and 404s.
+    """
     return {
         "start_to_close_timeout": timedelta(hours=12),
         "heartbeat_timeout": _HEARTBEAT,

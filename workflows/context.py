@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from message_batches.contract import landing_queue
-from message_batches.storage.submission_records import Claim
+from message_batches.storage.submission_records import BatchClaim
 from workflows import activity_options, current_details, search_attributes
 from workflows.state import BatchRun, RunState
 
@@ -40,11 +40,11 @@ class RunContext:
         return landing_queue(workflow.info().task_queue)
 
     @property
-    def claim(self) -> Claim:
+    def claim(self) -> BatchClaim:
         """The run's claim on its batch."""
         info = workflow.info()
         attached = self.request.batch_id is not None
-        return Claim(owner=info.workflow_id, first_run_id=info.first_execution_run_id, attached=attached)
+        return BatchClaim(owner=info.workflow_id, first_run_id=info.first_execution_run_id, attached=attached)
 
     @property
     def batch_id(self) -> str:

@@ -9,7 +9,17 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 from message_batches.api.keys import KEY_NAME
 from message_batches.contract import RESOLVE_SUBMISSION
-from message_batches.formatting import PHASES, clock, code, moment, plain, plural, sentence, size, table
+from message_batches.formatting import (
+    PHASE_LABELS,
+    capitalize_first,
+    format_duration,
+    format_size,
+    format_time,
+    markdown_code,
+    markdown_table,
+    markdown_text,
+    plural,
+)
 from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, Summary
 from message_batches.temporal.search_attributes import BatchStatus
 from workflows.search_attributes import status_of
@@ -25,7 +35,7 @@ def describe_status(request: BatchInput, state: RunState, now: datetime) -> str:
     """Return the status of a run: phase and batch, the requests, times and polls, and an undecided submission."""
     facts = _facts(request, state, now)
     rows = ((name, value) for name, value in facts.items() if value)
-    parts = [_headline(state), *_warnings(state, now), table(("", ""), rows)]
+    parts = [_headline(state), *_warnings(state, now), markdown_table(("", ""), rows)]
     if state.phase is Phase.UNDECIDED:
         parts.append(_undecided(state))
     return "\n\n".join(parts)
@@ -37,15 +47,15 @@ def describe_outcome(output: BatchOutput) -> str:
     checked = "each custom_id exactly once" if output.verified else "count and uniqueness only, there were no requests"
     parts = []
     if output.possibly_paid_twice:
-        parts.append(f"**Possibly paid twice**: {', '.join(map(code, output.possibly_paid_twice))}")
+        parts.append(f"**Possibly paid twice**: {', '.join(map(markdown_code, output.possibly_paid_twice))}")
     if output.paid_twice_unchecked:
-        parts.append(f"Whether it was paid twice is not known: {plain(output.paid_twice_unchecked)}")
+        parts.append(f"Whether it was paid twice is not known: {markdown_text(output.paid_twice_unchecked)}")
     if output.not_deleted:
-        parts.append(f"The batch is still at the provider: {plain(output.not_deleted)}")
+        parts.append(f"The batch is still at the provider: {markdown_text(output.not_deleted)}")
     parts += [f"**{_outcomes(output.summary)}**", *_tables(output.summary)]
     parts.append(
-        f"Results: {code(results.uri)}, {plural(results.lines, 'line')}, {size(results.bytes)}, "
-        f"sha256 {code(results.sha256)}. Checked: {checked}."
+        f"Results: {markdown_code(results.uri)}, {plural(results.lines, 'line')}, {format_size(results.bytes)}, "
+        f"sha256 {markdown_code(results.sha256)}. Checked: {checked}."
         f"{' The batch is deleted at the provider.' if output.deleted else ''}"
     )
     return "\n\n".join(parts)
@@ -53,12 +63,13 @@ def describe_outcome(output: BatchOutput) -> str:
 
 def describe_failure(error: BaseException) -> str:
     """Return why a run failed; empty for an error that is not a typed failure."""
-    return f"**{error.type}**: {plain(error.message)}" if isinstance(error, ApplicationError) else ""
+    return f"**{error.type}**: {markdown_text(error.message)}" if isinstance(error, ApplicationError) else ""
 
 
 def describe_failed_cancel(batch_id: str, error: ActivityError) -> str:
     """Return why a cancelled run's batch could not be cancelled."""
-    return f"**Batch {code(batch_id)} could not be cancelled; it continues and is billed**: {plain(str(error.cause))}"
+    why = markdown_text(str(error.cause))
+    return f"**Batch {markdown_code(batch_id)} could not be cancelled; it continues and is billed**: {why}"
 
 
 def describe_request(request: BatchInput) -> str:
@@ -67,22 +78,22 @@ def describe_request(request: BatchInput) -> str:
 
 
 def _headline(state: RunState) -> str:
-    phase = f"**{sentence(PHASES[state.phase])}**"
+    phase = f"**{capitalize_first(PHASE_LABELS[state.phase])}**"
     if not state.submission.batch_id:
         return phase
-    return f"{phase}: {code(state.submission.batch_id)} {plain(state.status)}"
+    return f"{phase}: {markdown_code(state.submission.batch_id)} {markdown_text(state.status)}"
 
 
 def _warnings(state: RunState, now: datetime) -> list[str]:
     """Return what needs attention before it is too late."""
     status, batch = status_of(state, now), state.batch
     if status is BatchStatus.EXPIRING and batch:
-        left = clock(batch.expires_at - now)
+        left = format_duration(batch.expires_at - now)
         return [
             f"**It expires in {left}**: requests that are not done by then come back as expired, and is not billed."
         ]
     if status is BatchStatus.LANDING_FAILING and batch and state.landing_fails_since:
-        since, gone = moment(state.landing_fails_since), moment(batch.created_at + RESULTS_RETENTION)
+        since, gone = format_time(state.landing_fails_since), format_time(batch.created_at + RESULTS_RETENTION)
         return [f"**Landing has failed since {since} UTC**; the API keeps the results until {gone} UTC."]
     return []
 
@@ -90,24 +101,24 @@ def _warnings(state: RunState, now: datetime) -> list[str]:
 def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str]:
     manifest, batch = state.manifest, state.batch
     polling = state.phase is Phase.POLLING
-    due = f", the next at {moment(state.next_poll)} UTC" if state.next_poll else ", one is under way"
+    due = f", the next at {format_time(state.next_poll)} UTC" if state.next_poll else ", one is under way"
     waiting = state.waiting_for
-    until = f", until {moment(state.next_poll)} UTC" if waiting and state.next_poll else ""
+    until = f", until {format_time(state.next_poll)} UTC" if waiting and state.next_poll else ""
     # Until it is accepted it may be a key instead of a name, and must not be shown.
-    key = f"key {code(request.api_key)}" if KEY_NAME.fullmatch(request.api_key) else ""
+    key = f"key {markdown_code(request.api_key)}" if KEY_NAME.fullmatch(request.api_key) else ""
     return {
-        "elapsed": f"{clock(now - state.started)}, as of {moment(now)} UTC" if state.started else "",
+        "elapsed": f"{format_duration(now - state.started)}, as of {format_time(now)} UTC" if state.started else "",
         "requests": ", ".join(part for part in (_requests(manifest), key) if part),
         "submission": _submission(request, state),
         "polls": f"{state.polls:,}{due if polling else ''}" if state.polls or polling else "",
-        "expires": f"{moment(batch.expires_at)} UTC" if batch and not batch.ended else "",
-        "waiting for": f"{plain(waiting)}{until}" if waiting else "",
+        "expires": f"{format_time(batch.expires_at)} UTC" if batch and not batch.ended else "",
+        "waiting for": f"{markdown_text(waiting)}{until}" if waiting else "",
         "to be cancelled": "as soon as the outcome of the POST is known" if state.cancel_requested else "",
     }
 
 
 def _requests(manifest: Manifest | None) -> str:
-    return f"{manifest.count:,}, {size(manifest.body_bytes)}" if manifest else ""
+    return f"{manifest.count:,}, {format_size(manifest.body_bytes)}" if manifest else ""
 
 
 def _submission(request: BatchInput, state: RunState) -> str:
@@ -124,13 +135,14 @@ def _undecided(state: RunState) -> str:
     candidates = state.submission.candidates.batches
     if not candidates:
         return "No batch that may be ours was seen yet."
-    rows = [(code(c.batch_id), plain(c.processing_status), moment(c.created_at)) for c in candidates]
-    shown = table(("may be ours", "status", "created (UTC)"), rows[:MAX_SHOWN_CANDIDATES])
+    rows = [
+        (markdown_code(c.batch_id), markdown_text(c.processing_status), format_time(c.created_at)) for c in candidates
+    ]
+    shown = markdown_table(("may be ours", "status", "created (UTC)"), rows[:MAX_SHOWN_CANDIDATES])
     more = f"\n\nand {len(rows) - MAX_SHOWN_CANDIDATES:,} more" if len(rows) > MAX_SHOWN_CANDIDATES else ""
-    adopt, again = code('{"adopt": "MSGBATCH_ID"}'), code('{"submitAgain": true}')
-    return (
-        f"{shown}{more}\n\nTo decide it yourself, send the update {code(RESOLVE_SUBMISSION)} with {adopt} or {again}."
-    )
+    adopt, again = markdown_code('{"adopt": "MSGBATCH_ID"}'), markdown_code('{"submitAgain": true}')
+    update = markdown_code(RESOLVE_SUBMISSION)
+    return f"{shown}{more}\n\nTo decide it yourself, send the update {update} with {adopt} or {again}."
 
 
 def _outcomes(summary: Summary) -> str:
@@ -142,15 +154,22 @@ def _tables(summary: Summary) -> list[str]:
     tables: list[str] = []
     if summary.errors:
         rows = [
-            (plain(e.type), f"{plain(e.message)} ({', '.join(map(code, e.custom_ids))})", f"{e.count:,}")
+            (
+                markdown_text(e.type),
+                f"{markdown_text(e.message)} ({', '.join(map(markdown_code, e.custom_ids))})",
+                f"{e.count:,}",
+            )
             for e in summary.errors
         ]
-        tables.append(table(("errors", "such as", "requests"), rows, numbers=1))
+        tables.append(markdown_table(("errors", "such as", "requests"), rows, numbers=1))
     if summary.tokens:
         cached = any(usage.cache_write or usage.cache_read for usage in summary.tokens.values())
         kinds = ("input", "output", "cache_write", "cache_read") if cached else ("input", "output")
         usages = [
-            (plain(model), *(f"{getattr(usage, kind):,}" for kind in kinds)) for model, usage in summary.tokens.items()
+            (markdown_text(model), *(f"{getattr(usage, kind):,}" for kind in kinds))
+            for model, usage in summary.tokens.items()
         ]
-        tables.append(table(("tokens", *(kind.replace("_", " ") for kind in kinds)), usages, numbers=len(kinds)))
+        tables.append(
+            markdown_table(("tokens", *(kind.replace("_", " ") for kind in kinds)), usages, numbers=len(kinds))
+        )
     return tables

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from message_batches.contract import NextAction
-from message_batches.errors import BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.errors import ERRORS_BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
 from message_batches.models import FailureDetails
 
 FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
@@ -78,7 +78,7 @@ def submission_unknown(reason: str, candidates: tuple[str, ...]) -> ApplicationE
 def error_type_of(error: ActivityError) -> type[MessageBatchesError] | None:
     """Return the class of our error that an activity ended with; None for a timeout, a lost worker, or a defect."""
     cause = _cause(error)
-    return BY_NAME.get(cause.type or "") if isinstance(cause, ApplicationError) else None
+    return ERRORS_BY_NAME.get(cause.type or "") if isinstance(cause, ApplicationError) else None
 
 
 def error_name_of(error: ActivityError) -> str:

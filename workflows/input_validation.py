@@ -5,6 +5,7 @@ from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.converter import PayloadConverter
 
 from message_batches.api.keys import check_key_name
 from message_batches.contract import NextAction
@@ -20,16 +21,28 @@ _MAX_PROBLEM_LENGTH = 1000
 
 
 def read_input(given: RawValue) -> BatchRun:
-    """Return the input, or a stand-in: left to the SDK, an unreadable one would stall its run instead of failing it."""
+    """Return the input of the current run, or a stand-in if it is not valid."""
+    continued = workflow.info().continued_run_id is not None
+    return parse_input(given.payload, workflow.payload_converter(), continued=continued)
+
+
+def parse_input(payload: Payload, converter: PayloadConverter, *, continued: bool = False) -> BatchRun:
+    """Return the input, or a stand-in: left to the SDK, an unreadable one would stall its run instead of failing it.
+
+    Args:
+        payload: of the start event.
+        converter: reads it.
+        continued: whether the run continues another one, and so may carry its state.
+    """
     try:
-        read = workflow.payload_converter().from_payload(given.payload, BatchRun)
+        read = converter.from_payload(payload, BatchRun)
     except Exception as error:
-        if workflow.info().continued_run_id:
+        if continued:
             raise  # From an older worker, not from a caller: the run waits for a version that can read it.
-        return BatchRun.unusable(_problem(error) if given.payload.metadata else "there is none")
+        return BatchRun.unusable(_problem(error) if payload.metadata else "there is none")
     if not isinstance(read, BatchRun):
         return BatchRun.unusable("it is not JSON")
-    if read.state and not workflow.info().continued_run_id:
+    if read.state and not continued:
         return BatchRun.unusable("state: only a run that continues as new may set it")
     return read
 

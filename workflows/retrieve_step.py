@@ -9,8 +9,8 @@ from activities.batch import MessageBatchActivities
 from activities.models import DeleteInput, RetrieveInput
 from message_batches.api.models import MessageBatch
 from message_batches.errors import BatchNotFound, MessageBatchesError, ReplyLost, ResultsIncomplete
-from message_batches.formatting import SUMMARY_BYTES, fitted, plural
-from message_batches.models import Landed, Phase
+from message_batches.formatting import SUMMARY_BYTES, plural, truncate_payload
+from message_batches.models import LandedResults, Phase
 from workflows import activity_options
 from workflows.context import RunContext
 from workflows.failures import FIXED_BY_ANOTHER_WORKER, error_name_of, error_type_of
@@ -22,7 +22,7 @@ class RetrieveStep:
     def __init__(self, context: RunContext) -> None:
         self._context = context
 
-    async def run(self, batch: MessageBatch) -> Landed:
+    async def run(self, batch: MessageBatch) -> LandedResults:
         """Land the results; `ResultsIncomplete` if no download of several was complete."""
         state = self._context.state
         state.phase = Phase.RETRIEVING
@@ -41,11 +41,11 @@ class RetrieveStep:
             self._context.publish_status()
             await workflow.sleep(
                 min(activity_options.DOWNLOAD_INTERVAL, self._context.request.poll.retry_after),
-                summary=fitted(state.waiting_for, SUMMARY_BYTES),
+                summary=truncate_payload(state.waiting_for, SUMMARY_BYTES),
             )
             state.waiting_for = None
 
-    async def delete(self, landed: Landed, *, twice: bool) -> str | None:
+    async def delete(self, landed: LandedResults, *, twice: bool) -> str | None:
         """Delete the batch at the provider; return why it is still there, or None.
 
         Args:
@@ -77,7 +77,7 @@ class RetrieveStep:
         return None
 
     def _may_retry(self, kind: type[MessageBatchesError] | None, *, last: bool) -> bool:
-        """Return whether another download may succeed."""
+        """Count the failed download; return whether another one may succeed."""
         state = self._context.state
         if kind in FIXED_BY_ANOTHER_WORKER:
             return True
@@ -93,7 +93,7 @@ class RetrieveStep:
             return False
         return not last
 
-    async def _land(self, batch: MessageBatch, *, last: bool) -> Landed:
+    async def _land(self, batch: MessageBatch, *, last: bool) -> LandedResults:
         return await workflow.execute_activity_method(
             MessageBatchActivities.retrieve_results,
             RetrieveInput(

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
-from message_batches.models import EXPIRING, BatchOutput, Phase
+from message_batches.models import EXPIRY_WARNING, BatchOutput, Phase
 from message_batches.temporal.search_attributes import (
     BATCH_ID,
     BATCH_OUTCOME,
@@ -45,7 +45,7 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
     batch = state.batch
     if state.phase is Phase.PREPARING:
         return None
-    if state.phase is Phase.POLLING and batch and not batch.ended and now >= batch.expires_at - EXPIRING:
+    if state.phase is Phase.POLLING and batch and not batch.ended and now >= batch.expires_at - EXPIRY_WARNING:
         return BatchStatus.EXPIRING
     if state.phase is Phase.RETRIEVING and state.landing_fails_since:
         return BatchStatus.LANDING_FAILING

@@ -117,7 +117,7 @@ class SubmitStep:
             batch = await self._calls.find_batch_to_adopt(resolution.adopt)
             if batch.request_counts.total != self._calls.manifest.count:
                 raise failure(
-                    "NotOurs",
+                    "OwnedByAnotherRun",
                     f"{batch.id} holds {batch.request_counts.total} requests, ours are {self._calls.manifest.count}",
                 )
         if self._submission.undecided:

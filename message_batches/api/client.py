@@ -10,10 +10,19 @@ from pydantic import ValidationError
 
 from message_batches import __version__
 from message_batches.api.keys import ApiKeys
-from message_batches.api.models import BATCH_ID, Account, BatchPage, DeletedBatch, MessageBatch, Wire
-from message_batches.api.responses import BASE_URL, date_of, error_of, head, request_id_of, shown, whole, without
+from message_batches.api.models import BATCH_ID_PATTERN, ApiModel, ApiProfile, BatchPage, DeletedBatch, MessageBatch
+from message_batches.api.responses import (
+    BASE_URL,
+    date_of,
+    error_of,
+    printable,
+    read_bounded,
+    redact,
+    redacted_head,
+    request_id_of,
+)
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
-from message_batches.observability.log_context import log_request_id
+from message_batches.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
 
@@ -36,7 +45,7 @@ _NEVER_SENT = (
     httpx.LocalProtocolError,
 )
 
-_WireT = TypeVar("_WireT", bound=Wire)
+_WireT = TypeVar("_WireT", bound=ApiModel)
 
 
 def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
@@ -54,11 +63,11 @@ class HttpBatchApi:
         self._http = http
         self._keys = keys
 
-    def check(self, account: Account) -> None:
+    def check(self, account: ApiProfile) -> None:
         """Raise `UnknownKey` unless the account's key is held."""
         self._keys.secret(account.api_key)
 
-    async def create(self, account: Account, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.
 
         It gets a connection of its own: one that was kept and has just been closed would look like a lost reply.
@@ -72,48 +81,48 @@ class HttpBatchApi:
                 url = self._url(account, PATH)
                 return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)
 
-    async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
+    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
         return _parsed(await self._call("GET", _path(batch_id), account), MessageBatch)
 
-    async def list(self, account: Account, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
         with _there():
             reply = await self._call("GET", PATH, account, params=params)
         return _parsed(reply, BatchPage).model_copy(update={"date": date_of(reply.headers.get("date"))})
 
-    async def cancel(self, account: Account, batch_id: str) -> MessageBatch:
+    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
         return _parsed(await self._call("POST", f"{_path(batch_id)}/cancel", account), MessageBatch)
 
-    async def delete(self, account: Account, batch_id: str) -> None:
+    async def delete(self, account: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
         _parsed(await self._call("DELETE", _path(batch_id), account), DeletedBatch)
 
     @asynccontextmanager
-    async def results(self, account: Account, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         headers = self._headers(account) | {"accept-encoding": "identity"}
         url = self._url(account, f"{_path(batch_id)}/results")
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
-                    raise error_of(await whole(reply, headers[_KEY]))
-                log_request_id(request_id_of(head(reply, headers[_KEY])))
+                    raise error_of(await read_bounded(reply, headers[_KEY]))
+                log_request_id(request_id_of(redacted_head(reply, headers[_KEY])))
                 yield reply.aiter_bytes()
         except httpx.HTTPError as error:
             raise _transport_error(error, headers[_KEY]) from error
 
-    async def _call(self, method: str, path: str, account: Account, **options: Any) -> httpx.Response:
+    async def _call(self, method: str, path: str, account: ApiProfile, **options: Any) -> httpx.Response:
         url = self._url(account, path)
         return await _answer(self._http, method, url, headers=self._headers(account), **options)
 
-    def _url(self, account: Account, path: str) -> str:
+    def _url(self, account: ApiProfile, path: str) -> str:
         """Whole where the key has a base URL of its own."""
         return f"{self._keys.base_urls.get(account.api_key, '')}{path}"
 
-    def _headers(self, account: Account) -> dict[str, str]:
+    def _headers(self, account: ApiProfile) -> dict[str, str]:
         key = self._keys.secret(account.api_key).get_secret_value()
         return {_KEY: key, "anthropic-version": account.anthropic_version}
 
@@ -123,7 +132,7 @@ async def _answer(
 ) -> httpx.Response:
     try:
         async with http.stream(method, url, headers=headers, **options) as coming:
-            reply = await whole(coming, headers[_KEY])
+            reply = await read_bounded(coming, headers[_KEY])
     except httpx.HTTPError as error:
         raise _transport_error(error, headers[_KEY]) from error
     if reply.status_code != httpx.codes.OK:
@@ -154,13 +163,13 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
 
 def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
     # It repeats a line that is no HTTP.
-    detail = shown(without(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
+    detail = printable(redact(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")
     return ReplyLost(f"The connection to the API was lost: {detail}")
 
 
 def _path(batch_id: str) -> str:
-    if not re.fullmatch(BATCH_ID, batch_id):
+    if not re.fullmatch(BATCH_ID_PATTERN, batch_id):
         raise RequestRefused(f"{batch_id[:100]!r} is no id of a batch, and would lead elsewhere. Nothing was asked")
     return f"{PATH}/{batch_id}"

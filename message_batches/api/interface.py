@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-from message_batches.api.models import Account, BatchPage, MessageBatch
+from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
 
 
 class BatchApi(Protocol):
@@ -13,30 +13,30 @@ class BatchApi(Protocol):
     The account's key is a name; a name the API holds no key for raises `UnknownKey` before any call.
     """
 
-    def check(self, account: Account) -> None:
+    def check(self, account: ApiProfile) -> None:
         """Raise `UnknownKey` unless the account's key is held."""
         ...
 
-    async def create(self, account: Account, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced."""
         ...
 
-    async def retrieve(self, account: Account, batch_id: str) -> MessageBatch:
+    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
         ...
 
-    async def list(self, account: Account, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         ...
 
-    async def cancel(self, account: Account, batch_id: str) -> MessageBatch:
+    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
         ...
 
-    async def delete(self, account: Account, batch_id: str) -> None:
+    async def delete(self, account: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results; `BatchNotFound` for one that is gone."""
         ...
 
-    def results(self, account: Account, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def results(self, account: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         ...

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
-from message_batches.serialization import Boundary
+from message_batches.serialization import ContractModel
 
 DEFAULT_VERSION = "2023-06-01"
 
@@ -14,22 +14,22 @@ HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$"), NoKey]
 
 Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
 
-BATCH_ID = r"^[A-Za-z0-9_-]{1,128}$"
+BATCH_ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
 
-BatchId = Annotated[str, Field(pattern=BATCH_ID)]
+BatchId = Annotated[str, Field(pattern=BATCH_ID_PATTERN)]
 
 _Count = Annotated[int, Field(ge=0, le=10**9)]
 
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
 
-class Wire(BaseModel):
+class ApiModel(BaseModel):
     """What the API sends, in its own snake_case; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class RequestCounts(Wire):
+class RequestCounts(ApiModel):
     """Requests by state; all are `processing` until the whole batch has ended."""
 
     processing: _Count = 0
@@ -44,7 +44,7 @@ class RequestCounts(Wire):
         return self.processing + self.succeeded + self.errored + self.canceled + self.expired
 
 
-class MessageBatch(Wire):
+class MessageBatch(ApiModel):
     """A batch as the API describes it: never its requests, names or metadata."""
 
     id: BatchId
@@ -70,13 +70,13 @@ class MessageBatch(Wire):
         return self.processing_status == "ended"
 
 
-class DeletedBatch(Wire):
+class DeletedBatch(ApiModel):
     """What the API answers to a DELETE."""
 
     id: str
 
 
-class BatchPage(Wire):
+class BatchPage(ApiModel):
     """One page of the account's batches, newest first.
 
     Attributes:
@@ -89,7 +89,7 @@ class BatchPage(Wire):
     date: datetime | None = None
 
 
-class Account(Boundary):
+class ApiProfile(ContractModel):
     """Who calls: the *name* of a key that the worker holds, and the headers that go with every call."""
 
     api_key: str = DEFAULT_KEY

@@ -35,25 +35,25 @@ _MESSAGE, _WORD = 500, 100
 _OF_THE_TRANSFER = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
-async def whole(reply: httpx.Response, key: str) -> httpx.Response:
+async def read_bounded(reply: httpx.Response, key: str) -> httpx.Response:
     """An answer without the key, and its body, cut where it is longer than any of this API: the rest does not parse."""
     content = bytearray()
     async for chunk in reply.aiter_bytes():
         content += chunk[: MAX_BYTES - len(content)]
         if len(content) == MAX_BYTES:
             break
-    return head(reply, key, bytes(content))
+    return redacted_head(reply, key, bytes(content))
 
 
-def head(reply: httpx.Response, key: str, content: bytes = b"") -> httpx.Response:
+def redacted_head(reply: httpx.Response, key: str, content: bytes = b"") -> httpx.Response:
     """An answer without the key, with this content in the place of its body."""
-    headers = [(name, without(key, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER]
-    return httpx.Response(reply.status_code, headers=headers, content=without(key, content))
+    headers = [(name, redact(key, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER]
+    return httpx.Response(reply.status_code, headers=headers, content=redact(key, content))
 
 
 def request_id_of(reply: httpx.Response) -> str | None:
     """The API's own id of the call."""
-    return shown(reply.headers.get("request-id"), _WORD) or None
+    return printable(reply.headers.get("request-id"), _WORD) or None
 
 
 def error_of(reply: httpx.Response) -> ApiError:
@@ -100,7 +100,7 @@ def date_of(value: str | None) -> datetime | None:
         return None
 
 
-def shown(text: object, most: int = _MESSAGE) -> str:
+def printable(text: object, most: int = _MESSAGE) -> str:
     """A text from elsewhere, cut, with nothing in it that a terminal would obey."""
     if not isinstance(text, str):
         return ""
@@ -116,10 +116,10 @@ def _error_body(reply: httpx.Response) -> tuple[str, str, str | None]:
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
         media_type = reply.headers.get("content-type", "no content type").partition(";")[0]
-        return f"({shown(media_type, _WORD)}, not the API's error form)", "", None
+        return f"({printable(media_type, _WORD)}, not the API's error form)", "", None
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, Mapping) else None
-    kind, message = shown(error.get("type"), _WORD), shown(error.get("message"))
+    kind, message = printable(error.get("type"), _WORD), printable(error.get("message"))
     return kind, message.rstrip("."), code if isinstance(code, str) else None
 
 
@@ -134,15 +134,15 @@ def _retry_after(reply: httpx.Response) -> timedelta | None:
     return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
 
 
-INSTEAD = b"[API key]"
+REDACTED = b"[API key]"
 
-SHORTEST = 8
+MIN_KEY_LENGTH = 8
 """Characters of a key; fewer are no secret, and stand in words that an answer must keep."""
 
 
-def without(key: str, answer: bytes) -> bytes:
+def redact(key: str, answer: bytes) -> bytes:
     """The answer with another text in the place of the key, also where JSON escapes some of its characters."""
-    if len(key) < SHORTEST:
+    if len(key) < MIN_KEY_LENGTH:
         return answer
     spelled = "".join(rf"(?:{re.escape(each)}|\\u(?i:{ord(each):04x})|\\{re.escape(each)})" for each in key)
-    return re.sub(spelled.encode(), INSTEAD, answer)
+    return re.sub(spelled.encode(), REDACTED, answer)

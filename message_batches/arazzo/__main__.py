@@ -10,7 +10,7 @@ from pathlib import Path
 from message_batches.arazzo.loader import load_document
 from message_batches.arazzo.plan import RunPlan, normalize, plan_of
 from message_batches.arazzo.yaml_source import DocumentError
-from message_batches.formatting import visible
+from message_batches.formatting import escape_unprintable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +48,13 @@ def _readable(plan: RunPlan) -> str:
         "deviations": "none" if not plan.deviations else "",
     }
     lines = [f"{name:<12}{value}".rstrip() for name, value in rows.items()]
-    return "\n".join([*map(visible, lines), *(f"  - {visible(deviation)}" for deviation in plan.deviations), ""])
+    return "\n".join(
+        [
+            *map(escape_unprintable, lines),
+            *(f"  - {escape_unprintable(deviation)}" for deviation in plan.deviations),
+            "",
+        ]
+    )
 
 
 def _times(after: timedelta, limit: int) -> str:

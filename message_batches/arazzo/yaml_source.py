@@ -11,7 +11,7 @@ import yaml
 from pydantic import JsonValue
 
 from message_batches.errors import MessageBatchesError
-from message_batches.formatting import visible
+from message_batches.formatting import escape_unprintable
 
 MAX_BYTES = 256 * 1024
 
@@ -48,7 +48,7 @@ class DocumentError(MessageBatchesError):
 
     def __init__(self, pointer: str, message: str, place: str = "") -> None:
         super().__init__(
-            visible(": ".join(part for part in (place, pointer if pointer != "#" else "", message) if part))
+            escape_unprintable(": ".join(part for part in (place, pointer if pointer != "#" else "", message) if part))
         )
         self.pointer = pointer
         self.message = message

@@ -1,1 +1,1 @@
-"""What `starter.py` calls: starting, finding and showing runs, from Temporal and from the store's records."""
+"""The command line: options, commands and their output; `starter.py` calls it, and it calls `message_batches.runs`."""

@@ -1,24 +1,25 @@
-"""What a command of the starter works with and gives back: one answer, printed as text or JSON, and an exit code."""
+"""The context of a command: its settings and connections, its output as text or JSON, and its exit code."""
 
 import asyncio
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
+from pydantic import BaseModel
 from rich.console import Console, RenderableType
 from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
+from message_batches.cli.json_output import ErrorDetails, ErrorDocument, InvalidRequestsDetails
+from message_batches.cli.next_steps import error_text
 from message_batches.cli.screen import as_json, screen
-from message_batches.errors import InvalidRequests, MessageBatchesError
+from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
 from message_batches.runs.control import NoAnswer, Runs
-from message_batches.runs.start import RunStarter
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect
@@ -27,23 +28,23 @@ DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a command found.
+class CommandResult:
+    """The result of a command.
 
     Attributes:
         document: for `--json`.
-        shown: for a person; None if the document is the answer either way.
+        shown: for a person; None if the document is not printed as text, or the output is written already.
         exit_code: 0 done, 1 the run failed, 2 refused.
     """
 
-    document: Any
+    document: BaseModel | Sequence[BaseModel] | None
     shown: RenderableType | None = None
     exit_code: int = DONE
 
 
 @dataclass
-class Desk:
-    """The environment of one command; nothing is connected or opened before it is used."""
+class CommandContext:
+    """The environment of one command; a connection or a store is opened when it is first used."""
 
     json: bool = False
     out: Console = field(default_factory=screen)
@@ -52,7 +53,7 @@ class Desk:
 
     @cached_property
     def settings(self) -> Settings:
-        """What the environment says."""
+        """The settings from the environment."""
         return Settings.from_environment()
 
     @cached_property
@@ -61,79 +62,89 @@ class Desk:
         return open_store(self.settings.store_url)
 
     async def client(self) -> Client:
-        """The connection to Temporal."""
+        """Connect to Temporal, once."""
         self._client = self._client or await connect()
         return self._client
 
     async def runs(self) -> Runs:
-        """The runs there."""
+        """Return the runs of the namespace."""
         return Runs(await self.client(), self.store)
 
-    async def starter(self) -> RunStarter:
-        """What begins them."""
-        return RunStarter(await self.client(), self.store)
-
     def say(self, text: str, *, style: str = "") -> None:
-        """A line beside the answer, on standard error."""
+        """Print a line on standard error."""
         self.err.print(text, style=style, markup=False, soft_wrap=True)
 
-    def give(self, answer: Answer) -> None:
-        """Print the answer on standard output."""
+    def give(self, result: CommandResult) -> None:
+        """Print the result on standard output."""
         if self.json:
-            sys.stdout.write(as_json(answer.document) + "\n")
-        elif answer.shown is not None:
-            self.out.print(answer.shown, crop=False)
+            sys.stdout.write(as_json(_plain(result.document)) + "\n")
+        elif result.shown is not None:
+            self.out.print(result.shown, crop=False)
         sys.stdout.flush()
 
 
-def carry_out(command: Callable[[Desk], Awaitable[Answer]], *, json: bool, debug: bool = False) -> int:
-    """Carry out a command and print its answer, or one line that says why not; the exit code."""
-    desk = Desk(json=json)
+def run_command(
+    command: Callable[[CommandContext], Awaitable[CommandResult]], *, json: bool, debug: bool = False
+) -> int:
+    """Run a command, print its result or one line that says why it failed, and return the exit code."""
+    context = CommandContext(json=json)
 
-    async def carried_out() -> Answer:
-        return await command(desk)
+    async def run() -> CommandResult:
+        return await command(context)
 
     if not debug:
-        # The SDK's core writes warnings of its own beside what is shown, such as of a connection that it tries again.
+        # The SDK's core writes warnings of its own into the output, such as of a connection that it retries.
         Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=None)), error_if_already_set=False)
-    # Only with this handler does asyncio turn Ctrl-C into a cancellation that a command can answer.
+    # Only with this handler does asyncio turn Ctrl-C into a cancellation that a command can handle.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        answer = asyncio.run(carried_out())
-        desk.give(answer)
-        return answer.exit_code
+        result = asyncio.run(run())
+        context.give(result)
+        return result.exit_code
     except BrokenPipeError:
-        # Whoever read our output has enough.
+        # The reader of our output has closed it.
         return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
-        desk.say("Interrupted")
+        context.say("Interrupted")
         return INTERRUPTED
     except MessageBatchesError as error:
-        problems = {"problems": error.problems} if isinstance(error, InvalidRequests) else {}
-        exit_code = FAILED if isinstance(error, NoAnswer) else REFUSED
-        return _fail(desk, type(error).__name__, str(error), exit_code, problems)
+        return _fail(context, _details(error), FAILED if isinstance(error, NoAnswer) else REFUSED)
     except RPCError as error:
-        return _fail(desk, "TemporalFailed", f"Temporal did not carry it out: {error.message}", FAILED)
+        message = f"Temporal did not carry it out: {error.message}"
+        return _fail(context, ErrorDetails(type="TemporalFailed", message=message), FAILED)
     except Exception as error:
         if debug:
-            desk.say(traceback.format_exc())
+            context.say(traceback.format_exc())
+        kind = type(error).__name__
         more = "" if debug else " (`starter.py --debug ...` shows more)"
-        return _fail(
-            desk, type(error).__name__, f"Unexpected {type(error).__name__}: {_first_line(error)}{more}", FAILED
-        )
+        message = f"Unexpected {kind}: {_first_line(error)}{more}"
+        return _fail(context, ErrorDetails(type=kind, message=message), FAILED)
     finally:
         _give_up_a_broken_stdout()
 
 
-def _fail(desk: Desk, kind: str, message: str, exit_code: int, more: dict[str, Any] | None = None) -> int:
-    desk.say(message, style="red")
-    if desk.json:
-        desk.give(Answer({"error": {"type": kind, "message": message, **(more or {})}}))
+def _details(error: MessageBatchesError) -> ErrorDetails:
+    kind = type(error).__name__
+    if isinstance(error, InvalidRequests):
+        return InvalidRequestsDetails(type=kind, message=str(error), problems=error.problems)
+    return ErrorDetails(type=kind, message=error_text(error) if isinstance(error, RunError) else str(error))
+
+
+def _fail(context: CommandContext, details: ErrorDetails, exit_code: int) -> int:
+    context.say(details.message, style="red")
+    if context.json:
+        context.give(CommandResult(ErrorDocument(error=details)))
     return exit_code
 
 
+def _plain(document: BaseModel | Sequence[BaseModel] | None) -> object:
+    if isinstance(document, BaseModel):
+        return document.model_dump(mode="json")
+    return [each.model_dump(mode="json") for each in document or ()]
+
+
 def _give_up_a_broken_stdout() -> None:
-    """Python would say once more that it cannot be written, when it closes it."""
+    """Replace a standard output that cannot be written, or Python reports it again when it closes it."""
     try:
         sys.stdout.flush()
     except OSError:

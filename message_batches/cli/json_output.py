@@ -1,94 +1,277 @@
-"""What `--json` prints: runs, results and requests as plain data, in camelCase."""
+"""The documents that `--json` prints: models in camelCase, fields in the order in which they are printed."""
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Self
 
-from message_batches.models import BatchOutput, Landed
-from message_batches.requests.reader import Requests
-from message_batches.runs.describe import RunView
-from message_batches.runs.list import Listed
+from pydantic import PlainSerializer
 
+from message_batches.cli.next_steps import failure_text
+from message_batches.models import BatchOutput, LandedResults, Progress
+from message_batches.requests.reader import CheckedRequests
+from message_batches.results.reader import FailedRequests
+from message_batches.runs.describe import FailingActivity, RunView
+from message_batches.runs.history import RunFailure
+from message_batches.runs.list import ListedRun
+from message_batches.serialization import ContractModel
 
-def view_document(view: RunView) -> dict[str, Any]:
-    """A run as it was seen; the parsed results are left to `results --json`."""
-    failure = view.failure
-    return {
-        "workflowId": view.workflow_id,
-        "runId": view.run_id,
-        "status": view.status.value,
-        "taskQueue": view.task_queue,
-        "startTime": _time(view.started),
-        "closeTime": _time(view.closed),
-        "batchId": view.batch_id,
-        "progress": view.progress.model_dump(mode="json") if view.progress else None,
-        "answeredByWorker": view.answered if view.running else None,
-        "workerPolls": view.worker,
-        "retrying": [
-            {
-                "activity": trouble.activity,
-                "attempt": trouble.attempt,
-                "failure": trouble.failure,
-                "nextAttempt": _time(trouble.next_attempt),
-            }
-            for trouble in view.troubles
-        ],
-        "output": view.output.model_dump(mode="json", exclude={"results"}) if view.output else None,
-        "failure": (
-            {
-                "type": failure.kind,
-                "message": failure.message,
-                "batchId": failure.batch_id,
-                "candidates": list(failure.candidates),
-            }
-            if failure
-            else None
-        ),
-    }
+Time = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
 
 
-def landed_document(landed: Landed | BatchOutput, *, workflow_id: str) -> dict[str, Any]:
+def _without_results(landed: BatchOutput | LandedResults) -> dict[str, Any]:
+    return landed.model_dump(mode="json", exclude={"results"})
+
+
+# The parsed results are left to `results --json`.
+_Output = Annotated[BatchOutput | LandedResults, PlainSerializer(_without_results)]
+
+
+class RetryingActivity(ContractModel):
+    """An activity that has failed and is tried again."""
+
+    activity: str
+    attempt: int
+    failure: str
+    next_attempt: Time | None
+
+    @classmethod
+    def of(cls, failing: FailingActivity) -> Self:
+        """Convert an activity."""
+        return cls(
+            activity=failing.activity,
+            attempt=failing.attempt,
+            failure=failing.failure,
+            next_attempt=failing.next_attempt,
+        )
+
+
+class Failure(ContractModel):
+    """Why a run ended without a result; the message ends with the next step."""
+
+    type: str
+    message: str
+    batch_id: str | None
+    candidates: tuple[str, ...]
+
+    @classmethod
+    def of(cls, failure: RunFailure) -> Self:
+        """Convert a failure."""
+        return cls(
+            type=failure.kind,
+            message=failure_text(failure),
+            batch_id=failure.batch_id,
+            candidates=failure.candidates,
+        )
+
+
+class RunDocument(ContractModel):
+    """A run as it was seen at one moment."""
+
+    workflow_id: str
+    run_id: str
+    status: str
+    task_queue: str
+    start_time: Time
+    close_time: Time | None
+    batch_id: str | None
+    progress: Progress | None
+    answered_by_worker: bool | None
+    worker_polls: bool | None
+    retrying: tuple[RetryingActivity, ...]
+    output: _Output | None
+    failure: Failure | None
+
+    @classmethod
+    def of(cls, view: RunView) -> Self:
+        """Convert a view."""
+        return cls(
+            workflow_id=view.workflow_id,
+            run_id=view.run_id,
+            status=view.status.value,
+            task_queue=view.task_queue,
+            start_time=view.started,
+            close_time=view.closed,
+            batch_id=view.batch_id,
+            progress=view.progress,
+            answered_by_worker=view.answered if view.running else None,
+            worker_polls=view.worker,
+            retrying=tuple(map(RetryingActivity.of, view.failing_activities)),
+            output=view.output,
+            failure=Failure.of(view.failure) if view.failure else None,
+        )
+
+
+class FinishedRun(ContractModel):
     """A run whose results had landed before; Temporal may no longer know it."""
-    return {
-        "workflowId": workflow_id,
-        "status": "completed",
-        "batchId": landed.batch_id,
-        "output": landed.model_dump(mode="json", exclude={"results"}),
-        "failure": None,
-    }
+
+    workflow_id: str
+    status: str = "completed"
+    batch_id: str
+    output: _Output
+    failure: None = None
 
 
-def requests_document(requests: Requests) -> dict[str, Any]:
-    """What a file of requests holds."""
-    return {
-        "count": requests.count,
-        "bodyBytes": requests.body_bytes,
-        "sha256": requests.sha256,
-        "models": requests.models,
-        "maxTokens": requests.max_tokens,
-        "warnings": [
-            {"message": warning.message, "count": warning.count, "customIds": list(warning.custom_ids)}
-            for warning in requests.warnings
-        ],
-    }
+class DetachedRun(ContractModel):
+    """A run that was left to itself."""
+
+    workflow_id: str
+    status: str = "running"
+    detached: bool = True
 
 
-def listed_document(runs: list[Listed]) -> list[dict[str, Any]]:
-    """Runs, newest first."""
-    return [
-        {
-            "workflowId": run.workflow_id,
-            "runId": run.run_id,
-            "status": run.status.value,
-            "startTime": _time(run.started),
-            "closeTime": _time(run.closed),
-            "batchId": run.batch_id,
-            "batchStatus": run.batch_status,
-            "batchOutcome": run.outcome,
-            "batchRequests": run.requests,
-        }
-        for run in runs
-    ]
+class RequestsWarning(ContractModel):
+    """Requests that will come back errored for one reason."""
+
+    message: str
+    count: int
+    custom_ids: tuple[str, ...]
 
 
-def _time(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None
+class RequestsDocument(ContractModel):
+    """The content of a file of requests."""
+
+    count: int
+    body_bytes: int
+    sha256: str
+    models: Mapping[str, int]
+    max_tokens: int
+    warnings: tuple[RequestsWarning, ...]
+
+    @classmethod
+    def of(cls, requests: CheckedRequests) -> Self:
+        """Convert checked requests."""
+        return cls(
+            count=requests.count,
+            body_bytes=requests.body_bytes,
+            sha256=requests.sha256,
+            models=requests.models,
+            max_tokens=requests.max_tokens,
+            warnings=tuple(
+                RequestsWarning(message=each.message, count=each.count, custom_ids=tuple(each.custom_ids))
+                for each in requests.warnings
+            ),
+        )
+
+
+class ListedRunDocument(ContractModel):
+    """A run in the list."""
+
+    workflow_id: str
+    run_id: str
+    status: str
+    start_time: Time
+    close_time: Time | None
+    batch_id: str | None
+    batch_status: str | None
+    batch_outcome: str | None
+    batch_requests: int | None
+
+    @classmethod
+    def of(cls, run: ListedRun) -> Self:
+        """Convert a listed run."""
+        return cls(
+            workflow_id=run.workflow_id,
+            run_id=run.run_id,
+            status=run.status.value,
+            start_time=run.started,
+            close_time=run.closed,
+            batch_id=run.batch_id,
+            batch_status=run.batch_status,
+            batch_outcome=run.outcome,
+            batch_requests=run.requests,
+        )
+
+
+class AttentionDocument(ContractModel):
+    """A run that needs an operator: the reason, and the command that helps."""
+
+    workflow_id: str
+    batch_id: str | None
+    why: str
+    command: str
+
+
+class SavedResults(ContractModel):
+    """Results that were written to a file."""
+
+    batch_id: str
+    file: str
+    lines: int
+
+
+class FailedRequestsDocument(ContractModel):
+    """The numbers of requests to send again and to correct first, and the files that have them."""
+
+    batch_id: str
+    again: int
+    invalid: int
+    files: dict[str, str]
+
+    @classmethod
+    def of(cls, batch_id: str, failed: FailedRequests, files: Mapping[str, object]) -> Self:
+        """Count the requests."""
+        return cls(
+            batch_id=batch_id,
+            again=len(failed.retryable),
+            invalid=len(failed.invalid),
+            files={kind: str(file) for kind, file in files.items()},
+        )
+
+
+class CancelledBatch(ContractModel):
+    """A batch that is being stopped."""
+
+    workflow_id: str
+    batch_id: str | None
+    processing_status: str
+
+
+class AbandonedRun(ContractModel):
+    """A run that is being cancelled."""
+
+    workflow_id: str
+    batch_id: str | None
+    abandoned: bool = True
+
+
+class ResolvedRun(ContractModel):
+    """The decision on a run's submission."""
+
+    workflow_id: str
+    adopted: str | None
+    submit_again: bool
+
+
+class SearchAttribute(ContractModel):
+    """A search attribute, and whether this call has registered it."""
+
+    name: str
+    type: str
+    registered: bool
+
+
+class SetupDocument(ContractModel):
+    """The search attributes of a namespace."""
+
+    namespace: str
+    address: str
+    search_attributes: tuple[SearchAttribute, ...]
+
+
+class ErrorDetails(ContractModel):
+    """Why a command was not carried out; the message ends with the next step."""
+
+    type: str
+    message: str
+
+
+class InvalidRequestsDetails(ErrorDetails):
+    """The problems of a file of requests."""
+
+    problems: tuple[str, ...]
+
+
+class ErrorDocument(ContractModel):
+    """The document of a command that was not carried out."""
+
+    error: InvalidRequestsDetails | ErrorDetails

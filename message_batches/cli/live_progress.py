@@ -1,54 +1,24 @@
-"""Following a run to its end: live at a terminal, elsewhere a line for each change."""
+"""The display of a run that is followed: live at a terminal, elsewhere a line for each change."""
 
-import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
-from temporalio.service import RPCError
 
 from message_batches.cli.tables import attention, decisions, run_rows
-from message_batches.formatting import PHASES
-from message_batches.runs.control import Runs
+from message_batches.formatting import PHASE_LABELS
 from message_batches.runs.describe import RunView
-
-INTERVAL = 1.0
 
 Show = Callable[[RunView], None]
 
 
-async def follow(runs: Runs, workflow_id: str, show: Show) -> RunView:
-    """Look at a run until it is over, whatever becomes of the connection meanwhile."""
-    ended = asyncio.create_task(runs.ended(workflow_id))
-    view: RunView | None = None
-    try:
-        while True:
-            try:
-                view = await runs.look(workflow_id)
-            except RPCError:
-                # Temporal may be away for a while, as any part may: who waits goes on waiting.
-                view = replace(view, reachable=False) if view else None
-            if view:
-                show(view)
-            if view and not view.running:
-                return view
-            if ended.done():
-                await asyncio.sleep(INTERVAL)
-            else:
-                await asyncio.wait([ended], timeout=INTERVAL)
-    finally:
-        ended.cancel()
-        await asyncio.wait([ended])
-
-
 @contextmanager
-def display(console: Console, hint: str = "Ctrl-C stops watching; the run goes on") -> Iterator[Show]:
-    """Where a run is shown while it is followed; nothing of it is left at a terminal."""
+def display(console: Console, hint: str = "Ctrl-C stops watching; the run continues") -> Iterator[Show]:
+    """Show a run while it is followed; at a terminal the display is removed at the end."""
     if not console.is_terminal:
         yield _Lines(console).show
         return
@@ -58,7 +28,7 @@ def display(console: Console, hint: str = "Ctrl-C stops watching; the run goes o
 
 
 class _Live:
-    """The last look, with clocks that go on."""
+    """The last view, with clocks that advance."""
 
     def __init__(self, hint: str) -> None:
         self._view: RunView | None = None
@@ -74,19 +44,19 @@ class _Live:
 
 
 class _Lines:
-    """A line whenever something else is to be said."""
+    """A line for each change."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said: list[str] = []
+        self._printed: list[str] = []
 
     def show(self, view: RunView) -> None:
         now = datetime.now(UTC)
         lines = [_line(view), *(_without_clock(line) for line in (*attention(view, now), *decisions(view)))]
         for line in lines:
-            if line not in self._said:
+            if line not in self._printed:
                 self._console.print(line, markup=False, soft_wrap=True)
-        self._said = lines
+        self._printed = lines
 
 
 def _line(view: RunView) -> str:
@@ -94,13 +64,13 @@ def _line(view: RunView) -> str:
     if not view.running:
         state = "landed" if view.output else view.status.value
     else:
-        state = PHASES[progress.phase] if progress else view.status.value
+        state = PHASE_LABELS[progress.phase] if progress else view.status.value
     batch = f", {view.batch_id}" if view.batch_id else ""
     status = f" {progress.processing_status}" if progress and progress.processing_status and view.running else ""
     return f"{view.workflow_id}: {state}{batch}{status}"
 
 
 def _without_clock(line: str) -> str:
-    """The sentence without the seconds in it, which would make it another one at each look."""
+    """Remove the seconds from a sentence, which would make it a new one each time."""
     before, found, after = line.partition(", again in ")
     return f"{before}:{after.partition(':')[2].partition(':')[2]}" if found else line

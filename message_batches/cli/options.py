@@ -1,4 +1,4 @@
-"""The arguments and options of the starter's commands; loaded for `--help`, so it imports nothing but Typer."""
+"""The arguments and options of the commands; loaded for `--help`, so it imports nothing but Typer."""
 
 import re
 from datetime import timedelta
@@ -37,7 +37,7 @@ File = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-# --- what a run is started with ------------------------------------------------------------------------------------
+# --- the start of a run --------------------------------------------------------------------------------------------
 
 Document = Annotated[
     Path | None, typer.Option("--document", metavar="FILE", help="The Arazzo document with the cadence. Default: ours.")
@@ -69,7 +69,7 @@ QuietPeriod = Annotated[
     ),
 ]
 
-Key = Annotated[str, typer.Option("--key", metavar="NAME", help="The name of a key that the worker holds.")]
+KeyName = Annotated[str, typer.Option("--key", metavar="NAME", help="The name of a key that the worker holds.")]
 
 Version = Annotated[
     str | None, typer.Option("--anthropic-version", metavar="DATE", help="Default: the document's, 2023-06-01.")
@@ -86,13 +86,15 @@ DeleteAfterLanding = Annotated[
     typer.Option("--delete-after-landing", help="Delete the batch at the provider once its results are verified here."),
 ]
 
-Again = Annotated[bool, typer.Option("--again", help="Buy the same requests once more, in a run of its own.")]
+Again = Annotated[
+    bool, typer.Option("--again", help="Submit (and pay for) the same requests again, in a run of its own.")
+]
 
 RequestsFile = Annotated[
     str | None, typer.Option("--requests", metavar="FILE", help="The batch's requests: the results are fully checked.")
 ]
 
-# --- how to go on --------------------------------------------------------------------------------------------------
+# --- waiting -------------------------------------------------------------------------------------------------------
 
 Wait = Annotated[
     bool | None,
@@ -111,7 +113,7 @@ Text = Annotated[bool, typer.Option("--text", help="Only the custom_ids and the 
 
 Failed = Annotated[bool, typer.Option("--failed", help="The original requests that are worth sending again.")]
 
-Force = Annotated[bool, typer.Option("--force", help="Write over files that are there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 # --- decisions -----------------------------------------------------------------------------------------------------
 
@@ -129,12 +131,12 @@ OlderThan = Annotated[
         "--older-than",
         parser=_age,
         metavar="DURATION",
-        help="What may go, such as 40d; at least 30d.",
+        help="The age, such as 40d; at least 30d.",
         show_default=False,
     ),
 ]
 
-Delete = Annotated[bool, typer.Option("--delete", help="Remove it. Without this, what would go is shown.")]
+Delete = Annotated[bool, typer.Option("--delete", help="Remove them. Without this, they are only shown.")]
 
 # --- list and demo -------------------------------------------------------------------------------------------------
 
@@ -156,7 +158,7 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many r
 
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
 
-Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, for money; asks first.")]
+Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, which is charged; asks first.")]
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
@@ -175,7 +177,7 @@ _LONGEST = timedelta(days=7)
 
 
 def read_duration(text: str, longest: timedelta = _LONGEST) -> timedelta:
-    """Read a number with its unit; `ValueError` says what one looks like."""
+    """Read a number with its unit; `ValueError` shows an example."""
     found = _DURATION.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 1m, 0.2s or 2h")

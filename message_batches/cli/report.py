@@ -1,4 +1,4 @@
-"""A result line as a person reads it: the reply's text, or what went wrong."""
+"""The report of landed results, and a result line in words: the reply's text, or the error."""
 
 import json
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.models import BatchOutput, Landed, Outcomes, Summary
-from message_batches.results.parser import loosely_decoded, read_result
+from message_batches.models import BatchOutput, LandedResults, ResultCounts, Summary
+from message_batches.results.parser import decode_leniently, read_result
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Reply:
 
 
 def read_reply(line: bytes) -> Reply:
-    """Read a result line; `ValueError` if it is none."""
+    """Read a result line; `ValueError` if it is not one."""
     result = read_result(line)
     if result.error:
         kind, message = result.error
         return Reply(result.custom_id, result.type, f"{kind}: {message}")
     # A lone surrogate, which models do write, is shown as a question mark.
-    decoded = loosely_decoded(line)
+    decoded = decode_leniently(line)
     text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
     return Reply(result.custom_id, result.type, text.encode("utf-8", "replace").decode())
 
@@ -56,7 +56,7 @@ _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expire
 
 
 def report(
-    landed: Landed | BatchOutput, replies: Sequence[Reply], *, command: str, link: str | None = None
+    landed: LandedResults | BatchOutput, replies: Sequence[Reply], *, command: str, link: str | None = None
 ) -> RenderableType:
     """Show landed results.
 
@@ -84,20 +84,20 @@ def report(
     return Group(*parts)
 
 
-def _headline(landed: Landed | BatchOutput) -> Text:
+def _headline(landed: LandedResults | BatchOutput) -> Text:
     counts = landed.summary.counts
     line = Text.assemble((f"Batch {landed.batch_id}", "bold"), f": {landed.results_file.lines:,} results, ")
-    said = [
+    counted = [
         Text(f"{number:,} {name}", style=_STYLES[name])
-        for name in Outcomes.model_fields
+        for name in ResultCounts.model_fields
         if (number := getattr(counts, name)) or name == "succeeded"
     ]
-    line.append_text(Text(", ").join(said))
+    line.append_text(Text(", ").join(counted))
     return line
 
 
 def _replies(replies: Sequence[Reply], total: int) -> RenderableType:
-    # The text takes what is left of the line, and is cut short there; an id never is.
+    # The text takes the rest of the line and is cut short there; an id never is.
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
     table.add_column("custom_id", no_wrap=True, min_width=max(len(reply.custom_id) for reply in replies))
     table.add_column("outcome", no_wrap=True, min_width=len("succeeded"))
@@ -135,7 +135,7 @@ def _tokens(summary: Summary) -> RenderableType:
     return table
 
 
-def _places(landed: Landed | BatchOutput, command: str, link: str | None) -> RenderableType:
+def _places(landed: LandedResults | BatchOutput, command: str, link: str | None) -> RenderableType:
     counts = landed.summary.counts
     proof = (
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"

@@ -9,25 +9,20 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from aiohttp import web
-from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue, TaskQueueVersionSelection
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.errors import MessageBatchesError
 from message_batches.listen_address import CannotListen, host_and_port
 from message_batches.storage.interface import Store
-from message_batches.storage.object_store import IDENTITY
+from message_batches.storage.paths import STORE_ID
+from message_batches.temporal.task_queues import POLL_AGE, pollers
 
 PROBE_TIMEOUT = timedelta(seconds=3)
 """The time that Temporal and the store have to answer."""
 
 REPORT_SECONDS = 2
 """Seconds for which a report is reused: however many probes come, the server and the store see few calls."""
-
-RECENT_POLL_SECONDS = 90
-"""Seconds after which a poll is no longer recent: each poll ends after 60 s and the next one follows."""
 
 CHECK_SECONDS = 20
 """Seconds between checks without a probe: the age of a poll is known only from regular checks."""
@@ -125,37 +120,23 @@ class Health:
         )
 
     async def _temporal_problems(self, watched: WatchedWorker) -> tuple[str, str]:
-        """Return the problem of the connection and the problem of polling, each empty if there is none.
-
-        Only pollers of workflow tasks count. Activity pollers pause while a worker runs as many activities as it may,
-        which for a landing is hours; if one of them fails, the whole worker fails.
-        """
+        """Return the problem of the connection and the problem of polling, each empty if there is none."""
         client, queue = watched.client, watched.task_queue
         me = client.identity
         if not watched.runs():
             return "", "The worker has failed: it does not poll"
-        request = DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW],
-            # The default mode sees one partition of the queue only: five of eight workers in a test.
-            api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
-            report_pollers=True,
-            versions=TaskQueueVersionSelection(build_ids=[watched.build]) if watched.build else None,
-        )
         try:
-            answer = await client.workflow_service.describe_task_queue(request, timeout=PROBE_TIMEOUT)
+            found = await pollers(client, queue, build=watched.build, rpc_timeout=PROBE_TIMEOUT)
         except RPCError as error:
             server = f"Temporal at {client.service_client.config.target_host}"
             if error.status in NO_ANSWER:
                 return f"{server} does not answer: {error.message}", ""
             return "", f"{server} does not report who polls task queue {queue}: {error.message}"
-        seen_by = [kind.pollers for version in answer.versions_info.values() for kind in version.types_info.values()]
-        polls = [p.last_access_time.ToNanoseconds() for pollers in seen_by for p in pollers if p.identity == me]
+        polls = [poller.last_access_time.ToNanoseconds() for poller in found if poller.identity == me]
         # Only a newer poll counts as recent: the server's clock may differ from ours.
         if (newest := max(polls, default=0)) > self._newest_poll:
             self._newest_poll, self._poll_seen = newest, time.monotonic()
-        if time.monotonic() - self._poll_seen <= RECENT_POLL_SECONDS:
+        if time.monotonic() - self._poll_seen <= POLL_AGE.total_seconds():
             return "", ""
         return "", f"Temporal has seen no recent poll of this worker ({me}) on task queue {queue}"
 
@@ -163,7 +144,7 @@ class Health:
         """Read the store's identity, one read at a time: a store that hangs must not block one thread after another."""
         store = watched.store
         if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(store.read(IDENTITY))
+            self._reading = asyncio.create_task(store.read(STORE_ID))
         reading = self._reading
         await asyncio.wait([reading], timeout=PROBE_TIMEOUT.total_seconds())
         if not reading.done():
@@ -173,13 +154,13 @@ class Health:
         except MessageBatchesError as error:
             return str(error)
         if data is None:
-            return f"{store.uri(IDENTITY)} is missing: check that the store still exists"
+            return f"{store.uri(STORE_ID)} is missing: check that the store still exists"
         try:
             found = str(json.loads(data)["id"])
         except (ValueError, KeyError, TypeError):
-            return f"{store.uri(IDENTITY)} does not hold the store's id: restore it"
+            return f"{store.uri(STORE_ID)} does not hold the store's id: restore it"
         if found != watched.store_id:
-            return f"{store.uri(IDENTITY)} belongs to another store: this worker started with {watched.store_id}"
+            return f"{store.uri(STORE_ID)} belongs to another store: this worker started with {watched.store_id}"
         return ""
 
 

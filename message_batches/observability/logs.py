@@ -16,8 +16,8 @@ from typing import Any
 from temporalio import activity, workflow
 
 from message_batches.errors import ApiError
-from message_batches.formatting import visible
-from message_batches.observability.log_context import context
+from message_batches.formatting import escape_unprintable
+from message_batches.log_context import context
 
 FIELDS = {
     "workflow_id": "workflowId",
@@ -54,7 +54,7 @@ class TextFormatter(logging.Formatter):
         parts += [f"{name}={_word(value)}" for name, value in fields_of(record).items()]
         # An error's text may have lines of its own; none of them may look like a line of the log.
         trace = (f"  {line}" for line in _traceback(record).split("\n") if line)
-        return "\n".join(map(visible, (" ".join(parts), *trace)))
+        return "\n".join(map(escape_unprintable, (" ".join(parts), *trace)))
 
 
 class JsonFormatter(logging.Formatter):

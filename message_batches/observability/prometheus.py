@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.common import MetricMeter
@@ -60,13 +61,15 @@ def _prometheus(address: str) -> PrometheusConfig:
     )
 
 
-COUNT_INTERVAL = 20
-"""Seconds between two counts."""
+COUNT_INTERVAL = timedelta(seconds=20)
+"""Between two counts by default: about as often as Prometheus scrapes."""
 
 _logger = logging.getLogger(__name__)
 
 
-async def report_open_runs(client: Client, meter: MetricMeter, task_queue: str) -> None:
+async def report_open_runs(
+    client: Client, meter: MetricMeter, task_queue: str, *, interval: timedelta = COUNT_INTERVAL
+) -> None:
     """Count open runs at intervals until cancelled; without `BatchStatus` in the namespace nothing is counted."""
     labelled = meter.with_additional_attributes({"namespace": client.namespace, "task_queue": task_queue})
     attributes = UsableAttributes()
@@ -76,7 +79,7 @@ async def report_open_runs(client: Client, meter: MetricMeter, task_queue: str) 
                 await _count(client, labelled, task_queue)
             except RPCError as error:
                 _logger.warning("The open runs cannot be counted now: %s", error.message)
-        await asyncio.sleep(COUNT_INTERVAL)
+        await asyncio.sleep(interval.total_seconds())
 
 
 async def _count(client: Client, meter: MetricMeter, task_queue: str) -> None:

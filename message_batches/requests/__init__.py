@@ -1,1 +1,1 @@
-"""A batch's requests: read, checked, and kept as the run's manifest."""
+"""The requests of a batch: read, checked, and stored as the manifest of a run."""

@@ -1,4 +1,4 @@
-"""The manifest: a run's requests in the store, checked and never changed, and the request body that is made of it."""
+"""The manifest: a run's requests in the store, checked and never changed, and the request body built from it."""
 
 import hashlib
 import json
@@ -6,12 +6,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from message_batches.concurrency import in_thread, work_through
+from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
 from message_batches.requests.validation import BODY_END, BODY_START, RequestCheck
 from message_batches.storage.interface import Store
+from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
 
 
@@ -20,50 +21,51 @@ async def write_manifest(
     source: AsyncIterable[bytes],
     *,
     scratch: Path | None = None,
-    beat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Check JSONL and put it into the store under its own sha256; `InvalidRequests` names every problem.
 
-    What is in the store already is not written again.
+    A manifest that is in the store already is not written again.
 
     Args:
-        store: where it goes.
+        store: where the manifest is put.
         source: JSONL in chunks of any size.
-        scratch: where an unnamed file of the same size may lie; by default the system's temporary folder.
-        beat: called often on the event loop.
+        scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
+        heartbeat: called often on the event loop.
     """
     with scratch_file(scratch) as file:
-        draft = _Draft(file)
-        await work_through(source, draft.feed, beat)
-        await in_thread(draft.finish)
-        return await _publish(store, draft, beat)
+        draft = _ManifestDraft(file)
+        await process_in_thread(source, draft.feed, heartbeat)
+        await run_in_thread(draft.finish)
+        return await _publish(store, draft, heartbeat)
 
 
 async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
-    """The manifest of JSONL that is in the store: checked all the same, and written again only under another name.
+    """Check JSONL that is in the store, and write it again only if its name is not that of its manifest.
 
-    `RequestsNotFound` if it lies outside the store or is not there.
+    `RequestsNotFound` if the address is outside the store or nothing is there.
     """
     try:
         return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch)
     except FileNotFoundError as error:
         raise RequestsNotFound(
-            f"{uri} is no file in this worker's store, {store.uri('')} (links are not followed): put it there first"
+            f"{uri} is not a file in this worker's store, {store.uri('')} (links are not followed): put it there first"
         ) from error
 
 
-async def write_inline(store: Store, requests: list[Any], *, scratch: Path | None = None) -> Manifest:
-    """Check requests that came with the run's input and put them into the store as a manifest."""
+async def write_inline_manifest(store: Store, requests: list[Any], *, scratch: Path | None = None) -> Manifest:
+    """Check the requests in a run's input and put them into the store as a manifest."""
     with scratch_file(scratch) as file:
-        draft = _Draft(file)
-        await in_thread(lambda: draft.items(requests))
+        draft = _ManifestDraft(file)
+        await run_in_thread(lambda: draft.items(requests))
         return await _publish(store, draft, lambda: None)
 
 
-async def body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
-    """The request body, exactly `body_bytes` long; its closing brackets come alone, once all else is proved unchanged.
+async def request_body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
+    """Yield the request body, exactly `body_bytes` long; its closing brackets come last, once the rest is verified.
 
-    A manifest that is gone or changed raises `RequestsNotFound`: what was sent by then is no JSON, and buys nothing.
+    `RequestsNotFound` if the manifest is gone or changed: the part that was sent by then is not JSON, so that the API
+    refuses it.
     """
     yield BODY_START
     digest = hashlib.sha256()
@@ -73,29 +75,29 @@ async def body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
             digest.update(chunk)
             if held:
                 yield held
-            # A line holds no other newline: JSON strings escape theirs. A chunk is held back, for the last is dropped.
+            # A line has no other newline: JSON strings escape theirs. One chunk is held back, to drop the last comma.
             held = chunk.replace(b"\n", b",")
     except FileNotFoundError as error:
-        raise RequestsNotFound(f"{manifest.uri} is no longer in the store: start the run anew") from error
+        raise RequestsNotFound(f"{manifest.uri} is no longer in the store: start a new run") from error
     if digest.hexdigest() != manifest.sha256:
-        raise RequestsNotFound(f"{manifest.uri} has changed since it was checked: start the run anew")
+        raise RequestsNotFound(f"{manifest.uri} has changed since it was checked: start a new run")
     yield held[:-1]
     yield BODY_END
 
 
 async def read_ids(store: Store, manifest: Manifest) -> list[str]:
-    """The custom_ids of a manifest in its order; `RequestsNotFound` where they are gone or changed."""
+    """Return the custom_ids of a manifest in its order; `RequestsNotFound` if they are gone or changed."""
     data = await store.read(store.name(manifest.ids_uri))
     if data is None:
-        raise RequestsNotFound(f"{manifest.ids_uri} is no longer in the store: start the run anew")
+        raise RequestsNotFound(f"{manifest.ids_uri} is no longer in the store: start a new run")
     ids = data.decode("ascii", "replace").split()
-    if await in_thread(lambda: _digest(ids)) != manifest.ids_sha256:
-        raise RequestsNotFound(f"{manifest.ids_uri} has changed since it was checked: start the run anew")
+    if await run_in_thread(lambda: _digest(ids)) != manifest.ids_sha256:
+        raise RequestsNotFound(f"{manifest.ids_uri} has changed since it was checked: start a new run")
     return ids
 
 
-class _Draft:
-    """Requests on their way from a source to a scratch file, checked and hashed."""
+class _ManifestDraft:
+    """Requests that are checked and hashed on their way from a source to a scratch file."""
 
     def __init__(self, file: Scratch) -> None:
         self.file = file
@@ -123,19 +125,19 @@ class _Draft:
         self.check.finish()
 
     def _keep(self, data: bytes) -> None:
-        # Too many or too large: the rest is counted, to say into how many files to split it, but not kept.
+        # Beyond the limits the rest is only counted, to say into how many files to split it.
         if not self.check.too_large:
             self.sha256.update(data)
             self.file.append(data)
 
 
-async def _publish(store: Store, draft: _Draft, beat: Callable[[], None]) -> Manifest:
+async def _publish(store: Store, draft: _ManifestDraft, heartbeat: Callable[[], None]) -> Manifest:
     sha256 = draft.sha256.hexdigest()
-    name, ids_name = f"manifests/{sha256}.jsonl", f"manifests/{sha256}.ids"
+    name, ids_name = requests_path(sha256), ids_path(sha256)
     ids = "".join(f"{custom_id}\n" for custom_id in draft.check.ids).encode()
-    # The ids are written last: where they are, the requests are whole.
-    if await store.read(ids_name) != ids or not await _there(store, name):
-        await store.write(name, _chunks(draft.file, beat))
+    # The ids are written last: if they are there, the requests are complete.
+    if await store.read(ids_name) != ids or not await _exists(store, name):
+        await store.write(name, _chunks(draft.file, heartbeat))
         await store.write(ids_name, _one(ids))
     return Manifest(
         uri=store.uri(name),
@@ -143,12 +145,12 @@ async def _publish(store: Store, draft: _Draft, beat: Callable[[], None]) -> Man
         count=draft.check.count,
         body_bytes=draft.check.body_bytes,
         sha256=sha256,
-        ids_sha256=await in_thread(lambda: _digest(draft.check.ids)),
+        ids_sha256=await run_in_thread(lambda: _digest(draft.check.ids)),
         store_id=await store.identity(),
     )
 
 
-async def _there(store: Store, name: str) -> bool:
+async def _exists(store: Store, name: str) -> bool:
     try:
         async for _ in store.stream(name):
             return True
@@ -157,10 +159,10 @@ async def _there(store: Store, name: str) -> bool:
     return False
 
 
-async def _chunks(file: Scratch, beat: Callable[[], None]) -> AsyncIterator[bytes]:
+async def _chunks(file: Scratch, heartbeat: Callable[[], None]) -> AsyncIterator[bytes]:
     for chunk in file.chunks(file.size):
         yield chunk
-        beat()
+        heartbeat()
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:

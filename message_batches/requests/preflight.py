@@ -1,6 +1,6 @@
-"""What will come back errored although the batch is accepted: the API checks `params` only once the batch runs.
+"""Preflight: warnings of requests that will be errored, since the API checks `params` only when the batch runs.
 
-The rules are those its reference names; what it says nothing about is not warned of.
+The rules are those in the API's reference; there are no warnings beyond it.
 """
 
 from collections import Counter
@@ -9,23 +9,33 @@ from typing import Any
 
 import msgspec
 
+from message_batches.formatting import plural
+
 MAX_IDS = 3
 
 MAX_OUTPUT_TOKENS = 300_000
-"""The most any model gives in a batch, and that only with a beta."""
+"""The most that any model returns in a batch, and only with a beta."""
 
 STRICTER_VERSION = "2026-10-21"
 
-REFUSED = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
+UNSUPPORTED_PARAMS = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
 
-SAMPLING = ("temperature", "top_p", "top_k")
+SAMPLING_PARAMS = ("temperature", "top_p", "top_k")
 
-# Arguments of client libraries, and headers.
-NOT_PARAMS = ("betas", "anthropic_beta", "anthropic_version", "extra_headers", "extra_body", "extra_query", "timeout")
+# Arguments of client libraries and headers, which are no parameters of a message.
+CLIENT_OPTIONS = (
+    "betas",
+    "anthropic_beta",
+    "anthropic_version",
+    "extra_headers",
+    "extra_body",
+    "extra_query",
+    "timeout",
+)
 
 
 @dataclass(frozen=True)
-class Forewarning:
+class PreflightWarning:
     """Requests that will be errored for one reason, with the first three custom_ids."""
 
     message: str
@@ -34,8 +44,7 @@ class Forewarning:
 
     def __str__(self) -> str:
         more = ", ..." if self.count > len(self.custom_ids) else ""
-        requests = "request" if self.count == 1 else "requests"
-        return f"{self.count:,} {requests} will be errored: {self.message} ({', '.join(self.custom_ids)}{more})"
+        return f"{plural(self.count, 'request')} will be errored: {self.message} ({', '.join(self.custom_ids)}{more})"
 
 
 class _Line(msgspec.Struct):
@@ -47,13 +56,13 @@ _decode = msgspec.json.Decoder(_Line).decode
 
 
 @dataclass
-class Foresight:
-    """Looks at checked requests, one line each.
+class Preflight:
+    """Checks the parameters of requests, one line each.
 
     Attributes:
-        version: the `anthropic-version` they will be sent under.
-        models: requests by model.
-        max_tokens: their sum.
+        version: the `anthropic-version` that they will be sent under.
+        models: the number of requests by model.
+        max_tokens: the sum of their `max_tokens`.
     """
 
     version: str
@@ -62,8 +71,8 @@ class Foresight:
     _found: dict[str, list[str]] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
 
-    def look(self, line: bytes) -> None:
-        """Note a request's model and tokens, and what is wrong with it."""
+    def check(self, line: bytes) -> None:
+        """Count a request's model and tokens, and record why it will be errored."""
         request = _decode(line)
         params = request.params
         model = _value(params, "model")
@@ -80,18 +89,20 @@ class Foresight:
             if len(ids) < MAX_IDS:
                 ids.append(request.custom_id)
 
-    def warnings(self) -> list[Forewarning]:
-        """What was found, most frequent first."""
-        return [Forewarning(reason, count, tuple(self._found[reason])) for reason, count in self._counts.most_common()]
+    def warnings(self) -> list[PreflightWarning]:
+        """Return the warnings, most frequent first."""
+        return [
+            PreflightWarning(reason, count, tuple(self._found[reason])) for reason, count in self._counts.most_common()
+        ]
 
 
 def _missing(params: dict[str, msgspec.Raw], model: Any, tokens: Any) -> list[str]:
     reasons = []
     if not isinstance(model, str) or not model:
-        reasons.append("`model` is missing" if model is None else "`model` is no name")
+        reasons.append("`model` is missing" if model is None else "`model` is not a name")
     messages = bytes(params.get("messages", msgspec.Raw(b"null"))).lstrip()
     if messages[:1] != b"[":
-        reasons.append("`messages` is missing" if messages == b"null" else "`messages` is no list")
+        reasons.append("`messages` is missing" if messages == b"null" else "`messages` is not a list")
     elif messages[1:].lstrip()[:1] == b"]":
         reasons.append("`messages` is empty")
     if tokens is None:
@@ -104,24 +115,24 @@ def _missing(params: dict[str, msgspec.Raw], model: Any, tokens: Any) -> list[st
 
 
 def _refused(params: dict[str, msgspec.Raw]) -> list[str]:
-    reasons = [f"`{key}` is not taken in a batch" for key in REFUSED if key in params]
+    reasons = [f"`{key}` is not accepted in a batch" for key in UNSUPPORTED_PARAMS if key in params]
     reasons += [
-        f"`{key}` is no parameter of a message: betas and version go with the batch, as headers"
-        for key in NOT_PARAMS
+        f"`{key}` is not a parameter of a message: betas and version are headers of the batch"
+        for key in CLIENT_OPTIONS
         if key in params
     ]
     if _value(params, "stream") is True:
         reasons.append("`stream` is true, and a batch does not stream")
     if _value(params, "research_preview_2026_02") == "active":
-        reasons.append("`research_preview_2026_02` is not taken in a batch")
+        reasons.append("`research_preview_2026_02` is not accepted in a batch")
     billing = _value(params, "billing_policy")
     if isinstance(billing, dict) and billing.get("bill_to") == "user_profile":
-        reasons.append("`billing_policy.bill_to` user_profile is not taken in a batch")
+        reasons.append("`billing_policy.bill_to` user_profile is not accepted in a batch")
     return reasons
 
 
 def _stricter(params: dict[str, msgspec.Raw]) -> list[str]:
-    reasons = [f"`{key}` is not taken since version {STRICTER_VERSION}" for key in SAMPLING if key in params]
+    reasons = [f"`{key}` is not accepted since version {STRICTER_VERSION}" for key in SAMPLING_PARAMS if key in params]
     messages = bytes(params.get("messages", b""))
     if b'"document"' not in messages and b'"citations"' not in messages:
         return reasons
@@ -131,9 +142,9 @@ def _stricter(params: dict[str, msgspec.Raw]) -> list[str]:
             if not isinstance(block, dict):
                 continue
             if message.get("role") == "assistant" and block.get("type") == "document":
-                reasons.append(f"a `document` in an assistant message is not taken since version {STRICTER_VERSION}")
+                reasons.append(f"a `document` in an assistant message is not accepted since version {STRICTER_VERSION}")
             if message.get("role") == "user" and block.get("type") == "text" and block.get("citations"):
-                reasons.append(f"`citations` in a user's text are not taken since version {STRICTER_VERSION}")
+                reasons.append(f"`citations` in a user's text are not accepted since version {STRICTER_VERSION}")
     return list(dict.fromkeys(reasons))
 
 
@@ -145,7 +156,7 @@ def _decoded(value: bytes) -> Any:
     try:
         return msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError):
-        # A number beyond all bounds: the API will say so.
+        # A number beyond all limits: the API will report it.
         return ""
 
 

@@ -1,4 +1,4 @@
-"""A user's file of requests, or standard input: JSONL, an array, or `{"requests": [...]}`, told apart by content."""
+"""Reads a user's file of requests or standard input: JSONL, an array or `{"requests": [...]}`, detected by content."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ import msgspec
 
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import MAX_BODY_BYTES, Splitter
-from message_batches.requests.preflight import Foresight, Forewarning
+from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import RequestCheck
-from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper
+from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.scratch import Scratch, scratch_file
 
 CHUNK_BYTES = 1024 * 1024
 
-# An array is read whole; somewhat more than a batch takes may be blanks.
+# An array is read into memory; up to half of it may be white space.
 MAX_ARRAY_BYTES = 2 * MAX_BODY_BYTES
 
 _BLANK = b" \t\r\n"
@@ -41,21 +41,21 @@ _REQUESTS_OBJECT = re.compile(rb'\{\s*"requests"\s*:')
 
 
 class UnreadableFile(MessageBatchesError):
-    """A file of requests that cannot be read at all."""
+    """A file of requests cannot be read."""
 
 
 @dataclass
-class Requests:
+class CheckedRequests:
     """The checked requests of a file.
 
     Attributes:
         lines: canonical JSONL, the bytes of the manifest.
-        count: number of requests.
-        body_bytes: length of the request body that carries them.
+        count: the number of requests.
+        body_bytes: the length of the request body with them.
         sha256: of the lines, and so of the manifest.
-        models: requests by model.
-        max_tokens: the sum of `max_tokens`, the most that can come back.
-        warnings: what will come back errored although the batch is accepted.
+        models: the number of requests by model.
+        max_tokens: the sum of `max_tokens`, the most that the replies can use.
+        warnings: requests that will be errored although the batch is accepted.
     """
 
     lines: Scratch
@@ -64,49 +64,49 @@ class Requests:
     sha256: str
     models: dict[str, int]
     max_tokens: int
-    warnings: list[Forewarning] = field(default_factory=list)
+    warnings: list[PreflightWarning] = field(default_factory=list)
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """The lines from the start, in chunks of 1 MiB, as `write_manifest` takes them."""
+        """Yield the lines from the start, in chunks of 1 MiB, for `write_manifest`."""
         for chunk in self.lines.chunks(self.lines.size):
             yield chunk
 
     def items(self) -> list[Any]:
-        """The requests as values, for those that travel inline; `MsgspecError` where a payload cannot carry one."""
+        """Decode the requests, to send them in the input; `MsgspecError` if a payload cannot carry one unchanged."""
         lines = [line for line in self.lines.read(0, self.lines.size).split(b"\n") if line]
         items = [msgspec.json.decode(line) for line in lines]
-        if nested_deeper(items, MAX_INLINE_DEPTH):
+        if nested_deeper_than(items, MAX_INLINE_DEPTH):
             raise msgspec.ValidationError(f"nested more than {MAX_INLINE_DEPTH} deep")
         for line in lines:
-            json.loads(line, object_pairs_hook=_once, parse_float=_exact)
+            json.loads(line, object_pairs_hook=_unique_names, parse_float=_exact_float)
         return items
 
 
 @contextmanager
-def read_requests(path: str, *, version: str = "2023-06-01", scratch: Path | None = None) -> Iterator[Requests]:
+def read_requests(path: str, *, version: str = "2023-06-01", scratch: Path | None = None) -> Iterator[CheckedRequests]:
     """Read and check a file, or standard input for `-`.
 
-    `UnreadableFile` says what is wrong with the file, `InvalidRequests` lists what is wrong with its requests, and
-    `StoreUnavailable` says that the scratch folder is full.
+    Raises `UnreadableFile` for the file, `InvalidRequests` with a list of problems for its requests, and
+    `StoreUnavailable` if the scratch folder is full.
 
     Args:
         path: a path, or `-`.
-        version: the `anthropic-version` they will be sent under; some warnings depend on it.
-        scratch: where an unnamed file of the same size may lie; by default the system's temporary folder.
+        version: the `anthropic-version` that they will be sent under; some warnings depend on it.
+        scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
     """
     with scratch_file(scratch) as lines:
-        yield _read_file(path, _Reading(version, lines))
+        yield _read_file(path, _RequestCollector(version, lines))
 
 
-def _read_file(path: str, reading: "_Reading") -> Requests:
+def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
     name = "standard input" if path == "-" else path
     try:
         if path == "-":
-            return _read(sys.stdin.buffer, name, reading)
+            return _read(sys.stdin.buffer, name, collector)
         with Path(path).open("rb") as file:
-            return _read(file, name, reading)
+            return _read(file, name, collector)
     except FileNotFoundError as error:
-        raise UnreadableFile(f"There is no file {path}") from error
+        raise UnreadableFile(f"There is no file {path}: check its path") from error
     except IsADirectoryError as error:
         raise UnreadableFile(f"{path} is a directory: name a file of requests in it") from error
     except OSError as error:
@@ -117,14 +117,14 @@ class _RequestsObject(msgspec.Struct):
     requests: list[msgspec.Raw]
 
 
-class _Reading:
-    """Requests on their way from a file to canonical lines."""
+class _RequestCollector:
+    """Checks requests and collects them as canonical lines."""
 
     def __init__(self, version: str, lines: Scratch) -> None:
         self.check = RequestCheck()
         self.lines = lines
         self.sha256 = hashlib.sha256()
-        self.foresight = Foresight(version)
+        self.preflight = Preflight(version)
 
     def keep(self, data: bytes) -> None:
         if self.check.too_large:
@@ -132,34 +132,34 @@ class _Reading:
         self.sha256.update(data)
         self.lines.append(data)
 
-    def result(self) -> Requests:
+    def result(self) -> CheckedRequests:
         self.check.finish()
         splitter = Splitter()
         for chunk in self.lines.chunks(self.lines.size):
             for line in splitter.feed(chunk):
-                self.foresight.look(line)
-        return Requests(
+                self.preflight.check(line)
+        return CheckedRequests(
             lines=self.lines,
             count=self.check.count,
             body_bytes=self.check.body_bytes,
             sha256=self.sha256.hexdigest(),
-            models=dict(self.foresight.models.most_common()),
-            max_tokens=self.foresight.max_tokens,
-            warnings=self.foresight.warnings(),
+            models=dict(self.preflight.models.most_common()),
+            max_tokens=self.preflight.max_tokens,
+            warnings=self.preflight.warnings(),
         )
 
 
-def _read(file: IO[bytes], name: str, reading: _Reading) -> Requests:
+def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRequests:
     head = file.read(CHUNK_BYTES)
     start = head.removeprefix(_BOM).lstrip(_BLANK)
     _refuse_other_formats(head, name)
     if start[:1] == b"[":
-        _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], reading)
+        _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], collector)
     elif _REQUESTS_OBJECT.match(start):
-        _read_array(head + file.read(MAX_ARRAY_BYTES), name, _RequestsObject, reading)
+        _read_array(head + file.read(MAX_ARRAY_BYTES), name, _RequestsObject, collector)
     else:
-        _read_lines(head, file, reading)
-    return reading.result()
+        _read_lines(head, file, collector)
+    return collector.result()
 
 
 def _refuse_other_formats(head: bytes, name: str) -> None:
@@ -167,21 +167,21 @@ def _refuse_other_formats(head: bytes, name: str) -> None:
         if head.startswith(magic):
             raise UnreadableFile(f"{name} is {what}")
     if b"\0" in head:
-        raise UnreadableFile(f"{name} is no text: requests are JSONL, a JSON array, or an object with `requests`")
+        raise UnreadableFile(f"{name} is not text: expected JSONL, a JSON array, or an object with `requests`")
     if not head.removeprefix(_BOM).strip(_BLANK):
-        raise UnreadableFile(f"{name} is empty: there are no requests in it")
+        raise UnreadableFile(f"{name} is empty: expected requests in it")
 
 
-def _read_lines(head: bytes, file: IO[bytes], reading: _Reading) -> None:
+def _read_lines(head: bytes, file: IO[bytes], collector: _RequestCollector) -> None:
     splitter = Splitter()
     chunk = head
     while chunk:
-        reading.keep(reading.check.lines(splitter.feed(chunk)))
+        collector.keep(collector.check.lines(splitter.feed(chunk)))
         chunk = file.read(CHUNK_BYTES)
-    reading.keep(reading.check.lines(splitter.end()))
+    collector.keep(collector.check.lines(splitter.end()))
 
 
-def _read_array(data: bytes, name: str, form: Any, reading: _Reading) -> None:
+def _read_array(data: bytes, name: str, form: Any, collector: _RequestCollector) -> None:
     if len(data) > MAX_ARRAY_BYTES:
         raise UnreadableFile(
             f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
@@ -194,14 +194,14 @@ def _read_array(data: bytes, name: str, form: Any, reading: _Reading) -> None:
     for position, raw in enumerate(decoded.requests if isinstance(decoded, _RequestsObject) else decoded):
         item = bytes(raw).strip(_BLANK)
         if b"\n" in item or b"\r" in item:
-            # Over several lines: what stands between the values is taken out, the values stay as they are.
+            # Over several lines: white space between values is removed, the values are unchanged.
             item = msgspec.json.format(item, indent=-1)
-        reading.check.request(item, f"requests[{position}]")
-        reading.keep(item + b"\n")
+        collector.check.request(item, f"requests[{position}]")
+        collector.keep(item + b"\n")
 
 
 def _refuse_array(data: bytes, name: str, error: Exception) -> NoReturn:
-    """Say where the JSON breaks; a form that is neither array nor object with an array is said too."""
+    """Raise `InvalidRequests` with the position of the error in the JSON, or with its wrong form."""
     problem = str(error)
     try:
         json.loads(data)
@@ -215,17 +215,17 @@ def _refuse_array(data: bytes, name: str, error: Exception) -> NoReturn:
     raise InvalidRequests(f"{name} cannot be read as JSON; nothing was sent\n  {problem}", [problem]) from error
 
 
-def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object whose names stand there once: a payload carries one of two values, the next reader takes the other."""
+def _unique_names(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; refuse a repeated name: a payload keeps one of its values, and the API may use the other."""
     found = dict(members)
     if len(found) < len(members):
-        raise msgspec.ValidationError("a name stands in an object twice")
+        raise msgspec.ValidationError("an object has the same name twice")
     return found
 
 
-def _exact(digits: str) -> float:
-    """A number that a payload carries as it is."""
+def _exact_float(digits: str) -> float:
+    """Parse a number; refuse one that a payload cannot carry unchanged."""
     number = float(digits)
     if Decimal(repr(number)) != Decimal(digits):
-        raise msgspec.ValidationError("a number of more digits than a payload carries")
+        raise msgspec.ValidationError("a number has more digits than a payload can carry")
     return number

@@ -1,4 +1,4 @@
-"""Requests of a batch, checked before anything is sent: each problem with its line and field."""
+"""Validation of a batch's requests before anything is sent: each problem with its line and field."""
 
 import json
 import re
@@ -7,28 +7,29 @@ from typing import Any, NoReturn
 import msgspec
 
 from message_batches.errors import InvalidRequests
+from message_batches.formatting import plural
 from message_batches.jsonl import MAX_BODY_BYTES
 
 Problem = tuple[str, str]
-"""The field that it is about, "" for the whole line, and a sentence."""
+"""The name of the field, empty for the whole line, and a description."""
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 _FIELDS = ("custom_id", "params")
 
 _ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
-"""What their names may be written with, so that they do not stand there as they are."""
+"""Escapes by which the names of the fields may be written, and then not be found literally."""
 
 _FIELD_BYTES = tuple(f'"{name}"'.encode() for name in _FIELDS)
 
 
-def bad_id(custom_id: str) -> Problem:
-    """The problem of an id that the API would refuse."""
+def custom_id_problem(custom_id: str) -> Problem:
+    """Return the problem of a custom_id that the API would refuse."""
     return "custom_id", f"{custom_id[:80]!r} is not 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
 
 
 def repeated_fields(line: bytes) -> list[Problem]:
-    """The fields that a request has twice: of two values, whoever reads it next may take the other."""
+    """Return a problem for each field that a request has twice: readers differ on which value counts."""
     if all(line.count(name) < 2 for name in _FIELD_BYTES) and not _ESCAPED.search(line):
         return []
     try:
@@ -36,11 +37,11 @@ def repeated_fields(line: bytes) -> list[Problem]:
     except RecursionError:
         return [("", "nested too deeply")]
     names = [name for name, _ in members]
-    return [(name, "stands there twice, and only one can count") for name in _FIELDS if names.count(name) > 1]
+    return [(name, "is there twice: remove one") for name in _FIELDS if names.count(name) > 1]
 
 
-def problems_of(line: bytes, error: Exception) -> list[Problem]:
-    """What is wrong with a line that could not be read as a request."""
+def line_problems(line: bytes, error: Exception) -> list[Problem]:
+    """Return the problems of a line that could not be read as a request."""
     if isinstance(error, RecursionError):
         return [("", "nested too deeply")]
     try:
@@ -54,7 +55,7 @@ def problems_of(line: bytes, error: Exception) -> list[Problem]:
     except ValueError as value_error:
         return [("", f"not JSON: {value_error}")]
     if not isinstance(error, msgspec.ValidationError):
-        return [("", "half of a surrogate pair, such as \\ud83d alone, which is no text")]
+        return [("", "half of a surrogate pair, such as \\ud83d alone, which is not text")]
     return _item_problems(item)
 
 
@@ -67,7 +68,7 @@ def _item_problems(item: Any) -> list[Problem]:
     elif not isinstance(item["custom_id"], str):
         problems.append(("custom_id", f"not a string but {_kind(item['custom_id'])}"))
     elif not CUSTOM_ID.fullmatch(item["custom_id"]):
-        problems.append(bad_id(item["custom_id"]))
+        problems.append(custom_id_problem(item["custom_id"]))
     if "params" not in item:
         problems.append(("params", "missing"))
     elif not isinstance(item["params"], dict):
@@ -98,7 +99,7 @@ _BLANK = b" \t\r\n"
 
 
 class _Object(msgspec.Struct):
-    """Any JSON object, passed over."""
+    """Any JSON object; its content is not read."""
 
 
 class _Request(msgspec.Struct):
@@ -110,12 +111,12 @@ _decode = msgspec.json.Decoder(_Request).decode
 
 
 class RequestCheck:
-    """What is wrong with the requests of a batch, and what their body measures.
+    """Checks the requests of a batch, and measures their request body.
 
     Attributes:
-        ids: the custom_ids seen, in order.
-        count: requests seen.
-        body_bytes: length of the request body that would carry them.
+        ids: the custom_ids so far, in order.
+        count: the number of requests so far.
+        body_bytes: the length of the request body with them.
     """
 
     def __init__(self) -> None:
@@ -129,16 +130,16 @@ class RequestCheck:
 
     @property
     def body_bytes(self) -> int:
-        """The lines, a comma between each two, and what stands around them."""
+        """The length of the lines, a comma between each two, and the brackets around them."""
         return len(BODY_START) + self._bytes + max(self.count - 1, 0) + len(BODY_END)
 
     @property
     def too_large(self) -> bool:
-        """Whether no batch could hold them; from then on they are only counted."""
+        """Whether they exceed the limits of a batch; from then on they are only counted."""
         return self.count > MAX_REQUESTS or self.body_bytes > MAX_BODY_BYTES
 
     def lines(self, lines: list[bytes]) -> bytes:
-        r"""Check the next lines of a JSONL file, and give them back as they are stored: stripped, `\n` after each."""
+        r"""Check the next lines of a JSONL file, and return them as they are stored: stripped, `\n` after each."""
         kept = []
         for line in lines:
             self._line += 1
@@ -151,7 +152,7 @@ class RequestCheck:
         return b"\n".join([*kept, b""])
 
     def request(self, line: bytes, place: str) -> None:
-        """Check one request, as JSON without blanks around it; problems name `place`."""
+        """Check one request, as JSON without white space around it; its problems name `place`."""
         self.count += 1
         self._bytes += len(line)
         if self.too_large:
@@ -161,12 +162,12 @@ class RequestCheck:
             if not line.isascii():
                 line.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._add(place, problems_of(line, error))
+            self._add(place, line_problems(line, error))
             return
         if repeated := repeated_fields(line):
             self._add(place, repeated)
         elif not CUSTOM_ID.fullmatch(custom_id):
-            self._add(place, [bad_id(custom_id)])
+            self._add(place, [custom_id_problem(custom_id)])
         elif custom_id in self._places:
             self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])
         else:
@@ -174,18 +175,18 @@ class RequestCheck:
         self.ids.append(custom_id)
 
     def unreadable(self, place: str, why: str) -> None:
-        """Record a request that cannot even be written as JSON."""
+        """Record a request that cannot be written as JSON."""
         self.count += 1
         self._add(place, [("", why)])
 
     def finish(self) -> None:
-        """Raise `InvalidRequests` unless they may be sent."""
+        """Raise `InvalidRequests` unless the requests may be sent."""
         if self._found:
-            self._refuse(f"{_many(self._found, 'problem')} in {_many(self.count, 'request')}")
+            self._refuse(f"{plural(self._found, 'problem')} in {plural(self.count, 'request')}")
         if self.count == 0:
-            self._refuse("there are no requests; a batch takes 1 to 100,000")
+            self._refuse("there are no requests, expected 1 to 100,000")
         if self.too_large:
-            self._refuse(f"{_many(self.count, 'request')} of {self.body_bytes:,} bytes")
+            self._refuse(f"{plural(self.count, 'request')} of {self.body_bytes:,} bytes")
 
     def _add(self, place: str, problems: list[Problem]) -> None:
         self._found += len(problems)
@@ -199,7 +200,7 @@ class RequestCheck:
         if self.too_large:
             files = max(-(-self.count // MAX_REQUESTS), -(-self.body_bytes // MAX_BODY_BYTES))
             lines.append(
-                f"a batch takes {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: split them into "
+                f"a batch can have {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: split them into "
                 f"{files} files or more, and start one run for each"
             )
         elif self._found:
@@ -211,7 +212,3 @@ def _at(place: str, field: str) -> str:
     if not field:
         return ""
     return f", {field}" if place.startswith("line ") else f".{field}"
-
-
-def _many(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"

@@ -1,1 +1,1 @@
-"""A batch's results: landed, checked, counted, and read again."""
+"""The results of a batch: downloaded, checked, put in order and published once, then read."""

@@ -1,4 +1,4 @@
-"""What has arrived of a batch's results: where each line lies in the scratch file, and what is wrong with them."""
+"""The results of a batch as they arrive: where each line is in the scratch file, and what is wrong with them."""
 
 from array import array
 from collections.abc import Iterator, Sequence
@@ -6,34 +6,35 @@ from collections.abc import Iterator, Sequence
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import Splitter
 from message_batches.results.parser import read_result
-from message_batches.results.summary import Tally
+from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
 
-MAX_NAMED = 10
+MAX_EXAMPLES = 10
 
-MOST_STRAY = 1000
-"""Lines besides the expected ones, and as many again, after which the rest need not fill disk and memory."""
+MAX_EXTRA_LINES = 1000
+"""Lines beyond twice the expected number, after which no more are read: they would only fill disk and memory."""
 
 CHUNK_BYTES = 1024 * 1024
 
 
-class Arrivals:
-    """Results on their way to a scratch file: a row of two numbers a line, in the order of the requests.
+class ResultCollector:
+    """Collects results in a scratch file, and the offset and length of each line in the order of the requests.
 
     Args:
-        file: takes the stream as it is.
+        file: receives the stream as it is.
         ids: the custom_ids that must arrive, each once; None if they are not known, which leaves the provider's order.
         expected: how many lines must arrive.
 
     Attributes:
+        summary: the summary of the lines so far.
         lines: how many have arrived.
-        whole: the bytes of the scratch file that hold whole lines.
+        complete_bytes: the size of the part of the scratch file that holds complete lines.
     """
 
     def __init__(self, file: Scratch, ids: Sequence[str] | None, expected: int) -> None:
-        self.tally = Tally()
+        self.summary = SummaryBuilder()
         self.lines = 0
-        self.whole = 0
+        self.complete_bytes = 0
         self._file = file
         self._ids = ids
         self._rows = {custom_id: row for row, custom_id in enumerate(ids or ())}
@@ -41,44 +42,46 @@ class Arrivals:
         self._offsets = array("q", [-1]) * len(self._rows)
         self._lengths = array("q", [0]) * len(self._rows)
         self._arrived = 0
-        self._seen = 0
+        self._line_feeds = 0
         self._splitter = Splitter(ResultsIncomplete)
-        self._duplicate = _Named("duplicate")
-        self._foreign = _Named("foreign (not among the requests)")
-        self._broken = _Named("lines that are no results")
+        self._duplicate = _Defects("duplicate")
+        self._foreign = _Defects("foreign (not among the requests)")
+        self._malformed = _Defects("lines that are not results")
 
     def feed(self, data: bytes) -> None:
-        """Take the next piece of the stream; `ResultsIncomplete` once it holds more than any batch does."""
-        self._seen += data.count(b"\n")
-        if self._seen > 2 * self._expected + MOST_STRAY:
-            raise ResultsIncomplete(f"{self._seen:,} lines have come for {self._expected:,} requests, and still come")
+        """Add the next piece of the stream; `ResultsIncomplete` once there are more lines than any batch has."""
+        self._line_feeds += data.count(b"\n")
+        if self._line_feeds > 2 * self._expected + MAX_EXTRA_LINES:
+            raise ResultsIncomplete(
+                f"{self._line_feeds:,} lines arrived for {self._expected:,} requests, and the download went on"
+            )
         self._file.append(data)
-        self._look(self._splitter.views(data))
+        self._add_lines(self._splitter.views(data))
 
     def finish(self) -> None:
-        """The stream has ended: take the last line, where it has no newline."""
+        """Add the last line, where the stream ended without a newline."""
         if last := self._splitter.end():
-            broken = self._broken.count
+            malformed = self._malformed.count
             self._file.append(b"\n")
-            self._look(last)
-            if self._broken.count > broken:
-                self.whole -= len(last[0]) + 1
+            self._add_lines(last)
+            if self._malformed.count > malformed:
+                self.complete_bytes -= len(last[0]) + 1
 
     def defects(self) -> str:
-        """What is missing or wrong, with up to ten custom_ids of each kind; empty if nothing is."""
-        missing = _Named("missing")
+        """Describe what is missing or wrong, with up to ten custom_ids of each kind; empty if nothing is."""
+        missing = _Defects("missing")
         if self._ids is not None:
             for row, custom_id in enumerate(self._ids):
                 if self._offsets[row] < 0:
                     missing.add(custom_id)
-        kinds = [missing, self._duplicate, self._foreign, self._broken]
+        kinds = [missing, self._duplicate, self._foreign, self._malformed]
         texts = [str(kind) for kind in kinds if kind.count]
         if self._ids is None and self._arrived != self._expected:
             texts.insert(0, f"{self._arrived:,} of {self._expected:,} results arrived")
         return "; ".join(texts)
 
     def ordered(self) -> Iterator[bytes]:
-        """The lines in order, each with its newline, in chunks of about 1 MiB."""
+        """Yield the lines in order, each with its newline, in chunks of about 1 MiB."""
         spans: list[tuple[int, int]] = []
         size = 0
         for offset, length in zip(self._offsets, self._lengths, strict=True):
@@ -92,9 +95,9 @@ class Arrivals:
         if spans:
             yield self._file.gather(spans)
 
-    def _look(self, lines: Sequence[bytes | memoryview]) -> None:
+    def _add_lines(self, lines: Sequence[bytes | memoryview]) -> None:
         for line in lines:
-            offset, self.whole = self.whole, self.whole + len(line) + 1
+            offset, self.complete_bytes = self.complete_bytes, self.complete_bytes + len(line) + 1
             if not line:
                 continue
             try:
@@ -102,13 +105,13 @@ class Arrivals:
             except ValueError as error:
                 if bytes(line).strip():
                     self.lines += 1
-                    self._broken.add(f"line {self.lines}: {error}"[:200])
+                    self._malformed.add(f"line {self.lines}: {error}"[:200])
                 continue
             self.lines += 1
-            self._place(result.custom_id, offset, len(line))
-            self.tally.add(result, self._rows.get(result.custom_id, self.lines))
+            self._locate(result.custom_id, offset, len(line))
+            self.summary.add(result, self._rows.get(result.custom_id, self.lines))
 
-    def _place(self, custom_id: str, offset: int, length: int) -> None:
+    def _locate(self, custom_id: str, offset: int, length: int) -> None:
         row = self._rows.get(custom_id)
         if row is None:
             if self._ids is not None:
@@ -125,19 +128,19 @@ class Arrivals:
         self._arrived += 1
 
 
-class _Named:
-    """A count, with the first ten names."""
+class _Defects:
+    """A count of lines with one defect, with the first ten of them as examples."""
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._names: list[str] = []
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._examples: list[str] = []
         self.count = 0
 
-    def add(self, name: str) -> None:
+    def add(self, example: str) -> None:
         self.count += 1
-        if len(self._names) < MAX_NAMED:
-            self._names.append(name[:200])
+        if len(self._examples) < MAX_EXAMPLES:
+            self._examples.append(example[:200])
 
     def __str__(self) -> str:
-        more = ", ..." if self.count > len(self._names) else ""
-        return f"{self.count:,} {self._what} ({', '.join(self._names)}{more})"
+        more = ", ..." if self.count > len(self._examples) else ""
+        return f"{self.count:,} {self._description} ({', '.join(self._examples)}{more})"

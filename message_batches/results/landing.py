@@ -1,10 +1,7 @@
-"""Landing: a batch's results streamed to scratch, checked, put in order, hashed, and published once.
+"""Landing: a batch's results are downloaded to scratch, checked, put in order, hashed, and published once.
 
-    results/<batch id>/<attempt>.jsonl                          the lines, in the order of the requests
-    results/<batch id>/<manifest's sha256, or unverified>.json  the `Landed` that names the file of the first to finish
-    results/<batch id>/incomplete-<attempt>.jsonl               what arrived, where some of it was missing or wrong
-
-An attach without requests and one with them publish under different names: the first has proved less.
+Each attempt writes the lines to a path of its own; the first to finish puts the publication, which names that path. An
+attach without requests and one with them have different publications: the first has verified less.
 """
 
 import hashlib
@@ -13,32 +10,31 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-from uuid import uuid4
 
 import msgspec
 from pydantic import ValidationError
 
-from message_batches.concurrency import in_thread, read_ahead, work_through
+from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
-from message_batches.models import Landed, Manifest, ResultsFile
+from message_batches.models import LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import read_ids
-from message_batches.results.collector import Arrivals
-from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper
+from message_batches.results.collector import ResultCollector
+from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.interface import Store
+from message_batches.storage.paths import new_results_path, publication_path, results_folder
 from message_batches.storage.scratch import scratch_file
 
 MAX_INLINE_BYTES = 256 * 1024
 
 
-async def find_landed(store: Store, batch_id: str, manifest: Manifest | None) -> Landed | None:
-    """What was published for a batch and these requests, None if nothing yet."""
-    name = _published(batch_id, manifest)
-    content = await store.read(name)
+async def find_landed(store: Store, batch_id: str, manifest: Manifest | None) -> LandedResults | None:
+    """Return the published results of a batch and these requests, None if there are none yet."""
+    path = _publication(batch_id, manifest)
+    content = await store.read(path)
     try:
-        return None if content is None else Landed.model_validate_json(content)
+        return None if content is None else LandedResults.model_validate_json(content)
     except ValidationError as error:
-        raise StoreUnavailable(f"{store.uri(name)} is damaged: remove it, and the results are landed anew") from error
+        raise StoreUnavailable(f"{store.uri(path)} is damaged: remove it to have the results landed again") from error
 
 
 async def land(
@@ -49,68 +45,68 @@ async def land(
     manifest: Manifest | None,
     expected_count: int,
     scratch: Path | None = None,
-    beat: Callable[[], None] = lambda: None,
+    heartbeat: Callable[[], None] = lambda: None,
     keep_partial: bool = False,
-) -> Landed:
-    """Land a batch's results once; a late twin gets what the first one published.
+) -> LandedResults:
+    """Land a batch's results once; a second attempt returns the results that the first one published.
 
-    Raises `ResultsIncomplete` naming what is missing, duplicate, foreign or no result at all.
+    Raises `ResultsIncomplete`, which names the results that are missing, duplicate, foreign or malformed.
 
     Args:
-        store: where the results go.
+        store: where the results are put.
         results: the download, entered only if nothing is published yet.
-        batch_id: whose results they are.
+        batch_id: the batch that they are of.
         manifest: the requests; without them only count and uniqueness are checked, and the provider's order stays.
         expected_count: the number of requests in the batch.
-        scratch: where an unnamed file of the size of the results may lie.
-        beat: called often on the event loop.
-        keep_partial: put what did arrive beside the results when they are incomplete, and name it in the error.
+        scratch: a folder for an unnamed file of the size of the results.
+        heartbeat: called often on the event loop.
+        keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
     """
     if landed := await find_landed(store, batch_id, manifest):
-        if store.name(landed.results_file.uri) not in await store.names(f"{_folder(batch_id)}/"):
+        if store.name(landed.results_file.uri) not in await store.names(f"{results_folder(batch_id)}/"):
             raise StoreUnavailable(
-                f"{landed.results_file.uri} was landed, and is gone from the store: restore it, or remove "
-                f"{store.uri(_published(batch_id, manifest))}, and the results are landed anew"
+                f"{landed.results_file.uri} was landed and is no longer in the store: restore it, or remove "
+                f"{store.uri(_publication(batch_id, manifest))} to have the results landed again"
             )
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     with scratch_file(scratch) as file:
-        arrivals = await in_thread(lambda: Arrivals(file, ids, expected_count))
+        collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count))
         try:
             async with results as chunks:
-                await work_through(chunks, arrivals.feed, beat)
-            await in_thread(arrivals.finish)
-            defects = await in_thread(arrivals.defects)
+                await process_in_thread(chunks, collector.feed, heartbeat)
+            await run_in_thread(collector.finish)
+            defects = await run_in_thread(collector.defects)
         except ReplyLost as error:
-            if not (keep_partial and arrivals.whole):
+            if not (keep_partial and collector.complete_bytes):
                 raise
-            defects = f"the download broke off: {error}"
+            defects = f"the download was cut off: {error}"
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, batch_id, manifest, arrivals, beat)
+            return await _publish(store, batch_id, manifest, collector, heartbeat)
         kept = ""
-        if keep_partial and arrivals.whole:
-            kept = f"; {await _keep(store, batch_id, file.chunks(arrivals.whole), beat)}"
-        raise ResultsIncomplete(f"{_incomplete(batch_id, defects)}{kept}")
+        if keep_partial and collector.complete_bytes:
+            kept = f"; {await _keep(store, batch_id, file.chunks(collector.complete_bytes), heartbeat)}"
+        raise ResultsIncomplete(f"The results of {batch_id} are incomplete: {defects}{kept}")
 
 
-async def check_landed(store: Store, file: ResultsFile) -> None:
-    """Read a landed file again; `StoreUnavailable` unless it is what was landed."""
+async def verify_landed(store: Store, file: ResultsFile) -> None:
+    """Read a landed file again; `StoreUnavailable` unless its sha256 is that of the landed results."""
     digest = hashlib.sha256()
     try:
         async for chunk in store.stream(store.name(file.uri)):
-            await in_thread(partial(digest.update, chunk))
+            await run_in_thread(partial(digest.update, chunk))
     except FileNotFoundError as error:
-        raise StoreUnavailable(f"{file.uri} is gone from the store") from error
+        raise StoreUnavailable(f"{file.uri} is no longer in the store: restore it") from error
     if digest.hexdigest() != file.sha256:
-        raise StoreUnavailable(f"{file.uri} is not what was landed: its sha256 is {digest.hexdigest()}")
+        raise StoreUnavailable(f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}")
 
 
 async def _publish(
-    store: Store, batch_id: str, manifest: Manifest | None, arrivals: Arrivals, beat: Callable[[], None]
-) -> Landed:
-    name = f"{_folder(batch_id)}/{uuid4()}.jsonl"
+    store: Store, batch_id: str, manifest: Manifest | None, collector: ResultCollector, heartbeat: Callable[[], None]
+) -> LandedResults:
+    path = new_results_path(batch_id)
     digest = hashlib.sha256()
     size = 0
     small: list[bytes] = []
@@ -118,34 +114,38 @@ async def _publish(
     async def hashed(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         nonlocal size
         async for chunk in lines:
-            await in_thread(partial(digest.update, chunk))
+            await run_in_thread(partial(digest.update, chunk))
             size += len(chunk)
             if size <= MAX_INLINE_BYTES:
                 small.append(chunk)
-            beat()
+            heartbeat()
             yield chunk
 
-    async with aclosing(read_ahead(arrivals.ordered())) as lines:
-        await store.write(name, hashed(lines))
-    parsed, omitted = _parsed(b"".join(small), size)
-    landed = Landed(
+    async with aclosing(prefetch(collector.ordered())) as lines:
+        await store.write(path, hashed(lines))
+    parsed, omitted = _parse_inline(b"".join(small), size)
+    landed = LandedResults(
         batch_id=batch_id,
-        results_file=ResultsFile(uri=store.uri(name), bytes=size, lines=arrivals.lines, sha256=digest.hexdigest()),
+        results_file=ResultsFile(uri=store.uri(path), bytes=size, lines=collector.lines, sha256=digest.hexdigest()),
         results=parsed,
         results_omitted=omitted,
         verified=manifest is not None,
-        summary=arrivals.tally.summary(),
+        summary=collector.summary.build(),
     )
-    if await store.create(_published(batch_id, manifest), landed.model_dump_json().encode()):
+    publication = _publication(batch_id, manifest)
+    if await store.create(publication, landed.model_dump_json().encode()):
         return landed
-    winner = await find_landed(store, batch_id, manifest)
-    if winner is None:
-        raise StoreUnavailable(f"{store.uri(_published(batch_id, manifest))} exists and cannot be read: try again")
-    return winner
+    first = await find_landed(store, batch_id, manifest)
+    if first is None:
+        raise StoreUnavailable(f"{store.uri(publication)} was removed while it was read: try again")
+    return first
 
 
-def _parsed(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
-    """The lines as JSON values, or why not: what is not strictly JSON, or nested deep, cannot travel in a payload."""
+def _parse_inline(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
+    """Parse lines into JSON values, or say why they are omitted.
+
+    A payload cannot carry more than 256 KiB, text that is not strictly JSON, or deep nesting.
+    """
     if size > MAX_INLINE_BYTES:
         return None, f"{size:,} bytes are more than {MAX_INLINE_BYTES:,}: read the results file"
     results = []
@@ -154,32 +154,24 @@ def _parsed(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
             result = msgspec.json.decode(line)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
             return None, f"line {number} does not parse ({error}): read the results file"
-        if nested_deeper(result, MAX_INLINE_DEPTH):
+        if nested_deeper_than(result, MAX_INLINE_DEPTH):
             return None, f"line {number} is nested more than {MAX_INLINE_DEPTH} deep: read the results file"
         results.append(result)
     return results, None
 
 
-async def _keep(store: Store, batch_id: str, lines: Iterator[bytes], beat: Callable[[], None]) -> str:
-    name = f"{_folder(batch_id)}/incomplete-{uuid4()}.jsonl"
+async def _keep(store: Store, batch_id: str, lines: Iterator[bytes], heartbeat: Callable[[], None]) -> str:
+    path = new_results_path(batch_id, incomplete=True)
 
     async def arrived(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for chunk in chunks:
-            beat()
+            heartbeat()
             yield chunk
 
-    async with aclosing(read_ahead(lines)) as chunks:
-        await store.write(name, arrived(chunks))
-    return f"what did arrive is in {store.uri(name)}"
+    async with aclosing(prefetch(lines)) as chunks:
+        await store.write(path, arrived(chunks))
+    return f"the lines that did arrive are in {store.uri(path)}"
 
 
-def _folder(batch_id: str) -> str:
-    return f"results/{quote(batch_id, safe='')}"
-
-
-def _published(batch_id: str, manifest: Manifest | None) -> str:
-    return f"{_folder(batch_id)}/{manifest.sha256 if manifest else 'unverified'}.json"
-
-
-def _incomplete(batch_id: str, what: str) -> str:
-    return f"The results of {batch_id} are incomplete: {what}"
+def _publication(batch_id: str, manifest: Manifest | None) -> str:
+    return publication_path(batch_id, manifest.sha256 if manifest else None)

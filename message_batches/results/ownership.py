@@ -2,37 +2,37 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 
-from message_batches.concurrency import work_through
+from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import Splitter
-from message_batches.results.collector import MOST_STRAY
+from message_batches.results.collector import MAX_EXTRA_LINES
 from message_batches.results.parser import read_result
 
-PIECE = 64 * 1024
+PIECE_BYTES = 64 * 1024
 
-CERTAINLY_FOREIGN = 100
-"""So many foreign custom_ids are no damaged line or two: the rest need not be read."""
+FOREIGN_LIMIT = 100
+"""The number of foreign custom_ids that proves a foreign batch; fewer may be damaged lines."""
 
 
 async def holds_exactly(chunks: AsyncIterable[bytes], ids: Sequence[str]) -> bool:
-    """Whether results are for exactly these custom_ids, each once; `ResultsIncomplete` where they leave it open.
+    """Return whether results are for exactly these custom_ids, each once; `ResultsIncomplete` if that is undecided.
 
-    A single foreign line among ours leaves it open: taking our own batch for foreign would have it bought again.
+    A single foreign line among ours leaves it undecided: taking our own batch for foreign would pay for it twice.
     """
-    lines = _Lines(ids)
-    await work_through(_until(chunks, lines), lines.feed, lambda: None)
-    return lines.verdict()
+    check = _OwnershipCheck(ids)
+    await process_in_thread(_until_foreign(chunks, check), check.feed, lambda: None)
+    return check.verdict()
 
 
-async def _until(chunks: AsyncIterable[bytes], lines: "_Lines") -> AsyncIterator[bytes]:
+async def _until_foreign(chunks: AsyncIterable[bytes], check: "_OwnershipCheck") -> AsyncIterator[bytes]:
     async for chunk in chunks:
-        if len(lines.foreign) >= CERTAINLY_FOREIGN:
+        if len(check.foreign) >= FOREIGN_LIMIT:
             return
         yield chunk
 
 
-class _Lines:
-    """Result lines held against the custom_ids."""
+class _OwnershipCheck:
+    """Compares result lines with the custom_ids of our requests."""
 
     def __init__(self, ids: Sequence[str]) -> None:
         self.foreign: set[str] = set()
@@ -40,45 +40,47 @@ class _Lines:
         self._missing = set(ids)
         self._ours = frozenset(ids)
         self._repeated = 0
-        self._seen = 0
-        self._broken = 0
+        self._line_feeds = 0
+        self._malformed = 0
         self._splitter = Splitter(ResultsIncomplete)
 
     def feed(self, data: bytes) -> None:
-        for start in range(0, len(data), PIECE):
-            if len(self.foreign) >= CERTAINLY_FOREIGN:
+        for start in range(0, len(data), PIECE_BYTES):
+            if len(self.foreign) >= FOREIGN_LIMIT:
                 return
-            piece = data[start : start + PIECE]
-            self._seen += piece.count(b"\n")
-            if self._seen > 2 * self._count + MOST_STRAY:
+            piece = data[start : start + PIECE_BYTES]
+            self._line_feeds += piece.count(b"\n")
+            if self._line_feeds > 2 * self._count + MAX_EXTRA_LINES:
                 raise ResultsIncomplete(
-                    f"It stays open whose results these are: {self._seen:,} lines, and more to come"
+                    f"The owner of these results is undecided: {self._line_feeds:,} lines arrived for "
+                    f"{self._count:,} requests, and the download went on"
                 )
-            self._look(self._splitter.feed(piece))
+            self._add_lines(self._splitter.feed(piece))
 
     def verdict(self) -> bool:
-        if len(self.foreign) >= CERTAINLY_FOREIGN:
+        if len(self.foreign) >= FOREIGN_LIMIT:
             return False
-        self._look(self._splitter.end())
+        self._add_lines(self._splitter.end())
         arrived = self._count - len(self._missing) + len(self.foreign)
-        if not self._broken and not self._repeated and arrived == self._count:
+        if not self._malformed and not self._repeated and arrived == self._count:
             if not self._missing:
                 return True
             if len(self.foreign) > 1 or self._count == 1:
                 return False
         raise ResultsIncomplete(
-            f"It stays open whose results these are: of {self._count:,} custom_ids {len(self._missing):,} are "
-            f"missing, {self._repeated:,} repeated, {len(self.foreign):,} foreign; {self._broken:,} lines no results"
+            f"The owner of these results is undecided: of {self._count:,} custom_ids {len(self._missing):,} are "
+            f"missing, {self._repeated:,} repeated, {len(self.foreign):,} foreign; {self._malformed:,} lines are not "
+            "results"
         )
 
-    def _look(self, lines: list[bytes]) -> None:
+    def _add_lines(self, lines: list[bytes]) -> None:
         for line in lines:
             if not line.strip():
                 continue
             try:
                 custom_id = read_result(line).custom_id
             except ValueError:
-                self._broken += 1
+                self._malformed += 1
                 continue
             if custom_id in self._missing:
                 self._missing.discard(custom_id)

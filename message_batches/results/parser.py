@@ -1,4 +1,4 @@
-"""Result lines: the few fields that are looked at; the line itself is landed byte for byte."""
+"""The few fields of a result line that are read; the line itself is landed byte for byte."""
 
 import json
 import re
@@ -6,20 +6,20 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-MOST_TOKENS = 2**53
-"""A larger count is none: it would not survive in the JSON of every language."""
+MAX_TOKEN_COUNT = 2**53
+"""A larger count is ignored: not every JSON reader could represent it."""
 
-_LOOKED_AT = 8
-"""Levels of nesting that hold what is looked at."""
+_READ_DEPTH = 8
+"""Levels of nesting that hold the fields that are read."""
 
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 
-class Result(NamedTuple):
-    """What is looked at in a result line.
+class ResultLine(NamedTuple):
+    """The fields that are read of a result line.
 
     Attributes:
-        type: `succeeded`, `errored`, `canceled`, `expired`, or what the line says instead.
+        type: `succeeded`, `errored`, `canceled`, `expired`, or another text that the line has there.
         error: type and message of an errored result.
         tokens: input, output, cache write, cache read.
     """
@@ -31,7 +31,7 @@ class Result(NamedTuple):
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
-_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST_TOKENS)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN_COUNT)]
 
 
 class _Usage(msgspec.Struct):
@@ -66,11 +66,11 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def read_result(line: bytes | memoryview) -> Result:
-    r"""Look at a line; `ValueError` if it is no JSON object with a custom_id and a result.
+def read_result(line: bytes | memoryview) -> ResultLine:
+    r"""Read a line; `ValueError` if it is not a JSON object with a custom_id and a result.
 
-    A line of another form than expected is read all the same, as is one with half a surrogate pair (`\ud83d` alone)
-    or nested beyond what decoders take, both of which models do write.
+    A line of another shape than expected is read too, as is one with half a surrogate pair (`\ud83d` alone), or one
+    nested deeper than decoders accept: models do write both.
     """
     try:
         decoded = _decode(line)
@@ -81,7 +81,7 @@ def read_result(line: bytes | memoryview) -> Result:
     model = ""
     tokens = (0, 0, 0, 0)
     if outcome.error:
-        # The result's error is a whole error response, which holds the error itself.
+        # The result's error is a complete error response, which holds the error itself.
         inner = outcome.error.error or outcome.error
         error = (inner.type or "unknown", inner.message or "")
     if outcome.message:
@@ -93,11 +93,11 @@ def read_result(line: bytes | memoryview) -> Result:
                 usage.cache_creation_input_tokens or 0,
                 usage.cache_read_input_tokens or 0,
             )
-    return Result(decoded.custom_id, outcome.type, error, model, tokens)
+    return ResultLine(decoded.custom_id, outcome.type, error, model, tokens)
 
 
-def loosely_decoded(line: bytes | memoryview) -> Any:
-    """The line as JSON values, with null for what is nested beyond what decoders take; `ValueError` if it is none."""
+def decode_leniently(line: bytes | memoryview) -> Any:
+    """Decode a line, with null for values nested deeper than decoders accept; `ValueError` if it is not JSON."""
     text = str(line, "utf-8", "replace")
     try:
         return json.loads(text, parse_int=_integer)
@@ -105,8 +105,8 @@ def loosely_decoded(line: bytes | memoryview) -> Any:
         return json.loads(_shallow(text), parse_int=_integer)
 
 
-def _read_leniently(line: bytes | memoryview) -> Result:
-    item = loosely_decoded(line)
+def _read_leniently(line: bytes | memoryview) -> ResultLine:
+    item = decode_leniently(line)
     custom_id = _object(item).get("custom_id")
     if not isinstance(custom_id, str):
         raise ValueError("no custom_id")
@@ -117,7 +117,7 @@ def _read_leniently(line: bytes | memoryview) -> Result:
     usage = _object(message.get("usage"))
     reply = _object(outcome.get("error"))
     inner = _object(reply.get("error")) or reply
-    return Result(
+    return ResultLine(
         _text(custom_id),
         _text(outcome.get("type")),
         (_text(inner.get("type")) or "unknown", _text(inner.get("message"))) if inner else None,
@@ -132,25 +132,25 @@ def _read_leniently(line: bytes | memoryview) -> Result:
 
 
 def _shallow(text: str) -> str:
-    """The text with null in the place of everything nested deeper than what is looked at."""
+    """Replace everything nested deeper than the fields that are read by null."""
     kept = []
     depth = start = 0
     for bracket in _BRACKETS.finditer(text):
         if bracket[0] in "[{":
             depth += 1
-            if depth == _LOOKED_AT:
+            if depth == _READ_DEPTH:
                 kept.append(text[start : bracket.start()])
         elif bracket[0] in "]}":
-            if depth == _LOOKED_AT:
+            if depth == _READ_DEPTH:
                 start = bracket.end()
                 kept.append("null")
             depth -= 1
-    # Of brackets that never close nothing is left, and the rest is no JSON.
-    return "".join([*kept, text[start:] if depth < _LOOKED_AT else ""])
+    # Brackets that never close leave nothing behind them, and the text is not JSON.
+    return "".join([*kept, text[start:] if depth < _READ_DEPTH else ""])
 
 
 def _integer(digits: str) -> int:
-    """A number as far as it may be a count; Python refuses to read one of more than 4,300 digits."""
+    """Return the number if it may be a count, else -1; Python refuses to read more than 4,300 digits."""
     return int(digits) if len(digits) < 20 else -1
 
 
@@ -163,4 +163,4 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST_TOKENS else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKEN_COUNT else 0

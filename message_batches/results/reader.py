@@ -1,19 +1,25 @@
-"""Results that landed: finding them in the store by batch or by run, and reading their lines."""
+"""Landed results: finding them in the store by batch or by run, reading their lines, sorting out the failed ones."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterable, AsyncIterator
+from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from message_batches.errors import MessageBatchesError, RequestsNotFound
+import msgspec
+
+from message_batches.errors import RequestsNotFound, RunError
 from message_batches.jsonl import Splitter
-from message_batches.models import BatchOutput, Landed
+from message_batches.models import BatchOutput, LandedResults
+from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import Ledger, Record
+from message_batches.storage.submission_records import SubmissionRecords
 
 _UNVERIFIED = "unverified"
 
+NEEDS_CORRECTION = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
+"""Errors that the same request gets again; any other one may pass by itself, as the API's reference says."""
 
-class ResultsNotFound(MessageBatchesError):
+
+class ResultsNotFound(RunError):
     """There are no results to show, or they are not in this store."""
 
 
@@ -21,29 +27,49 @@ class ResultsNotFound(MessageBatchesError):
 class Publication:
     """Landed results, and which requests they were checked against."""
 
-    landed: Landed
+    landed: LandedResults
     manifest_sha256: str | None
 
     @property
     def manifest_name(self) -> str | None:
-        """The requests in the store."""
+        """The name of the requests in the store."""
         return f"manifests/{self.manifest_sha256}.jsonl" if self.manifest_sha256 else None
 
 
+@dataclass
+class FailedRequests:
+    """The custom_ids without a reply: expired, canceled or errored.
+
+    Attributes:
+        retryable: worth sending again as they are.
+        invalid: to be corrected first.
+    """
+
+    retryable: set[str] = field(default_factory=set)
+    invalid: set[str] = field(default_factory=set)
+
+    def add(self, result: ResultLine) -> None:
+        """Add a result, unless it succeeded."""
+        if result.type == "succeeded":
+            return
+        kind = result.error[0] if result.error else None
+        (self.invalid if kind in NEEDS_CORRECTION else self.retryable).add(result.custom_id)
+
+
 async def of_batch(store: Store, batch_id: str) -> list[Publication]:
-    """What was published of a batch's results, the checked ones first."""
+    """Return the published results of a batch, the verified ones first."""
     folder = f"results/{quote(batch_id, safe='')}/"
     found = []
     for name in await store.names(folder):
         if name.endswith(".json") and (content := await store.read(name)):
             checked_against = name.removeprefix(folder).removesuffix(".json")
-            landed = Landed.model_validate_json(content)
+            landed = LandedResults.model_validate_json(content)
             found.append(Publication(landed, None if checked_against == _UNVERIFIED else checked_against))
     return sorted(found, key=lambda publication: not publication.landed.verified)
 
 
 async def of_output(store: Store, output: BatchOutput) -> Publication:
-    """A run's own results, as they are in the store."""
+    """Return a run's own results, as they are in the store."""
     for publication in await of_batch(store, output.batch_id):
         if publication.landed.results_file.uri == output.results_file.uri:
             return publication
@@ -54,9 +80,10 @@ async def of_output(store: Store, output: BatchOutput) -> Publication:
     raise _gone(store, output.results_file.uri)
 
 
-async def of_records(store: Store, records: list[Record]) -> Publication | None:
-    """The results of the last batch that a run's own records name."""
-    for record in reversed(records):
+async def of_past_run(store: Store, workflow_id: str) -> Publication | None:
+    """Return the results of a run that Temporal no longer knows: those of the last batch that its records name."""
+    records = await SubmissionRecords(store).records_of_workflows({workflow_id})
+    for record in reversed(records.get(workflow_id, [])):
         batch_id = record.outcome.batch_id if record.outcome else None
         for publication in await of_batch(store, batch_id) if batch_id else []:
             if publication.manifest_sha256 == record.intent.sha256:
@@ -64,14 +91,8 @@ async def of_records(store: Store, records: list[Record]) -> Publication | None:
     return None
 
 
-async def of_past_run(store: Store, workflow_id: str) -> Publication | None:
-    """The results of a run that Temporal no longer knows."""
-    records = await Ledger(store).records_of({workflow_id})
-    return await of_records(store, records.get(workflow_id, []))
-
-
 async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
-    """A landed file from the store; `ResultsNotFound` if it is not there."""
+    """Read a file from the store; `ResultsNotFound` if it is not there."""
     try:
         async for chunk in store.stream(store.name(uri)):
             yield chunk
@@ -79,6 +100,49 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
         raise _gone(store, uri) from error
     except RequestsNotFound as error:
         raise _elsewhere(store, uri) from error
+
+
+async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Split pieces of a file into lines, without their line feeds."""
+    splitter = Splitter()
+    async for piece in pieces:
+        for line in splitter.feed(piece):
+            yield line
+    for line in splitter.end():
+        yield line
+
+
+async def first_lines(store: Store, uri: str, count: int) -> list[bytes]:
+    """Return the first lines of a file in the store."""
+    found: list[bytes] = []
+    async for line in lines(chunks(store, uri)):
+        found.append(line)
+        if len(found) == count:
+            break
+    return found
+
+
+async def failed_requests(results: AsyncIterable[bytes]) -> FailedRequests:
+    """Sort out the requests without a reply from the lines of a results file."""
+    failed = FailedRequests()
+    async for line in results:
+        if line.strip():
+            failed.add(read_result(line))
+    return failed
+
+
+class _Request(msgspec.Struct):
+    custom_id: str
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+async def requests_of(manifest: AsyncIterable[bytes], ids: set[str]) -> AsyncIterator[bytes]:
+    """Yield the lines of a manifest for these custom_ids, byte for byte."""
+    async for line in manifest:
+        if line and _decode(line).custom_id in ids:
+            yield line + b"\n"
 
 
 def _gone(store: Store, uri: str) -> ResultsNotFound:
@@ -92,23 +156,3 @@ def _elsewhere(store: Store, uri: str) -> ResultsNotFound:
     return ResultsNotFound(
         f"{uri} is outside this store, {store.uri('')}: set MESSAGE_BATCHES_STORE to the worker's store"
     )
-
-
-async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The lines of a file in pieces, without their line feeds."""
-    splitter = Splitter()
-    async for piece in pieces:
-        for line in splitter.feed(piece):
-            yield line
-    for line in splitter.end():
-        yield line
-
-
-async def first_lines(store: Store, uri: str, count: int) -> list[bytes]:
-    """The first lines of a landed file."""
-    found: list[bytes] = []
-    async for line in lines(chunks(store, uri)):
-        found.append(line)
-        if len(found) == count:
-            break
-    return found

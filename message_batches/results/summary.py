@@ -1,9 +1,9 @@
-"""The summary of results, added up line by line, and bounded: it goes into the workflow's history."""
+"""The summary of results, built line by line and bounded: it goes into the workflow's history."""
 
 from dataclasses import dataclass, field
 
-from message_batches.models import ErrorGroup, Outcomes, Summary, TokenUsage
-from message_batches.results.parser import Result
+from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
+from message_batches.results.parser import ResultLine
 
 MAX_GROUPS = 20
 
@@ -22,15 +22,15 @@ class _Group:
     first: list[tuple[int, str, str]] = field(default_factory=list)
 
 
-class Tally:
-    """Adds up results; an unknown `result.type` counts as errored, under its own name."""
+class SummaryBuilder:
+    """Builds a summary; an unknown `result.type` counts as errored, in a group of its own name."""
 
     def __init__(self) -> None:
-        self._counts = dict.fromkeys(Outcomes.model_fields, 0)
+        self._counts = dict.fromkeys(ResultCounts.model_fields, 0)
         self._groups: dict[str, _Group] = {}
         self._tokens: dict[str, list[int]] = {}
 
-    def add(self, result: Result, position: int) -> None:
+    def add(self, result: ResultLine, position: int) -> None:
         """Add a result; `position` is its place in the order of the requests."""
         if result.type == "succeeded":
             self._counts["succeeded"] += 1
@@ -40,18 +40,18 @@ class Tally:
             self._counts["errored"] += 1
             kind, message = result.error or ("unknown", "")
             if result.type != "errored":
-                kind, message = f"result type {result.type!r}", "this version does not know such a result"
-            self._fail(kind, (position, result.custom_id[:MAX_NAME], message[:MAX_MESSAGE]))
+                kind, message = f"result type {result.type!r}", "this version does not know this type of result"
+            self._add_error(kind, (position, result.custom_id[:MAX_NAME], message[:MAX_MESSAGE]))
         if result.model or any(result.tokens):
-            sums = self._tokens.get(result.model) or self._sums(result.model)
+            sums = self._tokens.get(result.model) or self._sums_of(result.model)
             for index in range(4):
                 sums[index] += result.tokens[index]
 
-    def summary(self) -> Summary:
-        """What was added so far."""
+    def build(self) -> Summary:
+        """Build the summary of the results so far."""
         groups = sorted(self._groups.items(), key=lambda item: (-item[1].count, item[0]))
         return Summary(
-            counts=Outcomes(**self._counts),
+            counts=ResultCounts(**self._counts),
             errors=tuple(
                 ErrorGroup(
                     type=kind,
@@ -67,18 +67,18 @@ class Tally:
             },
         )
 
-    def _sums(self, model: str) -> list[int]:
+    def _sums_of(self, model: str) -> list[int]:
         model = model[:MAX_NAME] or "unknown"
         if model not in self._tokens and len(self._tokens) >= MAX_GROUPS:
             model = OTHER
         return self._tokens.setdefault(model, [0, 0, 0, 0])
 
-    def _fail(self, kind: str, example: tuple[int, str, str]) -> None:
+    def _add_error(self, kind: str, example: tuple[int, str, str]) -> None:
         kind = kind[:MAX_NAME]
         if kind not in self._groups and len(self._groups) >= MAX_GROUPS:
             kind = OTHER
         group = self._groups.setdefault(kind, _Group())
         group.count += 1
-        # Results come in any order, the examples are the first in the order of the requests.
+        # Results come in any order; the examples are the first in the order of the requests.
         if len(group.first) < MAX_IDS or example < group.first[-1]:
             group.first = sorted([*group.first, example])[:MAX_IDS]

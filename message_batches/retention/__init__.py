@@ -1,1 +1,1 @@
-"""What the store holds of runs long over, and its removal."""
+"""Retention: the purge of the objects of old runs from the store."""

@@ -1,4 +1,4 @@
-"""What a store holds: its objects by what belongs together, how old that is, and what it names."""
+"""The inventory of a store: its objects in the groups that are purged as a whole, their age and their references."""
 
 import asyncio
 from collections import defaultdict
@@ -7,51 +7,50 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from message_batches.models import Landed
-from message_batches.storage.interface import Store, Stored
-from message_batches.storage.names import FOLDERS
-from message_batches.storage.paths import Key, Kind, Step, batch_of, place
-from message_batches.storage.submission_records import Claim, Intent, Outcome
+from message_batches.models import LandedResults
+from message_batches.storage.interface import Store, StoredObject
+from message_batches.storage.paths import FOLDERS, GroupKey, ObjectCategory, PathKind, batch_of, parse_path
+from message_batches.storage.submission_records import BatchClaim, SubmissionIntent, SubmissionOutcome
 
-Record = Intent | Outcome | Claim
+StoredRecord = SubmissionIntent | SubmissionOutcome | BatchClaim
 
-_RECORDS: dict[Step, type[Intent] | type[Outcome] | type[Claim]] = {
-    Step.INTENT: Intent,
-    Step.OUTCOME: Outcome,
-    Step.CLAIM: Claim,
+_RECORDS: dict[PathKind, type[SubmissionIntent] | type[SubmissionOutcome] | type[BatchClaim]] = {
+    PathKind.INTENT: SubmissionIntent,
+    PathKind.OUTCOME: SubmissionOutcome,
+    PathKind.CLAIM: BatchClaim,
 }
 
 
 @dataclass(slots=True)
-class Holding:
-    """Objects that belong to one run, batch or manifest.
+class ObjectGroup:
+    """The objects of one run, batch, manifest or unfinished upload.
 
     Attributes:
-        newest: of them all: an intent by its own time, the rest by the store's.
-        objects: none of them once one is young.
-        names: the batches that a run's outcomes name, the run that a batch's claim names, and the manifests that were
-            sent, or that results were checked against.
-        readable: whether every intent and every outcome among them is.
+        newest: the latest time of any of them: of an intent its own, of others the store's.
+        objects: the objects, none of them once one is recent.
+        references: the batches that a run's outcomes name, the run that a batch's claim names, and the manifests that
+            were sent or that results were checked against.
+        readable: whether every intent and every outcome among them can be read.
     """
 
-    key: Key
+    key: GroupKey
     newest: datetime
-    objects: list[tuple[Step, Stored]] = field(default_factory=list)
-    names: frozenset[Key] = frozenset()
+    objects: list[tuple[PathKind, StoredObject]] = field(default_factory=list)
+    references: frozenset[GroupKey] = frozenset()
     readable: bool = True
 
 
 @dataclass
-class Tally:
-    """Objects counted together."""
+class ObjectTotals:
+    """The number, size and age of objects counted together."""
 
     objects: int = 0
     bytes: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
 
-    def add(self, stored: Stored) -> None:
-        """Count one more."""
+    def add(self, stored: StoredObject) -> None:
+        """Count one more object."""
         self.objects += 1
         self.bytes += stored.bytes
         self.oldest = min(self.oldest or stored.modified, stored.modified)
@@ -59,97 +58,97 @@ class Tally:
 
 
 @dataclass
-class Holdings:
-    """What a store holds, and how much of it is young: not older than `before`.
+class Inventory:
+    """The groups of a store, and the totals of its recent objects: those that are not older than `before`.
 
     Attributes:
-        young: what belongs to a young holding; only counted, since it stays whatever else is found.
-        other: what is no part of any run.
-        batches: those that are known to be batches: the names of claims and results could be anybody's.
+        recent: the objects of recent groups by category; only counted, since they stay in any case.
+        foreign: the objects that belong to no group.
+        batches: the keys that are known to be batches: anybody could have chosen the names of claims and results.
     """
 
     before: datetime
-    by_key: dict[Key, Holding] = field(default_factory=dict)
-    young: dict[Kind, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    other: Tally = field(default_factory=Tally)
-    batches: set[Key] = field(default_factory=set)
+    groups: dict[GroupKey, ObjectGroup] = field(default_factory=dict)
+    recent: dict[ObjectCategory, ObjectTotals] = field(default_factory=lambda: defaultdict(ObjectTotals))
+    foreign: ObjectTotals = field(default_factory=ObjectTotals)
+    batches: set[GroupKey] = field(default_factory=set)
 
-    def add(self, stored: Stored, record: Record | None = None) -> None:
-        """Take up an object, an intent, an outcome or a claim with what it says; without, it could not be read."""
-        found = place(stored.name)
-        if found is None or (found.step is Step.CLAIM and record is None):
-            self.other.add(stored)
+    def add(self, stored: StoredObject, record: StoredRecord | None = None) -> None:
+        """Add an object; an intent, an outcome or a claim with its content, or without it if it cannot be read."""
+        found = parse_path(stored.name)
+        if found is None or (found.kind is PathKind.CLAIM and record is None):
+            self.foreign.add(stored)
             return
-        key, step, manifest = found
-        time = record.time + record.timeout if isinstance(record, Intent) else stored.modified
-        holding = self.by_key.setdefault(key, Holding(key, time))
-        holding.newest = max(holding.newest, time)
-        holding.objects.append((step, stored))
+        key, kind, manifest = found
+        time = record.time + record.timeout if isinstance(record, SubmissionIntent) else stored.modified
+        group = self.groups.setdefault(key, ObjectGroup(key, time))
+        group.newest = max(group.newest, time)
+        group.objects.append((kind, stored))
         if manifest:
-            holding.names |= {manifest}
+            group.references |= {manifest}
         match record:
-            case Intent():
-                holding.names |= {Key.of_manifest(record.sha256)}
-            case Outcome(batch_id=str(batch_id)):
-                holding.names |= {Key.of_batch(batch_id)}
-                self.batches.add(Key.of_batch(batch_id))
-            case Claim():
-                holding.names |= {Key.of_run(record.owner, record.first_run_id)}
+            case SubmissionIntent():
+                group.references |= {GroupKey.of_manifest(record.sha256)}
+            case SubmissionOutcome(batch_id=str(batch_id)):
+                group.references |= {GroupKey.of_batch(batch_id)}
+                self.batches.add(GroupKey.of_batch(batch_id))
+            case BatchClaim():
+                group.references |= {GroupKey.of_run(record.owner, record.first_run_id)}
                 self.batches.add(key)
-        if record is None and step in _RECORDS:
-            holding.readable = False
-        if holding.newest >= self.before:
-            for young_step, young in holding.objects:
-                self.young[young_step.kind].add(young)
-            holding.objects.clear()
+        if record is None and kind in _RECORDS:
+            group.readable = False
+        if group.newest >= self.before:
+            for recent_kind, recent in group.objects:
+                self.recent[recent_kind.category].add(recent)
+            group.objects.clear()
 
-    def doubtful(self) -> list[Holding]:
-        """Old results and broken-off uploads under the name of something that nothing yet shows to be a batch."""
-        old = [holding for holding in self.by_key.values() if holding.newest < self.before]
-        return [holding for holding in old if (batch := batch_of(holding.key)) and batch not in self.batches]
+    def unconfirmed(self) -> list[ObjectGroup]:
+        """Return old results and unfinished uploads under a name that nothing yet shows to be that of a batch."""
+        old = [group for group in self.groups.values() if group.newest < self.before]
+        return [group for group in old if (batch := batch_of(group.key)) and batch not in self.batches]
 
-    def disown(self) -> None:
-        """Count what remains doubtful as somebody else's."""
-        for holding in self.doubtful():
-            for _, stored in holding.objects:
-                self.other.add(stored)
-            del self.by_key[holding.key]
+    def drop_foreign(self) -> None:
+        """Count the groups that are still unconfirmed as foreign objects."""
+        for group in self.unconfirmed():
+            for _, stored in group.objects:
+                self.foreign.add(stored)
+            del self.groups[group.key]
 
 
-async def survey(store: Store, before: datetime) -> Holdings:
-    """List a store's runs and read their records; what is older than `before` takes less than 1 KB of memory each."""
-    found = Holdings(before)
+async def scan(store: Store, before: datetime) -> Inventory:
+    """List the objects of a store and read its records; each that is older than `before` takes up to 1 KB of memory."""
+    found = Inventory(before)
     for folder in FOLDERS:
         async for page in store.listing(folder):
             # As many at once as the store has threads.
             records = await asyncio.gather(*(_record(store, stored.name) for stored in page))
             for stored, record in zip(page, records, strict=True):
                 found.add(stored, record)
-    for holding in found.doubtful():
-        # One by one: a publication may hold results, and there is hardly one without a claim.
-        for step, stored in holding.objects:
-            if step is Step.PUBLICATION and await _is_of(store, stored.name, holding.key):
-                found.batches.add(holding.key)
-    found.disown()
+    for group in found.unconfirmed():
+        # One by one: a publication may hold results, and very few are without a claim.
+        for kind, stored in group.objects:
+            if kind is PathKind.PUBLICATION and await _is_of(store, stored.name, group.key):
+                found.batches.add(group.key)
+    found.drop_foreign()
     return found
 
 
-async def _record(store: Store, name: str) -> Record | None:
-    found = place(name)
-    if found is None or found.step not in _RECORDS:
+async def _record(store: Store, name: str) -> StoredRecord | None:
+    found = parse_path(name)
+    if found is None or found.kind not in _RECORDS:
         return None
     try:
-        record = _RECORDS[found.step].model_validate_json(await store.read(name) or b"")
-        if isinstance(record, Intent):
+        record = _RECORDS[found.kind].model_validate_json(await store.read(name) or b"")
+        if isinstance(record, SubmissionIntent):
             _ = record.time + record.timeout
     except (ValidationError, OverflowError):
         return None
     return record
 
 
-async def _is_of(store: Store, name: str, batch: Key) -> bool:
-    """Whether these are published results of that batch."""
+async def _is_of(store: Store, name: str, batch: GroupKey) -> bool:
+    """Return whether an object is the publication of that batch."""
     try:
-        return Key.of_batch(Landed.model_validate_json(await store.read(name) or b"").batch_id) == batch
+        return GroupKey.of_batch(LandedResults.model_validate_json(await store.read(name) or b"").batch_id) == batch
     except ValidationError:
         return False

@@ -1,4 +1,4 @@
-"""What may go from a store, and why the rest stays; and how it goes."""
+"""A purge of the store: the plan of what may be removed and why the rest is kept, and its execution."""
 
 import asyncio
 from collections import defaultdict
@@ -9,21 +9,21 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from message_batches.errors import MessageBatchesError, StoreUnavailable
-from message_batches.retention.inventory import Holding, Holdings, Tally
-from message_batches.storage.interface import Store, Stored
-from message_batches.storage.paths import Key, Kind, Step
+from message_batches.retention.inventory import Inventory, ObjectGroup, ObjectTotals
+from message_batches.storage.interface import Store, StoredObject
+from message_batches.storage.paths import GroupKey, ObjectCategory, PathKind
 
-SHORTEST = timedelta(days=30)
-"""A batch is processed for 24 hours at most and its results can be had for 29 days, both counted from its creation."""
+MIN_AGE = timedelta(days=30)
+"""A batch is processed for 24 hours at most, and its results are available for 29 days, both from its creation."""
 
-AT_ONCE = 1000
-"""Objects that are removed between two looks at what is in use."""
+OBJECTS_AT_ONCE = 1000
+"""Objects that are removed between two checks of what is in use."""
 
 
-class Why(StrEnum):
-    """Why something stays."""
+class KeepReason(StrEnum):
+    """Why a group is kept."""
 
-    YOUNG = "not old enough"
+    RECENT = "not old enough"
     IN_USE = "of a run that Temporal knows"
     BELONGS = "belongs to something that stays"
     UNREADABLE = "cannot be read, so what it is about is not known"
@@ -32,179 +32,192 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Removal:
-    """Objects that go together, in the order in which they go; `keys` is who may still want them."""
+    """Objects that are removed together, in this order; `keys` names every group that may still need them."""
 
-    keys: frozenset[Key]
-    objects: Sequence[tuple[Step, Stored]]
+    keys: frozenset[GroupKey]
+    objects: Sequence[tuple[PathKind, StoredObject]]
 
 
 @dataclass
-class Plan:
-    """What may go, and what stays."""
+class PurgePlan:
+    """The objects that may be removed, and the totals of those that are kept."""
 
     removals: list[Removal] = field(default_factory=list)
-    kept: dict[tuple[Kind, Why], Tally] = field(default_factory=lambda: defaultdict(Tally))
+    kept: dict[tuple[ObjectCategory, KeepReason], ObjectTotals] = field(
+        default_factory=lambda: defaultdict(ObjectTotals)
+    )
 
     @property
-    def going(self) -> dict[Kind, Tally]:
-        """What may go, counted."""
-        return _counted(objects for removal in self.removals for objects in removal.objects)
+    def removable(self) -> dict[ObjectCategory, ObjectTotals]:
+        """The totals of the objects that may be removed."""
+        return _totals(objects for removal in self.removals for objects in removal.objects)
 
-    def keep(self, holding: Holding, why: Why) -> None:
-        """Count what stays."""
-        for step, stored in holding.objects:
-            self.kept[step.kind, why].add(stored)
+    def keep(self, group: ObjectGroup, reason: KeepReason) -> None:
+        """Count a group that is kept."""
+        for kind, stored in group.objects:
+            self.kept[kind.category, reason].add(stored)
 
 
-def decide(holdings: Holdings, in_use: AbstractSet[Key]) -> Plan:
-    """What is old, whole families at a time, and in no run's use.
+def plan_purge(inventory: Inventory, in_use: AbstractSet[GroupKey]) -> PurgePlan:
+    """Plan the removal of all groups that are old and not in use; groups that refer to each other go together.
 
     Args:
-        holdings: what the store holds.
+        inventory: the groups of the store.
         in_use: the runs that Temporal knows, and the batches and manifests that they name.
     """
-    plan = Plan()
-    plan.kept.update({(kind, Why.YOUNG): tally for kind, tally in holdings.young.items()})
-    if holdings.other.objects:
-        plan.kept[Kind.OTHER, Why.FOREIGN] = holdings.other
-    wanted: set[Key] = set()
-    for family in _families(holdings):
-        held = {holding.key: why for holding in family if (why := _held(holding, in_use, holdings.before))}
-        if not held:
-            plan.removals.append(_removal(family))
+    plan = PurgePlan()
+    plan.kept.update({(category, KeepReason.RECENT): totals for category, totals in inventory.recent.items()})
+    if inventory.foreign.objects:
+        plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN] = inventory.foreign
+    referenced: set[GroupKey] = set()
+    for connected in _connected_groups(inventory):
+        reasons = {
+            group.key: reason for group in connected if (reason := _keep_reason(group, in_use, inventory.before))
+        }
+        if not reasons:
+            plan.removals.append(_removal(connected))
             continue
-        for holding in family:
-            plan.keep(holding, held.get(holding.key, Why.BELONGS))
-            wanted |= holding.names
+        for group in connected:
+            plan.keep(group, reasons.get(group.key, KeepReason.BELONGS))
+            referenced |= group.references
     # Last, and on their own: runs with the same requests share a manifest.
-    for holding in holdings.by_key.values():
-        if holding.key.what in ("manifest", "leftover"):
-            why = _held(holding, in_use, holdings.before) or (Why.BELONGS if holding.key in wanted else None)
-            if why:
-                plan.keep(holding, why)
+    for group in inventory.groups.values():
+        if group.key.group in ("manifest", "leftover"):
+            reason = _keep_reason(group, in_use, inventory.before)
+            if reason is None and group.key in referenced:
+                reason = KeepReason.BELONGS
+            if reason:
+                plan.keep(group, reason)
             else:
-                plan.removals.append(_removal([holding]))
+                plan.removals.append(_removal([group]))
     return plan
 
 
 @dataclass
-class Removed:
-    """What became of a plan: gone, left for a run that came meanwhile, or not removed and why.
+class PurgeResult:
+    """The result of a purge: the objects removed, those that a new run needs after all, and the failures.
 
     Attributes:
-        stopped: why the rest was not tried; empty if nothing stopped it.
-        untried: how many objects that is.
+        failures: the names of objects that could not be removed, and why.
+        stop_reason: why the rest was not attempted; empty if nothing stopped the purge.
+        not_attempted: the number of those objects.
     """
 
-    gone: dict[Kind, Tally] = field(default_factory=lambda: defaultdict(Tally))
-    spared: Tally = field(default_factory=Tally)
+    removed: dict[ObjectCategory, ObjectTotals] = field(default_factory=lambda: defaultdict(ObjectTotals))
+    needed_again: ObjectTotals = field(default_factory=ObjectTotals)
     failures: dict[str, str] = field(default_factory=dict)
-    stopped: str = ""
-    untried: int = 0
+    stop_reason: str = ""
+    not_attempted: int = 0
 
 
-async def remove(
-    store: Store, plan: Plan, in_use: Callable[[], Awaitable[AbstractSet[Key]]], *, at_once: int = AT_ONCE
-) -> Removed:
-    """Remove what may go, in steps; what fails is left for the next purge, with all that goes after it.
+async def execute_purge(
+    store: Store,
+    plan: PurgePlan,
+    in_use: Callable[[], Awaitable[AbstractSet[GroupKey]]],
+    *,
+    at_once: int = OBJECTS_AT_ONCE,
+) -> PurgeResult:
+    """Remove the objects of a plan, so many at once; one that fails stays for the next purge, with its group.
 
-    Before each step it is asked again what is in use: a run may have begun since. There remains a run that begins
-    within the seconds of a step and takes up requests that have lain there for as long as it takes to be purged: it
-    fails as `RequestsNotFound` before it buys, or, having sent them already, before its results land; then
-    `starter.py attach` with the requests lands them. Where the question has no answer any more, nothing more goes.
+    `in_use` is asked again before each chunk, since a run may have started. A run that starts during a chunk, with
+    requests that are old enough to be purged, may still lose them: it fails as `RequestsNotFound` before it submits,
+    or, if it had sent them already, before its results land; a run that attaches to the batch with the requests lands
+    them. If `in_use` fails, nothing more is removed.
     """
-    done = Removed()
+    result = PurgeResult()
     removals = iter(plan.removals)
-    for some in _some(removals, at_once):
+    for chunk in _chunks(removals, at_once):
         try:
-            wanted = await in_use()
+            needed = await in_use()
         except MessageBatchesError as error:
-            done.stopped = str(error)
-            done.untried = sum(len(removal.objects) for removal in (*some, *removals))
+            result.stop_reason = str(error)
+            result.not_attempted = sum(len(removal.objects) for removal in (*chunk, *removals))
             break
-        gone_before = sum(tally.objects for tally in done.gone.values())
-        await asyncio.gather(*(_carry_out(store, removal, wanted, done) for removal in some))
-        if done.failures and sum(tally.objects for tally in done.gone.values()) == gone_before:
-            done.stopped = "none of the last could be removed: the store is away, or does not permit it"
-            done.untried = sum(len(removal.objects) for removal in removals)
+        removed_before = sum(totals.objects for totals in result.removed.values())
+        await asyncio.gather(*(_remove(store, removal, needed, result) for removal in chunk))
+        if result.failures and sum(totals.objects for totals in result.removed.values()) == removed_before:
+            result.stop_reason = (
+                "none of the last objects could be removed: the store is unavailable, or does not permit it"
+            )
+            result.not_attempted = sum(len(removal.objects) for removal in removals)
             break
-    return done
+    return result
 
 
-async def _carry_out(store: Store, removal: Removal, in_use: AbstractSet[Key], done: Removed) -> None:
-    for step, stored in removal.objects:
-        if removal.keys & in_use:
-            done.spared.add(stored)
+async def _remove(store: Store, removal: Removal, needed: AbstractSet[GroupKey], result: PurgeResult) -> None:
+    for kind, stored in removal.objects:
+        if removal.keys & needed:
+            result.needed_again.add(stored)
             continue
         try:
             await store.remove(stored.name)
         except StoreUnavailable as error:
-            done.failures[stored.name] = str(error)
+            result.failures[stored.name] = str(error)
             return
-        done.gone[step.kind].add(stored)
+        result.removed[kind.category].add(stored)
 
 
-def _held(holding: Holding, in_use: AbstractSet[Key], before: datetime) -> Why | None:
-    """Why it stays for its own sake."""
-    if holding.newest >= before:
-        return Why.YOUNG
-    if not holding.readable:
-        return Why.UNREADABLE
-    return Why.IN_USE if any(key in in_use for key in (holding.key, *_kin(holding))) else None
+def _keep_reason(group: ObjectGroup, in_use: AbstractSet[GroupKey], before: datetime) -> KeepReason | None:
+    """Return why a group is kept for its own sake, None if it is not."""
+    if group.newest >= before:
+        return KeepReason.RECENT
+    if not group.readable:
+        return KeepReason.UNREADABLE
+    return KeepReason.IN_USE if any(key in in_use for key in (group.key, *_related(group))) else None
 
 
-def _families(holdings: Holdings) -> Iterator[list[Holding]]:
-    """Runs and batches that name each other: they go or stay together."""
-    neighbours: dict[Key, list[Key]] = defaultdict(list)
-    for key, holding in holdings.by_key.items():
-        for named in _kin(holding):
-            neighbours[key].append(named)
-            neighbours[named].append(key)
-    seen: set[Key] = set()
-    for start in holdings.by_key:
-        if start.what not in ("run", "batch") or start in seen:
+def _connected_groups(inventory: Inventory) -> Iterator[list[ObjectGroup]]:
+    """Yield the runs and batches that refer to each other: they are kept or removed together."""
+    neighbours: dict[GroupKey, list[GroupKey]] = defaultdict(list)
+    for key, group in inventory.groups.items():
+        for related in _related(group):
+            neighbours[key].append(related)
+            neighbours[related].append(key)
+    seen: set[GroupKey] = set()
+    for start in inventory.groups:
+        if start.group not in ("run", "batch") or start in seen:
             continue
-        family, todo = [], [start]
-        while todo:
-            key = todo.pop()
+        connected, pending = [], [start]
+        while pending:
+            key = pending.pop()
             if key not in seen:
                 seen.add(key)
-                todo += neighbours.get(key, ())
-                # A batch that is only named, without claim or results, holds its runs together all the same.
-                family += [holdings.by_key[key]] if key in holdings.by_key else []
-        yield family
+                pending += neighbours.get(key, ())
+                # A batch that is only named, without claim or results, connects its runs too.
+                connected += [inventory.groups[key]] if key in inventory.groups else []
+        yield connected
 
 
-def _removal(holdings: Sequence[Holding]) -> Removal:
-    objects = [found for holding in holdings for found in holding.objects]
+def _removal(groups: Sequence[ObjectGroup]) -> Removal:
+    objects = [found for group in groups for found in group.objects]
     # By length before name: the tenth POST of a run comes after its ninth.
     ordered = tuple(sorted(objects, key=lambda found: (found[0], len(found[1].name), found[1].name)))
-    own = {holding.key for holding in holdings}
-    named = {key for holding in holdings for key in _kin(holding)}
-    return Removal(frozenset(own | named), ordered)
+    own = {group.key for group in groups}
+    related = {key for group in groups for key in _related(group)}
+    return Removal(frozenset(own | related), ordered)
 
 
-def _kin(holding: Holding) -> list[Key]:
-    """The runs and batches that it names."""
-    return [key for key in holding.names if key.what in ("run", "batch")]
+def _related(group: ObjectGroup) -> list[GroupKey]:
+    """Return the runs and batches that a group refers to."""
+    return [key for key in group.references if key.group in ("run", "batch")]
 
 
-def _some(removals: Iterator[Removal], at_once: int) -> Iterator[list[Removal]]:
-    """A step's worth of removals."""
-    some: list[Removal] = []
+def _chunks(removals: Iterator[Removal], at_once: int) -> Iterator[list[Removal]]:
+    """Split removals into chunks of at least so many objects."""
+    chunk: list[Removal] = []
     count = 0
     for removal in removals:
-        some.append(removal)
+        chunk.append(removal)
         count += len(removal.objects)
         if count >= at_once:
-            yield some
-            some, count = [], 0
-    if some:
-        yield some
+            yield chunk
+            chunk, count = [], 0
+    if chunk:
+        yield chunk
 
 
-def _counted(objects: Iterable[tuple[Step, Stored]]) -> dict[Kind, Tally]:
-    counted: dict[Kind, Tally] = defaultdict(Tally)
-    for step, stored in objects:
-        counted[step.kind].add(stored)
-    return counted
+def _totals(objects: Iterable[tuple[PathKind, StoredObject]]) -> dict[ObjectCategory, ObjectTotals]:
+    totals: dict[ObjectCategory, ObjectTotals] = defaultdict(ObjectTotals)
+    for kind, stored in objects:
+        totals[kind.category].add(stored)
+    return totals

@@ -1,8 +1,10 @@
-"""Runs over a Temporal client and a store: starting them, taking over a batch, stopping, resolving."""
+"""Finding, following and stopping a run, deciding which batch is its own, and finding its results."""
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -12,26 +14,32 @@ from temporalio.service import RPCError
 
 from message_batches.api.keys import may_be_a_key
 from message_batches.api.models import MessageBatch
-from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION
-from message_batches.errors import MessageBatchesError
+from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION, NextAction
+from message_batches.errors import RunError
 from message_batches.models import Resolution
+from message_batches.results import reader
+from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.runs.deduplication import attach_id_of
-from message_batches.runs.describe import PATIENCE, RunNotFound, RunView, is_known, look
+from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import Ledger
+from message_batches.storage.submission_records import SubmissionRecords
+from message_batches.temporal.connection import TemporalUnreachable
 
-_BATCH_ID = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
+_BATCH_ID_PATTERN = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
 
-ANSWER_TIMEOUT = timedelta(seconds=30)
+UPDATE_TIMEOUT = timedelta(seconds=30)
 """How long a worker may take to carry out an update; stopping a batch is two calls to the API."""
 
+FOLLOW_INTERVAL = 1.0
+"""Seconds between two looks at a run that is followed."""
 
-class Refused(MessageBatchesError):
+
+class Refused(RunError):
     """The command was not carried out; nothing was sent."""
 
 
-class NoAnswer(MessageBatchesError):
-    """No worker answers: what was asked for may not have been carried out."""
+class NoAnswer(RunError):
+    """No worker answers: the command may not have been carried out."""
 
 
 class Runs:
@@ -40,30 +48,69 @@ class Runs:
     def __init__(self, client: Client, store: Store) -> None:
         self._client = client
         self._store = store
-        self._ledger = Ledger(store)
 
-    async def look(self, identity: str, *, patience: timedelta = PATIENCE) -> RunView:
-        """The run of a workflow id, or of a batch id; a worker's answer is waited for so long."""
-        return await look(self._client, await self.workflow_id(identity), patience=patience)
+    async def describe(self, identity: str, *, query_timeout: timedelta = QUERY_TIMEOUT) -> RunView:
+        """Describe the run of a workflow id or a batch id.
+
+        Args:
+            identity: a workflow id, or the id of the run's batch.
+            query_timeout: how long to wait for a worker's answer.
+        """
+        return await describe_run(self._client, await self.workflow_id(identity), query_timeout=query_timeout)
+
+    async def describe_running(self, identity: str) -> RunView:
+        """Describe a run that can be stopped or resolved: `Refused` if it is over, `NoAnswer` without a worker."""
+        view = await self.describe(identity)
+        if not view.running:
+            raise Refused(f"{view.workflow_id} is over ({view.status}): there is nothing to stop or to decide")
+        if view.worker is False:
+            raise NoAnswer(
+                f"No worker polls task queue {view.task_queue!r}. Nothing was stopped or decided",
+                NextAction.START_WORKER,
+                workflow_id=view.workflow_id,
+            )
+        return view
 
     async def workflow_id(self, identity: str) -> str:
-        """The workflow id behind what a person types: itself, or that of the run which owns a batch."""
+        """Return the workflow id itself, or that of the run which owns a batch."""
         if not is_batch_id(identity):
             return identity
-        if await is_known(self._client, attach_id_of(identity)):
+        if await run_exists(self._client, attach_id_of(identity)):
             return attach_id_of(identity)
-        owner = await self._ledger.owner(identity)
+        owner = await SubmissionRecords(self._store).owner_of(identity)
         if owner is None:
-            raise RunNotFound(f"No run follows batch {identity}: `starter.py attach {identity}` takes it over")
+            raise RunNotFound(f"No run follows batch {identity}", NextAction.ATTACH, batch_id=identity)
         return owner
 
-    async def ended(self, workflow_id: str) -> None:
-        """Wait until a run is over, however it ends; or until Temporal goes away."""
-        with suppress(WorkflowFailureError, RPCError):
-            await self._client.get_workflow_handle(workflow_id).result()
+    async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
+        """Wait for the end of a run, also while Temporal is unavailable.
+
+        Args:
+            workflow_id: of the run.
+            on_view: called with the run as it is seen, about once a second.
+        """
+        ended = asyncio.create_task(self._wait_for_end(workflow_id))
+        view: RunView | None = None
+        try:
+            while True:
+                try:
+                    view = await self.describe(workflow_id)
+                except RPCError:
+                    view = replace(view, reachable=False) if view else None
+                if view and on_view:
+                    on_view(view)
+                if view and not view.running:
+                    return view
+                if ended.done():
+                    await asyncio.sleep(FOLLOW_INTERVAL)
+                else:
+                    await asyncio.wait([ended], timeout=FOLLOW_INTERVAL)
+        finally:
+            ended.cancel()
+            await asyncio.wait([ended])
 
     async def cancel_batch(self, workflow_id: str) -> MessageBatch | None:
-        """Stop a run's batch at the provider, what had finished is landed; None while the API has not confirmed it."""
+        """Stop a run's batch and land the finished results. None while the API has not confirmed it."""
         batch: MessageBatch | None = await self._update(workflow_id, CANCEL_BATCH, result_type=MessageBatch)
         return batch
 
@@ -72,42 +119,81 @@ class Runs:
         await self._client.get_workflow_handle(workflow_id).cancel()
 
     async def resolve(self, workflow_id: str, resolution: Resolution) -> None:
-        """Decide what a lost reply left open."""
+        """Decide which batch is a run's, after a lost reply left that open."""
         await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
 
+    async def _wait_for_end(self, workflow_id: str) -> None:
+        """Wait until a run has ended in any way, or Temporal has become unavailable."""
+        with suppress(WorkflowFailureError, RPCError):
+            await self._client.get_workflow_handle(workflow_id).result()
+
     async def _update(self, workflow_id: str, name: str, *arguments: Any, result_type: Any = None) -> Any:
-        """An update's answer, None if it was accepted and takes long; `Refused` with the run's own reason."""
+        """Return an update's result, None if it was accepted and takes long; `Refused` with the run's own reason."""
         handle = self._client.get_workflow_handle(workflow_id)
         accepted = handle.start_update(
             name, args=arguments, wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=result_type
         )
         try:
-            update = await asyncio.wait_for(accepted, ANSWER_TIMEOUT.total_seconds())
+            update = await asyncio.wait_for(accepted, UPDATE_TIMEOUT.total_seconds())
         except TimeoutError as error:
             raise NoAnswer(
-                f"No worker answered within {ANSWER_TIMEOUT.total_seconds():g} s, so this may not have been carried "
-                f"out: start a worker (`python worker.py`), look at `starter.py status {workflow_id}`, and try again"
+                f"No worker answered within {UPDATE_TIMEOUT.total_seconds():g} s: this may not have been carried out",
+                NextAction.START_WORKER,
+                workflow_id=workflow_id,
             ) from error
         try:
-            return await asyncio.wait_for(update.result(), ANSWER_TIMEOUT.total_seconds())
+            return await asyncio.wait_for(update.result(), UPDATE_TIMEOUT.total_seconds())
         except TimeoutError:
             return None
         except WorkflowUpdateFailedError as error:
-            raise Refused(_reason(error)) from error
+            reason = error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
+            raise Refused(reason) from error
+
+
+async def find_results(store: Store, identity: str, connect: Callable[[], Awaitable[Runs]]) -> Publication:
+    """Find the landed results of a run or a batch; `ResultsNotFound` if there are none, with the run's status.
+
+    Args:
+        store: where results and records are; it keeps them for longer than Temporal keeps histories.
+        identity: a workflow id, or the id of a batch.
+        connect: connects to Temporal, where the store alone does not have the answer.
+    """
+    if is_batch_id(identity) and (found := await reader.of_batch(store, identity)):
+        return found[0]
+    try:
+        view = await (await connect()).describe(identity, query_timeout=timedelta())
+    except (RunNotFound, TemporalUnreachable):
+        if not is_batch_id(identity) and (past := await reader.of_past_run(store, identity)):
+            return past
+        raise
+    if view.output:
+        return await reader.of_output(store, view.output)
+    if view.batch_id and (found := await reader.of_batch(store, view.batch_id)):
+        return found[0]
+    if view.running:
+        message = f"{view.workflow_id} has no results yet, it is running"
+        raise ResultsNotFound(message, NextAction.WATCH, workflow_id=view.workflow_id)
+    failure = view.failure
+    message = f"{view.workflow_id} has no results, it {view.status}{f' ({failure.message})' if failure else ''}"
+    if failure is None:
+        raise ResultsNotFound(message)
+    raise ResultsNotFound(
+        message,
+        failure.action,
+        workflow_id=view.workflow_id,
+        batch_id=failure.batch_id,
+        candidates=failure.candidates,
+    )
 
 
 def is_batch_id(text: str) -> bool:
-    """Whether it is a batch's id, rather than a run's."""
-    return bool(_BATCH_ID.fullmatch(text))
+    """Check whether a text is a batch's id, rather than a run's."""
+    return bool(_BATCH_ID_PATTERN.fullmatch(text))
 
 
 def check_batch_id(text: str) -> None:
-    """Raise `Refused` for what is no batch's id, and repeat it unless it may be a key."""
+    """Raise `Refused` for a text that is not a batch's id; the text is not repeated if it may be a key."""
     if may_be_a_key(text):
-        raise Refused("That is no batch id. If it was a key, your shell's history has it now: rotate it")
+        raise Refused("That is not a batch id. If it was a key, your shell's history has it now: rotate it")
     if not is_batch_id(text):
-        raise Refused(f"{text[:80]!r} is no batch id: they look like msgbatch_0123abc")
-
-
-def _reason(error: WorkflowUpdateFailedError) -> str:
-    return error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
+        raise Refused(f"{text[:80]!r} is not a batch id: they look like msgbatch_0123abc")

@@ -1,26 +1,29 @@
-"""The same content is the same run: what became of these requests before, as Temporal and the store's records tell.
+"""The same content is the same run: looks for an earlier run of these requests in Temporal and in the store.
 
 running                                   attach to it
 landed                                    show its results
 ended otherwise, and its batch is known   attach to that batch
-nothing was ever sent                     start anew
-sent, and nobody knows what came of it    refuse: only a person can tell
+nothing was ever sent                     start a new run
+sent, and the outcome is unknown          refuse: only an operator can tell
 """
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from temporalio.client import Client
 
-from message_batches.api.models import Account
-from message_batches.models import BatchOutput, Landed, Manifest
+from message_batches.api.models import ApiProfile
+from message_batches.models import BatchOutput, LandedResults, Manifest
 from message_batches.results import reader
-from message_batches.runs.describe import RunNotFound, RunView, look
+from message_batches.runs.describe import RunView, find_run
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import Ledger, Record
+from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
 
 _ID_DIGITS = 24
+
+_ATTACH = "attach-"
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,10 @@ class Running:
 
 @dataclass(frozen=True)
 class Finished:
-    """The results of this content have landed; by which run Temporal may no longer know."""
+    """The results of this content have landed; Temporal may no longer know the run."""
 
     workflow_id: str
-    landed: Landed | BatchOutput
-    view: RunView | None = None
+    landed: LandedResults | BatchOutput
 
 
 @dataclass(frozen=True)
@@ -44,100 +46,84 @@ class BatchKnown:
     """The run is over without results, and its batch is known."""
 
     batch_id: str
-    how: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class NeverSent:
-    """Nothing of this content was ever sent; `before` is a run that ended before it could."""
+    """Nothing of this content was ever sent; `before` is a run that ended before it could send."""
 
     before: RunView | None = None
 
 
 @dataclass(frozen=True)
-class Undecided:
-    """Something was sent, its outcome is unknown, and no run is working on it."""
+class OutcomeUnknown:
+    """The requests were sent, the outcome is unknown, and no run is working on it."""
 
-    why: str
+    reason: str
     candidates: tuple[str, ...] = ()
 
 
-Standing = Running | Finished | BatchKnown | NeverSent | Undecided
+PriorRun = Running | Finished | BatchKnown | NeverSent | OutcomeUnknown
 
 
-def workflow_id_of(manifest_sha256: str, account: Account) -> str:
-    """The workflow id of this content: from the requests' bytes, the version, the betas and the key's name."""
+def workflow_id_of(manifest_sha256: str, account: ApiProfile) -> str:
+    """Return the workflow id of this content: from the requests' bytes, the version, the betas and the key's name."""
     content = [manifest_sha256, account.anthropic_version, sorted(account.anthropic_beta), account.api_key]
     return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
 
 
 def attach_id_of(batch_id: str) -> str:
-    """The workflow id of the run that takes over a batch."""
-    return f"attach-{batch_id}"
+    """Return the workflow id of the run that takes over a batch."""
+    return f"{_ATTACH}{batch_id}"
 
 
-async def standing(client: Client, store: Store, manifest: Manifest, api_key: str, workflow_id: str) -> Standing:
-    """What became of this content before."""
-    view = await look_or_none(client, workflow_id)
-    if view and view.running:
-        return Running(view)
-    if view and view.output:
-        return Finished(workflow_id, view.output, view)
-    records = await Ledger(store).submissions(manifest, api_key=api_key, workflow_id=workflow_id)
-    if batch_id := _known_batch(view, records):
-        return await _of_known(client, store, workflow_id, batch_id, records, manifest, view)
-    return _unknown(view, records)
+def attached_batch(workflow_id: str) -> str | None:
+    """Return the batch that a run takes over, by the run's workflow id; None for other runs."""
+    return workflow_id.removeprefix(_ATTACH) if workflow_id.startswith(_ATTACH) else None
 
 
-async def look_or_none(client: Client, workflow_id: str) -> RunView | None:
-    """A run as it is, None if Temporal knows none."""
-    try:
-        return await look(client, workflow_id)
-    except RunNotFound:
-        return None
-
-
-async def _of_known(
-    client: Client,
-    store: Store,
-    workflow_id: str,
-    batch_id: str,
-    records: list[Record],
-    manifest: Manifest,
-    view: RunView | None,
-) -> Standing:
-    ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
-    for publication in await reader.of_batch(store, batch_id):
-        if publication.manifest_sha256 in ours:
-            return Finished(workflow_id, publication.landed)
-    attached = await look_or_none(client, attach_id_of(batch_id))
-    if attached and attached.running:
-        return Running(attached)
-    return BatchKnown(batch_id, _how(view))
-
-
-def _known_batch(view: RunView | None, records: list[Record]) -> str | None:
-    if view and view.batch_id:
-        return view.batch_id
+def recorded_batch(records: Sequence[SubmissionRecord]) -> str | None:
+    """Return the last batch that a run's own records name."""
     named = [record.outcome.batch_id for record in records if record.outcome and record.outcome.batch_id]
     return named[-1] if named else None
 
 
-def _unknown(view: RunView | None, records: list[Record]) -> Standing:
+async def find_prior_run(client: Client, store: Store, manifest: Manifest, api_key: str, workflow_id: str) -> PriorRun:
+    """Find out whether this content was sent before, and with what outcome."""
+    view = await find_run(client, workflow_id)
+    if view and view.running:
+        return Running(view)
+    if view and view.output:
+        return Finished(workflow_id, view.output)
+    records = await SubmissionRecords(store).records_of_workflow(manifest, api_key=api_key, workflow_id=workflow_id)
+    if batch_id := (view and view.batch_id) or recorded_batch(records):
+        ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
+        for publication in await reader.of_batch(store, batch_id):
+            if publication.manifest_sha256 in ours:
+                return Finished(workflow_id, publication.landed)
+        attached = await find_run(client, attach_id_of(batch_id))
+        return Running(attached) if attached and attached.running else BatchKnown(batch_id, _end_of(view))
+    return _without_batch(view, records)
+
+
+def _without_batch(view: RunView | None, records: Sequence[SubmissionRecord]) -> PriorRun:
     candidates = view.failure.candidates if view and view.failure else ()
-    if any(record.may_have_created for record in records):
-        sent = max(record.intent.time for record in records if record.may_have_created)
-        return Undecided(
-            f"They were sent at {sent:%Y-%m-%d %H:%M:%S} UTC, no reply was seen, and the run is over ({_how(view)})",
-            candidates,
+    unknown = [record.intent.time for record in records if record.may_have_created]
+    if unknown:
+        reason = (
+            f"They were sent at {max(unknown):%Y-%m-%d %H:%M:%S} UTC, no reply was seen, and the run is over "
+            f"({_end_of(view)})"
         )
+        return OutcomeUnknown(reason, candidates)
     known = [r for r in records if view and r.intent.first_run_id == view.first_run_id and not r.created_nothing]
     if view and view.progress and view.progress.posts > len(known):
-        return Undecided(f"They may have been sent ({_how(view)}), and this store has no record of it yet", candidates)
+        reason = f"They may have been sent ({_end_of(view)}), and this store has no record of it yet"
+        return OutcomeUnknown(reason, candidates)
     return NeverSent(view)
 
 
-def _how(view: RunView | None) -> str:
+def _end_of(view: RunView | None) -> str:
     if view is None:
         return "Temporal no longer has its history"
     return f"it {view.status}: {view.failure.message}" if view.failure else f"it {view.status}"

@@ -1,39 +1,42 @@
-"""What can be seen of a run from outside: its state, progress, result or failure, and what keeps it waiting."""
+"""A run as seen from outside: its status, progress, result or failure, and the activities that keep failing."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from temporalio.api.failure.v1 import Failure
+from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
     Client,
     WorkflowExecution,
     WorkflowExecutionDescription,
-    WorkflowFailureError,
+    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
 )
-from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from message_batches.contract import PROGRESS, WORKFLOW_TYPE
-from message_batches.errors import MessageBatchesError
+from message_batches.contract import PROGRESS, WORKFLOW_TYPE, NextAction
+from message_batches.errors import RunError
 from message_batches.models import BatchOutput, Progress
-from message_batches.runs.failing_activities import Trouble, has_worker, troubles
-from message_batches.runs.history import last_known
+from message_batches.runs.history import RunFailure, read_end, read_progress
+from message_batches.temporal.namespaces import address_of
+from message_batches.temporal.task_queues import has_worker
 
-PATIENCE = timedelta(seconds=2)
+QUERY_TIMEOUT = timedelta(seconds=2)
 """How long a worker may take to answer a query; a restarted one has to replay the run first."""
 
 
-class RunNotFound(MessageBatchesError):
-    """Temporal knows no run of that workflow id."""
+class RunNotFound(RunError):
+    """Temporal knows no run of our type by that workflow id."""
 
 
 class RunStatus(StrEnum):
-    """Temporal's word for where a run stands."""
+    """The status of a run, as Temporal names it."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -45,21 +48,30 @@ class RunStatus(StrEnum):
     PAUSED = "paused"
     UNKNOWN = "unknown"
 
+    @classmethod
+    def of(cls, status: WorkflowExecutionStatus | None) -> "RunStatus":
+        """Convert Temporal's status; one that is not known here becomes `UNKNOWN`."""
+        try:
+            return cls(status.name.lower().replace("_", "-")) if status else cls.UNKNOWN
+        except ValueError:
+            return cls.UNKNOWN
+
 
 @dataclass(frozen=True)
-class RunFailure:
-    """Why a run ended without a result.
+class FailingActivity:
+    """An activity that has failed and is tried again.
 
     Attributes:
-        kind: the failure's type, such as `BatchNotEnded`.
-        batch_id: the batch that lives on at the provider.
-        candidates: batches that may be the run's, where that stayed undecided.
+        activity: its type.
+        attempt: the number of the next attempt.
+        failure: the last failure's message, and its cause's where that says more.
+        next_attempt: when it is due; None while it is under way.
     """
 
-    kind: str
-    message: str
-    batch_id: str | None = None
-    candidates: tuple[str, ...] = ()
+    activity: str
+    attempt: int
+    failure: str
+    next_attempt: datetime | None
 
 
 @dataclass(frozen=True)
@@ -68,10 +80,10 @@ class RunView:
 
     Attributes:
         first_run_id: of the run that began the chain.
-        progress: what the run itself answered, else what its history says.
+        progress: the run's own answer, or the last that its history shows.
         answered: whether the progress is the run's own answer.
         worker: whether a worker polls the run's task queue; None once the run is over.
-        reachable: whether Temporal answered; if not, the rest is what was seen before.
+        reachable: whether Temporal answered; if not, the rest is the last known state.
     """
 
     workflow_id: str
@@ -85,18 +97,18 @@ class RunView:
     answered: bool = False
     output: BatchOutput | None = None
     failure: RunFailure | None = None
-    troubles: tuple[Trouble, ...] = ()
+    failing_activities: tuple[FailingActivity, ...] = ()
     worker: bool | None = None
     reachable: bool = True
 
     @property
     def running(self) -> bool:
-        """Whether the run has not come to its end."""
+        """Whether the run has not ended."""
         return self.status in (RunStatus.RUNNING, RunStatus.CONTINUED_AS_NEW, RunStatus.PAUSED)
 
     @property
     def batch_id(self) -> str | None:
-        """The run's batch, as far as the run tells."""
+        """The run's batch, where the run names one."""
         if self.output:
             return self.output.batch_id
         if self.failure and self.failure.batch_id:
@@ -104,46 +116,45 @@ class RunView:
         return self.progress.batch_id if self.progress else None
 
 
-async def look(client: Client, workflow_id: str, *, patience: timedelta = PATIENCE) -> RunView:
-    """Look at the latest run of a workflow id; `RunNotFound` if there is none of our type.
+async def describe_run(client: Client, workflow_id: str, *, query_timeout: timedelta = QUERY_TIMEOUT) -> RunView:
+    """Describe the latest run of a workflow id; `RunNotFound` if there is none of our type.
 
     Args:
         client: from `connect()`.
         workflow_id: of the run.
-        patience: how long to wait for a worker's answer; without one the history tells the last that is known.
+        query_timeout: how long to wait for a worker's answer; without one the progress is read from the history.
     """
-    handle = client.get_workflow_handle(workflow_id, result_type=BatchOutput)
+    handle = client.get_workflow_handle(workflow_id)
     described = await _describe(client, handle)
     view = RunView(
         workflow_id=workflow_id,
         run_id=described.run_id,
         first_run_id=described.raw_description.workflow_execution_info.first_run_id or described.run_id,
-        status=_status(described),
+        status=RunStatus.of(described.status),
         task_queue=described.task_queue,
         started=await _chain_start(client, described),
         closed=described.close_time,
-        troubles=await troubles(client, described.raw_description.pending_activities),
+        failing_activities=await _failing_activities(client, described.raw_description.pending_activities),
     )
     if not view.running:
         return await _with_end(client, view)
     worker = await has_worker(client, view.task_queue)
-    progress = await _ask(handle, patience) if worker else None
+    progress = await _query(handle, query_timeout) if worker else None
     if progress:
         return replace(view, progress=progress, answered=True, worker=True)
-    return replace(view, progress=await last_known(client, workflow_id), worker=worker)
+    return replace(view, progress=await read_progress(client, workflow_id), worker=worker)
 
 
-async def started(client: Client, run: WorkflowExecution) -> datetime:
-    """When a listed run's chain started."""
-    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+async def find_run(client: Client, workflow_id: str) -> RunView | None:
+    """Describe a run; None if Temporal knows none."""
     try:
-        return await _chain_start(client, await handle.describe())
-    except RPCError:
-        return run.start_time
+        return await describe_run(client, workflow_id)
+    except RunNotFound:
+        return None
 
 
-async def is_known(client: Client, workflow_id: str) -> bool:
-    """Whether Temporal knows a run of our type by that workflow id."""
+async def run_exists(client: Client, workflow_id: str) -> bool:
+    """Check whether Temporal knows a run of our type by that workflow id."""
     try:
         await _describe(client, client.get_workflow_handle(workflow_id))
     except RunNotFound:
@@ -151,22 +162,13 @@ async def is_known(client: Client, workflow_id: str) -> bool:
     return True
 
 
-def failure_of(error: WorkflowFailureError) -> RunFailure:
-    """What a run's end says: type, message, batch id and candidates of our own failures, else Temporal's words."""
-    cause = error.cause
-    if isinstance(cause, ApplicationError):
-        details: Any = cause.details[0] if cause.details and isinstance(cause.details[0], dict) else {}
-        return RunFailure(
-            kind=cause.type or "Failed",
-            message=cause.message,
-            batch_id=details.get("batchId"),
-            candidates=tuple(details.get("candidates") or ()),
-        )
-    if isinstance(cause, TerminatedError):
-        return RunFailure("Terminated", f"The run was terminated{_because(cause.message)}")
-    if isinstance(cause, CancelledError):
-        return RunFailure("Canceled", "The run was cancelled")
-    return RunFailure(type(cause).__name__, str(cause))
+async def start_of_chain(client: Client, run: WorkflowExecution) -> datetime:
+    """Return when a listed run's chain started."""
+    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+    try:
+        return await _chain_start(client, await handle.describe())
+    except RPCError:
+        return run.start_time
 
 
 async def _describe(client: Client, handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription:
@@ -174,18 +176,20 @@ async def _describe(client: Client, handle: WorkflowHandle[Any, Any]) -> Workflo
         described = await handle.describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise RunNotFound(_not_found(client, handle.id)) from error
+            raise RunNotFound(
+                f"There is no run {handle.id!r} in namespace {client.namespace!r} at {address_of(client)}",
+                NextAction.LIST_RUNS,
+            ) from error
         raise
     if described.workflow_type != WORKFLOW_TYPE:
         raise RunNotFound(
-            f"{handle.id} is a run of {described.workflow_type!r}, not of {WORKFLOW_TYPE!r}: `starter.py list` shows "
-            "those"
+            f"{handle.id} is a run of {described.workflow_type!r}, not of {WORKFLOW_TYPE!r}", NextAction.LIST_RUNS
         )
     return described
 
 
 async def _chain_start(client: Client, described: WorkflowExecutionDescription) -> datetime:
-    """When the first run of the chain started: to continue as new is no new start."""
+    """Return when the first run of the chain started: to continue as new is not a new start."""
     first = described.raw_description.workflow_execution_info.first_run_id
     if not first or first == described.run_id:
         return described.start_time
@@ -195,26 +199,17 @@ async def _chain_start(client: Client, described: WorkflowExecutionDescription) 
         return described.start_time
 
 
-def _not_found(client: Client, workflow_id: str) -> str:
-    return (
-        f"There is no run {workflow_id!r} in namespace {client.namespace!r} at "
-        f"{client.service_client.config.target_host}: `starter.py list` shows what is there"
-    )
-
-
 async def _with_end(client: Client, view: RunView) -> RunView:
-    handle = client.get_workflow_handle(view.workflow_id, run_id=view.run_id, result_type=BatchOutput)
-    try:
-        return replace(view, output=await handle.result())
-    except WorkflowFailureError as error:
-        failure = failure_of(error)
-        return replace(view, failure=failure, progress=await last_known(client, view.workflow_id))
+    end = await read_end(client, view.workflow_id, view.run_id)
+    if isinstance(end, BatchOutput):
+        return replace(view, output=end)
+    return replace(view, failure=end, progress=await read_progress(client, view.workflow_id))
 
 
-async def _ask(handle: WorkflowHandle[Any, Any], patience: timedelta) -> Progress | None:
-    """The run's own answer; None if no worker gives one in time."""
+async def _query(handle: WorkflowHandle[Any, Any], patience: timedelta) -> Progress | None:
+    """Return the run's own answer; None if no worker gives one in time."""
     try:
-        # The SDK tries some failures again, each time as long as an RPC may take.
+        # The SDK retries some failures, each time for as long as an RPC may take.
         async with asyncio.timeout(patience.total_seconds()):
             progress: Progress = await handle.query(PROGRESS, result_type=Progress, rpc_timeout=patience)
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError):
@@ -222,15 +217,24 @@ async def _ask(handle: WorkflowHandle[Any, Any], patience: timedelta) -> Progres
     return progress
 
 
-def _status(described: WorkflowExecutionDescription) -> RunStatus:
-    if described.status is None:
-        return RunStatus.UNKNOWN
-    try:
-        return RunStatus(described.status.name.lower().replace("_", "-"))
-    except ValueError:
-        return RunStatus.UNKNOWN
+async def _failing_activities(client: Client, pending: Sequence[PendingActivityInfo]) -> tuple[FailingActivity, ...]:
+    failed = [activity for activity in pending if activity.attempt > 1 and activity.HasField("last_failure")]
+    return tuple([await _failing_activity(client, activity) for activity in failed])
 
 
-def _because(message: str) -> str:
-    reason = message.removeprefix("Workflow execution terminated").strip(" :")
-    return f": {reason}" if reason else ""
+async def _failing_activity(client: Client, activity: PendingActivityInfo) -> FailingActivity:
+    due = activity.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
+    return FailingActivity(
+        activity=activity.activity_type.name,
+        attempt=activity.attempt,
+        failure=await _message(client, activity.last_failure),
+        next_attempt=due if activity.HasField("next_attempt_schedule_time") else None,
+    )
+
+
+async def _message(client: Client, failure: Failure) -> str:
+    """Join the failure's message and its cause's, which has the reason why an input was refused."""
+    error = await client.data_converter.decode_failure(failure)
+    messages = [getattr(each, "message", "") for each in (error, error.__cause__)]
+    distinct = dict.fromkeys(filter(None, messages))
+    return ": ".join(distinct) or failure.application_failure_info.type or "no reason given"

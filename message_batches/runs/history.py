@@ -1,49 +1,182 @@
-"""What a run's history tells of its progress when no worker answers: the last batch seen, not what happens now."""
+"""The one decoder of a run's history: its input, the state it carries over, its progress, its output or failure.
 
+A history is written by workers of any version, and its input by any caller: fields of an unexpected type count as
+missing.
+"""
+
+from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.converter import DataConverter
+from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
 from message_batches.api.models import MessageBatch
-from message_batches.errors import BY_NAME
-from message_batches.models import Phase, Progress
-from message_batches.serialization import Boundary
+from message_batches.contract import NextAction
+from message_batches.errors import ERRORS_BY_NAME
+from message_batches.models import BatchOutput, FailureDetails, Phase, Progress
+from message_batches.serialization import ContractModel
 
-SUBMIT, POLL, STOP, LAND = "submitBatch", "pollBatchStatus", "cancelBatch", "retrieveResults"
+PREPARE, SUBMIT, POLL = "prepareRequests", "submitBatch", "pollBatchStatus"
+CANCEL, LAND = "cancelBatch", "retrieveResults"
 
 
-class _Submission(Boundary):
-    """The part of a run's submission that is carried over continue-as-new."""
-
+class _CarriedSubmission(ContractModel):
     batch_id: str | None = None
     posted: int = 0
 
 
-class _Carried(Boundary):
-    """The part of a run's state that is carried over continue-as-new."""
+class CarriedState(ContractModel):
+    """The part of a run's state that is read here; the state is carried over continue-as-new."""
 
     phase: Phase = Phase.PREPARING
     batch: MessageBatch | None = None
     polls: int = 0
-    submission: _Submission = _Submission()
+    submission: _CarriedSubmission = _CarriedSubmission()
 
 
-async def last_known(client: Client, workflow_id: str) -> Progress:
-    """Read the latest run's history, at most some hundred events: a run continues as new before it has more."""
-    reading = _Reading(client)
+@dataclass(frozen=True)
+class RunStart:
+    """The decoded input of a run's first event.
+
+    Attributes:
+        batch_ids: the batches that it names, the latest known one last.
+        requests_uris: the files of requests in the store that it names.
+        continued: whether it continues an earlier run.
+        state: carried over from that run; None where it cannot be read.
+    """
+
+    batch_ids: tuple[str, ...]
+    requests_uris: tuple[str, ...]
+    continued: bool
+    state: CarriedState | None
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> "RunStart":
+        """Decode the input."""
+        carried = _part(given, "state")
+        named = (given.get("batchId"), _part(carried, "submission").get("batch_id"))
+        uris = (given.get("requestsUri"), _part(carried, "manifest").get("uri"))
+        try:
+            # The state's own fields are snake_case, the models in it camelCase: both names are read.
+            state = CarriedState.model_validate(carried) if carried else None
+        except ValidationError:
+            state = None
+        return cls(_texts(*named), _texts(*uris), bool(carried), state)
+
+
+@dataclass(frozen=True)
+class StoreReferences:
+    """The batches and the files of requests that a run names.
+
+    Attributes:
+        complete: whether it will never name any more.
+    """
+
+    batch_ids: tuple[str, ...] = ()
+    requests_uris: tuple[str, ...] = ()
+    complete: bool = False
+
+
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run ended without a result.
+
+    Attributes:
+        kind: the failure's type, such as `BatchNotEnded`.
+        message: the reason in words.
+        batch_id: the batch that stays at the provider.
+        candidates: batches that may be the run's, where that stayed undecided.
+        action: the next step for an operator, None where the message says all there is.
+    """
+
+    kind: str
+    message: str
+    batch_id: str | None = None
+    candidates: tuple[str, ...] = ()
+    action: NextAction | None = None
+
+
+async def read_progress(client: Client, workflow_id: str) -> Progress:
+    """Read the progress of a workflow id's latest run from its history: the last known state, not the present one.
+
+    A history has at most some hundred events: a run continues as new before it has more.
+    """
+    reading = _ProgressReading(client.data_converter)
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
         await reading.take(event)
     return reading.progress()
 
 
-class _Reading:
-    """A history on its way into a `Progress`."""
+async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> StoreReferences:
+    """Read the batches and requests that a run names; an error of the data converter passes through."""
+    start = RunStart((), (), continued=False, state=None)
+    preparing: set[int] = set()
+    async for event in handle.fetch_history_events():
+        match event.event_type:
+            case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+                given = event.workflow_execution_started_event_attributes.input
+                start = RunStart.of(await _first(client.data_converter, given))
+                if start.continued:
+                    return StoreReferences(start.batch_ids, start.requests_uris, complete=True)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+                if event.activity_task_scheduled_event_attributes.activity_type.name == PREPARE:
+                    preparing.add(event.event_id)
+            case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+                completed = event.activity_task_completed_event_attributes
+                if completed.scheduled_event_id in preparing:
+                    prepared = await _first(client.data_converter, completed.result)
+                    uris = (*start.requests_uris, *_texts(_part(prepared, "manifest").get("uri")))
+                    return StoreReferences(start.batch_ids, uris, complete=True)
+    return StoreReferences(start.batch_ids, start.requests_uris)
 
-    def __init__(self, client: Client) -> None:
-        self._converter = client.data_converter
+
+async def read_end(client: Client, workflow_id: str, run_id: str) -> BatchOutput | RunFailure:
+    """Read the output or the failure of a run that is over."""
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id, result_type=BatchOutput)
+    try:
+        output: BatchOutput = await handle.result()
+    except WorkflowFailureError as error:
+        return _failure(error.cause)
+    return output
+
+
+def _failure(cause: BaseException | None) -> RunFailure:
+    """Our own failures have a type, a message and details; for others Temporal's words have to do."""
+    if isinstance(cause, ApplicationError):
+        details = _failure_details(cause)
+        return RunFailure(
+            cause.type or "Failed", cause.message, details.batch_id, details.candidates, action=details.action
+        )
+    if isinstance(cause, TerminatedError):
+        reason = cause.message.removeprefix("Workflow execution terminated").strip(" :")
+        return RunFailure("Terminated", f"The run was terminated: {reason}" if reason else "The run was terminated")
+    if isinstance(cause, CancelledError):
+        return RunFailure("Canceled", "The run was cancelled")
+    return RunFailure(type(cause).__name__, str(cause))
+
+
+def _failure_details(cause: ApplicationError) -> FailureDetails:
+    first = cause.details[0] if cause.details else None
+    found = {name: value for name, value in first.items() if value is not None} if isinstance(first, dict) else {}
+    # A later version may name a next step that is not known here.
+    for known in (found, {**found, "action": None}):
+        try:
+            return FailureDetails.model_validate(known)
+        except ValidationError:
+            continue
+    return FailureDetails()
+
+
+class _ProgressReading:
+    """The progress as far as the events read so far show it."""
+
+    def __init__(self, converter: DataConverter) -> None:
+        self._converter = converter
         self._types: dict[int, str] = {}
         self._phase = Phase.PREPARING
         self._batch: MessageBatch | None = None
@@ -54,21 +187,24 @@ class _Reading:
     async def take(self, event: HistoryEvent) -> None:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-                await self._started(event.workflow_execution_started_event_attributes.input)
+                given = event.workflow_execution_started_event_attributes.input
+                self._started(RunStart.of(await _first(self._converter, given)))
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 name = event.activity_task_scheduled_event_attributes.activity_type.name
                 self._types[event.event_id] = name
                 self._scheduled(name)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 completed = event.activity_task_completed_event_attributes
-                await self._completed(self._types.get(completed.scheduled_event_id, ""), completed.result)
+                name = self._types.get(completed.scheduled_event_id, "")
+                if name in (SUBMIT, POLL, CANCEL):
+                    self._completed(name, await _first(self._converter, completed.result))
             case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
                 failed = event.activity_task_failed_event_attributes.scheduled_event_id
                 timed_out = event.activity_task_timed_out_event_attributes.scheduled_event_id
                 if self._types.get(failed or timed_out) == SUBMIT:
                     self._phase = Phase.UNDECIDED
                     kind = event.activity_task_failed_event_attributes.failure.application_failure_info.type
-                    self._posts -= kind in BY_NAME and not BY_NAME[kind].outcome_unknown
+                    self._posts -= kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
             case _:
                 pass
 
@@ -84,19 +220,13 @@ class _Reading:
             posts=self._posts,
         )
 
-    async def _started(self, payloads: Payloads) -> None:
-        given = await self._value(payloads)
-        self._batch_id = given.get("batchId")
-        state = given.get("state")
-        if not isinstance(state, dict):
-            return
-        # The state's own fields are snake_case, the models in it camelCase: both names are read.
-        carried = _Carried.model_validate(state)
-        self._phase, self._polls = carried.phase, carried.polls
-        self._posts = carried.submission.posted
-        self._batch_id = carried.submission.batch_id or self._batch_id
-        if carried.batch:
-            self._saw(carried.batch)
+    def _started(self, start: RunStart) -> None:
+        self._batch_id = start.batch_ids[-1] if start.batch_ids else None
+        if start.state:
+            self._phase, self._polls = start.state.phase, start.state.polls
+            self._posts = start.state.submission.posted
+            if start.state.batch:
+                self._update_batch(start.state.batch)
 
     def _scheduled(self, name: str) -> None:
         if name == SUBMIT:
@@ -107,10 +237,7 @@ class _Reading:
         elif name == LAND:
             self._phase = Phase.RETRIEVING
 
-    async def _completed(self, name: str, payloads: Payloads) -> None:
-        if name not in (SUBMIT, POLL, STOP):
-            return
-        value = await self._value(payloads)
+    def _completed(self, name: str, value: dict[str, Any]) -> None:
         if name == SUBMIT:
             self._batch_id = value.get("recorded") or self._batch_id
             value = value.get("batch") or {}
@@ -118,11 +245,21 @@ class _Reading:
             return
         batch = MessageBatch.model_validate(value)
         self._polls += name == POLL and not batch.ended
-        self._saw(batch)
+        self._update_batch(batch)
 
-    def _saw(self, batch: MessageBatch) -> None:
+    def _update_batch(self, batch: MessageBatch) -> None:
         self._batch, self._batch_id = batch, batch.id
 
-    async def _value(self, payloads: Payloads) -> dict[str, Any]:
-        values = await self._converter.decode(payloads.payloads)
-        return values[0] if values and isinstance(values[0], dict) else {}
+
+async def _first(converter: DataConverter, payloads: Payloads) -> dict[str, Any]:
+    values = await converter.decode(payloads.payloads)
+    return values[0] if values and isinstance(values[0], dict) else {}
+
+
+def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
+    part = value.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _texts(*values: Any) -> tuple[str, ...]:
+    return tuple(value for value in values if isinstance(value, str) and value)

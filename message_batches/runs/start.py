@@ -1,63 +1,79 @@
-"""Beginning a run: for new requests, for those that were sent before, for a batch that exists."""
+"""Starting a run: for new requests, for requests that were sent before, for a batch that exists."""
 
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
+import msgspec
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 
-from message_batches.api.models import Account
-from message_batches.contract import WORKFLOW_TYPE
+from message_batches.api.models import ApiProfile
+from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
 from message_batches.models import BatchInput, Manifest, PollSchedule, SubmissionSchedule
-from message_batches.requests.reader import Requests
+from message_batches.requests.manifest import write_manifest
+from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.control import Refused, check_batch_id
 from message_batches.runs.deduplication import (
     BatchKnown,
     Finished,
     NeverSent,
+    OutcomeUnknown,
+    PriorRun,
     Running,
-    Standing,
-    Undecided,
     attach_id_of,
-    look_or_none,
-    standing,
+    find_prior_run,
     workflow_id_of,
 )
-from message_batches.runs.describe import RunView
-from message_batches.runs.static_details import Asked
+from message_batches.runs.describe import RunView, find_run
+from message_batches.runs.static_details import StaticDetails
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import Ledger
+from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 
 MAX_INLINE_BYTES = 128 * 1024
+"""Requests up to this size are part of the run's input; larger ones travel as a reference to the store."""
 
-_TRIES = 5
+_MAX_TRIES = 5
 
 
 @dataclass(frozen=True)
-class Order:
-    """What a run is started with, besides its requests.
+class StartOptions:
+    """The options of a run, besides its requests.
 
     Attributes:
-        requests: those that are sent, or that a batch is held against, in words.
+        account: the key's name, the API version and the betas.
+        poll: the cadence of the polling step.
+        submission: how long the POST may take, and how long the list is watched after a lost reply.
+        task_queue: of the workers that shall take the run.
+        delete_after_landing: delete the batch at the provider once its results are landed and verified.
+        scratch: a folder for temporary files; by default the system's.
     """
 
-    account: Account
-    poll: PollSchedule
-    submission: SubmissionSchedule
-    task_queue: str
-    requests: Asked | None = None
+    account: ApiProfile = field(default_factory=ApiProfile)
+    poll: PollSchedule = field(default_factory=PollSchedule)
+    submission: SubmissionSchedule = field(default_factory=SubmissionSchedule)
+    task_queue: str = DEFAULT_TASK_QUEUE
     delete_after_landing: bool = False
+    scratch: Path | None = None
 
-    def saying(self, file: str, requests: Requests) -> Self:
-        """The same, with a file of requests in words."""
-        return replace(self, requests=Asked.of_file(file, requests, self.account, self.poll))
+    def batch_input(self, shown: StaticDetails, **given: Any) -> BatchInput:
+        """Build the run's input from these options, the texts for the Web UI, and the requests or the batch."""
+        return BatchInput(
+            **dict(self.account),
+            poll=self.poll,
+            submission=self.submission,
+            delete_after_landing=self.delete_after_landing,
+            static_summary=shown.summary,
+            static_details=shown.details,
+            **given,
+        )
 
 
 @dataclass(frozen=True)
-class Begun:
+class StartResult:
     """A run that is under way, or whose results are there already.
 
     Attributes:
@@ -70,115 +86,158 @@ class Begun:
     finished: Finished | None = None
 
 
-class RunStarter:
-    """Starts runs in one namespace, after a look at what one store remembers of their requests."""
+async def start_run(
+    client: Client, store: Store, requests: CheckedRequests, name: str, options: StartOptions, *, again: bool = False
+) -> StartResult:
+    """Start a run for requests, unless there is or was one: the same content is the same run.
 
-    def __init__(self, client: Client, store: Store) -> None:
-        self._client = client
-        self._store = store
-        self._ledger = Ledger(store)
-
-    async def start(self, order: Order, manifest: Manifest, inline: list[Any] | None, *, again: bool = False) -> Begun:
-        """Start a run of this content, unless there is or was one: the same content is the same run.
-
-        Args:
-            order: what goes with the requests.
-            manifest: the requests in the store.
-            inline: the requests themselves, where they are small.
-            again: buy them again, under a workflow id of its own.
-        """
-        workflow_id = workflow_id_of(manifest.sha256, order.account)
-        given = BatchInput(
-            **_common(order, order.requests),
-            store_id=manifest.store_id,
-            requests=inline,
-            requests_uri=None if inline is not None else manifest.uri,
+    Args:
+        client: from `connect()`.
+        store: that of the workers; the requests are written there first.
+        requests: from `read_requests()`.
+        name: of their file, for the Web UI.
+        options: of the run.
+        again: submit them again (and pay again), in a run with a workflow id of its own.
+    """
+    starter = _Starter(client, store, options)
+    manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
+    workflow_id = workflow_id_of(manifest.sha256, options.account)
+    items = _inline(requests)
+    shown = StaticDetails.of_requests(requests, name, options.account, options.poll)
+    given = options.batch_input(
+        shown,
+        store_id=manifest.store_id,
+        requests=items,
+        requests_uri=None if items is not None else manifest.uri,
+    )
+    if again:
+        workflow_id = f"{workflow_id}-{uuid4().hex[:8]}"
+        await starter.start_new(workflow_id, given, WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        return StartResult(workflow_id)
+    for _ in range(_MAX_TRIES):
+        prior = await find_prior_run(client, store, manifest, options.account.api_key, workflow_id)
+        if not isinstance(prior, NeverSent):
+            return await starter.continue_prior(prior, workflow_id, manifest, shown)
+        # Anything that another starter did since that look makes this one fail, and look again.
+        policy = (
+            WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
+            if prior.before
+            else WorkflowIDReusePolicy.REJECT_DUPLICATE
         )
-        if again:
-            workflow_id = f"{workflow_id}-{uuid4().hex[:8]}"
-            await self._begin(order, workflow_id, given, WorkflowIDReusePolicy.REJECT_DUPLICATE)
-            return Begun(workflow_id)
-        for _ in range(_TRIES):
-            found = await standing(self._client, self._store, manifest, order.account.api_key, workflow_id)
-            if not isinstance(found, NeverSent):
-                return await self._take_up(found, order, manifest, workflow_id)
-            # Whatever another starter did since that look makes this one fail, and look again.
-            policy = (
-                WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
-                if found.before
-                else WorkflowIDReusePolicy.REJECT_DUPLICATE
-            )
-            try:
-                await self._begin(order, workflow_id, given, policy)
-            except WorkflowAlreadyStartedError:
-                continue
-            return Begun(workflow_id, _ended_before(found.before))
-        raise Refused(f"Others keep starting and ending {workflow_id}; nothing was sent from here")
+        try:
+            await starter.start_new(workflow_id, given, policy)
+        except WorkflowAlreadyStartedError:
+            continue
+        return StartResult(workflow_id, _ended_before(prior.before) if prior.before else "")
+    raise Refused(f"Others keep starting and ending {workflow_id}; nothing was sent from here")
 
-    async def attach(self, batch_id: str, order: Order, manifest: Manifest | None) -> Begun:
-        """Take over a batch; with its requests the results are fully checked."""
-        check_batch_id(batch_id)
-        owner = await self._ledger.owner(batch_id)
-        for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
-            view = await look_or_none(self._client, workflow_id)
-            if view and view.running:
-                return Begun(workflow_id, f"{workflow_id} follows this batch already")
-            if view and view.output and view.output.batch_id == batch_id and (view.output.verified or not manifest):
-                note = f"The results of this batch have landed before, by {workflow_id}"
-                return Begun(workflow_id, note, Finished(workflow_id, view.output, view))
-        return await self._attach(batch_id, order, manifest)
 
-    async def _take_up(self, found: Standing, order: Order, manifest: Manifest, workflow_id: str) -> Begun:
-        match found:
+async def attach_run(
+    client: Client,
+    store: Store,
+    batch_id: str,
+    options: StartOptions,
+    requests: CheckedRequests | None = None,
+    name: str = "",
+) -> StartResult:
+    """Start a run that takes over a batch, unless one follows it already; with its requests the results are verified.
+
+    Args:
+        client: from `connect()`.
+        store: that of the workers.
+        batch_id: of the batch.
+        options: of the run.
+        requests: those that the batch holds, from `read_requests()`.
+        name: of their file, for the Web UI.
+    """
+    check_batch_id(batch_id)
+    manifest: Manifest | None = None
+    shown: StaticDetails | None = None
+    if requests:
+        manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
+        shown = StaticDetails.of_requests(requests, name, options.account, options.poll)
+    owner = await SubmissionRecords(store).owner_of(batch_id)
+    for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
+        view = await find_run(client, workflow_id)
+        if view and view.running:
+            return StartResult(workflow_id, f"{workflow_id} follows this batch already")
+        if view and view.output and view.output.batch_id == batch_id and (view.output.verified or not manifest):
+            note = f"The results of this batch have landed before, by {workflow_id}"
+            return StartResult(workflow_id, note, Finished(workflow_id, view.output))
+    return StartResult(await _Starter(client, store, options).attach(batch_id, manifest, shown))
+
+
+@dataclass(frozen=True)
+class _Starter:
+    """The calls that start runs."""
+
+    client: Client
+    store: Store
+    options: StartOptions
+
+    async def continue_prior(
+        self, prior: PriorRun, workflow_id: str, manifest: Manifest, shown: StaticDetails
+    ) -> StartResult:
+        match prior:
             case Running(view):
-                return Begun(view.workflow_id, "These requests have a run already, it is under way: attached to it")
+                note = "These requests have a run already, it is under way: attached to it"
+                return StartResult(view.workflow_id, note)
             case Finished():
-                return Begun(found.workflow_id, "These requests have been run before, these are their results", found)
-            case BatchKnown(batch_id, how):
-                begun = await self._attach(batch_id, order, manifest)
-                note = f"These requests were sent as {batch_id}, and their run is over ({how}): attached to that batch"
-                return Begun(begun.workflow_id, note)
-            case Undecided():
-                raise Refused(_undecided(found, workflow_id))
+                note = "These requests have been run before, these are their results"
+                return StartResult(prior.workflow_id, note, prior)
+            case BatchKnown(batch_id, reason):
+                attached = await self.attach(batch_id, manifest, shown)
+                note = (
+                    f"These requests were sent as {batch_id}, and their run is over ({reason}): attached to that batch"
+                )
+                return StartResult(attached, note)
+            case OutcomeUnknown(reason, candidates):
+                named = f" These may be theirs: {', '.join(candidates)}." if candidates else ""
+                raise Refused(
+                    f"It is not known whether these requests were submitted and charged ({workflow_id}). {reason}."
+                    f"{named} Nothing was sent; look at the batches in the Console",
+                    NextAction.CHECK_BATCHES,
+                    workflow_id=workflow_id,
+                    candidates=candidates,
+                )
             case NeverSent():
-                raise AssertionError("a run is started for these")
+                raise AssertionError("a new run is started for these")
 
-    async def _attach(self, batch_id: str, order: Order, manifest: Manifest | None) -> Begun:
-        given = BatchInput(
-            **_common(order, Asked.of_batch(batch_id, order.requests, order.account, order.poll)),
+    async def attach(self, batch_id: str, manifest: Manifest | None, requests: StaticDetails | None) -> str:
+        """Start a run that takes over a batch, or join the one that runs; return its workflow id."""
+        given = self.options.batch_input(
+            StaticDetails.of_batch(batch_id, requests, self.options.account, self.options.poll),
             batch_id=batch_id,
             store_id=manifest.store_id if manifest else None,
             requests_uri=manifest.uri if manifest else None,
         )
         workflow_id = attach_id_of(batch_id)
-        await self._refuse_to_send_in_clear()
-        await self._client.start_workflow(
-            WORKFLOW_TYPE,
+        await self._start(
+            workflow_id,
             given,
-            id=workflow_id,
-            task_queue=order.task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            static_summary=given.static_summary,
-            static_details=given.static_details,
         )
-        return Begun(workflow_id)
+        return workflow_id
 
-    async def _begin(self, order: Order, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:
-        await self._refuse_to_send_in_clear()
-        await self._client.start_workflow(
+    async def start_new(self, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:
+        """Start a run; `WorkflowAlreadyStartedError` if another one has its workflow id."""
+        await self._start(workflow_id, given, id_reuse_policy=policy, id_conflict_policy=WorkflowIDConflictPolicy.FAIL)
+
+    async def _start(self, workflow_id: str, given: BatchInput, **policies: Any) -> None:
+        await self._refuse_unencrypted()
+        await self.client.start_workflow(
             WORKFLOW_TYPE,
             given,
             id=workflow_id,
-            task_queue=order.task_queue,
-            id_reuse_policy=policy,
-            id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+            task_queue=self.options.task_queue,
             static_summary=given.static_summary,
             static_details=given.static_details,
+            **policies,
         )
 
-    async def _refuse_to_send_in_clear(self) -> None:
-        namespace = self._client.namespace
-        if encrypts(self._client) or not (note := await NamespaceRecords(self._store).encrypted(namespace)):
+    async def _refuse_unencrypted(self) -> None:
+        namespace = self.client.namespace
+        if encrypts(self.client) or not (note := await NamespaceRecords(self.store).encrypted(namespace)):
             return
         raise Refused(
             f"The workers of namespace {namespace!r} encrypt, and there is no key here: Temporal could read what would "
@@ -187,28 +246,17 @@ class RunStarter:
         )
 
 
-def _common(order: Order, asked: Asked | None) -> dict[str, Any]:
-    shown = {"static_summary": asked.summary, "static_details": asked.details} if asked else {}
-    return {
-        **dict(order.account),
-        "poll": order.poll,
-        "submission": order.submission,
-        "delete_after_landing": order.delete_after_landing,
-        **shown,
-    }
+def _inline(requests: CheckedRequests) -> list[Any] | None:
+    """Return the requests as part of the run's input, if they are small."""
+    if requests.body_bytes > MAX_INLINE_BYTES:
+        return None
+    try:
+        return requests.items()
+    except msgspec.MsgspecError:
+        # Such as a number beyond all bounds: the API has to refuse it, it gets the bytes as they are.
+        return None
 
 
-def _ended_before(view: RunView | None) -> str:
-    if view is None:
-        return ""
+def _ended_before(view: RunView) -> str:
     why = f": {view.failure.message}" if view.failure else ""
     return f"An earlier run of these requests {view.status} before anything was sent{why}. Started anew"
-
-
-def _undecided(found: Undecided, workflow_id: str) -> str:
-    named = f" These may be it: {', '.join(found.candidates)}." if found.candidates else ""
-    return (
-        f"It is not known whether these requests were bought ({workflow_id}). {found.why}.{named} Look at the batches "
-        "in the Console: if one is yours, `starter.py attach MSGBATCH_ID --requests FILE` takes it over; if none is, "
-        "`--again` buys them. Nothing was sent"
-    )

@@ -1,1 +1,1 @@
-"""The store: named objects that outlive workers and histories, and where everything is in it."""
+"""The store: named objects that outlive workers and histories, and the path of each."""

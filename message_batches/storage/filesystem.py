@@ -1,4 +1,4 @@
-"""A directory as a store: no link in it is followed, and what is put there the disk has kept."""
+"""Files in a directory as a store: no link in it is followed, and every file that is put is synced to disk."""
 
 import errno
 import os
@@ -9,22 +9,22 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from message_batches.storage.interface import Stored
-from message_batches.storage.names import FOLDERS
+from message_batches.storage.interface import StoredObject
+from message_batches.storage.paths import FOLDERS
 
-PAGE = 1000
+PAGE_SIZE = 1000
 
 CHUNK_BYTES = 1024 * 1024
 
-TRIES = 20
+MAX_TRIES = 20
 
 
-def walk(root: Path, folder: str) -> Iterator[list[Stored]]:
-    """Every file under a folder of a directory, a page at a time; the folder may be a link, those in it are passed by.
+def walk(root: Path, folder: str) -> Iterator[list[StoredObject]]:
+    """List every file under a folder, in pages; the folder itself may be a link, links in it are skipped.
 
-    Nothing of a run is behind one, and one that leads back would never end.
+    No object is behind a link, and a link to a folder above would never end.
     """
-    page: list[Stored] = []
+    page: list[StoredObject] = []
     for where, _, files in os.walk(root / folder, onerror=_raise):
         for name in files:
             path = Path(where, name)
@@ -33,56 +33,56 @@ def walk(root: Path, folder: str) -> Iterator[list[Stored]]:
             except OSError:
                 if os.path.lexists(path) and not path.is_symlink():
                     raise
-                continue  # A link that leads nowhere, or gone by now.
+                continue  # A dangling link, or a file that was removed meanwhile.
             modified = datetime.fromtimestamp(seen.st_mtime, UTC)
-            page.append(Stored(path.relative_to(root).as_posix(), seen.st_size, modified))
-            if len(page) == PAGE:
+            page.append(StoredObject(path.relative_to(root).as_posix(), seen.st_size, modified))
+            if len(page) == PAGE_SIZE:
                 yield page
                 page = []
     yield page
 
 
 def read(root: Path, name: str) -> Iterator[bytes]:
-    """A file in chunks of 1 MiB.
+    """Read a file in chunks of 1 MiB.
 
-    `FileNotFoundError` also for what is no file, and for what is behind a link in the directory or in our folders:
-    whoever may name a file and make a link would read with our eyes.
+    `FileNotFoundError` also for anything but a regular file, and for one behind a link in the directory or in the
+    store's folders: otherwise a caller who can make a link could read any file of this process.
     """
-    with open(_opened(root, name), "rb", buffering=0) as opened:
+    with open(_open_file(root, name), "rb", buffering=0) as opened:
         while chunk := opened.read(CHUNK_BYTES):
             yield chunk
 
 
 def put(root: Path, name: str, chunks: Iterable[bytes], *, new: bool = False) -> None:
-    """A file, whole or not at all, and kept by the disk: after a power cut, a lost intent could buy a batch twice.
+    """Write a file, completely or not at all, and sync it: an intent lost in a power cut could pay for a batch twice.
 
-    Over any old one, or only where there is none: `FileExistsError`. Nothing is written behind a link.
+    Replaces any old file; with `new` raises `FileExistsError` instead. Nothing is written behind a link.
     """
-    for tries_left in reversed(range(TRIES)):
+    for tries_left in reversed(range(MAX_TRIES)):
         with ExitStack() as opened:
             try:
-                way = _way_to(root, name, opened, make=True)
-                draft, descriptor = _draft(Path(name).name, way[-1])
+                folders = _open_folders(root, name, opened, create=True)
+                draft, descriptor = _new_draft(Path(name).name, folders[-1])
             except FileNotFoundError:
                 if tries_left:
-                    continue  # A purge has just removed the folder, which was empty.
+                    continue  # A purge has just removed the empty folder.
                 raise
-            _fill(descriptor, draft, Path(name).name, way[-1], chunks, new=new)
-            for folder in reversed(way):
+            _write_draft(descriptor, draft, Path(name).name, folders[-1], chunks, new=new)
+            for folder in reversed(folders):
                 os.fsync(folder)
             return
 
 
 def unlink(root: Path, name: str) -> None:
-    """Remove a file, if it is there, and the folder of its run or batch, if that is empty without it."""
+    """Remove a file, if it is there, and the folder of its run or batch, if that is empty afterwards."""
     with ExitStack() as opened, suppress(FileNotFoundError):
-        way = _way_to(root, name, opened)
+        folders = _open_folders(root, name, opened)
         path = Path(name)
         with suppress(FileNotFoundError):
-            os.unlink(path.name, dir_fd=way[-1])
-        if len(way) > 2:
+            os.unlink(path.name, dir_fd=folders[-1])
+        if len(folders) > 2:
             with suppress(OSError):
-                os.rmdir(path.parent.name, dir_fd=way[-2])
+                os.rmdir(path.parent.name, dir_fd=folders[-2])
 
 
 def _raise(error: OSError) -> None:
@@ -90,46 +90,46 @@ def _raise(error: OSError) -> None:
         raise error
 
 
-def _opened(root: Path, name: str) -> int:
-    """A descriptor of a regular file."""
+def _open_file(root: Path, name: str) -> int:
+    """Open a regular file and return its descriptor."""
     try:
         with ExitStack() as opened:
-            way = _way_to(root, name, opened)
-            # Without waiting: a pipe would hold the thread until somebody writes into it.
-            found = os.open(Path(name).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=way[-1])
+            folders = _open_folders(root, name, opened)
+            # Without blocking: a pipe would hold the thread until another process writes into it.
+            found = os.open(Path(name).name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folders[-1])
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
-            raise FileNotFoundError(errno.ENOENT, "no file, or behind a link", name) from error
+            raise FileNotFoundError(errno.ENOENT, "not a file, or behind a link", name) from error
         raise
     if not stat.S_ISREG(os.fstat(found).st_mode):
         os.close(found)
-        raise FileNotFoundError(errno.ENOENT, "no file", name)
+        raise FileNotFoundError(errno.ENOENT, "not a regular file", name)
     return found
 
 
-def _way_to(root: Path, name: str, opened: ExitStack, *, make: bool = False) -> list[int]:
-    """Descriptors of the folders from the root to a file's own.
+def _open_folders(root: Path, name: str, opened: ExitStack, *, create: bool = False) -> list[int]:
+    """Open the folders from the root to a file's own, and return their descriptors.
 
-    Each step is taken from the one before, so that no link can be put in between; the root may be one, and a folder of
-    ours in it.
+    Each folder is opened relative to the one before, so that no link can be put in between; the root and the store's
+    own folders in it may be links.
     """
-    way: list[int] = []
+    folders: list[int] = []
 
     def step(folder: str | Path, flags: int) -> None:
-        way.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=way[-1] if way else None))
-        opened.callback(os.close, way[-1])
+        folders.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | flags, dir_fd=folders[-1] if folders else None))
+        opened.callback(os.close, folders[-1])
 
     step(root, 0)
     for folder in name.split("/")[:-1]:
-        if make:
+        if create:
             with suppress(FileExistsError):
-                os.mkdir(folder, dir_fd=way[-1])
-        step(folder, 0 if len(way) == 1 and folder in FOLDERS else os.O_NOFOLLOW)
-    return way
+                os.mkdir(folder, dir_fd=folders[-1])
+        step(folder, 0 if len(folders) == 1 and folder in FOLDERS else os.O_NOFOLLOW)
+    return folders
 
 
-def _draft(file: str, folder: int) -> tuple[str, int]:
-    """A new file beside that one, its name and a descriptor; named as no object can be."""
+def _new_draft(file: str, folder: int) -> tuple[str, int]:
+    """Create a file next to that one, and return its name, which no object can have, and its descriptor."""
     for number in count(1):
         with suppress(FileExistsError):
             draft = f"{file}#{number}"
@@ -137,8 +137,8 @@ def _draft(file: str, folder: int) -> tuple[str, int]:
     raise AssertionError("unreachable")
 
 
-def _fill(descriptor: int, draft: str, file: str, folder: int, chunks: Iterable[bytes], *, new: bool) -> None:
-    """Write a draft and give it the file's name; whatever goes wrong, nothing of it is left."""
+def _write_draft(descriptor: int, draft: str, file: str, folder: int, chunks: Iterable[bytes], *, new: bool) -> None:
+    """Write a draft and give it the file's name; a failure leaves nothing behind."""
     try:
         with open(descriptor, "wb", buffering=CHUNK_BYTES) as opened:
             for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The store as everything above it sees it: named objects, put once or streamed."""
+"""The interface of a store: named objects, put once or streamed."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """An object as a store lists it; the time is by the store's clock."""
+class StoredObject:
+    """An object in a listing; the time is by the store's clock."""
 
     name: str
     bytes: int
@@ -22,41 +22,41 @@ class Store(Protocol):
     """
 
     async def identity(self) -> str:
-        """The store's own id, written into it at first use."""
+        """Return the store's own id, which is written into it at first use."""
         ...
 
     def uri(self, name: str) -> str:
-        """The address of an object, such as `s3://bucket/prefix/name`."""
+        """Return the address of an object, such as `s3://bucket/prefix/name`."""
         ...
 
     def name(self, uri: str) -> str:
-        """The name behind an address; `RequestsNotFound` if it lies outside this store."""
+        """Return the name of the object at an address; `RequestsNotFound` if that is outside this store."""
         ...
 
     async def create(self, name: str, data: bytes) -> bool:
-        """Put an object if there is none of that name; whether it was put. Atomic."""
+        """Put an object if there is none of that name, atomically; return whether it was put."""
         ...
 
     async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
-        """Put an object from a stream, over any old one; it appears whole or not at all."""
+        """Put an object from a stream in place of any old one, completely or not at all."""
         ...
 
     async def read(self, name: str) -> bytes | None:
-        """A small object whole, or None if there is none."""
+        """Read a small object; None if there is none."""
         ...
 
     def stream(self, name: str) -> AsyncIterator[bytes]:
-        """A large object in chunks; `FileNotFoundError` if there is none."""
+        """Read a large object in chunks; `FileNotFoundError` if there is none."""
         ...
 
     async def names(self, prefix: str) -> list[str]:
-        """The names that begin with `prefix`, which ends in a slash."""
+        """List the names that begin with `prefix`, which ends in a slash."""
         ...
 
-    def listing(self, folder: str) -> AsyncIterator[Sequence[Stored]]:
-        """The objects in a folder, in no order, a page at a time; of a directory also broken-off uploads (`name#1`)."""
+    def listing(self, folder: str) -> AsyncIterator[Sequence[StoredObject]]:
+        """List the objects in a folder, unordered, in pages; in a directory, unfinished uploads (`name#1`) too."""
         ...
 
     async def remove(self, name: str) -> None:
-        """Remove an object; one that is gone already is no failure."""
+        """Remove an object, if it is there."""
         ...

@@ -1,7 +1,7 @@
-"""Where requests and results live: named objects under one URL (`file://`; `s3://`, `gs://` and `az://` over obstore).
+"""A store under one URL: `file://` on the file system, and `s3://`, `gs://` and `az://` over obstore.
 
-obstore is called in threads, not awaited: its own coroutines, measured on 0.12, abort the process now and then when
-the interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an upload behind when they are cancelled.
+obstore is called in threads, not awaited: its own coroutines, measured on 0.12, occasionally abort the process when the
+interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an upload behind when they are cancelled.
 """
 
 import asyncio
@@ -20,23 +20,22 @@ from uuid import uuid4
 import obstore.store
 from obstore.exceptions import AlreadyExistsError, BaseError
 
-from message_batches.concurrency import Abandoned, Feed
+from message_batches.concurrency import FeedAborted, ThreadFeed
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.storage import filesystem
-from message_batches.storage.interface import Stored
-from message_batches.storage.names import STAGED, checked_name
-from message_batches.storage.urls import BadStoreUrl, first_line, folder_at, store_failure
+from message_batches.storage.interface import StoredObject
+from message_batches.storage.names import UPLOAD_SUFFIX, checked_name
+from message_batches.storage.paths import STORE_ID
+from message_batches.storage.urls import InvalidStoreUrl, directory_of, failure_message, first_line
 
 T = TypeVar("T")
-
-IDENTITY = "store.json"
 
 # An upload holds `PART_BYTES * PARTS_AT_ONCE` in memory; S3 takes 10,000 parts.
 PART_BYTES = 8 * 1024 * 1024
 
 PARTS_AT_ONCE = 4
 
-# Temporal owns the retries: these only bridge a dropped connection, and bound a server that hangs.
+# Temporal owns the retries: these only bridge a dropped connection, and limit a server that hangs.
 RETRIES: Any = {
     "max_retries": 2,
     "retry_timeout": timedelta(seconds=5),
@@ -47,8 +46,8 @@ CLIENT: dict[str, Any] = {
     "connect_timeout": timedelta(seconds=5),
     "read_timeout": timedelta(seconds=30),
     "timeout": timedelta(minutes=10),
-    # Only an endpoint that is written out as http:// is meant, such as a MinIO next door; `AWS_ALLOW_HTTP`, which
-    # would be asked for on top, is not seen once any option is given here.
+    # This applies only to an endpoint that is written as http://, such as a local MinIO. obstore would also require
+    # `AWS_ALLOW_HTTP`, but ignores that variable once any option is given here.
     "allow_http": True,
 }
 
@@ -56,9 +55,9 @@ _NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|con
 
 
 class ObjectStore:
-    """A `Store` on what `open_store` opened.
+    """A `Store` on a directory or a bucket that `open_store` opened.
 
-    The root of a directory may be a link, as may our own folders in it; no other is followed.
+    The root of a directory and the store's own folders in it may be links; no other link is followed.
     """
 
     def __init__(self, store: Any, root: str, folder: Path | None) -> None:
@@ -66,7 +65,7 @@ class ObjectStore:
         self._root = root
         self._folder = folder
         self._id: str | None = None
-        # Apart, because an upload's thread waits for chunks that may come from another call to this store.
+        # A pool of its own, because an upload's thread waits for chunks that may come from another call to this store.
         self._calls = ThreadPoolExecutor(32, "store")
         self._uploads = ThreadPoolExecutor(64, "store-upload")
 
@@ -74,30 +73,34 @@ class ObjectStore:
         return f"ObjectStore({self._root!r})"
 
     async def identity(self) -> str:
-        """The id in `store.json`; a directory is read each time, so that one that got unmounted is noticed."""
+        """Return the id in `store.json`; a directory is read each time, to notice that it was unmounted."""
         if self._id is not None and self._folder is None:
             return self._id
-        data = await self.read(IDENTITY)
+        data = await self.read(STORE_ID)
         if data is None:
             if self._id is not None:
-                raise StoreUnavailable(f"{self.uri(IDENTITY)} is gone: is the store still mounted at {self._root}?")
-            await self.create(IDENTITY, json.dumps({"id": str(uuid4())}).encode())
-            data = await self.read(IDENTITY)
+                raise StoreUnavailable(
+                    f"{self.uri(STORE_ID)} is gone: check that the store is still mounted at {self._root}"
+                )
+            await self.create(STORE_ID, json.dumps({"id": str(uuid4())}).encode())
+            data = await self.read(STORE_ID)
         try:
             self._id = str(json.loads(data or b"")["id"])
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreUnavailable(f"{self.uri(IDENTITY)} does not hold the store's id: restore it") from error
+            raise StoreUnavailable(
+                f"{self.uri(STORE_ID)} does not hold the store's id: restore it from a backup"
+            ) from error
         return self._id
 
     def uri(self, name: str) -> str:
-        """The address of an object, for "" that of the store; `ValueError` for what is no name."""
+        """Return the address of an object, or of the store for an empty name; `ValueError` for an invalid name."""
         if not name:
             return self._root
         path = checked_name(name)
         return f"{self._root}/{quote(path) if self._folder else path}"
 
     def name(self, uri: str) -> str:
-        """The name behind an address; `RequestsNotFound` if it lies outside this store."""
+        """Return the name of the object at an address; `RequestsNotFound` if that is outside this store."""
         outside = f"{uri} is not in this worker's store, {self._root}: put the file there first"
         if self._folder is None:
             root, address = self._root, uri
@@ -117,7 +120,7 @@ class ObjectStore:
             raise RequestsNotFound(outside) from error
 
     async def create(self, name: str, data: bytes) -> bool:
-        """Put an object if there is none of that name; whether it was put. Atomic."""
+        """Put an object if there is none of that name, atomically; return whether it was put."""
         try:
             await self._call("create", name, partial(self._put, checked_name(name), data, new=True))
         except _Exists:
@@ -125,50 +128,50 @@ class ObjectStore:
         return True
 
     async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
-        """Put an object from a stream, over any old one; it appears whole or not at all, and leaves nothing if not."""
-        feed = Feed()
+        """Put an object from a stream in place of any old one, completely or not at all; clean up after a failure."""
+        feed = ThreadFeed()
         upload = asyncio.get_running_loop().run_in_executor(self._uploads, self._put, checked_name(name), feed)
-        upload.add_done_callback(feed.over)
+        upload.add_done_callback(feed.consumer_done)
         try:
             async for chunk in chunks:
-                if not await feed.offer(chunk):
+                if not await feed.put(chunk):
                     break
-            feed.end()
+            feed.close()
             await asyncio.wait([upload])
         except BaseException:
-            feed.end(Abandoned())
+            feed.close(FeedAborted())
             await asyncio.wait([upload])
             raise
         with self._failures("write", self.uri(name)):
             upload.result()
 
     async def read(self, name: str) -> bytes | None:
-        """A small object whole, or None if there is none."""
+        """Read a small object; None if there is none."""
         try:
             return await self._call("read", name, partial(self._bytes, checked_name(name)))
         except FileNotFoundError:
             return None
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
-        """A large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
+        """Read a large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
         chunks = await self._call("read", name, partial(self._chunks, checked_name(name)))
         while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
             yield bytes(chunk)
 
     async def names(self, prefix: str) -> list[str]:
-        """The names that begin with `prefix`, which ends in a slash; sorted."""
+        """List the names that begin with `prefix`, which ends in a slash; sorted."""
         pages = [page async for page in self.listing(prefix.removesuffix("/"))]
-        return sorted(stored.name for page in pages for stored in page if not STAGED.search(stored.name))
+        return sorted(stored.name for page in pages for stored in page if not UPLOAD_SUFFIX.search(stored.name))
 
-    async def listing(self, folder: str) -> AsyncIterator[Sequence[Stored]]:
-        """The objects in a folder, in no order, a page at a time; of a directory also broken-off uploads (`name#1`)."""
+    async def listing(self, folder: str) -> AsyncIterator[Sequence[StoredObject]]:
+        """List the objects in a folder, unordered, in pages; in a directory, unfinished uploads (`name#1`) too."""
         pages = filesystem.walk(self._folder, checked_name(folder)) if self._folder else _pages(self._store, folder)
         while (page := await self._call("list", folder, lambda: next(pages, None))) is not None:
             yield page
 
     async def remove(self, name: str) -> None:
-        """Remove an object, one that is gone already is no failure; its run's or batch's empty folder goes too."""
-        path = checked_name(STAGED.sub("", name))
+        """Remove an object, if it is there, and the folder of its run or batch, if that is empty afterwards."""
+        path = checked_name(UPLOAD_SUFFIX.sub("", name))
         if self._folder:
             await self._call("remove", path, partial(filesystem.unlink, self._folder, name))
         else:
@@ -184,7 +187,7 @@ class ObjectStore:
             else iter(self._store.get(name).stream(filesystem.CHUNK_BYTES))
         )
 
-    def _put(self, name: str, data: bytes | Feed, *, new: bool = False) -> None:
+    def _put(self, name: str, data: bytes | ThreadFeed, *, new: bool = False) -> None:
         if self._folder:
             filesystem.put(self._folder, name, [data] if isinstance(data, bytes) else data, new=new)
         else:
@@ -205,35 +208,35 @@ class ObjectStore:
             text = str(error)
             if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
                 raise FileNotFoundError(f"{uri} is not in the store") from error
-            raise StoreUnavailable(store_failure(doing, uri, text)) from error
+            raise StoreUnavailable(failure_message(doing, uri, text)) from error
 
 
 class _Exists(Exception):
-    """A create that found an object."""
+    """A create call found an object."""
 
 
 def open_store(url: str, **options: Any) -> ObjectStore:
-    """The store at a URL; the directory of a `file://` is made.
+    """Open the store at a URL; the directory of a `file://` is created.
 
     Args:
         url: `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
         options: further options of obstore, such as `endpoint` and `client_options`; it reads `AWS_*`, `GOOGLE_*` and
             `AZURE_*` itself.
     """
-    folder = folder_at(url)
+    folder = directory_of(url)
     try:
         if folder:
-            # By obstore, one that hangs would hold all threads of Python. Nobody else sees what is in it.
+            # Not by obstore, which blocks all threads of Python while a file system hangs. Other users cannot read it.
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
         options["client_options"] = {**CLIENT, **options.get("client_options", {})}
         return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
     except OSError as error:
-        raise StoreUnavailable(store_failure("open", url, str(error))) from error
+        raise StoreUnavailable(failure_message("open", url, str(error))) from error
     except (BaseError, ValueError) as error:
-        raise BadStoreUrl(f"{url} cannot be opened: {first_line(str(error))}") from error
+        raise InvalidStoreUrl(f"{url} cannot be opened: {first_line(str(error))}") from error
 
 
-def _pages(store: Any, folder: str) -> Iterator[list[Stored]]:
+def _pages(store: Any, folder: str) -> Iterator[list[StoredObject]]:
     for page in store.list(prefix=f"{folder}/", chunk_size=1000):
-        yield [Stored(item["path"], item["size"], item["last_modified"]) for item in page]
+        yield [StoredObject(item["path"], item["size"], item["last_modified"]) for item in page]

@@ -1,4 +1,4 @@
-"""A scratch file: on disk, without a name, gone when it is closed or its process dies."""
+"""A scratch file: on disk, without a name, removed when it is closed or its process dies."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ CHUNK_BYTES = 1024 * 1024
 
 @contextmanager
 def scratch_file(folder: Path | None) -> Iterator["Scratch"]:
-    """A file in `folder`, by default the system's temporary one; `StoreUnavailable` if it cannot be made."""
+    """Create a file in `folder`, by default the system's temporary one; `StoreUnavailable` if that fails."""
     with _failures(folder):
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
@@ -23,7 +23,7 @@ def scratch_file(folder: Path | None) -> Iterator["Scratch"]:
 
 
 class Scratch:
-    """Appended to, then read anywhere; by `pread`, as mapped pages would count as memory."""
+    """A file that is appended to, then read anywhere; by `pread`, since mapped pages would count as memory."""
 
     def __init__(self, descriptor: int, folder: Path | None) -> None:
         self._descriptor = descriptor
@@ -31,7 +31,7 @@ class Scratch:
         self.size = 0
 
     def append(self, data: bytes) -> None:
-        """Write all of it at the end; `StoreUnavailable` where the disk is full."""
+        """Append data; `StoreUnavailable` if the disk is full."""
         left = memoryview(data)
         with _failures(self._folder):
             while left:
@@ -40,20 +40,20 @@ class Scratch:
         self.size += len(data)
 
     def read(self, offset: int, length: int) -> bytes:
-        """`length` bytes from `offset`, fewer only at the end."""
+        """Read `length` bytes from `offset`, fewer only at the end."""
         with _failures(self._folder):
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length and (more := os.pread(self._descriptor, length - len(data), offset + len(data))):
                 data += more
         return data
 
-    def gather(self, places: Iterable[tuple[int, int]]) -> bytes:
-        """The bytes at many places, each an offset and a length, one after the other."""
+    def gather(self, spans: Iterable[tuple[int, int]]) -> bytes:
+        """Read many spans, each an offset and a length, and join them."""
         with _failures(self._folder):
-            return b"".join([os.pread(self._descriptor, length, offset) for offset, length in places])
+            return b"".join([os.pread(self._descriptor, length, offset) for offset, length in spans])
 
     def chunks(self, end: int) -> Iterator[bytes]:
-        """The first `end` bytes, in chunks of 1 MiB."""
+        """Read the first `end` bytes, in chunks of 1 MiB."""
         for start in range(0, end, CHUNK_BYTES):
             yield self.read(start, min(CHUNK_BYTES, end - start))
 
@@ -63,7 +63,8 @@ def _failures(folder: Path | None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = folder or tempfile.gettempdir()
+        where = folder or tempfile.gettempdir()
         raise StoreUnavailable(
-            f"the scratch folder {place} fails: {error.strerror}; free space there, or set MESSAGE_BATCHES_SCRATCH"
+            f"the scratch folder {where} cannot be used: {error.strerror}. Free space there, or set "
+            "MESSAGE_BATCHES_SCRATCH"
         ) from error

@@ -37,9 +37,9 @@ class DevServer:
 
 
 def temporal_command() -> str | None:
-    """The `temporal` command beside this interpreter or on the PATH; None where the SDK has to download it."""
-    beside = Path(sys.executable).with_name("temporal")
-    return str(beside) if beside.exists() else shutil.which("temporal")
+    """Find the `temporal` command, next to this interpreter or on the PATH; None where the SDK has to download it."""
+    installed = Path(sys.executable).with_name("temporal")
+    return str(installed) if installed.exists() else shutil.which("temporal")
 
 
 @asynccontextmanager
@@ -65,7 +65,7 @@ async def dev_server(
     try:
         environment = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        # A start that is given up halfway leaves its process behind.
+        # A start that is cancelled halfway leaves its process behind.
         await (await starting).shutdown()
         raise
     try:
@@ -76,7 +76,7 @@ async def dev_server(
 
 
 def free_port() -> int:
-    """A TCP port on the loopback interface that nothing listens on."""
+    """Return a TCP port of the loopback interface that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

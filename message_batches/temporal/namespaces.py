@@ -17,7 +17,7 @@ from temporalio.service import RPCError
 
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import StoreUnavailable
-from message_batches.serialization import Boundary
+from message_batches.serialization import ContractModel
 from message_batches.storage.interface import Store
 
 _FOLDER = "namespaces"
@@ -28,7 +28,7 @@ _TIMEOUT = 5
 _logger = logging.getLogger(__name__)
 
 
-class NamespaceRecord(Boundary):
+class NamespaceRecord(ContractModel):
     """The record of a namespace.
 
     Attributes:

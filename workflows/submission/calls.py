@@ -15,7 +15,7 @@ from activities.models import (
 )
 from activities.submission import SubmissionActivities
 from message_batches.api.models import MessageBatch
-from message_batches.formatting import plural, size
+from message_batches.formatting import format_size, plural
 from message_batches.models import Anchor, Manifest
 from message_batches.storage.submission_records import Submitter
 from workflows import activity_options
@@ -61,7 +61,7 @@ class SubmissionCalls:
                 timeout=timeout,
             ),
             **activity_options.submit(timeout),
-            summary=f"POST {plural(self.manifest.count, 'request')}, {size(self.manifest.body_bytes)}",
+            summary=f"POST {plural(self.manifest.count, 'request')}, {format_size(self.manifest.body_bytes)}",
         )
 
     async def find_candidates(
@@ -118,7 +118,7 @@ class SubmissionCalls:
         )
 
     async def find_batch_to_adopt(self, batch_id: str) -> MessageBatch:
-        """Return the batch that an operator named, who waits for it; `NotOurs` if another run has claimed it."""
+        """Return the batch named by an operator, who waits for it; `OwnedByAnotherRun` if another run claimed it."""
         return await workflow.execute_activity_method(
             SubmissionActivities.find_batch_to_adopt,
             AdoptInput(account=self._request.account, batch_id=batch_id, claim=self._context.claim),

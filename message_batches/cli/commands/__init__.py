@@ -1,1 +1,1 @@
-"""The commands of the starter, a module each."""
+"""The commands of `starter.py`, a module for each group."""

@@ -1,4 +1,4 @@
-"""The demo: a Temporal server with its Web UI, a worker and the emulator on this machine, and a batch through them."""
+"""The demo: runs a batch on this machine, with a Temporal server, its Web UI, a worker and the emulator."""
 
 import asyncio
 import os
@@ -20,16 +20,16 @@ from temporalio.client import Client
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
 from message_batches.api.keys import DEFAULT_KEY, ApiKeys
-from message_batches.api.models import Account
-from message_batches.cli.commands.start import Place, Wishes, end_of, inline, order_of, put
-from message_batches.cli.context import Answer, Desk
-from message_batches.cli.live_progress import display, follow
-from message_batches.cli.screen import called
+from message_batches.cli import next_steps
+from message_batches.cli.commands.start import start_options
+from message_batches.cli.context import CommandContext, CommandResult
+from message_batches.cli.follow import ResultsLocation, end_result
+from message_batches.cli.live_progress import display
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.models import PollSchedule, RetrySchedule, SubmissionSchedule
-from message_batches.requests.reader import Requests, read_requests
+from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused, Runs
-from message_batches.runs.start import Order, RunStarter
+from message_batches.runs.start import StartOptions, start_run
 from message_batches.settings import Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -47,14 +47,14 @@ BuildWorker = Callable[[Client, BatchApi, Store], AbstractAsyncContextManager[ob
 
 
 @dataclass(frozen=True)
-class Play:
-    """How the demo is to go.
+class DemoOptions:
+    """The options of the demo.
 
     Attributes:
         file: the requests.
         document: the Arazzo document, for the cadence with the real API.
         keep: leave everything running until Ctrl-C.
-        live: the real API and its cadence, for money.
+        live: the real API and its cadence, which is charged.
         agreed: do not ask before that.
     """
 
@@ -66,7 +66,7 @@ class Play:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DemoServices:
     """Everything that runs for a demo, and where."""
 
     server: DevServer
@@ -74,52 +74,52 @@ class Stage:
     base_url: str
 
     def link(self, workflow_id: str, run_id: str) -> str:
-        """A run's page in the Web UI."""
+        """Return the URL of a run's page in the Web UI."""
         namespace = self.server.client.namespace
         return f"{self.server.ui_url}/namespaces/{namespace}/workflows/{workflow_id}/{run_id}/history"
 
 
-async def demo(desk: Desk, play: Play, build_worker: BuildWorker) -> Answer:
+async def demo(context: CommandContext, options: DemoOptions, build_worker: BuildWorker) -> CommandResult:
     """Run a batch on this machine from its requests to its report.
 
     Args:
-        desk: of the command.
-        play: how it is to go.
-        build_worker: makes the worker: the application's, which this library does not know.
+        context: of the command.
+        options: of the demo.
+        build_worker: builds the worker: the application's, which this library does not know.
     """
-    settings = _live_settings(desk) if play.live else None
-    with read_requests(play.file) as requests:
-        if settings and not play.agreed and not _agreed(desk, _price(requests, settings)):
+    settings = _live_settings(context) if options.live else None
+    with read_requests(options.file) as requests:
+        if settings and not options.agreed and not _agreed(context, _price(requests, settings)):
             raise Refused("Nothing was sent")
         with _interruptible(), _kept_if_used() as folder:
-            desk.say("Starting Temporal, the worker and " + (settings.base_url if settings else "the emulator"))
-            async with _stage(build_worker, folder, settings) as stage:
-                return await _perform(desk, play, stage, requests)
+            context.say("Starting Temporal, the worker and " + (settings.base_url if settings else "the emulator"))
+            async with _services(build_worker, folder, settings) as services:
+                return await _run(context, options, services, requests)
 
 
-async def _perform(desk: Desk, play: Play, stage: Stage, requests: Requests) -> Answer:
-    runs = Runs(stage.server.client, stage.store)
-    order = _order(play).saying(Path(play.file).name, requests)
-    starter = RunStarter(stage.server.client, stage.store)
-    begun = await starter.start(order, await put(stage.store, requests), inline(requests))
-    with display(desk.err, "Ctrl-C stops the demo") as show:
-        view = await follow(runs, begun.workflow_id, show)
-    link = stage.link(view.workflow_id, view.run_id)
+async def _run(
+    context: CommandContext, options: DemoOptions, services: DemoServices, requests: CheckedRequests
+) -> CommandResult:
+    client, store = services.server.client, services.store
+    started = await start_run(client, store, requests, Path(options.file).name, _start_options(context, options))
+    with display(context.err, "Ctrl-C stops the demo") as show:
+        view = await Runs(client, store).follow(started.workflow_id, show)
+    link = services.link(view.workflow_id, view.run_id)
     # By the batch's id and with this store the results are found without Temporal, also once all of this has stopped.
-    command = f"MESSAGE_BATCHES_STORE={stage.store.uri('')} {called()} results {view.batch_id}"
-    answer = await end_of(desk, view, place=Place(stage.store, command, link))
-    if not play.keep:
+    command = f"MESSAGE_BATCHES_STORE={store.uri('')} {next_steps.results(view.batch_id or view.workflow_id)}"
+    result = await end_result(context, view, location=ResultsLocation(store, command, link))
+    if not options.keep:
         hint = "All of it is stopped again, the files stay. To leave it running: make demo ARGS=--keep"
-        return replace(answer, shown=Group(answer.shown or "", "", hint))
-    desk.give(answer)
-    desk.say(_kept(stage, link))
+        return replace(result, shown=Group(result.shown or "", "", hint))
+    context.give(result)
+    context.say(_kept(services, link))
     await asyncio.Event().wait()
     raise AssertionError("only an interruption ends the wait")
 
 
 @asynccontextmanager
-async def _stage(build_worker: BuildWorker, folder: Path, settings: Settings | None) -> AsyncIterator[Stage]:
-    """Everything on free ports of this machine; stopped at the end, the server last."""
+async def _services(build_worker: BuildWorker, folder: Path, settings: Settings | None) -> AsyncIterator[DemoServices]:
+    """Start everything on free ports of this machine; stop it at the end, the server last."""
     async with AsyncExitStack() as running:
         with _silent():
             server = await running.enter_async_context(dev_server(keys=encryption_keys()))
@@ -133,12 +133,12 @@ async def _stage(build_worker: BuildWorker, folder: Path, settings: Settings | N
         http = await running.enter_async_context(http_client(base_url))
         store = open_store((folder / "store").as_uri())
         await running.enter_async_context(build_worker(server.client, HttpBatchApi(http, keys), store))
-        yield Stage(server, store, base_url)
+        yield DemoServices(server, store, base_url)
 
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What is started here inherits an output that goes nowhere: ours is for the answer and the progress alone."""
+    """Processes that are started here inherit an output that goes nowhere: ours is for the result and the progress."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {stream: os.dup(stream) for stream in (1, 2)}
@@ -164,7 +164,7 @@ async def _emulator() -> AsyncIterator[str]:
 
 @contextmanager
 def _kept_if_used() -> Iterator[Path]:
-    """A fresh directory that stays if results landed in it."""
+    """Create a directory that is removed at the end unless results landed in it."""
     folder = Path(tempfile.mkdtemp(prefix="message-batches-demo-"))
     try:
         yield folder
@@ -175,7 +175,7 @@ def _kept_if_used() -> Iterator[Path]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM begins the end, a further one does not disturb it: nothing is left running."""
+    """Stop at the first Ctrl-C or SIGTERM and ignore further ones: nothing is left running."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     assert task
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -190,24 +190,24 @@ def _interruptible() -> Iterator[None]:
     yield
 
 
-def _live_settings(desk: Desk) -> Settings:
-    if DEFAULT_KEY not in desk.settings.keys.secrets:
+def _live_settings(context: CommandContext) -> Settings:
+    if DEFAULT_KEY not in context.settings.keys.secrets:
         raise Refused("--live needs ANTHROPIC_API_KEY in the environment; without --live an emulator answers")
-    return desk.settings
+    return context.settings
 
 
-def _agreed(desk: Desk, question: str) -> bool:
-    # asyncio answers Ctrl-C by a cancellation, which a person who is asked would wait for in vain.
+def _agreed(context: CommandContext, question: str) -> bool:
+    # asyncio handles Ctrl-C by a cancellation, which would have no effect while the question is open.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return Confirm.ask(question, console=desk.err, default=False)
+        return Confirm.ask(question, console=context.err, default=False)
     except EOFError:
         return False
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _price(requests: Requests, settings: Settings) -> str:
+def _price(requests: CheckedRequests, settings: Settings) -> str:
     models = ", ".join(requests.models)
     return (
         f"Send {requests.count:,} requests ({models}; at most {requests.max_tokens:,} output tokens) to "
@@ -215,20 +215,20 @@ def _price(requests: Requests, settings: Settings) -> str:
     )
 
 
-def _order(play: Play) -> Order:
-    if play.live:
-        return order_of(Wishes(document=play.document), DEFAULT_TASK_QUEUE)
-    return Order(Account(), QUICK_POLL, QUICK_SUBMISSION, DEFAULT_TASK_QUEUE)
+def _start_options(context: CommandContext, options: DemoOptions) -> StartOptions:
+    if options.live:
+        return start_options(context.settings, document=options.document, task_queue=DEFAULT_TASK_QUEUE)
+    return StartOptions(poll=QUICK_POLL, submission=QUICK_SUBMISSION)
 
 
-def _kept(stage: Stage, link: str) -> str:
+def _kept(services: DemoServices, link: str) -> str:
     return f"""
-All of it runs on until Ctrl-C:
-  Web UI    {stage.server.ui_url}
+Everything keeps running until Ctrl-C:
+  Web UI    {services.server.ui_url}
   this run  {link}
-  Temporal  {stage.server.address}
-  API       {stage.base_url}
-  store     {stage.store.uri("")}
+  Temporal  {services.server.address}
+  API       {services.base_url}
+  store     {services.store.uri("")}
 In another terminal:
-  export TEMPORAL_ADDRESS={stage.server.address} MESSAGE_BATCHES_STORE={stage.store.uri("")}
-  {called()} list"""
+  export TEMPORAL_ADDRESS={services.server.address} MESSAGE_BATCHES_STORE={services.store.uri("")}
+  {next_steps.called()} list"""

@@ -1,4 +1,4 @@
-"""The command `setup`: the namespace gets the search attributes that it lacks."""
+"""The command `setup`: registers the search attributes that the namespace lacks."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,8 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from message_batches.cli.context import DONE, FAILED, Answer, Desk
+from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.json_output import SearchAttribute, SetupDocument
 from message_batches.runs.control import Refused
 from message_batches.temporal.namespaces import address_of
 from message_batches.temporal.search_attributes import (
@@ -20,9 +21,9 @@ from message_batches.temporal.search_attributes import (
 )
 
 
-async def setup(desk: Desk) -> Answer:
-    """Register what is missing; what is there stays, also if it is of another type and so of no use."""
-    client = await desk.client()
+async def setup(context: CommandContext) -> CommandResult:
+    """Register the missing ones; an existing one stays, also if it is of another type and cannot be used."""
+    client = await context.client()
     try:
         before = await registered(client)
         missing = tuple(key.name for key in SEARCH_ATTRIBUTES if key.name not in before)
@@ -32,25 +33,25 @@ async def setup(desk: Desk) -> Answer:
     except RPCError as error:
         raise Refused(_refused(client, error)) from error
     found = {**{name: indexed_type(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}
-    document = {
-        "namespace": client.namespace,
-        "address": address_of(client),
-        "searchAttributes": [
-            {"name": key.name, "type": _word(found[key.name]), "registered": key.name in missing}
+    document = SetupDocument(
+        namespace=client.namespace,
+        address=address_of(client),
+        search_attributes=tuple(
+            SearchAttribute(name=key.name, type=_word(found[key.name]), registered=key.name in missing)
             for key in SEARCH_ATTRIBUTES
-        ],
-    }
+        ),
+    )
     complete = len(usable_names(found)) == len(SEARCH_ATTRIBUTES)
-    return Answer(document, _shown(client, found, missing), DONE if complete else FAILED)
+    return CommandResult(document, _shown(client, found, missing), DONE if complete else FAILED)
 
 
 def _shown(client: Client, found: Mapping[str, "IndexedValueType.ValueType"], missing: Sequence[str]) -> RenderableType:
     lines = [Text(f"Search attributes of namespace {client.namespace} at {address_of(client)}", style="bold")]
     for key in SEARCH_ATTRIBUTES:
-        said, style = ("registered", "green") if key.name in missing else ("was there", "")
+        state, style = ("registered", "green") if key.name in missing else ("existed before", "")
         if found[key.name] != indexed_type(key):
-            said, style = f"is in the way: it should be {_word(indexed_type(key))}. It is not used", "red"
-        lines.append(Text(f"{key.name:<14} {_word(found[key.name]):<8} {said}", style=style))
+            state, style = f"is in the way: it should be {_word(indexed_type(key))}. It is not used", "red"
+        lines.append(Text(f"{key.name:<14} {_word(found[key.name]):<8} {state}", style=style))
     return Group(*lines)
 
 
@@ -58,7 +59,7 @@ def _refused(client: Client, error: RPCError) -> str:
     wanted = ", ".join(f"{key.name} ({_word(indexed_type(key))})" for key in SEARCH_ATTRIBUTES)
     return (
         f"Temporal does not register search attributes in namespace {client.namespace!r} for you: {error.message}. "
-        f"Whoever administers it can: {wanted}. Without them all works but `list --status`"
+        f"Its administrator can: {wanted}. Without them everything works except `list --status`"
     )
 
 

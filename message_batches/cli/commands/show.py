@@ -1,35 +1,31 @@
-"""The commands that look: `status`, `watch`, `list`, `results`; none of them needs a worker."""
+"""The commands that show a run: `status`, `watch`, `results`; none of them needs a worker."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from message_batches.cli import tables
-from message_batches.cli.commands.start import end_of, wait_for
-from message_batches.cli.context import DONE, FAILED, Answer, Desk
-from message_batches.cli.json_output import listed_document, view_document
+from message_batches.cli import next_steps, tables
+from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.follow import end_result, follow_run
+from message_batches.cli.json_output import FailedRequestsDocument, RunDocument, SavedResults
 from message_batches.cli.report import read_reply
-from message_batches.cli.result_export import Selection, refuse_existing, requests_of, save, select, write_out
-from message_batches.cli.screen import called
+from message_batches.cli.result_export import refuse_existing, save, write_out
+from message_batches.contract import NextAction
 from message_batches.results import reader
-from message_batches.results.reader import Publication, ResultsNotFound
-from message_batches.runs.control import is_batch_id
-from message_batches.runs.describe import RunNotFound, RunView
-from message_batches.runs.list import newest
-from message_batches.temporal.connection import TemporalUnreachable
+from message_batches.results.reader import FailedRequests, Publication, ResultsNotFound, failed_requests, requests_of
+from message_batches.runs.control import find_results
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What is wanted of results.
+class ResultsOptions:
+    """The part of the results to get, and where to write it.
 
     Attributes:
-        output: where to; standard output without it.
+        output: a file; standard output without it.
         text: custom_id and text, instead of the lines as they are.
         failed: the original requests worth sending again, instead of results.
-        force: write over a file that is there.
+        force: overwrite an existing file.
     """
 
     output: Path | None = None
@@ -38,128 +34,87 @@ class Wanted:
     force: bool = False
 
 
-async def status(desk: Desk, identity: str) -> Answer:
-    """Where a run stands."""
-    runs = await desk.runs()
-    view = await runs.look(identity)
+async def status(context: CommandContext, identity: str) -> CommandResult:
+    """Show the status of a run."""
+    runs = await context.runs()
+    view = await runs.describe(identity)
     if view.output:
-        return await end_of(desk, view)
-    return Answer(view_document(view), tables.run_rows(view, datetime.now(UTC)), DONE if view.running else FAILED)
+        return await end_result(context, view)
+    rows = tables.run_rows(view, datetime.now(UTC))
+    return CommandResult(RunDocument.of(view), rows, DONE if view.running else FAILED)
 
 
-async def watch(desk: Desk, identity: str, *, strict: bool) -> Answer:
+async def watch(context: CommandContext, identity: str, *, strict: bool) -> CommandResult:
     """Follow a run to its end."""
-    runs = await desk.runs()
-    view = await runs.look(identity)
+    runs = await context.runs()
+    view = await runs.describe(identity)
     if not view.running:
-        return await end_of(desk, view, strict=strict)
-    return await wait_for(desk, runs, view.workflow_id, strict=strict)
+        return await end_result(context, view, strict=strict)
+    return await follow_run(context, runs, view.workflow_id, strict=strict)
 
 
-async def list_runs(desk: Desk, limit: int, statuses: Sequence[str]) -> Answer:
-    """The newest runs; those of these statuses, if any are named."""
-    found = await newest(await desk.client(), desk.store, limit, statuses)
-    none = f"No run is {' or '.join(statuses)}" if statuses else "No runs yet: `starter.py start FILE` starts one"
-    shown = tables.listed(found) if found else none
-    return Answer(listed_document(found), shown)
-
-
-async def find(desk: Desk, identity: str) -> Publication:
-    """The landed results of a run or a batch; `ResultsNotFound` says where it stands if there are none."""
-    if is_batch_id(identity) and (found := await reader.of_batch(desk.store, identity)):
-        return found[0]
-    try:
-        runs = await desk.runs()
-        view = await runs.look(identity, patience=timedelta())
-    except (RunNotFound, TemporalUnreachable):
-        # History is kept for days, the store's records for as long as the store.
-        if not is_batch_id(identity) and (past := await reader.of_past_run(desk.store, identity)):
-            return past
-        raise
-    if view.output:
-        return await reader.of_output(desk.store, view.output)
-    if view.batch_id and (found := await reader.of_batch(desk.store, view.batch_id)):
-        return found[0]
-    raise ResultsNotFound(_without_results(view))
-
-
-async def results(desk: Desk, identity: str, wanted: Wanted) -> Answer:
-    """The results of a run or a batch, or its requests worth sending again."""
-    publication = await find(desk, identity)
-    if wanted.failed:
-        return await _failed(desk, publication, wanted)
+async def results(context: CommandContext, identity: str, options: ResultsOptions) -> CommandResult:
+    """Get the results of a run or a batch, or its requests worth sending again."""
+    publication = await find_results(context.store, identity, context.runs)
+    if options.failed:
+        return await _failed(context, publication, options)
     landed = publication.landed
-    lines = reader.chunks(desk.store, landed.results_file.uri)
-    if wanted.output:
-        await save(wanted.output, _texts(lines) if wanted.text else lines, force=wanted.force)
-        said = f"{landed.results_file.lines:,} results of {landed.batch_id} are in {wanted.output}"
-        document = {"batchId": landed.batch_id, "file": str(wanted.output), "lines": landed.results_file.lines}
-        return Answer(document, said)
-    if desk.json:
-        return Answer(landed.model_dump(mode="json"))
-    await write_out(_texts(lines) if wanted.text else lines)
-    return Answer(None)
+    lines = reader.chunks(context.store, landed.results_file.uri)
+    if options.output:
+        await save(options.output, _texts(lines) if options.text else lines, force=options.force)
+        count = landed.results_file.lines
+        shown = f"{count:,} results of {landed.batch_id} are in {options.output}"
+        return CommandResult(SavedResults(batch_id=landed.batch_id, file=str(options.output), lines=count), shown)
+    if context.json:
+        return CommandResult(landed)
+    await write_out(_texts(lines) if options.text else lines)
+    return CommandResult(None)
 
 
-async def _failed(desk: Desk, publication: Publication, wanted: Wanted) -> Answer:
-    """The original requests that got no reply, byte for byte from the manifest, and those to be corrected apart."""
+async def _failed(context: CommandContext, publication: Publication, options: ResultsOptions) -> CommandResult:
+    """Get the original requests without a reply, byte for byte from the manifest, those to be corrected apart."""
     landed, manifest = publication.landed, publication.manifest_name
     if manifest is None:
         raise ResultsNotFound(
-            f"{landed.batch_id} was taken over without its requests, which are needed here: "
-            f"`starter.py attach {landed.batch_id} --requests FILE` brings them"
+            f"{landed.batch_id} was taken over without its requests, which are needed here",
+            NextAction.ATTACH_WITH_REQUESTS,
+            batch_id=landed.batch_id,
         )
-    uri = desk.store.uri(manifest)
-    selection = await select(reader.lines(reader.chunks(desk.store, landed.results_file.uri)))
-    again = requests_of(reader.lines(reader.chunks(desk.store, uri)), selection.again)
-    if wanted.output is None:
-        if desk.json:
-            return Answer(_selection_document(landed.batch_id, selection, {}))
-        await write_out(again)
-        desk.say(_selection_words(selection, {}))
-        return Answer(None)
-    files = {"again": wanted.output, "invalid": wanted.output.with_suffix(f".invalid{wanted.output.suffix}")}
-    ids = {"again": selection.again, "invalid": selection.invalid}
+    store, uri = context.store, context.store.uri(manifest)
+    failed = await failed_requests(reader.lines(reader.chunks(store, landed.results_file.uri)))
+    if options.output is None:
+        if context.json:
+            return CommandResult(FailedRequestsDocument.of(landed.batch_id, failed, {}))
+        await write_out(requests_of(reader.lines(reader.chunks(store, uri)), failed.retryable))
+        context.say(_failed_text(failed, {}))
+        return CommandResult(None)
+    files = {"again": options.output, "invalid": options.output.with_suffix(f".invalid{options.output.suffix}")}
+    ids = {"again": failed.retryable, "invalid": failed.invalid}
     written = {kind: file for kind, file in files.items() if ids[kind]}
     for file in written.values():
-        refuse_existing(file, force=wanted.force)
+        refuse_existing(file, force=options.force)
     for kind, file in written.items():
-        lines = requests_of(reader.lines(reader.chunks(desk.store, uri)), ids[kind])
-        await save(file, lines, force=wanted.force)
-    return Answer(_selection_document(landed.batch_id, selection, written), _selection_words(selection, written))
+        lines = requests_of(reader.lines(reader.chunks(store, uri)), ids[kind])
+        await save(file, lines, force=options.force)
+    document = FailedRequestsDocument.of(landed.batch_id, failed, written)
+    return CommandResult(document, _failed_text(failed, written))
 
 
-def _selection_words(selection: Selection, written: dict[str, Path]) -> str:
-    if not selection.again and not selection.invalid:
+def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
+    if not failed.retryable and not failed.invalid:
         return "Every request succeeded: there is nothing to send again"
     where = {kind: f", in {file}" for kind, file in written.items()}
-    start = f": {called()} start {written['again']}" if "again" in written else ""
+    start = f": {next_steps.called()} start {written['again']}" if "again" in written else ""
     return (
-        f"{len(selection.again):,} worth sending again as they are{where.get('again', '')}{start}\n"
-        f"{len(selection.invalid):,} to be corrected first{where.get('invalid', '')}"
+        f"{len(failed.retryable):,} worth sending again as they are{where.get('again', '')}{start}\n"
+        f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}"
     )
 
 
-def _selection_document(batch_id: str, selection: Selection, written: dict[str, Path]) -> dict[str, Any]:
-    return {
-        "batchId": batch_id,
-        "again": len(selection.again),
-        "invalid": len(selection.invalid),
-        "files": {kind: str(file) for kind, file in written.items()},
-    }
-
-
 async def _texts(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Each result as its custom_id and its text."""
+    """Yield each result as its custom_id and its text."""
     async for line in reader.lines(pieces):
         if line.strip():
             reply = read_reply(line)
             outcome = "" if reply.outcome == "succeeded" else f" [{reply.outcome}]"
             yield f"{reply.custom_id}{outcome}\n{reply.text}\n\n".encode()
-
-
-def _without_results(view: RunView) -> str:
-    if view.running:
-        return f"{view.workflow_id} has no results yet, it is running: `starter.py watch {view.workflow_id}`"
-    why = f" ({view.failure.message})" if view.failure else ""
-    return f"{view.workflow_id} has no results, it {view.status}{why}"

@@ -1,0 +1,90 @@
+"""Following a run to its end and reporting how it ended: the last part of `start`, `attach`, `watch` and `demo`."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from rich.console import RenderableType
+
+from message_batches.cli import next_steps, tables
+from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.json_output import DetachedRun, RunDocument
+from message_batches.cli.live_progress import display
+from message_batches.cli.report import Reply, read_reply, report
+from message_batches.errors import MessageBatchesError
+from message_batches.models import BatchOutput, LandedResults
+from message_batches.results import reader
+from message_batches.runs.control import Runs
+from message_batches.runs.describe import RunView
+from message_batches.storage.object_store import ObjectStore
+
+SHOWN_REPLIES = 8
+
+
+@dataclass(frozen=True)
+class WaitOptions:
+    """How to continue once a run has started.
+
+    Attributes:
+        wait: until its end; None is yes at a terminal.
+        strict: whether errored requests make the exit code 1.
+    """
+
+    wait: bool | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True)
+class ResultsLocation:
+    """Where a run's results are, and how a person gets them.
+
+    Attributes:
+        command: the command line that shows them.
+        link: the run's page in the Web UI, where that is known.
+    """
+
+    store: ObjectStore
+    command: str
+    link: str | None = None
+
+
+async def follow_run(context: CommandContext, runs: Runs, workflow_id: str, *, strict: bool = False) -> CommandResult:
+    """Follow a run to its end and report it; Ctrl-C leaves it to itself."""
+    try:
+        with display(context.err) as show:
+            view = await runs.follow(workflow_id, show)
+    except asyncio.CancelledError:
+        context.say(f"The run continues. To come back: {next_steps.watch(workflow_id)}")
+        return CommandResult(DetachedRun(workflow_id=workflow_id))
+    return await end_result(context, view, strict=strict)
+
+
+async def end_result(
+    context: CommandContext, view: RunView, *, strict: bool = False, location: ResultsLocation | None = None
+) -> CommandResult:
+    """Report how a run ended."""
+    document = RunDocument.of(view)
+    if not view.output:
+        return CommandResult(document, tables.run_rows(view, datetime.now(UTC)), FAILED)
+    location = location or ResultsLocation(context.store, next_steps.results(view.workflow_id))
+    shown = await results_report(context, view.output, location)
+    return CommandResult(document, shown, exit_code_of(view.output, strict=strict))
+
+
+async def results_report(
+    context: CommandContext, landed: LandedResults | BatchOutput, location: ResultsLocation
+) -> RenderableType:
+    """Build the report of landed results, with the first of the replies."""
+    replies: list[Reply] = []
+    try:
+        lines = await reader.first_lines(location.store, landed.results_file.uri, SHOWN_REPLIES)
+        replies = [read_reply(line) for line in lines]
+    except (MessageBatchesError, ValueError) as error:
+        context.say(f"The results cannot be shown: {error}", style="yellow")
+    return report(landed, replies, command=location.command, link=location.link)
+
+
+def exit_code_of(landed: LandedResults | BatchOutput, *, strict: bool) -> int:
+    """Return the exit code for landed results: with `strict` 1 unless every request succeeded."""
+    counts = landed.summary.counts
+    return FAILED if strict and (counts.errored or counts.expired or counts.canceled) else DONE

@@ -1,0 +1,89 @@
+"""The command lines that the output suggests: every error or failure that names a next step is put into words here."""
+
+import os
+import sys
+
+from message_batches.contract import NextAction
+from message_batches.errors import RunError
+from message_batches.runs.history import RunFailure
+from message_batches.runs.list import Decision
+from message_batches.settings import display_command
+
+
+def called() -> str:
+    """Return the words before a command's name, which can be pasted into the same shell."""
+    interpreter = min(sys.executable, os.path.relpath(sys.executable), key=len)
+    return display_command() or f"{interpreter} {sys.argv[0]}"
+
+
+def watch(workflow_id: str) -> str:
+    """Return the command that follows a run."""
+    return f"{called()} watch {workflow_id}"
+
+
+def results(identity: str) -> str:
+    """Return the command that shows the results of a run or a batch."""
+    return f"{called()} results {identity}"
+
+
+def resolve(workflow_id: str) -> str:
+    """Return the command that decides which batch is a run's."""
+    return f"{called()} resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again"
+
+
+def decide(decision: Decision, workflow_id: str) -> str:
+    """Return the command for a run that needs attention."""
+    match decision:
+        case Decision.RESOLVE:
+            return resolve(workflow_id)
+        case Decision.WATCH:
+            return watch(workflow_id)
+        case Decision.CANCEL:
+            return f"{called()} cancel {workflow_id}"
+
+
+def no_worker(task_queue: str) -> str:
+    """Say that no worker polls a task queue, and how to start one."""
+    return f"No worker polls task queue {task_queue!r}: start one with `python worker.py`; the run waits for it"
+
+
+def error_text(error: RunError) -> str:
+    """Return an error's message, followed by its next step."""
+    return _with_step(str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id)
+
+
+def failure_text(failure: RunFailure) -> str:
+    """Return a run's failure message, followed by its next step."""
+    return _with_step(failure.message, failure.action, batch_id=failure.batch_id)
+
+
+def _with_step(
+    message: str, action: NextAction | None, *, workflow_id: str | None = None, batch_id: str | None = None
+) -> str:
+    if action is None:
+        return message
+    return f"{message.rstrip('.')}. {_step(action, workflow_id or 'ID', batch_id or 'MSGBATCH_ID')}"
+
+
+def _step(action: NextAction, run: str, batch: str) -> str:
+    starter = called()
+    match action:
+        case NextAction.ATTACH:
+            return f"`{starter} attach {batch}` takes it over"
+        case NextAction.ATTACH_WITH_REQUESTS:
+            return f"`{starter} attach {batch} --requests FILE` adds them"
+        case NextAction.CHECK_BATCHES:
+            return (
+                f"If one of them is yours, `{starter} attach {batch} --requests FILE` takes it over; if none is, "
+                f"`{starter} start FILE --again` submits the requests again, and they are charged again"
+            )
+        case NextAction.STORE_REQUESTS:
+            return f"`{starter} start FILE` puts them into the store first"
+        case NextAction.START_WORKER:
+            return f"Start a worker (`python worker.py`), check the run (`{starter} status {run}`), and try again"
+        case NextAction.WATCH:
+            return f"`{watch(run)}` follows it to its end"
+        case NextAction.LIST_RUNS:
+            return f"`{starter} list` shows the runs that there are"
+        case NextAction.REGISTER_SEARCH_ATTRIBUTES:
+            return f"`{starter} setup` registers it, for runs that begin afterwards"

@@ -1,0 +1,66 @@
+"""The workers that poll a task queue, as Temporal sees them."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue, TaskQueueVersionSelection
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+POLL_AGE = timedelta(seconds=90)
+"""Age at which a poll is no longer recent: each ends after 60 s and is followed by the next."""
+
+
+async def pollers(
+    client: Client, task_queue: str, *, build: str = "", rpc_timeout: timedelta | None = None
+) -> list[PollerInfo]:
+    """Return the workers of one version that have polled for workflow tasks in the last five minutes.
+
+    Pollers of activities are no sign: they rest while a worker has as many activities under way as it may have,
+    which for a landing is hours.
+
+    Args:
+        client: of the namespace.
+        task_queue: its name.
+        build: `<deployment>:<build id>` of a versioned deployment; empty for workers without one.
+        rpc_timeout: how long Temporal may take to answer.
+    """
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW],
+        # The plain mode sees one partition of the queue: five of eight workers.
+        api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
+        report_pollers=True,
+        versions=TaskQueueVersionSelection(build_ids=[build]) if build else None,
+    )
+    answer = await client.workflow_service.describe_task_queue(request, timeout=rpc_timeout)
+    kinds = [kind for version in answer.versions_info.values() for kind in version.types_info.values()]
+    return [poller for kind in kinds for poller in kind.pollers]
+
+
+async def has_worker(client: Client, task_queue: str) -> bool:
+    """Check whether a worker of any version has recently polled a task queue for workflow tasks."""
+    # Only the plain mode covers every version without naming them, and it returns which ones are current.
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+    )
+    if _any_recent(answer.pollers):
+        return True
+    routing = answer.versioning_info
+    versions = (routing.current_deployment_version, routing.ramping_deployment_version)
+    builds = ["", *(f"{version.deployment_name}:{version.build_id}" for version in versions if version.build_id)]
+    for build in builds:
+        if _any_recent(await pollers(client, task_queue, build=build)):
+            return True
+    return False
+
+
+def _any_recent(found: Iterable[PollerInfo]) -> bool:
+    oldest = datetime.now(UTC) - POLL_AGE
+    return any(poller.last_access_time.ToDatetime(tzinfo=UTC) >= oldest for poller in found)

@@ -1,9 +1,0 @@
-import pytest
-
-from tests.contract import judges
-
-
-@pytest.fixture(scope="session")
-def judged() -> None:
-    """The linters and the runner are installed."""
-    judges.install()

@@ -1,5 +1,0 @@
-"""Crashes of real processes: whatever is killed, frozen or restarted, a run finishes and its batch is paid for once."""
-
-import pytest
-
-pytest.register_assert_rewrite("tests.crash.scene")

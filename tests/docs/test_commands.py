@@ -1,0 +1,126 @@
+"""The commands of the pages run, print what is shown and name options that exist; snippets are executed."""
+
+import json
+import re
+import textwrap
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from temporalio import workflow
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from typer.main import get_command
+
+import starter
+from tests.docs.conftest import World
+from tests.docs.pages import PAGES, README, Command, Page, page
+from tests.docs.terminal import Terminal
+from tests.harness.stack import requests
+
+WITH_COMMANDS = [one for one in PAGES if one.commands]
+BAD = ['{"custom_id": "bad id", "params": {}}', '{"custom_id": "a"}', "not JSON"]
+
+
+PARENT = """
+@workflow.defn
+class Parent:
+    @workflow.run
+    async def run(self, requests: list[dict[str, Any]]) -> None:
+"""
+
+
+def snippets(wanted: Callable[[str], bool]) -> list[Any]:
+    """The snippets of Python on all pages."""
+    found = [(one.name, text) for one in PAGES for text in one.snippets()]
+    return [pytest.param(text, id=f"{name}-{number}") for number, (name, text) in enumerate(found) if wanted(text)]
+
+
+def indented(snippet: str, by: int) -> str:
+    """The lines of a snippet, within a function."""
+    return textwrap.indent(snippet, " " * by)
+
+
+@pytest.fixture
+async def terminal(world: World, folder: Path) -> AsyncIterator[Terminal]:
+    """A terminal in a clone, with the files that the pages name."""
+    ports = {"7233": world.server.address.rpartition(":")[2]}
+    five = requests(5, "Five")
+    five[4]["params"]["model"] = "claude-does-not-exist-9"
+    for name, lines in (("requests", map(json.dumps, requests(3))), ("five", map(json.dumps, five)), ("bad", BAD)):
+        (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    async with Terminal(folder, world.environment, ports) as running:
+        yield running
+
+
+async def with_ids(command: Command, world: World) -> Command:
+    """The command with ids of runs and batches that are as it expects them."""
+    text = command.text
+    if re.search(r"starter\.py resolve ID", text):
+        run, batch = await world.undecided()
+        text = re.sub(r"msgbatch_\w+", batch, text).replace("ID", run, 1)
+    elif re.search(r"starter\.py cancel ID|--name cancelBatch|--name pollNow", text):
+        text = re.sub(r"\bID\b", await world.waiting(), text)
+    elif re.search(r"starter\.py attach", text):
+        text = re.sub(r"msgbatch_\w+", await world.foreign(requests(3)), text)
+    elif re.search(r"\bID\b", text):
+        text = re.sub(r"\bID\b", await world.landed(), text)
+    return Command(text, command.shown)
+
+
+@pytest.mark.parametrize("one", WITH_COMMANDS, ids=lambda one: one.name)
+async def test_the_commands_of_a_page_run_one_after_the_other(one: Page, world: World, terminal: Terminal) -> None:
+    following = [*(command.text for command in one.commands[1:]), ""]
+    async with AsyncExitStack() as running:
+        if not any("worker.py" in command.text for command in one.commands):
+            await running.enter_async_context(world.worker())
+        for command, then in zip(one.commands, following, strict=True):
+            await terminal.run(await with_ids(command, world), may_fail=then == "echo $?")
+
+
+@pytest.mark.parametrize("snippet", snippets(lambda text: "execute_child_workflow" not in text))
+async def test_a_snippet_does_what_it_shows(snippet: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", world.server.address)
+    made: dict[str, Any] = {}
+    source = f"async def snippet(requests, workflow_id):\n{indented(snippet, 4)}    return locals()\n"
+    exec(compile(source, "snippet", "exec"), made)
+
+    async with world.worker():
+        workflow_id = await world.waiting() if "get_workflow_handle" in snippet else f"snippet-{uuid4()}"
+        after = await made["snippet"](requests(3), workflow_id)
+
+    if "execute_workflow" in snippet:
+        assert after["output"].request_counts.succeeded == 3
+    elif "execute_update" in snippet:
+        assert "cancel" in world.patient.operations()
+    else:
+        assert after["emulator"].faults
+
+
+@pytest.mark.parametrize("snippet", snippets(lambda text: "execute_child_workflow" in text))
+async def test_a_workflow_with_the_snippet_gets_its_results(
+    snippet: str, world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: dict[str, Any] = {"__name__": __name__, "workflow": workflow, "Any": Any}
+    exec(compile(PARENT + indented(snippet, 8), "snippet", "exec"), made)
+    queue = f"parents-{uuid4()}"
+    client = world.server.client
+    alone = UnsandboxedWorkflowRunner()
+
+    async with world.worker(), Worker(client, task_queue=queue, workflows=[made["Parent"]], workflow_runner=alone):
+        await client.execute_workflow("Parent", requests(3), id=queue, task_queue=queue)
+
+    assert re.fullmatch(r"3 file:///\S+\n", capsys.readouterr().out)
+
+
+def test_every_command_and_option_that_is_named_exists() -> None:
+    commands = get_command(starter.app).commands  # type: ignore[attr-defined]
+    options = {name: {o for given in command.params for o in given.opts} for name, command in commands.items()}
+    for one in PAGES:
+        for name, rest in re.findall(r"starter\.py ([a-z]+)\b([^`\n|]*)", one.text):
+            assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= {*options[name], "--help"}, (one.name, name, rest)
+
+    for table in (page("docs/cli.md"), README):
+        assert {cell.split()[0] for cell in table.column("command") if cell[0] != "-"} == set(options)

@@ -1,0 +1,106 @@
+"""The tables of the pages list what there is."""
+
+import re
+
+import pytest
+from temporalio.api.common.v1 import Payload
+
+import message_batches.contract as contract
+from message_batches.emulator.faults import FAULT_KINDS
+from message_batches.encryption.codec import EncryptionCodec
+from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
+from message_batches.models import BatchInput, BatchOutput, Resolution
+from message_batches.observability.logs import FIELDS
+from message_batches.observability.metrics import METRICS
+from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
+from tests.docs.pages import README, ROOT, page
+from tests.harness.encryption import key
+from tests.processes.observability.test_metrics import RULES, exported
+
+
+def test_every_variable_is_read_and_every_variable_read_is_named() -> None:
+    named = {name for name in page("docs/configuration.md").column("variable") if "_" in name}
+    ours = {name for name in named if name.startswith(("ANTHROPIC_", "MESSAGE_BATCHES_"))}
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "message_batches").rglob("*.py"))
+    read = set(re.findall(r'"((?:ANTHROPIC|MESSAGE_BATCHES)_[A-Z_]+[A-Z])"', code))
+
+    assert {re.sub("_<NAME>", "", name) for name in ours} - {"ANTHROPIC_API_KEY_TEAM_A"} == read
+    assert len(README.column("variable")) == 6
+    assert set(README.column("variable")) <= named
+
+
+def test_every_failure_type_is_one_that_a_run_can_end_with() -> None:
+    named = set(page("docs/errors.md").column("type"))
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflows").rglob("*.py"))
+
+    ours = {"SubmissionUnknown", "BatchNotEnded", "InvalidInput", "ActivityFailed"}
+    assert {name for name in named if name not in ERRORS_BY_NAME} <= ours
+    assert all(f'"{name}"' in code for name in ours)
+    assert set(ERRORS_BY_NAME) - named <= {
+        "MessageBatchesError",
+        "ApiError",
+        "StoreUnavailable",
+        "WrongStore",
+        "OwnedByAnotherRun",
+    }
+
+
+def test_the_inputs_and_outputs_are_those_of_the_models() -> None:
+    given, returned = (set(re.findall(r"`(\w+)`", "".join(fields(section)))) for section in ("## Input", "## Output"))
+    inputs = {info.alias or name for name, info in BatchInput.model_fields.items()}
+    outputs = {info.alias or name for name, info in BatchOutput.model_fields.items()}
+
+    assert given <= inputs
+    assert inputs - given <= {"state", "storeId"}
+    assert returned == outputs
+
+
+def fields(heading: str) -> list[str]:
+    """The first cells of the table under a heading of docs/calling.md."""
+    section = page("docs/calling.md").text.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
+    return [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+
+
+def test_the_messages_are_those_of_the_contract() -> None:
+    messages = page("docs/messages.md").text
+    names = (contract.PROGRESS, contract.POLL_NOW, contract.CANCEL_BATCH, contract.RESOLVE_SUBMISSION)
+
+    assert re.findall(r"^\| (?:query|signal|update) \| `(\w+)`", messages, re.M) == list(names)
+    assert all(f'"{info.alias or name}"' in messages for name, info in Resolution.model_fields.items())
+
+
+def test_every_fault_is_one_of_the_emulator() -> None:
+    assert sorted(set(page("docs/emulator.md").column("fault"))) == sorted(FAULT_KINDS)
+
+
+def test_what_can_be_observed_is_listed() -> None:
+    observability = page("docs/observability.md")
+
+    assert observability.column("attribute") == [attribute.name for attribute in SEARCH_ATTRIBUTES]
+    assert observability.column("`BatchStatus`") == list(BatchStatus)
+    assert observability.column("metric") == [exported(metric) for metric in METRICS]
+    assert sorted(observability.column("alert")) == sorted(rule["alert"] for rule in RULES)
+    assert set(observability.column("field")) >= set(FIELDS.values())
+    assert all(f"`{outcome}`" in observability.text for outcome in BatchOutcome)
+    attention = next(command.text for command in observability.commands if "BatchStatus IN" in command.text)
+    assert all(f'"{status}"' in attention for status in NEEDS_ATTENTION)
+
+
+async def test_a_process_without_the_key_says_what_the_page_shows() -> None:
+    [shown] = [block.text for block in page("docs/encryption.md").blocks if block.language == "text"]
+    [payload] = await EncryptionCodec([key("2026-11")]).encode([Payload(data=b"text")])
+
+    with pytest.raises(CannotDecrypt) as caught:
+        await EncryptionCodec([key("2027-02")]).decode([payload])
+
+    assert str(caught.value).split() == shown.split()
+
+
+def test_the_options_of_the_programs_are_listed() -> None:
+    for name, program in (
+        ("docs/operating.md", "worker.py"),
+        ("docs/encryption.md", "message_batches/codec_server/__main__.py"),
+    ):
+        source = (ROOT / program).read_text(encoding="utf-8")
+        named = {cell.split()[0] for cell in page(name).column("option") if cell.startswith("--")}
+        assert named == set(re.findall(r'"(--[a-z-]+)"', source)), name

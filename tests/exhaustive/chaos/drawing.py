@@ -1,0 +1,180 @@
+"""Drawing the plan of a round: a seed and the round's number settle it, before anything runs."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from message_batches.emulator.faults import FAULT_KINDS, FaultStage
+from tests.exhaustive.chaos.covering import CYCLE, FaultSet, fault_sets
+from tests.exhaustive.chaos.moments import DROPPED, SIGNS, Moment
+from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Round, Run
+
+CALLED = ("list", "create", "retrieve", "results")
+"""The operations that a run calls by itself, in this order."""
+LASTING = 0.3
+"""Share of the rounds in which a fault lasts until it is lifted; others strike one to three times."""
+ALIKE = 0.25
+"""Share of the rounds in which two runs have the same custom_ids, and a person has to help."""
+_FOR_GOOD = ("html-413", "spend-limit")
+
+MOMENTS: Mapping[Act, Sequence[Moment]] = {
+    Act.KILL: tuple(Moment),
+    Act.FREEZE: (
+        *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.LOOKING),
+        *(Moment.POLLING, Moment.LANDING, Moment.PUBLISHING),
+    ),
+    Act.RESTART: (
+        *(Moment.SOME_TIME, Moment.PREPARED, Moment.POSTING, Moment.LOOKING, Moment.POLLING),
+        *(Moment.WAITING, Moment.LANDING),
+    ),
+    Act.FILL: (Moment.SOME_TIME, Moment.LANDING, Moment.EXAMINING),
+    Act.CLOSE: (Moment.SOME_TIME, Moment.ANCHORED, Moment.POSTING, Moment.LOOKING, Moment.LANDING),
+    Act.ISOLATE: (
+        *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.REPLIED),
+        *(Moment.LANDING, Moment.PUBLISHING),
+    ),
+    Act.OUTAGE: (
+        *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.LOOKING, Moment.EXAMINING),
+        *(Moment.POLLING, Moment.LANDING),
+    ),
+}
+"""When each is done."""
+
+LONG_BEATS = (Moment.EXAMINING, Moment.LANDING, Moment.PUBLISHING, Moment.LOOKING)
+"""Where a worker counts as lost only after 30 s."""
+
+
+def round_of(seed: int, number: int) -> Round:
+    """The round of that number, counted from 1."""
+    cycle, place = divmod(number - 1, CYCLE)
+    chance = random.Random(f"{seed}: round {number}")
+    kinds = fault_sets(seed + 1_000_003 * cycle)[place]
+    faults = _faults(kinds, chance)
+    harms = _harms(seed, number, chance, alone=len(kinds) == 1)
+    moments, acts = {harm.moment for harm in harms}, {harm.act for harm in harms}
+    # What takes time to write can be interrupted, and does not fit onto a full disk.
+    large = Moment.PUBLISHING in moments or Act.FILL in acts
+    return Round(
+        seed=seed,
+        number=number,
+        workers=chance.choice((1, 1, 2, 3)),
+        in_bucket=Act.CLOSE in acts,
+        runs=_runs(chance, least=400 if large else 1, huge=Moment.UPLOADING in moments),
+        faults=faults,
+        needed=(*(need for harm in harms for need in SIGNS[harm.moment].needs), *_lost(faults, chance)),
+        harms=harms,
+        lifted_after=round(chance.uniform(6, 12), 1),
+        processing=round(chance.uniform(0.5, 4), 1),
+        poll_every=chance.choice((0.3, 0.5, 1.0)),
+        reply_bytes=4000 if large else chance.choice((0, 0, 1500)),
+        ahead=chance.choice((0, 0, 0, 90, 2400)),
+        scale=chance.choice((1, 1, 1, 0.98, 1.5)),
+    )
+
+
+def deck() -> list[tuple[Act, Moment]]:
+    """Every harm at every moment that it is done at."""
+    return [(act, moment) for act, moments in MOMENTS.items() for moment in moments]
+
+
+def _harms(seed: int, number: int, chance: random.Random, *, alone: bool) -> tuple[Harm, ...]:
+    """The deck is dealt over and over, each time in another order: two cards a round, and often one is enough."""
+    drawn = [_card(seed, 2 * number - 2), _card(seed, 2 * number - 1)]
+    if chance.random() < 0.4:
+        drawn.pop()
+    if alone:
+        # What makes a moment come is a fault as well.
+        drawn = [card for card in drawn if not SIGNS[card[1]].needs]
+    return tuple(_harm(act, moment, chance) for act, moment in drawn)
+
+
+def _card(seed: int, place: int) -> tuple[Act, Moment]:
+    cards = deck()
+    turn, place = divmod(place, len(cards))
+    random.Random(f"{seed}: harms {turn}").shuffle(cards)
+    return cards[place]
+
+
+def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
+    match act:
+        case Act.KILL:
+            lasts = chance.uniform(0, 1.5)
+        case Act.FREEZE | Act.ISOLATE:
+            lasts = 33 if moment in LONG_BEATS else chance.uniform(10.5, 13)
+        case Act.OUTAGE:
+            lasts = chance.uniform(0.3, 2.5)
+        case Act.RESTART:
+            lasts = chance.uniform(0.2, 4)
+        case _:
+            lasts = chance.uniform(3, 8)
+    match moment:
+        case Moment.SOME_TIME:
+            after = chance.uniform(0, 8)
+        case Moment.LANDING:
+            after = chance.uniform(0, 2.5)
+        case Moment.INTENDED | Moment.PUBLISHING:
+            after = 0  # They last for milliseconds.
+        case _:
+            after = chance.choice((0, 0, 0.02, 0.2))
+    everyone = chance.random() < 0.6
+    return Harm(act, moment, after=round(after, 2), everyone=everyone, lasts=round(lasts, 1))
+
+
+def _runs(chance: random.Random, *, least: int, huge: bool) -> tuple[Run, ...]:
+    """Two of equal count at once, one inline and one by reference; and one or two more, of other sizes."""
+    twins = chance.choice((1, 2, 5, 40))
+    # Ids that say nothing are what most callers have: then not even the results tell whose a batch is.
+    alike = chance.random() < ALIKE
+    runs = [
+        Run("a", "same" if alike else "a", twins, 5, False, 0.0),
+        Run("b", "same" if alike else "b", twins, 5, True, 0.0),
+    ]
+    for name in "cd"[: chance.choice((1, 1, 2))]:
+        count = max(least, chance.choice((3, 7, 120, 400)))
+        runs.append(Run(name, name, count, 5, chance.random() < 0.5, round(chance.uniform(0, 2), 1)))
+    if huge:
+        # 34 MB: a body that cannot be on its way as a whole while hardly anybody reads it.
+        runs[-1] = Run(runs[-1].name, runs[-1].ids, 2000, 3400, True, 0.0)
+    return tuple(runs)
+
+
+def _faults(kinds: FaultSet, chance: random.Random) -> tuple[dict[str, Any], ...]:
+    """The faults in the order in which runs come to them: only the last may last, or the others would never strike."""
+    faults = sorted((_fault(kind, chance) for kind in kinds), key=lambda fault: CALLED.index(fault["operation"]))
+    # A kind that fails a run at once would leave the round without any run that goes on.
+    if faults and faults[-1]["fault"] not in _FOR_GOOD and chance.random() < LASTING:
+        del faults[-1]["times"]
+    return tuple(faults)
+
+
+def _lost(faults: Sequence[Mapping[str, Any]], chance: random.Random) -> Sequence[Mapping[str, Any]]:
+    """Now and then the reply for a batch that stays invisible for too long is lost too: it is bought again."""
+    invisible = any(fault["fault"] == "invisible" and fault["seconds"] > QUIET for fault in faults)
+    return [DROPPED] if invisible and len(faults) > 1 and chance.random() < 0.6 else []
+
+
+def _fault(kind: str, chance: random.Random) -> dict[str, Any]:
+    operation = chance.choice([name for name in CALLED if name in FAULT_KINDS[kind].operations])
+    times = 1 if kind in _FOR_GOOD else chance.choice((1, 1, 2, 3))
+    return {"fault": kind, "operation": operation, "times": times, **_parameters(kind, operation, chance)}
+
+
+def _parameters(kind: str, operation: str, chance: random.Random) -> dict[str, Any]:
+    match kind:
+        case "slow" if operation == "create" and chance.random() < 0.3:
+            # Late: the batch comes into being after a client that gave up has gone.
+            return {"seconds": 1.5, "late": True}
+        case "slow" if operation == "results":
+            return {"seconds": 0.5, "bytes_per_second": 200_000}
+        case "slow":
+            return {"seconds": round(chance.uniform(0.5, 2.5), 1)}
+        case "invisible":
+            # Shorter than the quiet period, or longer than any look.
+            return {"seconds": chance.choice((0.5, 1.2, *[QUIET + 5] * 2))}
+        case "429" | "503" | "529" if chance.random() < 0.5:
+            return {"retry_after": chance.choice((0.5, 1, 2))}
+        case "cut":
+            return {"at": chance.choice((0, 20, 400)), "clean": chance.random() < 0.4}
+        case _ if FAULT_KINDS[kind].stage is FaultStage.LINES:
+            return {"line": 0}
+    return {}

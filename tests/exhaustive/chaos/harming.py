@@ -1,0 +1,139 @@
+"""Doing the harm of a round: waiting for its moment, acting, undoing it."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from tests.exhaustive.chaos.door import Door
+from tests.exhaustive.chaos.moments import SIGNS, Moment
+from tests.exhaustive.chaos.plan import Act, Harm
+from tests.exhaustive.chaos.stores import Bucket
+from tests.exhaustive.chaos.world import World
+from tests.harness.processes import WorkerProcess
+
+FULL = 64 * 1024
+"""Bytes that a file may still have on a full disk: more than a log has, less than results that are not tiny."""
+_LOOK = 0.05
+_QUICK_LOOK = 0.002
+
+
+@dataclass
+class Harming:
+    """The harm of one round under way; `done` names what was really done."""
+
+    world: World
+    done: list[Harm] = field(default_factory=list)
+    _one_at_a_time: dict[Act, asyncio.Lock] = field(default_factory=lambda: {act: asyncio.Lock() for act in Act})
+    _acting: set[asyncio.Task[None]] = field(default_factory=set)
+    _waiting: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Wait for the moments of all harms."""
+        self._waiting = [asyncio.create_task(self._do(harm)) for harm in self.world.plan.harms]
+
+    async def end(self) -> None:
+        """Forget the harms whose moment has not come, and undo the others when their time is up."""
+        for task in self._waiting:
+            if task not in self._acting:
+                task.cancel()
+        if self._waiting:
+            await asyncio.wait(self._waiting)
+        for task in self._waiting:
+            if not task.cancelled():
+                task.result()
+
+    def drop(self) -> None:
+        """Leave everything as it is."""
+        for task in self._waiting:
+            task.cancel()
+
+    async def _do(self, harm: Harm) -> None:
+        await self._seen(harm.moment)
+        await asyncio.sleep(harm.after)
+        task = asyncio.current_task()
+        assert task
+        self._acting.add(task)
+        self.done.append(harm)
+        async with self._one_at_a_time[harm.act]:
+            await self._act(harm)
+
+    async def _act(self, harm: Harm) -> None:
+        match harm.act:
+            case Act.KILL:
+                await self._kill(harm)
+            case Act.FREEZE:
+                await self._freeze(harm)
+            case Act.RESTART:
+                await self.world.temporal.kill()
+                await asyncio.sleep(harm.lasts)
+                await self.world.temporal.start()
+            case Act.FILL:
+                await self._fill(harm)
+            case Act.CLOSE:
+                assert isinstance(self.world.store, Bucket)
+                await self._close([self.world.store.door], harm)
+            case Act.ISOLATE:
+                await self._isolate(harm)
+            case Act.OUTAGE:
+                await self._close([self.world.api_door], harm)
+
+    async def _seen(self, moment: Moment) -> None:
+        sign, world = SIGNS[moment], self.world
+        while True:
+            if sign.names:
+                seen = sign.names(await world.names())
+            elif sign.calls:
+                seen = sign.calls(await world.ask("calls"))
+            else:
+                seen = True
+            if seen:
+                return
+            await asyncio.sleep(_QUICK_LOOK if sign.names and not world.plan.in_bucket else _LOOK)
+
+    async def _kill(self, harm: Harm) -> None:
+        victims = self._victims(harm)
+        for worker in victims:
+            await worker.kill()
+        await asyncio.sleep(harm.lasts)
+        for _ in victims:
+            await self.world.add_worker()
+
+    async def _close(self, doors: Sequence[Door], harm: Harm) -> None:
+        for door in doors:
+            await door.close()
+        await asyncio.sleep(harm.lasts)
+        for door in doors:
+            await door.open()
+
+    async def _isolate(self, harm: Harm) -> None:
+        """The victims go on with what they do, and can tell Temporal nothing of it."""
+        victims = self._victims(harm)
+        closing = asyncio.create_task(self._close([self.world.doors[worker] for worker in victims], harm))
+        if len(victims) == len(self.world.alive):
+            await self.world.add_worker()
+        await closing
+
+    async def _freeze(self, harm: Harm) -> None:
+        victims = self._victims(harm)
+        for worker in victims:
+            worker.freeze()
+        # Somebody must go on with the runs, for the frozen ones to come back to.
+        if len(victims) == len(self.world.alive):
+            await self.world.add_worker()
+        await asyncio.sleep(harm.lasts)
+        for worker in victims:
+            if worker.exit_code is None:
+                worker.thaw()
+
+    async def _fill(self, harm: Harm) -> None:
+        victims = self.world.alive
+        for worker in victims:
+            worker.limit_files(FULL)
+        await asyncio.sleep(harm.lasts)
+        for worker in victims:
+            if worker.exit_code is None:
+                worker.limit_files(None)
+
+    def _victims(self, harm: Harm) -> Sequence[WorkerProcess]:
+        alive = self.world.alive
+        return alive if harm.everyone else alive[-1:]

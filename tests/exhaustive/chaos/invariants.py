@@ -1,0 +1,186 @@
+"""What must hold of a round, whatever was done to it; each check says what it found to be otherwise."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from typing import Any
+
+from message_batches.storage.names import UPLOAD_SUFFIX
+from message_batches.storage.paths import PathKind, parse_path
+from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
+from tests.exhaustive.chaos.expected import may_fail_as
+from tests.exhaustive.chaos.plan import QUIET, Act
+
+_MISSING = re.compile(r"missing \(([^)]*)\)")
+_OURS = re.compile(r"store\.json|namespaces/[^/]+\.json|given-[a-z]\.jsonl")
+
+Check = Callable[[Evidence], Iterator[str]]
+
+
+def every_run_ends(seen: Evidence) -> Iterator[str]:
+    """Completed, or failed with a type that names what was done to it."""
+    for run in seen.runs:
+        if run.ended is None:
+            yield f"{run.plan.name} has not ended: {run.said}"
+        elif run.ended != "completed" and run.ended not in (expected := may_fail_as(seen, run)):
+            yield f"{run.plan.name} failed as {run.ended}, expected {sorted(expected) or 'no failure'}: {run.said}"
+
+
+def paid_for_once(seen: Evidence) -> Iterator[str]:
+    """One batch a run; a second one only where the first was invisible for too long, and then it is named."""
+    for run in seen.runs:
+        batches = seen.batches_of(run)
+        if len(batches) > 1 and not any(_hidden(seen, batch) >= QUIET for batch in batches):
+            yield f"{run.plan.name} has {len(batches)} batches, and all were to be seen in time"
+        if run.output is None:
+            yield from _names_its_batch(run, batches)
+            continue
+        ids = {batch.id for batch in batches}
+        named = set(run.output["possiblyPaidTwice"])
+        if run.batch_id not in ids:
+            yield f"{run.plan.name} says it has {run.batch_id}, the API knows of {sorted(ids)}"
+        # The same ids: nobody could tell without reading the answers.
+        alike = {batch.id for batch in seen.batches if set(batch.custom_ids) == set(run.ids)}
+        if foreign := named - alike:
+            yield f"{run.plan.name} names what is not its own as possibly paid twice: {sorted(foreign)}"
+        for batch in batches:
+            if batch.id not in (run.batch_id, *named) and not _could_not_tell(seen, run, batch):
+                yield f"{run.plan.name} does not name its second batch {batch.id}"
+
+
+def _names_its_batch(run: RunSeen, batches: list[BatchSeen]) -> Iterator[str]:
+    """A run that fails with a batch says which, unless that is just what it does not know."""
+    if run.ended in (None, "SubmissionUnknown") or len(batches) != 1:
+        return
+    if run.batch_id != batches[0].id:
+        yield f"{run.plan.name} failed as {run.ended} and does not name its batch {batches[0].id}"
+
+
+def _hidden(seen: Evidence, batch: BatchSeen) -> float:
+    """Seconds for which a batch existed unseen after its POST, or came into being after it."""
+    faults = {name for call in seen.calls if call["batchId"] == batch.id for name in call["faults"]}
+    return sum(
+        float(fault.get("seconds", 0))
+        for fault in seen.plan.all_faults
+        if fault["fault"] in faults and (fault["fault"] == "invisible" or fault.get("late"))
+    )
+
+
+def _could_not_tell(seen: Evidence, run: RunSeen, batch: BatchSeen) -> bool:
+    """Whether the batch was still invisible at the run's last look at the list, or the run says that it could not look.
+
+    It looks right before it lands its results: what others look at after that tells it nothing.
+    """
+    assert run.output
+    landed = max((call["time"] for call in _answered(seen, "results") if call["batchId"] == run.batch_id), default="~")
+    looks = [call["time"] for call in _answered(seen, "list") if call["time"] < landed]
+    unseen_until = batch.created_at + timedelta(seconds=_hidden(seen, batch) * seen.plan.scale)
+    return run.output.get("paidTwiceUnchecked") is not None or max(looks, default="") < unseen_until.isoformat()
+
+
+def _answered(seen: Evidence, operation: str) -> Iterator[Mapping[str, Any]]:
+    return (call for call in seen.calls if call["operation"] == operation and call["status"] == 200)
+
+
+def every_request_is_answered_once(seen: Evidence) -> Iterator[str]:
+    """In the order of the requests, each by the reply to its own prompt; or it is named as missing."""
+    for run in seen.runs:
+        lines = [json.loads(line) for line in (run.results or b"").split(b"\n")[:-1]]
+        ids = [line["custom_id"] for line in lines]
+        if run.output is not None:
+            if ids != list(run.ids):
+                yield f"{run.plan.name}: the results file is not for each request once, in order"
+            yield from (f"{run.plan.name}: {why}" for line in lines if (why := _not_the_answer(run, line)))
+            yield from (f"{run.plan.name}: {why}" for why in _counts_differ(run, lines))
+        elif run.ended == "ResultsIncomplete":
+            missing = _MISSING.search(run.said)
+            named = missing[1].split(", ") if missing else []
+            if set(run.ids) - set(ids) - set(named) and "was cut off" not in run.said:
+                yield f"{run.plan.name}: requests are neither in what arrived nor named as missing: {run.said}"
+
+
+def _not_the_answer(run: RunSeen, line: Mapping[str, Any]) -> str | None:
+    result, custom_id = line["result"], line["custom_id"]
+    if result["type"] != "succeeded":
+        return f"{custom_id} is {result['type']}"
+    text = "".join(block.get("text", "") for block in result["message"]["content"])
+    prompt = f"{run.plan.name}-{custom_id.rsplit('-', 1)[1]}"
+    return None if f'"{prompt}:' in text else f"the line of {custom_id} answers another request: {text[:100]}"
+
+
+def _counts_differ(run: RunSeen, lines: list[dict[str, Any]]) -> Iterator[str]:
+    assert run.output
+    if run.output["results"] is not None and run.output["results"] != lines:
+        yield "the results in the output are not those of the file"
+    if run.output["results"] is None and not run.output["resultsOmitted"]:
+        yield "the output has neither results nor a reason for that"
+    for counts in (run.output["requestCounts"], run.output["summary"]["counts"]):
+        if counts.get("succeeded") != len(run.ids) or sum(counts.values()) != len(run.ids):
+            yield f"{len(run.ids)} requests succeeded, the output counts {counts}"
+
+
+def the_file_is_what_the_output_says(seen: Evidence) -> Iterator[str]:
+    """Bytes, lines and sha256; checked against the requests."""
+    for run in seen.runs:
+        if run.output is None:
+            continue
+        data = run.results or b""
+        truth = {"bytes": len(data), "lines": data.count(b"\n"), "sha256": hashlib.sha256(data).hexdigest()}
+        said = {name: run.output["resultsFile"][name] for name in truth}
+        if said != truth or not run.output["verified"]:
+            yield f"{run.plan.name}: the file is {truth}, the output says {said}, verified {run.output['verified']}"
+
+
+def every_batch_has_its_owner(seen: Evidence) -> Iterator[str]:
+    """A batch that was landed is claimed by the run that landed it."""
+    for run in seen.runs:
+        if run.output is not None and seen.claims.get(run.batch_id or "") != f"run-{run.plan.name}":
+            yield f"{run.plan.name} has landed {run.batch_id}, claimed by {seen.claims.get(run.batch_id or '')}"
+
+
+def no_key_anywhere(seen: Evidence) -> Iterator[str]:
+    """Not in a history, the database, a log or the store, however it is written."""
+    yield from (f"the API key stands in {leak}" for leak in seen.leaks)
+
+
+def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
+    """No temporary file; in the store nothing but what `purge` knows, broken-off uploads only of killed workers.
+
+    An attempt that was interrupted after it had written its file is made again, and leaves that file behind.
+    """
+    yield from (f"{path} is left over" for path in seen.litter)
+    killed = any(harm.act is Act.KILL for harm in seen.harms)
+    published = {run.output["resultsFile"]["uri"].rsplit("/", 1)[1] for run in seen.runs if run.output}
+    for name in sorted(seen.store):
+        found = parse_path(name)
+        if found is None and not _OURS.fullmatch(UPLOAD_SUFFIX.sub("", name) if killed else name):
+            yield f"the store holds {name}, which is nothing of a run"
+        elif found and found.kind is PathKind.LEFTOVER and not killed:
+            yield f"the store holds the broken-off upload {name}, and no worker was killed"
+        elif found and found.kind is PathKind.RESULTS and not seen.harms and name.rsplit("/", 1)[1] not in published:
+            if "incomplete-" not in name:
+                yield f"the store holds the results {name} a second time, and nothing was interrupted"
+            elif not any(run.ended == "ResultsIncomplete" for run in seen.runs):
+                yield f"the store holds {name}, and no run says so"
+
+
+def no_process_is_left(seen: Evidence) -> Iterator[str]:
+    """Workers leave in good order when they are asked to, and nothing stays."""
+    yield from (f"still running: {stray}" for stray in seen.strays)
+    yield from (f"a worker left with status {status}" for status in seen.exits if status)
+
+
+INVARIANTS: Mapping[str, Check] = {
+    check.__name__: check
+    for check in (
+        *(every_run_ends, paid_for_once, every_request_is_answered_once, the_file_is_what_the_output_says),
+        *(every_batch_has_its_owner, no_key_anywhere, nothing_is_left_over, no_process_is_left),
+    )
+}
+
+
+def violations(seen: Evidence) -> list[str]:
+    """What does not hold."""
+    return [f"{name}: {found}" for name, check in INVARIANTS.items() for found in check(seen)]

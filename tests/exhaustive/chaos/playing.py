@@ -1,0 +1,171 @@
+"""Playing a round: the world, the runs, the harm; then everything that can be seen is written down."""
+
+import asyncio
+import json
+import math
+import os
+import re
+import secrets
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from tests.exhaustive.chaos.callers import Handle, outcome, start
+from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
+from tests.exhaustive.chaos.harming import Harming
+from tests.exhaustive.chaos.leaks import leaks
+from tests.exhaustive.chaos.person import decide, owner
+from tests.exhaustive.chaos.plan import Round, Run
+from tests.exhaustive.chaos.world import World, world
+from tests.harness.histories import histories
+from tests.harness.waiting import until
+
+_KEPT = re.compile(r"the lines that did arrive are in (\S+?\.jsonl)")
+_CLAIM = re.compile(r"claims/(.+)\.json")
+_INTENT = re.compile(r"submissions/[^/]+/[^/]+/(run-[a-z])-.*-\d+\.json")
+
+
+async def play(plan: Round, folder: Path) -> Evidence:
+    """What was seen of a round; its folder holds logs, histories, database, store and the emulator's books."""
+    # With signs that are written differently in a URL, and in base64.
+    key = f"sk-ant-chaos/{secrets.token_hex(12)}+{secrets.token_hex(4)}="
+    (folder / "plan.json").write_text(json.dumps(plan.as_json(), indent=1))
+    async with world(plan, folder, key) as made:
+        seen = await _played(made)
+    return replace(
+        seen,
+        leaks=tuple(await asyncio.to_thread(lambda: list(leaks(folder, key)))),
+        litter=tuple(str(path) for name in ("scratch", "tmp") for path in (folder / name).rglob("*")),
+        strays=tuple(strays(folder)),
+    )
+
+
+async def _played(made: World) -> Evidence:
+    plan = made.plan
+    await asyncio.gather(*(made.add_worker() for _ in range(plan.workers)))
+    await made.advance(plan.ahead)
+    for fault in plan.all_faults:
+        await made.add_fault(fault)
+    harming = Harming(made)
+    lifting = asyncio.create_task(_lift(made))
+    harming.begin()
+    try:
+        outcomes = await asyncio.gather(*(_run(made, run) for run in plan.runs))
+        await harming.end()
+    finally:
+        lifting.cancel()
+        harming.drop()
+    # A worker that was frozen may still do what it was about to: the books are closed after it has left.
+    await made.dismiss()
+    await _write_histories(made, [handle for _, handle in outcomes])
+    await made.temporal.terminate()
+    books = await _books(made)
+    for what, content in books.items():
+        (made.folder / f"{what}.json").write_text("".join(f"{json.dumps(each)}\n" for each in content))
+    return _evidence(made, [seen for seen, _ in outcomes], books, harming)
+
+
+async def _books(made: World) -> dict[str, list[dict[str, Any]]]:
+    """What the emulator knows, and whose each batch is."""
+    # The API carries out a late POST although whoever made it has gone.
+    await asyncio.sleep(max((fault["seconds"] for fault in made.plan.all_faults if fault.get("late")), default=0))
+    books = {what: await made.ask(what) for what in ("calls", "batches", "faults")}
+    books["faults"] += made.lifted
+    (await made.api.delete("/_emulator/faults")).raise_for_status()
+    await made.advance(3600)
+    for batch in books["batches"]:
+
+        async def told(batch: dict[str, Any] = batch) -> bool:
+            batch["of"] = await owner(made, batch["id"])
+            return bool(batch["of"])
+
+        await until(told, f"results of {batch['id']}, which may be invisible for a while")
+    return books
+
+
+async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
+    await asyncio.sleep(run.after)
+    handle = await start(made, run)
+    deciding = asyncio.create_task(decide(made, run.name, handle))
+    try:
+        return await outcome(made, run, handle), handle
+    finally:
+        deciding.cancel()
+
+
+async def _lift(made: World) -> None:
+    """A fault that lasts is lifted some time after it has first struck."""
+    if all("times" in fault for fault in made.plan.faults):
+        return
+
+    async def struck() -> bool:
+        return any(fault["applied"] for fault in await made.ask("faults") if fault["times"] is None)
+
+    await until(struck, "a fault that strikes", within=math.inf)
+    await asyncio.sleep(made.plan.lifted_after)
+    await made.lift_faults()
+
+
+def _evidence(
+    made: World, runs: Sequence[RunSeen], books: dict[str, list[dict[str, Any]]], harming: Harming
+) -> Evidence:
+    names = made.store.names()
+    posts = [found[1] for name in names if not name.endswith(".outcome.json") and (found := _INTENT.fullmatch(name))]
+    return Evidence(
+        plan=made.plan,
+        runs=[replace(_with_results(made, run), posts=posts.count(f"run-{run.plan.name}")) for run in runs],
+        batches=[
+            BatchSeen(batch["id"], batch["of"], tuple(batch["custom_ids"]), datetime.fromisoformat(batch["created_at"]))
+            for batch in books["batches"]
+        ],
+        calls=books["calls"],
+        faults=books["faults"],
+        harms=tuple(harming.done),
+        decided=tuple(made.decided),
+        store=names,
+        claims={
+            found[1]: json.loads(made.store.read(made.store.uri(name)))["owner"]
+            for name in names
+            if (found := _CLAIM.fullmatch(name))
+        },
+        litter=(),
+        leaks=(),
+        strays=(),
+        exits=[worker.exit_code or 0 for worker in made.workers if worker.exit_code != -signal.SIGKILL],
+    )
+
+
+def _with_results(made: World, run: RunSeen) -> RunSeen:
+    kept = _KEPT.search(run.said)
+    uri = run.output["resultsFile"]["uri"] if run.output else kept[1] if kept else None
+    with suppress(FileNotFoundError):
+        return replace(run, results=made.store.read(uri)) if uri else run
+    return run
+
+
+async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
+    """As JSON for a person, and as they travel, with payloads that can be searched."""
+    for handle in handles:
+        for number, history in enumerate(await histories(made.client, handle), 1):
+            file = made.folder / f"{handle.id}-{number}.history"
+            file.with_suffix(".json").write_text(history.to_json())
+            file.write_bytes(b"\n".join(event.SerializeToString() for event in history.events))
+
+
+def strays(folder: Path) -> list[str]:
+    """Processes that were started for this round: they have its folder in their command or their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            command, environment = process.cmdline(), process.environ().values()
+        except psutil.Error:
+            continue
+        if any(f"{folder}/" in each for each in (*command, *environment)) and process.pid != os.getpid():
+            found.append(f"{process.pid}: {' '.join(command)}")
+    return found

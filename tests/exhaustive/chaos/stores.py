@@ -1,0 +1,131 @@
+"""The store of a round, as its workers see it and as it is looked at from outside: a directory, or a bucket."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+import httpx
+import obstore.store
+
+from tests.exhaustive.chaos.door import Door, open_door
+from tests.harness.processes import Running, bare_environment, lasting_port
+from tests.harness.waiting import until
+
+_ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+
+
+class Place(Protocol):
+    """Where a round's requests, results and records are."""
+
+    url: str
+    settings: Mapping[str, str]
+    """What the workers' environment needs for it."""
+
+    def names(self) -> frozenset[str]:
+        """Everything that is in it; nothing while it runs, where it cannot be looked into often."""
+        ...
+
+    def uri(self, name: str) -> str:
+        """The address of an object."""
+        ...
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put an object, as a caller does."""
+        ...
+
+    def read(self, uri: str) -> bytes:
+        """The object at an address."""
+        ...
+
+
+class Directory:
+    """A `file://` store."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self.url = folder.as_uri()
+        self.settings: Mapping[str, str] = {}
+
+    def names(self) -> frozenset[str]:
+        return frozenset(
+            os.path.relpath(os.path.join(where, name), self._folder)
+            for where, _, files in os.walk(self._folder)
+            for name in files
+        )
+
+    def uri(self, name: str) -> str:
+        return (self._folder / name).as_uri()
+
+    def put(self, name: str, data: bytes) -> None:
+        (self._folder / name).write_bytes(data)
+
+    def read(self, uri: str) -> bytes:
+        return Path(unquote(urlsplit(uri).path)).read_bytes()
+
+
+class Bucket:
+    """An `s3://` store: a local S3, which keeps everything in memory, behind a door that can be closed."""
+
+    def __init__(self, port: int, door: Door) -> None:
+        self.door = door
+        self.url = "s3://bucket/prefix"
+        self.settings = {**_ACCOUNT, "AWS_ENDPOINT": f"http://{door.address}"}
+        self._inside = obstore.store.S3Store(
+            "bucket",
+            prefix="prefix",
+            endpoint=f"http://127.0.0.1:{port}",
+            access_key_id="test",
+            secret_access_key="test",
+            region="us-east-1",
+            client_options={"allow_http": True},
+        )
+
+    def names(self) -> frozenset[str]:
+        return frozenset(each["path"] for each in self._inside.list().collect())
+
+    def uri(self, name: str) -> str:
+        return f"{self.url}/{name}"
+
+    def put(self, name: str, data: bytes) -> None:
+        self._inside.put(name, data)
+
+    def read(self, uri: str) -> bytes:
+        return bytes(self._inside.get(uri.removeprefix(f"{self.url}/")).bytes())
+
+    def copy_to(self, folder: Path) -> None:
+        """Keep everything that is in it."""
+        for name in self.names():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(bytes(self._inside.get(name).bytes()))
+
+
+@asynccontextmanager
+async def bucket(folder: Path) -> AsyncIterator[Bucket]:
+    """Run an S3 with an empty bucket."""
+    port = lasting_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = await Running.start(command, folder / "bucket.log", environment=bare_environment(folder / "home"))
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+
+            async def made() -> bool:
+                assert server.exit_code is None, f"the S3 did not start: {server.output}"
+                try:
+                    return (await http.put("/bucket")).is_success
+                except httpx.HTTPError:
+                    return False
+
+            await until(made, "a bucket")
+        async with open_door(port) as door:
+            made_bucket = Bucket(port, door)
+            yield made_bucket
+        await asyncio.to_thread(made_bucket.copy_to, folder / "bucket")
+    finally:
+        await server.kill()

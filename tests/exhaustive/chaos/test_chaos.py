@@ -1,0 +1,81 @@
+"""Ten rounds, by the command that plays two hundred; and what it does when it is stopped, or finds something."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.exhaustive.chaos.drawing import round_of
+from tests.exhaustive.chaos.plan import Act
+from tests.exhaustive.chaos.playing import strays
+from tests.harness.processes import Running, bare_environment
+from tests.harness.waiting import until
+
+ROUNDS, SEED = 10, 168
+"""Rounds in which everything is done that can be done to a process."""
+COMMAND = (sys.executable, "-m", "tests.exhaustive.chaos")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**bare_environment(folder), "TMPDIR": str(folder)}
+
+
+@asynccontextmanager
+async def chaos(folder: Path, *arguments: str) -> AsyncIterator[Running]:
+    """The command; if it is still at work in the end, it is told to clean up and to leave."""
+    running = await Running.start([*COMMAND, *arguments], folder / "log", environment=environment(folder))
+    try:
+        yield running
+    finally:
+        if running.exit_code is None:
+            await running.terminate()
+
+
+def test_the_ten_rounds_do_all_that_can_be_done_to_a_process() -> None:
+    harms = [harm for number in range(1, ROUNDS + 1) for harm in round_of(SEED, number).harms]
+
+    assert {harm.act for harm in harms} == set(Act)
+
+
+@pytest.mark.timeout(600)
+async def test_ten_rounds_without_a_violation(tmp_path: Path) -> None:
+    async with chaos(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED)) as rounds, asyncio.timeout(540):
+        status = await rounds.wait()
+
+    assert status == 0, rounds.output
+    assert f"\n{rounds.output}".count("\nround ") == ROUNDS
+    assert "| violations | 0 |" in rounds.output
+    assert os.listdir(tmp_path) == ["log"]
+
+
+async def test_stopped_by_ctrl_c_it_leaves_no_process(tmp_path: Path) -> None:
+    async with chaos(tmp_path, "--rounds", "10", "--seed", "3", "--at-once", "2") as rounds:
+
+        def workers() -> list[psutil.Process]:
+            children = psutil.Process(rounds.pid).children(recursive=True)
+            return [child for child in children if "worker.py" in child.cmdline()]
+
+        await until(lambda: bool(workers()), "a worker of a round")
+        started = psutil.Process(rounds.pid).children(recursive=True)
+        rounds.send(signal.SIGINT)
+        status = await rounds.wait()
+
+    assert status == 130
+    assert [child for child in started if child.is_running()] == []
+
+
+async def test_a_process_of_a_round_that_stays_is_seen_and_not_taken_for_another_rounds(tmp_path: Path) -> None:
+    mine, other = tmp_path / "round-1", tmp_path / "round-10"
+    stray = await Running.start(["sleep", "60"], tmp_path / "log", environment=bare_environment(other / "home"))
+
+    found = strays(mine), strays(other)
+    await stray.kill()
+
+    assert found == ([], [f"{stray.pid}: sleep 60"])
+    assert strays(other) == []

@@ -1,0 +1,283 @@
+"""Each invariant holds of a round in which all went well, and fails once that is no longer so."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.exhaustive.chaos.drawing import round_of
+from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
+from tests.exhaustive.chaos.invariants import INVARIANTS, violations
+from tests.exhaustive.chaos.moments import Moment
+from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Run
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+KILLED = Harm(Act.KILL, Moment.PUBLISHING, after=0, everyone=True, lasts=0)
+UUID = "00000000-0000-4000-8000-000000000000"
+LATER = "11111111-0000-4000-8000-000000000000"
+
+
+def answered(ids: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "custom_id": custom_id,
+            "result": {
+                "type": "succeeded",
+                "message": {"content": [{"type": "text", "text": f'On "{custom_id}: hi"'}]},
+            },
+        }
+        for custom_id in ids
+    ]
+
+
+def file_of(lines: Sequence[dict[str, Any]]) -> bytes:
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def landed(name: str, count: int) -> RunSeen:
+    ids = [f"{name}-{number:04}" for number in range(count)]
+    lines = answered(ids)
+    data = file_of(lines)
+    output = {
+        "batchId": f"msgbatch_{name}",
+        "requestCounts": {"succeeded": count},
+        "results": lines,
+        "resultsOmitted": None,
+        "resultsFile": {
+            "uri": f"file:///store/results/msgbatch_{name}/{UUID}.jsonl",
+            "bytes": len(data),
+            "lines": count,
+            "sha256": hashlib.sha256(data).hexdigest(),
+        },
+        "verified": True,
+        "possiblyPaidTwice": [],
+        "paidTwiceUnchecked": None,
+        "summary": {"counts": {"succeeded": count, "errored": 0}},
+    }
+    return RunSeen(
+        Run(name, name, count, 5, False, 0),
+        ids,
+        "completed",
+        batch_id=f"msgbatch_{name}",
+        output=output,
+        results=data,
+        posts=1,
+    )
+
+
+def incomplete(name: str) -> RunSeen:
+    """A run of three whose second result never came."""
+    ids = [f"{name}-{number:04}" for number in range(3)]
+    said = f"The results are incomplete: 1 missing ({ids[1]}); the lines that did arrive are in file:///incomplete-{UUID}.jsonl"
+    data = file_of(answered([ids[0], ids[2]]))
+    return RunSeen(
+        Run(name, name, 3, 5, True, 0),
+        ids,
+        "ResultsIncomplete",
+        said,
+        batch_id=f"msgbatch_{name}",
+        results=data,
+        posts=1,
+    )
+
+
+def batch(name: str, ids: Sequence[str]) -> BatchSeen:
+    return BatchSeen(f"msgbatch_{name}", name, tuple(ids), NOON)
+
+
+def call(
+    operation: str, batch_id: str | None = None, *, at: datetime = NOON, faults: Sequence[str] = ()
+) -> dict[str, Any]:
+    time = at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return {"time": time, "operation": operation, "status": 200, "batchId": batch_id, "faults": list(faults)}
+
+
+def all_well() -> Evidence:
+    """Two runs landed, a third has failed for the line that the API left out."""
+    runs = [landed("a", 2), landed("b", 2), incomplete("c")]
+    plan = replace(
+        round_of(1, 1),
+        runs=tuple(run.plan for run in runs),
+        faults=({"fault": "missing-line", "operation": "results"},),
+        needed=(),
+        harms=(),
+        scale=1,
+    )
+    return Evidence(
+        plan=plan,
+        runs=runs,
+        batches=[batch(run.plan.name, run.ids) for run in runs],
+        calls=[call("list"), *(call("create", f"msgbatch_{run.plan.name}") for run in runs)],
+        faults=[{**plan.faults[0], "applied": 5}],
+        harms=(),
+        decided=(),
+        store=frozenset(
+            {
+                *("store.json", "namespaces/1.json", "given-c.jsonl"),
+                *(f"claims/msgbatch_{name}.json" for name in "abc"),
+                *(f"results/msgbatch_{name}/{UUID}.jsonl" for name in "ab"),
+                f"results/msgbatch_c/incomplete-{UUID}.jsonl",
+            }
+        ),
+        claims={f"msgbatch_{name}": f"run-{name}" for name in "abc"},
+        litter=(),
+        leaks=(),
+        strays=(),
+        exits=(0,),
+    )
+
+
+def first(seen: Evidence, **changes: Any) -> Evidence:
+    """The first run otherwise."""
+    return replace(seen, runs=[replace(seen.runs[0], **changes), *seen.runs[1:]])
+
+
+def says(seen: Evidence, **changes: Any) -> Evidence:
+    """The first run's output otherwise."""
+    return first(seen, output={**(seen.runs[0].output or {}), **changes})
+
+
+def holds(seen: Evidence, lines: Sequence[dict[str, Any]]) -> Evidence:
+    """The first run's file otherwise, and the output true to it."""
+    data = file_of(lines)
+    truth = {"bytes": len(data), "lines": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+    uri = (seen.runs[0].output or {})["resultsFile"]["uri"]
+    return first(says(seen, results=list(lines), resultsFile={"uri": uri, **truth}), results=data)
+
+
+def bought_twice(seen: Evidence, *, hidden: float = 0, looked: bool = True) -> Evidence:
+    """A second batch of the first run; the first one was invisible for so long, and the list was read after that."""
+    extra = BatchSeen("msgbatch_a2", "a", seen.runs[0].ids, NOON + timedelta(seconds=10))
+    fault = {"fault": "invisible", "operation": "create", "times": 1, "seconds": hidden}
+    calls = [
+        call("create", "msgbatch_a2", at=extra.created_at, faults=["invisible"] if hidden else []),
+        call("list", at=NOON + timedelta(seconds=60 if looked else 12)),
+    ]
+    plan = replace(seen.plan, faults=(*seen.plan.faults, fault))
+    return replace(seen, plan=plan, batches=[*seen.batches, extra], calls=[*seen.calls, *calls])
+
+
+def failed(seen: Evidence, kind: str, **changes: Any) -> Evidence:
+    return first(seen, ended=kind, output=None, results=None, **changes)
+
+
+def add(seen: Evidence, *names: str) -> Evidence:
+    return replace(seen, store=seen.store | set(names))
+
+
+Doctor = Callable[[Evidence], Evidence]
+
+DOCTORED: dict[str, dict[str, Doctor]] = {
+    "every_run_ends": {
+        "it has not ended": lambda seen: first(seen, ended=None, output=None),
+        "failed for no reason that was given": lambda seen: failed(seen, "ApiUnavailable"),
+        "failed without a type": lambda seen: failed(seen, ""),
+        "failed after two POSTs as if there had been three": lambda seen: failed(seen, "SubmissionUnknown", posts=2),
+        "failed for a fault that never struck": lambda seen: replace(seen, faults=[{**seen.faults[0], "applied": 0}]),
+    },
+    "paid_for_once": {
+        "a second batch": bought_twice,
+        "a second batch, named": lambda seen: says(bought_twice(seen), possiblyPaidTwice=["msgbatch_a2"]),
+        "a second batch that was to be seen, not named": lambda seen: bought_twice(seen, hidden=QUIET + 1),
+        "hidden, but not for long": lambda seen: bought_twice(seen, hidden=QUIET - 1, looked=False),
+        "none": lambda seen: replace(seen, batches=seen.batches[1:]),
+        "another one than it says": lambda seen: first(seen, batch_id="msgbatch_b"),
+        "names somebody else's": lambda seen: says(seen, possiblyPaidTwice=["msgbatch_b"]),
+        "fails and does not name its batch": lambda seen: failed(seen, "ApiUnavailable", batch_id=None),
+        "two batches of a failed run": lambda seen: failed(bought_twice(seen), "SubmissionUnknown"),
+    },
+    "every_request_is_answered_once": {
+        "one is missing": lambda seen: holds(seen, answered(["a-0000"])),
+        "one is there twice": lambda seen: holds(seen, answered(["a-0000", "a-0000", "a-0001"])),
+        "in another order": lambda seen: holds(seen, answered(["a-0001", "a-0000"])),
+        "no file": lambda seen: first(seen, results=None),
+        "another prompt's reply": lambda seen: holds(
+            seen, [line | {"custom_id": f"a-{n:04}"} for n, line in enumerate(answered(["a-0001", "a-0000"]))]
+        ),
+        "the output has others": lambda seen: says(seen, results=answered(["b-0000"])),
+        "the output has none and no reason": lambda seen: says(seen, results=None),
+        "counts that are off": lambda seen: says(seen, requestCounts={"succeeded": 1, "errored": 1}),
+        "tallied wrongly": lambda seen: says(seen, summary={"counts": {"succeeded": 1}}),
+        "neither there nor named": lambda seen: replace(
+            seen, runs=[*seen.runs[:2], replace(seen.runs[2], said=seen.runs[2].said.replace("c-0001", "c-0000"))]
+        ),
+    },
+    "the_file_is_what_the_output_says": {
+        "a byte differs": lambda seen: first(seen, results=(seen.runs[0].results or b"").replace(b"hi", b"ho")),
+        "not checked against the requests": lambda seen: says(seen, verified=False),
+    },
+    "every_batch_has_its_owner": {
+        "nobody": lambda seen: replace(seen, claims={}),
+        "somebody else": lambda seen: replace(seen, claims={**seen.claims, "msgbatch_a": "run-b"}),
+    },
+    "no_key_anywhere": {"in a log": lambda seen: replace(seen, leaks=["worker-1.log: plain"])},
+    "nothing_is_left_over": {
+        "scratch": lambda seen: replace(seen, litter=["scratch/tmp1"]),
+        "a file that no purge knows": lambda seen: add(seen, "results/msgbatch_a/tmp1"),
+        "an upload that nobody interrupted": lambda seen: add(seen, f"results/msgbatch_a/{LATER}.jsonl#1"),
+        "a second results file": lambda seen: add(seen, f"results/msgbatch_a/{LATER}.jsonl"),
+        "what did arrive, of nobody": lambda seen: replace(
+            add(seen, f"results/msgbatch_a/incomplete-{LATER}.jsonl"), runs=seen.runs[:2]
+        ),
+    },
+    "no_process_is_left": {
+        "a process": lambda seen: replace(seen, strays=["17: python worker.py"]),
+        "a worker that failed": lambda seen: replace(seen, exits=[0, 1]),
+    },
+}
+
+
+def test_all_hold_where_all_went_well() -> None:
+    assert violations(all_well()) == []
+
+
+def test_every_invariant_is_shown_to_fail() -> None:
+    assert set(DOCTORED) == set(INVARIANTS)
+
+
+@pytest.mark.parametrize(("name", "doctored"), [(name, case) for name, cases in DOCTORED.items() for case in cases])
+def test_an_invariant_fails_where_it_does_not_hold(name: str, doctored: str) -> None:
+    seen = DOCTORED[name][doctored](all_well())
+
+    assert list(INVARIANTS[name](seen)) != []
+
+
+def test_a_second_batch_is_forgiven_only_if_the_first_stayed_invisible_and_is_named_once_it_can_be_seen() -> None:
+    named = says(bought_twice(all_well(), hidden=QUIET + 5), possiblyPaidTwice=["msgbatch_a2"])
+    unseen = bought_twice(all_well(), hidden=QUIET + 5, looked=False)
+
+    assert violations(named) == violations(unseen) == []
+
+
+def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -> None:
+    bought = bought_twice(all_well(), hidden=QUIET + 5)
+    landed_before = replace(
+        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
+    )
+    landed_after = replace(
+        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=61))]
+    )
+
+    assert violations(landed_before) == []
+    assert violations(landed_after) != []
+
+
+def test_an_attempt_that_was_interrupted_may_leave_what_it_had_written() -> None:
+    incomplete = add(all_well(), f"results/msgbatch_a/incomplete-{LATER}.jsonl")
+    elsewhere = replace(incomplete, runs=incomplete.runs[:2])
+
+    assert violations(elsewhere) != []
+    assert violations(replace(elsewhere, harms=(replace(KILLED, act=Act.ISOLATE),))) == []
+
+
+def test_a_killed_worker_may_leave_what_purge_removes() -> None:
+    seen = replace(all_well(), harms=(KILLED,))
+
+    assert violations(add(seen, f"results/msgbatch_a/{LATER}.jsonl#1", f"results/msgbatch_a/{LATER}.jsonl")) == []
+    assert violations(add(seen, "namespaces/1.json#1")) == []
+    assert violations(add(seen, "results/msgbatch_a/other#1")) != []
+    assert violations(add(all_well(), "namespaces/1.json#1")) != []

@@ -1,0 +1,86 @@
+"""The plan of a round: settled by its seed and number, and over a cycle nothing is left out."""
+
+import json
+from itertools import combinations
+
+import pytest
+
+from message_batches.emulator.faults import FAULT_KINDS, read_fault
+from tests.exhaustive.chaos.covering import CYCLE, fault_sets
+from tests.exhaustive.chaos.drawing import deck, round_of
+from tests.exhaustive.chaos.moments import SIGNS, Moment
+from tests.exhaustive.chaos.plan import Act
+
+
+def cycle(seed: int, first: int = 1) -> list[tuple[str, ...]]:
+    return [round_of(seed, number).kinds for number in range(first, first + CYCLE)]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("first", [1, CYCLE + 1])
+def test_the_rounds_of_a_cycle_have_every_fault_alone_and_every_pair(seed: int, first: int) -> None:
+    rounds = cycle(seed, first)
+
+    assert {kinds for kinds in rounds if len(kinds) == 1} == {(kind,) for kind in FAULT_KINDS}
+    pairs = {frozenset(pair) for kinds in rounds for pair in combinations(kinds, 2)}
+    assert pairs == {frozenset(pair) for pair in combinations(FAULT_KINDS, 2)}
+    assert max(map(len, rounds)) <= 3
+    assert () in rounds
+
+
+def test_one_more_kind_of_fault_still_fits_and_too_many_are_noticed() -> None:
+    kinds = [*FAULT_KINDS, "new"]
+
+    sets = fault_sets(1, kinds)
+
+    assert len(sets) == CYCLE
+    assert {frozenset(pair) for each in sets for pair in combinations(each, 2)} == {
+        frozenset(pair) for pair in combinations(kinds, 2)
+    }
+    with pytest.raises(AssertionError, match="too few"):
+        fault_sets(1, [f"kind-{number}" for number in range(25)])
+
+
+def test_a_round_is_the_same_whoever_asks_and_another_one_for_another_seed() -> None:
+    assert round_of(7, 123) == round_of(7, 123)
+    assert round_of(7, 123) != round_of(8, 123)
+    assert cycle(1) != cycle(2)
+
+
+def test_a_round_can_be_written_down() -> None:
+    assert json.loads(json.dumps(round_of(1, 1).as_json()))["number"] == 1
+
+
+def test_every_harm_is_done_at_every_moment_that_it_has_within_a_cycle() -> None:
+    rounds = [round_of(1, number) for number in range(1, CYCLE + 1)]
+
+    assert {(harm.act, harm.moment) for each in rounds for harm in each.harms} == set(deck())
+    assert {moment for _, moment in deck()} == set(Moment) == set(SIGNS)
+    assert {act for act, _ in deck()} == set(Act)
+    assert {each.workers for each in rounds} == {1, 2, 3}
+    assert {bool(each.ahead) for each in rounds} == {True, False}
+    assert min(each.scale for each in rounds) < 1 < max(each.scale for each in rounds)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_round_has_what_each_is_to_have(seed: int) -> None:
+    for number in range(1, CYCLE + 1):
+        each = round_of(seed, number)
+        first, second, *others = each.runs
+
+        assert (first.count, first.after) == (second.count, second.after)
+        assert first.name != second.name
+        assert {run.by_reference for run in each.runs} == {True, False}
+        assert others
+        for fault in each.all_faults:
+            read_fault(fault)
+        if len(each.kinds) == 1:
+            assert each.needed == ()
+        assert each.in_bucket == any(harm.act is Act.CLOSE for harm in each.harms)
+
+
+def test_faults_that_last_come_after_all_others_so_that_these_strike() -> None:
+    faults = [round_of(1, number).faults for number in range(1, CYCLE + 1)]
+
+    assert all("times" in fault for each in faults for fault in each[:-1])
+    assert sum("times" not in fault for each in faults for fault in each[-1:]) > 20

@@ -1,0 +1,133 @@
+"""The world of a round: Temporal on a file, the emulator, a store and workers, each a process of its own."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio.client import Client
+
+from tests.exhaustive.chaos.door import Door, open_door
+from tests.exhaustive.chaos.plan import Round
+from tests.exhaustive.chaos.stores import Bucket, Directory, bucket
+from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, settings
+from tests.harness.waiting import until
+
+
+@dataclass
+class World:
+    """What is there, and the workers that come and go."""
+
+    plan: Round
+    folder: Path
+    key: str
+    temporal: TemporalProcess
+    client: Client
+    api: httpx.AsyncClient
+    store: Directory | Bucket
+    api_door: Door
+    exits: AsyncExitStack
+    workers: list[WorkerProcess] = field(default_factory=list)
+    lifted: list[dict[str, Any]] = field(default_factory=list)
+    decided: list[str] = field(default_factory=list)
+    doors: dict[WorkerProcess, Door] = field(default_factory=dict)
+    """Each worker's way to Temporal."""
+
+    # --- the API -------------------------------------------------------------------------------------------------
+
+    async def ask(self, what: str) -> list[dict[str, Any]]:
+        """What the emulator says of its `calls`, `batches` or `faults`."""
+        reply = await self.api.get(f"/_emulator/{what}")
+        answer: list[dict[str, Any]] = reply.raise_for_status().json()
+        return answer
+
+    async def add_fault(self, fault: Mapping[str, Any]) -> None:
+        """Put a fault in force."""
+        (await self.api.post("/_emulator/faults", json=fault)).raise_for_status()
+
+    async def advance(self, seconds: float) -> None:
+        """Put the API's clock ahead."""
+        (await self.api.post("/_emulator/clock", json={"advance": seconds})).raise_for_status()
+
+    async def lift_faults(self) -> None:
+        """End the faults that last; the others stay, for as often as they have yet to strike."""
+        self.lifted += await self.ask("faults")
+        (await self.api.delete("/_emulator/faults")).raise_for_status()
+        for fault in self.lifted:
+            if fault["times"]:
+                await self.add_fault({name: value for name, value in fault.items() if name != "applied"})
+
+    async def names(self) -> frozenset[str]:
+        """What the store holds."""
+        return await asyncio.to_thread(self.store.names) if self.plan.in_bucket else self.store.names()
+
+    # --- the workers ---------------------------------------------------------------------------------------------
+
+    async def add_worker(self) -> WorkerProcess:
+        """One more worker, ready; one that cannot start yet is started again, as whoever runs it would do."""
+        door = await self.exits.enter_async_context(open_door(self.temporal.port))
+        log = self.folder / f"worker-{door.port}.log"
+        configured = settings(
+            temporal=door.address,
+            api=f"http://{self.api_door.address}",
+            key=self.key,
+            store=self.store.url,
+            MESSAGE_BATCHES_SCRATCH=str(self.folder / "scratch"),
+            TMPDIR=str(self.folder / "tmp"),
+            **self.store.settings,
+        )
+        started: list[WorkerProcess] = []
+
+        async def runs() -> bool:
+            try:
+                started.append(await WorkerProcess.begin(configured, log, self.folder / "home"))
+            except AssertionError:
+                await asyncio.sleep(0.5)
+            return bool(started)
+
+        await until(runs, "a worker that starts")
+        self.workers.append(started[0])
+        self.doors[started[0]] = door
+        return started[0]
+
+    @property
+    def alive(self) -> Sequence[WorkerProcess]:
+        """The workers that have not been killed, frozen ones included."""
+        return [worker for worker in self.workers if worker.exit_code is None]
+
+    async def dismiss(self) -> None:
+        """SIGTERM to all workers that are there, and wait until they have left."""
+        await asyncio.gather(*(worker.terminate() for worker in self.alive))
+
+
+@asynccontextmanager
+async def world(plan: Round, folder: Path, key: str) -> AsyncIterator[World]:
+    """Everything but the workers, running; in the end none of it is left, whatever state it is in."""
+    for name in ("scratch", "tmp", "home"):
+        (folder / name).mkdir()
+    temporal = TemporalProcess(folder)
+    flags = [
+        *("--seed", str(plan.number), "--api-key", key, "--reply-bytes", str(plan.reply_bytes)),
+        *("--time-scale", str(plan.scale), "--processing-time", f"{plan.processing * plan.scale}s"),
+    ]
+    async with AsyncExitStack() as stack:
+        store: Directory | Bucket = (
+            await stack.enter_async_context(bucket(folder)) if plan.in_bucket else Directory(folder / "store")
+        )
+        stack.push_async_callback(temporal.kill)
+        client = await temporal.start()
+        emulator = await EmulatorProcess.begin(flags, folder / "emulator.log", folder / "home")
+        stack.push_async_callback(emulator.kill)
+        api = await stack.enter_async_context(httpx.AsyncClient(base_url=emulator.url, headers={"x-api-key": key}))
+        api_door = await stack.enter_async_context(open_door(api.base_url.port or 0))
+        made = World(plan, folder, key, temporal, client, api, store, api_door, stack)
+        stack.push_async_callback(_kill_all, made)
+        yield made
+
+
+async def _kill_all(made: World) -> None:
+    for worker in made.workers:
+        await worker.kill()

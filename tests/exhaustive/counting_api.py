@@ -1,0 +1,70 @@
+"""An API whose batch ends by the number of looks, for runs whose clock is skipped."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, RequestCounts
+
+
+class ApiByCount:
+    """Holds one batch that is `ended` at the given look; None: never."""
+
+    def __init__(self, *, ends_at_look: int | None) -> None:
+        self.ends_at_look = ends_at_look
+        self.looks = 0
+        self.posts = 0
+        self._ids: list[str] = []
+
+    def check(self, account: ApiProfile) -> None:
+        """Every key is held."""
+
+    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+        """Take the requests."""
+        self.posts += 1
+        content = b"".join([chunk async for chunk in body])
+        assert len(content) == length
+        self._ids = [item["custom_id"] for item in msgspec.json.decode(content)["requests"]]
+        return self._batch(ended=False)
+
+    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+        """Look at the batch once more."""
+        self.looks += 1
+        return self._batch(ended=self.ends_at_look is not None and self.looks >= self.ends_at_look)
+
+    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+        """No batch but the run's own."""
+        data = (self._batch(ended=False),) if self._ids else ()
+        return BatchPage(data=data, has_more=False, date=datetime.now(UTC))
+
+    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+        """End the batch at the next look."""
+        self.ends_at_look = self.looks + 1
+        return self._batch(ended=False)
+
+    async def delete(self, account: ApiProfile, batch_id: str) -> None:
+        """None of these runs asks for it."""
+        raise NotImplementedError
+
+    @asynccontextmanager
+    async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """One canceled result for each request."""
+
+        async def lines() -> AsyncIterator[bytes]:
+            for custom_id in self._ids:
+                yield msgspec.json.encode({"custom_id": custom_id, "result": {"type": "canceled"}}) + b"\n"
+
+        yield lines()
+
+    def _batch(self, *, ended: bool) -> MessageBatch:
+        created = datetime(2026, 11, 22, tzinfo=UTC)
+        count = len(self._ids)
+        return MessageBatch(
+            id="msgbatch_bycount",
+            processing_status="ended" if ended else "in_progress",
+            request_counts=RequestCounts(canceled=count) if ended else RequestCounts(processing=count),
+            created_at=created,
+            expires_at=created + timedelta(hours=24),
+        )

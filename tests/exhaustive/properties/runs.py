@@ -1,0 +1,285 @@
+"""A run as the submitBatch step drives it: the protocol's decisions and the activities are the real ones.
+
+What is modelled here is the workflow around them, and what becomes of a POST.
+"""
+
+import dataclasses
+import itertools
+from asyncio import Runner
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import Enum
+from typing import Any, TypeVar, cast
+
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.batch import from_earlier_record
+from activities.models import FindCandidatesInput, FindCandidatesResult, RecordOutcomeInput, VerifyCandidateInput
+from activities.submission import SubmissionActivities
+from message_batches.api.interface import BatchApi
+from message_batches.api.models import ApiProfile
+from message_batches.models import Anchor, Manifest, Resolution, SubmissionSchedule
+from message_batches.storage.submission_records import SubmissionIntent, SubmissionOutcome, SubmissionRecords, Submitter
+from tests.exhaustive.properties.account import Clock, MemoryStore, ModelAccount
+from workflows.submission.commands import (
+    ClaimBatch,
+    Done,
+    Fail,
+    FindAnchor,
+    ListCandidates,
+    Post,
+    RecordNotFound,
+    VerifyCandidate,
+    WaitUntil,
+)
+from workflows.submission.protocol import Submission
+
+SCHEDULE = SubmissionSchedule(timeout=timedelta(minutes=2), quiet_period=timedelta(minutes=30))
+EVERY = timedelta(minutes=5)
+ACCOUNT = ApiProfile()
+T = TypeVar("T")
+
+
+class Fate(Enum):
+    """What becomes of one POST, and what its run hears of it."""
+
+    ANSWERED = "200"
+    NOT_NOW = "429"
+    STORE_AWAY = "the store takes the intent and does not say so; nothing sent"
+    LOST = "created, reply lost"
+    LOST_NOTHING = "not created, reply lost"
+    GONE_BEFORE = "worker gone before it wrote its intent"
+    GONE_BETWEEN = "worker gone between intent and POST"
+    GONE_AFTER = "created, worker gone"
+    FROZEN = "worker frozen, thought gone, and sends it within its deadline"
+
+
+@dataclass(frozen=True)
+class Deal:
+    """What the world does with a POST.
+
+    Attributes:
+        lag: how long its batch cannot be seen.
+        processing: how long its batch takes.
+        noted: whether the worker gets to write down what came of it.
+        late: when a frozen worker sends it, within its deadline.
+    """
+
+    fate: Fate = Fate.ANSWERED
+    lag: timedelta = timedelta(0)
+    processing: timedelta = timedelta(0)
+    noted: bool = True
+    late: timedelta = timedelta(0)
+
+
+@dataclass
+class Run:
+    """One run, what it remembers, and what a test knows of it.
+
+    Attributes:
+        past: what it remembered after each of its moves: what it can be reset to.
+        advised: whether a person has said something.
+    """
+
+    id: str
+    ids: tuple[str, ...]
+    manifest: Manifest
+    submission: Submission = field(default_factory=Submission)
+    past: list[str] = field(default_factory=list)
+    end: Done | Fail | None = None
+    waits: WaitUntil | None = None
+    advised: bool = False
+    moves: int = 0
+
+    @property
+    def submitter(self) -> Submitter:
+        return Submitter.of(self.manifest, api_key="default", workflow_id=self.id, first_run_id=f"{self.id}-first")
+
+
+class World:
+    """The account, the store, the clock, and the runs on them."""
+
+    def __init__(self, runner: Runner, api_ahead: timedelta) -> None:
+        self.clock = Clock(api_ahead=api_ahead)
+        self.account = ModelAccount(self.clock)
+        self.store = MemoryStore()
+        self.records = SubmissionRecords(self.store)
+        self._runner = runner
+        self._activities = SubmissionActivities(cast(BatchApi, self.account), self.store)
+        self._nonces = itertools.count()
+        self._frozen: list[tuple[Any, Run, Deal]] = []
+
+    def pass_time(self, by: timedelta) -> None:
+        """Move the clock; what frozen workers have in hand is sent when its time comes."""
+        until = self.clock.now + by
+        for at, run, deal in sorted(self._frozen, key=lambda each: cast(Any, each[0])):
+            if at <= until:
+                self.clock.now = max(self.clock.now, at)
+                self._make(run, deal)
+        self._frozen = [each for each in self._frozen if each[0] > until]
+        self.clock.now = until
+
+    def step(self, run: Run, deal: Deal) -> None:
+        """One move of a run, which forgets all but what continue-as-new carries."""
+        if run.end:
+            return
+        submission = run.submission = Submission.model_validate_json(run.submission.model_dump_json())
+        run.moves += 1
+        run.waits = None
+        now = self.clock.now
+        match submission.next_command(now, SCHEDULE, EVERY):
+            case Done() | Fail() as end:
+                run.end = end
+                if isinstance(end, Done):
+                    self._settle(run, (submission.number,), end.batch_id, certain=True)
+            case FindAnchor():
+                submission.on_anchor_read(self._call(self._activities.find_anchor, ACCOUNT))
+            case Post(number, anchor):
+                self._post(run, number, anchor, deal)
+            case WaitUntil() as waits:
+                run.waits = waits
+                return
+            case ListCandidates(anchor):
+                found = self._look(run, anchor, submission.number)
+                if found.recorded:
+                    submission.on_record_found(found.recorded)
+                else:
+                    submission.on_list_read(found.matches, now, SCHEDULE, recorded_posts=found.posts)
+            case RecordNotFound(numbers):
+                self._settle(run, numbers, None)
+                submission.on_not_found_recorded()
+            case VerifyCandidate(batch_id):
+                ours = self._is_ours(run, batch_id)
+                if ours is None:
+                    submission.candidates.on_unreadable(batch_id)
+                else:
+                    submission.candidates.on_verified(batch_id, ours=ours, now=now)
+            case ClaimBatch(batch_id):
+                submission.on_claim_result(batch_id, ours=self._settle(run, (submission.number,), batch_id))
+        run.past.append(submission.model_dump_json())
+
+    def reset(self, run: Run, to: int) -> None:
+        """Take a run back to what it remembered, or below 0 to its beginning; what it did in the world stays done."""
+        run.submission = Submission.model_validate_json(run.past[to]) if 0 <= to < len(run.past) else Submission()
+        run.past = run.past[: to + 1]
+        run.end = run.waits = None
+
+    def advise(self, run: Run, resolution: Resolution) -> None:
+        """A person decides what is undecided."""
+        run.advised = True
+        run.waits = None
+        run.submission.on_resolved(resolution)
+
+    def look_again(self, run: Run) -> list[str]:
+        """Before landing: the batches that a run which has sent twice reports as possibly paid for."""
+        submission = run.submission
+        if not submission.may_be_paid_twice or submission.anchor is None:
+            return []
+        known = (submission.batch_id, *submission.candidates.refuted)
+        seen = [each for each in self._look(run, submission.anchor, 0).matches if not each.taken]
+        others = [each.candidate for each in seen if each.candidate.batch_id not in known]
+        return [each.batch_id for each in others if not each.ended or self._is_ours(run, each.batch_id) is not False]
+
+    def _post(self, run: Run, number: int, anchor: Anchor, deal: Deal) -> None:
+        submission, now, fate = run.submission, self.clock.now, deal.fate
+        submission.on_post_started()
+        if fate is Fate.GONE_BEFORE:
+            submission.on_post_unknown(now + SCHEDULE.timeout)
+            return
+        intent = SubmissionIntent(
+            workflow_id=run.id,
+            first_run_id=run.submitter.first_run_id,
+            number=number,
+            anchor=anchor,
+            sha256=run.manifest.sha256,
+            time=now,
+            timeout=SCHEDULE.timeout,
+            nonce=f"{next(self._nonces)}",
+        )
+        earlier = self._runner.run(self.records.record_intent(run.submitter, intent))
+        if earlier:
+            left = from_earlier_record(earlier, run.manifest)
+            assert left.earlier_anchor
+            submission.on_earlier_anchor(left.earlier_anchor)
+            if left.recorded:
+                submission.on_post_succeeded(left.recorded)
+            elif left.earlier_not_created:
+                submission.on_post_rejected()
+            elif left.earlier_absent:
+                submission.on_earlier_not_found()
+            else:
+                submission.on_post_unknown(now + SCHEDULE.timeout)
+            return
+        made = self._make(run, deal) if fate in (Fate.ANSWERED, Fate.LOST, Fate.GONE_AFTER) else None
+        match fate:
+            case Fate.ANSWERED | Fate.GONE_AFTER if made:
+                if deal.noted:
+                    self._runner.run(
+                        self.records.record_outcome(run.submitter, number, SubmissionOutcome(batch_id=made.id))
+                    )
+                    self._runner.run(self.records.claim(made.id, run.submitter.claim))
+                if fate is Fate.ANSWERED:
+                    submission.on_post_succeeded(made.id)
+                else:
+                    submission.on_post_unknown(now + SCHEDULE.timeout)
+            case Fate.NOT_NOW:
+                if deal.noted:
+                    self._runner.run(
+                        self.records.record_outcome(run.submitter, number, SubmissionOutcome(created=False))
+                    )
+                submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
+            case Fate.STORE_AWAY:
+                submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
+            case Fate.LOST | Fate.LOST_NOTHING:
+                submission.on_post_unknown(now)
+            case Fate.FROZEN:
+                self._frozen.append((now + deal.late, run, deal))
+                submission.on_post_unknown(now + SCHEDULE.timeout)
+            case _:
+                submission.on_post_unknown(now + SCHEDULE.timeout)
+
+    def _make(self, run: Run, deal: Deal) -> Any:
+        return self.account.make(run.id, run.ids, lag=deal.lag, processing=deal.processing)
+
+    def _look(self, run: Run, anchor: Anchor, number: int) -> FindCandidatesResult:
+        until = (run.submission.safe_at or self.clock.now) + SCHEDULE.quiet_period
+        given = FindCandidatesInput(
+            account=ACCOUNT,
+            manifest=run.manifest,
+            submitter=run.submitter,
+            number=number,
+            anchor=anchor,
+            until=until,
+        )
+        found = self._call(self._activities.find_candidates, given)
+        self.account.overlooked.clear()
+        return found
+
+    def _is_ours(self, run: Run, batch_id: str) -> bool | None:
+        given = VerifyCandidateInput(account=ACCOUNT, manifest=run.manifest, batch_id=batch_id)
+        try:
+            return self._call(self._activities.verify_candidate, given)
+        except ApplicationError:
+            return None
+
+    def _settle(self, run: Run, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
+        given = RecordOutcomeInput(
+            submitter=run.submitter,
+            claim=run.submitter.claim,
+            store_id="memory",
+            numbers=numbers,
+            batch_id=batch_id,
+            certain=certain,
+        )
+        return self._call(self._activities.record_outcome, given)
+
+    def _call(self, activity: Callable[[Any], Coroutine[Any, Any, T]], given: Any) -> T:
+        environment = ActivityEnvironment()
+        environment.info = dataclasses.replace(environment.info, started_time=self.clock.now)
+
+        async def call() -> T:
+            return await environment.run(activity, given)
+
+        return self._runner.run(call())

@@ -1,0 +1,111 @@
+"""The emulator against the slice of the API that ships with the document, with calls that are generated from the slice.
+
+Valid ones must be taken, invalid ones refused, and every answer must be one that the slice describes.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import jsonschema  # type: ignore[import-untyped]  # It ships no types.
+import pytest
+import requests
+import schemathesis
+import yaml
+from hypothesis import settings
+from schemathesis import CheckFunction, Response
+from schemathesis.checks import ignored_auth, positive_data_acceptance
+
+from tests.harness.emulator_process import running_emulator
+from tests.harness.project import OPENAPI
+
+KEY = "sk-emulated-0001"
+HEADERS = {"x-api-key": KEY}
+# Where nobody has published what the API answers: the status that blames the state, rather than the data.
+KNOWN = ("--cancel-after-ended=409", "--delete-while-canceling=409", "--unknown-cursor=200", "--both-cursors=200")
+
+Case = schemathesis.Case[Any]
+
+schema = schemathesis.openapi.from_path(OPENAPI)
+_slice = yaml.safe_load(OPENAPI.read_text())
+RESULT_LINE = jsonschema.Draft202012Validator(
+    {"$ref": "#/components/schemas/ResultLine", "components": _slice["components"]}
+)
+
+
+@schemathesis.deserializer("application/x-jsonl")
+def _as_text(_: object, response: Response) -> str:
+    return response.content.decode()
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with running_emulator("--processing-time=0s", f"--api-key={KEY}", *KNOWN) as (_, address):
+        yield address
+
+
+@pytest.fixture
+def open_url() -> Iterator[str]:
+    """Of one that takes every key."""
+    with running_emulator("--processing-time=0s", *KNOWN) as (_, address):
+        yield address
+
+
+@schema.parametrize()
+def test_every_answer_is_one_that_the_slice_describes(case: Case, url: str) -> None:
+    response = case.call(base_url=url, headers=HEADERS)
+
+    _check(case, response)
+
+
+def test_so_it_is_over_the_life_of_a_batch(open_url: str) -> None:
+    seen: set[tuple[str, int]] = set()
+
+    class Life(schema.as_state_machine()):  # type: ignore[misc]  # A class that is made at run time.
+        def setup(self) -> None:
+            # A key of its own is a workspace of its own: no life depends on those before it.
+            self.key = f"sk-{uuid4()}"
+
+        def get_call_kwargs(self, case: Case) -> dict[str, Any]:
+            return {"base_url": open_url, "headers": {"x-api-key": self.key}}
+
+        def before_call(self, case: Case) -> None:
+            # A made-up workspace is refused at the door, and nothing is seen of what is behind it.
+            case.headers.pop("anthropic-workspace-id", None)
+
+        def validate_response(self, response: Response, case: Case, **_: Any) -> None:
+            seen.add((case.operation.definition.raw["operationId"], response.status_code))
+            _check(case, response, ignored_auth)
+
+    Life.run(settings=settings(stateful_step_count=8))
+
+    operations = {"createMessageBatch", "listMessageBatches", "retrieveMessageBatch", "retrieveMessageBatchResults"}
+    assert seen >= {(operation, 200) for operation in (*operations, "deleteMessageBatch")}
+
+
+def test_custom_ids_that_repeat_are_refused(url: str) -> None:
+    twins: Any = {"requests": [{"custom_id": "a", "params": {}}] * 2}
+    reply = requests.post(
+        f"{url}/v1/messages/batches", json=twins, headers={**HEADERS, "anthropic-version": "2023-06-01"}, timeout=20
+    )
+
+    assert reply.status_code == 400
+    assert "Duplicate custom_id found: a" in reply.text
+
+
+def _check(case: Case, response: Response, *excluded: CheckFunction) -> None:
+    # No schema can say that ids must not repeat: of what is generated as valid, those calls are refused all the same.
+    twins = [positive_data_acceptance] if _has_twins(case.body) else []
+    case.validate_response(response, excluded_checks=[*twins, *excluded])
+    if response.status_code == 200 and case.path.endswith("/results"):
+        for line in response.content.split(b"\n")[:-1]:
+            RESULT_LINE.validate(json.loads(line))
+
+
+def _has_twins(body: Any) -> bool:
+    try:
+        ids = [item["custom_id"] for item in body["requests"]]
+    except (TypeError, KeyError):
+        return False
+    return len(set(map(str, ids))) < len(ids)

@@ -1,0 +1,211 @@
+"""Several runs on one account, of equal counts and ids, through whatever gets lost: each pays once, or says so."""
+
+import asyncio
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from message_batches.models import Resolution
+from message_batches.requests.manifest import write_inline_manifest
+from tests.exhaustive.properties.runs import EVERY, SCHEDULE, Deal, Fate, Run, World
+from workflows.submission.commands import Done, Fail
+
+MOST_RUNS = 4
+MOST_MOVES = 5_000
+OURS = ("a-1", "a-2", "a-3")
+OTHERS = ("b-1", "b-2", "b-3")
+MINUTES = st.integers(0, 25).map(lambda minutes: timedelta(minutes=minutes))
+
+# The last is longer than the quiet period lasts: that batch is bought again, and must be reported.
+LAGS = st.sampled_from([0, 0, 0, 1, 7, 20, 180]).map(lambda minutes: timedelta(minutes=minutes))
+DEALS = st.builds(
+    Deal,
+    fate=st.sampled_from(Fate),
+    lag=LAGS,
+    processing=st.sampled_from([0, 1, 20, 90, 1440]).map(lambda minutes: timedelta(minutes=minutes)),
+    noted=st.booleans(),
+    late=st.integers(0, 119).map(lambda seconds: timedelta(seconds=seconds)),
+)
+
+
+class SeveralRuns(RuleBasedStateMachine):
+    """Runs that share an account and a store."""
+
+    runs = Bundle("runs")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.world = World(self.runner, timedelta(0))
+        self.all: list[Run] = []
+        self.overlooked: set[str] = set()
+
+    @initialize(ahead=st.integers(-20, 20))
+    def begin(self, ahead: int) -> None:
+        self.world = World(self.runner, timedelta(minutes=ahead))
+
+    @precondition(lambda self: len(self.all) < MOST_RUNS)
+    @rule(target=runs, ids=st.sampled_from([OURS, OURS, OTHERS]))
+    def start(self, ids: tuple[str, ...]) -> Run:
+        items = [{"custom_id": custom_id, "params": {}} for custom_id in ids]
+        manifest = self.runner.run(write_inline_manifest(self.world.store, items))
+        run = Run(f"run-{len(self.all)}", ids, manifest)
+        self.all.append(run)
+        return run
+
+    @rule(run=runs, deal=DEALS)
+    def step(self, run: Run, deal: Deal) -> None:
+        self.world.step(run, deal)
+
+    @rule(run=runs, deal=DEALS, count=st.integers(2, 12))
+    def go_on(self, run: Run, deal: Deal, count: int) -> None:
+        for _ in range(count):
+            if run.waits and run.waits.time > self.world.clock.now:
+                self.world.pass_time(run.waits.time - self.world.clock.now)
+            self.world.step(run, deal)
+
+    @rule(by=MINUTES)
+    def pass_time(self, by: timedelta) -> None:
+        self.world.pass_time(by)
+
+    @rule(lag=LAGS, same_count=st.booleans())
+    def stranger(self, lag: timedelta, same_count: bool) -> None:
+        ids = ("c-1", "c-2", "c-3") if same_count else ("c-1",)
+        self.world.account.make("a stranger", ids, lag=lag, processing=timedelta(minutes=10))
+
+    @precondition(lambda self: self.left_to_overlook())
+    @rule(data=st.data())
+    def overlook(self, data: st.DataObject) -> None:
+        batch_id = data.draw(st.sampled_from(self.left_to_overlook()))
+        self.world.account.overlooked = {batch_id}
+        self.overlooked.add(batch_id)
+
+    def left_to_overlook(self) -> list[str]:
+        return [batch.id for batch in self.world.account.batches if batch.id not in self.overlooked]
+
+    @rule(run=runs, back=st.integers(0, 100))
+    def reset(self, run: Run, back: int) -> None:
+        self.world.reset(run, max(-1, len(run.past) - 1 - back))
+
+    @rule(run=runs, again=st.booleans())
+    def advise(self, run: Run, again: bool) -> None:
+        if run.end or not run.submission.undecided:
+            return
+        own = self.world.account.by(run.id)
+        if again or not own:
+            self.world.advise(run, Resolution(submit_again=True))
+        else:
+            self.world.advise(run, Resolution(adopt=own[0].id))
+
+    @invariant()
+    def no_two_runs_have_one_batch(self) -> None:
+        settled = [run.end.batch_id for run in self.all if isinstance(run.end, Done)]
+        assert len(set(settled)) == len(settled)
+
+    @invariant()
+    def a_batch_belongs_to_who_made_it_unless_somebody_said_otherwise(self) -> None:
+        for run in self.all:
+            if isinstance(run.end, Done) and not self.advised(run.ids):
+                assert self.world.account.named(run.end.batch_id).by == run.id
+        for batch in self.world.account.batches:
+            claim = self.runner.run(self.world.records.claim_of(batch.id))
+            assert claim is None or claim.owner == batch.by or self.advised(batch.ids)
+
+    def advised(self, ids: tuple[str, ...]) -> bool:
+        """Whether a person has taken part who may know less than the protocol."""
+        return any(run.advised for run in self.all if run.ids == ids)
+
+    def teardown(self) -> None:
+        try:
+            self.come_to_an_end()
+            for run in self.all:
+                self.has_paid_once_or_says_so(run)
+        finally:
+            self.runner.close()
+
+    def come_to_an_end(self) -> None:
+        """Nobody interferes any more: each run ends, with a batch or with what it does not know."""
+        for run in self.all:
+            run.moves = 0
+        while going := [run for run in self.all if not run.end]:
+            for run in going:
+                self.world.step(run, Deal(processing=timedelta(minutes=10)))
+                assert run.moves < MOST_MOVES, f"{run.id} is stuck: {run.submission}"
+            times = [run.waits.time for run in going if run.waits]
+            if len(times) == len(going):
+                self.world.pass_time(max(min(times) - self.world.clock.now, timedelta(0)))
+        self.no_two_runs_have_one_batch()
+        self.a_batch_belongs_to_who_made_it_unless_somebody_said_otherwise()
+
+    def has_paid_once_or_says_so(self, run: Run) -> None:
+        """All is visible and has ended: what a run has paid for besides is in its report, or another run's result."""
+        self.world.pass_time(timedelta(hours=30))
+        self.world.account.overlooked.clear()
+        made = self.world.account.by(run.id)
+        paid = {batch.id for batch in made}
+        used = {other.end.batch_id for other in self.all if isinstance(other.end, Done)}
+        late = any(batch.visible - self.world.account.made_at(batch) > SCHEDULE.quiet_period - EVERY for batch in made)
+        if isinstance(run.end, Fail):
+            # It says that it cannot tell; what it has seen it names.
+            assert late or run.advised or paid <= {*run.end.candidates, *used}
+            return
+        assert isinstance(run.end, Done)
+        reported = set(self.world.look_again(run))
+        assert paid <= {*reported, *used}, f"{run.id} has paid for {paid}, and reports {reported}"
+        assert len(paid) == 1 or late or run.advised, f"{run.id} has paid for {paid}, and nobody told it to"
+
+
+TestSeveralRuns = SeveralRuns.TestCase
+TestSeveralRuns.settings = settings(max_examples=settings().max_examples // 2)
+
+
+def one_run() -> tuple[SeveralRuns, Run]:
+    state = SeveralRuns()
+    state.begin(ahead=0)
+    state.start(ids=OURS)
+    return state, state.all[0]
+
+
+def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() -> None:
+    state, run = one_run()
+    state.go_on(run=run, deal=Deal(Fate.LOST, processing=timedelta(hours=2)), count=2)
+    state.pass_time(timedelta(minutes=5))
+    state.advise(run=run, again=True)
+    state.go_on(run=run, deal=Deal(Fate.ANSWERED, processing=timedelta(hours=2)), count=4)
+    state.reset(run=run, back=100)
+    state.go_on(run=run, deal=Deal(), count=10)
+
+    assert run.end == Done("msgbatch_002")
+    assert state.world.look_again(run) == ["msgbatch_001"]
+    state.teardown()
+
+
+def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
+    state, run = one_run()
+    state.go_on(run=run, deal=Deal(Fate.GONE_AFTER), count=4)
+    state.stranger(lag=timedelta(0), same_count=True)
+    state.pass_time(timedelta(minutes=3))
+    state.go_on(run=run, deal=Deal(), count=4)
+
+    assert run.end == Done("msgbatch_001")
+    assert run.submission.posted == 1
+    assert state.world.look_again(run) == []
+    state.teardown()
+
+
+def test_a_second_batch_from_before_a_reset_is_reported_though_the_run_has_forgotten_that_post() -> None:
+    state, run = one_run()
+    state.go_on(run=run, deal=Deal(Fate.LOST), count=2)
+    state.advise(run=run, again=True)
+    state.go_on(run=run, deal=Deal(Fate.ANSWERED, noted=False), count=2)
+    state.reset(run=run, back=len(run.past) - 1)
+    state.go_on(run=run, deal=Deal(Fate.GONE_BEFORE), count=1)
+    state.world.account.overlooked = {"msgbatch_001"}
+    state.go_on(run=run, deal=Deal(), count=10)
+
+    assert run.end == Done("msgbatch_002")
+    assert run.submission.posted == 1
+    assert state.world.look_again(run) == ["msgbatch_001"]
+    state.teardown()

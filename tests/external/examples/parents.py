@@ -1,0 +1,95 @@
+"""The parents of `examples/`: how each is started, and the process of its worker."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import Client, WorkflowHandle
+
+from tests.harness.processes import Running
+from tests.harness.project import EXAMPLES
+from tests.harness.waiting import PATIENCE, until
+
+TYPESCRIPT = EXAMPLES / "typescript"
+CADENCE = 0.1
+
+
+@dataclass(frozen=True)
+class Parent:
+    """A parent workflow whose worker runs in another process.
+
+    Attributes:
+        worker: the command that runs it.
+        ask: the command that starts it and prints what it returns.
+        environment: what its processes see.
+    """
+
+    workflow: str
+    task_queue: str
+    worker: Sequence[str]
+    ask: Sequence[str]
+    environment: Mapping[str, str]
+
+    async def start(
+        self, client: Client, questions: Sequence[str], *, workflow_id: str | None = None
+    ) -> WorkflowHandle[Any, Any]:
+        """Start it with a short cadence."""
+        return await client.start_workflow(
+            self.workflow,
+            {"questions": questions, "cadence": CADENCE},
+            id=workflow_id or f"questions-{uuid4()}",
+            task_queue=self.task_queue,
+        )
+
+    async def answers(self, *questions: str) -> dict[str, Any]:
+        """What its command prints."""
+        ended = await run_command((*self.ask, "--cadence", str(CADENCE), *questions), self.environment)
+        assert ended.code == 0, ended.err
+        answers: dict[str, Any] = json.loads(ended.out)
+        return answers
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+async def run_command(command: Sequence[str], environment: Mapping[str, str]) -> Ended:
+    """Run a command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        async with asyncio.timeout(PATIENCE):
+            out, err = await process.communicate()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+def batch_of(client: Client, parent: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
+    """The child of a parent."""
+    return client.get_workflow_handle(f"{parent.id}-batch")
+
+
+@asynccontextmanager
+async def worker(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> AsyncIterator[Running]:
+    """A parent's worker that polls, until the end."""
+    running = await Running.start(command, log, environment=environment)
+    try:
+        await until(lambda: running.exit_code is not None or "Worker ready" in running.output, "a worker that is ready")
+        assert running.exit_code is None, f"the worker did not start: {running.output}"
+        yield running
+    finally:
+        await running.kill()

@@ -1,0 +1,115 @@
+"""Everything a run needs, wired together: for tests in one process."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.contract import PROGRESS, WORKFLOW_TYPE
+from message_batches.emulator import Emulator
+from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
+from message_batches.storage.object_store import open_store
+from tests.harness import waiting
+from tests.harness.requests import requests as requests
+from tests.harness.waiting import PATIENCE
+from worker import build_worker
+
+KEYS = {
+    "default": SecretStr("sk-ant-emulated-0001"),
+    "team-a": SecretStr("sk-ant-emulated-team-a"),
+    "revoked": SecretStr("sk-invalid-0001"),
+}
+QUICK_POLL = PollSchedule(
+    retry_after=timedelta(seconds=0.1), transient=RetrySchedule(retry_after=timedelta(seconds=0.2), retry_limit=20)
+)
+QUICK_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=8), quiet_period=timedelta(seconds=2))
+
+
+@dataclass
+class Rig:
+    """A client, an emulator, a store and a task queue that a worker listens on."""
+
+    client: Client
+    emulator: Emulator
+    store_url: str
+    task_queue: str = field(default_factory=lambda: f"test-{uuid4()}")
+
+    @property
+    def store_folder(self) -> Path:
+        """Where a file:// store is."""
+        return Path(self.store_url.removeprefix("file://"))
+
+    async def start(
+        self, given: Sequence[dict[str, Any]] | None = None, *, workflow_id: str | None = None, **options: Any
+    ) -> WorkflowHandle[Any, BatchOutput]:
+        """Start a run with short intervals."""
+        defaults: dict[str, Any] = {"poll": QUICK_POLL, "submission": QUICK_SUBMISSION}
+        return await self.client.start_workflow(
+            WORKFLOW_TYPE,
+            BatchInput(requests=list(given) if given is not None else None, **(defaults | options)),
+            id=workflow_id or f"run-{uuid4()}",
+            task_queue=self.task_queue,
+            result_type=BatchOutput,
+        )
+
+    async def run(self, given: Sequence[dict[str, Any]] | None = None, **options: Any) -> BatchOutput:
+        """Start a run and wait for what it returns."""
+        return await (await self.start(given, **options)).result()
+
+    def operations(self, *, besides: Sequence[str] = ("list",)) -> list[str]:
+        """What the emulator saw, in order, by operation."""
+        return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
+
+    async def saw(self, operation: str, times: int = 1, *, within: float = PATIENCE) -> None:
+        """Wait until the emulator has seen an operation that often."""
+        await waiting.until(
+            lambda: self.operations(besides=()).count(operation) >= times, f"{times} x {operation}", within=within
+        )
+
+
+async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
+    """What a run failed with."""
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run.result()
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError), cause
+    return cause
+
+
+async def until(
+    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = PATIENCE
+) -> Progress:
+    """The run's progress as soon as it is as expected."""
+
+    async def look() -> Progress | None:
+        progress: Progress = await run.query(PROGRESS, result_type=Progress)
+        return progress if condition(progress) else None
+
+    return await waiting.until(look, f"the expected progress of {run.id}", within=within)
+
+
+@asynccontextmanager
+async def rig(client: Client, emulator: Emulator, store_url: str) -> AsyncIterator[Rig]:
+    """Run a worker on a queue of its own."""
+    made = Rig(client, emulator, store_url)
+    async with (
+        http_client(emulator.url) as http,
+        build_worker(
+            client,
+            HttpBatchApi(http, ApiKeys(KEYS)),
+            open_store(store_url),
+            task_queue=made.task_queue,
+            graceful_shutdown_timeout=timedelta(seconds=1),
+        ),
+    ):
+        yield made

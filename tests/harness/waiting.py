@@ -1,0 +1,33 @@
+"""Waiting for what can only be seen by looking: other processes and servers have no event to wait for."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, overload
+
+T = TypeVar("T")
+
+PATIENCE = 90
+"""Seconds: a bound for what never happens, far above what anything takes on a busy machine."""
+
+
+@overload
+async def until(look: Callable[[], Awaitable[T | None]], what: str, *, within: float = PATIENCE) -> T: ...
+
+
+@overload
+async def until(look: Callable[[], T | None], what: str, *, within: float = PATIENCE) -> T: ...
+
+
+async def until(look: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
+    """Look again and again, and return the first result that is true; an assertion says what did not happen."""
+    try:
+        async with asyncio.timeout(within):
+            while True:
+                seen = look()
+                found = await seen if inspect.isawaitable(seen) else seen
+                if found:
+                    return found
+                await asyncio.sleep(0.02)
+    except TimeoutError as error:
+        raise AssertionError(f"not within {within} s: {what}") from error

@@ -1,0 +1,247 @@
+"""Records the histories that the replay test replays: `python -m tests.histories.record`.
+
+Run it for a new shape of run, under a new name. A recorded history is never recorded again: a change that breaks its
+replay would break the runs that are open, and needs a patch in the workflow.
+"""
+
+import asyncio
+import gzip
+import re
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+
+from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
+from message_batches.temporal.dev_server import dev_server
+from tests.harness.project import HISTORIES, ROOT
+from tests.harness.stack import QUICK_POLL, Rig, requests, rig, until
+
+WHERE = re.compile(r"\d+@[\w.-]+")
+"""A process and its host, as the SDK identifies a worker: a replay does not need them."""
+PLACES = (str(ROOT), sys.prefix, sys.base_prefix)
+"""The folders of the code and of Python on the recording machine, which stack traces name."""
+
+Shape = Callable[[Rig], Awaitable[WorkflowHandle[object, BatchOutput]]]
+
+
+async def plain(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Submitted, polled a few times, landed."""
+    run = await live.start(requests())
+    await run.result()
+    return run
+
+
+async def retried(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Every step refused or cut for a while."""
+    for fault, operation in (("429", "create"), ("529", "retrieve"), ("404", "retrieve"), ("missing-line", "results")):
+        live.emulator.faults.add(fault, operation=operation, times=2)
+    return await plain(live)
+
+
+async def reconciled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The reply lost, the batch found and proved."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    return await plain(live)
+
+
+async def submitted_again(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Nothing found through the quiet period, and a second POST."""
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    return await plain(live)
+
+
+async def resolved(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Decided by an operator: submitted again."""
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))
+    run = await live.start(requests(), submission=quiet)
+    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
+    await run.result()
+    return run
+
+
+async def continued(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """More than 100 polls, and a landing that fails for a while."""
+    live.emulator.faults.add("missing-line", operation="results", times=3)
+    rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+    live.emulator.clock.advance(timedelta(0))
+    run = await live.start(requests(), poll=rapid)
+    await until(run, lambda seen: seen.polls > 105)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await run.result()
+    return run
+
+
+async def cancelled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The run cancelled while it polls."""
+    run = await live.start(requests())
+    await until(run, lambda seen: seen.polls > 1)
+    await run.cancel()
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
+async def stopped(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The batch stopped by an update, what had finished landed."""
+    run = await live.start(requests())
+    await until(run, lambda seen: seen.polls > 1)
+    await run.execute_update(CANCEL_BATCH)
+    await run.result()
+    return run
+
+
+async def unsearchable(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """A plain run in a namespace without the search attributes."""
+    return await plain(live)
+
+
+async def deleted(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The batch deleted at the provider once its results were landed."""
+    run = await live.start(requests(), delete_after_landing=True)
+    await run.result()
+    return run
+
+
+async def attached(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Another run's batch, landed once more and not deleted."""
+    batch_id = (await live.run(requests())).batch_id
+    run = await live.start(requests(), batch_id=batch_id, delete_after_landing=True)
+    await run.result()
+    return run
+
+
+async def failed_after_two_posts(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """The first batch seen only after the second POST, and the run's one poll too few."""
+    live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
+    brief = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
+    run = await live.start(requests(), poll=QUICK_POLL.model_copy(update={"retry_limit": 0}), submission=brief)
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
+async def cancelled_unrecorded(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """Cancelled while the store does not take the claim."""
+    claims = live.store_folder / "claims"
+    claims.write_text("no folder")
+    run = await live.start(requests())
+    await until(run, lambda seen: seen.batch_id is not None)
+    await run.cancel()
+    await until(run, lambda seen: seen.phase is Phase.CANCELED)
+    claims.unlink()
+    with suppress(WorkflowFailureError):
+        await run.result()
+    return run
+
+
+async def adopted_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """A batch that an operator adopted, forgotten by a reset and found in the store."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await live.start(requests())
+    (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
+    await until(run, lambda seen: seen.polls > 1)
+    await reset_to_doubt(run, live)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await live.client.get_workflow_handle(run.id).result()
+    return run
+
+
+async def sent_again_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+    """A second POST forgotten by a reset, both batches found."""
+    live.emulator.faults.add("accept-then-drop", operation="create", times=2)
+    run = await live.start(requests())
+    await until(run, lambda seen: bool(seen.candidates))
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
+    await live.saw("create", 2)
+    await until(run, lambda seen: bool(seen.candidates))
+    await reset_to_doubt(run, live)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await live.client.get_workflow_handle(run.id).result()
+    return run
+
+
+async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Rig) -> None:
+    """Take a run back to where its first POST had got no answer, without the operator's decision since then."""
+    events = (await run.fetch_history()).events
+    failed = next(event.event_id for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
+    task = next(
+        event.event_id
+        for event in events
+        if event.event_id > failed and event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+    )
+    await live.client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=live.client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=run.id),
+            reason="recorded for the replay test",
+            workflow_task_finish_event_id=task,
+            reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
+            request_id=str(uuid4()),
+        )
+    )
+
+
+QUICK = timedelta(seconds=0.3)
+ENDLESS = timedelta(minutes=10)
+SHAPES = {
+    plain: QUICK,
+    retried: QUICK,
+    reconciled: QUICK,
+    submitted_again: QUICK,
+    resolved: QUICK,
+    continued: ENDLESS,
+    cancelled: ENDLESS,
+    stopped: ENDLESS,
+    unsearchable: QUICK,
+    deleted: QUICK,
+    attached: QUICK,
+    failed_after_two_posts: ENDLESS,
+    cancelled_unrecorded: ENDLESS,
+    adopted_then_reset: ENDLESS,
+    sent_again_then_reset: ENDLESS,
+}
+
+
+async def record() -> None:
+    """Record every shape that has no history yet, one file for each run of its chain."""
+    async with dev_server() as temporal, dev_server(search_attributes=()) as without_attributes:
+        for shape, processing_time in SHAPES.items():
+            client = (without_attributes if shape is unsearchable else temporal).client
+            if not list(HISTORIES.glob(f"{shape.__name__}-*.json.gz")):
+                await record_shape(client, shape, EmulatorOptions(processing_time=processing_time, cancel_time=QUICK))
+
+
+async def record_shape(client: Client, shape: Shape, options: EmulatorOptions) -> None:
+    """Carry out a shape; write the histories of its chain of runs, without the places of this machine."""
+    with tempfile.TemporaryDirectory() as store:
+        async with Emulator(options) as emulator, rig(client, emulator, Path(store).as_uri()) as live:
+            run = await shape(live)
+        chain = [found async for found in client.list_workflows(f"WorkflowId = '{run.id}'")]
+        for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):
+            history = await client.get_workflow_handle(run.id, run_id=found.run_id).fetch_history()
+            text = WHERE.sub("recorded", history.to_json())
+            for place in PLACES:
+                text = text.replace(f"{place}/", "")
+            name = f"{shape.__name__}-{number}"
+            (HISTORIES / f"{name}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+            print(f"{name}: {len(history.events)} events")
+
+
+if __name__ == "__main__":
+    asyncio.run(record())

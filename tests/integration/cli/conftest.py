@@ -1,0 +1,46 @@
+"""A command line for each test, on the session's server and the test's own worker, emulator and store."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from message_batches.temporal.dev_server import DevServer, dev_server
+from tests.harness.command_line import CommandLine
+from tests.harness.stack import Rig
+
+
+def command_line(folder: Path, temporal: DevServer, store_url: str, task_queue: str) -> CommandLine:
+    """A command line that works with a server, a store and a queue."""
+    folder.mkdir(exist_ok=True)
+    return CommandLine(
+        folder,
+        {
+            "TEMPORAL_ADDRESS": temporal.address,
+            "MESSAGE_BATCHES_STORE": store_url,
+            "MESSAGE_BATCHES_TASK_QUEUE": task_queue,
+        },
+    )
+
+
+@pytest.fixture
+def starter(temporal: DevServer, live: Rig, tmp_path: Path) -> CommandLine:
+    return command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+
+
+@pytest.fixture
+def alone(temporal: DevServer, tmp_path: Path) -> CommandLine:
+    """Without a worker on its queue."""
+    return command_line(tmp_path / "user", temporal, (tmp_path / "store").as_uri(), f"nobody-polls-{tmp_path.name}")
+
+
+@pytest.fixture
+def patient(temporal: DevServer, slow: Rig, tmp_path: Path) -> CommandLine:
+    return command_line(tmp_path / "user", temporal, slow.store_url, slow.task_queue)
+
+
+@pytest.fixture(scope="module")
+async def forgetful() -> AsyncIterator[DevServer]:
+    """A server that no longer knows any run: what the end of the retention leaves of a history."""
+    async with dev_server() as server:
+        yield server

@@ -1,0 +1,214 @@
+"""`status`, `watch`, `list` and `results`: what they show, with a worker and without one."""
+
+import asyncio
+import json
+import shlex
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.dev_server import DevServer
+from tests.harness.command_line import QUICK, STARTER, CommandLine
+from tests.harness.requests import fresh, mixed
+from tests.harness.stack import Rig, rig
+from tests.integration.cli.conftest import command_line
+
+COMMANDS = ("status", "watch", "results", "cancel")
+
+
+async def landed(starter: CommandLine, *options: str) -> str:
+    """The workflow id of a run whose results have landed: two replies, two errors."""
+    ended = await starter("start", starter.file(mixed()), "--wait", "--json", *QUICK, *options)
+    workflow_id: str = ended.json["workflowId"]
+    return workflow_id
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_an_unknown_id_gets_one_line(alone: CommandLine, command: str) -> None:
+    ended = await alone(command, "no-such-run")
+
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "no run 'no-such-run'" in ended.err
+    assert "starter.py list" in ended.err
+
+
+async def test_a_landed_run_is_shown_by_status_and_watch_alike(starter: CommandLine) -> None:
+    workflow_id = await landed(starter)
+
+    status = await starter("status", workflow_id)
+    watch = await starter("watch", workflow_id)
+    strict = await starter("watch", workflow_id, "--strict", "--json")
+
+    assert (status.code, watch.code, strict.code) == (0, 0, 1)
+    assert "4 results, 2 succeeded, 2 errored" in status.out
+    assert status.out == watch.out
+    assert strict.json["output"]["verified"]
+
+
+async def test_results_are_streamed_as_they_landed(starter: CommandLine, live: Rig) -> None:
+    workflow_id = await landed(starter)
+    (batch,) = live.emulator.batches
+
+    by_run = await starter("results", workflow_id)
+    by_batch = await starter("results", batch.id)
+    document = await starter("results", workflow_id, "--json")
+    text = await starter("results", workflow_id, "--text")
+
+    ids = [json.loads(line)["custom_id"] for line in by_run.out.splitlines()]
+    assert ids == ["request-0000", "request-0001", "request-0002", "request-0003"]
+    assert by_batch.out == by_run.out
+    assert document.json["results"] == [json.loads(line) for line in by_run.out.splitlines()]
+    assert "request-0000\nOn " in text.out
+    assert "request-0001 [errored]\nnot_found_error: model: claude-does-not-exist-9\n" in text.out
+
+
+async def test_results_are_written_to_a_file_and_over_none(starter: CommandLine) -> None:
+    workflow_id = await landed(starter)
+    file = starter.folder / "results.jsonl"
+
+    first = await starter("results", workflow_id, "-o", file)
+    second = await starter("results", workflow_id, "-o", file)
+    forced = await starter("results", workflow_id, "-o", file, "--force", "--json")
+    nowhere = await starter("results", workflow_id, "-o", starter.folder / "none" / "results.jsonl")
+
+    assert (first.code, second.code, forced.code, nowhere.code) == (0, 2, 0, 2)
+    assert len(file.read_text(encoding="utf-8").splitlines()) == 4
+    assert "exists already" in second.err
+    assert forced.json["lines"] == 4
+    assert [path.name for path in starter.folder.iterdir() if path.name.startswith(".results")] == []
+
+
+async def test_what_failed_for_good_is_kept_apart_from_what_is_worth_sending_again(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.3), error_rate=0.5, seed=7)) as emulator,
+        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as live,
+    ):
+        starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+        given = [*mixed(), *({**item, "custom_id": f"more-{n}"} for n, item in enumerate(fresh(20)))]
+        ended = await starter("start", starter.file(given), "--wait", "--json", *QUICK)
+        retry, invalid = starter.folder / "retry.jsonl", starter.folder / "retry.invalid.jsonl"
+
+        failed = await starter("results", ended.json["workflowId"], "--failed", "-o", retry)
+        counted = await starter("results", ended.json["workflowId"], "--failed", "--json")
+        streamed = await starter("results", ended.json["workflowId"], "--failed")
+
+    errored = ended.json["output"]["summary"]["counts"]["errored"]
+    assert failed.code == 0, failed.err
+    by_id = {item["custom_id"]: item for item in given}
+    again = [json.loads(line) for line in retry.read_text(encoding="utf-8").splitlines()]
+    to_correct = [json.loads(line) for line in invalid.read_text(encoding="utf-8").splitlines()]
+    assert all(item == by_id[item["custom_id"]] for item in [*again, *to_correct])
+    assert {item["custom_id"] for item in to_correct} == {"request-0001", "request-0002"}
+    assert len(again) == errored - 2 > 0
+    assert (counted.json["again"], counted.json["invalid"]) == (len(again), 2)
+    assert streamed.out == retry.read_text(encoding="utf-8")
+    assert f"{len(again)} worth sending again" in streamed.err
+
+
+async def test_where_all_succeeded_there_is_nothing_to_send_again(starter: CommandLine) -> None:
+    ended = await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)
+
+    failed = await starter("results", ended.json["workflowId"], "--failed", "-o", "retry.jsonl")
+
+    assert failed.code == 0
+    assert "nothing to send again" in failed.out
+    assert not (starter.folder / "retry.jsonl").exists()
+
+
+async def test_a_run_is_listed_with_its_batch(starter: CommandLine, live: Rig) -> None:
+    workflow_id = await landed(starter)
+    (batch,) = live.emulator.batches
+
+    shown = await starter("list")
+    listed = await starter("list", "--json", "--limit", "1000")
+
+    (ours,) = [run for run in listed.json if run["workflowId"] == workflow_id]
+    assert (ours["status"], ours["batchId"]) == ("completed", batch.id)
+    assert workflow_id in shown.out
+
+
+async def test_without_a_worker_a_run_is_shown_as_far_as_its_history_tells(temporal: DevServer, tmp_path: Path) -> None:
+    options = EmulatorOptions(processing_time=timedelta(minutes=10))
+    async with Emulator(options) as emulator:
+        async with rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as live:
+            starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+            started = await starter("start", starter.file(fresh()), "--json", *QUICK)
+            await live.saw("retrieve", times=2)
+        (batch,) = emulator.batches
+
+        status = await starter("status", started.json["workflowId"], "--json")
+        by_batch = await starter("status", f"{batch.id}")
+        results = await starter("results", started.json["workflowId"])
+        listed = await starter("list", "--json", "--limit", "1000")
+
+    assert status.code == 0, status.err
+    assert (status.json["status"], status.json["batchId"]) == ("running", batch.id)
+    assert status.json["answeredByWorker"] is False
+    assert status.json["progress"]["processingStatus"] == "in_progress"
+    assert status.json["progress"]["polls"] >= 1
+    assert batch.id in by_batch.out
+    assert "worker" in by_batch.out
+    assert results.code == 2
+    assert "no results yet" in results.err
+    assert any(run["batchId"] == batch.id for run in listed.json)
+
+
+async def test_a_queue_without_a_worker_is_said_by_status_with_what_to_start(alone: CommandLine) -> None:
+    started = await alone("start", alone.file(fresh()), "--json")
+
+    status = await alone("status", started.json["workflowId"])
+
+    assert status.code == 0
+    assert "No worker polls task queue" in status.out
+    assert "python worker.py" in status.out
+
+
+async def test_an_activity_that_keeps_failing_is_shown_with_its_attempt_and_failure(
+    starter: CommandLine, live: Rig
+) -> None:
+    live.emulator.faults.add("529", operation="retrieve")
+    started = await starter("start", starter.file(fresh()), "--json", *QUICK[2:])
+    await live.saw("retrieve")
+
+    async with asyncio.timeout(30):
+        while not (status := await starter("status", started.json["workflowId"], "--json")).json["retrying"]:
+            pass
+
+    (trouble,) = status.json["retrying"]
+    assert trouble["activity"] == "pollBatchStatus"
+    assert trouble["attempt"] >= 2
+    assert "529" in trouble["failure"]
+    await live.client.get_workflow_handle(started.json["workflowId"]).terminate()
+
+
+async def test_a_failed_run_is_shown_with_its_failure_and_exit_code_1(starter: CommandLine, live: Rig) -> None:
+    live.emulator.faults.add("spend-limit", operation="create", times=1)
+    ended = await starter("start", starter.file(fresh()), "--wait", *QUICK)
+    workflow_id = ended.out.split()[1]
+
+    status = await starter("status", workflow_id)
+    results = await starter("results", workflow_id)
+
+    assert (ended.code, status.code) == (1, 1)
+    assert "SpendLimitReached" in status.out
+    assert results.code == 2
+    assert "no results" in results.err
+
+
+async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLine) -> None:
+    workflow_id = await landed(starter)
+    command = f"{shlex.quote(sys.executable)} {STARTER} results {workflow_id}"
+    full = "Unexpected OSError: [Errno 28] No space left on device (`starter.py --debug ...` shows more)\n"
+
+    for redirected, said in ((f"{command} > /dev/full", full), (f"{command} | head -c 1 > /dev/null", "")):
+        process = await asyncio.create_subprocess_shell(
+            redirected, stderr=asyncio.subprocess.PIPE, env=starter.variables, cwd=starter.folder
+        )
+        _, err = await process.communicate()
+        assert err.decode() == said

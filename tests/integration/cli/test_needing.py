@@ -1,0 +1,94 @@
+"""`list --needs-attention`: which runs somebody should look at, why, and what settles it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from message_batches.cli.commands.list import attention_document
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.models import Phase, Progress
+from message_batches.runs.describe import RunStatus, RunView
+from message_batches.runs.list import attention_item
+from tests.harness.command_line import QUICK, CommandLine
+from tests.harness.requests import fresh
+from tests.harness.stack import Rig, until
+from tests.integration.test_lost_reply import post_by_a_stranger
+
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+@pytest.fixture
+async def emulator() -> AsyncIterator[Emulator]:
+    """Batches that end when a test makes the clock jump."""
+    async with Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as running:
+        yield running
+
+
+def seen(progress: Progress) -> RunView:
+    return RunView("a-run", "1", "1", RunStatus.RUNNING, "queue", NOW, progress=progress, answered=True, worker=True)
+
+
+async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: CommandLine, live: Rig) -> None:
+    requests = fresh()
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    started = await starter("start", starter.file(requests), "--json", *QUICK)
+    workflow_id = started.json["workflowId"]
+    await live.saw("create")
+    await post_by_a_stranger(live, requests)
+    run = live.client.get_workflow_handle(workflow_id)
+    await until(run, lambda progress: len(progress.candidates) == 2)
+
+    listed = await starter("list", "--needs-attention")
+    (document,) = [
+        each
+        for each in (await starter("list", "--needs-attention", "--json")).json
+        if each["workflowId"] == workflow_id
+    ]
+
+    assert workflow_id in listed.out
+    assert f"starter.py resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again" in listed.out
+    assert document["command"].endswith(f"resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again")
+
+
+async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live: Rig) -> None:
+    live.emulator.faults.add("503", operation="results")
+    started = await starter("start", starter.file(fresh()), "--json", *QUICK)
+    workflow_id = started.json["workflowId"]
+    await live.saw("retrieve")
+    live.emulator.clock.advance(timedelta(minutes=10))
+    await live.saw("results")
+
+    listed = await starter("list", "--needs-attention")
+
+    assert workflow_id in listed.out
+    assert "retrieveResults has failed, attempt 2" in listed.out
+    assert f"watch {workflow_id}" in listed.out
+
+
+async def test_a_run_that_only_waits_needs_nothing(starter: CommandLine, live: Rig) -> None:
+    started = await starter("start", starter.file(fresh()), "--json", *QUICK)
+    await live.saw("retrieve")
+
+    listed = await starter("list", "--needs-attention")
+
+    assert listed.code == 0
+    assert started.json["workflowId"] not in listed.out
+
+
+@pytest.mark.parametrize(("left", "needing"), [(timedelta(hours=1, minutes=30), True), (timedelta(hours=3), False)])
+def test_a_batch_near_the_end_of_its_time_can_be_stopped_and_landed(left: timedelta, needing: bool) -> None:
+    found = attention_item(seen(Progress(phase=Phase.POLLING, batch_id="msgbatch_1", expires_at=NOW + left)), NOW)
+
+    assert bool(found) is needing
+    if found:
+        document = attention_document(found, NOW)
+        assert document.why == "The batch expires in 1:30:00"
+        assert document.command.endswith("cancel a-run")
+
+
+async def test_status_and_attention_are_two_questions(starter: CommandLine) -> None:
+    asked = await starter("list", "--status", "failed", "--needs-attention")
+
+    assert asked.code == 2
+    assert "one at a time" in asked.said

@@ -1,0 +1,239 @@
+"""The same content is the same run: what a second `start` does, by what became of the first."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.worker import Worker
+
+from activities.models import SubmitInput, Submitted
+from activities.submission import SubmissionActivities
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.emulator import Emulator
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.dev_server import DevServer
+from tests.harness.command_line import QUICK, CommandLine
+from tests.harness.requests import fresh
+from tests.harness.stack import KEYS, Rig, rig, until
+from tests.integration.cli.conftest import command_line
+from worker import build_worker
+from workflows.message_batch import MessageBatchWorkflow
+
+
+@asynccontextmanager
+async def after_retention(forgetful: DevServer, starter: CommandLine, live: Rig) -> AsyncIterator[CommandLine]:
+    """The same store and API, a worker, and a Temporal that has forgotten."""
+    async with rig(forgetful.client, live.emulator, live.store_url) as later:
+        yield command_line(starter.folder, forgetful, later.store_url, later.task_queue)
+
+
+async def over(client: Client, workflow_id: str) -> None:
+    """Wait until a run has ended, however."""
+    with pytest.raises(WorkflowFailureError):
+        await client.get_workflow_handle(workflow_id).result()
+
+
+async def test_while_it_runs_a_second_start_attaches_to_it(patient: CommandLine, slow: Rig) -> None:
+    file = patient.file(fresh())
+    first = await patient("start", file, "--json", *QUICK)
+    await slow.saw("retrieve")
+
+    second = await patient("start", file, "--json", *QUICK)
+
+    assert second.code == 0
+    assert second.json["workflowId"] == first.json["workflowId"]
+    assert "attached to it" in second.err
+    assert len(slow.emulator.batches) == 1
+
+
+async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine, live: Rig) -> None:
+    file = starter.file(fresh())
+    first = await starter("start", file, "--wait", "--json", *QUICK)
+
+    second = await starter("start", file, "--json", *QUICK)
+    shown = await starter("start", file, *QUICK)
+
+    assert second.code == 0
+    assert "have been run before" in second.err
+    assert second.json["output"]["resultsFile"] == first.json["output"]["resultsFile"]
+    assert "3 results, 3 succeeded" in shown.out
+    assert len(live.emulator.batches) == 1
+
+
+async def test_once_landed_and_forgotten_by_temporal_the_store_has_the_results(
+    starter: CommandLine, live: Rig, forgetful: DevServer
+) -> None:
+    file = starter.file(fresh())
+    first = await starter("start", file, "--wait", "--json", *QUICK)
+
+    async with after_retention(forgetful, starter, live) as later:
+        second = await later("start", file, "--json", *QUICK)
+        results = await later("results", first.json["workflowId"])
+
+    assert second.code == 0, second.err
+    assert second.json["output"]["resultsFile"] == first.json["output"]["resultsFile"]
+    assert len(results.out.splitlines()) == 3
+    assert len(live.emulator.batches) == 1
+
+
+async def test_ended_otherwise_with_a_known_batch_a_second_start_attaches_to_that(
+    patient: CommandLine, slow: Rig
+) -> None:
+    file = patient.file(fresh())
+    first = await patient("start", file, "--json", *QUICK)
+    await slow.saw("retrieve")
+    run = slow.client.get_workflow_handle(first.json["workflowId"])
+    await run.terminate(reason="an operator's mistake")
+    slow.emulator.clock.advance(timedelta(minutes=11))
+
+    second = await patient("start", file, "--wait", "--json", *QUICK)
+
+    (batch,) = slow.emulator.batches
+    assert second.code == 0, second.err
+    assert second.json["workflowId"] == f"attach-{batch.id}"
+    assert second.json["output"]["verified"]
+    assert "an operator's mistake" in second.err
+    third = await patient("start", file, "--json", *QUICK)
+    assert third.json["output"]["batchId"] == batch.id
+
+
+async def test_a_batch_cut_off_by_the_limit_is_attached_to_from_the_stores_records_alone(
+    patient: CommandLine, slow: Rig, forgetful: DevServer
+) -> None:
+    file = patient.file(fresh())
+    first = await patient("start", file, "--json", "--poll-limit", "1", *QUICK)
+    await over(slow.client, first.json["workflowId"])
+    slow.emulator.clock.advance(timedelta(minutes=11))
+
+    async with after_retention(forgetful, patient, slow) as later:
+        second = await later("start", file, "--wait", "--json", *QUICK)
+
+    (batch,) = slow.emulator.batches
+    assert second.json["workflowId"] == f"attach-{batch.id}"
+    assert second.json["output"]["verified"]
+
+
+async def test_where_nothing_was_sent_a_second_start_starts_anew(starter: CommandLine, live: Rig) -> None:
+    file = starter.file(fresh())
+    live.emulator.faults.add("spend-limit", operation="create", times=1)
+    first = await starter("start", file, "--wait", "--json", *QUICK)
+
+    second = await starter("start", file, "--wait", "--json", *QUICK)
+
+    assert first.json["failure"]["type"] == "SpendLimitReached"
+    assert second.code == 0, second.err
+    assert "Started anew" in second.err
+    assert len(live.emulator.batches) == 1
+
+
+async def test_where_the_outcome_is_unknown_a_second_start_is_refused(
+    patient: CommandLine, slow: Rig, forgetful: DevServer
+) -> None:
+    file = patient.file(fresh())
+    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    first = await patient("start", file, "--json", *QUICK)
+    run = slow.client.get_workflow_handle(first.json["workflowId"])
+    await until(run, lambda seen: bool(seen.candidates))
+    await run.terminate()
+
+    second = await patient("start", file, "--json", *QUICK)
+    async with after_retention(forgetful, patient, slow) as later:
+        third = await later("start", file, "--json", *QUICK)
+    again = await patient("start", file, "--again", "--json", *QUICK)
+
+    assert second.code == 2
+    assert second.json["error"]["type"] == "Refused"
+    assert "attach" in second.err
+    assert "--again" in second.err
+    assert third.code == 2
+    assert again.code == 0
+    assert again.json["workflowId"].startswith(f"{first.json['workflowId']}-")
+
+
+async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
+    temporal: DevServer, alone: CommandLine
+) -> None:
+    file, queue = alone.file(fresh()), alone.environment["MESSAGE_BATCHES_TASK_QUEUE"]
+    url = alone.environment["MESSAGE_BATCHES_STORE"]
+    async with Emulator() as emulator, http_client(emulator.url) as http:
+        emulator.faults.add("429", operation="create", retry_after=2, times=1)
+        api, store = HttpBatchApi(http, ApiKeys(KEYS)), open_store(url)
+        first = await alone("start", file, "--json", *QUICK)
+        run = temporal.client.get_workflow_handle(first.json["workflowId"])
+        async with build_worker(temporal.client, api, store, task_queue=queue):
+            live = Rig(temporal.client, emulator, url, queue)
+            await live.saw("create")
+        held = asyncio.Event()
+
+        @activity.defn(name="submitBatch")
+        async def hold(given: SubmitInput) -> Submitted:
+            held.set()
+            await asyncio.Event().wait()
+            return Submitted()
+
+        submission = SubmissionActivities(api, store)
+        freezes = Worker(
+            temporal.client,
+            task_queue=queue,
+            workflows=[MessageBatchWorkflow],
+            activities=[submission.find_anchor, hold],
+        )
+        async with freezes:
+            await asyncio.wait_for(held.wait(), 60)
+            await run.terminate()
+
+        second = await alone("start", file, "--json", *QUICK)
+
+    assert second.code == 2
+    assert "may have been sent" in second.err
+
+
+async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_bought(
+    starter: CommandLine, live: Rig
+) -> None:
+    file = starter.file(fresh())
+    live.emulator.faults.add("refuse-then-5xx", operation="create")
+    quick = ("--poll-interval", "0.1s", "--quiet-period", "0.1s", "--submission-timeout", "2s")
+    first = await starter("start", file, "--wait", "--json", *quick)
+
+    second = await starter("start", file, "--json", *quick)
+
+    assert first.json["failure"]["type"] == "SubmissionUnknown"
+    assert second.code == 2
+    assert "no reply was seen" in second.err
+
+
+async def test_two_starters_at_once_buy_one_batch(starter: CommandLine, live: Rig) -> None:
+    file = starter.file(fresh())
+
+    both = await asyncio.gather(*(starter("start", file, "--wait", "--json", *QUICK) for _ in range(3)))
+
+    assert [ended.code for ended in both] == [0, 0, 0], [ended.err for ended in both]
+    assert len({ended.json["output"]["batchId"] for ended in both}) == 1
+    assert len(live.emulator.batches) == 1
+
+
+async def test_again_buys_the_same_once_more(starter: CommandLine, live: Rig) -> None:
+    file = starter.file(fresh())
+    await starter("start", file, "--wait", "--json", *QUICK)
+
+    again = await starter("start", file, "--again", "--wait", "--json", *QUICK)
+
+    assert again.code == 0
+    assert len(live.emulator.batches) == 2
+
+
+async def test_another_key_version_or_beta_is_other_content(starter: CommandLine, live: Rig) -> None:
+    file = starter.file(fresh())
+
+    ids = [
+        (await starter("start", file, "--json", *QUICK, *more)).json["workflowId"]
+        for more in ((), ("--key", "team-a"), ("--beta", "one"), ("--anthropic-version", "2026-10-21"))
+    ]
+
+    assert len(set(ids)) == 4

@@ -1,0 +1,56 @@
+"""The workers that poll a task queue: with a version, without one, none."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from temporalio import workflow
+from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
+
+from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.task_queues import has_worker, pollers
+from tests.harness.waiting import until
+
+VERSION = WorkerDeploymentVersion("batches", "build-1")
+
+
+@workflow.defn
+class Nothing:
+    @workflow.run
+    async def run(self) -> None:
+        """End at once."""
+
+
+@asynccontextmanager
+async def worker(client: Client, task_queue: str, *, versioned: bool) -> AsyncIterator[None]:
+    deployment = WorkerDeploymentConfig(
+        version=VERSION,
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
+    async with Worker(
+        client, task_queue=task_queue, workflows=[Nothing], deployment_config=deployment if versioned else None
+    ):
+        yield
+
+
+@pytest.mark.parametrize("versioned", [False, True])
+async def test_a_worker_of_any_version_is_seen(temporal: DevServer, versioned: bool) -> None:
+    client, queue = temporal.client, f"polled-{uuid4()}"
+    build = f"{VERSION.deployment_name}:{VERSION.build_id}" if versioned else ""
+    before = await has_worker(client, queue)
+
+    async def named() -> bool:
+        # The server gives the same answer for some seconds.
+        return [poller.identity for poller in await pollers(client, queue, build=build)] == [client.identity]
+
+    async with worker(client, queue, versioned=versioned):
+        await until(lambda: has_worker(client, queue), "a worker that is seen")
+        await until(named, "the worker among the pollers of its version")
+        others = await pollers(client, queue, build="batches:another")
+
+    assert not before
+    assert others == []

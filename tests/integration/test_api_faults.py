@@ -1,0 +1,135 @@
+"""Every fault of the API: the run ends with one batch and all results, or fails at once with what to do."""
+
+from typing import Any
+
+import pytest
+
+from message_batches.models import Phase, PollSchedule
+from tests.harness.stack import QUICK_POLL, Rig, failure_of, requests
+
+PASSING = [
+    ("429", "create", {"retry_after": 1, "times": 1}),
+    ("429", "create", {"times": 2}),
+    ("429", "retrieve", {"retry_after": 1, "times": 1}),
+    ("429", "retrieve", {"times": 3}),
+    ("429", "results", {"times": 2}),
+    ("529", "retrieve", {"times": 2}),
+    ("529", "results", {"times": 2}),
+    ("500", "list", {"times": 1}),
+    ("503", "retrieve", {"retry_after": 1, "times": 1}),
+    ("404", "retrieve", {"times": 3}),
+    ("404", "results", {"times": 2}),
+    ("slow", "retrieve", {"seconds": 0.5, "times": 2}),
+    ("slow", "create", {"seconds": 1, "times": 1}),
+    ("refuse-then-5xx", "retrieve", {"times": 1}),
+    ("accept-then-drop", "retrieve", {"times": 2}),
+    ("invisible", "create", {"seconds": 0.5, "times": 1}),
+    ("cut", "results", {"at": 700, "times": 2}),
+    ("cut", "results", {"at": 700, "clean": True, "times": 2}),
+    ("missing-line", "results", {"times": 2}),
+    ("duplicate-line", "results", {"times": 2}),
+    ("foreign-line", "results", {"times": 2}),
+    ("u2028", "results", {}),
+    ("no-content-type", "results", {}),
+    ("gzip", "results", {}),
+]
+
+
+@pytest.mark.parametrize(("fault", "operation", "how"), PASSING, ids=lambda value: str(value))
+async def test_a_fault_that_passes_costs_time_and_nothing_else(
+    live: Rig, fault: str, operation: str, how: dict[str, Any]
+) -> None:
+    live.emulator.faults.add(fault, operation=operation, **how)
+
+    output = await live.run(requests(5, fault))
+
+    assert output.request_counts.succeeded == 5
+    assert output.verified
+    assert output.results is not None
+    assert [line["custom_id"] for line in output.results] == [f"request-{n:04}" for n in range(5)]
+    assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
+    assert output.possibly_paid_twice == ()
+
+
+@pytest.mark.parametrize(("fault", "kind"), [("spend-limit", "SpendLimitReached"), ("html-413", "RequestRefused")])
+async def test_a_refusal_that_stays_fails_at_once(live: Rig, fault: str, kind: str) -> None:
+    live.emulator.faults.add(fault, operation="create")
+
+    failure = await failure_of(await live.start(requests()))
+
+    assert failure.type == kind
+    assert live.operations() == ["create"]
+    assert not live.emulator.batches
+
+
+async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Rig) -> None:
+    failure = await failure_of(await live.start(requests(), api_key="revoked"))
+
+    assert failure.type == "AuthenticationFailed"
+    assert "valid key" in failure.message
+    assert [call.operation for call in live.emulator.calls] == ["list"]
+
+
+@pytest.mark.parametrize("operation", ["list", "retrieve"])
+async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: Rig, operation: str) -> None:
+    live.emulator.faults.add("slow", operation=operation, seconds=100)
+    once = QUICK_POLL.transient.model_copy(update={"retry_limit": 0})
+
+    failure = await failure_of(await live.start(requests(), poll=QUICK_POLL.model_copy(update={"transient": once})))
+
+    assert failure.type == "ReplyLost"
+    assert "did not answer within 9 s" in failure.message
+
+
+async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: Rig) -> None:
+    live.emulator.faults.add("529", operation="retrieve")
+    poll = QUICK_POLL.model_copy(update={"transient": QUICK_POLL.transient.model_copy(update={"retry_limit": 2})})
+
+    failure = await failure_of(await live.start(requests(), poll=poll))
+
+    assert failure.type == "ApiUnavailable"
+    assert failure.details[0]["batchId"] == live.emulator.batches[0].id
+    assert live.operations() == ["create", "retrieve", "retrieve", "retrieve"]
+
+
+async def test_results_that_never_become_complete_name_what_is_missing_and_keep_the_rest(live: Rig) -> None:
+    live.emulator.faults.add("missing-line", operation="results", line=0)
+
+    run = await live.start(requests(4))
+    failure = await failure_of(run)
+
+    assert failure.type == "ResultsIncomplete"
+    assert "missing" in failure.message
+    assert "request-000" in failure.message
+    assert "incomplete-" in failure.message
+    assert failure.details[0]["batchId"] in failure.message
+    assert (await run.query("progress"))["phase"] == Phase.FAILED
+
+
+async def test_a_line_with_a_lone_surrogate_is_landed_and_left_out_of_the_parsed_results(live: Rig) -> None:
+    live.emulator.faults.add("lone-surrogate", operation="results")
+
+    output = await live.run(requests(3))
+
+    assert output.verified
+    assert output.results is None
+    assert output.results_omitted is not None
+    assert output.results_file.lines == 3
+
+
+async def test_a_hint_to_poll_again_in_ten_seconds_is_not_obeyed(live: Rig) -> None:
+    await live.run(requests())
+
+    polls = [call.time for call in live.emulator.calls if call.operation == "retrieve"]
+    assert len(polls) >= 2
+    assert (polls[1] - polls[0]).total_seconds() < 8
+
+
+async def test_the_whole_of_a_failure_is_typed_when_the_limit_is_reached(live: Rig) -> None:
+    poll = PollSchedule(retry_after=QUICK_POLL.retry_after, retry_limit=0, transient=QUICK_POLL.transient)
+
+    failure = await failure_of(await live.start(requests(), poll=poll))
+
+    assert failure.type == "BatchNotEnded"
+    assert "attach" in failure.message
+    assert live.operations() == ["create", "retrieve"]

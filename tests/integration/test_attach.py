@@ -1,0 +1,58 @@
+"""Taking over a batch that exists, alone or with the requests it holds."""
+
+import pytest
+
+from tests.harness.stack import Rig, failure_of, requests
+from tests.integration.test_lost_reply import post_by_a_stranger
+
+
+async def test_a_batch_alone_is_landed_in_the_providers_order_and_not_verified(live: Rig) -> None:
+    batch_id = await post_by_a_stranger(live, requests(5))
+
+    output = await live.run(batch_id=batch_id)
+
+    assert output.batch_id == batch_id
+    assert not output.verified
+    assert output.results_file.lines == 5
+    assert live.operations().count("create") == 1
+
+
+async def test_a_batch_with_its_requests_is_checked_fully(live: Rig) -> None:
+    batch_id = await post_by_a_stranger(live, requests(5))
+
+    output = await live.run(requests(5), batch_id=batch_id)
+
+    assert output.verified
+    assert output.results is not None
+    assert [line["custom_id"] for line in output.results] == [f"request-{n:04}" for n in range(5)]
+    assert live.operations().count("create") == 1
+
+
+async def test_a_batch_landed_alone_can_be_landed_again_verified(live: Rig) -> None:
+    batch_id = await post_by_a_stranger(live, requests(3))
+
+    alone = await live.run(batch_id=batch_id)
+    checked = await live.run(requests(3), batch_id=batch_id)
+
+    assert (alone.verified, checked.verified) == (False, True)
+
+
+async def test_a_batch_with_other_requests_fails_and_names_them(live: Rig) -> None:
+    batch_id = await post_by_a_stranger(live, requests(3))
+    others = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3))]
+
+    failure = await failure_of(await live.start(others, batch_id=batch_id))
+
+    assert failure.type == "ResultsIncomplete"
+    assert "other-0" in failure.message
+
+
+@pytest.mark.parametrize("missing_line", ["missing-line", "duplicate-line"])
+async def test_a_batch_alone_is_still_counted_and_its_ids_are_unique(live: Rig, missing_line: str) -> None:
+    batch_id = await post_by_a_stranger(live, requests(3))
+    live.emulator.faults.add(missing_line, operation="results", times=2)
+
+    output = await live.run(batch_id=batch_id)
+
+    assert output.results_file.lines == 3
+    assert live.operations().count("results") == 3

@@ -1,0 +1,99 @@
+"""Deleting a batch at the provider: only on request, only what is landed and verified, and never at a run's expense."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from message_batches.errors import StoreUnavailable
+from message_batches.models import ResultsFile, SubmissionSchedule
+from message_batches.results.landing import verify_landed
+from message_batches.storage.object_store import open_store
+from tests.harness.stack import Rig, requests
+
+
+async def test_a_batch_is_deleted_once_its_results_are_landed_and_verified(live: Rig) -> None:
+    output = await live.run(requests(), delete_after_landing=True)
+
+    assert (output.deleted, output.not_deleted) == (True, None)
+    assert live.operations()[-2:] == ["results", "delete"]
+    assert not live.emulator.batches
+    assert output.verified
+
+
+async def test_unless_it_is_asked_for_nothing_is_deleted(live: Rig) -> None:
+    output = await live.run(requests())
+
+    assert (output.deleted, output.not_deleted) == (False, None)
+    assert "delete" not in live.operations()
+
+
+async def test_results_that_were_not_held_against_requests_keep_their_batch(live: Rig) -> None:
+    batch_id = (await live.run(requests())).batch_id
+
+    output = await live.run(batch_id=batch_id, delete_after_landing=True)
+
+    assert not output.deleted
+    assert output.not_deleted == "its results could not be compared with the requests"
+    assert "delete" not in live.operations()
+
+
+async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Rig) -> None:
+    live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    # The poll answers only when the first batch can be seen as well.
+    live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
+    short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
+
+    output = await live.run(requests(), submission=short, delete_after_landing=True)
+
+    assert output.possibly_paid_twice
+    assert not output.deleted
+    assert "delete" not in live.operations()
+
+
+async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live: Rig) -> None:
+    live.emulator.faults.add("404", operation="delete", times=2)
+
+    output = await live.run(requests(), delete_after_landing=True)
+
+    assert output.deleted
+    assert not live.emulator.batches
+
+
+async def test_a_delete_whose_reply_got_lost_is_done(live: Rig) -> None:
+    live.emulator.faults.add("accept-then-drop", operation="delete", times=1)
+
+    output = await live.run(requests(), delete_after_landing=True)
+
+    assert (output.deleted, output.not_deleted) == (True, None)
+    assert live.operations()[-2:] == ["delete", "delete"]
+
+
+async def test_a_delete_that_is_refused_leaves_the_run_its_results(live: Rig) -> None:
+    live.emulator.faults.add("spend-limit", operation="delete")
+
+    output = await live.run(requests(), delete_after_landing=True)
+
+    assert output.request_counts.succeeded == 3
+    assert not output.deleted
+    assert "spend limit" in (output.not_deleted or "")
+    assert live.emulator.batches
+
+
+async def test_a_landed_file_that_is_not_what_was_landed_is_noticed(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await store.create("results/a.jsonl", b"{}\n")
+    uri = store.uri("results/a.jsonl")
+    landed = ResultsFile(
+        uri=uri, bytes=3, lines=1, sha256="ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
+    )
+
+    await verify_landed(store, landed)
+
+    (tmp_path / "results/a.jsonl").write_bytes(b"[]\n")
+    with pytest.raises(StoreUnavailable, match="has changed since it was landed"):
+        await verify_landed(store, landed)
+    (tmp_path / "results/a.jsonl").unlink()
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await verify_landed(store, landed)

@@ -1,0 +1,202 @@
+"""Runs with encryption on: what the server has of them, and what happens when keys change or are missing."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from pydantic import SecretStr
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.batch import MessageBatchActivities
+from activities.submission import SubmissionActivities
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.codec_server import CodecServer, TokenAuth
+from message_batches.contract import landing_queue
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.encryption.codec import EncryptionCodec
+from message_batches.encryption.keys import EncryptionKey
+from message_batches.storage.object_store import open_store
+from message_batches.temporal.connection import connect
+from message_batches.temporal.dev_server import DevServer, dev_server, temporal_command
+from message_batches.temporal.namespaces import NamespaceRecords
+from tests.harness.command_line import QUICK, CommandLine, Ended
+from tests.harness.encryption import key, written
+from tests.harness.processes import bare_environment
+from tests.harness.stack import KEYS, QUICK_POLL, Rig, requests, rig
+from tests.harness.waiting import until
+from tests.integration.cli.conftest import command_line
+from workflows.message_batch import MessageBatchWorkflow
+
+OLD, NEW = key("2026-01"), key("2026-11")
+PROCESSING = timedelta(hours=1)
+TOKEN = "a-token-of-the-tests-0123456789"
+
+pytestmark = pytest.mark.xdist_group("encryption")
+
+
+@pytest.fixture(scope="module")
+async def temporal() -> AsyncIterator[DevServer]:
+    """A server whose client encrypts."""
+    async with dev_server(keys=[OLD]) as server:
+        yield server
+
+
+@pytest.fixture
+async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+    async with (
+        Emulator(EmulatorOptions(processing_time=PROCESSING)) as emulator,
+        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+    ):
+        yield running
+
+
+async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
+    temporal: DevServer, live: Rig, tmp_path: Path
+) -> None:
+    without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    notes = NamespaceRecords(open_store(live.store_url))
+    plain = await connect(address=temporal.address)  # As a worker was from before there were keys.
+    await notes.add(plain)
+    unknown = await notes.encrypted("default")
+    await notes.add(live.client)
+    await notes.add(plain)
+    note = await notes.encrypted("default")
+
+    refused = await without("attach", "msgbatch_1")
+    assert note is not None
+    await open_store(live.store_url).remove(note.removeprefix(f"{live.store_url}/"))
+    begun = await without("attach", "msgbatch_1", "--json")
+
+    assert unknown is None
+    assert (refused.code, begun.code) == (2, 0)
+    assert f"switched off for good, remove {note}. Nothing was sent" in refused.err
+    await live.client.get_workflow_handle(begun.json["workflowId"]).terminate()
+
+
+def starter_with(*keys: EncryptionKey, live: Rig, temporal: DevServer, folder: Path) -> CommandLine:
+    made = command_line(folder, temporal, live.store_url, live.task_queue)
+    made.environment = {**made.environment, "MESSAGE_BATCHES_ENCRYPTION_KEYS": written(keys)}
+    return made
+
+
+async def test_a_starter_without_the_key_says_which_one_it_wants(
+    temporal: DevServer, live: Rig, tmp_path: Path
+) -> None:
+    right, wrong, without = (
+        starter_with(*keys, live=live, temporal=temporal, folder=tmp_path / "user") for keys in ((OLD,), (NEW,), ())
+    )
+    file = right.file(requests(2, "a hidden prompt"))
+    run = (await right("start", file, "--json", *QUICK)).json["workflowId"]
+
+    def refused(ended: Ended) -> bool:
+        return ended.code == 2 and "encrypted with key '2026-01'" in ended.err and len(ended.err.splitlines()) == 1
+
+    for arguments in (("status", run), ("cancel", run), ("results", run), ("start", file, "--wait")):
+        assert refused(await wrong(*arguments)), arguments
+    assert refused(await without("status", run))
+    assert (await wrong("status", run, "--json")).json["error"]["type"] == "CannotDecrypt"
+    assert run in (await without("list")).out
+    following = asyncio.create_task(wrong("watch", run))
+    live.emulator.clock.advance(PROCESSING)
+    await live.client.get_workflow_handle(run).result()
+    assert refused(await following)
+    assert refused(await wrong("watch", run))
+    assert (await right("watch", run)).code == 0
+
+
+async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, live: Rig, tmp_path: Path) -> None:
+    live.emulator.faults.add("529", operation="retrieve")
+    slow = QUICK_POLL.model_copy(
+        update={"transient": QUICK_POLL.transient.model_copy(update={"retry_after": PROCESSING})}
+    )
+    run = await live.start(requests(2, "a hidden prompt"), poll=slow)
+    await live.saw("retrieve")
+    starter = starter_with(OLD, live=live, temporal=temporal, folder=tmp_path / "user")
+    shown: list[str] = []
+
+    async def said() -> bool:
+        shown.append((await starter("status", run.id)).out)
+        return "pollBatchStatus has failed" in shown[-1]
+
+    await until(said, "a poll that has failed")
+    await run.terminate()
+
+    assert "The API answered 529" in shown[-1]
+    assert "Encoded failure" not in shown[-1]
+
+
+async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(
+    temporal: DevServer, live: Rig, tmp_path: Path
+) -> None:
+    starter = starter_with(OLD, live=live, temporal=temporal, folder=tmp_path / "user")
+    begun = await starter("start", starter.file(requests(2)), "--poll-interval", "1h", "--json")
+    run, summary = begun.json["workflowId"], "2 requests from"
+
+    async def shown(**variables: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            *(temporal_command() or "temporal", "workflow", "describe", "--workflow-id", run),
+            env=bare_environment(tmp_path, TEMPORAL_ADDRESS=temporal.address, **variables),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        return (await process.communicate())[0].decode()
+
+    async with CodecServer(EncryptionCodec([OLD]), TokenAuth(SecretStr(TOKEN))) as server:
+        through = {"TEMPORAL_CODEC_ENDPOINT": server.url, "TEMPORAL_CODEC_AUTH": f"Bearer {TOKEN}"}
+        assert summary in await shown(**through)
+        # Ours take no notice of these variables.
+        starter.environment = {**starter.environment, **through}
+        assert (await starter("status", run)).code == 0
+    assert run in await shown()
+    assert summary not in await shown()
+    await live.client.get_workflow_handle(run).terminate()
+
+
+async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_it_sends_it(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    queue, store = f"test-{uuid4()}", open_store((tmp_path / "store").as_uri())
+    keyless = await connect(address=temporal.address)
+    emulator = Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.3)))
+    emulator.faults.add("slow", operation="list", times=1, seconds=2)
+    async with emulator, http_client(emulator.url) as http:
+        api = HttpBatchApi(http, ApiKeys(KEYS))
+        steps, submission = MessageBatchActivities(api, store), SubmissionActivities(api, store)
+        later: list[Callable[..., Any]] = [
+            submission.find_anchor,
+            steps.submit_batch,
+            steps.poll_batch_status,
+            submission.record_outcome,
+        ]
+        grace = timedelta(seconds=20)
+
+        def worker(client: Client, activities: Sequence[Callable[..., Any]], at: str = queue) -> Worker:
+            return Worker(client, task_queue=at, activities=activities, graceful_shutdown_timeout=grace)
+
+        async def refused() -> bool:
+            kinds = {event.event_type async for event in run.fetch_history_events()}
+            return EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED in kinds
+
+        live = Rig(temporal.client, emulator, "", queue)
+        async with Worker(temporal.client, task_queue=queue, workflows=[MessageBatchWorkflow]):
+            # The anchor is still looked for when its worker leaves: the POST goes to the next one.
+            async with worker(temporal.client, [steps.prepare_requests, submission.find_anchor]):
+                run = await live.start(requests(2))
+                await live.saw("list")
+            async with worker(keyless, later):
+                await until(refused, "a POST whose input could not be read")
+            async with (
+                worker(temporal.client, later),
+                worker(temporal.client, [steps.retrieve_results], landing_queue(queue)),
+            ):
+                output = await run.result()
+
+    assert output.verified
+    # Neither looked for nor waited for: nothing was sent the first time. Each POST has an anchor of its own.
+    assert live.operations(besides=("retrieve",)) == ["list", "list", "create", "results"]

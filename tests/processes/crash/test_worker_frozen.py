@@ -1,0 +1,53 @@
+"""SIGSTOP inside the POST, and SIGCONT after the run has given that POST up: the rest of the body must not be sent.
+
+Two things keep it back: the deadline that the body checks, and the SDK, which cancels an activity that has not beaten
+for so long. With either of them these tests pass; with neither there are two batches.
+"""
+
+from temporalio.api.enums.v1 import EventType
+
+from tests.harness.processes import WorkerProcess
+from tests.harness.waiting import until
+from tests.processes.crash.scene import Scene, more_than_fits_into_sockets
+from tests.processes.crash.together import played_together
+
+
+async def frozen_inside_the_upload(scene: Scene) -> WorkerProcess:
+    """A worker that sleeps through the deadline of its POST; another one goes on with the run."""
+    scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=2_000_000)
+    worker = await scene.worker()
+    await scene.start(more_than_fits_into_sockets(), in_store=True)
+    await scene.under_way("create")
+    worker.freeze()
+    await scene.worker()
+    return worker
+
+
+async def sends_nothing_more(scene: Scene, worker: WorkerProcess) -> None:
+    """Whatever the worker was about to send, it has sent when it has left; the one batch is still that of the other."""
+    assert await worker.terminate() == 0
+    assert [call.status for call in scene.calls("create")] == [None, 200]
+    assert len(scene.emulator.batches) == 1
+
+
+@played_together()
+async def test_woken_when_its_post_counts_as_over(scene: Scene) -> None:
+    worker = await frozen_inside_the_upload(scene)
+
+    await scene.recorded(EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT)
+    await scene.recorded(EventType.EVENT_TYPE_TIMER_FIRED)
+    worker.thaw()
+
+    await scene.finishes_with_one_batch()
+    await sends_nothing_more(scene, worker)
+
+
+@played_together()
+async def test_woken_when_the_run_has_its_batch(scene: Scene) -> None:
+    worker = await frozen_inside_the_upload(scene)
+
+    await until(lambda: bool(scene.emulator.batches), "a batch of the second POST")
+    worker.thaw()
+
+    await scene.finishes_with_one_batch()
+    await sends_nothing_more(scene, worker)

@@ -1,0 +1,150 @@
+"""SIGKILL at every point of a run; another worker goes on with it."""
+
+from datetime import timedelta
+
+from tests.harness.stack import requests
+from tests.harness.waiting import until
+from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
+from tests.processes.crash.together import played_together
+
+
+@played_together()
+async def test_killed_before_the_post(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="list", times=1, seconds=60)
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await scene.under_way("list")
+    await worker.kill()
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+
+
+@played_together()
+async def test_killed_while_the_body_is_being_sent(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=500_000)
+    worker = await scene.worker()
+    await scene.start(more_than_fits_into_sockets(), in_store=True)
+
+    await scene.under_way("create")
+    await worker.kill()
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 2
+    assert (await scene.progress()).posts == 2
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await until(lambda: bool(scene.emulator.batches), "a batch")
+    await worker.kill()
+    await scene.worker()
+    await until(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await until(lambda: bool(scene.emulator.batches), "a batch")
+    await worker.kill()
+    worker = await scene.worker()
+    await until(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    await worker.kill()
+    looks = len(scene.calls("list"))
+    await scene.worker()
+    await until(lambda: len(scene.calls("list")) > looks, "a look by the third worker")
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+
+
+@played_together()
+async def test_killed_with_the_reply_on_its_way(scene: Scene) -> None:
+    """The worker may have read it and passed it on, or not."""
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await until(lambda: any(call.status == 200 for call in scene.calls("create")), "a reply to the POST")
+    await worker.kill()
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_killed_after_the_reply(scene: Scene) -> None:
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await until(lambda: bool(scene.calls("retrieve")), "the first poll, which needs the batch's id")
+    await worker.kill()
+    await scene.worker()
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+    assert len(scene.calls("list")) == 1
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_killed_during_a_wait(scene: Scene) -> None:
+    worker = await scene.worker()
+    await scene.start(requests(3), every=timedelta(seconds=4))
+
+    await scene.waiting()
+    await worker.kill()
+    polls = len(scene.calls("retrieve"))
+    await scene.worker()
+    await until(lambda: len(scene.calls("retrieve")) > polls, "a poll by the new worker")
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+    assert len(scene.calls("list")) == 1
+
+
+@played_together(processing_time=UNTIL_TOLD)
+async def test_killed_during_a_poll(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="retrieve", times=1, seconds=60)
+    worker = await scene.worker()
+    await scene.start(requests(3))
+
+    await scene.under_way("retrieve")
+    await worker.kill()
+    await scene.worker()
+    scene.end_batches()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+    assert len(scene.calls("list")) == 1
+
+
+@played_together(reply_bytes=4000)
+async def test_killed_while_results_stream(scene: Scene) -> None:
+    scene.emulator.faults.add("slow", operation="results", times=1, bytes_per_second=100_000)
+    worker = await scene.worker()
+    await scene.start(requests(1000))
+
+    await scene.under_way("results")
+    await worker.kill()
+    await scene.worker()
+
+    await scene.finishes_with_one_batch()
+    assert len(scene.calls("create")) == 1
+    assert len(scene.calls("results")) == 2

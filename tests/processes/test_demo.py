@@ -1,0 +1,139 @@
+"""The demo as a whole: everything embedded, ended by itself or by Ctrl-C, with nothing left behind."""
+
+import asyncio
+import json
+import re
+import signal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from tests.harness.command_line import CommandLine
+from tests.harness.golden import assert_golden
+from tests.harness.waiting import until
+
+
+def below(process: asyncio.subprocess.Process) -> list[psutil.Process]:
+    """The processes that a process has started."""
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def kept(folder: Path) -> list[Path]:
+    return list(folder.glob("message-batches-demo-*"))
+
+
+def lines_of(file: Path) -> int:
+    return len(file.read_bytes().splitlines())
+
+
+async def suggestion_works(starter: CommandLine, shown: str) -> None:
+    """Try what is said to be next, now that Temporal is gone."""
+    suggested = re.search(r"MESSAGE_BATCHES_STORE=(\S+) \S+ \S*starter.py (results \S+ --failed -o retry.jsonl)", shown)
+    assert suggested
+    later = CommandLine(starter.folder, {"MESSAGE_BATCHES_STORE": suggested[1], "TEMPORAL_ADDRESS": "127.0.0.1:1"})
+
+    failed = await later(*suggested[2].split())
+
+    assert failed.code == 0, failed.err
+    lines = (starter.folder / "retry.invalid.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["custom_id"] for line in lines} == {"ticket-0005", "review-0003", "chat-0002"}
+
+
+async def test_two_demos_side_by_side_show_their_results_and_what_they_suggest_works_afterwards(tmp_path: Path) -> None:
+    starters = [CommandLine(tmp_path / name) for name in ("one", "two")]
+    for starter in starters:
+        starter.folder.mkdir()
+
+    shown, document = await asyncio.gather(starters[0]("demo"), starters[1]("demo", "--json"))
+
+    assert shown.code == 0, shown.err
+    assert "24 results, 21 succeeded, 3 errored" in shown.out
+    assert "invalid_request_error 2" in shown.said
+    assert "not_found_error 1 model: claude-does-not-exist-9 (ticket-0005)" in shown.said
+    assert re.search(
+        r"http://127\.0\.0\.1:\d+/namespaces/default/workflows/batch-[0-9a-f]+/[0-9a-f-]+/history", shown.out
+    )
+    assert "make demo ARGS=--keep" in shown.out
+    assert document.code == 0, document.err
+    assert_golden("demo", {"landed": {"exitCode": document.code, "document": document.json}}, tmp_path / "two")
+    assert lines_of(Path(urlsplit(document.json["output"]["resultsFile"]["uri"]).path)) == 24
+    await suggestion_works(starters[0], shown.out)
+
+
+async def test_kept_it_runs_until_ctrl_c_and_other_commands_work_with_it(tmp_path: Path) -> None:
+    starter = CommandLine(tmp_path)
+    process = await starter.begin("demo", "--keep")
+    assert process.stderr
+    said = ""
+    async with asyncio.timeout(60):
+        while "starter.py list" not in said:
+            said += (await process.stderr.readline()).decode()
+    address = re.search(r"TEMPORAL_ADDRESS=(\S+)", said)
+    store = re.search(r"MESSAGE_BATCHES_STORE=(\S+)", said)
+    assert address
+    assert store
+    beside = CommandLine(tmp_path, {"TEMPORAL_ADDRESS": address[1], "MESSAGE_BATCHES_STORE": store[1]})
+
+    listed = await beside("list", "--json")
+    started_by_it = below(process)
+    process.send_signal(signal.SIGINT)
+    _, rest = await process.communicate()
+
+    assert [run["status"] for run in listed.json] == ["completed"]
+    assert started_by_it
+    assert process.returncode == 130
+    assert b"Traceback" not in rest
+    assert not [child for child in started_by_it if child.is_running()]
+
+
+@pytest.mark.parametrize("moment", ["at the start", "while the server starts", "while the batch runs"])
+async def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
+    starter = CommandLine(tmp_path)
+    process = await starter.begin("demo")
+    assert process.stderr
+    said, children = b"", []
+    async with asyncio.timeout(60):
+        if moment != "at the start":
+            said = await process.stderr.readline()
+        if moment == "while the server starts":
+            while not (children := below(process)):  # noqa: ASYNC110 another process starts them
+                await asyncio.sleep(0.01)
+        if moment == "while the batch runs":
+            while b"in_progress" not in said:
+                said += await process.stderr.readline()
+            children = below(process)
+            assert children
+        else:
+            # Python itself needs a moment before it can be told anything: of computing, however busy the machine is.
+            await until(lambda: sum(psutil.Process(process.pid).cpu_times()[:2]) > 0.15, "a Python that has begun")
+
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, rest = await process.communicate()
+
+    assert process.returncode == 130, rest
+    assert b"Traceback" not in said + rest
+    assert not [child for child in children if child.is_running()]
+    assert not kept(tmp_path)
+
+
+async def test_live_without_a_key_is_refused_with_one_line(tmp_path: Path) -> None:
+    ended = await CommandLine(tmp_path)("demo", "--live")
+
+    assert ended.code == 2
+    assert len(ended.err.splitlines()) == 1
+    assert "ANTHROPIC_API_KEY" in ended.err
+
+
+async def test_live_asks_with_the_price_and_a_no_sends_nothing(tmp_path: Path) -> None:
+    environment = {"ANTHROPIC_API_KEY": "sk-ant-none", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
+
+    ended = await CommandLine(tmp_path, environment)("demo", "--live", stdin="n\n")
+
+    assert ended.code == 2
+    assert "Send 24 requests" in ended.said
+    assert "claude-sonnet-5" in ended.said
+    assert "Nothing was sent" in ended.err
+    assert "sk-ant-none" not in ended.said

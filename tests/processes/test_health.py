@@ -1,0 +1,416 @@
+"""`worker.py --health`: what the probes of a real worker process are told, whatever happens to it."""
+
+import asyncio
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest
+from temporalio.client import Client
+
+from message_batches.emulator import Emulator
+from message_batches.listen_address import CannotListen
+from message_batches.models import PollSchedule
+from message_batches.observability.health import Health, WatchedWorker, serve_probes
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.temporal.connection import connect, worker_identity
+from message_batches.temporal.dev_server import DevServer
+from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, settings
+from tests.harness.stack import KEYS, Rig, requests
+from tests.harness.waiting import PATIENCE, until
+
+
+class Probed(Running):
+    """A worker process with `--health`."""
+
+    url = ""
+
+    async def get(self, path: str) -> tuple[int, dict[str, Any]]:
+        """The status and the JSON at a path."""
+        async with httpx.AsyncClient(base_url=self.url, timeout=10) as http:
+            answer = await http.get(path)
+            return answer.status_code, answer.json()
+
+    async def until(self, holds: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
+        """What `/healthz` says as soon as it is as expected."""
+
+        async def look() -> dict[str, Any] | None:
+            assert self.exit_code is None, self.output
+            try:
+                status, found = await self.get("/healthz")
+            except httpx.ConnectError:
+                status, found = 0, {}
+            return found if holds(status, found) else None
+
+        return await until(look, "the expected health")
+
+
+@asynccontextmanager
+async def worker(folder: Path, address: str, **variables: str) -> AsyncIterator[Probed]:
+    """A worker process; it is killed at the end."""
+    configured = settings(
+        temporal=address,
+        key=KEYS["default"].get_secret_value(),
+        store=(folder / "store").as_uri(),
+        task_queue=f"probed-{uuid4()}",
+    )
+    environment = bare_environment(folder, **{**configured, **variables})
+    listen = f"127.0.0.1:{lasting_port()}"
+    command = [sys.executable, "worker.py", "--health", listen]
+    running = await Probed.start(command, folder / "worker.log", environment=environment)
+    running.url = f"http://{listen}"
+    try:
+        yield running
+    finally:
+        await running.kill()
+
+
+def is_well(status: int, found: dict[str, Any]) -> bool:
+    return status == 200
+
+
+def is_not_well(status: int, found: dict[str, Any]) -> bool:
+    return status == 503 and not found["problems"][0].startswith("The worker is starting")
+
+
+async def test_a_worker_that_polls_is_well(temporal: DevServer, tmp_path: Path) -> None:
+    async with worker(tmp_path, temporal.address) as probed:
+        found = await probed.until(is_well)
+
+        assert found == {"connected": True, "polling": True, "storeReachable": True, "problems": []}
+        assert await probed.get("/livez") == (200, {"alive": True})
+        assert f"health {probed.url}/healthz" in probed.output
+        assert await probed.terminate() == 0
+
+
+async def test_without_temporal_it_is_not_well_but_alive(tmp_path: Path) -> None:
+    server = TemporalProcess(tmp_path)
+    await server.start()
+    try:
+        async with worker(tmp_path, server.address) as probed:
+            await probed.until(is_well)
+
+            await server.kill()
+            found = await probed.until(is_not_well)
+            assert (found["connected"], found["polling"], found["storeReachable"]) == (False, False, True)
+            assert found["problems"][0].startswith(f"Temporal at {server.address} does not answer: ")
+            assert (await probed.get("/livez"))[0] == 200
+
+            await server.start()
+            await probed.until(is_well)
+    finally:
+        await server.kill()
+
+
+async def test_without_its_store_it_is_not_well_but_alive(temporal: DevServer, tmp_path: Path) -> None:
+    identity = tmp_path / "store" / "store.json"
+    async with worker(tmp_path, temporal.address) as probed:
+        await probed.until(is_well)
+
+        kept = identity.rename(tmp_path / "kept.json")
+        found = await probed.until(is_not_well)
+        assert (found["connected"], found["polling"], found["storeReachable"]) == (True, True, False)
+        assert found["problems"] == [f"{identity.as_uri()} is missing: check that the store still exists"]
+        assert (await probed.get("/livez"))[0] == 200
+
+        kept.rename(identity)
+        await probed.until(is_well)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ('{"id": "another"}', "belongs to another store: this worker started with {id}"),
+        ("garbage", "does not hold the store's id: restore it"),
+        ("[]", "does not hold the store's id: restore it"),
+    ],
+)
+async def test_with_a_store_that_is_not_its_own_it_is_not_well(
+    temporal: DevServer, tmp_path: Path, content: str, problem: str
+) -> None:
+    identity = tmp_path / "store.json"
+    store = open_store(tmp_path.as_uri())
+    store_id = await store.identity()
+    health = Health()
+    health.started(WatchedWorker(temporal.client, store, store_id, "any", lambda: True))
+    assert (await health.report()).store_reachable
+
+    identity.write_text(content)
+    health.stopping()  # Looks anew.
+    found = await health.report()
+
+    assert not found.store_reachable
+    assert found.problems[-1] == f"{identity.as_uri()} {problem.format(id=store_id)}"
+
+
+async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(temporal: DevServer, tmp_path: Path) -> None:
+    hanging = tmp_path / "hanging"
+    # Whoever opens the store's id waits, while this pipe is there, until somebody writes into it.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n\n"
+        "def hook(event, args):\n"
+        f"    if event == 'open' and args[0] == 'store.json' and os.path.exists({str(hanging)!r}):\n"
+        f"        open({str(hanging)!r}).close()\n\n"
+        "sys.addaudithook(hook)\n"
+    )
+    async with worker(tmp_path, temporal.address, PYTHONPATH=str(tmp_path)) as probed:
+        await probed.until(is_well)
+
+        os.mkfifo(hanging)
+        found = await probed.until(is_not_well)
+        assert found["problems"] == [f"The store {(tmp_path / 'store').as_uri()} does not answer"]
+        assert (await probed.get("/livez"))[0] == 200
+
+        # One writer ends the one read.
+        writer = await asyncio.to_thread(os.open, hanging, os.O_WRONLY)
+        hanging.unlink()
+        os.close(writer)
+        await probed.until(is_well)
+
+
+async def test_a_store_that_hangs_at_the_start_holds_up_neither_probe_nor_signal(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "blocked"
+    os.mkfifo(blocked)
+    # Whoever makes the store's directory waits until somebody writes there, which nobody does.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n\n"
+        "def hook(event, args):\n"
+        f"    if event == 'os.mkdir' and str(args[0]) == {str(tmp_path / 'store')!r}:\n"
+        "        print('The store hangs', flush=True)\n"
+        f"        open({str(blocked)!r})\n\n"
+        "sys.addaudithook(hook)\n"
+    )
+    async with worker(tmp_path, temporal.address, PYTHONPATH=str(tmp_path)) as probed:
+        await until(lambda: "The store hangs" in probed.output, "a store that hangs")
+
+        assert await probed.get("/livez") == (200, {"alive": True})
+        assert (await probed.get("/healthz"))[1]["problems"] == ["The worker is starting: it is not connected yet"]
+        assert await probed.terminate() == 0
+
+
+async def test_a_worker_that_is_starting_is_alive_and_not_yet_well(temporal: DevServer, tmp_path: Path) -> None:
+    async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(never_answer, "127.0.0.1", 0) as silent:
+        port = silent.sockets[0].getsockname()[1]
+        bucket = {
+            "MESSAGE_BATCHES_STORE": "s3://bucket/prefix",
+            "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
+            "AWS_ACCESS_KEY_ID": "none",
+            "AWS_SECRET_ACCESS_KEY": "none",
+        }
+        async with worker(tmp_path, temporal.address, **bucket) as probed:
+            found = await probed.until(lambda status, _: status == 503)
+
+            assert found["problems"] == ["The worker is starting: it is not connected yet"]
+            assert await probed.get("/livez") == (200, {"alive": True})
+
+
+async def test_a_worker_that_is_stopping_answers_until_the_end(live: Rig, temporal: DevServer, tmp_path: Path) -> None:
+    async with worker(
+        tmp_path, temporal.address, ANTHROPIC_BASE_URL=live.emulator.url, MESSAGE_BATCHES_TASK_QUEUE="stopping"
+    ) as probed:
+        await probed.until(is_well)
+        live.emulator.faults.add("slow", operation="retrieve", seconds=4)
+        run = await Rig(live.client, live.emulator, (tmp_path / "store").as_uri(), "stopping").start(
+            requests(), poll=PollSchedule(retry_after=timedelta(seconds=10))
+        )
+        await live.saw("retrieve")
+
+        leaving = asyncio.create_task(probed.terminate())
+        found = await probed.until(is_not_well)
+
+        assert found["problems"] == ["The worker is stopping: it finishes the tasks under way"]
+        assert (found["connected"], found["polling"], found["storeReachable"]) == (True, False, True)
+        assert await probed.get("/livez") == (200, {"alive": True})
+        assert await leaving == 0
+        await run.terminate()
+
+
+async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: DevServer, tmp_path: Path) -> None:
+    health = Health()
+    store = open_store(tmp_path.as_uri())
+    health.started(WatchedWorker(temporal.client, store, await store.identity(), "nobody-polls-here", lambda: True))
+    async with serve_probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
+        answer = await http.get(f"{url}/healthz")
+
+        assert answer.status_code == 503
+        assert answer.json()["problems"] == [
+            f"Temporal has seen no recent poll of this worker ({temporal.client.identity}) "
+            "on task queue nobody-polls-here"
+        ]
+
+
+async def test_what_another_worker_of_this_host_polls_is_no_poll_of_this_one(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    queue = f"polled-{uuid4()}"
+    store = open_store(tmp_path.as_uri())
+    store_id = await store.identity()
+    polls, does_not = [await connect(address=temporal.address, identity=worker_identity()) for _ in range(2)]
+    healths = [Health(), Health()]
+    for health, client in zip(healths, (polls, does_not), strict=True):
+        health.started(WatchedWorker(client, store, store_id, queue, lambda: True))
+
+    async def seen() -> bool:
+        return (await healths[0].report()).polling
+
+    polling = asyncio.create_task(poll(polls, queue))
+    try:
+        await until(seen, "a poll that is seen")
+    finally:
+        polling.cancel()
+
+    assert (await healths[1].report()).problems == (
+        f"Temporal has seen no recent poll of this worker ({does_not.identity}) on task queue {queue}",
+    )
+
+
+async def poll(client: Client, queue: str) -> None:
+    """Wait for a workflow task, as a worker does."""
+    request = PollWorkflowTaskQueueRequest(
+        namespace=client.namespace, task_queue=TaskQueue(name=queue), identity=client.identity
+    )
+    await client.workflow_service.poll_workflow_task_queue(request)
+
+
+def test_no_two_workers_have_one_name() -> None:
+    assert re.fullmatch(r"\S{1,12}-[0-9a-f]{4}", worker_identity())
+    assert len({worker_identity() for _ in range(8)}) > 1
+
+
+async def test_a_worker_polls_under_a_name_of_its_own(temporal: DevServer, tmp_path: Path) -> None:
+    queue = f"named-{uuid4()}"
+    async with worker(tmp_path, temporal.address, MESSAGE_BATCHES_TASK_QUEUE=queue) as probed:
+        await probed.until(is_well)
+        request = DescribeTaskQueueRequest(namespace="default", task_queue=TaskQueue(name=queue))
+        found = await temporal.client.workflow_service.describe_task_queue(request)
+
+        assert found.pollers
+        assert all(re.fullmatch(r"\S{1,12}-[0-9a-f]{4}", poller.identity) for poller in found.pollers)
+
+
+async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path) -> None:
+    class Counting(ObjectStore):
+        reads = 0
+
+        async def read(self, name: str) -> bytes | None:
+            self.reads += 1
+            return await super().read(name)
+
+    store = Counting(None, tmp_path.as_uri(), tmp_path)
+    health = Health()
+    health.started(WatchedWorker(temporal.client, store, await ObjectStore.identity(store), "any", lambda: True))
+    store.reads = 0
+
+    await asyncio.gather(*(health.report() for _ in range(500)))
+
+    assert store.reads == 1
+
+
+async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    health = Health()
+    looked = asyncio.Event()
+
+    def runs() -> bool:
+        looked.set()
+        return True
+
+    health.started(WatchedWorker(temporal.client, store, await store.identity(), "any", runs))
+    looked.clear()
+    async with serve_probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
+        await looked.wait()
+
+
+async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: Path) -> None:
+    health = Health()
+    health.started(WatchedWorker(temporal.client, open_store(tmp_path.as_uri()), "none", "any", lambda: False))
+    async with serve_probes(health, "127.0.0.1:0") as url, httpx.AsyncClient() as http:
+        assert (await http.get(f"{url}/livez")).status_code == 503
+        assert "The worker has failed: it does not poll" in (await http.get(f"{url}/healthz")).json()["problems"]
+
+
+async def refused(folder: Path, address: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """The exit status and the last line of a worker that does not stay."""
+    environment = bare_environment(folder, TEMPORAL_ADDRESS=address, **variables)
+    command = [sys.executable, "worker.py", *arguments]
+    running = await Running.start(command, folder / "worker.log", environment=environment)
+    async with asyncio.timeout(PATIENCE):
+        return await running.wait(), running.output
+
+
+async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_to(tmp_path: Path) -> None:
+    connected = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connected.set()
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    environment = bare_environment(tmp_path, TEMPORAL_ADDRESS=f"{host}:{port}")
+    async with server:
+        worker = await Running.start([sys.executable, "worker.py"], tmp_path / "log", environment=environment)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await connected.wait()
+            # Waited for to its end, the connection would fail, and the exit status would be 2.
+            assert await worker.terminate() == 0, worker.output
+        finally:
+            await worker.kill()
+    assert worker.output == "Worker stopping: it had not started yet\n"
+
+
+@pytest.mark.parametrize(
+    "address", ["8079", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", ":8079", f"h:{'9' * 5000}"]
+)
+async def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
+    with pytest.raises(CannotListen) as caught:
+        async with serve_probes(Health(), address):
+            pass
+
+    assert (
+        str(caught.value) == f"--health is not valid: expected HOST:PORT, such as 127.0.0.1:8079, not {address[:80]!r}"
+    )
+
+
+async def test_a_host_that_can_be_none_is_refused_in_a_sentence() -> None:
+    with pytest.raises(CannotListen, match=r"^--health cannot listen on x{70}:8079: .+"):
+        async with serve_probes(Health(), f"{'x' * 70}:8079"):
+            pass
+
+
+async def test_a_port_that_is_taken_is_refused_in_a_sentence(
+    emulator: Emulator, temporal: DevServer, tmp_path: Path
+) -> None:
+    taken = emulator.url.removeprefix("http://")
+
+    status, said = await refused(tmp_path, temporal.address, "--health", taken)
+
+    assert status == 2
+    assert said == f"worker.py: --health cannot listen on {taken}: address already in use\n"
+
+
+async def test_a_worker_that_temporal_refuses_ends_with_the_reason(temporal: DevServer, tmp_path: Path) -> None:
+    status, said = await refused(tmp_path, temporal.address, TEMPORAL_NAMESPACE="nowhere")
+
+    assert status == 1
+    assert "worker.py: The worker cannot continue: " in said
+    assert "Namespace nowhere was not found" in said.splitlines()[-1]
+    assert "Traceback" not in said

@@ -1,0 +1,121 @@
+"""`worker.py --requests-per-minute`: all workers of a queue stay within the account's limit, and make use of it."""
+
+import asyncio
+import math
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from message_batches.contract import CANCEL_BATCH
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.emulator.call_log import Call
+from message_batches.models import PollSchedule
+from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.rate_limit import PARTITIONS, RateLimits
+from tests.harness import waiting
+from tests.harness.processes import Running, bare_environment, settings
+from tests.harness.stack import KEYS, requests, rig, until
+from worker import command
+
+RUNS = 20
+
+
+def most_within(window: timedelta, calls: list[Call]) -> int:
+    """The most calls in any such stretch of time."""
+    times = sorted(call.time for call in calls)
+    return max(sum(1 for time in times if start <= time <= start + window) for start in times)
+
+
+@asynccontextmanager
+async def workers(count: int, limit: int, configured: dict[str, str], folder: Path) -> AsyncIterator[list[Running]]:
+    environment = bare_environment(folder, **configured)
+    run = [sys.executable, "worker.py", "--requests-per-minute", str(limit)]
+    running = [await Running.start(run, folder / f"worker-{n}.log", environment=environment) for n in range(count)]
+    try:
+        yield running
+    finally:
+        for worker in running:
+            await worker.kill()
+
+
+def handed_out(limit: int, seconds: int) -> int:
+    """The most that all partitions let through in so many seconds and the one of their burst, as measured."""
+    rates = RateLimits.within(limit)
+    return sum(
+        PARTITIONS * (math.floor((seconds + 1) * rate / PARTITIONS) + 1) for rate in (rates.runs, rates.landings)
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds", "least"),
+    [
+        pytest.param(480, 6, 20, id="a few seconds"),
+        pytest.param(60, 60, 50, id="a minute", marks=pytest.mark.slow),
+    ],
+)
+async def test_three_workers_stay_within_the_limit_together_and_use_it(
+    temporal: DevServer, tmp_path: Path, limit: int, seconds: int, least: int
+) -> None:
+    """Many times as many calls are wanted; some runs land meanwhile, some are cancelled."""
+    window = timedelta(seconds=seconds)
+    store = (tmp_path / "store").as_uri()
+    never = EmulatorOptions(processing_time=timedelta(days=1), cancel_time=timedelta(seconds=1))
+    often = PollSchedule(retry_after=timedelta(seconds=0.5))
+    async with Emulator(never) as emulator:
+        async with rig(temporal.client, emulator, store) as unlimited:
+            runs = [await unlimited.start(requests(2, f"Say {uuid4()}"), poll=often) for _ in range(RUNS)]
+            await asyncio.gather(*(until(run, lambda now: now.polls > 0) for run in runs))
+        before = len(emulator.calls)
+        configured = settings(
+            temporal=temporal.address,
+            api=emulator.url,
+            key=KEYS["default"].get_secret_value(),
+            store=store,
+            task_queue=unlimited.task_queue,
+        )
+
+        def calls() -> list[Call]:
+            return emulator.calls[before:]
+
+        async with workers(3, limit, configured, tmp_path) as processes:
+            await waiting.until(calls, "a call")
+            stopped = [asyncio.create_task(run.execute_update(CANCEL_BATCH)) for run in runs[:4]]
+            for run in runs[4:8]:
+                await run.cancel()
+            await waiting.until(lambda: calls()[-1].time - calls()[0].time > 7 / 6 * window, "a window", within=120)
+            kinds = {"retrieve", "cancel", "results"}
+            await waiting.until(lambda: kinds <= {call.operation for call in calls()}, "calls of all kinds")
+            assert [await worker.terminate() for worker in processes] == [0, 0, 0]
+        for task in stopped:
+            task.cancel()
+        for run in runs[8:]:
+            await run.terminate()
+
+        # One may have been handed out just before.
+        assert least <= most_within(window, calls()) <= handed_out(limit, seconds) + 1
+
+
+@pytest.mark.parametrize("limit", [8, 60, 61, 99, 1000, 4000])
+def test_no_minute_can_see_more_than_the_limit(limit: int) -> None:
+    assert handed_out(limit, 60) <= limit
+
+
+@pytest.mark.parametrize("limit", [1, 5, 8, 60, 1000])
+def test_the_average_is_within_the_limit_and_not_far_below_it(limit: int) -> None:
+    rates = RateLimits.within(limit)
+
+    assert 0.9 * limit < 60 * (rates.runs + rates.landings) <= limit
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
+def test_a_limit_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        command(["--requests-per-minute", text])
+
+    assert left.value.code == 2
+    assert "is not a whole number from 1 on" in capsys.readouterr().err

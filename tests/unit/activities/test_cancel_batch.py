@@ -1,0 +1,92 @@
+"""cancelBatch: one call where it can be; a batch that has ended is left as it is, whatever the API answers then."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.batch import MessageBatchActivities
+from activities.models import BatchRef
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.api.models import ApiProfile, MessageBatch
+from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.emulator.options import UndocumentedBehaviour
+from message_batches.storage.object_store import open_store
+from tests.harness.stack import KEYS, requests
+
+ACCOUNT = ApiProfile()
+BODY = msgspec.json.encode({"requests": requests(2)})
+
+
+class Canceller:
+    """The activity over an emulator that holds one batch."""
+
+    def __init__(self, emulator: Emulator, api: HttpBatchApi, batch_id: str, folder: Path) -> None:
+        self.emulator = emulator
+        self._activity = MessageBatchActivities(api, open_store(folder.as_uri())).cancel_batch
+        self._batch = BatchRef(account=ACCOUNT, batch_id=batch_id)
+
+    async def cancel(self) -> MessageBatch:
+        return await ActivityEnvironment().run(self._activity, self._batch)
+
+    @property
+    def calls(self) -> list[str | None]:
+        """What was called after the batch was created."""
+        return [call.operation for call in self.emulator.calls[1:]]
+
+
+@asynccontextmanager
+async def canceller(folder: Path, **unknowns: int) -> AsyncIterator[Canceller]:
+    async def body() -> AsyncIterator[bytes]:
+        yield BODY
+
+    options = EmulatorOptions(processing_time=timedelta(hours=1), unknowns=UndocumentedBehaviour(**unknowns))
+    async with Emulator(options) as emulator, http_client(emulator.url) as http:
+        api = HttpBatchApi(http, ApiKeys(KEYS))
+        batch = await api.create(ACCOUNT, body(), len(BODY))
+        yield Canceller(emulator, api, batch.id, folder)
+
+
+async def test_a_batch_in_progress_is_stopped_by_one_call(tmp_path: Path) -> None:
+    async with canceller(tmp_path) as running:
+        batch = await running.cancel()
+
+        assert batch.processing_status == "canceling"
+        assert running.calls == ["cancel"]
+
+
+@pytest.mark.parametrize("status", [200, 400, 409])
+async def test_a_batch_that_is_being_stopped_already_is_left_to_it(status: int, tmp_path: Path) -> None:
+    async with canceller(tmp_path, cancel_twice=status) as running:
+        await running.cancel()
+
+        assert (await running.cancel()).processing_status == "canceling"
+
+
+@pytest.mark.parametrize("status", [200, 400, 409])
+async def test_a_batch_that_has_ended_is_left_as_it_is(status: int, tmp_path: Path) -> None:
+    async with canceller(tmp_path, cancel_after_ended=status) as running:
+        running.emulator.clock.advance(timedelta(hours=2))
+
+        batch = await running.cancel()
+
+        assert batch.ended
+        assert batch.request_counts.canceled == 0
+
+
+@pytest.mark.parametrize("fault", ["500", "529"])
+async def test_a_batch_that_could_not_be_stopped_is_no_success(fault: str, tmp_path: Path) -> None:
+    async with canceller(tmp_path) as running:
+        running.emulator.faults.add(fault, operation="cancel", times=1)
+
+        with pytest.raises(ApplicationError) as caught:
+            await running.cancel()
+
+        assert caught.value.type == "ApiUnavailable"
+        assert not caught.value.non_retryable

@@ -1,0 +1,375 @@
+"""The codec server over real HTTP: what it decrypts, for whom, and what it keeps to itself."""
+
+import asyncio
+import base64
+import logging
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from google.protobuf import json_format
+from pydantic import SecretStr
+from temporalio.api.common.v1 import Payload, Payloads
+
+from message_batches.codec_server import CodecServer, TokenAuth
+from message_batches.codec_server.auth import COOKIE
+from message_batches.codec_server.server import MAX_BODY, MAX_LOGIN
+from message_batches.encryption.codec import EncryptionCodec
+from tests.harness.encryption import key, written
+from tests.harness.processes import Running
+from tests.harness.waiting import until
+
+TOKEN = "a-token-of-the-tests-0123456789"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+UI = "http://localhost:8233"
+KEY = key("2026-11")
+CODEC = EncryptionCodec([KEY])
+PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'"a prompt"')
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[CodecServer]:
+    async with CodecServer(CODEC, TokenAuth(SecretStr(TOKEN), [UI])) as running:
+        yield running
+
+
+@pytest.fixture
+async def http(server: CodecServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        yield client
+
+
+def body(*payloads: Payload) -> dict[str, Any]:
+    return {"payloads": [json_format.MessageToDict(payload) for payload in payloads]}
+
+
+def payloads(answer: httpx.Response) -> list[Payload]:
+    return list(json_format.ParseDict(answer.json(), Payloads()).payloads)
+
+
+async def hidden(payload: Payload = PLAIN) -> Payload:
+    return (await CODEC.encode([payload]))[0]
+
+
+# --- what it does ---------------------------------------------------------------------------------------------------
+
+
+async def test_it_decodes_what_is_encrypted_and_leaves_the_rest_in_its_place(http: httpx.AsyncClient) -> None:
+    other = Payload(metadata={"encoding": b"binary/null"})
+    # As the Web UI calls it, which adds a field and a parameter that are no part of the protocol.
+    sent = {**body(await hidden(), other, await hidden(other)), "newer": True}
+    headers = {**BEARER, "X-Namespace": "default"}
+    answer = await http.post("/decode", params={"preserveStorageRefs": "true"}, json=sent, headers=headers)
+
+    assert answer.status_code == 200
+    assert payloads(answer) == [PLAIN, other, other]
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+async def test_nothing_to_decode_is_nothing_decoded(http: httpx.AsyncClient) -> None:
+    assert (await http.post("/decode", json={"payloads": []}, headers=BEARER)).json() == {"payloads": []}
+
+
+async def test_it_encodes_only_if_it_is_asked_to(http: httpx.AsyncClient) -> None:
+    refused = await http.post("/encode", json=body(PLAIN), headers=BEARER)
+    async with CodecServer(CODEC, TokenAuth(SecretStr(TOKEN)), encode=True) as other:
+        encoded = await http.post(f"{other.url}/encode", json=body(PLAIN), headers=BEARER)
+
+    assert refused.status_code == 404
+    assert await CODEC.decode(payloads(encoded)) == [PLAIN]
+
+
+async def test_a_key_that_it_does_not_hold_is_named(http: httpx.AsyncClient) -> None:
+    (foreign,) = await EncryptionCodec([key("2025-01")]).encode([PLAIN])
+    answer = await http.post("/decode", json=body(await hidden(), foreign), headers=BEARER)
+
+    assert answer.status_code == 400
+    assert "key '2025-01'" in answer.json()["message"]
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"a prompt",
+        b"\xff",
+        b'"a prompt"',
+        b'["a prompt"]',
+        b'{"payloads": "a prompt"}',
+        b'{"payloads": [{"data": ["a prompt"]}]}',
+        f'{{"payloads": {DEEP}'.encode(),
+        f'{{"payloads": {DEEP}{"]" * len(DEEP)}}}'.encode(),
+    ],
+    ids=lambda sent: sent[:20].decode(errors="replace"),
+)
+async def test_a_body_of_another_form_is_refused_and_not_repeated(http: httpx.AsyncClient, sent: bytes) -> None:
+    answer = await http.post("/decode", content=sent, headers=BEARER)
+
+    assert answer.status_code == 400
+    assert "prompt" not in answer.text
+
+
+async def test_a_body_has_a_limit(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/decode", content=b" " * (MAX_BODY + 1), headers={**BEARER, "Origin": UI})
+
+    assert answer.status_code == 413
+    assert answer.headers["Access-Control-Allow-Origin"] == UI
+
+
+# --- for whom -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": TOKEN},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": f"Bearer {TOKEN}x"},
+        {"Authorization": f"Bearer {TOKEN[:-1]}"},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer \xff\xfe"},
+        {"Cookie": f"{COOKIE}={TOKEN}", "Origin": UI},
+        {"Cookie": f"{COOKIE}=9999999999.{'0' * 64}", "Origin": UI},
+        {"Cookie": f"{COOKIE}=", "Origin": UI},
+    ],
+)
+async def test_who_does_not_show_the_token_gets_nothing(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    sent = httpx.Headers(headers, encoding="latin-1")
+    answer = await http.post("/decode", json=body(await hidden()), headers=sent)
+
+    assert answer.status_code == 401
+    assert answer.json() == {"message": "Log in at /login, or send the header `Authorization: Bearer TOKEN`"}
+
+
+async def test_a_page_of_the_web_ui_may_call_and_read_the_answer(http: httpx.AsyncClient) -> None:
+    asked = {
+        "Origin": UI,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type,x-namespace",
+    }
+    before = await http.options("/decode", headers=asked)
+    answer = await http.post("/decode", json=body(await hidden()), headers={**BEARER, "Origin": UI})
+
+    assert before.status_code == 204
+    for found in (before, answer):
+        assert found.headers["Access-Control-Allow-Origin"] == UI
+        assert found.headers["Access-Control-Allow-Credentials"] == "true"
+        assert found.headers["Vary"] == "Origin"
+    assert {"Content-Type", "X-Namespace", "Authorization"} <= set(
+        before.headers["Access-Control-Allow-Headers"].split(", ")
+    )
+    assert payloads(answer) == [PLAIN]
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8234", "http://localhost", "https://localhost:8233", "null", ""])
+async def test_a_page_of_another_origin_may_not_whatever_it_shows(http: httpx.AsyncClient, origin: str) -> None:
+    session = {"Cookie": f"{COOKIE}={TokenAuth(SecretStr(TOKEN)).session()}"}
+    for method, headers in (("OPTIONS", {}), ("POST", BEARER), ("POST", session)):
+        sent = None if method == "OPTIONS" else body(await hidden())
+        answer = await http.request(method, "/decode", json=sent, headers={**headers, "Origin": origin})
+
+        assert answer.status_code == 403
+        assert "Access-Control-Allow-Origin" not in answer.headers
+        assert "payloads" not in answer.text
+
+
+async def test_a_browser_logs_in_once_and_its_cookie_holds_no_token(http: httpx.AsyncClient) -> None:
+    form = await http.get("/login")
+    answer = await http.post("/login", data={"token": f" {TOKEN}\n"})
+    decoded = await http.post("/decode", json=body(await hidden()), headers={"Origin": UI})
+
+    assert '<input type="password" name="token"' in form.text
+    assert answer.status_code == 200
+    assert f'href="{UI}"' in answer.text
+    cookie = answer.headers["Set-Cookie"]
+    assert {"HttpOnly", "Path=/", "SameSite=Strict"} <= set(cookie.split("; "))
+    assert "Secure" not in cookie
+    assert TOKEN not in cookie + answer.text
+    assert decoded.status_code == 200
+    assert payloads(decoded) == [PLAIN]
+    for page in (form, answer):
+        assert "frame-ancestors 'none'" in page.headers["Content-Security-Policy"]
+        assert page.headers["Cache-Control"] == "no-store"
+        # With `no-referrer` a browser would name the origin `null` for the form, which is refused.
+        assert page.headers["Referrer-Policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("origin", ["{url}", UI])
+async def test_the_login_may_come_from_its_own_page_and_from_the_web_ui(
+    http: httpx.AsyncClient, server: CodecServer, origin: str
+) -> None:
+    answer = await http.post("/login", data={"token": TOKEN}, headers={"Origin": origin.format(url=server.url)})
+
+    assert answer.status_code == 200
+    assert "Set-Cookie" in answer.headers
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1", "null", "", "http://["])
+async def test_it_may_not_come_from_a_page_of_another_origin(http: httpx.AsyncClient, origin: str) -> None:
+    answer = await http.post("/login", data={"token": TOKEN}, headers={"Origin": origin})
+
+    assert answer.status_code == 403
+    assert "Set-Cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["its length declared", "in chunks"])
+async def test_what_is_longer_than_a_token_may_be_is_not_taken_in_before_anybody_has_logged_in(
+    http: httpx.AsyncClient, declared: bool
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield f"token={TOKEN}&".encode()
+        yield b"&a=b" * (MAX_LOGIN // 4)
+
+    sent = b"".join([chunk async for chunk in chunks()]) if declared else chunks()
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await http.post("/login", content=sent, headers=kind)
+
+    assert answer.status_code == 413
+    assert "Set-Cookie" not in answer.headers
+
+
+async def test_a_cookie_counts_only_on_a_page_of_the_web_ui(http: httpx.AsyncClient) -> None:
+    await http.post("/login", data={"token": TOKEN})
+
+    assert (await http.post("/decode", json=body(await hidden()))).status_code == 401
+
+
+@pytest.mark.parametrize("given", [{"token": "wrong"}, {"token": ""}, {}, {"other": TOKEN}])
+async def test_a_wrong_token_begins_no_session(http: httpx.AsyncClient, given: dict[str, str]) -> None:
+    answer = await http.post("/login", data=given)
+
+    assert answer.status_code == 401
+    assert "Set-Cookie" not in answer.headers
+    assert "That is not the token" in answer.text
+
+
+async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClient) -> None:
+    access = TokenAuth(SecretStr(TOKEN))
+    good, over = access.session(), access.session(timedelta(seconds=-1))
+    until = int(good.partition(".")[0])
+    sessions = {
+        good: 200,
+        over: 401,
+        good.replace(str(until), str(until + 1)): 401,
+        over.replace(over.partition(".")[0], str(until)): 401,
+        TokenAuth(SecretStr("another-token-0123456789")).session(): 401,
+    }
+
+    for session, status in sessions.items():
+        headers = {"Cookie": f"{COOKIE}={session}", "Origin": UI}
+        assert (await http.post("/decode", json=body(), headers=headers)).status_code == status, session
+
+
+def test_a_session_stays_on_https_where_every_page_is() -> None:
+    assert TokenAuth(SecretStr(TOKEN), ["https://ui.example.com"]).secure
+    assert not TokenAuth(SecretStr(TOKEN), ["https://ui.example.com", UI]).secure
+    assert not TokenAuth(SecretStr(TOKEN)).secure
+
+
+async def test_without_a_token_programs_of_this_machine_may_and_pages_of_others_still_may_not() -> None:
+    async with CodecServer(CODEC, TokenAuth(None, [UI])) as server, httpx.AsyncClient(base_url=server.url) as http:
+        sent = body(await hidden())
+        answers = {
+            origin: await http.post("/decode", json=sent, headers={"Origin": origin} if origin else {})
+            for origin in ("", UI, "http://evil.example")
+        }
+
+    assert [answer.status_code for answer in answers.values()] == [200, 200, 403]
+
+
+async def test_its_log_has_neither_tokens_nor_payloads(
+    http: httpx.AsyncClient, server: CodecServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    secret = await hidden()
+    with caplog.at_level(logging.DEBUG):
+        await http.post("/decode", json=body(secret), headers=BEARER)
+        await http.post(f"/decode?token={TOKEN}", json=body(secret), headers={"Authorization": f"Bearer {TOKEN}x"})
+        await http.post("/decode", content=b"a prompt", headers=BEARER)
+        await http.post("/login", data={"token": f"{TOKEN}x"})
+        await http.get(f"/a%0Aline/{'x' * 10}")
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(f"POST /decode HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\x00\r\n\r\n".encode())
+        assert b"400" in await reader.readline()
+        writer.close()
+
+    ours = [record.getMessage() for record in caplog.records if record.name.startswith("message_batches")]
+    assert ours == [
+        "POST /decode from 127.0.0.1: 401",
+        "POST /decode from 127.0.0.1: 400",
+        "POST /login from 127.0.0.1: 401",
+        "GET /a%0Aline/xxxxxxxxxx from 127.0.0.1: 404",
+    ]
+    everything = "\n".join(record.getMessage() for record in caplog.records if not record.name.startswith("http"))
+    assert TOKEN not in everything
+    assert "prompt" not in everything
+    assert base64.b64encode(secret.data).decode() not in everything
+
+
+# --- as a process ---------------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "message_batches.codec_server", "--listen", "127.0.0.1:0", *arguments]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "MESSAGE_BATCHES_ENCRYPTION_KEYS": written([KEY]), **variables}
+
+
+async def test_it_runs_until_sigterm_and_says_what_it_does_and_for_whom(tmp_path: Path) -> None:
+    running = await Running.start(
+        command("--ui-origin", f"{UI}/"), tmp_path / "log", environment=environment(MESSAGE_BATCHES_CODEC_TOKEN=TOKEN)
+    )
+    try:
+        await until(lambda: running.exit_code is not None or "pages" in running.output, "a codec server that listens")
+        url = re.findall(r"listening on (http://127.0.0.1:\d+): decodes with keys 2026-11", running.output)[0]
+        async with httpx.AsyncClient(base_url=url) as http:
+            health = await http.get("/healthz")
+            answer = await http.post("/decode", json=body(await hidden()), headers=BEARER)
+        assert await running.terminate() == 0
+    finally:
+        await running.kill()
+
+    assert health.status_code == 200
+    assert payloads(answer) == [PLAIN]
+    assert f"pages    {UI}\n" in running.output
+    assert TOKEN not in running.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        ((), {}, "Set MESSAGE_BATCHES_CODEC_TOKEN"),
+        (("--without-token", "--listen", "0.0.0.0:0"), {}, "on loopback only, not on 0.0.0.0"),
+        (("--without-token",), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "leave --without-token out"),
+        ((), {"MESSAGE_BATCHES_CODEC_TOKEN": "short"}, "MESSAGE_BATCHES_CODEC_TOKEN is not valid"),
+        (("--without-token",), {"MESSAGE_BATCHES_ENCRYPTION_KEYS": ""}, "no key to decrypt with"),
+        (("--ui-origin", "*"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "is not an origin"),
+        (("--ui-origin", f"{UI}/path"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "is not an origin"),
+        (
+            ("--listen", "8234"),
+            {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN},
+            "--listen is not valid: expected HOST:PORT, such as 127.0.0.1:8234",
+        ),
+        (("--listen", "192.0.2.1:8234"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "cannot listen on 192.0.2.1:8234"),
+    ],
+)
+async def test_what_it_was_not_told_or_told_wrongly_it_says_in_a_line(
+    arguments: tuple[str, ...], variables: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    running = await Running.start(command(*arguments), tmp_path / "log", environment=environment(**variables))
+    await until(lambda: running.exit_code is not None, "a codec server that does not start")
+
+    assert running.exit_code == 2
+    assert says in running.output
+    assert "Traceback" not in running.output

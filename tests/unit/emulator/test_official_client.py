@@ -1,0 +1,140 @@
+"""The official client as the judge: it does everything it can do against the emulator."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import anthropic
+import pytest
+
+from message_batches.emulator import Emulator
+from tests.unit.emulator.conftest import Start
+from tests.unit.emulator.support import official, request
+
+
+async def test_six_operations_asynchronously(start: Start) -> None:
+    emulator = await start(processing_time=timedelta(hours=1))
+    async with official(emulator) as sdk:
+        batches = sdk.messages.batches
+        made = await batches.create(requests=[request("a"), request("b", max_tokens=0)])  # type: ignore[list-item]
+        assert (made.processing_status, made.request_counts.processing) == ("in_progress", 2)
+        assert made.expires_at - made.created_at == timedelta(hours=24)
+        assert made._request_id == emulator.calls[0].request_id
+
+        emulator.clock.advance(timedelta(hours=1))
+        ended = await batches.retrieve(made.id)
+        assert ended.processing_status == "ended"
+        assert (ended.request_counts.succeeded, ended.request_counts.errored) == (1, 1)
+        got = {line.custom_id: line.result async for line in await batches.results(made.id)}
+        assert got["a"].type == "succeeded"
+        assert got["a"].message.content[0].type == "text"
+        assert got["a"].message.usage.service_tier == "batch"
+        assert got["b"].type == "errored"
+        assert got["b"].error.error.type == "invalid_request_error"
+
+        other = await batches.create(requests=[request("c")])  # type: ignore[list-item]
+        assert (await batches.cancel(other.id)).processing_status == "canceling"
+        assert [batch.id async for batch in batches.list()] == [other.id, made.id]
+        assert (await batches.delete(made.id)).type == "message_batch_deleted"
+        with pytest.raises(anthropic.NotFoundError, match=f"Message Batch {made.id} not found."):
+            await batches.retrieve(made.id)
+    told = [call.operation for call in emulator.calls]
+    expected = "create retrieve retrieve results create cancel list delete retrieve"
+    assert told == expected.split()
+
+
+async def test_six_operations_synchronously(emulator: Emulator) -> None:
+    def all_of_them() -> list[Any]:
+        with anthropic.Anthropic(api_key="sk-one", base_url=emulator.url, max_retries=0) as sdk:
+            batches = sdk.messages.batches
+            made = batches.create(requests=[request(f"r{number}") for number in range(3)])  # type: ignore[misc]
+            assert batches.retrieve(made.id).processing_status == "ended"
+            got = [line.custom_id for line in batches.results(made.id)]
+            assert [batch.id for batch in batches.list()] == [made.id]
+            with pytest.raises(anthropic.BadRequestError):
+                batches.cancel(made.id)
+            batches.delete(made.id)
+            return got
+
+    assert sorted(await asyncio.to_thread(all_of_them)) == ["r0", "r1", "r2"]
+
+
+async def test_the_beta_namespace(sdk: anthropic.AsyncAnthropic, emulator: Emulator) -> None:
+    made = await sdk.beta.messages.batches.create(
+        requests=[request("a", max_tokens=200_000), request("b", max_tokens=300_001)],  # type: ignore[list-item]
+        betas=["output-300k-2026-03-24"],
+    )
+    got = {line.custom_id: line.result async for line in await sdk.beta.messages.batches.results(made.id)}
+    assert got["a"].type == "succeeded"
+    assert got["b"].type == "errored"
+    told = "max_tokens: 300001 > 300000, which is the maximum allowed number of output tokens for "
+    assert got["b"].error.error.message == told + "claude-haiku-4-5-20251001"
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
+async def test_pages_follow_each_other_in_both_directions(sdk: anthropic.AsyncAnthropic, limit: int) -> None:
+    ids = [(await sdk.messages.batches.create(requests=[request()])).id for _ in range(7)]  # type: ignore[list-item]
+    assert [batch.id async for batch in sdk.messages.batches.list(limit=limit)] == ids[::-1]
+    older = [batch.id async for batch in sdk.messages.batches.list(limit=limit, after_id=ids[4])]
+    assert older == ids[3::-1]
+    pages = sdk.messages.batches.list(limit=limit, before_id=ids[2])
+    newer = [batch.id async for batch in pages]
+    assert sorted(newer, key=ids.index) == ids[3:]
+    # The page right before comes first: the oldest of the newer ones.
+    assert newer[min(limit, 4) - 1] == ids[3]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "type_"),
+    [
+        ({"fault": "429"}, anthropic.RateLimitError, "rate_limit_error"),
+        ({"fault": "spend-limit"}, anthropic.RateLimitError, "rate_limit_error"),
+        ({"fault": "500"}, anthropic.InternalServerError, "api_error"),
+        ({"fault": "refuse-then-5xx", "status": 502}, anthropic.InternalServerError, "api_error"),
+        ({"fault": "503"}, anthropic.InternalServerError, "api_error"),
+        ({"fault": "refuse-then-5xx", "status": 504}, anthropic.InternalServerError, "timeout_error"),
+        ({"fault": "529"}, anthropic.InternalServerError, "overloaded_error"),
+        ({"fault": "html-413"}, anthropic.APIStatusError, None),
+    ],
+)
+async def test_errors_become_its_classes(
+    sdk: anthropic.AsyncAnthropic, emulator: Emulator, fault: dict[str, Any], kind: type[Exception], type_: str | None
+) -> None:
+    emulator.faults.add(**fault)
+    with pytest.raises(kind) as caught:
+        await sdk.messages.batches.create(requests=[request()])  # type: ignore[list-item]
+    error = caught.value
+    assert isinstance(error, anthropic.APIStatusError)
+    assert error.type == type_
+    if type_ is None:
+        assert (error.status_code, error.request_id) == (413, None)
+        assert "<html>" in error.message
+    else:
+        assert error.request_id == emulator.calls[0].request_id
+        assert isinstance(error.body, dict)
+        assert error.body["request_id"] == error.request_id
+    assert emulator.batches == []
+
+
+async def test_refused_calls_become_its_classes(emulator: Emulator) -> None:
+    async with official(emulator, api_key="sk-invalid-1") as sdk:
+        with pytest.raises(anthropic.AuthenticationError, match=r"API key is invalid\."):
+            await sdk.messages.batches.list()
+    async with official(emulator) as sdk:
+        with pytest.raises(anthropic.NotFoundError) as caught:
+            await sdk.messages.batches.results("msgbatch_none")
+        assert caught.value.type == "not_found_error"
+        with pytest.raises(anthropic.BadRequestError) as refused:
+            await sdk.messages.batches.create(requests=[])
+        assert refused.value.type == "invalid_request_error"
+
+
+async def test_its_own_retries_buy_a_second_batch(emulator: Emulator) -> None:
+    emulator.faults.add("accept-then-drop", operation="create", times=1)
+    async with official(emulator, max_retries=1) as sdk:
+        made = await sdk.messages.batches.create(requests=[request()])  # type: ignore[list-item]
+    assert [call.status for call in emulator.calls] == [None, 200]
+    assert len(emulator.batches) == 2
+    assert emulator.batches[1].id == made.id

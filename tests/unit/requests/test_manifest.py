@@ -1,0 +1,202 @@
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from message_batches.errors import InvalidRequests, RequestsNotFound
+from message_batches.models import Manifest
+from message_batches.requests.manifest import (
+    load_manifest,
+    read_ids,
+    request_body,
+    write_inline_manifest,
+    write_manifest,
+)
+from message_batches.storage.object_store import ObjectStore
+
+
+def requests(count: int) -> list[dict[str, Any]]:
+    text = "line\u2028 \u0085 'ü' \"quoted\"\n"
+    return [
+        {"custom_id": f"r-{n * 7919 % count}", "params": {"model": "m", "n": n, "text": text}} for n in range(count)
+    ]
+
+
+def jsonl(items: list[Any], *, end: bytes = b"\n", last: bool = True) -> bytes:
+    data = end.join(json.dumps(item, ensure_ascii=False).encode() for item in items)
+    return data + end if last else data
+
+
+async def pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for at in range(0, len(data), size):
+        yield data[at : at + size]
+
+
+async def whole(store: ObjectStore, manifest: Manifest) -> bytes:
+    chunks = [chunk async for chunk in request_body(store, manifest)]
+    assert chunks[-1] == b"]}"
+    data = b"".join(chunks)
+    assert len(data) == manifest.body_bytes
+    return data
+
+
+@pytest.mark.parametrize("size", [1, 17, 100_000])
+@pytest.mark.parametrize("count", [1, 2, 100])
+@pytest.mark.parametrize("last", [True, False])
+async def test_the_body_holds_the_requests_as_they_came(store: ObjectStore, size: int, count: int, last: bool) -> None:
+    items = requests(count)
+    data = jsonl(items, last=last)
+    manifest = await write_manifest(store, pieces(data, size))
+    assert manifest.count == count
+    assert await whole(store, manifest) == b'{"requests":[' + b",".join(data.removesuffix(b"\n").split(b"\n")) + b"]}"
+    assert json.loads(await whole(store, manifest)) == {"requests": items}
+
+
+async def test_the_manifest_is_named_by_its_content(store: ObjectStore) -> None:
+    data = jsonl(requests(50))
+    manifest = await write_manifest(store, pieces(data))
+    assert manifest.sha256 == hashlib.sha256(data).hexdigest()
+    assert manifest.uri == store.uri(f"manifests/{manifest.sha256}.jsonl")
+    assert await store.read(store.name(manifest.uri)) == data
+    assert manifest.store_id == await store.identity()
+    messy = b"\xef\xbb\xbf\n" + jsonl(requests(50), end=b" \r\n\n\t", last=False)
+    assert await write_manifest(store, pieces(messy)) == manifest
+
+
+async def test_the_ids_are_beside_it_in_the_same_order(store: ObjectStore) -> None:
+    items = requests(100)
+    manifest = await write_manifest(store, pieces(jsonl(items)))
+    ids = [item["custom_id"] for item in items]
+    assert await read_ids(store, manifest) == ids
+    assert manifest.ids_sha256 == hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()
+    turned = await write_manifest(store, pieces(jsonl(items[::-1])))
+    assert turned.ids_sha256 == manifest.ids_sha256
+    assert turned.sha256 != manifest.sha256
+
+
+async def test_a_manifest_of_several_chunks(store: ObjectStore) -> None:
+    items = requests(30_000)
+    manifest = await write_manifest(store, pieces(jsonl(items), 300_000))
+    assert manifest.body_bytes > 2_500_000
+    assert json.loads(await whole(store, manifest)) == {"requests": items}
+
+
+def file_of(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
+
+
+def replace(uri: str, data: bytes | None) -> None:
+    if data is None:
+        file_of(uri).unlink()
+    else:
+        file_of(uri).write_bytes(data)
+
+
+async def test_what_is_in_the_store_is_not_written_again(store: ObjectStore) -> None:
+    manifest = await write_manifest(store, pieces(jsonl(requests(5))))
+    before = file_of(manifest.uri).stat().st_ino
+    assert await load_manifest(store, manifest.uri) == manifest
+    assert await write_manifest(store, pieces(jsonl(requests(5)))) == manifest
+    assert file_of(manifest.uri).stat().st_ino == before
+
+
+async def test_a_lost_half_is_written_again(store: ObjectStore) -> None:
+    data = jsonl(requests(5))
+    manifest = await write_manifest(store, pieces(data))
+    for uri in (manifest.uri, manifest.ids_uri):
+        replace(uri, None)
+        assert await write_manifest(store, pieces(data)) == manifest
+        assert json.loads(await whole(store, manifest))
+        assert len(await read_ids(store, manifest)) == 5
+
+
+async def test_a_file_in_the_store_is_checked_whatever_its_name(store: ObjectStore) -> None:
+    name = f"manifests/{'0' * 64}.jsonl"
+    await store.create(name, jsonl(requests(3)) + b"{}")
+    with pytest.raises(InvalidRequests, match="line 4, custom_id: missing"):
+        await load_manifest(store, store.uri(name))
+    assert await store.names("manifests/") == [name]
+
+
+async def test_a_requests_uri_that_leads_nowhere_is_refused(store: ObjectStore) -> None:
+    for uri in (store.uri("none.jsonl"), "file:///etc/passwd"):
+        with pytest.raises(RequestsNotFound) as caught:
+            await load_manifest(store, uri)
+        assert uri in str(caught.value)
+        assert store.uri("") in str(caught.value)
+
+
+async def test_bad_requests_leave_nothing_in_the_store(store: ObjectStore) -> None:
+    with pytest.raises(InvalidRequests):
+        await write_manifest(store, pieces(b"x\n" * 1000))
+    with pytest.raises(InvalidRequests, match="no requests"):
+        await write_manifest(store, pieces(b""))
+    with pytest.raises(InvalidRequests, match="no requests"):
+        await write_inline_manifest(store, [])
+    assert await store.names("manifests/") == []
+
+
+async def test_inline_requests_become_a_manifest(store: ObjectStore) -> None:
+    items = requests(20)
+    manifest = await write_inline_manifest(store, items)
+    assert json.loads(await whole(store, manifest)) == {"requests": items}
+    assert await read_ids(store, manifest) == [item["custom_id"] for item in items]
+
+
+async def test_problems_of_inline_requests_are_named_by_position(store: ObjectStore) -> None:
+    good = {"custom_id": "a", "params": {}}
+    with pytest.raises(InvalidRequests) as caught:
+        await write_inline_manifest(store, [good, {}, 7, good, {"custom_id": "b", "params": {"x": "\ud83d", "y": 1}}])
+    assert caught.value.problems[:4] == (
+        "requests[1].custom_id: missing",
+        "requests[1].params: missing",
+        "requests[2]: not an object but a number",
+        "requests[3].custom_id: 'a' is also the custom_id of requests[0]",
+    )
+    assert caught.value.problems[4].startswith("requests[4]: cannot be written as JSON")
+    with pytest.raises(InvalidRequests, match=r"requests\[0\]: cannot be written as JSON: Out of range"):
+        await write_inline_manifest(store, [{"custom_id": "a", "params": {"x": float("nan")}}])
+
+
+async def send(store: ObjectStore, manifest: Manifest, sent: list[bytes]) -> None:
+    async for chunk in request_body(store, manifest):
+        sent.append(chunk)
+
+
+async def test_a_changed_manifest_never_makes_a_whole_body(store: ObjectStore) -> None:
+    manifest = await write_manifest(store, pieces(jsonl(requests(5))))
+    for change in (b"", jsonl(requests(5))[:-1], jsonl(requests(4)), jsonl(requests(5)).replace(b"r-1", b"r-9")):
+        replace(manifest.uri, change)
+        sent: list[bytes] = []
+        with pytest.raises(RequestsNotFound, match="has changed"):
+            await send(store, manifest, sent)
+        assert not b"".join(sent).endswith(b"]}")
+    replace(manifest.uri, None)
+    with pytest.raises(RequestsNotFound, match="no longer"):
+        [chunk async for chunk in request_body(store, manifest)]
+
+
+async def test_changed_ids_are_refused(store: ObjectStore) -> None:
+    manifest = await write_manifest(store, pieces(jsonl(requests(5))))
+    replace(manifest.ids_uri, b"r-1\n")
+    with pytest.raises(RequestsNotFound, match="has changed"):
+        await read_ids(store, manifest)
+    replace(manifest.ids_uri, None)
+    with pytest.raises(RequestsNotFound, match="no longer"):
+        await read_ids(store, manifest)
+
+
+async def test_a_failing_source_is_passed_on_and_beats_are_given(store: ObjectStore) -> None:
+    beats: list[int] = []
+
+    async def breaking() -> AsyncIterator[bytes]:
+        for _ in range(5):
+            yield b" \n" * 1_000_000
+        raise ZeroDivisionError("source")
+
+    with pytest.raises(ZeroDivisionError, match="source"):
+        await write_manifest(store, breaking(), heartbeat=lambda: beats.append(1))
+    assert len(beats) == 5

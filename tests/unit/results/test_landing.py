@@ -1,0 +1,453 @@
+import asyncio
+import hashlib
+import json
+import random
+import re
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from message_batches.concurrency import prefetch, process_in_thread
+from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
+from message_batches.models import LandedResults, Manifest, ResultCounts, TokenUsage
+from message_batches.requests.manifest import write_inline_manifest
+from message_batches.results.landing import MAX_INLINE_BYTES, find_landed, land
+from message_batches.results.ownership import holds_exactly
+from message_batches.storage.object_store import ObjectStore, open_store
+
+BATCH = "msgbatch_1"
+
+
+async def manifest_of(store: ObjectStore, count: int) -> Manifest:
+    return await write_inline_manifest(store, [{"custom_id": f"r-{n}", "params": {}} for n in range(count)])
+
+
+def dump(item: Any) -> bytes:
+    return json.dumps(item, ensure_ascii=False).encode()
+
+
+def succeeded(custom_id: str, text: str = "hello", model: str = "claude-a", **usage: Any) -> bytes:
+    usage = {"input_tokens": 10, "output_tokens": 3, "service_tier": "batch", **usage}
+    message = {"id": "msg_1", "model": model, "content": [{"type": "text", "text": text}], "usage": usage}
+    return dump({"custom_id": custom_id, "result": {"type": "succeeded", "message": message}})
+
+
+def errored(custom_id: str, kind: str, message: str = "bad") -> bytes:
+    error = {"type": "error", "error": {"type": kind, "message": message}, "request_id": None}
+    return dump({"custom_id": custom_id, "result": {"type": "errored", "error": error}})
+
+
+def ended(custom_id: str, kind: str) -> bytes:
+    return dump({"custom_id": custom_id, "result": {"type": kind}})
+
+
+@asynccontextmanager
+async def arriving(
+    lines: Iterable[bytes], size: int = 100, cut: int | None = None, error: Exception | None = None
+) -> AsyncIterator[AsyncIterator[bytes]]:
+    data = b"".join(line + b"\n" for line in lines)[:cut]
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(data), size):
+            yield data[at : at + size]
+        if error:
+            raise error
+
+    yield chunks()
+
+
+async def landing(
+    store: ObjectStore,
+    results: AbstractAsyncContextManager[AsyncIterator[bytes]],
+    manifest: Manifest | None,
+    count: int,
+    **options: Any,
+) -> LandedResults:
+    return await land(store, results, batch_id=BATCH, manifest=manifest, expected_count=count, **options)
+
+
+async def stored(store: ObjectStore, landed: LandedResults) -> list[bytes]:
+    data = await store.read(store.name(landed.results_file.uri)) or b""
+    assert len(data) == landed.results_file.bytes
+    assert hashlib.sha256(data).hexdigest() == landed.results_file.sha256
+    assert data.count(b"\n") == landed.results_file.lines
+    return data.split(b"\n")[:-1]
+
+
+@pytest.mark.parametrize("size", [1, 1_000, 10_000_000])
+async def test_lines_land_in_the_order_of_the_requests_byte_for_byte(store: ObjectStore, size: int) -> None:
+    lines = [succeeded(f"r-{n}", f"\u2028\u0085 {n} ü\n") for n in range(100)]
+    lines[7] = b' {"result" : {"type":"canceled", "x":1.0e2} ,"custom_id":"r-7"}\t\r'
+    shuffled = random.Random(1).sample(lines, 100)
+    beats: list[int] = []
+    landed = await landing(
+        store, arriving(shuffled, size), await manifest_of(store, 100), 100, heartbeat=lambda: beats.append(1)
+    )
+    assert await stored(store, landed) == lines
+    assert landed.verified
+    assert landed.results == [json.loads(line) for line in lines]
+    assert beats
+
+
+async def test_a_last_line_without_newline_and_blank_lines_are_fine(store: ObjectStore) -> None:
+    lines = [succeeded("r-1"), b"", b" \r", succeeded("r-0")]
+    cut = sum(len(line) + 1 for line in lines) - 1
+    landed = await landing(store, arriving(lines, cut=cut), await manifest_of(store, 2), 2)
+    assert await stored(store, landed) == [succeeded("r-0"), succeeded("r-1")]
+    assert landed.results_file.lines == 2
+
+
+async def test_without_requests_the_provider_s_order_stays(store: ObjectStore) -> None:
+    lines = [succeeded(f"x-{n}") for n in (3, 1, 2)]
+    landed = await landing(store, arriving(lines), None, 3)
+    assert await stored(store, landed) == lines
+    assert not landed.verified
+
+
+async def test_the_summary_adds_up_what_came_back(store: ObjectStore) -> None:
+    lines = [
+        succeeded("r-0", cache_creation_input_tokens=5, cache_read_input_tokens=7),
+        succeeded("r-1", model="claude-b"),
+        succeeded("r-2", cache_creation_input_tokens=None),
+        ended("r-3", "canceled"),
+        ended("r-4", "expired"),
+        *[errored(f"r-{n}", "invalid_request_error", f"message of {n}") for n in range(5, 10)],
+        errored("r-10", "overloaded_error", "x" * 5_000),
+        ended("r-11", "invented"),
+    ]
+    landed = await landing(store, arriving(lines[::-1]), await manifest_of(store, 12), 12)
+    assert landed.summary.counts == ResultCounts(succeeded=3, errored=7, canceled=1, expired=1)
+    first, *rest = landed.summary.errors
+    assert (first.type, first.count, first.message) == ("invalid_request_error", 5, "message of 5")
+    assert first.custom_ids == ("r-5", "r-6", "r-7")
+    assert (rest[0].type, len(rest[0].message)) == ("overloaded_error", 300)
+    assert rest[1].type == "result type 'invented'"
+    assert landed.summary.tokens == {
+        "claude-a": TokenUsage(input=20, output=6, cache_write=5, cache_read=7),
+        "claude-b": TokenUsage(input=10, output=3),
+    }
+
+
+async def test_the_summary_stays_small_whatever_comes(store: ObjectStore) -> None:
+    lines = [errored(f"r-{n}", f"{n:04}" + "t" * 2_000, "m" * 9_000) for n in range(400)]
+    lines += [succeeded(f"r-{n}", model=f"{n:04}" + "m" * 2_000) for n in range(400, 800)]
+    landed = await landing(store, arriving(lines, 100_000), await manifest_of(store, 800), 800)
+    assert len(landed.model_dump_json()) < 50_000
+    assert sum(group.count for group in landed.summary.errors) == 400
+    assert landed.summary.errors[0].type == "other"
+    assert sum(tokens.input for tokens in landed.summary.tokens.values()) == 4_000
+
+
+ODD = [
+    b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":"\\ud83d","model":"m","usage":{"input_tokens":4}}}}',
+    b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":"\xff","model":"m","usage":{"input_tokens":4}}}}',
+    b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":NaN,"model":"m","usage":{"input_tokens":4}}}}',
+    b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":1e999,"model":"m","usage":{"input_tokens":4}}}}',
+]
+
+
+@pytest.mark.parametrize("line", ODD)
+async def test_a_line_that_strict_json_refuses_lands_but_is_not_parsed(store: ObjectStore, line: bytes) -> None:
+    landed = await landing(store, arriving([line]), await manifest_of(store, 1), 1)
+    assert await stored(store, landed) == [line]
+    assert landed.results is None
+    assert landed.results_omitted
+    assert landed.results_omitted.startswith("line 1 does not parse")
+    assert landed.summary.counts.succeeded == 1
+    assert landed.summary.tokens == {"m": TokenUsage(input=4)}
+    assert LandedResults.model_validate_json(landed.model_dump_json()) == landed
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        7,
+        [],
+        {},
+        {"type": 7},
+        {"type": "errored"},
+        {"type": "errored", "error": "x"},
+        {"type": "errored", "error": {}},
+    ],
+)
+async def test_an_odd_result_counts_as_errored(store: ObjectStore, result: Any) -> None:
+    line = dump({"custom_id": "r-0", "result": result})
+    landed = await landing(store, arriving([line]), await manifest_of(store, 1), 1)
+    assert landed.summary.counts == ResultCounts(errored=1)
+    assert len(landed.summary.errors) == 1
+    assert landed.results == [json.loads(line)]
+
+
+async def test_results_are_parsed_up_to_256_kib(store: ObjectStore) -> None:
+    room = MAX_INLINE_BYTES - len(succeeded("r-0", "")) - 1
+    manifest = await manifest_of(store, 1)
+    landed = await landing(store, arriving([succeeded("r-0", "x" * room)], 10_000), manifest, 1)
+    assert landed.results_file.bytes == MAX_INLINE_BYTES
+    assert landed.results is not None
+    other = open_store(store.uri("other"))
+    manifest = await manifest_of(other, 1)
+    landed = await landing(other, arriving([succeeded("r-0", "x" * (room + 1))], 10_000), manifest, 1)
+    assert landed.results is None
+    assert landed.results_omitted == "262,145 bytes are more than 262,144: read the results file"
+
+
+GOOD = [succeeded(f"r-{n}") for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (GOOD[:5] + GOOD[6:], "1 missing (r-5)"),
+        (GOOD[:3], "17 missing (r-3, r-4, r-5, r-6, r-7, r-8, r-9, r-10, r-11, r-12, ...)"),
+        ([], "20 missing (r-0, "),
+        ([*GOOD, GOOD[4]], "1 duplicate (r-4)"),
+        ([*GOOD, succeeded("r-4", "other")], "1 duplicate (r-4)"),
+        ([*GOOD, succeeded("r-20")], "1 foreign (not among the requests) (r-20)"),
+        ([*GOOD[:19], succeeded("x")], "1 missing (r-19); 1 foreign (not among the requests) (x)"),
+        ([*GOOD, b"<html>"], "1 lines that are not results (line 21: "),
+        ([*GOOD[:19], GOOD[19][:30]], "1 missing (r-19); 1 lines that are not results (line 20: "),
+        ([*GOOD[:19], b'{"custom_id":"r-19"}'], "1 missing (r-19); 1 lines that are not results (line 20: no result)"),
+        ([*GOOD[:19], b'{"custom_id":"r-19","result":null}'], "1 missing (r-19); 1 lines that are not results"),
+        ([*GOOD, b'{"custom_id":7}', b"[]", b"{}"], "3 lines that are not results (line 21: no custom_id"),
+    ],
+)
+async def test_what_is_missing_or_wrong_is_named(store: ObjectStore, lines: list[bytes], says: str) -> None:
+    with pytest.raises(ResultsIncomplete, match=re.escape(says)) as caught:
+        await landing(store, arriving(lines), await manifest_of(store, 20), 20)
+    assert BATCH in str(caught.value)
+    assert "did arrive" not in str(caught.value)
+    assert await store.names("results/") == []
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [(GOOD[:19], "19 of 20 results arrived"), ([*GOOD[:19], GOOD[0]], "19 of 20 results arrived; 1 duplicate (r-0)")],
+)
+async def test_without_requests_count_and_uniqueness_are_checked(
+    store: ObjectStore, lines: list[bytes], says: str
+) -> None:
+    with pytest.raises(ResultsIncomplete, match=re.escape(says)):
+        await landing(store, arriving(lines), None, 20)
+
+
+async def kept(store: ObjectStore, error: ResultsIncomplete) -> bytes:
+    (name,) = await store.names("results/")
+    assert name.startswith(f"results/{BATCH}/incomplete-")
+    assert str(error).endswith(f"; the lines that did arrive are in {store.uri(name)}")
+    return await store.read(name) or b""
+
+
+async def test_what_did_arrive_is_kept_where_asked(store: ObjectStore) -> None:
+    with pytest.raises(ResultsIncomplete) as caught:
+        await landing(store, arriving([*GOOD[3:], GOOD[9]]), await manifest_of(store, 20), 20, keep_partial=True)
+    assert await kept(store, caught.value) == b"".join(line + b"\n" for line in [*GOOD[3:], GOOD[9]])
+
+
+async def test_of_far_too_many_lines_what_did_arrive_is_kept_as_well(store: ObjectStore) -> None:
+    line = succeeded("r-0", "x" * 5_000)
+    with pytest.raises(ResultsIncomplete, match=f"{BATCH} are incomplete: .* lines arrived for 1") as caught:
+        await landing(store, arriving([line] * 3_000), await manifest_of(store, 1), 1, keep_partial=True)
+    assert (await kept(store, caught.value)).startswith(line)
+
+
+async def test_a_line_cut_short_is_not_kept(store: ObjectStore) -> None:
+    cut = sum(len(line) + 1 for line in GOOD[:17]) + 40
+    with pytest.raises(ResultsIncomplete, match="3 missing") as caught:
+        await landing(store, arriving(GOOD, cut=cut), await manifest_of(store, 20), 20, keep_partial=True)
+    assert await kept(store, caught.value) == b"".join(line + b"\n" for line in GOOD[:17])
+
+
+async def test_a_broken_download_is_passed_on_or_kept(store: ObjectStore) -> None:
+    manifest = await manifest_of(store, 20)
+    lost = ReplyLost("the connection broke")
+    with pytest.raises(ReplyLost):
+        await landing(store, arriving(GOOD, cut=1_000, error=lost), manifest, 20)
+    with pytest.raises(ReplyLost):
+        await landing(store, arriving([], error=lost), manifest, 20, keep_partial=True)
+    assert await store.names("results/") == []
+    with pytest.raises(ResultsIncomplete, match="cut off: the connection broke") as caught:
+        await landing(store, arriving(GOOD, cut=1_000, error=lost), manifest, 20, keep_partial=True)
+    arrived = b"".join(line + b"\n" for line in GOOD)[:1_000]
+    assert await kept(store, caught.value) == arrived[: arrived.rindex(b"\n") + 1]
+
+
+def never() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    return arriving([], error=AssertionError("downloaded again"))
+
+
+async def test_a_late_twin_gets_what_the_first_published(store: ObjectStore) -> None:
+    manifest = await manifest_of(store, 20)
+    assert await find_landed(store, BATCH, manifest) is None
+    first = await landing(store, arriving(GOOD), manifest, 20)
+    assert await landing(store, never(), manifest, 20) == first
+    assert await find_landed(store, BATCH, manifest) == first
+
+
+async def test_a_file_that_was_landed_and_is_gone_is_said(store: ObjectStore) -> None:
+    manifest = await manifest_of(store, 20)
+    first = await landing(store, arriving(GOOD), manifest, 20)
+    await store.remove(store.name(first.results_file.uri))
+    with pytest.raises(StoreUnavailable, match="no longer in the store: restore it, or remove"):
+        await landing(store, never(), manifest, 20)
+
+
+async def test_a_damaged_record_is_said(store: ObjectStore) -> None:
+    await store.create(f"results/{BATCH}/unverified.json", b"{}")
+    with pytest.raises(StoreUnavailable, match=r"unverified\.json is damaged"):
+        await landing(store, never(), None, 20)
+
+
+async def test_of_twins_at_once_one_is_published(store: ObjectStore) -> None:
+    manifest = await manifest_of(store, 20)
+    twins = [landing(store, arriving(random.Random(n).sample(GOOD, 20)), manifest, 20) for n in range(6)]
+    landed = await asyncio.gather(*twins)
+    assert all(one == landed[0] for one in landed)
+    assert await stored(store, landed[0]) == GOOD
+
+
+async def test_what_was_landed_unverified_is_landed_anew_with_requests(store: ObjectStore) -> None:
+    alone = await landing(store, arriving(GOOD[::-1]), None, 20)
+    assert not alone.verified
+    checked = await landing(store, arriving(GOOD[::-1]), await manifest_of(store, 20), 20)
+    assert checked.verified
+    assert await stored(store, checked) == GOOD
+    assert await landing(store, never(), None, 20) == alone
+
+
+async def test_cancelling_amid_the_download_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
+    reached = asyncio.Event()
+
+    @asynccontextmanager
+    async def stalling() -> AsyncIterator[AsyncIterator[bytes]]:
+        async def chunks() -> AsyncIterator[bytes]:
+            for n in range(3):
+                yield b"".join(succeeded(f"r-{n}-{m}", "x" * 5_000) + b"\n" for m in range(400))
+            reached.set()
+            await asyncio.Event().wait()
+
+        yield chunks()
+
+    scratch = tmp_path / "scratch"
+    task = asyncio.create_task(landing(store, stalling(), await manifest_of(store, 20), 20, scratch=scratch))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(scratch.iterdir()) == []
+    assert await store.names("results/") == []
+
+
+async def test_a_cancellation_waits_for_the_thread_at_work() -> None:
+    started, released, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work(data: bytes) -> None:
+        started.set()
+        released.wait()
+        done.set()
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"x" * 2_000_000
+        await asyncio.Event().wait()
+
+    task = asyncio.create_task(process_in_thread(chunks(), work, lambda: None))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.1, released.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()
+
+
+async def test_the_next_chunk_is_read_while_one_is_made_use_of() -> None:
+    begun = threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        begun.set()
+        yield b"second"
+
+    reading = prefetch(chunks())
+    assert await anext(reading) == b"first"
+    assert await asyncio.to_thread(begun.wait, 20)
+    assert [chunk async for chunk in reading] == [b"second"]
+
+
+async def test_reading_ahead_that_is_given_up_waits_for_the_thread_at_work() -> None:
+    started, released, done = threading.Event(), threading.Event(), threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        started.set()
+        released.wait()
+        done.set()
+
+    reading = prefetch(chunks())
+    await anext(reading)
+    await asyncio.to_thread(started.wait)
+    asyncio.get_running_loop().call_later(0.1, released.set)
+    await reading.aclose()
+    assert done.is_set()
+
+
+async def test_a_scratch_folder_that_fails_is_said(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    manifest = await manifest_of(store, 20)
+    with pytest.raises(StoreUnavailable, match="MESSAGE_BATCHES_SCRATCH"):
+        await landing(store, arriving(GOOD), manifest, 20, scratch=tmp_path / "file" / "scratch")
+
+
+IDS = [f"r-{n}" for n in range(20)]
+
+
+async def proof(lines: list[bytes], ids: list[str] = IDS, **options: Any) -> bool:
+    async with arriving(lines, **options) as chunks:
+        return await holds_exactly(chunks, ids)
+
+
+async def test_exactly_our_ids_prove_a_batch_ours() -> None:
+    assert await proof(GOOD[::-1])
+    assert await proof(GOOD, size=7)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [succeeded(f"x-{n}") for n in range(20)],
+        [succeeded(f"r-{n + 2}") for n in range(20)],
+        [succeeded(f"x-{n}") for n in range(5_000)],
+    ],
+)
+async def test_other_ids_prove_a_batch_foreign(lines: list[bytes]) -> None:
+    assert not await proof(lines)
+
+
+async def test_a_foreign_batch_need_not_be_read_to_its_end() -> None:
+    lines = [succeeded(f"x-{n}", "y" * 20_000) for n in range(400)]
+    assert not await proof(lines, size=10_000, error=ReplyLost("read too far"))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [],
+        GOOD[:19],
+        [*GOOD, GOOD[0]],
+        [*GOOD[:19], GOOD[0]],
+        [*GOOD, succeeded("x")],
+        [*GOOD[:19], succeeded("x")],
+        [*GOOD, b"x"],
+        [succeeded(f"x-{n}") for n in range(19)],
+    ],
+)
+async def test_damaged_results_prove_nothing(lines: list[bytes]) -> None:
+    with pytest.raises(ResultsIncomplete, match="is undecided"):
+        await proof(lines)
+
+
+async def test_a_broken_proof_is_passed_on() -> None:
+    with pytest.raises(ReplyLost):
+        await proof(GOOD, error=ReplyLost("cut"))

@@ -1,0 +1,663 @@
+"""What may go from a store: walked exhaustively without one, then done to a directory and a local S3."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from message_batches.errors import MessageBatchesError
+from message_batches.models import Anchor, Manifest
+from message_batches.requests.manifest import write_manifest
+from message_batches.results import reader
+from message_batches.results.landing import land
+from message_batches.retention.inventory import Inventory, StoredRecord, scan
+from message_batches.retention.purge import KeepReason, PurgePlan, PurgeResult, execute_purge, plan_purge
+from message_batches.storage.interface import StoredObject
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.storage.paths import FOLDERS, STORE_ID, GroupKey, ObjectCategory, PathKind
+from message_batches.storage.submission_records import (
+    BatchClaim,
+    SubmissionIntent,
+    SubmissionOutcome,
+    SubmissionRecords,
+    Submitter,
+)
+from tests.harness import local_s3
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+BEFORE = NOW - timedelta(days=40)
+OLD, YOUNG = NOW - timedelta(days=41), NOW - timedelta(days=39)
+SHA, OTHER_SHA = "a" * 64, "b" * 64
+UUID = "3afffdb9-0000-4000-8000-000000000000"
+FOLDER = f"submissions/default/3-{'c' * 64}"
+RUN, BATCH, MANIFEST = GroupKey.of_run("flow", "first"), GroupKey.of_batch("msgbatch_1"), GroupKey.of_manifest(SHA)
+
+
+def intent(time: datetime, **changes: Any) -> SubmissionIntent:
+    """A POST of the run `flow`."""
+    known: dict[str, Any] = {
+        "workflow_id": "flow",
+        "first_run_id": "first",
+        "number": 1,
+        "anchor": Anchor(created_at=time),
+        "sha256": SHA,
+        "time": time,
+        "timeout": timedelta(minutes=10),
+        "nonce": "n",
+    }
+    return SubmissionIntent(**(known | changes))
+
+
+def add_run(
+    holdings: Inventory,
+    time: datetime,
+    outcome: SubmissionOutcome | None,
+    *,
+    written: datetime | None = None,
+    name: str = "flow-first-1",
+    **changes: Any,
+) -> None:
+    holdings.add(StoredObject(f"{FOLDER}/{name}.json", 10, written or time), intent(time, **changes))
+    if outcome:
+        holdings.add(StoredObject(f"{FOLDER}/{name}.outcome.json", 10, written or time), outcome)
+
+
+def going(plan: PurgePlan) -> list[str]:
+    return [stored.name for removal in plan.removals for _, stored in removal.objects]
+
+
+def decided(holdings: Inventory, *in_use: GroupKey) -> list[str]:
+    return going(plan_purge(holdings, set(in_use)))
+
+
+# --- the decision --------------------------------------------------------------------------------------------------
+
+PARTS = [
+    f"{FOLDER}/flow-first-1.json",
+    f"{FOLDER}/flow-first-1.outcome.json",
+    f"results/msgbatch_1/{SHA}.json",
+    f"results/msgbatch_1/{UUID}.jsonl",
+    "claims/msgbatch_1.json",
+    f"manifests/{SHA}.jsonl",
+    f"manifests/{SHA}.ids",
+]
+CLAIM = BatchClaim(owner="flow", first_run_id="first")
+
+
+def add_part(holdings: Inventory, name: str, age: datetime) -> None:
+    """An object of the run `flow`, as the store has it."""
+    records: dict[str, StoredRecord] = {
+        PARTS[0]: intent(age),
+        PARTS[1]: SubmissionOutcome(batch_id="msgbatch_1"),
+        PARTS[4]: CLAIM,
+    }
+    holdings.add(StoredObject(name, 1, age), records.get(name))
+
+
+def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_use() -> None:
+    keys = [RUN, BATCH, MANIFEST]
+    for ages in product((OLD, YOUNG), repeat=len(PARTS)):
+        holdings = Inventory(BEFORE)
+        for name, age in reversed(list(zip(PARTS, ages, strict=True))):
+            add_part(holdings, name, age)
+        for used in product((False, True), repeat=len(keys)):
+            in_use = {key for key, is_used in zip(keys, used, strict=True) if is_used}
+
+            plan = plan_purge(holdings, in_use)
+
+            family_stays = YOUNG in ages[:5] or bool(in_use & {RUN, BATCH})
+            requests_stay = family_stays or YOUNG in ages[5:] or MANIFEST in in_use
+            expected = ([] if family_stays else PARTS[:5]) + ([] if requests_stay else PARTS[5:])
+            assert going(plan) == expected, (ages, in_use)
+            assert sum(tally.objects for tally in plan.kept.values()) == len(PARTS) - len(expected)
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [None, SubmissionOutcome(created=False), SubmissionOutcome(), SubmissionOutcome(batch_id="msgbatch_1")],
+    ids=str,
+)
+def test_a_record_stays_as_long_as_its_batch_may_live_whatever_came_of_it(outcome: SubmissionOutcome | None) -> None:
+    for time, written, goes in [(OLD, OLD, True), (YOUNG, YOUNG, False), (YOUNG, OLD, False)]:
+        holdings = Inventory(BEFORE)
+        add_run(holdings, time, outcome, written=written)
+        assert bool(decided(holdings)) is goes
+
+
+def test_the_age_of_an_intent_counts_from_the_end_of_its_time() -> None:
+    holdings = Inventory(BEFORE)
+    add_run(holdings, OLD, None, timeout=timedelta(days=2))
+    assert decided(holdings) == []
+
+
+def test_an_intent_is_as_old_as_it_says_wherever_the_store_was_copied() -> None:
+    holdings = Inventory(BEFORE)
+    add_run(holdings, OLD, None, written=NOW)
+    assert decided(holdings) == [f"{FOLDER}/flow-first-1.json"]
+
+
+def test_the_posts_of_one_run_stay_together_and_go_in_their_order() -> None:
+    for last, goes in [(OLD, True), (YOUNG, False)]:
+        holdings = Inventory(BEFORE)
+        for number in range(1, 12):
+            outcome = SubmissionOutcome(created=False) if number < 11 else SubmissionOutcome(batch_id="msgbatch_1")
+            add_run(holdings, OLD if number < 11 else last, outcome, name=f"flow-first-{number}")
+        names = [f"{FOLDER}/flow-first-{number}" for number in range(1, 12)]
+        expected = [f"{name}.json" for name in names] + [f"{name}.outcome.json" for name in names]
+        assert decided(holdings) == (expected if goes else [])
+
+
+def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of_it() -> None:
+    holdings = Inventory(BEFORE)
+    add_run(holdings, OLD, SubmissionOutcome(batch_id="msgbatch_1"))
+    add_run(holdings, YOUNG, SubmissionOutcome(batch_id="msgbatch_1"), name="later-first-1", workflow_id="later")
+
+    plan = plan_purge(holdings, set())
+
+    assert going(plan) == []
+    assert {why: tally.objects for (_, why), tally in plan.kept.items()} == {
+        KeepReason.RECENT: 2,
+        KeepReason.BELONGS: 2,
+    }
+
+
+def test_a_run_whose_batch_another_run_works_on_stays() -> None:
+    holdings = Inventory(BEFORE)
+    add_run(holdings, OLD, SubmissionOutcome(batch_id="msgbatch_1"))
+    assert decided(holdings, BATCH) == []
+
+
+def test_old_requests_stay_while_any_run_or_results_that_stay_are_of_them() -> None:
+    requests = [StoredObject(f"manifests/{SHA}.{end}", 1, OLD) for end in ("jsonl", "ids")]
+    by_run, by_results, by_none = Inventory(BEFORE), Inventory(BEFORE), Inventory(BEFORE)
+    for holdings in (by_run, by_results, by_none):
+        for stored in requests:
+            holdings.add(stored)
+        add_run(holdings, OLD, SubmissionOutcome(created=False))
+    add_run(by_run, YOUNG, SubmissionOutcome(created=False), name="again-first-1", workflow_id="again")
+    by_results.add(StoredObject(f"results/msgbatch_9/{SHA}.json", 1, YOUNG))
+
+    for holdings in (by_run, by_results):
+        assert decided(holdings) == [f"{FOLDER}/flow-first-1.json", f"{FOLDER}/flow-first-1.outcome.json"]
+    assert decided(by_none)[-2:] == [f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
+
+
+def test_what_cannot_be_read_stays() -> None:
+    holdings = Inventory(BEFORE)
+    holdings.add(StoredObject(f"{FOLDER}/flow-first-1.json", 1, OLD))
+    assert [why for _, why in plan_purge(holdings, set()).kept] == [KeepReason.UNREADABLE]
+
+
+def test_what_belongs_to_a_run_whose_outcome_cannot_be_read_stays() -> None:
+    holdings = Inventory(BEFORE)
+    for name in PARTS:
+        if name == PARTS[1]:
+            holdings.add(StoredObject(name, 1, OLD))
+        else:
+            add_part(holdings, name, OLD)
+
+    plan = plan_purge(holdings, set())
+
+    assert going(plan) == []
+    assert {(kind, why) for kind, why in plan.kept} == {
+        (ObjectCategory.RECORDS, KeepReason.UNREADABLE),
+        (ObjectCategory.RECORDS, KeepReason.BELONGS),
+        (ObjectCategory.RESULTS, KeepReason.BELONGS),
+        (ObjectCategory.REQUESTS, KeepReason.BELONGS),
+    }
+
+
+def test_what_a_run_claims_stays_while_the_run_does() -> None:
+    holdings = Inventory(BEFORE)
+    for name in PARTS[2:5]:
+        add_part(holdings, name, OLD)
+    assert decided(holdings, RUN) == []
+    add_run(holdings, YOUNG, None)
+    assert decided(holdings) == []
+
+
+def test_what_a_purge_that_broke_off_left_is_taken_up_again() -> None:
+    for first in range(len(PARTS)):
+        rest = PARTS[first:]
+        holdings = Inventory(BEFORE)
+        for name in rest:
+            add_part(holdings, name, OLD)
+        holdings.drop_foreign()
+        assert sorted(decided(holdings)) == sorted(rest)
+
+
+FOREIGN = [
+    "input.jsonl",
+    "manifests/mine.jsonl",
+    f"manifests/{SHA}.csv",
+    f"manifests/old/{SHA}.jsonl",
+    "results/msgbatch_1/notes.txt",
+    "results/msgbatch_1/retry.json",
+    f"backup/{PARTS[0]}",
+    "submissions/default/readme.json",
+    "claims/msgbatch_1.txt",
+    "input.jsonl#1",
+    "store.json.bak",
+    "claims/2025-0001.json",
+    "claims/contact form.json",
+    "claims/2025-0001.json#1",
+    "results/nightly/unverified.json",
+    f"results/nightly/{UUID}.jsonl",
+    f"results/nightly/incomplete-{UUID}.jsonl#2",
+    "claims/odd\\name.json",
+    "claims/a\tb.json",
+    "claims/\udcff.json",
+    f"claims/{'a' * 245}.json",
+    f"{FOLDER}/foo\x01bar-1.json",
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
+    holdings = Inventory(BEFORE)
+    holdings.add(StoredObject(name, 5, OLD))
+    holdings.drop_foreign()
+
+    plan = plan_purge(holdings, set())
+
+    assert plan.removals == []
+    assert [(key, tally.objects, tally.bytes) for key, tally in plan.kept.items()] == [
+        ((ObjectCategory.OTHER, KeepReason.FOREIGN), 1, 5)
+    ]
+
+
+def test_a_broken_off_upload_goes_by_its_own_age() -> None:
+    holdings = Inventory(BEFORE)
+    for name, age in [(PARTS[3], YOUNG), (f"{PARTS[3]}#1", OLD), (f"manifests/{SHA}.jsonl#2", YOUNG)]:
+        holdings.add(StoredObject(name, 1, age))
+    assert decided(holdings) == [f"{PARTS[3]}#1"]
+
+
+def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_them() -> None:
+    batch_id = "msgbatch_" + "x" * 110
+    holdings = Inventory(BEFORE)
+    add_run(holdings, OLD, SubmissionOutcome(batch_id=batch_id), workflow_id="a/b c")
+    holdings.add(StoredObject(f"results/{GroupKey.of_batch(batch_id).name}/{UUID}.jsonl", 1, YOUNG))
+    holdings.add(StoredObject(f"claims/{GroupKey.of_batch(batch_id).name}.json", 1, OLD), CLAIM)
+    assert decided(holdings) == []
+    assert {key.group for key in holdings.groups} == {"run", "batch"}
+
+
+# --- a store -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with local_s3.buckets("bucket") as client:
+        yield client.meta.endpoint_url
+
+
+@pytest.fixture(params=["file", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, s3: str) -> ObjectStore:
+    if request.param == "file":
+        return open_store((tmp_path / "a store").as_uri())
+    return open_store(f"s3://bucket/{uuid4()}", endpoint=s3, **local_s3.KEYS)
+
+
+async def pieces(*data: bytes) -> AsyncIterator[bytes]:
+    for piece in data:
+        yield piece
+
+
+def now_old() -> datetime:
+    """A moment for which all that was written by now is old enough: the store's clock cannot be set back."""
+    return datetime.now(UTC) + timedelta(days=1)
+
+
+async def landed_run(store: ObjectStore, batch_id: str, *, workflow_id: str = "flow") -> Manifest:
+    """A run with a POST of which nothing came, and one whose batch landed."""
+    await store.identity()
+    line = b'{"custom_id":"a","params":{"model":"m","max_tokens":1,"messages":[]}}\n'
+    manifest = await write_manifest(store, pieces(line))
+    records = SubmissionRecords(store)
+    who = Submitter.of(manifest, api_key="default", workflow_id=workflow_id, first_run_id=str(uuid4()))
+    for number, outcome in enumerate([SubmissionOutcome(created=False), SubmissionOutcome(batch_id=batch_id)], 1):
+        changes = {"workflow_id": workflow_id, "number": number, "sha256": manifest.sha256, "nonce": uuid4().hex}
+        await records.record_intent(who, intent(OLD, **changes))
+        await records.record_outcome(who, number, outcome)
+    await records.claim(batch_id, who.claim)
+
+    @asynccontextmanager
+    async def results() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield pieces(b'{"custom_id":"a","result":{"type":"canceled"}}\n')
+
+    await land(store, results(), batch_id=batch_id, manifest=manifest, expected_count=1)
+    return manifest
+
+
+async def names(store: ObjectStore) -> list[str]:
+    found = [stored.name for folder in (*FOLDERS, "mine") async for page in store.listing(folder) for stored in page]
+    return sorted([*found, *([STORE_ID] if await store.read(STORE_ID) else [])])
+
+
+async def nobody() -> set[GroupKey]:
+    return set()
+
+
+async def purged(store: ObjectStore) -> PurgeResult:
+    return await execute_purge(store, plan_purge(await scan(store, now_old()), set()), nobody)
+
+
+async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: ObjectStore) -> None:
+    for number in range(3):
+        await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow {number}")
+    await store.create("mine/input.jsonl", b"x")
+    found = len(await names(store))
+
+    done = await purged(store)
+
+    assert await names(store) == ["mine/input.jsonl", "store.json"]
+    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+        ObjectCategory.RECORDS: 15,
+        ObjectCategory.RESULTS: 6,
+        ObjectCategory.REQUESTS: 2,
+    }
+    assert sum(tally.objects for tally in done.removed.values()) == found - 2
+    assert (await purged(store)).removed == {}
+
+
+async def test_what_is_of_today_stays(store: ObjectStore) -> None:
+    await landed_run(store, "msgbatch_1")
+    before = await names(store)
+
+    holdings = await scan(store, datetime.now(UTC) - timedelta(days=30))
+
+    # The intents say that they are old; what landed today holds on to them.
+    assert plan_purge(holdings, set()).removals == []
+    assert await names(store) == before
+
+
+async def test_a_directory_of_more_than_one_page_is_listed_whole(tmp_path: Path) -> None:
+    (tmp_path / "claims").mkdir()
+    for number in range(2100):
+        (tmp_path / "claims" / str(number)).touch()
+    assert (await scan(open_store(tmp_path.as_uri()), BEFORE)).foreign.objects == 2100
+
+
+async def test_a_run_that_begins_meanwhile_keeps_what_it_needs(store: ObjectStore) -> None:
+    manifest = await landed_run(store, "msgbatch_1")
+    plan = plan_purge(await scan(store, now_old()), set())
+
+    async def begun() -> set[GroupKey]:
+        return {GroupKey.of_manifest(manifest.sha256)}
+
+    done = await execute_purge(store, plan, begun)
+
+    assert done.needed_again.objects == 2
+    assert await names(store) == [
+        f"manifests/{manifest.sha256}.ids",
+        f"manifests/{manifest.sha256}.jsonl",
+        "store.json",
+    ]
+
+
+def in_the_way(path: Path) -> None:
+    """Something that cannot be removed, by root neither."""
+    if path.is_file():
+        path.unlink()
+        (path / "full").mkdir(parents=True)
+
+
+def left_in(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one_ends_it(tmp_path: Path) -> None:
+    steps = 9
+    for broken in range(steps):
+        folder = tmp_path / str(broken)
+        store = open_store(folder.as_uri())
+        manifest = await landed_run(store, "msgbatch_1")
+        plan = plan_purge(await scan(store, now_old()), set())
+        objects = going(plan)
+        assert len(objects) == steps
+        place = folder / objects[broken]
+        content = place.read_bytes()
+
+        async def break_off(place: Path = place) -> set[GroupKey]:
+            in_the_way(place)
+            return set()
+
+        done = await execute_purge(store, plan, break_off)
+
+        assert list(done.failures) == [objects[broken]]
+        (place / "full").rmdir()
+        place.rmdir()
+        place.write_bytes(content)
+        records = await SubmissionRecords(store).records_of_workflow(manifest, api_key="default", workflow_id="flow")
+        assert not any(left.may_have_created for left in records)
+        for publication in await reader.of_batch(store, "msgbatch_1"):
+            assert await store.read(store.name(publication.landed.results_file.uri))
+        if records:
+            assert await reader.of_batch(store, "msgbatch_1")
+            assert records[-1].outcome == SubmissionOutcome(batch_id="msgbatch_1")
+        assert (await purged(store)).failures == {}
+        assert await names(store) == ["store.json"]
+
+
+async def test_what_fails_does_not_keep_the_rest(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    for number in range(3):
+        await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow-{number}")
+    plan = plan_purge(await scan(store, now_old()), set())
+    (broken,) = [name for name in going(plan) if "msgbatch_1/" in name and name.endswith(".json")]
+
+    async def break_one() -> set[GroupKey]:
+        in_the_way(tmp_path / broken)
+        return set()
+
+    done = await execute_purge(store, plan, break_one)
+
+    assert list(done.failures) == [broken]
+    assert "cannot remove" in done.failures[broken]
+    left = [name for name in await names(store) if "full" not in name]
+    assert [name.split("/")[:2] for name in left] == [
+        ["claims", "msgbatch_1.json"],
+        ["results", "msgbatch_1"],
+        [STORE_ID],
+    ]
+
+
+async def test_where_nothing_can_be_removed_it_gives_up(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    plan = plan_purge(await scan(store, now_old()), set())
+    in_the_way(tmp_path / going(plan)[0])
+
+    done = await execute_purge(store, plan, nobody, at_once=1)
+
+    assert (done.removed, list(done.failures), done.not_attempted) == ({}, going(plan)[:1], 2)
+    assert "none of the last objects could be removed" in done.stop_reason
+
+
+async def test_what_is_in_use_is_asked_again_at_every_step(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    manifest = await landed_run(store, "msgbatch_1")
+    plan = plan_purge(await scan(store, now_old()), set())
+    looks = [set(), {GroupKey.of_manifest(manifest.sha256)}]
+
+    async def look() -> set[GroupKey]:
+        return looks.pop(0)
+
+    done = await execute_purge(store, plan, look, at_once=1)
+
+    assert (looks, done.needed_again.objects) == ([], 2)
+
+
+async def test_where_it_cannot_be_told_any_more_what_is_in_use_it_stops_and_says_what_went(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    plan = plan_purge(await scan(store, now_old()), set())
+    asked = 0
+
+    async def look() -> set[GroupKey]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            raise MessageBatchesError("Temporal went away")
+        return set()
+
+    done = await execute_purge(store, plan, look, at_once=1)
+
+    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+        ObjectCategory.RECORDS: 5,
+        ObjectCategory.RESULTS: 2,
+    }
+    assert (done.stop_reason, done.not_attempted) == ("Temporal went away", 2)
+    assert len(await names(store)) == 3
+
+
+async def put_old(store: ObjectStore, name: str, content: str) -> None:
+    assert await store.create(name, content.encode())
+
+
+async def test_what_only_looks_like_a_runs_is_told_by_what_it_says(store: ObjectStore) -> None:
+    await landed_run(store, "msgbatch_1")
+    kept = {
+        "claims/2025-0001.json": '{"insured": "ACME"}',
+        "claims/contact form.json": "x",
+        f"results/nightly/{UUID}.jsonl": "mine",
+        "results/nightly/unverified.json": '["mine"]',
+        f"results/other/{SHA}.json": "copied here from elsewhere",
+    }
+    (publication,) = [name for name in await names(store) if name.startswith("results/") and name.endswith(".json")]
+    kept[f"results/other/{SHA}.json"] = (await store.read(publication) or b"").decode()
+    for name, content in kept.items():
+        await put_old(store, name, content)
+
+    done = await purged(store)
+
+    assert sum(tally.objects for tally in done.removed.values()) == 9
+    assert await names(store) == sorted([*kept, STORE_ID])
+
+
+async def test_results_without_a_claim_are_known_by_their_publication(store: ObjectStore) -> None:
+    await landed_run(store, "msgbatch_1")
+    for name in await names(store):
+        if not name.startswith(("results/", STORE_ID)):
+            await store.remove(name)
+
+    done = await purged(store)
+
+    assert {kind: tally.objects for kind, tally in done.removed.items()} == {ObjectCategory.RESULTS: 2}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"time": "2026-01-01T00:00:00"}, {"time": "9999-12-31T23:59:59Z"}, {"number": "first"}],
+    ids=["without a zone", "at the end of time", "of another kind"],
+)
+async def test_an_intent_that_cannot_be_read_stays_and_the_rest_goes(
+    store: ObjectStore, changes: dict[str, str]
+) -> None:
+    await landed_run(store, "msgbatch_1")
+    damaged = f"submissions/default/1-{SHA}/other-{UUID}-1.json"
+    await put_old(store, damaged, json.dumps(intent(OLD).model_dump(mode="json") | changes))
+
+    plan = plan_purge(await scan(store, now_old()), set())
+    await execute_purge(store, plan, nobody)
+
+    assert plan.kept[ObjectCategory.RECORDS, KeepReason.UNREADABLE].objects == 1
+    assert await names(store) == [STORE_ID, damaged]
+
+
+async def test_one_odd_name_in_a_directory_stops_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    odd = [b"odd\\name.json", b"a\tb.json", b"\xff.json", b"a" * 245 + b".json"]
+    for name in odd:
+        (tmp_path / "claims" / os.fsdecode(name)).write_text(CLAIM.model_dump_json())
+
+    plan = plan_purge(await scan(store, now_old()), set())
+    done = await execute_purge(store, plan, nobody)
+
+    assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == len(odd)
+    assert (sum(tally.objects for tally in done.removed.values()), done.failures) == (9, {})
+    assert sorted(map(os.fsencode, os.listdir(tmp_path / "claims"))) == sorted(odd)
+
+
+async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path: Path) -> None:
+    elsewhere, root = tmp_path / "elsewhere", tmp_path / "store"
+    (elsewhere / "msgbatch_9").mkdir(parents=True)
+    (elsewhere / "msgbatch_9" / f"{UUID}.jsonl").touch()
+    root.mkdir()
+    (root / "claims").mkdir()
+    (root / "results").symlink_to(elsewhere)
+    store = open_store(root.as_uri())
+    await landed_run(store, "msgbatch_1")
+    for link, target in [
+        ("loop", root),
+        ("all", "/"),
+        ("self", root / "self"),
+        ("claims/loop", root),
+        ("claims/all", "/"),
+        ("claims/self.json", root / "claims/self.json"),
+        ("results/loop", elsewhere),
+    ]:
+        (root / link).symlink_to(str(target))
+
+    async with asyncio.timeout(30):
+        plan = plan_purge(await scan(store, now_old()), set())
+        done = await execute_purge(store, plan, nobody)
+
+    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+        ObjectCategory.RECORDS: 5,
+        ObjectCategory.RESULTS: 2,
+        ObjectCategory.REQUESTS: 2,
+    }
+    assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == 1
+    assert sorted(path.name for path in elsewhere.iterdir()) == ["loop", "msgbatch_9"]
+
+
+async def test_folders_that_became_empty_go_and_nothing_that_is_put_there_meanwhile_is_lost(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    await purged(store)
+    empty = ["claims", "manifests", "results", "store.json", "submissions", "submissions/default"]
+    assert left_in(tmp_path) == empty
+
+    async def come_and_go(who: str) -> None:
+        for turn in range(100):
+            small, large = f"claims/x/{who}-{turn}.json", f"claims/x/{who}-{turn}.jsonl"
+            assert await store.create(small, b"x")
+            await store.write(large, pieces(b"y"))
+            assert await store.read(large) == b"y"
+            await store.remove(small)
+            await store.remove(large)
+
+    await asyncio.gather(*map(come_and_go, "abcd"))
+    assert left_in(tmp_path) == empty
+
+
+async def test_what_a_broken_off_upload_left_in_a_directory_goes(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    await landed_run(store, "msgbatch_1")
+    (left,) = [tmp_path / f"{name}#1" for name in await names(store) if name.startswith("manifests") and "ids" in name]
+    left.write_bytes(b"half")
+    old = (datetime.now(UTC) - timedelta(days=50)).timestamp()
+    os.utime(left, (old, old))
+
+    plan = plan_purge(await scan(store, datetime.now(UTC) - timedelta(days=40)), set())
+    await execute_purge(store, plan, nobody)
+
+    assert [step for removal in plan.removals for step, _ in removal.objects] == [PathKind.LEFTOVER]
+    assert not left.exists()
+
+
+@pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a//b#1"])
+async def test_what_is_no_name_is_not_removed(store: ObjectStore, name: str) -> None:
+    with pytest.raises(ValueError, match="not a name"):
+        await store.remove(name)

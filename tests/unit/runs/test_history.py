@@ -1,0 +1,56 @@
+"""The input of a run, decoded: from any caller, and from workers of any version."""
+
+from typing import Any
+
+import pytest
+
+from message_batches.models import Phase
+from message_batches.runs.history import RunStart
+
+BATCH = {"id": "msgbatch_2", "processing_status": "in_progress"}
+
+
+def test_the_batch_that_is_carried_over_is_the_latest() -> None:
+    state = {"phase": "polling", "polls": 7, "submission": {"batch_id": "msgbatch_2", "posted": 1}}
+
+    start = RunStart.of({"batchId": "msgbatch_1", "state": state})
+
+    assert start.batch_ids == ("msgbatch_1", "msgbatch_2")
+    assert start.continued
+    assert start.state
+    assert (start.state.phase, start.state.polls, start.state.submission.posted) == (Phase.POLLING, 7, 1)
+
+
+def test_the_requests_are_those_of_the_input_and_of_the_manifest() -> None:
+    state = {"manifest": {"uri": "file:///store/manifests/b.jsonl"}}
+
+    start = RunStart.of({"requestsUri": "file:///store/manifests/a.jsonl", "state": state})
+
+    assert start.requests_uris == ("file:///store/manifests/a.jsonl", "file:///store/manifests/b.jsonl")
+
+
+@pytest.mark.parametrize("state", [None, {}, [], "state"])
+def test_without_a_state_it_is_the_first_run(state: Any) -> None:
+    start = RunStart.of({"batchId": "msgbatch_1", "state": state})
+
+    assert (start.batch_ids, start.continued, start.state) == (("msgbatch_1",), False, None)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"batchId": 5, "requestsUri": ["x"]},
+        {"state": {"submission": "none", "manifest": 3}},
+        {"state": {"phase": "of a later version", "submission": {"batch_id": {}}}},
+    ],
+)
+def test_fields_of_an_unexpected_type_count_as_missing(given: dict[str, Any]) -> None:
+    start = RunStart.of(given)
+
+    assert (start.batch_ids, start.requests_uris, start.state) == ((), (), None)
+
+
+def test_a_state_that_cannot_be_read_still_names_its_batch() -> None:
+    start = RunStart.of({"state": {"phase": "of a later version", "submission": {"batch_id": "msgbatch_2"}}})
+
+    assert (start.batch_ids, start.continued, start.state) == (("msgbatch_2",), True, None)

@@ -1,0 +1,65 @@
+"""What people read: times, sizes, and markdown that text from elsewhere cannot break."""
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from message_batches.formatting import (
+    MAX_TEXT,
+    format_duration,
+    format_size,
+    markdown_code,
+    markdown_table,
+    markdown_text,
+    plural,
+    truncate_payload,
+)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(7, "0:07"), (65, "1:05"), (3661, "1:01:01"), (-5, "0:00"), (86399, "23:59:59")]
+)
+def test_time_is_shown_as_a_clock_shows_it(seconds: int, shown: str) -> None:
+    assert format_duration(timedelta(seconds=seconds)) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (7528, "7.5 KB"),
+        (31_400, "31 KB"),
+        (999_499, "999 KB"),
+        (999_500, "1.0 MB"),
+        (256_000_000, "256 MB"),
+        (4_500_000_000, "4,500 MB"),
+    ],
+)
+def test_a_size_is_short(count: int, shown: str) -> None:
+    assert format_size(count) == shown
+
+
+def test_only_one_is_singular() -> None:
+    assert [plural(count, "request") for count in (0, 1, 2880)] == ["0 requests", "1 request", "2,880 requests"]
+
+
+def test_text_from_elsewhere_is_shown_as_it_is() -> None:
+    assert markdown_text("a|b\n# <img src=x> `c` [d](e)") == r"a\|b \# \<img src=x\> \`c\` \[d\]\(e\)"
+    assert markdown_code("a`b\nc") == "`a'b c`"
+    assert len(markdown_text("x" * 10_000)) == MAX_TEXT
+
+
+def test_a_table_has_its_numbers_on_the_right() -> None:
+    lines = markdown_table(("a", "b"), [("x", "1")], numbers=1).replace("\u2003", "").splitlines()
+
+    assert lines == ["| a | b |", "| --- | ---: |", "| x | 1 |"]
+
+
+@pytest.mark.parametrize("text", ["x" * 1000, '"' * 1000, "\x01" * 1000, "😀" * 1000, "😀" * 3])
+def test_what_is_fitted_is_cut_by_the_bytes_of_its_payload(text: str) -> None:
+    payload = len(json.dumps(truncate_payload(text, 350), ensure_ascii=False).encode())
+
+    assert payload <= 350
+    assert payload > 300 or truncate_payload(text, 350) == text

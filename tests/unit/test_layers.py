@@ -1,0 +1,181 @@
+"""Imports go one way between packages, and each layer loads only what its reader needs."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.harness.project import ROOT
+
+LIBRARY = "message_batches"
+APPLICATION = ["activities", "workflows", "worker", "starter"]
+HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic", "cryptography"]
+
+ALLOWED: Mapping[str, str] = {
+    "activities": "api errors log_context models observability requests results serialization storage temporal",
+    "api": "errors log_context serialization",
+    "arazzo": "api errors formatting models",
+    "cli": (
+        "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
+        "storage temporal"
+    ),
+    "codec_server": "encryption errors listen_address settings",
+    "encryption": "errors",
+    "errors": "contract",
+    "formatting": "models",
+    "jsonl": "errors",
+    "listen_address": "errors",
+    "models": "api contract serialization",
+    "observability": "contract errors formatting listen_address log_context models storage temporal",
+    "requests": "concurrency errors formatting jsonl models serialization storage",
+    "results": "concurrency errors jsonl models requests serialization storage",
+    "retention": "contract errors models runs storage temporal",
+    "runs": "api contract errors formatting models requests results serialization storage temporal",
+    "settings": "api contract encryption errors",
+    "starter": "cli contract formatting temporal worker",
+    "storage": "concurrency errors models serialization",
+    "temporal": "encryption errors serialization settings storage",
+    "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
+    "workflows": "activities api contract errors formatting models observability storage temporal",
+}
+"""Which package may import which; those of the library without its name. Who is not named imports nobody."""
+
+LAYERS: Mapping[str, tuple[str, str]] = {
+    "contract": (
+        "message_batches message_batches.contract message_batches.models message_batches.api.models "
+        "message_batches.api.interface message_batches.storage.interface message_batches.errors "
+        "message_batches.settings message_batches.storage.submission_records "
+        "message_batches.log_context",
+        "",
+    ),
+    "document": ("message_batches.arazzo.plan", "yaml"),
+    "api": ("message_batches.api.client", "httpx rich"),
+    "temporal": (
+        "message_batches.temporal.connection message_batches.encryption.codec "
+        "message_batches.temporal.search_attributes message_batches.observability.metrics "
+        "message_batches.observability.logs",
+        "temporalio",
+    ),
+    "codec server": ("message_batches.codec_server", "temporalio aiohttp"),
+    "store": ("message_batches.storage.object_store", "obstore"),
+    "requests and results": ("message_batches.results.landing message_batches.requests.reader", "msgspec"),
+    "runs": ("message_batches.runs.start message_batches.runs.control", "temporalio msgspec"),
+    "emulator": ("message_batches.emulator", "aiohttp"),
+    "inputs of activities": ("activities.models", "activities"),
+    "activities": ("activities.batch activities.submission", "activities temporalio msgspec"),
+    "decisions of the workflow": ("workflows.submission.protocol", "activities workflows"),
+    "workflow": ("workflows.message_batch", "activities workflows temporalio msgspec"),
+    "command line": ("starter", "starter typer rich"),
+}
+"""The modules that a reader of each layer imports, and what of the heavy ones and of the application that may load."""
+
+
+# --- who imports whom ------------------------------------------------------------------------------------------------
+
+
+def package_of(module: str) -> str:
+    """The package of the library or of the application that a module, or a name in one, is in; "" for any other."""
+    top, _, rest = module.partition(".")
+    first = rest.partition(".")[0]
+    if top == LIBRARY:
+        is_there = (ROOT / top / first).is_dir() or (ROOT / top / f"{first}.py").is_file()
+        return first if first and is_there else top
+    return top if top in APPLICATION else ""
+
+
+def imported_by(source: str) -> Iterator[str]:
+    """What a module imports anywhere in it, late and for types alone too; of `from a import b` both, as `a.b`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def arrows() -> dict[str, set[str]]:
+    """Which other packages each package imports."""
+    found: dict[str, set[str]] = {}
+    files = [path for top in (LIBRARY, *APPLICATION) for path in [ROOT / f"{top}.py", *(ROOT / top).rglob("*.py")]]
+    for path in filter(Path.is_file, files):
+        importer = package_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        others = {package_of(module) for module in imported_by(path.read_text())} - {"", importer, LIBRARY}
+        # The library's own __init__ only hands on public names, each loaded when it is first used.
+        if others and importer != "__init__":
+            found.setdefault(importer, set()).update(others)
+    return found
+
+
+def test_no_two_packages_import_each_other() -> None:
+    # Raises a CycleError that names them.
+    order = list(TopologicalSorter(arrows()).static_order())
+
+    assert order[-1] == "starter"
+
+
+def test_a_package_imports_those_that_it_may() -> None:
+    too_many = {package: others - {*ALLOWED.get(package, "").split()} for package, others in arrows().items()}
+
+    assert {package: others for package, others in too_many.items() if others} == {}
+
+
+def test_no_package_may_import_what_it_does_not() -> None:
+    """An arrow that is gone leaves the table too, or it would come back unseen."""
+    found = arrows()
+    unused = {package: {*others.split()} - found.get(package, set()) for package, others in ALLOWED.items()}
+
+    assert {package: others for package, others in unused.items() if others} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "packages"),
+    [
+        ("from message_batches.cli.context import CommandContext", {"cli"}),
+        ("from message_batches import cli, BatchInput", {"cli", "message_batches"}),
+        ("import message_batches.cli.context as context, json", {"cli", ""}),
+        ("def late():\n    from workflows import activity_options", {"workflows"}),
+        ("if TYPE_CHECKING:\n    import worker", {"worker"}),
+        ("from dataclasses import field", {""}),
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(source: str, packages: set[str]) -> None:
+    assert {package_of(module) for module in imported_by(source)} == packages
+
+
+# --- what gets loaded ------------------------------------------------------------------------------------------------
+
+
+def loaded_by(modules: list[str]) -> dict[str, set[str]]:
+    """What each of these modules brings in, by top-level names; one interpreter imports them one after the other."""
+    code = (
+        "import importlib, json, sys\n"
+        "found = {}\n"
+        "for module in sys.argv[1:]:\n"
+        "    importlib.import_module(module)\n"
+        "    found[module] = sorted({name.partition('.')[0] for name in sys.modules})\n"
+        "print(json.dumps(found))\n"
+    )
+    command = [sys.executable, "-c", code, *modules]
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    return {module: set(names) for module, names in json.loads(output).items()}
+
+
+@pytest.mark.parametrize(("modules", "allowed"), LAYERS.values(), ids=LAYERS)
+def test_a_layer_loads_what_it_may(modules: str, allowed: str) -> None:
+    loaded = loaded_by(modules.split())
+
+    watched = {*HEAVY, *APPLICATION} - {*allowed.split()}
+    assert {module: names & watched for module, names in loaded.items() if names & watched} == {}
+
+
+def test_a_run_asks_one_clock_for_the_time() -> None:
+    workflows = ROOT / "workflows"
+
+    assert [path.name for path in workflows.rglob("*.py") if "workflow.now()" in path.read_text()] == ["context.py"]

@@ -1,0 +1,233 @@
+"""The environment, read once: what it means, and what is said of what cannot be used."""
+
+import re
+import traceback
+from pathlib import Path
+
+import pytest
+
+from message_batches.settings import InvalidSettings, Settings, codec_token, display_command, encryption_keys
+from tests.harness.encryption import key, written
+
+
+def test_an_empty_environment_has_defaults_and_no_key() -> None:
+    settings = Settings.from_environment({"XDG_DATA_HOME": "/data"})
+
+    assert settings.base_url == "https://api.anthropic.com"
+    assert settings.store_url == "file:///data/message-batches"
+    assert settings.task_queue == "message-batches"
+    assert settings.keys.names == ()
+
+
+def test_keys_are_named_by_their_variables() -> None:
+    settings = Settings.from_environment(
+        {"ANTHROPIC_API_KEY": "sk-1\n", "ANTHROPIC_API_KEY_TEAM_A": "sk-2", "ANTHROPIC_API_KEY_EMPTY": " "}
+    )
+
+    assert settings.keys.names == ("default", "team-a")
+    assert settings.keys.secret("default").get_secret_value() == "sk-1"
+    assert "sk-" not in repr(settings)
+
+
+def test_keys_are_files_of_a_directory_and_variables_go_before_them(tmp_path: Path) -> None:
+    (tmp_path / "default").write_text("sk-file\n")
+    (tmp_path / "team-b").write_text("sk-b\n")
+    (tmp_path / "README.txt").write_text("not a key")
+
+    settings = Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path), "ANTHROPIC_API_KEY": "sk-variable"})
+
+    assert settings.keys.names == ("default", "team-b")
+    assert settings.keys.secret("default").get_secret_value() == "sk-variable"
+
+
+def test_where_the_process_cannot_know_how_it_is_called_it_is_told() -> None:
+    assert display_command({"MESSAGE_BATCHES_COMMAND": "docker compose run --rm starter"}) == (
+        "docker compose run --rm starter"
+    )
+    assert display_command({"MESSAGE_BATCHES_COMMAND": " "}) is None
+    assert display_command({}) is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"ANTHROPIC_BASE_URL": "api.anthropic.com"}, "ANTHROPIC_BASE_URL"),
+        ({"MESSAGE_BATCHES_SCRATCH": "/nowhere/at/all"}, "MESSAGE_BATCHES_SCRATCH"),
+        ({"MESSAGE_BATCHES_SECRETS": "/nowhere/at/all"}, "MESSAGE_BATCHES_SECRETS"),
+        ({"ANTHROPIC_API_KEY": "two words"}, "ANTHROPIC_API_KEY"),
+        ({"ANTHROPIC_API_KEY_A": "sk-ü"}, "ANTHROPIC_API_KEY_A"),
+    ],
+)
+def test_what_cannot_be_used_is_named(environment: dict[str, str], says: str) -> None:
+    with pytest.raises(InvalidSettings, match=says) as caught:
+        Settings.from_environment(environment)
+
+    assert "two words" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "ANTHROPIC_BASE_URL",
+        "ANTHROPIC_BASE_URL_TEAM_A",
+        "MESSAGE_BATCHES_SECRETS",
+        "MESSAGE_BATCHES_SCRATCH",
+        "MESSAGE_BATCHES_BUILD_ID",
+        "MESSAGE_BATCHES_DEPLOYMENT",
+    ],
+)
+def test_what_stands_in_the_wrong_variable_is_not_repeated(variable: str) -> None:
+    for value in ("sk-ant-api03/hidden", "/no/such/hidden", "hidden\0", "hidden " * 1000):
+        with pytest.raises(InvalidSettings, match=rf"{variable}\b") as caught:
+            Settings.from_environment({"ANTHROPIC_API_KEY_TEAM_A": "sk-1", variable: value})
+        assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("variable", ["ANTHROPIC_BASE_URL", "ANTHROPIC_BASE_URL_TEAM_A"])
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("https://user:SECRET@gateway", "without user and password"),
+        ("https://SECRET@gateway/path", "without user and password"),
+        ("https://user:SEC/RET@gateway", "without user and password"),
+        ("https://gateway/path?key=SECRET", "expected https:"),
+        ("https://gateway/path#SECRET", "expected https:"),
+        ("https://gateway:SECRET", "expected https:"),
+    ],
+)
+def test_a_base_url_with_a_secret_in_it_is_refused_and_not_repeated(variable: str, base_url: str, says: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable} .*{says}") as caught:
+        Settings.from_environment({"ANTHROPIC_API_KEY_TEAM_A": "sk-1", variable: base_url})
+
+    assert "SEC" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "base_url", ["http://127.0.0.1:8080", "https://[::1]:8443/api", "https://gw.example/a/b", "http://emulator"]
+)
+def test_a_base_url_is_a_host_perhaps_with_a_port_and_a_path(base_url: str) -> None:
+    assert Settings.from_environment({"ANTHROPIC_BASE_URL": base_url}).base_url == base_url
+
+
+def test_a_file_that_is_no_text_holds_no_key_and_is_named(tmp_path: Path) -> None:
+    (tmp_path / "default").write_bytes(b"SECRET\xff")
+
+    with pytest.raises(InvalidSettings, match=r"the file .*/default is not valid: expected a key") as caught:
+        Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path)})
+
+    assert "SECRET" not in str(caught.value)
+
+
+def test_a_worker_has_no_build_unless_it_is_told() -> None:
+    assert str(Settings.from_environment({}).release) == ""
+
+    release = Settings.from_environment({"MESSAGE_BATCHES_BUILD_ID": "1.4.0"}).release
+
+    assert str(release) == "message-batches:1.4.0"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MESSAGE_BATCHES_BUILD_ID", "1 4"),
+        ("MESSAGE_BATCHES_BUILD_ID", "x" * 101),
+        ("MESSAGE_BATCHES_DEPLOYMENT", "batches.eu"),
+    ],
+)
+def test_a_release_that_temporal_would_not_take_is_refused(variable: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable} is not valid: expected"):
+        Settings.from_environment({variable: value})
+
+
+def test_a_key_may_have_a_base_url_of_its_own() -> None:
+    settings = Settings.from_environment(
+        {
+            "ANTHROPIC_API_KEY": "sk-1",
+            "ANTHROPIC_API_KEY_EU": "sk-2",
+            "ANTHROPIC_BASE_URL_EU": "https://eu.example/api/",
+        }
+    )
+
+    assert settings.base_url == "https://api.anthropic.com"
+    assert settings.keys.base_urls == {"eu": "https://eu.example/api"}
+    assert str(settings.keys) == "default, eu (https://eu.example/api)"
+
+
+def test_a_base_url_for_a_key_that_is_not_held_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match=r"ANTHROPIC_BASE_URL_TEAM_A is set.*set ANTHROPIC_API_KEY_TEAM_A"):
+        Settings.from_environment({"ANTHROPIC_BASE_URL_TEAM_A": "https://a.example"})
+
+
+A, B = key("a"), key("b")
+SECRET = written([A]).partition(":")[2]
+
+
+def test_without_encryption_keys_nothing_is_encrypted() -> None:
+    assert encryption_keys({}) == ()
+    assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS": " ", "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": ""}) == ()
+
+
+def test_encryption_keys_stand_in_the_environment_or_in_a_file_the_first_first(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"# since November\n{written([B])}\n\n  {written([A])} \n")
+
+    assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([A, B])}) == (A, B)
+    assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": str(file)}) == (B, A)
+    assert SECRET not in repr((A, B))
+    assert str(A.secret) not in repr((A, B))
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (SECRET, "entry 1 is not of the form id:base64"),
+        (f"{SECRET}:a", "entry 1 begins with no id"),
+        (f"{SECRET.rstrip('=')}:a", "entry 1 begins with no id"),
+        (f"a b:{SECRET}", "entry 1 begins with no id"),
+        (f"a:{SECRET},b:{SECRET[:-2]}", "entry 2, 'b': what follows the colon is not base64"),
+        (f"a:{SECRET[:40]}", "'a': the key has 30 bytes, 32 are needed"),
+        (f"a:{SECRET[:-1]}{SECRET}", "not base64"),
+        (f"a:{SECRET},a:{SECRET}", "entry 2 has the id 'a' of an earlier one"),
+        ("# nothing but a remark", "there is no key in it"),
+        (",", "there is no key in it"),
+    ],
+)
+def test_an_encryption_key_of_another_form_is_refused_without_its_text(value: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(value)
+
+    for variable, given in (("_KEYS", value), ("_KEYS_FILE", str(file))):
+        name = f"MESSAGE_BATCHES_ENCRYPTION{variable}"
+        with pytest.raises(InvalidSettings, match=re.escape(f"{name} is not valid: ")) as caught:
+            encryption_keys({name: given})
+        assert says in str(caught.value)
+        assert SECRET[:12] not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("file", ["/nowhere/at/all", "/", written([A])])
+def test_a_keys_file_that_cannot_be_read_is_not_repeated_it_may_be_a_key(file: str) -> None:
+    with pytest.raises(
+        InvalidSettings, match="MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE is not valid: expected a file that can be read"
+    ) as caught:
+        encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": file})
+
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+def test_two_places_for_encryption_keys_are_one_too_many() -> None:
+    both = {"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([A]), "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "/keys"}
+
+    with pytest.raises(InvalidSettings, match="both set"):
+        encryption_keys(both)
+
+
+def test_the_token_of_the_codec_server_is_one_or_there_is_none() -> None:
+    token = codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": " 0123456789abcdef \n"})
+
+    assert codec_token({}) is None
+    assert token
+    assert token.get_secret_value() == "0123456789abcdef"
+    for wrong in ("short", "with a space in it", "0123456789abcdeü"):
+        with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_CODEC_TOKEN is not valid: expected") as caught:
+            codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": wrong})
+        assert wrong not in str(caught.value)

@@ -1,0 +1,54 @@
+"""Every recorded shape of run replays: a worker with today's code can continue the runs of a released version."""
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.worker import Replayer
+
+from message_batches.temporal.connection import DATA_CONVERTER
+from tests.harness.project import HISTORIES, ROOT
+from tests.histories.record import SHAPES
+from workflows.message_batch import MessageBatchWorkflow
+
+RECORDED = sorted(HISTORIES.glob("*.json.gz"))
+PATCHES = {
+    found
+    for path in (ROOT / "workflows").rglob("*.py")
+    for found in re.findall(r'\bpatched\(\s*"([\w-]+)"', path.read_text())
+}
+"""The ids of the changes that runs from before them do not take part in."""
+
+
+def recorded(path: Path) -> WorkflowHistory:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return WorkflowHistory.from_json(path.name, file.read())
+
+
+def patches_of(history: WorkflowHistory) -> list[str]:
+    markers = (event.marker_recorded_event_attributes for event in history.events)
+    return [
+        json.loads(marker.details["patch-data"].payloads[0].data)["id"]
+        for marker in markers
+        if marker.marker_name == "core_patch"
+    ]
+
+
+def test_every_shape_has_a_history() -> None:
+    assert {path.name.partition("-")[0] for path in RECORDED} >= {shape.__name__ for shape in SHAPES}
+    assert any(path.name.startswith("continued-2") for path in RECORDED)
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
+async def test_a_recorded_history_replays(path: Path) -> None:
+    replayer = Replayer(workflows=[MessageBatchWorkflow], data_converter=DATA_CONVERTER)
+
+    await replayer.replay_workflow(recorded(path))
+
+
+def test_no_patch_is_without_a_history_that_contains_it() -> None:
+    assert RECORDED
+    assert {patch for path in RECORDED for patch in patches_of(recorded(path))} >= PATCHES
