@@ -1,4 +1,7 @@
-"""Names that callers and workers share: the workflow type, task queues, query, signal and updates, what to do next."""
+"""Names that callers and workers share: workflow type, task queues, query, signal, updates and next actions.
+
+Short, because it is alone: a caller in another process needs these names and nothing else.
+"""
 
 from enum import StrEnum
 
@@ -11,7 +14,7 @@ RESOLVE_SUBMISSION = "resolveSubmission"
 
 
 class NextAction(StrEnum):
-    """The next step for an operator after a failure: data, so that each caller can say it in its own words.
+    """The next step for an operator after a failure: data, so that each caller can word it for its users.
 
     The workflow's failures name the first three, errors of `message_batches.runs` any of them.
     """
@@ -19,7 +22,7 @@ class NextAction(StrEnum):
     ATTACH = "attach"
     """The batch `batchId` is at the provider: a run that attaches to it lands its results."""
     CHECK_BATCHES = "checkBatches"
-    """A batch may exist: look at `candidates`, or at the account's batches, before a new start."""
+    """A batch may exist: check `candidates`, or the account's batches, before a new start."""
     STORE_REQUESTS = "storeRequests"
     """The requests are too large for the input: put them into the store and pass `requestsUri`."""
     ATTACH_WITH_REQUESTS = "attachWithRequests"

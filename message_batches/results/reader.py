@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterable, AsyncIterator
 from dataclasses import dataclass, field
-from urllib.parse import quote
 
 import msgspec
 
@@ -10,10 +9,9 @@ from message_batches.errors import RequestsNotFound, RunError
 from message_batches.jsonl import Splitter
 from message_batches.models import BatchOutput, LandedResults
 from message_batches.results.parser import ResultLine, read_result
+from message_batches.storage import paths
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
-
-_UNVERIFIED = "unverified"
 
 NEEDS_CORRECTION = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
 """Errors that the same request gets again; any other one may pass by itself, as the API's reference says."""
@@ -33,7 +31,7 @@ class Publication:
     @property
     def manifest_name(self) -> str | None:
         """The name of the requests in the store."""
-        return f"manifests/{self.manifest_sha256}.jsonl" if self.manifest_sha256 else None
+        return paths.requests_path(self.manifest_sha256) if self.manifest_sha256 else None
 
 
 @dataclass
@@ -58,13 +56,11 @@ class FailedRequests:
 
 async def of_batch(store: Store, batch_id: str) -> list[Publication]:
     """Return the published results of a batch, the verified ones first."""
-    folder = f"results/{quote(batch_id, safe='')}/"
     found = []
-    for name in await store.names(folder):
-        if name.endswith(".json") and (content := await store.read(name)):
-            checked_against = name.removeprefix(folder).removesuffix(".json")
+    for path in await store.names(f"{paths.results_folder(batch_id)}/"):
+        if path.endswith(".json") and (content := await store.read(path)):
             landed = LandedResults.model_validate_json(content)
-            found.append(Publication(landed, None if checked_against == _UNVERIFIED else checked_against))
+            found.append(Publication(landed, paths.manifest_sha256_of(path)))
     return sorted(found, key=lambda publication: not publication.landed.verified)
 
 

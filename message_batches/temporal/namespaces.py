@@ -18,9 +18,8 @@ from temporalio.service import RPCError
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import StoreUnavailable
 from message_batches.serialization import ContractModel
+from message_batches.storage import paths
 from message_batches.storage.interface import Store
-
-_FOLDER = "namespaces"
 
 _TIMEOUT = 5
 """Seconds that writing the record may delay a run."""
@@ -65,7 +64,7 @@ class NamespaceRecords:
     async def add(self, client: Client) -> None:
         """Record a client's namespace; an older record is updated if the client encrypts."""
         noted = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
-        name, data = f"{_FOLDER}/{await id_of(client)}.json", noted.model_dump_json().encode()
+        name, data = paths.namespace_path(await id_of(client)), noted.model_dump_json().encode()
         if await self._store.create(name, data) or not noted.encrypted:
             return
         before = await self._read(name)
@@ -74,8 +73,8 @@ class NamespaceRecords:
 
     async def all(self) -> dict[str, NamespaceRecord | None]:
         """Return the records by namespace id; None for a record that cannot be read."""
-        names = await self._store.names(f"{_FOLDER}/")
-        return {name.rsplit("/", 1)[-1].removesuffix(".json"): await self._read(name) for name in names}
+        names = await self._store.names(f"{paths.NAMESPACES}/")
+        return {paths.namespace_id_of(name): await self._read(name) for name in names}
 
     async def encrypted(self, name: str) -> str | None:
         """Return the URI of the record of a namespace of this name with encrypted payloads, None if there is none.
@@ -89,7 +88,7 @@ class NamespaceRecords:
 
     def uri(self, namespace_id: str) -> str:
         """Return the URI of a record."""
-        return self._store.uri(f"{_FOLDER}/{namespace_id}.json")
+        return self._store.uri(paths.namespace_path(namespace_id))
 
     async def _read(self, name: str) -> NamespaceRecord | None:
         try:

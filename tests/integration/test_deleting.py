@@ -95,5 +95,5 @@ async def test_a_landed_file_that_is_not_what_was_landed_is_noticed(tmp_path: Pa
     with pytest.raises(StoreUnavailable, match="has changed since it was landed"):
         await verify_landed(store, landed)
     (tmp_path / "results/a.jsonl").unlink()
-    with pytest.raises(StoreUnavailable, match="is gone"):
+    with pytest.raises(StoreUnavailable, match="no longer in the store"):
         await verify_landed(store, landed)

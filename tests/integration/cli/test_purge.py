@@ -423,7 +423,7 @@ async def test_a_server_that_goes_away_meanwhile_is_an_answer_too() -> None:
     async with dev_server() as server:
         in_use = RunReferences(server.client)
         assert await in_use.refresh() == set()
-    with pytest.raises(Refused, match="nothing more goes"):
+    with pytest.raises(Refused, match="nothing more is removed"):
         await in_use.refresh()
 
 
