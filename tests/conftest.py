@@ -14,7 +14,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.connection import DATA_CONVERTER
 from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, temporal_command
 from tests.harness.histories import histories_with_a_key
-from tests.harness.stack import Rig, rig
+from tests.harness.stack import Stack, running_stack
 from tests.harness.wheel import build_wheel, make_environment
 
 TESTS = Path(__file__).parent
@@ -27,6 +27,7 @@ TOGETHER = (
     "external/examples",
     "external/ui",
     "processes/crash",
+    "processes/docs",
     "processes/observability",
 )
 """Folders whose tests share what takes long to make: one process of pytest runs them all."""
@@ -66,18 +67,18 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Rig]:
+async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Stack]:
     """A worker on its own task queue over an emulator and a store."""
-    async with rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running:
+    async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running:
         yield running
 
 
 @pytest.fixture
-async def slow(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+async def pending(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
     """As `live`, over an emulator whose batches end when a test makes its clock jump."""
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
 

@@ -10,7 +10,8 @@ from message_batches.contract import WORKFLOW_TYPE
 from message_batches.models import BatchInput, BatchOutput
 from message_batches.storage.object_store import open_store
 from tests.exhaustive.counting_api import ApiByCount
-from tests.harness.stack import QUICK_SUBMISSION, requests
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_SUBMISSION
 from worker import build_worker
 
 

@@ -18,7 +18,7 @@ from message_batches.errors import MessageBatchesError
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import PROMPT_TIMERS, temporal_command
 from tests.harness.project import ROOT
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.waiting import PATIENCE, eventually
 
 _given: set[int] = set()
 
@@ -137,7 +137,7 @@ class WorkerProcess(Running):
         command = [sys.executable, "worker.py", "--log-level", "INFO", *options]
         worker = await cls.start(command, log, environment=environment)
         try:
-            await until(
+            await eventually(
                 lambda: worker.exit_code is not None or "Worker ready" in worker.output, "a worker that is ready"
             )
             assert worker.exit_code is None, f"the worker did not start: {worker.output}"
@@ -156,7 +156,7 @@ class EmulatorProcess(Running):
         command = [sys.executable, "-m", "message_batches.emulator", "--port", "0", *flags]
         emulator = await cls.start(command, log, environment=bare_environment(home))
         try:
-            await until(lambda: emulator.exit_code is not None or "listening" in emulator.output, "an emulator")
+            await eventually(lambda: emulator.exit_code is not None or "listening" in emulator.output, "an emulator")
             assert emulator.exit_code is None, f"the emulator did not start: {emulator.output}"
         except BaseException:
             await emulator.kill()
@@ -191,7 +191,7 @@ class TemporalProcess:
             ],
             self._folder / "temporal.log",
         )
-        await until(self._answers, "a Temporal server that answers")
+        await eventually(self._answers, "a Temporal server that answers")
         return await connect(address=self.address)
 
     async def kill(self) -> None:

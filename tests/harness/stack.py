@@ -20,7 +20,6 @@ from message_batches.emulator import Emulator
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from tests.harness import waiting
-from tests.harness.requests import requests as requests
 from tests.harness.waiting import PATIENCE
 from worker import build_worker
 
@@ -36,7 +35,7 @@ QUICK_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=8), quiet_period
 
 
 @dataclass
-class Rig:
+class Stack:
     """A client, an emulator, a store and a task queue that a worker listens on."""
 
     client: Client
@@ -72,7 +71,7 @@ class Rig:
 
     async def saw(self, operation: str, times: int = 1, *, within: float = PATIENCE) -> None:
         """Wait until the emulator has seen an operation that often."""
-        await waiting.until(
+        await waiting.eventually(
             lambda: self.operations(besides=()).count(operation) >= times, f"{times} x {operation}", within=within
         )
 
@@ -86,7 +85,7 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
     return cause
 
 
-async def until(
+async def progress_when(
     run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = PATIENCE
 ) -> Progress:
     """The run's progress as soon as it is as expected."""
@@ -95,13 +94,13 @@ async def until(
         progress: Progress = await run.query(PROGRESS, result_type=Progress)
         return progress if condition(progress) else None
 
-    return await waiting.until(look, f"the expected progress of {run.id}", within=within)
+    return await waiting.eventually(look, f"the expected progress of {run.id}", within=within)
 
 
 @asynccontextmanager
-async def rig(client: Client, emulator: Emulator, store_url: str) -> AsyncIterator[Rig]:
+async def running_stack(client: Client, emulator: Emulator, store_url: str) -> AsyncIterator[Stack]:
     """Run a worker on a queue of its own."""
-    made = Rig(client, emulator, store_url)
+    made = Stack(client, emulator, store_url)
     async with (
         http_client(emulator.url) as http,
         build_worker(

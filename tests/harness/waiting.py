@@ -12,14 +12,14 @@ PATIENCE = 90
 
 
 @overload
-async def until(look: Callable[[], Awaitable[T | None]], what: str, *, within: float = PATIENCE) -> T: ...
+async def eventually(look: Callable[[], Awaitable[T | None]], what: str, *, within: float = PATIENCE) -> T: ...
 
 
 @overload
-async def until(look: Callable[[], T | None], what: str, *, within: float = PATIENCE) -> T: ...
+async def eventually(look: Callable[[], T | None], what: str, *, within: float = PATIENCE) -> T: ...
 
 
-async def until(look: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
+async def eventually(look: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
     """Look again and again, and return the first result that is true; an assertion says what did not happen."""
     try:
         async with asyncio.timeout(within):

@@ -25,97 +25,98 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
 from message_batches.temporal.dev_server import dev_server
 from tests.harness.project import HISTORIES, ROOT
-from tests.harness.stack import QUICK_POLL, Rig, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
 
 WHERE = re.compile(r"\d+@[\w.-]+")
 """A process and its host, as the SDK identifies a worker: a replay does not need them."""
 PLACES = (str(ROOT), sys.prefix, sys.base_prefix)
 """The folders of the code and of Python on the recording machine, which stack traces name."""
 
-Shape = Callable[[Rig], Awaitable[WorkflowHandle[object, BatchOutput]]]
+Shape = Callable[[Stack], Awaitable[WorkflowHandle[object, BatchOutput]]]
 
 
-async def plain(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def plain(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Submitted, polled a few times, landed."""
     run = await live.start(requests())
     await run.result()
     return run
 
 
-async def retried(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def retried(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Every step refused or cut for a while."""
     for fault, operation in (("429", "create"), ("529", "retrieve"), ("404", "retrieve"), ("missing-line", "results")):
         live.emulator.faults.add(fault, operation=operation, times=2)
     return await plain(live)
 
 
-async def reconciled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def reconciled(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """The reply lost, the batch found and proved."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     return await plain(live)
 
 
-async def submitted_again(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def submitted_again(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Nothing found through the quiet period, and a second POST."""
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     return await plain(live)
 
 
-async def resolved(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def resolved(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Decided by an operator: submitted again."""
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(), submission=quiet)
-    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     await run.result()
     return run
 
 
-async def continued(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def continued(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """More than 100 polls, and a landing that fails for a while."""
     live.emulator.faults.add("missing-line", operation="results", times=3)
     rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
     live.emulator.clock.advance(timedelta(0))
     run = await live.start(requests(), poll=rapid)
-    await until(run, lambda seen: seen.polls > 105)
+    await progress_when(run, lambda seen: seen.polls > 105)
     live.emulator.clock.advance(timedelta(hours=1))
     await run.result()
     return run
 
 
-async def cancelled(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def cancelled(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """The run cancelled while it polls."""
     run = await live.start(requests())
-    await until(run, lambda seen: seen.polls > 1)
+    await progress_when(run, lambda seen: seen.polls > 1)
     await run.cancel()
     with suppress(WorkflowFailureError):
         await run.result()
     return run
 
 
-async def stopped(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def stopped(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """The batch stopped by an update, what had finished landed."""
     run = await live.start(requests())
-    await until(run, lambda seen: seen.polls > 1)
+    await progress_when(run, lambda seen: seen.polls > 1)
     await run.execute_update(CANCEL_BATCH)
     await run.result()
     return run
 
 
-async def unsearchable(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def unsearchable(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """A plain run in a namespace without the search attributes."""
     return await plain(live)
 
 
-async def deleted(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def deleted(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """The batch deleted at the provider once its results were landed."""
     run = await live.start(requests(), delete_after_landing=True)
     await run.result()
     return run
 
 
-async def attached(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def attached(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Another run's batch, landed once more and not deleted."""
     batch_id = (await live.run(requests())).batch_id
     run = await live.start(requests(), batch_id=batch_id, delete_after_landing=True)
@@ -123,7 +124,7 @@ async def attached(live: Rig) -> WorkflowHandle[object, BatchOutput]:
     return run
 
 
-async def failed_after_two_posts(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def failed_after_two_posts(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """The first batch seen only after the second POST, and the run's one poll too few."""
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
@@ -135,48 +136,48 @@ async def failed_after_two_posts(live: Rig) -> WorkflowHandle[object, BatchOutpu
     return run
 
 
-async def cancelled_unrecorded(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def cancelled_unrecorded(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Cancelled while the store does not take the claim."""
     claims = live.store_folder / "claims"
     claims.write_text("no folder")
     run = await live.start(requests())
-    await until(run, lambda seen: seen.batch_id is not None)
+    await progress_when(run, lambda seen: seen.batch_id is not None)
     await run.cancel()
-    await until(run, lambda seen: seen.phase is Phase.CANCELED)
+    await progress_when(run, lambda seen: seen.phase is Phase.CANCELED)
     claims.unlink()
     with suppress(WorkflowFailureError):
         await run.result()
     return run
 
 
-async def adopted_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def adopted_then_reset(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """A batch that an operator adopted, forgotten by a reset and found in the store."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests())
-    (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
+    (candidate,) = (await progress_when(run, lambda seen: bool(seen.candidates))).candidates
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
-    await until(run, lambda seen: seen.polls > 1)
+    await progress_when(run, lambda seen: seen.polls > 1)
     await reset_to_doubt(run, live)
     live.emulator.clock.advance(timedelta(hours=1))
     await live.client.get_workflow_handle(run.id).result()
     return run
 
 
-async def sent_again_then_reset(live: Rig) -> WorkflowHandle[object, BatchOutput]:
+async def sent_again_then_reset(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """A second POST forgotten by a reset, both batches found."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=2)
     run = await live.start(requests())
-    await until(run, lambda seen: bool(seen.candidates))
+    await progress_when(run, lambda seen: bool(seen.candidates))
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     await live.saw("create", 2)
-    await until(run, lambda seen: bool(seen.candidates))
+    await progress_when(run, lambda seen: bool(seen.candidates))
     await reset_to_doubt(run, live)
     live.emulator.clock.advance(timedelta(hours=1))
     await live.client.get_workflow_handle(run.id).result()
     return run
 
 
-async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Rig) -> None:
+async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Stack) -> None:
     """Take a run back to where its first POST had got no answer, without the operator's decision since then."""
     events = (await run.fetch_history()).events
     failed = next(event.event_id for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
@@ -230,7 +231,7 @@ async def record() -> None:
 async def record_shape(client: Client, shape: Shape, options: EmulatorOptions) -> None:
     """Carry out a shape; write the histories of its chain of runs, without the places of this machine."""
     with tempfile.TemporaryDirectory() as store:
-        async with Emulator(options) as emulator, rig(client, emulator, Path(store).as_uri()) as live:
+        async with Emulator(options) as emulator, running_stack(client, emulator, Path(store).as_uri()) as live:
             run = await shape(live)
         chain = [found async for found in client.list_workflows(f"WorkflowId = '{run.id}'")]
         for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):

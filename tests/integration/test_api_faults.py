@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from message_batches.models import Phase, PollSchedule
-from tests.harness.stack import QUICK_POLL, Rig, failure_of, requests
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, failure_of
 
 PASSING = [
     ("429", "create", {"retry_after": 1, "times": 1}),
@@ -37,7 +38,7 @@ PASSING = [
 
 @pytest.mark.parametrize(("fault", "operation", "how"), PASSING, ids=lambda value: str(value))
 async def test_a_fault_that_passes_costs_time_and_nothing_else(
-    live: Rig, fault: str, operation: str, how: dict[str, Any]
+    live: Stack, fault: str, operation: str, how: dict[str, Any]
 ) -> None:
     live.emulator.faults.add(fault, operation=operation, **how)
 
@@ -52,7 +53,7 @@ async def test_a_fault_that_passes_costs_time_and_nothing_else(
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("spend-limit", "SpendLimitReached"), ("html-413", "RequestRefused")])
-async def test_a_refusal_that_stays_fails_at_once(live: Rig, fault: str, kind: str) -> None:
+async def test_a_refusal_that_stays_fails_at_once(live: Stack, fault: str, kind: str) -> None:
     live.emulator.faults.add(fault, operation="create")
 
     failure = await failure_of(await live.start(requests()))
@@ -62,7 +63,7 @@ async def test_a_refusal_that_stays_fails_at_once(live: Rig, fault: str, kind: s
     assert not live.emulator.batches
 
 
-async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Rig) -> None:
+async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Stack) -> None:
     failure = await failure_of(await live.start(requests(), api_key="revoked"))
 
     assert failure.type == "AuthenticationFailed"
@@ -71,7 +72,7 @@ async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Rig) -> None:
 
 
 @pytest.mark.parametrize("operation", ["list", "retrieve"])
-async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: Rig, operation: str) -> None:
+async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: Stack, operation: str) -> None:
     live.emulator.faults.add("slow", operation=operation, seconds=100)
     once = QUICK_POLL.transient.model_copy(update={"retry_limit": 0})
 
@@ -81,7 +82,7 @@ async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: R
     assert "did not answer within 9 s" in failure.message
 
 
-async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: Rig) -> None:
+async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: Stack) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     poll = QUICK_POLL.model_copy(update={"transient": QUICK_POLL.transient.model_copy(update={"retry_limit": 2})})
 
@@ -92,7 +93,7 @@ async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: 
     assert live.operations() == ["create", "retrieve", "retrieve", "retrieve"]
 
 
-async def test_results_that_never_become_complete_name_what_is_missing_and_keep_the_rest(live: Rig) -> None:
+async def test_results_that_never_become_complete_name_what_is_missing_and_keep_the_rest(live: Stack) -> None:
     live.emulator.faults.add("missing-line", operation="results", line=0)
 
     run = await live.start(requests(4))
@@ -106,7 +107,7 @@ async def test_results_that_never_become_complete_name_what_is_missing_and_keep_
     assert (await run.query("progress"))["phase"] == Phase.FAILED
 
 
-async def test_a_line_with_a_lone_surrogate_is_landed_and_left_out_of_the_parsed_results(live: Rig) -> None:
+async def test_a_line_with_a_lone_surrogate_is_landed_and_left_out_of_the_parsed_results(live: Stack) -> None:
     live.emulator.faults.add("lone-surrogate", operation="results")
 
     output = await live.run(requests(3))
@@ -117,7 +118,7 @@ async def test_a_line_with_a_lone_surrogate_is_landed_and_left_out_of_the_parsed
     assert output.results_file.lines == 3
 
 
-async def test_a_hint_to_poll_again_in_ten_seconds_is_not_obeyed(live: Rig) -> None:
+async def test_a_hint_to_poll_again_in_ten_seconds_is_not_obeyed(live: Stack) -> None:
     await live.run(requests())
 
     polls = [call.time for call in live.emulator.calls if call.operation == "retrieve"]
@@ -125,7 +126,7 @@ async def test_a_hint_to_poll_again_in_ten_seconds_is_not_obeyed(live: Rig) -> N
     assert (polls[1] - polls[0]).total_seconds() < 8
 
 
-async def test_the_whole_of_a_failure_is_typed_when_the_limit_is_reached(live: Rig) -> None:
+async def test_the_whole_of_a_failure_is_typed_when_the_limit_is_reached(live: Stack) -> None:
     poll = PollSchedule(retry_after=QUICK_POLL.retry_after, retry_limit=0, transient=QUICK_POLL.transient)
 
     failure = await failure_of(await live.start(requests(), poll=poll))

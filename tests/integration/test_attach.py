@@ -2,11 +2,12 @@
 
 import pytest
 
-from tests.harness.stack import Rig, failure_of, requests
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, failure_of
 from tests.integration.test_lost_reply import post_by_a_stranger
 
 
-async def test_a_batch_alone_is_landed_in_the_providers_order_and_not_verified(live: Rig) -> None:
+async def test_a_batch_alone_is_landed_in_the_providers_order_and_not_verified(live: Stack) -> None:
     batch_id = await post_by_a_stranger(live, requests(5))
 
     output = await live.run(batch_id=batch_id)
@@ -17,7 +18,7 @@ async def test_a_batch_alone_is_landed_in_the_providers_order_and_not_verified(l
     assert live.operations().count("create") == 1
 
 
-async def test_a_batch_with_its_requests_is_checked_fully(live: Rig) -> None:
+async def test_a_batch_with_its_requests_is_checked_fully(live: Stack) -> None:
     batch_id = await post_by_a_stranger(live, requests(5))
 
     output = await live.run(requests(5), batch_id=batch_id)
@@ -28,7 +29,7 @@ async def test_a_batch_with_its_requests_is_checked_fully(live: Rig) -> None:
     assert live.operations().count("create") == 1
 
 
-async def test_a_batch_landed_alone_can_be_landed_again_verified(live: Rig) -> None:
+async def test_a_batch_landed_alone_can_be_landed_again_verified(live: Stack) -> None:
     batch_id = await post_by_a_stranger(live, requests(3))
 
     alone = await live.run(batch_id=batch_id)
@@ -37,7 +38,7 @@ async def test_a_batch_landed_alone_can_be_landed_again_verified(live: Rig) -> N
     assert (alone.verified, checked.verified) == (False, True)
 
 
-async def test_a_batch_with_other_requests_fails_and_names_them(live: Rig) -> None:
+async def test_a_batch_with_other_requests_fails_and_names_them(live: Stack) -> None:
     batch_id = await post_by_a_stranger(live, requests(3))
     others = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3))]
 
@@ -48,7 +49,7 @@ async def test_a_batch_with_other_requests_fails_and_names_them(live: Rig) -> No
 
 
 @pytest.mark.parametrize("missing_line", ["missing-line", "duplicate-line"])
-async def test_a_batch_alone_is_still_counted_and_its_ids_are_unique(live: Rig, missing_line: str) -> None:
+async def test_a_batch_alone_is_still_counted_and_its_ids_are_unique(live: Stack, missing_line: str) -> None:
     batch_id = await post_by_a_stranger(live, requests(3))
     live.emulator.faults.add(missing_line, operation="results", times=2)
 

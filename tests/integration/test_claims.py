@@ -11,7 +11,8 @@ from message_batches.contract import RESOLVE_SUBMISSION, NextAction
 from message_batches.models import FailureDetails, Phase, Resolution, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import SubmissionRecords
-from tests.harness.stack import QUICK_POLL, Rig, failure_of, requests, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, failure_of, progress_when
 from tests.integration.test_lost_reply import post_by_a_stranger
 from tests.integration.test_unknown_outcome import PATIENT
 
@@ -21,49 +22,51 @@ def refusal(caught: pytest.ExceptionInfo[WorkflowUpdateFailedError]) -> Applicat
     return caught.value.cause
 
 
-async def test_who_attaches_to_an_undecided_runs_batch_takes_it_from_nobody_and_a_person_decides(slow: Rig) -> None:
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    run = await slow.start(requests(2))
-    (candidate,) = (await until(run, lambda now: bool(now.candidates))).candidates
-    attached = await slow.start(batch_id=candidate.batch_id)
-    await until(attached, lambda now: now.polls > 0)
-    slow.emulator.clock.advance(timedelta(hours=2))
+async def test_who_attaches_to_an_undecided_runs_batch_takes_it_from_nobody_and_a_person_decides(
+    pending: Stack,
+) -> None:
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await pending.start(requests(2))
+    (candidate,) = (await progress_when(run, lambda now: bool(now.candidates))).candidates
+    attached = await pending.start(batch_id=candidate.batch_id)
+    await progress_when(attached, lambda now: now.polls > 0)
+    pending.emulator.clock.advance(timedelta(hours=2))
     await attached.result()
 
-    await until(run, lambda now: "operator" in (now.submission or ""))
+    await progress_when(run, lambda now: "operator" in (now.submission or ""))
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
     output = await run.result()
 
     assert output.batch_id == candidate.batch_id
     assert output.verified
-    assert len(slow.emulator.batches) == 1
+    assert len(pending.emulator.batches) == 1
 
 
-async def test_a_batch_that_another_run_has_sent_cannot_be_adopted(live: Rig) -> None:
+async def test_a_batch_that_another_run_has_sent_cannot_be_adopted(live: Stack) -> None:
     theirs = await live.start(requests(2))
     landed = await theirs.result()
     live.emulator.faults.add("refuse-then-5xx", operation="create")
     run = await live.start(requests(2, "other prompts"), submission=PATIENT)
-    await until(run, lambda now: now.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda now: now.phase is Phase.UNDECIDED)
 
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=landed.batch_id))
 
     assert refusal(caught).type == "OwnedByAnotherRun"
     assert theirs.id in refusal(caught).message
-    assert (await until(run, lambda now: True)).phase is Phase.UNDECIDED
+    assert (await progress_when(run, lambda now: True)).phase is Phase.UNDECIDED
     await run.terminate()
 
 
-async def test_an_adoption_that_comes_too_late_is_refused_and_says_what_the_run_goes_on_with(slow: Rig) -> None:
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    run = await slow.start(requests(2))
-    (candidate,) = (await until(run, lambda now: bool(now.candidates))).candidates
-    other = await post_by_a_stranger(slow, [item | {"custom_id": f"z-{n}"} for n, item in enumerate(requests(2))])
-    slow.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
+async def test_an_adoption_that_comes_too_late_is_refused_and_says_what_the_run_goes_on_with(pending: Stack) -> None:
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await pending.start(requests(2))
+    (candidate,) = (await progress_when(run, lambda now: bool(now.candidates))).candidates
+    other = await post_by_a_stranger(pending, [item | {"custom_id": f"z-{n}"} for n, item in enumerate(requests(2))])
+    pending.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
 
     adopting = asyncio.create_task(run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=other)))
-    await slow.saw("retrieve")
+    await pending.saw("retrieve")
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await adopting
@@ -73,29 +76,29 @@ async def test_an_adoption_that_comes_too_late_is_refused_and_says_what_the_run_
     await run.terminate()
 
 
-async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(slow: Rig) -> None:
-    slow.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(pending: Stack) -> None:
+    pending.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     once = QUICK_POLL.model_copy(update={"retry_limit": 0})
-    slow.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
+    pending.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
-    failure = await failure_of(await slow.start(requests(2), poll=once, submission=short))
+    failure = await failure_of(await pending.start(requests(2), poll=once, submission=short))
 
-    first, second = (batch.id for batch in slow.emulator.batches)
+    first, second = (batch.id for batch in pending.emulator.batches)
     assert failure.type == "BatchNotEnded"
     details = FailureDetails.model_validate(failure.details[0])
     assert details == FailureDetails(action=NextAction.ATTACH, batch_id=second, possibly_paid_twice=(first,))
     assert first in failure.message
 
 
-async def test_who_is_not_the_batchs_owner_does_not_delete_it(slow: Rig) -> None:
+async def test_who_is_not_the_batchs_owner_does_not_delete_it(pending: Stack) -> None:
     rarely = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=5)})
-    owner = await slow.start(requests(2), poll=rarely)
-    batch_id = (await until(owner, lambda now: now.polls > 0)).batch_id
-    attached = await slow.start(requests(2), batch_id=batch_id, delete_after_landing=True)
-    await until(attached, lambda now: now.polls > 0)
-    slow.emulator.clock.advance(timedelta(hours=2))
+    owner = await pending.start(requests(2), poll=rarely)
+    batch_id = (await progress_when(owner, lambda now: now.polls > 0)).batch_id
+    attached = await pending.start(requests(2), batch_id=batch_id, delete_after_landing=True)
+    await progress_when(attached, lambda now: now.polls > 0)
+    pending.emulator.clock.advance(timedelta(hours=2))
 
     output = await attached.result()
 
@@ -105,22 +108,24 @@ async def test_who_is_not_the_batchs_owner_does_not_delete_it(slow: Rig) -> None
 
 
 @pytest.mark.parametrize("how", ["cancelled", "failed"])
-async def test_a_run_that_ends_leaves_the_record_of_its_batch_though_the_store_was_away(slow: Rig, how: str) -> None:
-    claims = slow.store_folder / "claims"
+async def test_a_run_that_ends_leaves_the_record_of_its_batch_though_the_store_was_away(
+    pending: Stack, how: str
+) -> None:
+    claims = pending.store_folder / "claims"
     claims.parent.mkdir(exist_ok=True)
     claims.write_text("no folder")
     ends_by_itself = QUICK_POLL.model_copy(update={"retry_limit": 0})
-    run = await slow.start(requests(2), poll=ends_by_itself if how == "failed" else QUICK_POLL)
+    run = await pending.start(requests(2), poll=ends_by_itself if how == "failed" else QUICK_POLL)
     if how == "cancelled":
-        await until(run, lambda now: now.batch_id is not None)
+        await progress_when(run, lambda now: now.batch_id is not None)
         await run.cancel()
     else:
-        await until(run, lambda now: now.phase is Phase.FAILED)
+        await progress_when(run, lambda now: now.phase is Phase.FAILED)
     claims.unlink()
 
     with pytest.raises(WorkflowFailureError):
         await run.result()
 
-    claim = await SubmissionRecords(open_store(slow.store_url)).claim_of(slow.emulator.batches[0].id)
+    claim = await SubmissionRecords(open_store(pending.store_url)).claim_of(pending.emulator.batches[0].id)
     assert claim
     assert claim.owner == run.id

@@ -13,7 +13,8 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchInput, BatchOutput, Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
-from tests.harness.stack import QUICK_POLL, Rig, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
 from workflows.current_details import describe_status
 from workflows.state import RunState
 
@@ -26,10 +27,10 @@ async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
     return metadata.current_details.replace("\u2003", "").replace("\\", "")
 
 
-async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(slow: Rig) -> None:
+async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(pending: Stack) -> None:
     rarely = QUICK_POLL.model_copy(update={"retry_after": timedelta(minutes=1)})
-    run = await slow.start(requests(), poll=rarely, static_summary="3 requests from a file")
-    seen = await until(run, lambda progress: progress.next_poll is not None and progress.polls == 1)
+    run = await pending.start(requests(), poll=rarely, static_summary="3 requests from a file")
+    seen = await progress_when(run, lambda progress: progress.next_poll is not None and progress.polls == 1)
     shown = await details_of(run)
     await run.cancel()
 
@@ -43,7 +44,7 @@ async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(
     assert "from a file" not in shown
 
 
-async def test_a_landed_run_shows_its_outcome(live: Rig) -> None:
+async def test_a_landed_run_shows_its_outcome(live: Stack) -> None:
     wrong = [{"custom_id": "a|b`c"[0:1], "params": {"model": "no|such`model", "max_tokens": 1, "messages": []}}]
     run = await live.start([*requests(2), *wrong])
     output = await run.result()
@@ -62,7 +63,7 @@ async def test_a_landed_run_shows_its_outcome(live: Rig) -> None:
 @pytest.mark.xdist_group("short-lived")
 async def test_a_run_that_continues_another_repeats_what_was_asked(short_lived: DevServer, tmp_path: Path) -> None:
     never = Emulator(EmulatorOptions(processing_time=timedelta(hours=1)))
-    async with never as emulator, rig(short_lived.client, emulator, tmp_path.as_uri()) as live:
+    async with never as emulator, running_stack(short_lived.client, emulator, tmp_path.as_uri()) as live:
         run = await live.start(requests(), static_summary="3 requests", static_details="of a *file*")
         began = (await run.describe()).start_time
         later = live.client.get_workflow_handle(run.id)
@@ -70,7 +71,7 @@ async def test_a_run_that_continues_another_repeats_what_was_asked(short_lived: 
         async def again() -> bool:
             return (await later.describe()).run_id != run.first_execution_run_id
 
-        await waiting.until(again, "a run that continues the first")
+        await waiting.eventually(again, "a run that continues the first")
         shown = await details_of(run)
         continued = await later.describe()
         await run.cancel()
@@ -82,11 +83,11 @@ async def test_a_run_that_continues_another_repeats_what_was_asked(short_lived: 
     assert "| elapsed | 0:00," not in shown
 
 
-async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(slow: Rig) -> None:
+async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(pending: Stack) -> None:
     quiet = SubmissionSchedule(timeout=timedelta(seconds=2), quiet_period=timedelta(minutes=5))
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    run = await slow.start(requests(), submission=quiet)
-    seen = await until(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await pending.start(requests(), submission=quiet)
+    seen = await progress_when(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
     shown = await details_of(run)
     await run.terminate()
 
@@ -96,7 +97,7 @@ async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(slow: Rig
     assert 'update `resolveSubmission` with `{"adopt": "MSGBATCH_ID"}` or `{"submitAgain": true}`' in shown
 
 
-async def test_a_failed_run_shows_why(live: Rig) -> None:
+async def test_a_failed_run_shows_why(live: Stack) -> None:
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     run = await live.start(requests())
     with pytest.raises(WorkflowFailureError):
@@ -110,9 +111,9 @@ async def test_a_failed_run_shows_why(live: Rig) -> None:
 
 async def test_a_cancelled_run_shows_that_its_batch_was_stopped(temporal: DevServer, tmp_path: Path) -> None:
     options = EmulatorOptions(processing_time=timedelta(hours=1), cancel_time=timedelta(hours=1))
-    async with Emulator(options) as emulator, rig(temporal.client, emulator, tmp_path.as_uri()) as live:
+    async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
         run = await live.start(requests())
-        seen = await until(run, lambda progress: progress.polls > 0)
+        seen = await progress_when(run, lambda progress: progress.polls > 0)
         await run.cancel()
         with pytest.raises(WorkflowFailureError):
             await run.result()
@@ -121,7 +122,7 @@ async def test_a_cancelled_run_shows_that_its_batch_was_stopped(temporal: DevSer
     assert shown.startswith(f"**Cancelled**: `{seen.batch_id}` canceling")
 
 
-async def test_a_key_in_the_place_of_its_name_is_shown_nowhere(live: Rig) -> None:
+async def test_a_key_in_the_place_of_its_name_is_shown_nowhere(live: Stack) -> None:
     run = await live.start(requests(), api_key="sk-ant-not-a-name")
     with pytest.raises(WorkflowFailureError):
         await run.result()

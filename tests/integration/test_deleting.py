@@ -9,10 +9,11 @@ from message_batches.errors import StoreUnavailable
 from message_batches.models import ResultsFile, SubmissionSchedule
 from message_batches.results.landing import verify_landed
 from message_batches.storage.object_store import open_store
-from tests.harness.stack import Rig, requests
+from tests.harness.requests import requests
+from tests.harness.stack import Stack
 
 
-async def test_a_batch_is_deleted_once_its_results_are_landed_and_verified(live: Rig) -> None:
+async def test_a_batch_is_deleted_once_its_results_are_landed_and_verified(live: Stack) -> None:
     output = await live.run(requests(), delete_after_landing=True)
 
     assert (output.deleted, output.not_deleted) == (True, None)
@@ -21,14 +22,14 @@ async def test_a_batch_is_deleted_once_its_results_are_landed_and_verified(live:
     assert output.verified
 
 
-async def test_unless_it_is_asked_for_nothing_is_deleted(live: Rig) -> None:
+async def test_unless_it_is_asked_for_nothing_is_deleted(live: Stack) -> None:
     output = await live.run(requests())
 
     assert (output.deleted, output.not_deleted) == (False, None)
     assert "delete" not in live.operations()
 
 
-async def test_results_that_were_not_held_against_requests_keep_their_batch(live: Rig) -> None:
+async def test_results_that_were_not_held_against_requests_keep_their_batch(live: Stack) -> None:
     batch_id = (await live.run(requests())).batch_id
 
     output = await live.run(batch_id=batch_id, delete_after_landing=True)
@@ -38,7 +39,7 @@ async def test_results_that_were_not_held_against_requests_keep_their_batch(live
     assert "delete" not in live.operations()
 
 
-async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Rig) -> None:
+async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     # The poll answers only when the first batch can be seen as well.
@@ -52,7 +53,7 @@ async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Rig) -> N
     assert "delete" not in live.operations()
 
 
-async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live: Rig) -> None:
+async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live: Stack) -> None:
     live.emulator.faults.add("404", operation="delete", times=2)
 
     output = await live.run(requests(), delete_after_landing=True)
@@ -61,7 +62,7 @@ async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live:
     assert not live.emulator.batches
 
 
-async def test_a_delete_whose_reply_got_lost_is_done(live: Rig) -> None:
+async def test_a_delete_whose_reply_got_lost_is_done(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="delete", times=1)
 
     output = await live.run(requests(), delete_after_landing=True)
@@ -70,7 +71,7 @@ async def test_a_delete_whose_reply_got_lost_is_done(live: Rig) -> None:
     assert live.operations()[-2:] == ["delete", "delete"]
 
 
-async def test_a_delete_that_is_refused_leaves_the_run_its_results(live: Rig) -> None:
+async def test_a_delete_that_is_refused_leaves_the_run_its_results(live: Stack) -> None:
     live.emulator.faults.add("spend-limit", operation="delete")
 
     output = await live.run(requests(), delete_after_landing=True)

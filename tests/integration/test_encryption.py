@@ -29,8 +29,9 @@ from message_batches.temporal.namespaces import NamespaceRecords
 from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.encryption import key, written
 from tests.harness.processes import bare_environment
-from tests.harness.stack import KEYS, QUICK_POLL, Rig, requests, rig
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS, QUICK_POLL, Stack, running_stack
+from tests.harness.waiting import eventually
 from tests.integration.cli.conftest import command_line
 from workflows.message_batch import MessageBatchWorkflow
 
@@ -49,16 +50,16 @@ async def temporal() -> AsyncIterator[DevServer]:
 
 
 @pytest.fixture
-async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
     async with (
         Emulator(EmulatorOptions(processing_time=PROCESSING)) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
 
 
 async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
-    temporal: DevServer, live: Rig, tmp_path: Path
+    temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
     notes = NamespaceRecords(open_store(live.store_url))
@@ -80,14 +81,14 @@ async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
     await live.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 
-def starter_with(*keys: EncryptionKey, live: Rig, temporal: DevServer, folder: Path) -> CommandLine:
+def starter_with(*keys: EncryptionKey, live: Stack, temporal: DevServer, folder: Path) -> CommandLine:
     made = command_line(folder, temporal, live.store_url, live.task_queue)
     made.environment = {**made.environment, "MESSAGE_BATCHES_ENCRYPTION_KEYS": written(keys)}
     return made
 
 
 async def test_a_starter_without_the_key_says_which_one_it_wants(
-    temporal: DevServer, live: Rig, tmp_path: Path
+    temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     right, wrong, without = (
         starter_with(*keys, live=live, temporal=temporal, folder=tmp_path / "user") for keys in ((OLD,), (NEW,), ())
@@ -111,7 +112,7 @@ async def test_a_starter_without_the_key_says_which_one_it_wants(
     assert (await right("watch", run)).code == 0
 
 
-async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, live: Rig, tmp_path: Path) -> None:
+async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, live: Stack, tmp_path: Path) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     slow = QUICK_POLL.model_copy(
         update={"transient": QUICK_POLL.transient.model_copy(update={"retry_after": PROCESSING})}
@@ -125,7 +126,7 @@ async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, l
         shown.append((await starter("status", run.id)).out)
         return "pollBatchStatus has failed" in shown[-1]
 
-    await until(said, "a poll that has failed")
+    await eventually(said, "a poll that has failed")
     await run.terminate()
 
     assert "The API answered 529" in shown[-1]
@@ -133,7 +134,7 @@ async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, l
 
 
 async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(
-    temporal: DevServer, live: Rig, tmp_path: Path
+    temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     starter = starter_with(OLD, live=live, temporal=temporal, folder=tmp_path / "user")
     begun = await starter("start", starter.file(requests(2)), "--poll-interval", "1h", "--json")
@@ -183,14 +184,14 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
             kinds = {event.event_type async for event in run.fetch_history_events()}
             return EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED in kinds
 
-        live = Rig(temporal.client, emulator, "", queue)
+        live = Stack(temporal.client, emulator, "", queue)
         async with Worker(temporal.client, task_queue=queue, workflows=[MessageBatchWorkflow]):
             # The anchor is still looked for when its worker leaves: the POST goes to the next one.
             async with worker(temporal.client, [steps.prepare_requests, submission.find_anchor]):
                 run = await live.start(requests(2))
                 await live.saw("list")
             async with worker(keyless, later):
-                await until(refused, "a POST whose input could not be read")
+                await eventually(refused, "a POST whose input could not be read")
             async with (
                 worker(temporal.client, later),
                 worker(temporal.client, [steps.retrieve_results], landing_queue(queue)),

@@ -46,7 +46,8 @@ from message_batches.storage.submission_records import Submitter
 from message_batches.temporal.connection import DATA_CONVERTER
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import local_s3
-from tests.harness.stack import KEYS, failure_of, requests, rig
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS, failure_of, running_stack
 
 ACCOUNT = ApiProfile()
 DEEP = "[" * 10_000
@@ -267,7 +268,7 @@ async def test_a_key_that_is_repeated_is_not_in_the_history(
 ) -> None:
     async with (
         serving(REPEATED["in the message"]) as url,
-        rig(temporal.client, StandIn(url), tmp_path.as_uri()) as live,
+        running_stack(temporal.client, StandIn(url), tmp_path.as_uri()) as live,
     ):
         run = await live.start(requests(1))
         failure = await failure_of(run)
@@ -330,7 +331,7 @@ async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
 ) -> None:
     async with eavesdropper() as (elsewhere, heard):
         options = EmulatorOptions(processing_time=timedelta(seconds=0.1), public_url=elsewhere)
-        async with Emulator(options) as emulator, rig(temporal.client, emulator, tmp_path.as_uri()) as live:
+        async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
             output = await live.run(requests(3))
 
         assert (output.results_url or "").startswith(elsewhere)
@@ -377,7 +378,10 @@ async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the
             return web.json_response({"data": [], "has_more": False})
         return web.json_response(BATCH)
 
-    async with serving(answer) as url, rig(temporal.client, StandIn(url), (tmp_path / "store").as_uri()) as live:
+    async with (
+        serving(answer) as url,
+        running_stack(temporal.client, StandIn(url), (tmp_path / "store").as_uri()) as live,
+    ):
         output = await live.run(given)
 
     assert output.results is None

@@ -29,7 +29,8 @@ from message_batches.requests.manifest import load_manifest, write_inline_manife
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import DATA_CONVERTER
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.stack import Rig, failure_of, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, failure_of, progress_when, running_stack
 from workflows.input_validation import NOTHING, check_input, parse_input
 from workflows.state import BatchRun
 
@@ -41,11 +42,11 @@ CONVERTER = DATA_CONVERTER.payload_converter
 
 
 @pytest.fixture(scope="module")
-async def live(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+async def live(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
     """One worker for all: none of these inputs may do it any harm."""
     store = tmp_path_factory.mktemp("hostile") / "store"
     options = EmulatorOptions(processing_time=timedelta(seconds=0.1))
-    async with Emulator(options) as emulator, rig(temporal.client, emulator, store.as_uri()) as running:
+    async with Emulator(options) as emulator, running_stack(temporal.client, emulator, store.as_uri()) as running:
         yield running
 
 
@@ -81,7 +82,7 @@ def refusal_of(given: RawValue) -> ApplicationError:
     return caught.value
 
 
-async def begin(live: Rig, *given: Any) -> WorkflowHandle[Any, BatchOutput]:
+async def begin(live: Stack, *given: Any) -> WorkflowHandle[Any, BatchOutput]:
     return await live.client.start_workflow(
         WORKFLOW_TYPE,
         args=given,
@@ -92,7 +93,7 @@ async def begin(live: Rig, *given: Any) -> WorkflowHandle[Any, BatchOutput]:
     )
 
 
-async def assert_refused(live: Rig, *given: Any, kind: str, says: str = "") -> None:
+async def assert_refused(live: Stack, *given: Any, kind: str, says: str = "") -> None:
     """A real run fails with that, and nothing is sent."""
     before = len(live.emulator.calls)
 
@@ -148,7 +149,7 @@ def test_an_input_that_cannot_be_read_is_refused(given: str | bytes) -> None:
     assert "nothing was sent" in refusal.message
 
 
-async def test_an_input_that_cannot_be_read_fails_its_run_instead_of_stalling_it(live: Rig) -> None:
+async def test_an_input_that_cannot_be_read_fails_its_run_instead_of_stalling_it(live: Stack) -> None:
     given = UNREADABLE["10,000 deep, where nobody looks"]
 
     await assert_refused(live, payload(given), kind="InvalidInput", says="nothing was sent")
@@ -159,7 +160,7 @@ def test_what_is_no_json_is_refused(encoding: str) -> None:
     assert refusal_of(payload(f'{{"requests":{ONE}}}', encoding)).type == "InvalidInput"
 
 
-async def test_so_is_none(live: Rig) -> None:
+async def test_so_is_none(live: Stack) -> None:
     assert "There is none" in refusal_of(NOTHING).message
     await assert_refused(live, kind="InvalidInput", says="There is none")
 
@@ -199,7 +200,7 @@ def test_a_key_in_another_field_is_refused_and_not_repeated(field: str, given: d
     assert RAW_KEY not in str(refusal.details)
 
 
-async def test_a_key_in_another_field_stands_in_the_callers_own_event_alone(live: Rig) -> None:
+async def test_a_key_in_another_field_stands_in_the_callers_own_event_alone(live: Stack) -> None:
     before = len(live.emulator.calls)
     field, given = MISPLACED_KEYS[-1]
     run = await begin(live, given)
@@ -255,7 +256,7 @@ def test_an_absurd_field_is_named(given: str, field: str) -> None:
     assert field in refusal.message
 
 
-async def test_an_absurd_field_fails_its_run_and_nothing_is_sent(live: Rig) -> None:
+async def test_an_absurd_field_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given, field = FIELDS["betas, each of them wrong"]
 
     await assert_refused(live, payload(given), kind="InvalidInput", says=field)
@@ -272,7 +273,7 @@ def test_what_is_no_name_of_a_key_is_refused_whatever_it_is(name: str) -> None:
     assert "rotate it" in refusal.message
 
 
-async def test_what_is_no_name_of_a_key_fails_its_run_and_nothing_is_sent(live: Rig) -> None:
+async def test_what_is_no_name_of_a_key_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     await assert_refused(live, payload(other(apiKey=KEY_NAMES[1])), kind="UnknownKey", says="rotate it")
 
 
@@ -298,7 +299,7 @@ def test_a_made_up_state_is_refused_by_the_first_run_of_a_chain(state: dict[str,
     assert parse_input(continuing({}).payload, CONVERTER, continued=True).state is not None
 
 
-async def test_a_made_up_state_fails_its_run_and_nothing_is_sent(live: Rig) -> None:
+async def test_a_made_up_state_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given = continuing(STATES["that would skip the claim"])
 
     await assert_refused(live, given, kind="InvalidInput", says="state: ")
@@ -355,7 +356,7 @@ async def test_an_absurd_request_is_refused_inline_and_in_a_file(
         await assert_requests_refused(store, at(uri), says="line 1")
 
 
-async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Rig) -> None:
+async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given = f'{{"requests":[{REQUESTS["NaN"]}]}}'
     await assert_refused(live, payload(given), kind="InvalidRequests", says="nothing was sent")
 
@@ -455,7 +456,7 @@ async def test_requests_outside_the_store_are_not_read(
     await assert_not_found(store, address, says=folder.as_uri())
 
 
-async def test_requests_outside_the_store_fail_their_run_and_nothing_is_sent(live: Rig) -> None:
+async def test_requests_outside_the_store_fail_their_run_and_nothing_is_sent(live: Stack) -> None:
     beside = live.store_folder.parent / "beside.jsonl"
     beside.write_text(SECRET)
     uri = f"{live.store_url}/%2e%2e/beside.jsonl"
@@ -488,7 +489,7 @@ async def test_no_link_in_the_store_leads_out_of_it(
     await assert_not_found(store, uri, says="links are not followed")
 
 
-async def test_what_is_no_file_is_not_waited_for(live: Rig) -> None:
+async def test_what_is_no_file_is_not_waited_for(live: Stack) -> None:
     """A pipe would hold the thread that opens it until somebody writes into it."""
     os.mkfifo(live.store_folder / "pipe.jsonl")
 
@@ -502,7 +503,10 @@ async def test_a_store_that_is_a_link_and_folders_of_ours_that_are_links_are_fin
     (tmp_path / "other-disk").mkdir()
     (tmp_path / "store").symlink_to(tmp_path / "disk")
     (tmp_path / "disk" / "manifests").symlink_to(tmp_path / "other-disk")
-    async with Emulator() as emulator, rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running:
+    async with (
+        Emulator() as emulator,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+    ):
         emulator.clock.advance(timedelta(hours=1))
         uri = put(running.store_folder, "uploads/requests.jsonl", SECRET)
 
@@ -531,11 +535,11 @@ ADVICE: dict[str, list[Any]] = {
 }
 
 
-async def test_senseless_updates_and_signals_are_refused_and_the_run_goes_on(live: Rig) -> None:
+async def test_senseless_updates_and_signals_are_refused_and_the_run_goes_on(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("503", operation="results")
     run = await live.start(requests(2, "senseless"))
-    await until(run, lambda progress: progress.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda progress: progress.phase is Phase.UNDECIDED)
 
     for given in ADVICE.values():
         with pytest.raises(WorkflowUpdateFailedError) as caught:

@@ -8,8 +8,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import WorkflowHandle
 
 from message_batches.contract import WORKFLOW_TYPE
-from tests.harness.stack import Rig, failure_of, requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, failure_of
+from tests.harness.waiting import eventually
 
 LARGE = [
     {"custom_id": f"r-{n}", "params": {"model": "claude-sonnet-5", "max_tokens": 1, "messages": [], "x": "y" * 600}}
@@ -38,7 +39,7 @@ LARGE = [
     ],
     ids=lambda value: str(value)[:60],
 )
-async def test_bad_input_is_refused_before_any_call(live: Rig, given: Any, kind: str, says: str) -> None:
+async def test_bad_input_is_refused_before_any_call(live: Stack, given: Any, kind: str, says: str) -> None:
     run = await live.client.start_workflow(WORKFLOW_TYPE, given, id=f"bad-{uuid4()}", task_queue=live.task_queue)
 
     failure = await failure_of(run)
@@ -49,7 +50,7 @@ async def test_bad_input_is_refused_before_any_call(live: Rig, given: Any, kind:
     assert not live.emulator.calls
 
 
-async def test_a_raw_key_is_refused_and_repeated_nowhere_but_in_the_callers_own_event(live: Rig) -> None:
+async def test_a_raw_key_is_refused_and_repeated_nowhere_but_in_the_callers_own_event(live: Stack) -> None:
     raw = "sk-ant-api03-raw-key-of-somebody"
     given = {"requests": requests(1), "apiKey": raw}
     run = await live.client.start_workflow(WORKFLOW_TYPE, given, id=f"raw-{uuid4()}", task_queue=live.task_queue)
@@ -64,7 +65,7 @@ async def test_a_raw_key_is_refused_and_repeated_nowhere_but_in_the_callers_own_
     assert [raw.encode() in event for event in events] == [True] + [False] * (len(events) - 1)
 
 
-async def test_requests_of_another_store_wait_for_a_worker_that_holds_it(live: Rig) -> None:
+async def test_requests_of_another_store_wait_for_a_worker_that_holds_it(live: Stack) -> None:
     given = {"requestsUri": f"{live.store_url}/manifests/x.jsonl", "storeId": "another"}
     run = await live.client.start_workflow(WORKFLOW_TYPE, given, id=f"store-{uuid4()}", task_queue=live.task_queue)
 
@@ -84,4 +85,4 @@ async def pending_failure(run: WorkflowHandle[Any, Any]) -> Failure:
         pending = (await run.describe()).raw_description.pending_activities
         return [activity.last_failure for activity in pending if activity.HasField("last_failure")]
 
-    return (await until(look, "an activity that has failed"))[0]
+    return (await eventually(look, "an activity that has failed"))[0]

@@ -10,10 +10,11 @@ from temporalio.exceptions import ApplicationError
 
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.models import Phase, Progress, Resolution, SubmissionSchedule
-from tests.harness.stack import KEYS, Rig, failure_of, requests, until
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS, Stack, failure_of, progress_when
 
 
-async def post_by_a_stranger(live: Rig, given: list[dict[str, object]]) -> str:
+async def post_by_a_stranger(live: Stack, given: list[dict[str, object]]) -> str:
     """A batch on the same key that no record in the store knows."""
     headers = {"x-api-key": KEYS["default"].get_secret_value(), "anthropic-version": "2023-06-01"}
     async with httpx.AsyncClient(base_url=live.emulator.url, headers=headers) as http:
@@ -23,7 +24,7 @@ async def post_by_a_stranger(live: Rig, given: list[dict[str, object]]) -> str:
 
 
 @pytest.mark.parametrize("fault", ["accept-then-drop", "accept-then-5xx"])
-async def test_an_accepted_batch_whose_reply_is_lost_is_adopted_and_proved(live: Rig, fault: str) -> None:
+async def test_an_accepted_batch_whose_reply_is_lost_is_adopted_and_proved(live: Stack, fault: str) -> None:
     live.emulator.faults.add(fault, operation="create", times=1)
 
     output = await live.run(requests(4, fault))
@@ -34,7 +35,7 @@ async def test_an_accepted_batch_whose_reply_is_lost_is_adopted_and_proved(live:
     assert live.operations().count("create") == 1
 
 
-async def test_a_malformed_200_is_a_lost_reply(live: Rig) -> None:
+async def test_a_malformed_200_is_a_lost_reply(live: Stack) -> None:
     live.emulator.faults.add("cut", operation="create", at=20, clean=True, times=1)
 
     output = await live.run(requests(2, "malformed"))
@@ -42,7 +43,7 @@ async def test_a_malformed_200_is_a_lost_reply(live: Rig) -> None:
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
 
 
-async def test_a_post_that_created_nothing_is_made_again_after_the_quiet_period(live: Rig) -> None:
+async def test_a_post_that_created_nothing_is_made_again_after_the_quiet_period(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
 
     output = await live.run(requests(2))
@@ -54,7 +55,7 @@ async def test_a_post_that_created_nothing_is_made_again_after_the_quiet_period(
     assert output.possibly_paid_twice == ()
 
 
-async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Rig) -> None:
+async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
 
@@ -63,7 +64,7 @@ async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Rig) ->
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
 
 
-async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(live: Rig) -> None:
+async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(3))
@@ -80,7 +81,7 @@ async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(liv
     assert set(strangers) <= set(examined)
 
 
-async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_paid_twice(live: Rig) -> None:
+async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_paid_twice(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     # The poll answers only when the first batch can be seen as well.
@@ -94,7 +95,7 @@ async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_p
     assert output.possibly_paid_twice == (first,)
 
 
-async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live: Rig) -> None:
+async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create")
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
@@ -105,12 +106,12 @@ async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live:
     assert failure.details[0]["action"] == "checkBatches"
 
 
-async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: Rig) -> None:
+async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=0.5, times=2)
     live.emulator.faults.add("accept-then-drop", operation="create", times=2)
     runs = [await live.start(requests(3, text)) for text in ("first", "second")]
     for run in runs:
-        seen = await until(run, lambda now: len(now.candidates) == 2 and all(c.ended for c in now.candidates))
+        seen = await progress_when(run, lambda now: len(now.candidates) == 2 and all(c.ended for c in now.candidates))
         assert seen.phase is Phase.UNDECIDED
     texts = {batch.id: batch for batch in live.emulator.batches}
     first_batch, second_batch = sorted(texts, key=lambda batch_id: texts[batch_id].created_at)
@@ -124,7 +125,7 @@ async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: R
     assert len(live.emulator.batches) == 2
 
 
-async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_own(live: Rig) -> None:
+async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_own(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     one = requests(3, "one")
     other = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3, "two"))]
@@ -136,11 +137,11 @@ async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_
     assert len(live.emulator.batches) == 2
 
 
-async def test_submit_again_is_a_second_post_at_a_persons_word(live: Rig) -> None:
+async def test_submit_again_is_a_second_post_at_a_persons_word(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("404", operation="results", times=400)
     run = await live.start(requests(2))
-    await until(run, lambda seen: bool(seen.candidates))
+    await progress_when(run, lambda seen: bool(seen.candidates))
 
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     live.emulator.faults.clear()
@@ -151,11 +152,11 @@ async def test_submit_again_is_a_second_post_at_a_persons_word(live: Rig) -> Non
     assert output.possibly_paid_twice == (first,)
 
 
-async def test_an_adopted_batch_that_is_not_ours_fails_the_run(live: Rig) -> None:
+async def test_an_adopted_batch_that_is_not_ours_fails_the_run(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create")
     foreign = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(2))]
     run = await live.start(requests(2), submission=SubmissionSchedule(timeout=timedelta(seconds=5)))
-    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.clear()
     stranger = await post_by_a_stranger(live, foreign)
 
@@ -170,7 +171,7 @@ async def test_an_adopted_batch_that_is_not_ours_fails_the_run(live: Rig) -> Non
     "resolution", [Resolution(), Resolution(adopt="msgbatch_1", submit_again=True), Resolution(adopt="msgbatch_1")]
 )
 async def test_what_is_not_undecided_or_not_one_answer_is_refused_with_a_reason(
-    live: Rig, resolution: Resolution
+    live: Stack, resolution: Resolution
 ) -> None:
     run = await live.start(requests())
 

@@ -18,7 +18,8 @@ from message_batches.models import BatchOutput, Phase, PollSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
-from tests.harness.stack import QUICK_POLL, Rig, failure_of, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, failure_of, progress_when, running_stack
 from workflows.activity_options import CONTINUE_AFTER
 from workflows.state import BatchRun, RunState
 from workflows.submission.protocol import Submission
@@ -28,12 +29,12 @@ LOOKS = CONTINUE_AFTER + 10
 """After which a batch ends, in the second run of a chain."""
 
 
-async def runs_in_chain(live: Rig, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
+async def runs_in_chain(live: Stack, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
     async def look() -> list[str]:
         found = [execution.run_id async for execution in live.client.list_workflows(f"WorkflowId = '{run.id}'")]
         return found if len(found) > 1 else []
 
-    return await waiting.until(look, "a run that has continued as new")
+    return await waiting.eventually(look, "a run that has continued as new")
 
 
 @workflow.defn(sandboxed=False)
@@ -45,7 +46,7 @@ class Before:
         workflow.continue_as_new(args=[given], workflow=WORKFLOW_TYPE, task_queue=task_queue)
 
 
-async def continued(live: Rig, state: RunState) -> WorkflowHandle[object, BatchOutput]:
+async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, BatchOutput]:
     """A run that goes on from a state."""
     given = BatchRun(batch_id=state.submission.batch_id, poll=RAPID, state=state)
     async with Worker(live.client, task_queue=f"{live.task_queue}-before", workflows=[Before]) as before:
@@ -61,16 +62,16 @@ async def continued(live: Rig, state: RunState) -> WorkflowHandle[object, BatchO
 
 
 @pytest.fixture
-async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Rig]:
+async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
     """An API whose batch ends by the number of looks."""
     async with (
         Emulator(EmulatorOptions(ends_after_polls=LOOKS)) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
 
 
-async def test_a_long_wait_continues_as_new_and_counts_on(late: Rig) -> None:
+async def test_a_long_wait_continues_as_new_and_counts_on(late: Stack) -> None:
     run = await late.start(requests(), poll=RAPID)
 
     output = await run.result()
@@ -94,13 +95,13 @@ async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(
 ) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(hours=1), cancel_time=timedelta(seconds=4))) as emulator,
-        rig(short_lived.client, emulator, (tmp_path / "store").as_uri()) as live,
+        running_stack(short_lived.client, emulator, (tmp_path / "store").as_uri()) as live,
     ):
         live.emulator.faults.add("slow", operation="cancel", seconds=2.5, times=1)
         steady = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=0.3)})
         run = await live.start(requests(), poll=steady)
         # It is to continue at the sixth or so, while the update is carried out.
-        await until(run, lambda seen: seen.polls >= 4)
+        await progress_when(run, lambda seen: seen.polls >= 4)
 
         batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
         output = await run.result()
@@ -111,20 +112,20 @@ async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(
         assert len(await runs_in_chain(live, run)) == 2
 
 
-async def test_poll_now_wakes_the_timer(slow: Rig) -> None:
+async def test_poll_now_wakes_the_timer(pending: Stack) -> None:
     poll = QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=1)})
-    run = await slow.start(requests(), poll=poll)
-    waiting = await until(run, lambda seen: seen.next_poll is not None)
+    run = await pending.start(requests(), poll=poll)
+    waiting = await progress_when(run, lambda seen: seen.next_poll is not None)
     assert waiting.next_poll is not None
     assert waiting.next_poll > datetime.now(UTC) + timedelta(minutes=50)
-    slow.emulator.clock.advance(timedelta(hours=1))
+    pending.emulator.clock.advance(timedelta(hours=1))
 
     await run.signal(POLL_NOW)
 
     assert (await run.result()).verified
 
 
-async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Rig) -> None:
+async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Stack) -> None:
     poll = QUICK_POLL.model_copy(update={"retry_limit": 3})
 
     failure = await failure_of(await late.start(requests(), poll=poll))
@@ -136,7 +137,7 @@ async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Rig) -> None:
 
 
 @pytest.mark.parametrize(("hours", "ends"), [(23, False), (25, True)])
-async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Rig, hours: int, ends: bool) -> None:
+async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Stack, hours: int, ends: bool) -> None:
     await late.start(requests(), poll=QUICK_POLL)
     await late.saw("retrieve")
     batch_id = late.emulator.batches[0].id
@@ -166,7 +167,7 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Rig, hou
 
 @pytest.mark.parametrize(("minutes", "gone"), [(8, False), (11, True)])
 async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_run_has_continued(
-    live: Rig, minutes: int, gone: bool
+    live: Stack, minutes: int, gone: bool
 ) -> None:
     batch_id = (await live.run(requests())).batch_id
     live.emulator.faults.add("404", operation="results", times=3)
@@ -188,7 +189,7 @@ async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_
 async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:
-    async with Emulator() as emulator, rig(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:
+    async with Emulator() as emulator, running_stack(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:
         emulator.faults.add("404", operation="retrieve")
 
         failure = await failure_of(await live.start(requests(), poll=PollSchedule()))

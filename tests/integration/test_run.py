@@ -6,10 +6,11 @@ from pathlib import Path
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.project import calls_for
-from tests.harness.stack import Rig, requests, rig
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, running_stack
 
 
-async def test_three_requests_are_submitted_polled_and_landed(live: Rig) -> None:
+async def test_three_requests_are_submitted_polled_and_landed(live: Stack) -> None:
     output = await live.run(requests(3))
 
     assert output.request_counts.succeeded == 3
@@ -25,7 +26,7 @@ async def test_a_run_makes_the_calls_that_an_independent_runner_makes_of_the_doc
 ) -> None:
     async with (
         Emulator(EmulatorOptions(ends_after_polls=4)) as emulator,
-        rig(temporal.client, emulator, tmp_path.as_uri()) as live,
+        running_stack(temporal.client, emulator, tmp_path.as_uri()) as live,
     ):
         output = await live.run(requests(2))
 
@@ -33,14 +34,14 @@ async def test_a_run_makes_the_calls_that_an_independent_runner_makes_of_the_doc
         assert made == calls_for(output.batch_id, looks=4)
 
 
-async def test_two_runs_of_one_content_by_other_callers_are_two_batches(live: Rig) -> None:
+async def test_two_runs_of_one_content_by_other_callers_are_two_batches(live: Stack) -> None:
     first, second = await live.run(requests(2)), await live.run(requests(2))
 
     assert first.batch_id != second.batch_id
     assert len(live.emulator.batches) == 2
 
 
-async def test_the_output_says_what_came_back(live: Rig) -> None:
+async def test_the_output_says_what_came_back(live: Stack) -> None:
     given = requests(6)
     given[1]["params"]["model"] = "claude-does-not-exist-9"
     given[4]["params"]["max_tokens"] = 9_999_999
@@ -60,7 +61,7 @@ async def test_the_output_says_what_came_back(live: Rig) -> None:
     assert output.results_url is not None
 
 
-async def test_requests_may_lie_in_the_store(live: Rig, tmp_path: Path) -> None:
+async def test_requests_may_lie_in_the_store(live: Stack, tmp_path: Path) -> None:
     store = tmp_path / "store"
     lines = b"".join(json.dumps(item).encode() + b"\n" for item in requests(3))
     store.joinpath("mine.jsonl").write_bytes(lines)

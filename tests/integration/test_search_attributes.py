@@ -23,7 +23,8 @@ from message_batches.temporal.search_attributes import (
 )
 from tests.harness import waiting
 from tests.harness.namespaces import new_namespace
-from tests.harness.stack import Rig, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, progress_when, running_stack
 from tests.integration.conftest import SHORT_LIFE
 from workflows.search_attributes import status_of
 from workflows.state import RunState
@@ -52,10 +53,10 @@ async def until_status(run: WorkflowHandle[Any, BatchOutput], status: BatchStatu
         found = await shown(run)
         return found if found.get(BATCH_STATUS.name) == status else None
 
-    return await waiting.until(look, f"the status {status}")
+    return await waiting.eventually(look, f"the status {status}")
 
 
-async def test_a_landed_run_is_found_by_its_batch_its_size_and_its_outcome(live: Rig) -> None:
+async def test_a_landed_run_is_found_by_its_batch_its_size_and_its_outcome(live: Stack) -> None:
     run = await live.start(requests(3))
     output = await run.result()
 
@@ -71,24 +72,24 @@ async def test_a_landed_run_is_found_by_its_batch_its_size_and_its_outcome(live:
     async def listed() -> bool:
         return [found.id async for found in live.client.list_workflows(query)] == [run.id]
 
-    await waiting.until(listed, "the run in the list")
+    await waiting.eventually(listed, "the run in the list")
 
 
 @pytest.mark.parametrize(("good", "outcome"), [(2, "partly"), (0, "unsuccessful")])
-async def test_the_outcome_says_whether_some_or_no_requests_succeeded(live: Rig, good: int, outcome: str) -> None:
+async def test_the_outcome_says_whether_some_or_no_requests_succeeded(live: Stack, good: int, outcome: str) -> None:
     run = await live.start([*requests(good), {"custom_id": "wrong", "params": NEVER}])
     await run.result()
 
     assert (await shown(run))["BatchOutcome"] == outcome
 
 
-async def test_a_failed_run_has_its_failures_type_and_a_cancelled_one_says_so(slow: Rig) -> None:
-    slow.emulator.faults.add("spend-limit", operation="create", times=1)
-    failed = await slow.start(requests(2, "failed"))
+async def test_a_failed_run_has_its_failures_type_and_a_cancelled_one_says_so(pending: Stack) -> None:
+    pending.emulator.faults.add("spend-limit", operation="create", times=1)
+    failed = await pending.start(requests(2, "failed"))
     with pytest.raises(WorkflowFailureError):
         await failed.result()
-    canceled = await slow.start(requests(2, "cancelled"))
-    await until(canceled, lambda seen: seen.polls > 0)
+    canceled = await pending.start(requests(2, "cancelled"))
+    await progress_when(canceled, lambda seen: seen.polls > 0)
     await canceled.cancel()
     with pytest.raises(WorkflowFailureError):
         await canceled.result()
@@ -104,7 +105,7 @@ async def test_a_failed_run_has_its_failures_type_and_a_cancelled_one_says_so(sl
     }
 
 
-async def test_a_lost_reply_is_undecided_in_the_list_until_the_batch_is_found(live: Rig) -> None:
+async def test_a_lost_reply_is_undecided_in_the_list_until_the_batch_is_found(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests())
 
@@ -116,7 +117,7 @@ async def test_a_lost_reply_is_undecided_in_the_list_until_the_batch_is_found(li
 
 
 async def test_a_batch_that_the_api_does_not_know_is_not_shown_it_may_be_a_key_in_the_place_of_its_id(
-    live: Rig,
+    live: Stack,
 ) -> None:
     run = await live.start(batch_id="a-key-of-another-form")
 
@@ -127,7 +128,7 @@ async def test_a_batch_that_the_api_does_not_know_is_not_shown_it_may_be_a_key_i
     assert shown_of_it == {"BatchStatus": "polling"} == await shown(run)
 
 
-async def test_a_landing_that_fails_says_so_once_and_stays_so_until_it_lands(live: Rig) -> None:
+async def test_a_landing_that_fails_says_so_once_and_stays_so_until_it_lands(live: Stack) -> None:
     live.emulator.faults.add("missing-line", operation="results", times=3)
     run = await live.start(requests())
     await run.result()
@@ -141,7 +142,7 @@ async def test_polls_change_nothing_in_the_list_and_a_run_that_continues_another
 ) -> None:
     async with (
         Emulator(EmulatorOptions(ends_after_polls=SHORT_LIFE)) as emulator,
-        rig(short_lived.client, emulator, (tmp_path / "store").as_uri()) as live,
+        running_stack(short_lived.client, emulator, (tmp_path / "store").as_uri()) as live,
     ):
         run = await live.start(requests())
         output = await run.result()
@@ -167,7 +168,7 @@ async def test_a_run_does_without_what_its_namespace_lacks(
     temporal: DevServer, emulator: Emulator, tmp_path: Path, there: dict[str, Any]
 ) -> None:
     client = await new_namespace(temporal, there)
-    async with rig(client, emulator, tmp_path.as_uri()) as live:
+    async with running_stack(client, emulator, tmp_path.as_uri()) as live:
         run = await live.start(requests())
         output = await run.result()
 

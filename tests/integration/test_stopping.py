@@ -12,7 +12,8 @@ from message_batches.contract import CANCEL_BATCH
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.stack import Rig, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, progress_when, running_stack
 
 
 @pytest.fixture
@@ -30,20 +31,20 @@ async def cancelled(run: WorkflowHandle[object, BatchOutput]) -> None:
     assert isinstance(caught.value.cause, CancelledError)
 
 
-async def test_a_run_cancelled_while_polling_stops_the_batch_at_the_provider_first(slow: Rig) -> None:
-    run = await slow.start(requests())
-    await until(run, lambda seen: seen.polls > 0)
+async def test_a_run_cancelled_while_polling_stops_the_batch_at_the_provider_first(pending: Stack) -> None:
+    run = await pending.start(requests())
+    await progress_when(run, lambda seen: seen.polls > 0)
 
     await cancelled(run)
 
-    assert slow.operations()[-1] == "cancel"
-    assert "results" not in slow.operations()
+    assert pending.operations()[-1] == "cancel"
+    assert "results" not in pending.operations()
 
 
-async def test_a_run_cancelled_before_the_post_sends_nothing(live: Rig) -> None:
+async def test_a_run_cancelled_before_the_post_sends_nothing(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=60)
     run = await live.start(requests())
-    await until(run, lambda seen: seen.submission is not None)
+    await progress_when(run, lambda seen: seen.submission is not None)
 
     await cancelled(run)
 
@@ -51,7 +52,7 @@ async def test_a_run_cancelled_before_the_post_sends_nothing(live: Rig) -> None:
     assert live.operations() == ["create"]
 
 
-async def test_a_run_cancelled_during_the_post_stops_the_batch_once_its_id_is_known(live: Rig) -> None:
+async def test_a_run_cancelled_during_the_post_stops_the_batch_once_its_id_is_known(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="create", seconds=1.5, times=1)
     run = await live.start(requests())
     await live.saw("create")
@@ -66,13 +67,13 @@ async def test_a_run_cancelled_while_undecided_finds_its_batch_and_stops_it(
 ) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(seconds=2))) as emulator,
-        rig(temporal.client, emulator, tmp_path_factory.mktemp("store").as_uri()) as live,
+        running_stack(temporal.client, emulator, tmp_path_factory.mktemp("store").as_uri()) as live,
     ):
         emulator.faults.add("accept-then-drop", operation="create", times=1)
         run = await live.start(requests())
-        await until(run, lambda seen: bool(seen.candidates))
+        await progress_when(run, lambda seen: bool(seen.candidates))
         await run.cancel()
-        seen = await until(run, lambda now: now.cancel_requested)
+        seen = await progress_when(run, lambda now: now.cancel_requested)
         assert seen.phase is Phase.UNDECIDED
         with pytest.raises(WorkflowFailureError) as caught:
             await run.result()
@@ -83,30 +84,30 @@ async def test_a_run_cancelled_while_undecided_finds_its_batch_and_stops_it(
         assert emulator.batches[0].cancel_initiated_at is None
 
 
-async def test_a_run_cancelled_while_nothing_is_found_does_not_post_again(live: Rig) -> None:
+async def test_a_run_cancelled_while_nothing_is_found_does_not_post_again(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=1))
     run = await live.start(requests(), submission=quiet)
-    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
 
     await cancelled(run)
 
     assert live.operations() == ["create"]
 
 
-async def test_a_provider_that_fails_for_a_while_is_asked_again_to_stop_the_batch(slow: Rig) -> None:
-    run = await slow.start(requests())
-    await until(run, lambda seen: seen.polls > 0)
-    slow.emulator.faults.add("529", operation="cancel", times=2)
+async def test_a_provider_that_fails_for_a_while_is_asked_again_to_stop_the_batch(pending: Stack) -> None:
+    run = await pending.start(requests())
+    await progress_when(run, lambda seen: seen.polls > 0)
+    pending.emulator.faults.add("529", operation="cancel", times=2)
 
     await cancelled(run)
 
-    assert slow.operations().count("cancel") == 3
+    assert pending.operations().count("cancel") == 3
 
 
-async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(slow: Rig) -> None:
-    run = await slow.start(requests(4))
-    await until(run, lambda seen: seen.polls > 0)
+async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(pending: Stack) -> None:
+    run = await pending.start(requests(4))
+    await progress_when(run, lambda seen: seen.polls > 0)
 
     batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
     output = await run.result()
@@ -117,10 +118,10 @@ async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(slow: Rig) -
     assert output.results_file.lines == 4
 
 
-async def test_cancel_batch_before_there_is_a_batch_is_refused_with_a_reason(live: Rig) -> None:
+async def test_cancel_batch_before_there_is_a_batch_is_refused_with_a_reason(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=60)
     run = await live.start(requests())
-    await until(run, lambda seen: seen.submission is not None)
+    await progress_when(run, lambda seen: seen.submission is not None)
 
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await run.execute_update(CANCEL_BATCH)
@@ -130,14 +131,14 @@ async def test_cancel_batch_before_there_is_a_batch_is_refused_with_a_reason(liv
     await cancelled(run)
 
 
-async def test_a_run_cancelled_while_results_stream_keeps_the_batch_and_ends(slow: Rig) -> None:
-    slow.emulator.faults.add("slow", operation="results", bytes_per_second=100)
-    run = await slow.start(requests(4))
-    await until(run, lambda seen: seen.polls > 0)
+async def test_a_run_cancelled_while_results_stream_keeps_the_batch_and_ends(pending: Stack) -> None:
+    pending.emulator.faults.add("slow", operation="results", bytes_per_second=100)
+    run = await pending.start(requests(4))
+    await progress_when(run, lambda seen: seen.polls > 0)
     await run.execute_update(CANCEL_BATCH)
-    await slow.saw("results")
+    await pending.saw("results")
 
     async with asyncio.timeout(60):
         await cancelled(run)
 
-    assert slow.operations().count("cancel") == 1
+    assert pending.operations().count("cancel") == 1

@@ -9,20 +9,21 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
-from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Rig, failure_of, requests, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, failure_of, progress_when
 from tests.integration.test_lost_reply import post_by_a_stranger
 
 PATIENT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=60))
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
 
-async def test_a_persons_word_is_not_overtaken_by_a_look_under_way(live: Rig) -> None:
+async def test_a_persons_word_is_not_overtaken_by_a_look_under_way(live: Stack) -> None:
     older = await post_by_a_stranger(live, requests(2))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(2), submission=SHORT)
     await live.saw("create", 2)
     live.emulator.faults.add("slow", operation="list", seconds=5)
-    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
     looks = live.operations(besides=()).count("list")
     await live.saw("list", looks + 1)
 
@@ -33,14 +34,14 @@ async def test_a_persons_word_is_not_overtaken_by_a_look_under_way(live: Rig) ->
     assert live.operations().count("create") == 2
 
 
-async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: Rig) -> None:
+async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     waiting = await live.start(requests(2, "waiting"), submission=PATIENT)
-    await until(waiting, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(waiting, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("404", operation="results")
     first = await live.start(requests(2, "first"))
-    await until(first, lambda seen: bool(seen.candidates))
+    await progress_when(first, lambda seen: bool(seen.candidates))
     await first.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     live.emulator.faults.clear()
     landed = await first.result()
@@ -49,15 +50,15 @@ async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: 
     def alone(seen: Progress) -> bool:
         return [(each.batch_id, each.ended) for each in seen.candidates] == [(left_behind, True)]
 
-    await until(waiting, lambda seen: alone(seen) and "operator" in (seen.submission or ""))
+    await progress_when(waiting, lambda seen: alone(seen) and "operator" in (seen.submission or ""))
     assert live.operations().count("create") == 3
     await waiting.terminate()
 
 
-async def test_a_second_run_under_an_id_does_not_take_the_first_ones_batch_for_its_own(live: Rig) -> None:
+async def test_a_second_run_under_an_id_does_not_take_the_first_ones_batch_for_its_own(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     first = await live.start(requests(2, "old"), workflow_id="the-same-id")
-    await until(first, lambda seen: seen.phase is Phase.POLLING)
+    await progress_when(first, lambda seen: seen.phase is Phase.POLLING)
     await first.terminate()
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
 
@@ -69,11 +70,11 @@ async def test_a_second_run_under_an_id_does_not_take_the_first_ones_batch_for_i
     assert old not in output.possibly_paid_twice
 
 
-async def test_a_word_for_a_batch_that_does_not_exist_or_is_not_our_size_is_refused(live: Rig) -> None:
+async def test_a_word_for_a_batch_that_does_not_exist_or_is_not_our_size_is_refused(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(2), submission=quiet)
-    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
     other = await post_by_a_stranger(live, requests(3))
 
     kinds = []
@@ -84,7 +85,7 @@ async def test_a_word_for_a_batch_that_does_not_exist_or_is_not_our_size_is_refu
         kinds.append(caught.value.cause.type)
 
     assert kinds == ["BatchNotFound", "OwnedByAnotherRun"]
-    assert (await until(run, lambda seen: True)).phase is Phase.UNDECIDED
+    assert (await progress_when(run, lambda seen: True)).phase is Phase.UNDECIDED
     await run.terminate()
 
 
@@ -95,7 +96,7 @@ async def test_a_word_for_a_batch_that_does_not_exist_or_is_not_our_size_is_refu
         pytest.param("500", id="tried until it is given up", marks=pytest.mark.slow),
     ],
 )
-async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_twice(live: Rig, fault: str) -> None:
+async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_twice(live: Stack, fault: str) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(2), submission=SHORT)
     await live.saw("create", 2)
@@ -108,37 +109,37 @@ async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_
 
 
 async def test_a_run_cancelled_in_doubt_looks_less_often_in_the_end_and_ends_as_cancelled_once_it_is_decided(
-    slow: Rig,
+    pending: Stack,
 ) -> None:
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
-    run = await slow.start(requests(2), poll=rapid)
-    (candidate,) = (await until(run, lambda seen: bool(seen.candidates))).candidates
+    run = await pending.start(requests(2), poll=rapid)
+    (candidate,) = (await progress_when(run, lambda seen: bool(seen.candidates))).candidates
     await run.cancel()
 
     far = timedelta(minutes=2)
-    await until(run, lambda seen: seen.next_poll is not None and seen.next_poll > datetime.now(UTC) + far)
+    await progress_when(run, lambda seen: seen.next_poll is not None and seen.next_poll > datetime.now(UTC) + far)
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
 
     with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
     assert isinstance(caught.value.cause, CancelledError)
-    assert slow.operations()[-1] == "cancel"
-    assert len(slow.emulator.batches) == 1
+    assert pending.operations()[-1] == "cancel"
+    assert len(pending.emulator.batches) == 1
 
 
-async def test_a_lost_batch_is_looked_for_every_few_minutes_where_polls_are_rarer(slow: Rig) -> None:
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    run = await slow.start(requests(2), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=6)}))
+async def test_a_lost_batch_is_looked_for_every_few_minutes_where_polls_are_rarer(pending: Stack) -> None:
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    run = await pending.start(requests(2), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=6)}))
 
-    waits = await until(run, lambda seen: bool(seen.candidates) and seen.next_poll is not None)
+    waits = await progress_when(run, lambda seen: bool(seen.candidates) and seen.next_poll is not None)
 
     assert waits.next_poll is not None
     assert waits.next_poll < datetime.now(UTC) + timedelta(minutes=6)
     await run.terminate()
 
 
-async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live: Rig) -> None:
+async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live: Stack) -> None:
     live.emulator.faults.add("500", operation="list")
     poll = QUICK_POLL.model_copy(
         update={"transient": QUICK_POLL.transient.model_copy(update={"retry_after": timedelta(minutes=5)})}
@@ -154,19 +155,19 @@ async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live:
     assert live.operations() == []
 
 
-async def test_a_landing_that_takes_long_does_not_hold_up_the_polls_of_others(live: Rig) -> None:
+async def test_a_landing_that_takes_long_does_not_hold_up_the_polls_of_others(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="results", bytes_per_second=200)
     first, second = await live.start(requests(3, "first")), await live.start(requests(3, "second"))
     await live.saw("results")
     third = await live.start(requests(3, "third"))
-    await until(third, lambda seen: seen.phase is Phase.RETRIEVING)
+    await progress_when(third, lambda seen: seen.phase is Phase.RETRIEVING)
     assert live.operations().count("results") == 1
 
     for run in (first, second, third):
         await run.terminate()
 
 
-async def test_an_upload_that_the_api_breaks_off_is_no_lost_reply(live: Rig) -> None:
+async def test_an_upload_that_the_api_breaks_off_is_no_lost_reply(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="create", bytes_per_second=2_000, times=1)
     quick = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=2)})
 
@@ -180,7 +181,7 @@ async def test_an_upload_that_the_api_breaks_off_is_no_lost_reply(live: Rig) -> 
     assert output.paid_twice_unchecked is None
 
 
-async def test_a_stream_that_is_always_cut_ends_as_incomplete_and_what_arrived_is_kept(live: Rig) -> None:
+async def test_a_stream_that_is_always_cut_ends_as_incomplete_and_what_arrived_is_kept(live: Stack) -> None:
     live.emulator.faults.add("cut", operation="results", at=1500)
     poll = QUICK_POLL.model_copy(update={"transient": QUICK_POLL.transient.model_copy(update={"retry_limit": 2})})
 
@@ -190,7 +191,7 @@ async def test_a_stream_that_is_always_cut_ends_as_incomplete_and_what_arrived_i
     assert "incomplete-" in failure.message
 
 
-async def test_results_that_are_not_there_yet_are_waited_for(live: Rig) -> None:
+async def test_results_that_are_not_there_yet_are_waited_for(live: Stack) -> None:
     live.emulator.faults.add("404", operation="results", times=12)
 
     output = await live.run(requests(2))
@@ -198,10 +199,10 @@ async def test_results_that_are_not_there_yet_are_waited_for(live: Rig) -> None:
     assert output.verified
 
 
-async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(live: Rig) -> None:
+async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=3, times=1)
     run = await live.start(requests(3, "ours"))
-    await until(run, lambda seen: "refused" in (seen.submission or ""))
+    await progress_when(run, lambda seen: "refused" in (seen.submission or ""))
     theirs = await post_by_a_stranger(live, requests(3, "theirs"))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
 
@@ -211,11 +212,11 @@ async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(l
     assert live.operations().count("create") == 4
 
 
-async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live: Rig) -> None:
+async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=60, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(2))
-    await until(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.add("spend-limit", operation="create")
 
     failure = await failure_of(run)
@@ -226,7 +227,7 @@ async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live:
     assert len(live.emulator.batches) == 1
 
 
-async def test_a_store_that_is_away_at_the_post_is_waited_for_however_often_it_is_tried(live: Rig) -> None:
+async def test_a_store_that_is_away_at_the_post_is_waited_for_however_often_it_is_tried(live: Stack) -> None:
     away = live.store_folder / "submissions"
     away.parent.mkdir(exist_ok=True)
     away.write_text("no folder")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.harness.command_line import CommandLine
 from tests.harness.golden import assert_golden
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 
 def below(process: asyncio.subprocess.Process) -> list[psutil.Process]:
@@ -107,7 +107,7 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> N
             assert children
         else:
             # Python itself needs a moment before it can be told anything: of computing, however busy the machine is.
-            await until(lambda: sum(psutil.Process(process.pid).cpu_times()[:2]) > 0.15, "a Python that has begun")
+            await eventually(lambda: sum(psutil.Process(process.pid).cpu_times()[:2]) > 0.15, "a Python that has begun")
 
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGINT)

@@ -16,8 +16,8 @@ from message_batches.temporal.connection import data_converter
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.encryption import key, written
 from tests.harness.processes import TemporalProcess, WorkerProcess, settings
-from tests.harness.stack import requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 from workflows.message_batch import MessageBatchWorkflow
 
 OLD, NEW = key("2026-01"), key("2026-11")
@@ -58,7 +58,7 @@ class Processes:
             progress = (await starter("status", run, "--json")).json["progress"]
             return bool(progress and progress["polls"])
 
-        await until(polled, "a run that polls")
+        await eventually(polled, "a run that polls")
         return run
 
     async def histories(self, run: str) -> list[WorkflowHistory]:
@@ -152,7 +152,7 @@ async def test_a_worker_without_the_key_says_which_one_it_wants_and_the_run_goes
     run = await processes.start("a hidden prompt", OLD)
 
     worker = await processes.worker()
-    await until(lambda: "encrypted with key '2026-01'" in worker.output, "a worker that asks for its key")
+    await eventually(lambda: "encrypted with key '2026-01'" in worker.output, "a worker that asks for its key")
     shown = await processes.starter(NEW, OLD)("status", run)
     await processes.worker(NEW, OLD)
     processes.emulator.clock.advance(PROCESSING)

@@ -25,8 +25,9 @@ from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, settings
-from tests.harness.stack import KEYS, Rig, requests
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS, Stack
+from tests.harness.waiting import PATIENCE, eventually
 
 
 class Probed(Running):
@@ -51,7 +52,7 @@ class Probed(Running):
                 status, found = 0, {}
             return found if holds(status, found) else None
 
-        return await until(look, "the expected health")
+        return await eventually(look, "the expected health")
 
 
 @asynccontextmanager
@@ -192,7 +193,7 @@ async def test_a_store_that_hangs_at_the_start_holds_up_neither_probe_nor_signal
         "sys.addaudithook(hook)\n"
     )
     async with worker(tmp_path, temporal.address, PYTHONPATH=str(tmp_path)) as probed:
-        await until(lambda: "The store hangs" in probed.output, "a store that hangs")
+        await eventually(lambda: "The store hangs" in probed.output, "a store that hangs")
 
         assert await probed.get("/livez") == (200, {"alive": True})
         assert (await probed.get("/healthz"))[1]["problems"] == ["The worker is starting: it is not connected yet"]
@@ -219,13 +220,15 @@ async def test_a_worker_that_is_starting_is_alive_and_not_yet_well(temporal: Dev
             assert await probed.get("/livez") == (200, {"alive": True})
 
 
-async def test_a_worker_that_is_stopping_answers_until_the_end(live: Rig, temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_worker_that_is_stopping_answers_until_the_end(
+    live: Stack, temporal: DevServer, tmp_path: Path
+) -> None:
     async with worker(
         tmp_path, temporal.address, ANTHROPIC_BASE_URL=live.emulator.url, MESSAGE_BATCHES_TASK_QUEUE="stopping"
     ) as probed:
         await probed.until(is_well)
         live.emulator.faults.add("slow", operation="retrieve", seconds=4)
-        run = await Rig(live.client, live.emulator, (tmp_path / "store").as_uri(), "stopping").start(
+        run = await Stack(live.client, live.emulator, (tmp_path / "store").as_uri(), "stopping").start(
             requests(), poll=PollSchedule(retry_after=timedelta(seconds=10))
         )
         await live.saw("retrieve")
@@ -270,7 +273,7 @@ async def test_what_another_worker_of_this_host_polls_is_no_poll_of_this_one(
 
     polling = asyncio.create_task(poll(polls, queue))
     try:
-        await until(seen, "a poll that is seen")
+        await eventually(seen, "a poll that is seen")
     finally:
         polling.cancel()
 

@@ -23,7 +23,7 @@ from temporalio.client import Client
 from tests.exhaustive.chaos.leaks import spellings
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, lasting_port, settings
-from tests.harness.stack import requests
+from tests.harness.requests import requests
 
 pytestmark = pytest.mark.slow
 

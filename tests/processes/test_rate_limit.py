@@ -19,7 +19,8 @@ from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.rate_limit import PARTITIONS, RateLimits
 from tests.harness import waiting
 from tests.harness.processes import Running, bare_environment, settings
-from tests.harness.stack import KEYS, requests, rig, until
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS, progress_when, running_stack
 from worker import command
 
 RUNS = 20
@@ -67,9 +68,9 @@ async def test_three_workers_stay_within_the_limit_together_and_use_it(
     never = EmulatorOptions(processing_time=timedelta(days=1), cancel_time=timedelta(seconds=1))
     often = PollSchedule(retry_after=timedelta(seconds=0.5))
     async with Emulator(never) as emulator:
-        async with rig(temporal.client, emulator, store) as unlimited:
+        async with running_stack(temporal.client, emulator, store) as unlimited:
             runs = [await unlimited.start(requests(2, f"Say {uuid4()}"), poll=often) for _ in range(RUNS)]
-            await asyncio.gather(*(until(run, lambda now: now.polls > 0) for run in runs))
+            await asyncio.gather(*(progress_when(run, lambda now: now.polls > 0) for run in runs))
         before = len(emulator.calls)
         configured = settings(
             temporal=temporal.address,
@@ -83,13 +84,15 @@ async def test_three_workers_stay_within_the_limit_together_and_use_it(
             return emulator.calls[before:]
 
         async with workers(3, limit, configured, tmp_path) as processes:
-            await waiting.until(calls, "a call")
+            await waiting.eventually(calls, "a call")
             stopped = [asyncio.create_task(run.execute_update(CANCEL_BATCH)) for run in runs[:4]]
             for run in runs[4:8]:
                 await run.cancel()
-            await waiting.until(lambda: calls()[-1].time - calls()[0].time > 7 / 6 * window, "a window", within=120)
+            await waiting.eventually(
+                lambda: calls()[-1].time - calls()[0].time > 7 / 6 * window, "a window", within=120
+            )
             kinds = {"retrieve", "cancel", "results"}
-            await waiting.until(lambda: kinds <= {call.operation for call in calls()}, "calls of all kinds")
+            await waiting.eventually(lambda: kinds <= {call.operation for call in calls()}, "calls of all kinds")
             assert [await worker.terminate() for worker in processes] == [0, 0, 0]
         for task in stopped:
             task.cancel()

@@ -20,8 +20,9 @@ from message_batches.models import BatchInput, BatchOutput, PollSchedule
 from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, temporal_command
 from tests.harness.processes import WorkerProcess, lasting_port, settings
 from tests.harness.project import ROOT
-from tests.harness.stack import QUICK_SUBMISSION, requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_SUBMISSION
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
@@ -73,7 +74,7 @@ class Deployment:
         async def done() -> bool:
             return (await self._deployment("set-current-version", *named, "--yes"))[0] == 0
 
-        await until(done, f"build {build!r} as the current one")
+        await eventually(done, f"build {build!r} as the current one")
 
     async def drained(self, build: str) -> bool:
         """Whether the server knows of no run that is on the build."""
@@ -97,7 +98,7 @@ class Deployment:
         async def holds() -> bool:
             return (await self.builds(name))[-1:] == [build]
 
-        await until(holds, f"{name} on build {build!r}")
+        await eventually(holds, f"{name} on build {build!r}")
 
     @property
     def client(self) -> Client:
@@ -146,7 +147,7 @@ async def test_a_run_moves_to_the_new_build_and_the_old_one_drains(deployment: D
     await deployment.make_current("1.1")
 
     await deployment.runs_on("moving", "1.1")
-    await until(lambda: deployment.drained("1.0"), "an old build on which nothing runs")
+    await eventually(lambda: deployment.drained("1.0"), "an old build on which nothing runs")
     assert await old.terminate() == 0
     deployment.emulator.clock.advance(UNTIL_TOLD)
     assert (await run.result()).request_counts.succeeded == 3
@@ -215,7 +216,7 @@ async def test_a_worker_of_a_build_is_healthy_and_says_how_it_gets_its_runs(depl
         async with httpx.AsyncClient() as http:
             return (await http.get(f"http://127.0.0.1:{port}/healthz")).status_code == 200
 
-    await until(healthy, "a healthy worker")
+    await eventually(healthy, "a healthy worker")
     assert "set-current-version --deployment-name message-batches --build-id 1.0" in worker.output
 
 
@@ -231,7 +232,7 @@ async def test_three_workers_replaced_one_after_the_other_lose_and_repeat_nothin
         assert await worker.terminate() == 0
         await deployment.worker()
         runs += await asyncio.gather(*starting)
-    await until(lambda: len(deployment.emulator.batches) >= len(names), "a batch of each run")
+    await eventually(lambda: len(deployment.emulator.batches) >= len(names), "a batch of each run")
     deployment.emulator.clock.advance(UNTIL_TOLD)
 
     outputs = await asyncio.gather(*(run.result() for run in runs))

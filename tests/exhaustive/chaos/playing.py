@@ -24,7 +24,7 @@ from tests.exhaustive.chaos.person import decide, owner
 from tests.exhaustive.chaos.plan import Round, Run
 from tests.exhaustive.chaos.world import World, world
 from tests.harness.histories import histories
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 _KEPT = re.compile(r"the lines that did arrive are in (\S+?\.jsonl)")
 _CLAIM = re.compile(r"claims/(.+)\.json")
@@ -85,7 +85,7 @@ async def _books(made: World) -> dict[str, list[dict[str, Any]]]:
             batch["of"] = await owner(made, batch["id"])
             return bool(batch["of"])
 
-        await until(told, f"results of {batch['id']}, which may be invisible for a while")
+        await eventually(told, f"results of {batch['id']}, which may be invisible for a while")
     return books
 
 
@@ -107,7 +107,7 @@ async def _lift(made: World) -> None:
     async def struck() -> bool:
         return any(fault["applied"] for fault in await made.ask("faults") if fault["times"] is None)
 
-    await until(struck, "a fault that strikes", within=math.inf)
+    await eventually(struck, "a fault that strikes", within=math.inf)
     await asyncio.sleep(made.plan.lifted_after)
     await made.lift_faults()
 

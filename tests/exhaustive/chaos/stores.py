@@ -14,7 +14,7 @@ import obstore.store
 
 from tests.exhaustive.chaos.door import Door, open_door
 from tests.harness.processes import Running, bare_environment, lasting_port
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 _ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
@@ -122,7 +122,7 @@ async def bucket(folder: Path) -> AsyncIterator[Bucket]:
                 except httpx.HTTPError:
                     return False
 
-            await until(made, "a bucket")
+            await eventually(made, "a bucket")
         async with open_door(port) as door:
             made_bucket = Bucket(port, door)
             yield made_bucket

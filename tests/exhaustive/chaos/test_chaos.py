@@ -15,7 +15,7 @@ from tests.exhaustive.chaos.drawing import round_of
 from tests.exhaustive.chaos.plan import Act
 from tests.exhaustive.chaos.playing import strays
 from tests.harness.processes import Running, bare_environment
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 ROUNDS, SEED = 10, 168
 """Rounds in which everything is done that can be done to a process."""
@@ -61,7 +61,7 @@ async def test_stopped_by_ctrl_c_it_leaves_no_process(tmp_path: Path) -> None:
             children = psutil.Process(rounds.pid).children(recursive=True)
             return [child for child in children if "worker.py" in child.cmdline()]
 
-        await until(lambda: bool(workers()), "a worker of a round")
+        await eventually(lambda: bool(workers()), "a worker of a round")
         started = psutil.Process(rounds.pid).children(recursive=True)
         rounds.send(signal.SIGINT)
         status = await rounds.wait()

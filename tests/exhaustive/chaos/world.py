@@ -14,7 +14,7 @@ from tests.exhaustive.chaos.door import Door, open_door
 from tests.exhaustive.chaos.plan import Round
 from tests.exhaustive.chaos.stores import Bucket, Directory, bucket
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, settings
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 
 @dataclass
@@ -88,7 +88,7 @@ class World:
                 await asyncio.sleep(0.5)
             return bool(started)
 
-        await until(runs, "a worker that starts")
+        await eventually(runs, "a worker that starts")
         self.workers.append(started[0])
         self.doors[started[0]] = door
         return started[0]

@@ -13,7 +13,7 @@ from tests.external.deploy.compose import DEMO, env_file, project, seconds, word
 from tests.external.deploy.dockerfile import Stage
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.waiting import PATIENCE, eventually
 
 NOBODY = "127.0.0.1:1"
 """Where nobody listens."""
@@ -163,7 +163,7 @@ async def _healthy(engine: Engine, service: str) -> Container:
         assert container.exit_code is None, f"{service} ended: {container.output}"
         return await engine.healthy(service)
 
-    await until(healthy, f"{service} is healthy")
+    await eventually(healthy, f"{service} is healthy")
     return container
 
 

@@ -21,7 +21,7 @@ from tests.external.deploy.dockerfile import Stage
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 from worker import GRACEFUL_SHUTDOWN
 
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -169,14 +169,14 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
 
     async with httpx.AsyncClient() as http:
         try:
-            await until(ready, "a pod that is ready")
+            await eventually(ready, "a pod that is ready")
             assert await probe("livenessProbe") == 200
             assert await probe("startupProbe") == 200
             assert "keys: default, team-a" in worker.output
 
             server.stop()
 
-            await until(unready, "a pod that is not ready")
+            await eventually(unready, "a pod that is not ready")
             assert await probe("livenessProbe") == 200
             ended = await worker.stop()
             assert ended.code == 0, ended.output

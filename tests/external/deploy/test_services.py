@@ -16,8 +16,8 @@ from tests.external.deploy.containers import Engine, up
 from tests.external.deploy.dockerfile import Stage
 from tests.harness.encryption import key, written
 from tests.harness.project import ROOT
-from tests.harness.stack import requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
             assert start.exit_code is None, start.output
             return bool((await http.get(f"{control}/batches")).json())
 
-        await until(created, "a batch at the emulator")
+        await eventually(created, "a batch at the emulator")
         await http.post(f"{control}/clock", json={"advance": 600})
         ended = await start.end()
         run = re.findall(r"batch-[0-9a-f]{24}", ended.output)[0]

@@ -16,7 +16,7 @@ from tests.external.examples.parents import TYPESCRIPT, Parent, worker
 from tests.harness import npm
 from tests.harness.processes import bare_environment
 from tests.harness.project import EXAMPLES
-from tests.harness.stack import KEYS, Rig
+from tests.harness.stack import KEYS, Stack
 from tests.harness.wheel import with_only
 from worker import build_worker
 
@@ -40,7 +40,7 @@ async def emulator(options: EmulatorOptions) -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Rig]:
+async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Stack]:
     """Our worker, on the queue where a caller expects it."""
     store_url = (tmp_path / "store").as_uri()
     async with (
@@ -53,7 +53,7 @@ async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> Async
             graceful_shutdown_timeout=timedelta(seconds=1),
         ),
     ):
-        yield Rig(temporal.client, emulator, store_url, DEFAULT_TASK_QUEUE)
+        yield Stack(temporal.client, emulator, store_url, DEFAULT_TASK_QUEUE)
 
 
 @pytest.fixture(scope="package")

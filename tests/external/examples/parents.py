@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from tests.harness.processes import Running
 from tests.harness.project import EXAMPLES
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.waiting import PATIENCE, eventually
 
 TYPESCRIPT = EXAMPLES / "typescript"
 CADENCE = 0.1
@@ -88,7 +88,9 @@ async def worker(command: Sequence[str], log: Path, environment: Mapping[str, st
     """A parent's worker that polls, until the end."""
     running = await Running.start(command, log, environment=environment)
     try:
-        await until(lambda: running.exit_code is not None or "Worker ready" in running.output, "a worker that is ready")
+        await eventually(
+            lambda: running.exit_code is not None or "Worker ready" in running.output, "a worker that is ready"
+        )
         assert running.exit_code is None, f"the worker did not start: {running.output}"
         yield running
     finally:

@@ -9,7 +9,7 @@ from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.external.examples.parents import Parent, worker
 from tests.harness.encryption import key, written
 from tests.harness.project import EXAMPLES
-from tests.harness.stack import Rig
+from tests.harness.stack import Stack
 from tests.harness.wheel import with_only
 
 KEY = key("2026-11")
@@ -34,7 +34,9 @@ async def parent(temporal: DevServer, bare_python: Path, tmp_path: Path) -> Asyn
         yield Parent("answer-questions", "questions", serve, ask, environment)
 
 
-async def test_a_parent_and_its_batch_are_encrypted_from_the_question_to_the_answer(live: Rig, parent: Parent) -> None:
+async def test_a_parent_and_its_batch_are_encrypted_from_the_question_to_the_answer(
+    live: Stack, parent: Parent
+) -> None:
     answered = await parent.answers("Why is the sky blue?")
 
     assert "Why is the sky blue?" in answered["answers"]["question-0"]

@@ -13,7 +13,7 @@ from message_batches.emulator import EmulatorOptions
 from message_batches.models import BatchOutput
 from tests.external.examples.parents import Parent, batch_of, run_command, worker
 from tests.harness.processes import lasting_port
-from tests.harness.stack import Rig
+from tests.harness.stack import Stack
 
 QUESTIONS = ["Why is the sky blue?", "Why is the sea blue? “Ozean” 🌊"]
 LONG_BATCHES = EmulatorOptions(processing_time=timedelta(minutes=10), cancel_time=timedelta(seconds=0.3))
@@ -26,7 +26,7 @@ def content(uri: str) -> list[str]:
     return Path(unquote(urlsplit(uri).path)).read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
-async def test_the_command_prints_the_answer_to_every_question(live: Rig, parent: Parent) -> None:
+async def test_the_command_prints_the_answer_to_every_question(live: Stack, parent: Parent) -> None:
     answers = await parent.answers(*QUESTIONS)
 
     assert list(answers["answers"]) == ["question-0", "question-1"]
@@ -35,7 +35,7 @@ async def test_the_command_prints_the_answer_to_every_question(live: Rig, parent
     assert not answers["unanswered"]
 
 
-async def test_the_answers_are_the_results_of_the_run_and_the_rest_has_its_reason(live: Rig, parent: Parent) -> None:
+async def test_the_answers_are_the_results_of_the_run_and_the_rest_has_its_reason(live: Stack, parent: Parent) -> None:
     run = await parent.start(live.client, [*QUESTIONS, ""])
 
     answers = await run.result()
@@ -55,7 +55,7 @@ async def test_the_answers_are_the_results_of_the_run_and_the_rest_has_its_reaso
 
 
 @pytest.mark.parametrize("options", [LONG_REPLIES], ids=["long replies"])
-async def test_results_that_are_too_large_to_be_passed_on_are_read_by_an_activity(live: Rig, parent: Parent) -> None:
+async def test_results_that_are_too_large_to_be_passed_on_are_read_by_an_activity(live: Stack, parent: Parent) -> None:
     live.emulator.faults.add("u2028", operation="results")
 
     run = await parent.start(live.client, ["", *(f"Question {number}" for number in range(80))])
@@ -77,7 +77,7 @@ async def test_results_that_are_too_large_to_be_passed_on_are_read_by_an_activit
 
 
 @pytest.mark.parametrize("options", [LONG_BATCHES], ids=["long batches"])
-async def test_a_cancelled_parent_ends_as_soon_as_its_batch_has_been_stopped(live: Rig, parent: Parent) -> None:
+async def test_a_cancelled_parent_ends_as_soon_as_its_batch_has_been_stopped(live: Stack, parent: Parent) -> None:
     run = await parent.start(live.client, QUESTIONS)
     await live.saw("retrieve")
 
@@ -95,7 +95,7 @@ async def test_a_cancelled_parent_ends_as_soon_as_its_batch_has_been_stopped(liv
 
 
 @pytest.mark.parametrize("options", [LONG_BATCHES], ids=["long batches"])
-async def test_a_terminated_parent_takes_its_batch_with_it(live: Rig, parent: Parent) -> None:
+async def test_a_terminated_parent_takes_its_batch_with_it(live: Stack, parent: Parent) -> None:
     run = await parent.start(live.client, QUESTIONS)
     await live.saw("retrieve")
 
@@ -108,7 +108,7 @@ async def test_a_terminated_parent_takes_its_batch_with_it(live: Rig, parent: Pa
     assert batch.cancel_initiated_at
 
 
-async def test_a_parent_that_is_run_again_under_its_id_buys_nothing(live: Rig, parent: Parent) -> None:
+async def test_a_parent_that_is_run_again_under_its_id_buys_nothing(live: Stack, parent: Parent) -> None:
     first = await parent.start(live.client, QUESTIONS)
     await first.result()
 
@@ -120,7 +120,9 @@ async def test_a_parent_that_is_run_again_under_its_id_buys_nothing(live: Rig, p
     assert len(live.emulator.batches) == 1
 
 
-async def test_questions_that_cannot_be_sent_are_reported_by_the_type_of_the_failure(live: Rig, parent: Parent) -> None:
+async def test_questions_that_cannot_be_sent_are_reported_by_the_type_of_the_failure(
+    live: Stack, parent: Parent
+) -> None:
     run = await parent.start(live.client, [])
 
     if parent.workflow == "answer-questions-by-name":  # it leaves failures to who started it
@@ -153,7 +155,7 @@ async def test_without_a_server_both_commands_end_with_a_sentence(parent: Parent
 
 
 @pytest.mark.parametrize("options", [EmulatorOptions(api_keys=("another",))], ids=["a key that is refused"])
-async def test_the_command_says_in_a_sentence_why_its_parent_failed(live: Rig, parent: Parent) -> None:
+async def test_the_command_says_in_a_sentence_why_its_parent_failed(live: Stack, parent: Parent) -> None:
     ended = await run_command((*parent.ask, "Why?"), parent.environment)
 
     assert ended.code == 1, ended.err

@@ -13,7 +13,7 @@ from playwright.async_api import Page, async_playwright, expect
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.harness.command_line import CommandLine
-from tests.harness.stack import Rig, rig
+from tests.harness.stack import Stack, running_stack
 from tests.integration.cli.conftest import command_line
 
 WINDOW = {"width": 1400, "height": 1060}
@@ -38,10 +38,10 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 
 @pytest.fixture
-async def live(temporal: DevServer, emulator: Emulator) -> AsyncIterator[Rig]:
+async def live(temporal: DevServer, emulator: Emulator) -> AsyncIterator[Stack]:
     """A store whose name says nothing of a test: it is in the pictures."""
     with TemporaryDirectory(prefix="message-batches-") as folder:
-        async with rig(temporal.client, emulator, Path(folder).as_uri()) as running:
+        async with running_stack(temporal.client, emulator, Path(folder).as_uri()) as running:
             yield running
 
 
@@ -63,5 +63,5 @@ async def page() -> AsyncIterator[Page]:
 
 
 @pytest.fixture
-def starter(temporal: DevServer, live: Rig, tmp_path: Path) -> CommandLine:
+def starter(temporal: DevServer, live: Stack, tmp_path: Path) -> CommandLine:
     return command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)

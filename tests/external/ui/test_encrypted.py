@@ -16,7 +16,7 @@ from tests.external.ui.run_page import RunPage
 from tests.harness.command_line import CommandLine
 from tests.harness.encryption import key, written
 from tests.harness.project import ROOT
-from tests.harness.stack import Rig, until
+from tests.harness.stack import Stack, progress_when
 
 KEY = key("2026-11")
 TOKEN = "a-token-of-the-tests-0123456789"
@@ -37,7 +37,7 @@ async def codec(temporal: DevServer) -> AsyncIterator[CodecServer]:
 
 async def test_an_encrypted_run_is_readable_through_the_codec_server_alone(
     temporal: DevServer,
-    live: Rig,
+    live: Stack,
     codec: CodecServer,
     starter: CommandLine,
     page: Page,
@@ -48,7 +48,7 @@ async def test_an_encrypted_run_is_readable_through_the_codec_server_alone(
     starter.environment = {**starter.environment, "MESSAGE_BATCHES_ENCRYPTION_KEYS": written([KEY])}
     begun = await starter("start", "requests.jsonl", "--poll-interval", "1s", "--json")
     run = live.client.get_workflow_handle(begun.json["workflowId"])
-    seen = await until(run, lambda progress: progress.polls >= 3)
+    seen = await progress_when(run, lambda progress: progress.polls >= 3)
     shown = RunPage(page, temporal.ui_url, run.id)
 
     await page.goto(f"{temporal.ui_url}/namespaces/default/workflows/{run.id}")

@@ -14,17 +14,18 @@ from tests.external.ui.conftest import PROCESSING
 from tests.external.ui.run_page import RunPage
 from tests.harness.command_line import CommandLine
 from tests.harness.project import ROOT
-from tests.harness.stack import QUICK_POLL, Rig, requests, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, progress_when
 
 
 async def test_a_run_shows_where_it_stands_and_in_the_end_its_outcome(
-    temporal: DevServer, live: Rig, starter: CommandLine, page: Page, pytestconfig: pytest.Config
+    temporal: DevServer, live: Stack, starter: CommandLine, page: Page, pytestconfig: pytest.Config
 ) -> None:
     pictures: Path | None = pytestconfig.getoption("--screenshots")
     shutil.copy(ROOT / "examples" / "requests.jsonl", starter.folder)
     begun = await starter("start", "requests.jsonl", "--poll-interval", "1s", "--json")
     run = live.client.get_workflow_handle(begun.json["workflowId"])
-    seen = await until(run, lambda progress: progress.polls >= 5)
+    seen = await progress_when(run, lambda progress: progress.polls >= 5)
     shown = RunPage(page, temporal.ui_url, run.id)
     await shown.open(waiting=True)
 
@@ -57,7 +58,7 @@ async def test_a_run_shows_where_it_stands_and_in_the_end_its_outcome(
 
 
 async def test_a_run_that_continues_another_still_says_what_was_asked(
-    temporal: DevServer, live: Rig, starter: CommandLine, page: Page
+    temporal: DevServer, live: Stack, starter: CommandLine, page: Page
 ) -> None:
     shutil.copy(ROOT / "examples" / "requests.jsonl", starter.folder)
     begun = await starter("start", "requests.jsonl", "--key", "team-a", "--poll-interval", "0.01s", "--json")
@@ -72,12 +73,12 @@ async def test_a_run_that_continues_another_still_says_what_was_asked(
 
 
 async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(
-    temporal: DevServer, live: Rig, page: Page
+    temporal: DevServer, live: Stack, page: Page
 ) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=2), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(), submission=quiet, poll=QUICK_POLL)
-    seen = await until(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
+    seen = await progress_when(run, lambda progress: progress.phase is Phase.UNDECIDED and bool(progress.candidates))
     shown = RunPage(page, temporal.ui_url, run.id)
     await shown.open()
 
@@ -87,10 +88,10 @@ async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(
     await expect(shown.current_details).to_contain_text("send the update resolveSubmission")
 
 
-async def test_a_failed_run_says_why(temporal: DevServer, live: Rig, page: Page) -> None:
+async def test_a_failed_run_says_why(temporal: DevServer, live: Stack, page: Page) -> None:
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     run = await live.start(requests())
-    await until(run, lambda progress: progress.phase is Phase.FAILED)
+    await progress_when(run, lambda progress: progress.phase is Phase.FAILED)
     shown = RunPage(page, temporal.ui_url, run.id)
     await shown.open()
 

@@ -7,7 +7,7 @@ import pytest
 
 from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.harness.command_line import CommandLine
-from tests.harness.stack import Rig
+from tests.harness.stack import Stack
 
 
 def command_line(folder: Path, temporal: DevServer, store_url: str, task_queue: str) -> CommandLine:
@@ -24,7 +24,7 @@ def command_line(folder: Path, temporal: DevServer, store_url: str, task_queue: 
 
 
 @pytest.fixture
-def starter(temporal: DevServer, live: Rig, tmp_path: Path) -> CommandLine:
+def starter(temporal: DevServer, live: Stack, tmp_path: Path) -> CommandLine:
     return command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
 
 
@@ -35,8 +35,8 @@ def alone(temporal: DevServer, tmp_path: Path) -> CommandLine:
 
 
 @pytest.fixture
-def patient(temporal: DevServer, slow: Rig, tmp_path: Path) -> CommandLine:
-    return command_line(tmp_path / "user", temporal, slow.store_url, slow.task_queue)
+def patient(temporal: DevServer, pending: Stack, tmp_path: Path) -> CommandLine:
+    return command_line(tmp_path / "user", temporal, pending.store_url, pending.task_queue)
 
 
 @pytest.fixture(scope="module")

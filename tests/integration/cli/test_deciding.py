@@ -8,7 +8,7 @@ import pytest
 from message_batches.emulator import Emulator, EmulatorOptions
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
-from tests.harness.stack import Rig, until
+from tests.harness.stack import Stack, progress_when
 from tests.integration.test_lost_reply import post_by_a_stranger
 
 
@@ -20,7 +20,7 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield running
 
 
-async def polling(starter: CommandLine, live: Rig) -> str:
+async def polling(starter: CommandLine, live: Stack) -> str:
     """The workflow id of a run that waits for its batch."""
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)
     await live.saw("retrieve")
@@ -28,7 +28,7 @@ async def polling(starter: CommandLine, live: Rig) -> str:
     return workflow_id
 
 
-async def test_cancel_stops_the_batch_and_lands_what_had_finished(starter: CommandLine, live: Rig) -> None:
+async def test_cancel_stops_the_batch_and_lands_what_had_finished(starter: CommandLine, live: Stack) -> None:
     workflow_id = await polling(starter, live)
 
     cancelled = await starter("cancel", workflow_id)
@@ -43,7 +43,7 @@ async def test_cancel_stops_the_batch_and_lands_what_had_finished(starter: Comma
     assert "is over" in after.err
 
 
-async def test_cancel_abandon_ends_the_run_and_lands_nothing(starter: CommandLine, live: Rig) -> None:
+async def test_cancel_abandon_ends_the_run_and_lands_nothing(starter: CommandLine, live: Stack) -> None:
     workflow_id = await polling(starter, live)
 
     abandoned = await starter("cancel", workflow_id, "--abandon", "--json")
@@ -65,18 +65,20 @@ async def test_without_a_worker_nothing_is_stopped_and_that_is_said(alone: Comma
     assert "python worker.py" in cancelled.err
 
 
-async def undecided(starter: CommandLine, live: Rig) -> str:
+async def undecided(starter: CommandLine, live: Stack) -> str:
     """The workflow id of a run whose POST got no reply and made a batch."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     quiet = ("--poll-interval", "0.1s", "--quiet-period", "1h", "--submission-timeout", "8s")
     started = await starter("start", starter.file(fresh()), "--json", *quiet)
     run = live.client.get_workflow_handle(started.json["workflowId"])
-    await until(run, lambda seen: bool(seen.candidates))
+    await progress_when(run, lambda seen: bool(seen.candidates))
     workflow_id: str = started.json["workflowId"]
     return workflow_id
 
 
-async def test_an_undecided_run_names_its_candidates_and_takes_the_one_adopted(starter: CommandLine, live: Rig) -> None:
+async def test_an_undecided_run_names_its_candidates_and_takes_the_one_adopted(
+    starter: CommandLine, live: Stack
+) -> None:
     workflow_id = await undecided(starter, live)
     (batch,) = live.emulator.batches
 
@@ -92,19 +94,19 @@ async def test_an_undecided_run_names_its_candidates_and_takes_the_one_adopted(s
     assert watched.json["output"]["verified"]
 
 
-async def test_an_undecided_run_submits_again_when_told_so(starter: CommandLine, live: Rig) -> None:
+async def test_an_undecided_run_submits_again_when_told_so(starter: CommandLine, live: Stack) -> None:
     workflow_id = await undecided(starter, live)
 
     resolved = await starter("resolve", workflow_id, "--submit-again", "--json")
     run = live.client.get_workflow_handle(workflow_id)
-    seen = await until(run, lambda now: now.batch_id is not None)
+    seen = await progress_when(run, lambda now: now.batch_id is not None)
 
     assert resolved.json["submitAgain"]
     assert [batch.id for batch in live.emulator.batches][1:] == [seen.batch_id]
     await run.terminate()
 
 
-async def test_a_run_that_is_not_undecided_cannot_be_resolved(starter: CommandLine, live: Rig) -> None:
+async def test_a_run_that_is_not_undecided_cannot_be_resolved(starter: CommandLine, live: Stack) -> None:
     workflow_id = await polling(starter, live)
 
     resolved = await starter("resolve", workflow_id, "--submit-again")
@@ -115,7 +117,7 @@ async def test_a_run_that_is_not_undecided_cannot_be_resolved(starter: CommandLi
 
 
 async def test_attach_takes_over_a_strangers_batch_and_checks_it_where_its_requests_are_given(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     given = fresh()
     batch_id = await post_by_a_stranger(live, given)
@@ -136,7 +138,7 @@ async def test_attach_takes_over_a_strangers_batch_and_checks_it_where_its_reque
 
 
 async def test_attach_to_a_batch_that_a_run_follows_already_attaches_to_that_run(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     workflow_id = await polling(starter, live)
     (batch,) = live.emulator.batches

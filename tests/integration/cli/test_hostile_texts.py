@@ -7,7 +7,7 @@ import pytest
 
 from message_batches.contract import WORKFLOW_TYPE
 from tests.harness.command_line import CommandLine, Ended
-from tests.harness.stack import Rig, failure_of
+from tests.harness.stack import Stack, failure_of
 
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e"
 
@@ -18,7 +18,7 @@ def assert_harmless(ended: Ended) -> None:
 
 
 @pytest.mark.parametrize("command", ["status", "watch", "results", "list"])
-async def test_neither_an_id_nor_an_input_is_obeyed(starter: CommandLine, live: Rig, command: str) -> None:
+async def test_neither_an_id_nor_an_input_is_obeyed(starter: CommandLine, live: Stack, command: str) -> None:
     run = await live.client.start_workflow(
         WORKFLOW_TYPE,
         {"requestsUri": f"file:///x{HOSTILE}.jsonl"},
@@ -38,7 +38,7 @@ async def test_neither_an_id_nor_an_input_is_obeyed(starter: CommandLine, live: 
     assert json.dumps(HOSTILE)[1:-1] in document.out
 
 
-async def test_neither_is_the_reason_given_for_a_termination_nor_an_argument(starter: CommandLine, live: Rig) -> None:
+async def test_neither_is_the_reason_given_for_a_termination_nor_an_argument(starter: CommandLine, live: Stack) -> None:
     run = await live.client.start_workflow(WORKFLOW_TYPE, {}, id=f"ended-{uuid4()}", task_queue="nobody-polls")
     await run.terminate(reason=HOSTILE)
 

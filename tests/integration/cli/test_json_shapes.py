@@ -14,7 +14,7 @@ from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.golden import assert_golden
 from tests.harness.namespaces import new_namespace
 from tests.harness.requests import fresh, mixed
-from tests.harness.stack import Rig, until
+from tests.harness.stack import Stack, progress_when
 from tests.integration.cli.conftest import command_line
 from tests.integration.cli.test_purge import make_old, works_only_in
 from tests.integration.cli.test_same_content import after_retention
@@ -33,29 +33,31 @@ async def landed(starter: CommandLine) -> str:
     return str((await starter("start", starter.file(mixed()), *WAIT)).json["workflowId"])
 
 
-async def failed(starter: CommandLine, live: Rig) -> str:
+async def failed(starter: CommandLine, live: Stack) -> str:
     """The workflow id of a run whose POST was refused."""
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     return str((await starter("start", starter.file(fresh()), *WAIT)).json["workflowId"])
 
 
-async def polling(starter: CommandLine, live: Rig, *options: str) -> str:
+async def polling(starter: CommandLine, live: Stack, *options: str) -> str:
     """The workflow id of a run that waits for its batch."""
     started = await starter("start", starter.file(mixed()), "--json", *(options or RARELY))
     workflow_id = str(started.json["workflowId"])
-    await until(live.client.get_workflow_handle(workflow_id), lambda seen: bool(seen.polls and seen.next_poll))
+    await progress_when(live.client.get_workflow_handle(workflow_id), lambda seen: bool(seen.polls and seen.next_poll))
     return workflow_id
 
 
-async def undecided(starter: CommandLine, live: Rig) -> str:
+async def undecided(starter: CommandLine, live: Stack) -> str:
     """The workflow id of a run whose POST got no reply and made a batch."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     workflow_id = str((await starter("start", starter.file(fresh()), "--json", *RARELY)).json["workflowId"])
-    await until(live.client.get_workflow_handle(workflow_id), lambda seen: bool(seen.candidates and seen.next_poll))
+    await progress_when(
+        live.client.get_workflow_handle(workflow_id), lambda seen: bool(seen.candidates and seen.next_poll)
+    )
     return workflow_id
 
 
-async def test_start(starter: CommandLine, live: Rig, tmp_path: Path) -> None:
+async def test_start(starter: CommandLine, live: Stack, tmp_path: Path) -> None:
     file = starter.file(mixed())
     bad = starter.folder / "bad.jsonl"
     bad.write_text("no json\n", encoding="utf-8")
@@ -80,17 +82,17 @@ async def test_check(alone: CommandLine, tmp_path: Path) -> None:
     assert_golden("check", {"valid": valid, "invalid": invalid}, tmp_path)
 
 
-async def test_status(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
+async def test_status(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     runs = {
-        "landed": await polling(patient, slow, *QUICK),
-        "running": await polling(patient, slow),
-        "undecided": await undecided(patient, slow),
-        "failed": await failed(patient, slow),
+        "landed": await polling(patient, pending, *QUICK),
+        "running": await polling(patient, pending),
+        "undecided": await undecided(patient, pending),
+        "failed": await failed(patient, pending),
     }
-    slow.emulator.clock.advance(timedelta(minutes=11))
-    await slow.client.get_workflow_handle(runs["landed"]).result()
+    pending.emulator.clock.advance(timedelta(minutes=11))
+    await pending.client.get_workflow_handle(runs["landed"]).result()
     scenes = {name: scene(await patient("status", workflow_id, "--json")) for name, workflow_id in runs.items()}
-    slow.emulator.faults.add("529", operation="retrieve")
+    pending.emulator.faults.add("529", operation="retrieve")
     runs["retrying"] = (await patient("start", patient.file(fresh()), "--json", *RARELY)).json["workflowId"]
 
     scenes["retrying"] = scene(await retrying(patient, runs["retrying"]))
@@ -98,7 +100,7 @@ async def test_status(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
 
     assert_golden("status", scenes, tmp_path)
     for name in ("running", "undecided", "retrying"):
-        await slow.client.get_workflow_handle(runs[name]).terminate()
+        await pending.client.get_workflow_handle(runs[name]).terminate()
 
 
 async def retrying(starter: CommandLine, workflow_id: str) -> Ended:
@@ -110,7 +112,7 @@ async def retrying(starter: CommandLine, workflow_id: str) -> Ended:
                 return status
 
 
-async def test_watch(starter: CommandLine, live: Rig, tmp_path: Path) -> None:
+async def test_watch(starter: CommandLine, live: Stack, tmp_path: Path) -> None:
     scenes = {
         "landed": scene(await starter("watch", await landed(starter), "--json")),
         "failed": scene(await starter("watch", await failed(starter, live), "--json")),
@@ -119,10 +121,10 @@ async def test_watch(starter: CommandLine, live: Rig, tmp_path: Path) -> None:
     assert_golden("watch", scenes, tmp_path)
 
 
-async def test_results(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
-    workflow_id = await polling(patient, slow, *QUICK)
+async def test_results(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
+    workflow_id = await polling(patient, pending, *QUICK)
     none_yet = scene(await patient("results", workflow_id, "--json"))
-    slow.emulator.clock.advance(timedelta(minutes=11))
+    pending.emulator.clock.advance(timedelta(minutes=11))
     await patient("watch", workflow_id)
     retry = patient.folder / "retry.jsonl"
 
@@ -137,8 +139,8 @@ async def test_results(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
     assert_golden("results", scenes, tmp_path)
 
 
-async def test_cancel(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
-    first, second = await polling(patient, slow), await polling(patient, slow)
+async def test_cancel(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
+    first, second = await polling(patient, pending), await polling(patient, pending)
 
     scenes = {
         "cancelled": scene(await patient("cancel", first, "--json")),
@@ -147,14 +149,14 @@ async def test_cancel(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
     }
 
     assert_golden("cancel", scenes, tmp_path)
-    await slow.client.get_workflow_handle(first).terminate()
+    await pending.client.get_workflow_handle(first).terminate()
 
 
-async def test_resolve(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
-    first = await undecided(patient, slow)
-    (batch,) = slow.emulator.batches
+async def test_resolve(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
+    first = await undecided(patient, pending)
+    (batch,) = pending.emulator.batches
     adopted = scene(await patient("resolve", first, "--adopt", batch.id, "--json"))
-    second = await undecided(patient, slow)
+    second = await undecided(patient, pending)
 
     scenes = {
         "adopted": adopted,
@@ -164,14 +166,14 @@ async def test_resolve(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
 
     assert_golden("resolve", scenes, tmp_path)
     for workflow_id in (first, second):
-        await slow.client.get_workflow_handle(workflow_id).terminate()
+        await pending.client.get_workflow_handle(workflow_id).terminate()
 
 
-async def test_attach(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
+async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     given = fresh()
-    another_id, batch_id = await post_by_a_stranger(slow, fresh()), await post_by_a_stranger(slow, given)
+    another_id, batch_id = await post_by_a_stranger(pending, fresh()), await post_by_a_stranger(pending, given)
     detached = scene(await patient("attach", another_id, "--json", *QUICK[:2]))
-    slow.emulator.clock.advance(timedelta(minutes=11))
+    pending.emulator.clock.advance(timedelta(minutes=11))
 
     scenes = {
         "detached": detached,
@@ -184,11 +186,11 @@ async def test_attach(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
     assert_golden("attach", scenes, tmp_path)
 
 
-async def test_list(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
+async def test_list(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     ours = {
-        "failed": await failed(patient, slow),
-        "running": await polling(patient, slow),
-        "undecided": await undecided(patient, slow),
+        "failed": await failed(patient, pending),
+        "running": await polling(patient, pending),
+        "undecided": await undecided(patient, pending),
     }
     async with asyncio.timeout(60):
         while len(found := await listed(patient, ours)) < len(ours) or "<none>" in states(found):
@@ -199,7 +201,7 @@ async def test_list(patient: CommandLine, slow: Rig, tmp_path: Path) -> None:
 
     assert_golden("list", {"newest": found, "needing attention": needing, "no such status": refused}, tmp_path)
     for name in ("running", "undecided"):
-        await slow.client.get_workflow_handle(ours[name]).terminate()
+        await pending.client.get_workflow_handle(ours[name]).terminate()
 
 
 def states(found: dict[str, Any]) -> list[str]:
@@ -229,7 +231,7 @@ async def test_setup(temporal: DevServer, tmp_path: Path) -> None:
     assert_golden("setup", json.loads(json.dumps(scenes).replace(client.namespace, "<namespace>")), tmp_path)
 
 
-async def test_purge(starter: CommandLine, live: Rig, forgetful: DevServer, tmp_path: Path) -> None:
+async def test_purge(starter: CommandLine, live: Stack, forgetful: DevServer, tmp_path: Path) -> None:
     await starter("start", starter.file(fresh()), *WAIT)
     await works_only_in(forgetful.client, live.store_folder)
     make_old(live.store_folder)

@@ -13,7 +13,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, STARTER, CommandLine
 from tests.harness.requests import fresh, mixed
-from tests.harness.stack import Rig, rig
+from tests.harness.stack import Stack, running_stack
 from tests.integration.cli.conftest import command_line
 
 COMMANDS = ("status", "watch", "results", "cancel")
@@ -49,7 +49,7 @@ async def test_a_landed_run_is_shown_by_status_and_watch_alike(starter: CommandL
     assert strict.json["output"]["verified"]
 
 
-async def test_results_are_streamed_as_they_landed(starter: CommandLine, live: Rig) -> None:
+async def test_results_are_streamed_as_they_landed(starter: CommandLine, live: Stack) -> None:
     workflow_id = await landed(starter)
     (batch,) = live.emulator.batches
 
@@ -87,7 +87,7 @@ async def test_what_failed_for_good_is_kept_apart_from_what_is_worth_sending_aga
 ) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.3), error_rate=0.5, seed=7)) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as live,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as live,
     ):
         starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
         given = [*mixed(), *({**item, "custom_id": f"more-{n}"} for n, item in enumerate(fresh(20)))]
@@ -121,7 +121,7 @@ async def test_where_all_succeeded_there_is_nothing_to_send_again(starter: Comma
     assert not (starter.folder / "retry.jsonl").exists()
 
 
-async def test_a_run_is_listed_with_its_batch(starter: CommandLine, live: Rig) -> None:
+async def test_a_run_is_listed_with_its_batch(starter: CommandLine, live: Stack) -> None:
     workflow_id = await landed(starter)
     (batch,) = live.emulator.batches
 
@@ -136,7 +136,7 @@ async def test_a_run_is_listed_with_its_batch(starter: CommandLine, live: Rig) -
 async def test_without_a_worker_a_run_is_shown_as_far_as_its_history_tells(temporal: DevServer, tmp_path: Path) -> None:
     options = EmulatorOptions(processing_time=timedelta(minutes=10))
     async with Emulator(options) as emulator:
-        async with rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as live:
+        async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as live:
             starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
             started = await starter("start", starter.file(fresh()), "--json", *QUICK)
             await live.saw("retrieve", times=2)
@@ -170,7 +170,7 @@ async def test_a_queue_without_a_worker_is_said_by_status_with_what_to_start(alo
 
 
 async def test_an_activity_that_keeps_failing_is_shown_with_its_attempt_and_failure(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     started = await starter("start", starter.file(fresh()), "--json", *QUICK[2:])
@@ -187,7 +187,7 @@ async def test_an_activity_that_keeps_failing_is_shown_with_its_attempt_and_fail
     await live.client.get_workflow_handle(started.json["workflowId"]).terminate()
 
 
-async def test_a_failed_run_is_shown_with_its_failure_and_exit_code_1(starter: CommandLine, live: Rig) -> None:
+async def test_a_failed_run_is_shown_with_its_failure_and_exit_code_1(starter: CommandLine, live: Stack) -> None:
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     ended = await starter("start", starter.file(fresh()), "--wait", *QUICK)
     workflow_id = ended.out.split()[1]

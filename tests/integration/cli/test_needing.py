@@ -12,7 +12,7 @@ from message_batches.runs.describe import RunStatus, RunView
 from message_batches.runs.list import attention_item
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
-from tests.harness.stack import Rig, until
+from tests.harness.stack import Stack, progress_when
 from tests.integration.test_lost_reply import post_by_a_stranger
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -29,7 +29,7 @@ def seen(progress: Progress) -> RunView:
     return RunView("a-run", "1", "1", RunStatus.RUNNING, "queue", NOW, progress=progress, answered=True, worker=True)
 
 
-async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: CommandLine, live: Rig) -> None:
+async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: CommandLine, live: Stack) -> None:
     requests = fresh()
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     started = await starter("start", starter.file(requests), "--json", *QUICK)
@@ -37,7 +37,7 @@ async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: 
     await live.saw("create")
     await post_by_a_stranger(live, requests)
     run = live.client.get_workflow_handle(workflow_id)
-    await until(run, lambda progress: len(progress.candidates) == 2)
+    await progress_when(run, lambda progress: len(progress.candidates) == 2)
 
     listed = await starter("list", "--needs-attention")
     (document,) = [
@@ -51,7 +51,7 @@ async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: 
     assert document["command"].endswith(f"resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again")
 
 
-async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live: Rig) -> None:
+async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live: Stack) -> None:
     live.emulator.faults.add("503", operation="results")
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)
     workflow_id = started.json["workflowId"]
@@ -66,7 +66,7 @@ async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live:
     assert f"watch {workflow_id}" in listed.out
 
 
-async def test_a_run_that_only_waits_needs_nothing(starter: CommandLine, live: Rig) -> None:
+async def test_a_run_that_only_waits_needs_nothing(starter: CommandLine, live: Stack) -> None:
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)
     await live.saw("retrieve")
 

@@ -26,15 +26,15 @@ from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer, dev_server
 from message_batches.temporal.namespaces import NamespaceRecords
 from tests.harness.command_line import QUICK, CommandLine
-from tests.harness.requests import fresh
-from tests.harness.stack import QUICK_POLL, Rig, requests, rig, until
+from tests.harness.requests import fresh, requests
+from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
 from tests.integration.cli.conftest import command_line
 
 
 @pytest.fixture
-async def later(forgetful: DevServer, starter: CommandLine, live: Rig) -> AsyncIterator[CommandLine]:
+async def later(forgetful: DevServer, starter: CommandLine, live: Stack) -> AsyncIterator[CommandLine]:
     """The same store and API, a worker, and a Temporal that has forgotten."""
-    async with rig(forgetful.client, live.emulator, live.store_url) as running:
+    async with running_stack(forgetful.client, live.emulator, live.store_url) as running:
         yield command_line(starter.folder, forgetful, running.store_url, running.task_queue)
 
 
@@ -60,7 +60,7 @@ def files(folder: Path, under: str = "") -> list[str]:
 
 
 async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_anew(
-    starter: CommandLine, live: Rig, later: CommandLine, forgetful: DevServer
+    starter: CommandLine, live: Stack, later: CommandLine, forgetful: DevServer
 ) -> None:
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
@@ -103,7 +103,7 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
     assert len(live.emulator.batches) == 2
 
 
-async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: CommandLine, live: Rig) -> None:
+async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
     make_old(live.store_folder)
@@ -121,14 +121,14 @@ async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: Comm
     assert len(results.out.splitlines()) == 3
 
 
-async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: CommandLine, slow: Rig) -> None:
+async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: CommandLine, pending: Stack) -> None:
     file = patient.file(fresh())
     first = await patient("start", file, "--json", *QUICK)
-    await slow.saw("retrieve")
-    make_old(slow.store_folder, 200)
+    await pending.saw("retrieve")
+    make_old(pending.store_folder, 200)
 
     ended = await patient("purge", "--older-than", "40d", "--delete")
-    slow.emulator.clock.advance(timedelta(minutes=11))
+    pending.emulator.clock.advance(timedelta(minutes=11))
     landed = await patient("watch", first.json["workflowId"], "--json")
 
     assert ended.code == 0, ended.err
@@ -138,33 +138,33 @@ async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: Co
 
 @pytest.mark.parametrize("continues", [False, True], ids=["in its first run", "after continue-as-new"])
 async def test_a_run_that_took_over_a_batch_keeps_its_requests(
-    patient: CommandLine, slow: Rig, continues: bool
+    patient: CommandLine, pending: Stack, continues: bool
 ) -> None:
     given = fresh()
     first = await patient("start", patient.file(given), "--json", *QUICK)
-    await slow.saw("retrieve")
-    batch_id = slow.emulator.batches[0].id
+    await pending.saw("retrieve")
+    batch_id = pending.emulator.batches[0].id
     # 100 polls, after which it continues as new, are soon over.
     poll = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=1)})
     taking_over = BatchInput(batch_id=batch_id, requests=given, poll=poll)
-    run = await slow.client.start_workflow(
-        WORKFLOW_TYPE, taking_over, id=f"mine-{uuid4()}", task_queue=slow.task_queue, result_type=BatchOutput
+    run = await pending.client.start_workflow(
+        WORKFLOW_TYPE, taking_over, id=f"mine-{uuid4()}", task_queue=pending.task_queue, result_type=BatchOutput
     )
-    await slow.client.get_workflow_handle(first.json["workflowId"]).terminate()
-    await until(run, lambda progress: progress.polls > 0)
+    await pending.client.get_workflow_handle(first.json["workflowId"]).terminate()
+    await progress_when(run, lambda progress: progress.polls > 0)
     if continues:
-        await continued(slow.client, run.id)
-    make_old(slow.store_folder, 200)
+        await continued(pending.client, run.id)
+    make_old(pending.store_folder, 200)
 
     ended = await patient("purge", "--older-than", "40d", "--delete")
-    slow.emulator.clock.advance(timedelta(minutes=11))
+    pending.emulator.clock.advance(timedelta(minutes=11))
 
     assert ended.code == 0, ended.err
     assert (await run.result()).verified
 
 
 async def test_results_that_a_run_took_over_stay_while_temporal_knows_it(
-    starter: CommandLine, live: Rig, later: CommandLine, forgetful: DevServer
+    starter: CommandLine, live: Stack, later: CommandLine, forgetful: DevServer
 ) -> None:
     first = await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)
     taken_over = await later("attach", first.json["batchId"], "--wait", "--json")
@@ -200,7 +200,7 @@ async def test_requests_that_a_run_has_yet_to_read_stay(
 
 
 async def test_of_a_workflow_id_that_is_used_again_the_forgotten_run_goes_alone(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     workflow_id = f"nightly-{uuid4()}"
     forgotten = await live.start(fresh(), workflow_id=workflow_id)
@@ -243,7 +243,7 @@ async def test_where_there_is_no_store_that_is_said_and_none_is_made(alone: Comm
     assert files(tmp_path / "store") == []
 
 
-async def test_without_temporal_nothing_is_removed(starter: CommandLine, live: Rig, later: CommandLine) -> None:
+async def test_without_temporal_nothing_is_removed(starter: CommandLine, live: Stack, later: CommandLine) -> None:
     await starter("start", starter.file(fresh()), "--wait", *QUICK)
     make_old(live.store_folder)
     found = files(live.store_folder)
@@ -257,11 +257,11 @@ async def test_without_temporal_nothing_is_removed(starter: CommandLine, live: R
 
 
 async def test_results_that_a_run_of_any_name_took_over_stay_after_its_end(
-    starter: CommandLine, live: Rig, tmp_path: Path
+    starter: CommandLine, live: Stack, tmp_path: Path
 ) -> None:
     given = fresh()
     bought_elsewhere = await live.run(given)
-    async with rig(live.client, live.emulator, (tmp_path / "another").as_uri()) as other:
+    async with running_stack(live.client, live.emulator, (tmp_path / "another").as_uri()) as other:
         run = await other.start(given, workflow_id=f"mine-{uuid4()}", batch_id=bought_elsewhere.batch_id)
         await run.result()
         make_old(other.store_folder)
@@ -276,7 +276,7 @@ async def test_results_that_a_run_of_any_name_took_over_stay_after_its_end(
 
 
 async def test_the_requests_of_a_run_that_ended_before_it_sent_them_stay_for_a_reset(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     live.emulator.faults.add("529", operation="list")
     run = await live.start(fresh())
@@ -293,7 +293,7 @@ async def test_the_requests_of_a_run_that_ended_before_it_sent_them_stay_for_a_r
 
 
 async def test_results_that_are_gone_are_told_from_those_of_another_store(
-    starter: CommandLine, live: Rig, tmp_path: Path
+    starter: CommandLine, live: Stack, tmp_path: Path
 ) -> None:
     run = await live.start(fresh())
     await run.result()
@@ -330,35 +330,35 @@ async def second(temporal: DevServer) -> Client:
 
 
 async def test_a_namespace_that_never_worked_with_a_store_is_refused_and_those_that_do_are_named(
-    patient: CommandLine, slow: Rig, second: Client
+    patient: CommandLine, pending: Stack, second: Client
 ) -> None:
-    run = await slow.start(fresh())
-    await until(run, lambda progress: progress.polls > 0)
-    make_old(slow.store_folder)
-    found = files(slow.store_folder)
+    run = await pending.start(fresh())
+    await progress_when(run, lambda progress: progress.polls > 0)
+    make_old(pending.store_folder)
+    found = files(pending.store_folder)
     wrong = CommandLine(patient.folder, {**patient.environment, "TEMPORAL_NAMESPACE": second.namespace})
 
     for ended in [await wrong("purge", "--older-than", "40d", "--delete"), await wrong("purge", "--older-than", "40d")]:
         assert ended.code == 2
         assert f"namespace {second.namespace} at " in ended.said
         assert "these have: default at " in ended.said
-    assert files(slow.store_folder) == found
+    assert files(pending.store_folder) == found
     await run.terminate()
 
 
 async def test_a_purge_looks_at_every_namespace_of_the_server_that_works_with_the_store(
-    patient: CommandLine, slow: Rig, second: Client
+    patient: CommandLine, pending: Stack, second: Client
 ) -> None:
-    over = await slow.start(fresh())
-    await slow.saw("list")
+    over = await pending.start(fresh())
+    await pending.saw("list")
     await over.terminate()
-    async with rig(second, slow.emulator, slow.store_url) as beside:
+    async with running_stack(second, pending.emulator, pending.store_url) as beside:
         run = await beside.start(fresh())
-        await until(run, lambda progress: progress.polls > 0)
-        make_old(slow.store_folder)
+        await progress_when(run, lambda progress: progress.polls > 0)
+        make_old(pending.store_folder)
 
         ended = await patient("purge", "--older-than", "40d", "--delete", "--json")
-        slow.emulator.clock.advance(timedelta(minutes=11))
+        pending.emulator.clock.advance(timedelta(minutes=11))
 
         assert ended.code == 0, ended.err
         assert {known["namespace"]: known["runs"] > 0 for known in ended.json["namespaces"]} == {
@@ -369,7 +369,7 @@ async def test_a_purge_looks_at_every_namespace_of_the_server_that_works_with_th
 
 
 async def test_a_namespace_that_cannot_be_looked_at_is_refused_with_its_note(
-    starter: CommandLine, live: Rig, forgetful: DevServer
+    starter: CommandLine, live: Stack, forgetful: DevServer
 ) -> None:
     await live.run(fresh())
     store = open_store(live.store_url)
@@ -385,7 +385,7 @@ async def test_a_namespace_that_cannot_be_looked_at_is_refused_with_its_note(
 
 
 async def test_where_no_namespace_is_noted_nothing_is_removed_until_a_run_was_taken_up(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     await live.run(fresh())
     notes = list((live.store_folder / "namespaces").iterdir())
@@ -394,7 +394,7 @@ async def test_where_no_namespace_is_noted_nothing_is_removed_until_a_run_was_ta
     make_old(live.store_folder)
 
     refused = await starter("purge", "--older-than", "40d", "--delete")
-    async with rig(live.client, live.emulator, live.store_url) as upgraded:
+    async with running_stack(live.client, live.emulator, live.store_url) as upgraded:
         await upgraded.run(fresh())
     done = await starter("purge", "--older-than", "40d", "--delete")
 
@@ -403,7 +403,7 @@ async def test_where_no_namespace_is_noted_nothing_is_removed_until_a_run_was_ta
     assert done.code == 0, done.err
 
 
-async def test_a_run_that_begins_between_two_looks_is_seen_by_the_second(live: Rig) -> None:
+async def test_a_run_that_begins_between_two_looks_is_seen_by_the_second(live: Stack) -> None:
     await live.run(fresh())
     in_use = RunReferences(live.client)
     before = set(await in_use.refresh())

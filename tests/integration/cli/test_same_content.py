@@ -19,16 +19,16 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
-from tests.harness.stack import KEYS, Rig, rig, until
+from tests.harness.stack import KEYS, Stack, progress_when, running_stack
 from tests.integration.cli.conftest import command_line
 from worker import build_worker
 from workflows.message_batch import MessageBatchWorkflow
 
 
 @asynccontextmanager
-async def after_retention(forgetful: DevServer, starter: CommandLine, live: Rig) -> AsyncIterator[CommandLine]:
+async def after_retention(forgetful: DevServer, starter: CommandLine, live: Stack) -> AsyncIterator[CommandLine]:
     """The same store and API, a worker, and a Temporal that has forgotten."""
-    async with rig(forgetful.client, live.emulator, live.store_url) as later:
+    async with running_stack(forgetful.client, live.emulator, live.store_url) as later:
         yield command_line(starter.folder, forgetful, later.store_url, later.task_queue)
 
 
@@ -38,20 +38,20 @@ async def over(client: Client, workflow_id: str) -> None:
         await client.get_workflow_handle(workflow_id).result()
 
 
-async def test_while_it_runs_a_second_start_attaches_to_it(patient: CommandLine, slow: Rig) -> None:
+async def test_while_it_runs_a_second_start_attaches_to_it(patient: CommandLine, pending: Stack) -> None:
     file = patient.file(fresh())
     first = await patient("start", file, "--json", *QUICK)
-    await slow.saw("retrieve")
+    await pending.saw("retrieve")
 
     second = await patient("start", file, "--json", *QUICK)
 
     assert second.code == 0
     assert second.json["workflowId"] == first.json["workflowId"]
     assert "attached to it" in second.err
-    assert len(slow.emulator.batches) == 1
+    assert len(pending.emulator.batches) == 1
 
 
-async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine, live: Rig) -> None:
+async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
 
@@ -66,7 +66,7 @@ async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine
 
 
 async def test_once_landed_and_forgotten_by_temporal_the_store_has_the_results(
-    starter: CommandLine, live: Rig, forgetful: DevServer
+    starter: CommandLine, live: Stack, forgetful: DevServer
 ) -> None:
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
@@ -82,18 +82,18 @@ async def test_once_landed_and_forgotten_by_temporal_the_store_has_the_results(
 
 
 async def test_ended_otherwise_with_a_known_batch_a_second_start_attaches_to_that(
-    patient: CommandLine, slow: Rig
+    patient: CommandLine, pending: Stack
 ) -> None:
     file = patient.file(fresh())
     first = await patient("start", file, "--json", *QUICK)
-    await slow.saw("retrieve")
-    run = slow.client.get_workflow_handle(first.json["workflowId"])
+    await pending.saw("retrieve")
+    run = pending.client.get_workflow_handle(first.json["workflowId"])
     await run.terminate(reason="an operator's mistake")
-    slow.emulator.clock.advance(timedelta(minutes=11))
+    pending.emulator.clock.advance(timedelta(minutes=11))
 
     second = await patient("start", file, "--wait", "--json", *QUICK)
 
-    (batch,) = slow.emulator.batches
+    (batch,) = pending.emulator.batches
     assert second.code == 0, second.err
     assert second.json["workflowId"] == f"attach-{batch.id}"
     assert second.json["output"]["verified"]
@@ -103,22 +103,22 @@ async def test_ended_otherwise_with_a_known_batch_a_second_start_attaches_to_tha
 
 
 async def test_a_batch_cut_off_by_the_limit_is_attached_to_from_the_stores_records_alone(
-    patient: CommandLine, slow: Rig, forgetful: DevServer
+    patient: CommandLine, pending: Stack, forgetful: DevServer
 ) -> None:
     file = patient.file(fresh())
     first = await patient("start", file, "--json", "--poll-limit", "1", *QUICK)
-    await over(slow.client, first.json["workflowId"])
-    slow.emulator.clock.advance(timedelta(minutes=11))
+    await over(pending.client, first.json["workflowId"])
+    pending.emulator.clock.advance(timedelta(minutes=11))
 
-    async with after_retention(forgetful, patient, slow) as later:
+    async with after_retention(forgetful, patient, pending) as later:
         second = await later("start", file, "--wait", "--json", *QUICK)
 
-    (batch,) = slow.emulator.batches
+    (batch,) = pending.emulator.batches
     assert second.json["workflowId"] == f"attach-{batch.id}"
     assert second.json["output"]["verified"]
 
 
-async def test_where_nothing_was_sent_a_second_start_starts_anew(starter: CommandLine, live: Rig) -> None:
+async def test_where_nothing_was_sent_a_second_start_starts_anew(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     first = await starter("start", file, "--wait", "--json", *QUICK)
@@ -132,17 +132,17 @@ async def test_where_nothing_was_sent_a_second_start_starts_anew(starter: Comman
 
 
 async def test_where_the_outcome_is_unknown_a_second_start_is_refused(
-    patient: CommandLine, slow: Rig, forgetful: DevServer
+    patient: CommandLine, pending: Stack, forgetful: DevServer
 ) -> None:
     file = patient.file(fresh())
-    slow.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     first = await patient("start", file, "--json", *QUICK)
-    run = slow.client.get_workflow_handle(first.json["workflowId"])
-    await until(run, lambda seen: bool(seen.candidates))
+    run = pending.client.get_workflow_handle(first.json["workflowId"])
+    await progress_when(run, lambda seen: bool(seen.candidates))
     await run.terminate()
 
     second = await patient("start", file, "--json", *QUICK)
-    async with after_retention(forgetful, patient, slow) as later:
+    async with after_retention(forgetful, patient, pending) as later:
         third = await later("start", file, "--json", *QUICK)
     again = await patient("start", file, "--again", "--json", *QUICK)
 
@@ -166,7 +166,7 @@ async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
         first = await alone("start", file, "--json", *QUICK)
         run = temporal.client.get_workflow_handle(first.json["workflowId"])
         async with build_worker(temporal.client, api, store, task_queue=queue):
-            live = Rig(temporal.client, emulator, url, queue)
+            live = Stack(temporal.client, emulator, url, queue)
             await live.saw("create")
         held = asyncio.Event()
 
@@ -194,7 +194,7 @@ async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
 
 
 async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_bought(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     file = starter.file(fresh())
     live.emulator.faults.add("refuse-then-5xx", operation="create")
@@ -208,7 +208,7 @@ async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_boug
     assert "no reply was seen" in second.err
 
 
-async def test_two_starters_at_once_buy_one_batch(starter: CommandLine, live: Rig) -> None:
+async def test_two_starters_at_once_buy_one_batch(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
 
     both = await asyncio.gather(*(starter("start", file, "--wait", "--json", *QUICK) for _ in range(3)))
@@ -218,7 +218,7 @@ async def test_two_starters_at_once_buy_one_batch(starter: CommandLine, live: Ri
     assert len(live.emulator.batches) == 1
 
 
-async def test_again_buys_the_same_once_more(starter: CommandLine, live: Rig) -> None:
+async def test_again_buys_the_same_once_more(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     await starter("start", file, "--wait", "--json", *QUICK)
 
@@ -228,7 +228,7 @@ async def test_again_buys_the_same_once_more(starter: CommandLine, live: Rig) ->
     assert len(live.emulator.batches) == 2
 
 
-async def test_another_key_version_or_beta_is_other_content(starter: CommandLine, live: Rig) -> None:
+async def test_another_key_version_or_beta_is_other_content(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
 
     ids = [

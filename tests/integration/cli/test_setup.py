@@ -12,7 +12,7 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.namespaces import new_namespace
 from tests.harness.requests import fresh
-from tests.harness.stack import Rig, rig
+from tests.harness.stack import Stack, running_stack
 from tests.integration.cli.conftest import command_line
 
 NAMES = ["BatchId", "BatchStatus", "BatchRequests", "BatchOutcome"]
@@ -74,7 +74,7 @@ async def test_setup_that_is_refused_says_why_and_what_is_to_be_registered(alone
 async def test_runs_are_listed_by_where_they_stand(temporal: DevServer, tmp_path: Path) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        rig(temporal.client, emulator, (tmp_path / "store").as_uri()) as live,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as live,
     ):
         starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
         polling = (await starter("start", starter.file(fresh()), "--json", *QUICK)).json["workflowId"]
@@ -100,7 +100,7 @@ async def test_runs_are_listed_by_where_they_stand(temporal: DevServer, tmp_path
     assert polling not in {run["workflowId"] for run in over.json}
 
 
-async def test_a_run_that_has_ended_is_listed_with_how(starter: CommandLine, live: Rig) -> None:
+async def test_a_run_that_has_ended_is_listed_with_how(starter: CommandLine, live: Stack) -> None:
     landed = (await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)).json["workflowId"]
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     failed = (await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)).json["workflowId"]

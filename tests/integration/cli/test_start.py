@@ -10,7 +10,7 @@ from message_batches.models import BatchInput
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.project import ROOT
 from tests.harness.requests import fresh, mixed
-from tests.harness.stack import Rig
+from tests.harness.stack import Stack
 
 
 async def given_to(client: Client, workflow_id: str) -> BatchInput:
@@ -23,7 +23,7 @@ async def given_to(client: Client, workflow_id: str) -> BatchInput:
     raise AssertionError("a history without a start")
 
 
-async def test_a_file_is_submitted_waited_for_and_reported(starter: CommandLine, live: Rig) -> None:
+async def test_a_file_is_submitted_waited_for_and_reported(starter: CommandLine, live: Stack) -> None:
     ended = await starter("start", starter.file(mixed()), "--wait", *QUICK)
 
     assert ended.code == 0, ended.err
@@ -52,7 +52,7 @@ async def test_strict_makes_errored_requests_a_failure(starter: CommandLine) -> 
     assert "2 errored" in ended.out
 
 
-async def test_away_from_a_terminal_the_run_is_left_to_itself(starter: CommandLine, live: Rig) -> None:
+async def test_away_from_a_terminal_the_run_is_left_to_itself(starter: CommandLine, live: Stack) -> None:
     ended = await starter("start", starter.file(fresh()), "--json", *QUICK)
 
     assert ended.code == 0, ended.err
@@ -70,7 +70,7 @@ async def test_a_queue_without_a_worker_is_said_at_the_start(alone: CommandLine)
 
 
 @pytest.mark.parametrize("form", ["array", "object"])
-async def test_standard_input_may_hold_an_array_or_an_object(starter: CommandLine, live: Rig, form: str) -> None:
+async def test_standard_input_may_hold_an_array_or_an_object(starter: CommandLine, live: Stack, form: str) -> None:
     given = fresh(2)
     text = json.dumps(given if form == "array" else {"requests": given}, indent=2)
 
@@ -80,7 +80,7 @@ async def test_standard_input_may_hold_an_array_or_an_object(starter: CommandLin
     assert [request.custom_id for request in live.emulator.batches[0].requests] == ["request-0000", "request-0001"]
 
 
-async def test_small_requests_travel_inline_and_large_ones_by_reference(starter: CommandLine, live: Rig) -> None:
+async def test_small_requests_travel_inline_and_large_ones_by_reference(starter: CommandLine, live: Stack) -> None:
     large = fresh(3)
     large[0]["params"]["messages"][0]["content"] = "é" * 100_000
 
@@ -97,7 +97,7 @@ async def test_small_requests_travel_inline_and_large_ones_by_reference(starter:
     assert by_reference.json["output"]["verified"]
 
 
-async def test_the_cadence_comes_from_the_document_and_options_overrule_it(starter: CommandLine, live: Rig) -> None:
+async def test_the_cadence_comes_from_the_document_and_options_overrule_it(starter: CommandLine, live: Stack) -> None:
     ours = (ROOT / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml").read_text(encoding="utf-8")
     assert "retryLimit: 2880" in ours
     document = starter.folder / "edited.yml"
@@ -116,7 +116,7 @@ async def test_the_cadence_comes_from_the_document_and_options_overrule_it(start
     assert (given.api_key, given.anthropic_beta) == ("team-a", ("one", "two"))
 
 
-async def test_a_document_that_cannot_be_honoured_is_refused(starter: CommandLine, live: Rig) -> None:
+async def test_a_document_that_cannot_be_honoured_is_refused(starter: CommandLine, live: Stack) -> None:
     document = starter.folder / "broken.yml"
     document.write_text("arazzo: 1.0.1\nworkflows: 3\n", encoding="utf-8")
 
@@ -128,7 +128,7 @@ async def test_a_document_that_cannot_be_honoured_is_refused(starter: CommandLin
 
 
 async def test_every_problem_in_the_requests_is_named_with_its_line_and_nothing_is_sent(
-    starter: CommandLine, live: Rig
+    starter: CommandLine, live: Stack
 ) -> None:
     file = starter.folder / "bad.jsonl"
     file.write_text('{"custom_id": "a b", "params": {}}\nno json\n{"params": {}}\n', encoding="utf-8")
@@ -143,7 +143,7 @@ async def test_every_problem_in_the_requests_is_named_with_its_line_and_nothing_
 
 
 @pytest.mark.parametrize("key", ["sk-ant-api03-secret-AAAA", "Not A Name", "sk-secret"])
-async def test_a_raw_key_is_refused_and_its_text_repeated_nowhere(starter: CommandLine, live: Rig, key: str) -> None:
+async def test_a_raw_key_is_refused_and_its_text_repeated_nowhere(starter: CommandLine, live: Stack, key: str) -> None:
     ended = await starter("start", starter.file(fresh()), "--key", key, "--json")
 
     assert ended.code == 2
@@ -162,7 +162,7 @@ async def test_a_raw_key_is_refused_and_its_text_repeated_nowhere(starter: Comma
     ],
 )
 async def test_a_raw_key_in_another_place_is_refused_too(
-    starter: CommandLine, live: Rig, command: tuple[str, ...]
+    starter: CommandLine, live: Stack, command: tuple[str, ...]
 ) -> None:
     key = "sk-ant-api03-secret-AAAA"
     values = {"FILE": str(starter.file(fresh())), "KEY": key}
@@ -184,7 +184,7 @@ async def test_a_version_or_a_beta_that_can_be_no_header_is_refused(starter: Com
         assert ended.err.startswith(f"{option} cannot be used: ")
 
 
-async def test_an_unknown_key_name_fails_the_run_with_nothing_sent(starter: CommandLine, live: Rig) -> None:
+async def test_an_unknown_key_name_fails_the_run_with_nothing_sent(starter: CommandLine, live: Stack) -> None:
     ended = await starter("start", starter.file(fresh()), "--wait", "--key", "team-b", *QUICK)
 
     assert ended.code == 1
@@ -193,7 +193,7 @@ async def test_an_unknown_key_name_fails_the_run_with_nothing_sent(starter: Comm
     assert not live.emulator.calls
 
 
-async def test_an_invalid_key_fails_the_run_at_once_with_what_to_do(starter: CommandLine, live: Rig) -> None:
+async def test_an_invalid_key_fails_the_run_at_once_with_what_to_do(starter: CommandLine, live: Stack) -> None:
     ended = await starter("start", starter.file(fresh()), "--wait", "--key", "revoked", "--json", *QUICK)
 
     assert ended.code == 1
@@ -236,7 +236,7 @@ async def test_wrong_arguments_get_one_line(alone: CommandLine, arguments: list[
     assert ended.out == ""
 
 
-async def test_a_store_that_is_none_is_refused_before_anything_is_sent(starter: CommandLine, live: Rig) -> None:
+async def test_a_store_that_is_none_is_refused_before_anything_is_sent(starter: CommandLine, live: Stack) -> None:
     elsewhere = CommandLine(starter.folder, {**starter.environment, "MESSAGE_BATCHES_STORE": "ftp://nowhere/x"})
 
     ended = await elsewhere("start", starter.file(fresh()))

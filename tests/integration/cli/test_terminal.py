@@ -14,7 +14,7 @@ import pytest
 from message_batches.emulator import Emulator, EmulatorOptions
 from tests.harness.command_line import QUICK, STARTER, CommandLine
 from tests.harness.requests import fresh
-from tests.harness.stack import Rig
+from tests.harness.stack import Stack
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ class Terminal:
         os.close(self._ours)
 
 
-async def test_a_run_is_shown_live_and_ctrl_c_leaves_it_running(starter: CommandLine, live: Rig) -> None:
+async def test_a_run_is_shown_live_and_ctrl_c_leaves_it_running(starter: CommandLine, live: Stack) -> None:
     terminal = Terminal(starter)
     await terminal.begin("start", starter.file(fresh()), *QUICK)
     await terminal.until("waiting for the batch")

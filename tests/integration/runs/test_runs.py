@@ -20,7 +20,8 @@ from message_batches.runs.list import Decision, attention_item, list_runs
 from message_batches.runs.start import StartOptions, StartResult, attach_run, start_run
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Rig, requests, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, progress_when
 
 
 @pytest.fixture
@@ -40,12 +41,12 @@ def given(tmp_path: Path) -> Iterator[CheckedRequests]:
 
 
 @pytest.fixture
-def store(live: Rig) -> ObjectStore:
+def store(live: Stack) -> ObjectStore:
     return open_store(live.store_url)
 
 
 @pytest.fixture
-def runs(live: Rig, store: ObjectStore) -> Runs:
+def runs(live: Stack, store: ObjectStore) -> Runs:
     return Runs(live.client, store)
 
 
@@ -53,7 +54,7 @@ def options(task_queue: str) -> StartOptions:
     return StartOptions(poll=QUICK_POLL, submission=QUICK_SUBMISSION, task_queue=task_queue)
 
 
-async def start(live: Rig, store: ObjectStore, given: CheckedRequests, *, again: bool = False) -> StartResult:
+async def start(live: Stack, store: ObjectStore, given: CheckedRequests, *, again: bool = False) -> StartResult:
     return await start_run(live.client, store, given, "a file", options(live.task_queue), again=again)
 
 
@@ -61,24 +62,24 @@ async def connected(runs: Runs) -> Runs:
     return runs
 
 
-async def polling(live: Rig, store: ObjectStore, given: CheckedRequests) -> str:
+async def polling(live: Stack, store: ObjectStore, given: CheckedRequests) -> str:
     """The workflow id of a run that waits for its batch."""
     started = await start(live, store, given)
     await live.saw("retrieve")
     return started.workflow_id
 
 
-async def undecided(live: Rig, store: ObjectStore, given: CheckedRequests) -> str:
+async def undecided(live: Stack, store: ObjectStore, given: CheckedRequests) -> str:
     """The workflow id of a run whose POST got no reply and made a batch."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     started = await start(live, store, given)
     run = live.client.get_workflow_handle(started.workflow_id)
-    await until(run, lambda progress: bool(progress.candidates))
+    await progress_when(run, lambda progress: bool(progress.candidates))
     return started.workflow_id
 
 
 async def test_a_run_is_started_followed_and_its_results_are_read(
-    live: Rig, store: ObjectStore, runs: Runs, given: CheckedRequests
+    live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     seen: list[RunView] = []
     workflow_id = await polling(live, store, given)
@@ -94,7 +95,7 @@ async def test_a_run_is_started_followed_and_its_results_are_read(
     assert len(lines) == given.count
 
 
-async def test_the_same_requests_are_the_same_run(live: Rig, store: ObjectStore, given: CheckedRequests) -> None:
+async def test_the_same_requests_are_the_same_run(live: Stack, store: ObjectStore, given: CheckedRequests) -> None:
     first = await polling(live, store, given)
 
     second = await start(live, store, given)
@@ -108,7 +109,7 @@ async def test_the_same_requests_are_the_same_run(live: Rig, store: ObjectStore,
 
 
 async def test_results_that_are_not_there_yet_name_the_run_to_watch(
-    live: Rig, store: ObjectStore, runs: Runs, given: CheckedRequests
+    live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await polling(live, store, given)
 
@@ -120,7 +121,7 @@ async def test_results_that_are_not_there_yet_name_the_run_to_watch(
 
 
 async def test_a_run_is_stopped_and_what_had_finished_is_landed(
-    live: Rig, store: ObjectStore, runs: Runs, given: CheckedRequests
+    live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await polling(live, store, given)
 
@@ -135,7 +136,9 @@ async def test_a_run_is_stopped_and_what_had_finished_is_landed(
         await runs.describe_running(workflow_id)
 
 
-async def test_an_undecided_run_is_resolved(live: Rig, store: ObjectStore, runs: Runs, given: CheckedRequests) -> None:
+async def test_an_undecided_run_is_resolved(
+    live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
+) -> None:
     workflow_id = await undecided(live, store, given)
     (batch,) = live.emulator.batches
     view = await runs.describe(workflow_id)
@@ -151,7 +154,7 @@ async def test_an_undecided_run_is_resolved(live: Rig, store: ObjectStore, runs:
 
 
 async def test_an_unknown_outcome_is_refused_with_the_batches_that_may_be_it(
-    live: Rig, store: ObjectStore, runs: Runs, given: CheckedRequests
+    live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await undecided(live, store, given)
     await live.client.get_workflow_handle(workflow_id).terminate()
@@ -163,7 +166,7 @@ async def test_an_unknown_outcome_is_refused_with_the_batches_that_may_be_it(
 
 
 async def test_a_batch_is_taken_over_once_and_found_by_its_id(
-    live: Rig, store: ObjectStore, runs: Runs, given: CheckedRequests
+    live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     await polling(live, store, given)
     (batch,) = live.emulator.batches

@@ -12,7 +12,7 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.task_queues import has_worker, pollers
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 VERSION = WorkerDeploymentVersion("batches", "build-1")
 
@@ -48,8 +48,8 @@ async def test_a_worker_of_any_version_is_seen(temporal: DevServer, versioned: b
         return [poller.identity for poller in await pollers(client, queue, build=build)] == [client.identity]
 
     async with worker(client, queue, versioned=versioned):
-        await until(lambda: has_worker(client, queue), "a worker that is seen")
-        await until(named, "the worker among the pollers of its version")
+        await eventually(lambda: has_worker(client, queue), "a worker that is seen")
+        await eventually(named, "the worker among the pollers of its version")
         others = await pollers(client, queue, build="batches:another")
 
     assert not before

@@ -20,8 +20,9 @@ from message_batches.emulator.call_log import Call
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
 from tests.harness.histories import histories
 from tests.harness.processes import TemporalProcess, WorkerProcess, settings
-from tests.harness.stack import QUICK_SUBMISSION, requests
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_SUBMISSION
+from tests.harness.waiting import PATIENCE, eventually
 
 UNTIL_TOLD = timedelta(hours=1)
 """A processing time that only `Scene.end_batches` brings to its end."""
@@ -123,7 +124,9 @@ class Scene:
 
     async def under_way(self, operation: str) -> None:
         """Wait until a slow call of that operation is under way: the emulator has it, and has not ended its answer."""
-        await until(lambda: any("slow" in call.faults for call in self.calls(operation)), f"a {operation} under way")
+        await eventually(
+            lambda: any("slow" in call.faults for call in self.calls(operation)), f"a {operation} under way"
+        )
 
     async def progress(self) -> Progress:
         """The run's own view; a live worker is needed."""
@@ -137,7 +140,7 @@ class Scene:
             progress = await self.progress()
             return progress.polls > 0 and progress.next_poll is not None
 
-        await until(holds, "a run that waits for its next poll")
+        await eventually(holds, "a run that waits for its next poll")
 
     async def recorded(self, kind: EventType.ValueType) -> None:
         """Wait until the run's history has an event of that kind."""
@@ -145,7 +148,7 @@ class Scene:
         async def holds() -> bool:
             return any(event.event_type == kind for each in await self.histories() for event in each.events)
 
-        await until(holds, f"{EventType.Name(kind)} in the history")
+        await eventually(holds, f"{EventType.Name(kind)} in the history")
 
     async def histories(self) -> list[WorkflowHistory]:
         return await histories(self.client, self.handle)

@@ -11,8 +11,8 @@ import pytest
 from temporalio.api.enums.v1 import EventType
 
 from message_batches.models import Phase
-from tests.harness.stack import requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 from tests.processes.crash.scene import UNTIL_TOLD, Scene
 from tests.processes.crash.together import played_together
 
@@ -35,7 +35,7 @@ async def test_asked_while_it_waits_for_its_next_look_and_its_worker_is_dead(sce
     await scene.recorded(EventType.EVENT_TYPE_TIMER_FIRED)
     second = await scene.worker()
     assert (await asked).phase is Phase.UNDECIDED
-    await until(lambda: len(scene.calls("list")) > looks, "a look at the list")
+    await eventually(lambda: len(scene.calls("list")) > looks, "a look at the list")
     await second.kill()
     await scene.worker()
     scene.end_batches()

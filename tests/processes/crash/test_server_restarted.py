@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from tests.harness.stack import requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 from tests.processes.crash.scene import UNTIL_TOLD, Scene
 from tests.processes.crash.together import played_together
 
@@ -22,7 +22,7 @@ async def test_server_restarted_during_a_wait(scene: Scene) -> None:
     await server.kill()
     polls = len(scene.calls("retrieve"))
     await server.start()
-    await until(lambda: len(scene.calls("retrieve")) > polls, "a poll after the restart")
+    await eventually(lambda: len(scene.calls("retrieve")) > polls, "a poll after the restart")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()
@@ -38,7 +38,7 @@ async def test_server_restarted_during_a_poll(scene: Scene) -> None:
 
     await scene.under_way("retrieve")
     await server.kill()
-    await until(lambda: scene.calls("retrieve")[0].status == 200, "the end of that poll, while there is no server")
+    await eventually(lambda: scene.calls("retrieve")[0].status == 200, "the end of that poll, while there is no server")
     await server.start()
     scene.end_batches()
 

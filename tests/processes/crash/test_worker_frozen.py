@@ -7,7 +7,7 @@ for so long. With either of them these tests pass; with neither there are two ba
 from temporalio.api.enums.v1 import EventType
 
 from tests.harness.processes import WorkerProcess
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 from tests.processes.crash.scene import Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
@@ -46,7 +46,7 @@ async def test_woken_when_its_post_counts_as_over(scene: Scene) -> None:
 async def test_woken_when_the_run_has_its_batch(scene: Scene) -> None:
     worker = await frozen_inside_the_upload(scene)
 
-    await until(lambda: bool(scene.emulator.batches), "a batch of the second POST")
+    await eventually(lambda: bool(scene.emulator.batches), "a batch of the second POST")
     worker.thaw()
 
     await scene.finishes_with_one_batch()

@@ -2,8 +2,8 @@
 
 from datetime import timedelta
 
-from tests.harness.stack import requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
@@ -43,10 +43,10 @@ async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3))
 
-    await until(lambda: bool(scene.emulator.batches), "a batch")
+    await eventually(lambda: bool(scene.emulator.batches), "a batch")
     await worker.kill()
     await scene.worker()
-    await until(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    await eventually(lambda: bool(scene.calls("list")[1:]), "a look at the list")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()
@@ -59,14 +59,14 @@ async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> No
     worker = await scene.worker()
     await scene.start(requests(3))
 
-    await until(lambda: bool(scene.emulator.batches), "a batch")
+    await eventually(lambda: bool(scene.emulator.batches), "a batch")
     await worker.kill()
     worker = await scene.worker()
-    await until(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    await eventually(lambda: bool(scene.calls("list")[1:]), "a look at the list")
     await worker.kill()
     looks = len(scene.calls("list"))
     await scene.worker()
-    await until(lambda: len(scene.calls("list")) > looks, "a look by the third worker")
+    await eventually(lambda: len(scene.calls("list")) > looks, "a look by the third worker")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()
@@ -79,7 +79,7 @@ async def test_killed_with_the_reply_on_its_way(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3))
 
-    await until(lambda: any(call.status == 200 for call in scene.calls("create")), "a reply to the POST")
+    await eventually(lambda: any(call.status == 200 for call in scene.calls("create")), "a reply to the POST")
     await worker.kill()
     await scene.worker()
 
@@ -92,7 +92,7 @@ async def test_killed_after_the_reply(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3))
 
-    await until(lambda: bool(scene.calls("retrieve")), "the first poll, which needs the batch's id")
+    await eventually(lambda: bool(scene.calls("retrieve")), "the first poll, which needs the batch's id")
     await worker.kill()
     await scene.worker()
     scene.end_batches()
@@ -111,7 +111,7 @@ async def test_killed_during_a_wait(scene: Scene) -> None:
     await worker.kill()
     polls = len(scene.calls("retrieve"))
     await scene.worker()
-    await until(lambda: len(scene.calls("retrieve")) > polls, "a poll by the new worker")
+    await eventually(lambda: len(scene.calls("retrieve")) > polls, "a poll by the new worker")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()

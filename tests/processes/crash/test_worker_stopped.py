@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from message_batches.models import SubmissionSchedule
-from tests.harness.stack import requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
@@ -67,7 +67,7 @@ async def test_stopped_between_the_post_and_its_reply(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3))
 
-    await until(lambda: bool(scene.emulator.batches), "a batch")
+    await eventually(lambda: bool(scene.emulator.batches), "a batch")
     assert await worker.terminate() == 0
     await scene.worker()
 

@@ -13,8 +13,9 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.processes import WorkerProcess, bare_environment, lasting_port, settings
-from tests.harness.stack import QUICK_POLL, Rig, requests, until
-from tests.harness.waiting import until as wait_until
+from tests.harness.requests import requests
+from tests.harness.stack import QUICK_POLL, Stack, progress_when
+from tests.harness.waiting import eventually
 from tests.processes.observability.page import Page, page_at
 
 KEY = "sk-ant-emulated-that-nobody-may-see"
@@ -40,7 +41,7 @@ class Seen:
 
     page: Page
     log: str
-    live: Rig
+    live: Stack
     runs: dict[str, str]
 
 
@@ -48,7 +49,7 @@ class Seen:
 async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
     folder = tmp_path_factory.mktemp("seen")
     async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=1))) as emulator:
-        live = Rig(temporal.client, emulator, (folder / "store").as_uri(), f"seen-{uuid4()}")
+        live = Stack(temporal.client, emulator, (folder / "store").as_uri(), f"seen-{uuid4()}")
         configured = settings(
             temporal=temporal.address, api=emulator.url, key=KEY, store=live.store_url, task_queue=live.task_queue
         )
@@ -60,7 +61,7 @@ async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
             environment=bare_environment(folder, **configured),
         )
         try:
-            await wait_until(lambda: "Worker ready" in worker.output, "a worker that is ready")
+            await eventually(lambda: "Worker ready" in worker.output, "a worker that is ready")
             runs = await _runs_of_all_kinds(live)
             url = f"http://{address}/metrics"
 
@@ -71,7 +72,7 @@ async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
                     for s in samples
                 )
 
-            await wait_until(counted, "a census that counts the run that is undecided")
+            await eventually(counted, "a census that counts the run that is undecided")
             page = await page_at(url)
             assert await worker.terminate() == 0
             yield Seen(page, worker.output, live, runs)
@@ -79,7 +80,7 @@ async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
             await worker.kill()
 
 
-async def _runs_of_all_kinds(live: Rig) -> dict[str, str]:
+async def _runs_of_all_kinds(live: Stack) -> dict[str, str]:
     faults = live.emulator.faults
     faults.add("404", operation="retrieve", times=1)
     faults.add("missing-line", operation="results", times=1)
@@ -97,7 +98,7 @@ async def _runs_of_all_kinds(live: Rig) -> dict[str, str]:
         await failed.result()
     seldom = QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=1)})
     canceled = await live.start(requests(7, f"{PROMPT} and be cancelled"), poll=seldom)
-    await until(canceled, lambda now: now.next_poll is not None)
+    await progress_when(canceled, lambda now: now.next_poll is not None)
     await canceled.cancel()
     with pytest.raises(WorkflowFailureError):
         await canceled.result()
@@ -106,6 +107,6 @@ async def _runs_of_all_kinds(live: Rig) -> dict[str, str]:
     faults.add("refuse-then-5xx", operation="create", times=1)
     patient = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))
     undecided = await live.start(requests(8, f"{PROMPT} and wait"), submission=patient)
-    await until(undecided, lambda now: now.phase is Phase.UNDECIDED)
+    await progress_when(undecided, lambda now: now.phase is Phase.UNDECIDED)
     named = {"partly": partly, "found": found, "again": again, "failed": failed, "canceled": canceled}
     return {name: run.id for name, run in {**named, "undecided": undecided, "stalled": stalled}.items()}

@@ -14,7 +14,8 @@ from message_batches.emulator import Emulator
 from message_batches.observability.logs import JsonFormatter, TextFormatter
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.processes import WorkerProcess, settings
-from tests.harness.stack import Rig, requests
+from tests.harness.requests import requests
+from tests.harness.stack import Stack
 from tests.processes.observability.conftest import KEY, PROMPT, WRONG, Seen
 from tests.processes.test_health import refused
 
@@ -94,7 +95,7 @@ def test_no_line_holds_a_key_a_prompt_a_custom_id_or_a_result(seen: Seen) -> Non
 async def test_as_text_a_line_ends_with_what_it_is_about(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
-    live = Rig(temporal.client, emulator, (tmp_path / "store").as_uri())
+    live = Stack(temporal.client, emulator, (tmp_path / "store").as_uri())
     configured = settings(
         temporal=temporal.address, api=emulator.url, key=KEY, store=live.store_url, task_queue=live.task_queue
     )

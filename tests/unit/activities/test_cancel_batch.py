@@ -18,7 +18,8 @@ from message_batches.api.models import ApiProfile, MessageBatch
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.emulator.options import UndocumentedBehaviour
 from message_batches.storage.object_store import open_store
-from tests.harness.stack import KEYS, requests
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS
 
 ACCOUNT = ApiProfile()
 BODY = msgspec.json.encode({"requests": requests(2)})

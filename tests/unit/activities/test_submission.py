@@ -21,8 +21,9 @@ from message_batches.requests.manifest import write_inline_manifest
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionRecords, Submitter
-from tests.harness.stack import KEYS, requests
-from tests.harness.waiting import until
+from tests.harness.requests import requests
+from tests.harness.stack import KEYS
+from tests.harness.waiting import eventually
 
 ACCOUNT = ApiProfile()
 TIMEOUT = timedelta(minutes=1)
@@ -71,7 +72,7 @@ async def test_a_store_that_does_not_take_the_claim_for_a_moment_has_it_when_the
     claims.write_text("no folder")
 
     submitting = asyncio.create_task(alone.submit())
-    await until(lambda: list(alone.folder.glob("submissions/**/*.outcome.json")), "the outcome")
+    await eventually(lambda: list(alone.folder.glob("submissions/**/*.outcome.json")), "the outcome")
     await asyncio.sleep(0.2)  # The claim comes right after it, and its failure leaves no trace.
     claims.unlink()
 

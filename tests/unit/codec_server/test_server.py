@@ -23,7 +23,7 @@ from message_batches.codec_server.server import MAX_BODY, MAX_LOGIN
 from message_batches.encryption.codec import EncryptionCodec
 from tests.harness.encryption import key, written
 from tests.harness.processes import Running
-from tests.harness.waiting import until
+from tests.harness.waiting import eventually
 
 TOKEN = "a-token-of-the-tests-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -256,12 +256,12 @@ async def test_a_wrong_token_begins_no_session(http: httpx.AsyncClient, given: d
 async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClient) -> None:
     access = TokenAuth(SecretStr(TOKEN))
     good, over = access.session(), access.session(timedelta(seconds=-1))
-    until = int(good.partition(".")[0])
+    eventually = int(good.partition(".")[0])
     sessions = {
         good: 200,
         over: 401,
-        good.replace(str(until), str(until + 1)): 401,
-        over.replace(over.partition(".")[0], str(until)): 401,
+        good.replace(str(eventually), str(eventually + 1)): 401,
+        over.replace(over.partition(".")[0], str(eventually)): 401,
         TokenAuth(SecretStr("another-token-0123456789")).session(): 401,
     }
 
@@ -331,7 +331,9 @@ async def test_it_runs_until_sigterm_and_says_what_it_does_and_for_whom(tmp_path
         command("--ui-origin", f"{UI}/"), tmp_path / "log", environment=environment(MESSAGE_BATCHES_CODEC_TOKEN=TOKEN)
     )
     try:
-        await until(lambda: running.exit_code is not None or "pages" in running.output, "a codec server that listens")
+        await eventually(
+            lambda: running.exit_code is not None or "pages" in running.output, "a codec server that listens"
+        )
         url = re.findall(r"listening on (http://127.0.0.1:\d+): decodes with keys 2026-11", running.output)[0]
         async with httpx.AsyncClient(base_url=url) as http:
             health = await http.get("/healthz")
@@ -368,7 +370,7 @@ async def test_what_it_was_not_told_or_told_wrongly_it_says_in_a_line(
     arguments: tuple[str, ...], variables: dict[str, str], says: str, tmp_path: Path
 ) -> None:
     running = await Running.start(command(*arguments), tmp_path / "log", environment=environment(**variables))
-    await until(lambda: running.exit_code is not None, "a codec server that does not start")
+    await eventually(lambda: running.exit_code is not None, "a codec server that does not start")
 
     assert running.exit_code == 2
     assert says in running.output

@@ -18,7 +18,7 @@ from message_batches.models import BatchInput
 from message_batches.temporal.connection import DATA_CONVERTER, data_converter
 from tests.harness.encryption import key
 from tests.harness.project import HISTORIES
-from tests.harness.stack import requests
+from tests.harness.requests import requests
 from workflows.message_batch import MessageBatchWorkflow
 
 OLD, NEW = key("2026-01"), key("2026-11")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import DOCS, PAGES, README, ROOT, TOPICS, Page, page
+from tests.harness.pages import DOCS, PAGES, README, ROOT, TOPICS, Page, page
 
 EVERY_PAGE = pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
 LONGEST = 140

@@ -13,8 +13,8 @@ from message_batches.models import BatchInput, BatchOutput, Resolution
 from message_batches.observability.logs import FIELDS
 from message_batches.observability.metrics import METRICS
 from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
-from tests.docs.pages import README, ROOT, page
 from tests.harness.encryption import key
+from tests.harness.pages import README, ROOT, page
 from tests.processes.observability.test_metrics import RULES, exported
 
 

@@ -15,10 +15,10 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from typer.main import get_command
 
 import starter
-from tests.docs.conftest import World
-from tests.docs.pages import PAGES, README, Command, Page, page
-from tests.docs.terminal import Terminal
-from tests.harness.stack import requests
+from tests.harness.pages import PAGES, README, Command, Page, page
+from tests.harness.requests import requests
+from tests.harness.terminal import Terminal
+from tests.processes.docs.conftest import World
 
 WITH_COMMANDS = [one for one in PAGES if one.commands]
 BAD = ['{"custom_id": "bad id", "params": {}}', '{"custom_id": "a"}', "not JSON"]

@@ -19,7 +19,8 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer, dev_server
-from tests.harness.stack import Rig, requests, until
+from tests.harness.requests import requests
+from tests.harness.stack import Stack, progress_when
 from worker import build_worker
 
 AT_ONCE = EmulatorOptions(processing_time=timedelta(0))
@@ -37,8 +38,8 @@ class World:
     """
 
     server: DevServer
-    quick: Rig
-    patient: Rig
+    quick: Stack
+    patient: Stack
     _runs: int = field(default=0, init=False)
 
     @property
@@ -86,7 +87,7 @@ class World:
     async def waiting(self) -> str:
         """The id of a run that waits for its batch."""
         run = await self.patient.start(self.given(), api_key=PATIENT)
-        await until(run, lambda seen: seen.polls > 0)
+        await progress_when(run, lambda seen: seen.polls > 0)
         return run.id
 
     async def undecided(self) -> tuple[str, str]:
@@ -96,7 +97,7 @@ class World:
         run: WorkflowHandle[Any, BatchOutput] = await self.patient.start(
             self.given(), api_key=PATIENT, submission=schedule
         )
-        seen = await until(run, lambda now: bool(now.candidates))
+        seen = await progress_when(run, lambda now: bool(now.candidates))
         return run.id, seen.candidates[0].batch_id
 
     async def foreign(self, given: Sequence[Mapping[str, Any]]) -> str:
@@ -112,7 +113,7 @@ class World:
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     store = (tmp_path_factory.mktemp("docs") / "store").as_uri()
     async with dev_server() as server, Emulator(AT_ONCE) as quick, Emulator(LONG) as patient:
-        rigs = [Rig(server.client, emulator, store, DEFAULT_TASK_QUEUE) for emulator in (quick, patient)]
+        rigs = [Stack(server.client, emulator, store, DEFAULT_TASK_QUEUE) for emulator in (quick, patient)]
         yield World(server, *rigs)
 
 

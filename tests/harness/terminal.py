@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Self
 
 from message_batches.temporal.dev_server import free_port, temporal_command
-from tests.docs.pages import ROOT, Command
 from tests.harness.forked_starter import run as forked
-from tests.harness.waiting import PATIENCE, until
+from tests.harness.pages import ROOT, Command
+from tests.harness.waiting import PATIENCE, eventually
 
 READY = {
     r"temporal server start-dev": "Server:",
@@ -117,7 +117,7 @@ class Terminal:
             printed.append(await self._finish(text, may_fail=True))
             return self._last == 0
 
-        await until(succeeds, text)
+        await eventually(succeeds, text)
         return printed[-1]
 
     async def _recipe(self, text: str) -> str:
@@ -134,7 +134,7 @@ class Terminal:
         with log.open("wb") as output:
             process = await self._shell(f"exec {text}", output)
         self._running.append(process)
-        await until(lambda: process.returncode is not None or ready in log.read_text(), text)
+        await eventually(lambda: process.returncode is not None or ready in log.read_text(), text)
         assert process.returncode is None, log.read_text()
         return log.read_text()
 
