@@ -180,7 +180,7 @@ def _condition(status: str) -> str:
     if status in OPEN_STATUSES:
         # A terminated run keeps the status that it had.
         return f'({BATCH_STATUS.name} = "{status}" AND ExecutionStatus = "Running")'
-    raise Refused(f"There is no status {status!r}, but {', '.join(STATUSES)}")
+    raise Refused(f"There is no status {status!r}: expected one of {', '.join(STATUSES)}")
 
 
 def _listed(run: WorkflowExecution, start: datetime, records: Sequence[SubmissionRecord]) -> ListedRun:

@@ -13,7 +13,7 @@ from tests.harness.project import ROOT
 _FOLDER = ROOT / "tests" / "golden"
 
 _KINDS = [
-    (r"\S*python\S* \S*starter\.py", "<starter.py>"),
+    (r"[^\s`]*python\S* \S*starter\.py", "<starter.py>"),
     (r"message-batches-demo-\w+", "message-batches-demo-<random>"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?", "<time>"),
     (r"msgbatch_\w+", "<batch id>"),

@@ -6,7 +6,7 @@ import pytest
 
 from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server
 
-SHORT_LIFE = 8
+SHORT_LIFE = 10
 """Polls after which a run on that server has continued another, once."""
 
 

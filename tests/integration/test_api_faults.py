@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from message_batches.contract import NextAction
 from message_batches.models import Phase, PollSchedule
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, failure_of
@@ -132,5 +133,5 @@ async def test_the_whole_of_a_failure_is_typed_when_the_limit_is_reached(live: S
     failure = await failure_of(await live.start(requests(), poll=poll))
 
     assert failure.type == "BatchNotEnded"
-    assert "attach" in failure.message
+    assert failure.details[0]["action"] == NextAction.ATTACH
     assert live.operations() == ["create", "retrieve"]

@@ -161,8 +161,8 @@ def test_what_is_no_json_is_refused(encoding: str) -> None:
 
 
 async def test_so_is_none(live: Stack) -> None:
-    assert "There is none" in refusal_of(NOTHING).message
-    await assert_refused(live, kind="InvalidInput", says="There is none")
+    assert "there is none" in refusal_of(NOTHING).message
+    await assert_refused(live, kind="InvalidInput", says="there is none")
 
 
 def test_a_run_that_continues_another_waits_for_a_worker_that_can_read_it() -> None:
@@ -369,9 +369,9 @@ async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Stack) 
     [
         (f'{{"custom_id":"a","params":{{"x":{DEEP}}}}}', "nested too deeply"),
         (f'{{"custom_id":"a","params":{{"x":{"[" * 10_000}', "nested too deeply"),
-        ('{"custom_id":"a","params":{},"custom_id":"b"}', "custom_id: stands there twice"),
-        ('{"custom_id":"a","params":{},"params":{"model":"x"}}', "params: stands there twice"),
-        ('{"custom_id":"a","custom\\u005fid":"b","params":{}}', "custom_id: stands there twice"),
+        ('{"custom_id":"a","params":{},"custom_id":"b"}', "custom_id: is there twice"),
+        ('{"custom_id":"a","params":{},"params":{"model":"x"}}', "params: is there twice"),
+        ('{"custom_id":"a","custom\\u005fid":"b","params":{}}', "custom_id: is there twice"),
         ('{"custom_id":"a","params":{"x":"\\ud83d"}}', "half of a surrogate pair"),
     ],
     ids=[

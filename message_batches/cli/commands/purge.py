@@ -10,7 +10,7 @@ from rich.text import Text
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import Time
 from message_batches.retention.inventory import ObjectTotals, scan
-from message_batches.retention.purge import MIN_AGE, PurgePlan, PurgeResult, execute_purge, plan_purge
+from message_batches.retention.purge import MIN_AGE, KeepReason, PurgePlan, PurgeResult, execute_purge, plan_purge
 from message_batches.retention.references import RunReferences, clients_of_store
 from message_batches.runs.control import Refused
 from message_batches.serialization import ContractModel, Seconds
@@ -143,8 +143,7 @@ def _shown(found: Found, done: PurgeResult | None = None) -> RenderableType:
         lines.append(_row("nothing", "", "", ""))
     if found.plan.kept:
         lines.append(_row("stays", "objects", "bytes", "why", style="bold"))
-        kept = sorted(found.plan.kept.items(), key=lambda item: list(ObjectCategory).index(item[0][0]))
-        lines += [_row(kind, *_counts(tally), why) for (kind, why), tally in kept]
+        lines += [_row(kind, *_counts(tally), why) for (kind, why), tally in _kept(found.plan)]
     if done:
         lines += _left(done)
     elif going:
@@ -156,6 +155,11 @@ def _shown(found: Found, done: PurgeResult | None = None) -> RenderableType:
     for line in lines:
         line.no_wrap, line.overflow = True, "ignore"
     return Group(*lines)
+
+
+def _kept(plan: PurgePlan) -> list[tuple[tuple[ObjectCategory, KeepReason], ObjectTotals]]:
+    """Return the kept objects in the order of their categories."""
+    return sorted(plan.kept.items(), key=lambda item: list(ObjectCategory).index(item[0][0]))
 
 
 def _left(done: PurgeResult) -> list[Text]:
@@ -204,8 +208,8 @@ def _document(found: Found, done: PurgeResult | None = None) -> PurgePreviewDocu
             for known in found.in_use
         ),
         deleted=done is not None,
-        goes=tuple(RemovableObjects.of(kind.value, tally) for kind, tally in going.items()),
-        stays=tuple(KeptObjects.of(kind.value, why.value, tally) for (kind, why), tally in found.plan.kept.items()),
+        goes=tuple(RemovableObjects.of(kind.value, going[kind]) for kind in ObjectCategory if kind in going),
+        stays=tuple(KeptObjects.of(kind.value, why.value, tally) for (kind, why), tally in _kept(found.plan)),
     )
     if done is None:
         return preview

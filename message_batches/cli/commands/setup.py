@@ -57,8 +57,9 @@ def _shown(client: Client, found: Mapping[str, "IndexedValueType.ValueType"], mi
 
 def _refused(client: Client, error: RPCError) -> str:
     wanted = ", ".join(f"{key.name} ({_word(indexed_type(key))})" for key in SEARCH_ATTRIBUTES)
+    reason = error.message.rstrip(".")
     return (
-        f"Temporal does not register search attributes in namespace {client.namespace!r} for you: {error.message}. "
+        f"Temporal does not register search attributes in namespace {client.namespace!r} for you: {reason}. "
         f"Its administrator can: {wanted}. Without them everything works except `list --status`"
     )
 

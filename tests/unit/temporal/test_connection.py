@@ -30,7 +30,7 @@ async def refused(says: str) -> None:
         ('tls = "hidden"', "line 2, column 7: invalid type, expected struct"),
         ('tls = "hid\\", expected hidden"', "line 2, column 7: invalid type, expected struct"),
         ('tls.client_key_data = ["hidden"]', "line 2, column 23: invalid type, expected a string"),
-        ('tls.client_key_path = "/hidden"\ntls.client_cert_path = "/hidden"', "a file that it names: No such file"),
+        ('tls.client_key_path = "/hidden"\ntls.client_cert_path = "/hidden"', "a file named in it: No such file"),
     ],
 )
 async def test_a_mistake_in_the_file_is_told_by_its_place_and_reason(tmp_path: Path, line: str, says: str) -> None:
