@@ -4,12 +4,15 @@ Two things keep it back: the deadline that the body checks, and the SDK, which c
 for so long. With either of them these tests pass; with neither there are two batches.
 """
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 
 from tests.harness.processes import WorkerProcess
 from tests.harness.waiting import eventually
 from tests.processes.crash.scene import Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
+
+pytestmark = pytest.mark.slow
 
 
 async def frozen_inside_the_upload(scene: Scene) -> WorkerProcess:

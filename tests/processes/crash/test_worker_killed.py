@@ -2,12 +2,15 @@
 
 from datetime import timedelta
 
+import pytest
+
 from tests.harness.requests import requests
 from tests.harness.waiting import eventually
 from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
 
+@pytest.mark.slow
 @played_together()
 async def test_killed_before_the_post(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="list", times=1, seconds=60)
@@ -37,6 +40,7 @@ async def test_killed_while_the_body_is_being_sent(scene: Scene) -> None:
     assert (await scene.progress()).posts == 2
 
 
+@pytest.mark.slow
 @played_together(processing_time=UNTIL_TOLD)
 async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
@@ -102,6 +106,7 @@ async def test_killed_after_the_reply(scene: Scene) -> None:
     assert len(scene.calls("list")) == 1
 
 
+@pytest.mark.slow
 @played_together(processing_time=UNTIL_TOLD)
 async def test_killed_during_a_wait(scene: Scene) -> None:
     worker = await scene.worker()
@@ -135,6 +140,7 @@ async def test_killed_during_a_poll(scene: Scene) -> None:
     assert len(scene.calls("list")) == 1
 
 
+@pytest.mark.slow
 @played_together(reply_bytes=4000)
 async def test_killed_while_results_stream(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="results", times=1, bytes_per_second=100_000)
