@@ -36,7 +36,6 @@ LIST_OVERLAP = timedelta(minutes=5)
 """How far past the anchor the list is read: it need not be in the exact order of `created_at`."""
 
 PAGE_SIZE = 100
-
 MAX_LISTED = 20_000
 """Batches since a POST, after which the list is not believed: a gateway may ignore the cursor."""
 

@@ -68,7 +68,6 @@ _GAP = " | \u2003"
 
 # A bar that ends a cell, in monospace too: an even number of backslashes before it does not escape it.
 _BAR = re.compile(r"(?<!\\)((?:\\\\)*)\|")
-
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#+!|~&$:@-])")
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 _batch_id: ContextVar[str | None] = ContextVar("batch_id", default=None)
-
 _request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 

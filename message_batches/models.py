@@ -22,7 +22,6 @@ Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
 
 # Cut, not refused: text that is only displayed must not fail a run. Temporal accepts no more than this at a start.
 DisplayText = Annotated[str, AfterValidator(lambda text: text[:20_000])]
-
 GivenBatchId = Annotated[BatchId, NoKey]
 
 

@@ -14,21 +14,13 @@ from message_batches.encryption.keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError
 
 DEFAULT_DEPLOYMENT = "message-batches"
-
 DEFAULT_BASE_URL = "https://api.anthropic.com"
-
 _BASE_URL = "ANTHROPIC_BASE_URL"
-
 _KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
-
 _KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
-
 _SECRETS = "MESSAGE_BATCHES_SECRETS"
-
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
-
 _MIN_TOKEN_LENGTH = 16
-
 _BASE_URL_FORM = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 
 

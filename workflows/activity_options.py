@@ -50,7 +50,6 @@ _HEARTBEAT = timedelta(seconds=30)
 
 # Where the workers' rate is bounded, hundreds of polls may wait in the queue; these are handed out before them.
 _BEFORE_POLLS = Priority(priority_key=1)
-
 _UNLIMITED = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
 # Idempotent: the manifest is named by its content. The store may be unavailable for hours; nothing is sent before.

@@ -26,7 +26,6 @@ from workflows.search_attributes import status_of
 from workflows.state import RunState
 
 MAX_SHOWN_CANDIDATES = 20
-
 RESULTS_RETENTION = timedelta(days=29)
 """From a batch's creation on, by the API's documentation."""
 

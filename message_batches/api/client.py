@@ -27,9 +27,7 @@ from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, 
 from message_batches.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
-
 _KEY = "x-api-key"
-
 TIMEOUT = httpx.Timeout(60, connect=10)
 
 # The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.

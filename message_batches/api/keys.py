@@ -37,7 +37,6 @@ DEFAULT_KEY = "default"
 
 # What a caller says goes into histories, messages and paths: a key among it is refused, and repeated nowhere.
 NoKey = AfterValidator(no_key)
-
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
 
 

@@ -9,17 +9,11 @@ from message_batches.api.keys import DEFAULT_KEY, NoKey
 from message_batches.serialization import ContractModel
 
 DEFAULT_VERSION = "2023-06-01"
-
 HeaderWord = Annotated[str, Field(pattern=r"^[0-9A-Za-z._-]{1,128}$"), NoKey]
-
 Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
-
 BATCH_ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
-
 BatchId = Annotated[str, Field(pattern=BATCH_ID_PATTERN)]
-
 _Count = Annotated[int, Field(ge=0, le=10**9)]
-
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
 

@@ -21,14 +21,11 @@ from message_batches.errors import (
 )
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
-
 BASE_URL = "ANTHROPIC_BASE_URL, or the key's own"
-
 MAX_BYTES = 8 * 1024 * 1024
 """A page of 1,000 batches takes less than 1 MB; this is of the decoded body, a few KB may unfold to gigabytes."""
 
 _SPEND_LIMITS = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
-
 _MESSAGE, _WORD = 500, 100
 """Characters of an answer's texts that an error repeats."""
 
@@ -135,7 +132,6 @@ def _retry_after(reply: httpx.Response) -> timedelta | None:
 
 
 REDACTED = b"[API key]"
-
 MIN_KEY_LENGTH = 8
 """Characters of a key; fewer are no secret, and stand in words that an answer must keep."""
 

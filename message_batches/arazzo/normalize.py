@@ -15,7 +15,6 @@ from message_batches.arazzo.schedule import ENDED
 from message_batches.arazzo.yaml_source import CORE_SCALARS
 
 N = TypeVar("N", bound=Node)
-
 _OTHER_BREAKS = re.compile("[\r\x85\u2028\u2029]")
 
 

@@ -8,9 +8,7 @@ from message_batches.arazzo.model import ArazzoDocument, Parameter, Step, Workfl
 from message_batches.arazzo.yaml_source import DocumentError, child
 
 HEADERS = {"x-api-key": "$inputs.apiKey", "anthropic-version": "$inputs.anthropicVersion"}
-
 _BATCHES = "/v1/messages/batches"
-
 _BATCH_ID = "$response.body#/id"
 
 
@@ -24,11 +22,8 @@ class Operation:
 
 
 CREATE_BATCH = Operation("createMessageBatch", "post", _BATCHES)
-
 RETRIEVE_BATCH = Operation("retrieveMessageBatch", "get", _BATCHES + "/{}")
-
 RETRIEVE_RESULTS = Operation("retrieveMessageBatchResults", "get", _BATCHES + "/{}/results")
-
 OPERATIONS = (CREATE_BATCH, RETRIEVE_BATCH, RETRIEVE_RESULTS)
 
 

@@ -5,13 +5,11 @@ from pydantic import JsonValue
 from message_batches.arazzo.conditions import SampleResponse
 
 UNFINISHED = ("in_progress", "canceling")
-
 TRANSIENT = (429, 500, 502, 503, 504, 529)
 
 # A wait changes nothing about these. 404 is in neither: a new batch may be invisible for a while, and the workflow
 # has its own grace for that; so are 408 and 409, which Arazzo documents seldom name.
 PERMANENT = (400, 401, 402, 403, 413, 422)
-
 ERRORS = tuple(sorted((*TRANSIENT, *PERMANENT, 404, 408, 409)))
 
 

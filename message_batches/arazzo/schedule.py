@@ -16,7 +16,6 @@ from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule, RetrySchedule
 
 ENDED = "$response.body#/processing_status == 'ended'"
-
 _FAR_TOO_LONG = 1e9
 
 

@@ -14,14 +14,11 @@ from message_batches.errors import MessageBatchesError
 from message_batches.formatting import escape_unprintable
 
 MAX_BYTES = 256 * 1024
-
 MAX_VALUES = 20_000
 """Aliases are expanded while counting, so a file of a few lines cannot unfold into gigabytes."""
 
 MAX_DEPTH = 60
-
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
 _TAG = "tag:yaml.org,2002:"
 
 CORE_SCALARS = tuple(

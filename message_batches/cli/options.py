@@ -25,7 +25,6 @@ def _age(text: str) -> timedelta:
 
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The run's workflow id, or its batch's id.", show_default=False)]
-
 BatchId = Annotated[str, typer.Argument(metavar="MSGBATCH_ID", help="The id of a batch.", show_default=False)]
 
 File = Annotated[
@@ -110,17 +109,13 @@ Output = Annotated[
 ]
 
 Text = Annotated[bool, typer.Option("--text", help="Only the custom_ids and the texts.")]
-
 Failed = Annotated[bool, typer.Option("--failed", help="The original requests that are worth sending again.")]
-
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 # --- decisions -----------------------------------------------------------------------------------------------------
 
 Abandon = Annotated[bool, typer.Option("--abandon", help="Cancel the run itself: nothing is landed.")]
-
 Adopt = Annotated[str | None, typer.Option("--adopt", metavar="MSGBATCH_ID", help="This batch is the run's.")]
-
 SubmitAgain = Annotated[bool, typer.Option("--submit-again", help="None of them is: send the requests again.")]
 
 # --- purge ---------------------------------------------------------------------------------------------------------
@@ -155,11 +150,8 @@ NeedsAttention = Annotated[
 ]
 
 Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many runs to show.")]
-
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
-
 Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, which is charged; asks first.")]
-
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 # --- before the command --------------------------------------------------------------------------------------------
@@ -170,9 +162,7 @@ Debug = Annotated[
 ]
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
 _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
-
 _LONGEST = timedelta(days=7)
 
 

@@ -10,7 +10,6 @@ from aiohttp import web
 from pydantic import SecretStr
 
 COOKIE = "message-batches-codec"
-
 SESSION = timedelta(hours=12)
 
 

@@ -23,7 +23,6 @@ MAX_LOGIN = 4096
 _logger = logging.getLogger("message_batches.codec_server")
 # The server library logs the headers of calls that it cannot parse, and a token may be among them.
 _SILENT = logging.Logger("message_batches.codec_server.http", logging.CRITICAL + 1)
-
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Convert = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 

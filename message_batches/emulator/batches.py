@@ -24,12 +24,10 @@ class BatchRequest(NamedTuple):
 
 
 LIFETIME = timedelta(hours=24)
-
 KEPT = timedelta(days=29)
 
 # A batch that ended in the moment it was made would never be seen in progress, not even by its maker.
 _INSTANT = timedelta(microseconds=1)
-
 _BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
 
 

@@ -33,7 +33,6 @@ class FaultKind:
 
 
 _RETRY: Mapping[str, type] = {"retry_after": float, "should_retry": bool}
-
 _RESULTS = ("results",)
 
 FAULT_KINDS: Mapping[str, FaultKind] = {

@@ -5,7 +5,6 @@ import random
 import uuid
 
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
-
 ORGANIZATION_ID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "message-batches-emulator"))
 
 

@@ -6,9 +6,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 NEW_VERSION = "2026-10-21"
-
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"
-
 _SAMPLING = ("temperature", "top_p", "top_k")
 
 # What a Messages request may hold, less what a batch may not: speed, store, previous_thread_event_id, cache_hint,

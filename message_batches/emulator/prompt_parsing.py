@@ -6,16 +6,12 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 _EXCERPT = 80
-
 _CHARACTERS_PER_TOKEN = 4
-
 _PER_MESSAGE = 4
-
 _PER_IMAGE = 1_500
 
 # Below this the API caches nothing, whatever cache_control says.
 _LEAST_CACHED = 1_024
-
 CacheLifetime = Literal["5m", "1h"]
 
 

@@ -37,9 +37,7 @@ _SENTENCES = (
 )
 
 _FILLER: Final = " ".join(_SENTENCES * 2)
-
 _STARTS: Final = tuple(accumulate((len(sentence) + 1 for sentence in _SENTENCES * 2), initial=0))
-
 _TAIL: Final = '"result":{"type":"'
 
 

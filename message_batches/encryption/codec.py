@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 ENCODING = b"binary/encrypted"
-
 KEY_ID_METADATA = "encryption-key-id"
-
 _NONCE_BYTES = 12
-
 _SHOWN = 64
 """Characters of a key id in messages: a payload's metadata can be anything."""
 

@@ -31,7 +31,6 @@ FIELDS = {
 """Fields of a line: the name in a logging call's `extra`, and the name as written."""
 
 _OURS = ("temporalio.workflow", "temporalio.activity", "message_batches")
-
 _STANDARD = logging.Formatter()
 
 

@@ -59,19 +59,14 @@ class Gauge:
 # --- runs ----------------------------------------------------------------------------------------------------------
 
 SUBMITTED = Counter("message_batches_submitted", "Batches that runs have submitted")
-
 ENDED = Counter("message_batches_ended", "Batches that runs have seen end")
-
 RUNS_ENDED = Counter("message_batches_runs_ended", "Runs that have ended, by BatchStatus and BatchOutcome")
-
 OPEN_RUNS = Gauge("message_batches_open_runs", "Runs under way, by BatchStatus, as each worker has counted them")
 
 # --- what came back ------------------------------------------------------------------------------------------------
 
 REQUESTS = Counter("message_batches_requests", "Requests with landed results, by outcome")
-
 TOKENS = Counter("message_batches_tokens", "Tokens that landed results say were billed, by model and kind")
-
 LANDED_BYTES = Counter("message_batches_landed_bytes", "Bytes of results that have landed")
 
 LANDING = Timing(
@@ -81,11 +76,8 @@ LANDING = Timing(
 # --- what went wrong -----------------------------------------------------------------------------------------------
 
 LOST_REPLIES = Counter("message_batches_lost_replies", "POSTs with an unknown outcome")
-
 RECONCILIATIONS = Counter("message_batches_reconciliations", "Ends of the search for a POST's outcome, by result")
-
 PAID_TWICE = Counter("message_batches_possibly_paid_twice", "Further batches that match one that was landed")
-
 FAILED_ATTEMPTS = Counter("message_batches_failed_attempts", "Attempts of activities that failed, by error")
 
 # --- being on time -------------------------------------------------------------------------------------------------

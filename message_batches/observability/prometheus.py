@@ -22,7 +22,6 @@ from message_batches.observability.metrics import OPEN_RUNS, buckets
 from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN_STATUSES, UsableAttributes
 
 METRICS_PORT = 9464
-
 _CORE = TelemetryFilter(core_level="WARN", other_level="ERROR")
 
 

@@ -12,14 +12,11 @@ import msgspec
 from message_batches.formatting import plural
 
 MAX_IDS = 3
-
 MAX_OUTPUT_TOKENS = 300_000
 """The most that any model returns in a batch, and only with a beta."""
 
 STRICTER_VERSION = "2026-10-21"
-
 UNSUPPORTED_PARAMS = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
-
 SAMPLING_PARAMS = ("temperature", "top_p", "top_k")
 
 # Arguments of client libraries and headers, which are no parameters of a message.

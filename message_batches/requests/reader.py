@@ -24,9 +24,7 @@ CHUNK_BYTES = 1024 * 1024
 
 # An array is read into memory; up to half of it may be white space.
 MAX_ARRAY_BYTES = 2 * MAX_BODY_BYTES
-
 _BLANK = b" \t\r\n"
-
 _BOM = b"\xef\xbb\xbf"
 
 _OTHER_FORMATS = {

@@ -14,9 +14,7 @@ Problem = tuple[str, str]
 """The name of the field, empty for the whole line, and a description."""
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-
 _FIELDS = ("custom_id", "params")
-
 _ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
 """Escapes by which the names of the fields may be written, and then not be found literally."""
 
@@ -86,15 +84,10 @@ def _kind(value: Any) -> str:
 
 
 MAX_REQUESTS = 100_000
-
 MAX_PROBLEMS = 20
-
 BODY_START = b'{"requests":['
-
 BODY_END = b"]}"
-
 _BOM = b"\xef\xbb\xbf"
-
 _BLANK = b" \t\r\n"
 
 

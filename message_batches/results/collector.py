@@ -10,7 +10,6 @@ from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
 
 MAX_EXAMPLES = 10
-
 MAX_EXTRA_LINES = 1000
 """Lines beyond twice the expected number, after which no more are read: they would only fill disk and memory."""
 

@@ -9,7 +9,6 @@ from message_batches.results.collector import MAX_EXTRA_LINES
 from message_batches.results.parser import read_result
 
 PIECE_BYTES = 64 * 1024
-
 FOREIGN_LIMIT = 100
 """The number of foreign custom_ids that proves a foreign batch; fewer may be damaged lines."""
 

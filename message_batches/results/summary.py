@@ -6,13 +6,9 @@ from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
 from message_batches.results.parser import ResultLine
 
 MAX_GROUPS = 20
-
 MAX_NAME = 100
-
 MAX_MESSAGE = 300
-
 MAX_IDS = 3
-
 OTHER = "other"
 
 

@@ -26,7 +26,6 @@ from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.connection import TemporalUnreachable
 
 _BATCH_ID_PATTERN = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
-
 UPDATE_TIMEOUT = timedelta(seconds=30)
 """How long a worker may take to carry out an update; stopping a batch is two calls to the API."""
 

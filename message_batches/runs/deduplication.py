@@ -22,7 +22,6 @@ from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
 
 _ID_DIGITS = 24
-
 _ATTACH = "attach-"
 
 

@@ -46,7 +46,6 @@ _RUNNING = f'WorkflowType = "{WORKFLOW_TYPE}" AND ExecutionStatus = "Running"'
 
 # A landing whose own retries are not used up is only retrieving; a run that began before the set-up has no status.
 _MAY_NEED_ATTENTION = (*NEEDS_ATTENTION, BatchStatus.RETRIEVING)
-
 _DESCRIBED_AT_ONCE = 20
 
 

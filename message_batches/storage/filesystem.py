@@ -13,9 +13,7 @@ from message_batches.storage.interface import StoredObject
 from message_batches.storage.paths import FOLDERS
 
 PAGE_SIZE = 1000
-
 CHUNK_BYTES = 1024 * 1024
-
 MAX_TRIES = 20
 
 

@@ -32,7 +32,6 @@ T = TypeVar("T")
 
 # An upload holds `PART_BYTES * PARTS_AT_ONCE` in memory; S3 takes 10,000 parts.
 PART_BYTES = 8 * 1024 * 1024
-
 PARTS_AT_ONCE = 4
 
 # Temporal owns the retries: these only bridge a dropped connection, and limit a server that hangs.

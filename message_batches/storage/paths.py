@@ -28,16 +28,12 @@ from uuid import uuid4
 from message_batches.storage.names import UPLOAD_SUFFIX, is_name
 
 SUBMISSIONS = "submissions"
-
 FOLDERS = (SUBMISSIONS, "claims", "results", "manifests")
 """The folders of groups; in a directory, each may be a link to another disk."""
 
 NAMESPACES = "namespaces"
-
 STORE_ID = "store.json"
-
 _UNVERIFIED = "unverified"
-
 _PLAIN_BYTES = 100
 """The longest id that is a part of a path as it is."""
 
@@ -190,7 +186,6 @@ class ParsedPath(NamedTuple):
 
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-
 _SHA256 = "[0-9a-f]{64}"
 
 _LAYOUT = re.compile(

@@ -17,7 +17,6 @@ from message_batches.storage import paths
 from message_batches.storage.interface import Store
 
 _Kept = TypeVar("_Kept", bound=ContractModel)
-
 CLOCK_MARGIN = timedelta(hours=1)
 """The most by which this machine's clock and the API's may differ when a batch is compared with an intent."""
 

@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 from message_batches.errors import MessageBatchesError
 
 SCHEMES = ("file", "s3", "gs", "az")
-
 _CREDENTIALS = "set the credentials of an object store in AWS_*, GOOGLE_* or AZURE_* variables"
 
 

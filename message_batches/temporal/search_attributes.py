@@ -18,15 +18,10 @@ from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 
 BATCH_ID = SearchAttributeKey.for_keyword("BatchId")
-
 BATCH_STATUS = SearchAttributeKey.for_keyword("BatchStatus")
-
 BATCH_REQUESTS = SearchAttributeKey.for_int("BatchRequests")
-
 BATCH_OUTCOME = SearchAttributeKey.for_keyword("BatchOutcome")
-
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (BATCH_ID, BATCH_STATUS, BATCH_REQUESTS, BATCH_OUTCOME)
-
 CACHE_SECONDS = 60
 """Seconds for which a namespace's answer is reused."""
 

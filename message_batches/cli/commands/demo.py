@@ -36,13 +36,9 @@ from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.dev_server import DevServer, dev_server
 
 PROCESSING = timedelta(seconds=5)
-
 QUICK_POLL = PollSchedule(retry_after=timedelta(seconds=1), transient=RetrySchedule(retry_after=timedelta(seconds=1)))
-
 QUICK_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=20), quiet_period=timedelta(seconds=5))
-
 _EMULATED_KEY = "sk-ant-emulated-demo"
-
 BuildWorker = Callable[[Client, BatchApi, Store], AbstractAsyncContextManager[object]]
 
 
