@@ -159,7 +159,7 @@ async def test_a_worker_without_the_key_says_which_one_it_wants_and_the_run_goes
     ended = await processes.starter(NEW, OLD)("watch", run, within=90)
 
     assert shown.code == 0
-    assert "No worker answers just now; this is the last that the history tells" in shown.out
+    assert "No worker answers just now; this is the last known state, from the history" in shown.out
     assert "msgbatch_" in shown.out
     assert ended.code == 0, ended.said
     assert len(processes.emulator.batches) == 1

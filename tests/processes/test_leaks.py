@@ -196,6 +196,6 @@ async def test_with_encryption_on_no_prompt_and_no_reply_stands_at_the_server(tm
         if line
         for block in json.loads(line)["result"]["message"]["content"]
     ]
-    assert len(replies) > 300
+    assert len(replies) >= 300
     assert len(server) > 10
     assert places_with([PROMPT, *set(replies)], server) == []

@@ -97,12 +97,12 @@ export interface ResultsFile {
 }
 
 export interface Summary {
-  counts: Outcomes;
+  counts: ResultCounts;
   errors: ErrorGroup[];
   tokens: Record<string, TokenUsage>;
 }
 
-export interface Outcomes {
+export interface ResultCounts {
   succeeded: number;
   errored: number;
   canceled: number;
