@@ -12,6 +12,7 @@ from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.models import Phase, Progress, Resolution, SubmissionSchedule
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, Stack, failure_of, progress_when
+from tests.harness.waiting import eventually
 
 
 async def post_by_a_stranger(live: Stack, given: list[dict[str, object]]) -> str:
@@ -21,6 +22,11 @@ async def post_by_a_stranger(live: Stack, given: list[dict[str, object]]) -> str
         reply = await http.post("/v1/messages/batches", json={"requests": given})
         batch_id: str = reply.raise_for_status().json()["id"]
         return batch_id
+
+
+async def reply_lost(live: Stack) -> None:
+    """Wait until a POST has met the fault that drops its reply: before that, the next call might meet it instead."""
+    await eventually(lambda: any("accept-then-drop" in call.faults for call in live.emulator.calls), "a lost reply")
 
 
 @pytest.mark.parametrize("fault", ["accept-then-drop", "accept-then-5xx"])
@@ -68,7 +74,7 @@ async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(liv
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(3))
-    await live.saw("create")
+    await reply_lost(live)
     foreign = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3))]
     strangers = [await post_by_a_stranger(live, foreign) for _ in range(2)]
 
