@@ -28,7 +28,7 @@ def played_together(**options: Any) -> Callable[[Scenario], Test]:
 
         test.__name__ = scenario.__name__
         test.__doc__ = scenario.__doc__
-        vars(test).update(scenario=scenario, options=options)
+        vars(test)["played"] = {"scenario": scenario, "options": options}
         return test
 
     return test_of
@@ -46,8 +46,10 @@ async def playing(items: list[pytest.Item], temporal: DevServer, folder: Path) -
             async with scene(temporal.client, temporal.address, place, **options) as made:
                 await scenario(made)
 
-    tests = [vars(item.obj) for item in items if isinstance(item, pytest.Function) and "scenario" in vars(item.obj)]
-    outcomes = {test["scenario"]: asyncio.create_task(play(**test)) for test in tests}
+    plays = [
+        vars(item.obj)["played"] for item in items if isinstance(item, pytest.Function) and "played" in vars(item.obj)
+    ]
+    outcomes = {played["scenario"]: asyncio.create_task(play(**played)) for played in plays}
     try:
         yield outcomes
     finally:
