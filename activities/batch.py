@@ -12,8 +12,7 @@ from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
-from activities.timeouts import heartbeats, reply_deadline
-from activities.upload import Upload
+from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
 from message_batches.errors import (

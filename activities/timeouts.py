@@ -1,12 +1,17 @@
-"""Heartbeats and deadlines of activities: a lost worker, or a silent API, is noticed long before Temporal's timeout."""
+"""Heartbeats of activities, the deadline of a call's reply, and that of the POST.
+
+A lost worker, or a silent API, is noticed long before Temporal's own timeout, which would not name it.
+"""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
 
-from message_batches.errors import ReplyLost
+from message_batches.errors import NotSent, ReplyLost
 
 CALL_SHARE = 0.9
 """Share of the activity's time that the call may take: the rest is for reporting its outcome."""
@@ -38,6 +43,40 @@ async def reply_deadline() -> AsyncIterator[None]:
             yield
     except TimeoutError as error:
         raise ReplyLost(f"The API did not answer within {seconds:g} s") from error
+
+
+class Upload:
+    """The body of a POST, `length` bytes, to be sent before a deadline on the server's clock and on this process's own.
+
+    After a freeze of the worker both clocks have passed it; after a late start of the task, only the first has.
+
+    Attributes:
+        complete: whether its last chunk was sent; before that no batch can have been created.
+    """
+
+    def __init__(self, body: AsyncIterator[bytes], length: int, *, started: datetime, timeout: timedelta) -> None:
+        self._body = body
+        self._left = length
+        self._at = started + timeout
+        self._monotonic = time.monotonic() + timeout.total_seconds()
+        self.complete = False
+
+    def time_left(self) -> float:
+        """Return the seconds until the deadline, 0 after it."""
+        by_clock = (self._at - datetime.now(UTC)).total_seconds()
+        return max(0.0, min(by_clock, self._monotonic - time.monotonic()))
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body, each chunk only before the deadline; `NotSent` if that cuts it short."""
+        async for chunk in self._body:
+            if not self.time_left():
+                raise NotSent(
+                    "The deadline of the POST passed before all of it was sent, so nothing was created. If this "
+                    "happens again, give it more time, or compare this worker's clock with the Temporal server's"
+                )
+            self._left -= len(chunk)
+            self.complete = self._left <= 0
+            yield chunk
 
 
 async def _beat(interval: float) -> None:

@@ -1,4 +1,4 @@
-"""The context of a run: its input, its state, its clock and timer, what it reports, and when it continues as new."""
+"""The context of a run: its input, its state, its clock and timer, and what it reports."""
 
 import logging
 from datetime import datetime, timedelta
@@ -7,12 +7,16 @@ from temporalio import workflow
 
 from message_batches.contract import landing_queue
 from message_batches.storage.submission_records import BatchClaim
-from workflows import activity_options, current_details, search_attributes
+from workflows import current_details, search_attributes
 from workflows.state import BatchRun, RunState
 
 
 class RunContext:
-    """The context that the steps of a run share; it has one timer at a time."""
+    """The context that the steps of a run share; it has one timer at a time.
+
+    Attributes:
+        turns: polls, and reads of the list, since the run began or last continued as new.
+    """
 
     def __init__(self, request: BatchRun) -> None:
         self.request = request
@@ -20,7 +24,7 @@ class RunContext:
         info = workflow.info()
         self.state.started = self.state.started or info.start_time
         self._continues = info.continued_run_id is not None
-        self._turns = 0
+        self.turns = 0
         self._woken = False
         self._timer_fired_at = workflow.now()
 
@@ -50,11 +54,6 @@ class RunContext:
     def batch_id(self) -> str:
         """The batch's id, empty before it is known."""
         return self.state.submission.batch_id or ""
-
-    @property
-    def past_history_budget(self) -> bool:
-        """Whether this run should have continued as a new one, and may not because its cancellation was requested."""
-        return self.state.cancel_requested and self._turns > activity_options.CONTINUE_AFTER
 
     def publish_status(self, ending: str = "") -> None:
         """Show the run's status, and how it ended, on its page in the Web UI and in the list of runs."""
@@ -88,23 +87,3 @@ class RunContext:
         self.publish_status()
         await self.wait_until(time, reason)
         self.state.next_poll = self.state.waiting_for = None
-
-    async def maybe_continue_as_new(self) -> None:
-        """Continue as a new run before the history gets long, or once there is a newer build to do so.
-
-        Handlers finish first; a submission that is undecided is carried over.
-        """
-        self._turns += 1
-        if self.state.cancel_requested:
-            return  # The server lets only the run that was asked to cancel end as cancelled, not one that continues it.
-        info = workflow.info()
-        # A run stays with the build that it began on; what continues it begins on the newest.
-        outdated = info.is_target_worker_deployment_version_changed()
-        if self._turns <= activity_options.CONTINUE_AFTER and not info.is_continue_as_new_suggested() and not outdated:
-            return
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        without_requests = {"requests": None, "requests_uri": None, "state": self.state}
-        workflow.continue_as_new(
-            self.request.model_copy(update=without_requests),
-            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
-        )

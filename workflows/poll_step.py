@@ -11,6 +11,7 @@ from message_batches.models import DEFAULT_RETRY_LIMIT, Phase
 from message_batches.observability.metrics import ENDED, POLL_LATENESS
 from workflows import activity_options
 from workflows.context import RunContext
+from workflows.continue_as_new import maybe_continue_as_new
 from workflows.failures import batch_failure, error_type_of
 
 
@@ -37,7 +38,7 @@ class PollStep:
                 return batch
             self._check_limit()
             state.next_poll = self._context.now + self._schedule.retry_after
-            await self._context.maybe_continue_as_new()
+            await maybe_continue_as_new(self._context)
 
     async def _poll_once(self) -> MessageBatch | None:
         """Poll the batch; return it if it has ended, or else None."""

@@ -13,6 +13,7 @@ from message_batches.formatting import SUMMARY_BYTES, plural, truncate_payload
 from message_batches.models import LandedResults, Phase
 from workflows import activity_options
 from workflows.context import RunContext
+from workflows.continue_as_new import maybe_continue_as_new
 from workflows.failures import FIXED_BY_ANOTHER_WORKER, error_name_of, error_type_of
 
 
@@ -37,7 +38,7 @@ class RetrieveStep:
                 self._context.log("The results could not be landed: %s", error_name_of(error), level=logging.WARNING)
                 state.landing_fails_since = state.landing_fails_since or self._context.now
                 state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
-            await self._context.maybe_continue_as_new()
+            await maybe_continue_as_new(self._context)
             self._context.publish_status()
             await workflow.sleep(
                 min(activity_options.DOWNLOAD_INTERVAL, self._context.request.poll.retry_after),

@@ -15,6 +15,7 @@ from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
 from workflows.context import RunContext
+from workflows.continue_as_new import maybe_continue_as_new, past_history_budget
 from workflows.failures import (
     FIXED_BY_ANOTHER_WORKER,
     error_type_of,
@@ -137,7 +138,7 @@ class SubmitStep:
                 raise asyncio.CancelledError
             if not submission.batch_id:
                 self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
-                await self._context.maybe_continue_as_new()
+                await maybe_continue_as_new(self._context)
             self._context.publish_status()
             command = submission.next_command(self._context.now, self._request.submission, self._list_interval())
             if isinstance(command, Done):
@@ -172,7 +173,7 @@ class SubmitStep:
         """Return the interval of polls, where that is not hours, and does not fill one history for days."""
         interval = self._request.poll.retry_after
         too_rare = interval > activity_options.LIST_INTERVAL
-        if self._submission.outcome_unknown and (too_rare or self._context.past_history_budget):
+        if self._submission.outcome_unknown and (too_rare or past_history_budget(self._context)):
             return activity_options.LIST_INTERVAL
         return interval
 

@@ -18,7 +18,7 @@ from message_batches.concurrency import prefetch, process_in_thread, run_in_thre
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import read_ids
-from message_batches.results.collector import ResultCollector
+from message_batches.results.validation import ResultCollector
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import new_results_path, publication_path, results_folder

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import Splitter
-from message_batches.results.collector import MAX_EXTRA_LINES
 from message_batches.results.parser import read_result
+from message_batches.results.validation import MAX_EXTRA_LINES
 
 PIECE_BYTES = 64 * 1024
 FOREIGN_LIMIT = 100

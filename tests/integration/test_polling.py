@@ -20,7 +20,7 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, failure_of, progress_when, running_stack
-from workflows.activity_options import CONTINUE_AFTER
+from workflows.continue_as_new import CONTINUE_AFTER
 from workflows.state import BatchRun, RunState
 from workflows.submission.protocol import Submission
 

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
-from tests.exhaustive.chaos.drawing import round_of
 from tests.exhaustive.chaos.invariants import violations
 from tests.exhaustive.chaos.plan import Round
-from tests.exhaustive.chaos.playing import play
+from tests.exhaustive.chaos.plan_generator import round_of
 from tests.exhaustive.chaos.report import Result, Tally, indented, replay
+from tests.exhaustive.chaos.round import play
 
 AT_ONCE = 2 * (os.cpu_count() or 1)
 """Rounds mostly wait for timeouts."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from tests.exhaustive.chaos.covering import FaultSet
+from tests.exhaustive.chaos.fault_coverage import FaultSet
 from tests.exhaustive.chaos.moments import Moment
 
 POST_TIMEOUT, QUIET = 5.0, 3.0

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from message_batches.emulator.faults import FAULT_KINDS
-from tests.exhaustive.chaos.drawing import deck
 from tests.exhaustive.chaos.evidence import Evidence
 from tests.exhaustive.chaos.plan import Round
+from tests.exhaustive.chaos.plan_generator import deck
 
 
 @dataclass(frozen=True)

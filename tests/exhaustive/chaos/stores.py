@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 import obstore.store
 
-from tests.exhaustive.chaos.door import Door, open_door
+from tests.exhaustive.chaos.proxy import Proxy, running_proxy
 from tests.harness.processes import Running, bare_environment, lasting_port
 from tests.harness.waiting import eventually
 
@@ -70,12 +70,12 @@ class Directory:
 
 
 class Bucket:
-    """An `s3://` store: a local S3, which keeps everything in memory, behind a door that can be closed."""
+    """An `s3://` store: a local S3, which keeps everything in memory, behind a proxy that can be closed."""
 
-    def __init__(self, port: int, door: Door) -> None:
-        self.door = door
+    def __init__(self, port: int, proxy: Proxy) -> None:
+        self.proxy = proxy
         self.url = "s3://bucket/prefix"
-        self.settings = {**_ACCOUNT, "AWS_ENDPOINT": f"http://{door.address}"}
+        self.settings = {**_ACCOUNT, "AWS_ENDPOINT": f"http://{proxy.address}"}
         self._inside = obstore.store.S3Store(
             "bucket",
             prefix="prefix",
@@ -123,8 +123,8 @@ async def bucket(folder: Path) -> AsyncIterator[Bucket]:
                     return False
 
             await eventually(made, "a bucket")
-        async with open_door(port) as door:
-            made_bucket = Bucket(port, door)
+        async with running_proxy(port) as proxy:
+            made_bucket = Bucket(port, proxy)
             yield made_bucket
         await asyncio.to_thread(made_bucket.copy_to, folder / "bucket")
     finally:

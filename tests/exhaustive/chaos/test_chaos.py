@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.exhaustive.chaos.drawing import round_of
 from tests.exhaustive.chaos.plan import Act
-from tests.exhaustive.chaos.playing import strays
+from tests.exhaustive.chaos.plan_generator import round_of
+from tests.exhaustive.chaos.round import strays
 from tests.harness.processes import Running, bare_environment
 from tests.harness.waiting import eventually
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.exhaustive.chaos.drawing import round_of
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.invariants import INVARIANTS, violations
 from tests.exhaustive.chaos.moments import Moment
 from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Run
+from tests.exhaustive.chaos.plan_generator import round_of
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KILLED = Harm(Act.KILL, Moment.PUBLISHING, after=0, everyone=True, lasts=0)

@@ -6,10 +6,10 @@ from itertools import combinations
 import pytest
 
 from message_batches.emulator.faults import FAULT_KINDS, read_fault
-from tests.exhaustive.chaos.covering import CYCLE, fault_sets
-from tests.exhaustive.chaos.drawing import deck, round_of
+from tests.exhaustive.chaos.fault_coverage import CYCLE, fault_sets
 from tests.exhaustive.chaos.moments import SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act
+from tests.exhaustive.chaos.plan_generator import deck, round_of
 
 
 def cycle(seed: int, first: int = 1) -> list[tuple[str, ...]]:

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from tests.exhaustive.chaos.door import Door, open_door
 from tests.exhaustive.chaos.plan import Round
+from tests.exhaustive.chaos.proxy import Proxy, running_proxy
 from tests.exhaustive.chaos.stores import Bucket, Directory, bucket
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, settings
 from tests.harness.waiting import eventually
@@ -28,12 +28,12 @@ class World:
     client: Client
     api: httpx.AsyncClient
     store: Directory | Bucket
-    api_door: Door
+    api_proxy: Proxy
     exits: AsyncExitStack
     workers: list[WorkerProcess] = field(default_factory=list)
     lifted: list[dict[str, Any]] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)
-    doors: dict[WorkerProcess, Door] = field(default_factory=dict)
+    proxies: dict[WorkerProcess, Proxy] = field(default_factory=dict)
     """Each worker's way to Temporal."""
 
     # --- the API -------------------------------------------------------------------------------------------------
@@ -68,11 +68,11 @@ class World:
 
     async def add_worker(self) -> WorkerProcess:
         """One more worker, ready; one that cannot start yet is started again, as whoever runs it would do."""
-        door = await self.exits.enter_async_context(open_door(self.temporal.port))
-        log = self.folder / f"worker-{door.port}.log"
+        proxy = await self.exits.enter_async_context(running_proxy(self.temporal.port))
+        log = self.folder / f"worker-{proxy.port}.log"
         configured = settings(
-            temporal=door.address,
-            api=f"http://{self.api_door.address}",
+            temporal=proxy.address,
+            api=f"http://{self.api_proxy.address}",
             key=self.key,
             store=self.store.url,
             MESSAGE_BATCHES_SCRATCH=str(self.folder / "scratch"),
@@ -90,7 +90,7 @@ class World:
 
         await eventually(runs, "a worker that starts")
         self.workers.append(started[0])
-        self.doors[started[0]] = door
+        self.proxies[started[0]] = proxy
         return started[0]
 
     @property
@@ -122,8 +122,8 @@ async def world(plan: Round, folder: Path, key: str) -> AsyncIterator[World]:
         emulator = await EmulatorProcess.begin(flags, folder / "emulator.log", folder / "home")
         stack.push_async_callback(emulator.kill)
         api = await stack.enter_async_context(httpx.AsyncClient(base_url=emulator.url, headers={"x-api-key": key}))
-        api_door = await stack.enter_async_context(open_door(api.base_url.port or 0))
-        made = World(plan, folder, key, temporal, client, api, store, api_door, stack)
+        api_proxy = await stack.enter_async_context(running_proxy(api.base_url.port or 0))
+        made = World(plan, folder, key, temporal, client, api, store, api_proxy, stack)
         stack.push_async_callback(_kill_all, made)
         yield made
 

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from message_batches.errors import ResultsIncomplete
 from message_batches.models import LandedResults
 from message_batches.requests.manifest import write_inline_manifest
-from message_batches.results.collector import ResultCollector
 from message_batches.results.landing import land
 from message_batches.results.ownership import FOREIGN_LIMIT, holds_exactly
 from message_batches.results.parser import MAX_TOKEN_COUNT, read_result
+from message_batches.results.validation import ResultCollector
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.scratch import scratch_file
 from tests.exhaustive.properties.lines import IDS, TEXT, VALUES, pieces, results

@@ -1,4 +1,4 @@
-"""The results of a batch as they arrive: where each line is in the scratch file, and what is wrong with them."""
+"""The check of results as they arrive: where each line is in the scratch file, and what is wrong with the lines."""
 
 from array import array
 from collections.abc import Iterator, Sequence

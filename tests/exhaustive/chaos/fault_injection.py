@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tests.exhaustive.chaos.door import Door
 from tests.exhaustive.chaos.moments import SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act, Harm
+from tests.exhaustive.chaos.proxy import Proxy
 from tests.exhaustive.chaos.stores import Bucket
 from tests.exhaustive.chaos.world import World
 from tests.harness.processes import WorkerProcess
@@ -71,11 +71,11 @@ class Harming:
                 await self._fill(harm)
             case Act.CLOSE:
                 assert isinstance(self.world.store, Bucket)
-                await self._close([self.world.store.door], harm)
+                await self._close([self.world.store.proxy], harm)
             case Act.ISOLATE:
                 await self._isolate(harm)
             case Act.OUTAGE:
-                await self._close([self.world.api_door], harm)
+                await self._close([self.world.api_proxy], harm)
 
     async def _seen(self, moment: Moment) -> None:
         sign, world = SIGNS[moment], self.world
@@ -98,17 +98,17 @@ class Harming:
         for _ in victims:
             await self.world.add_worker()
 
-    async def _close(self, doors: Sequence[Door], harm: Harm) -> None:
-        for door in doors:
-            await door.close()
+    async def _close(self, proxies: Sequence[Proxy], harm: Harm) -> None:
+        for proxy in proxies:
+            await proxy.close()
         await asyncio.sleep(harm.lasts)
-        for door in doors:
-            await door.open()
+        for proxy in proxies:
+            await proxy.open()
 
     async def _isolate(self, harm: Harm) -> None:
         """The victims go on with what they do, and can tell Temporal nothing of it."""
         victims = self._victims(harm)
-        closing = asyncio.create_task(self._close([self.world.doors[worker] for worker in victims], harm))
+        closing = asyncio.create_task(self._close([self.world.proxies[worker] for worker in victims], harm))
         if len(victims) == len(self.world.alive):
             await self.world.add_worker()
         await closing

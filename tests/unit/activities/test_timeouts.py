@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.upload import Upload
+from activities.timeouts import Upload
 from message_batches.errors import NotSent
 
 PARTS = [b"head,", b"body,", b"tail"]

@@ -9,7 +9,7 @@ from tests.harness.processes import lasting_port
 _PIECE = 256 * 1024
 
 
-class Door:
+class Proxy:
     """A TCP port of this machine in front of another one."""
 
     def __init__(self, behind: int) -> None:
@@ -55,14 +55,14 @@ class Door:
 
 
 @asynccontextmanager
-async def open_door(behind: int) -> AsyncIterator[Door]:
-    """A door, closed in the end."""
-    door = Door(behind)
-    await door.open()
+async def running_proxy(behind: int) -> AsyncIterator[Proxy]:
+    """A proxy, closed in the end."""
+    proxy = Proxy(behind)
+    await proxy.open()
     try:
-        yield door
+        yield proxy
     finally:
-        await door.close()
+        await proxy.close()
 
 
 async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

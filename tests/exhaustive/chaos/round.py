@@ -18,9 +18,9 @@ import psutil
 
 from tests.exhaustive.chaos.callers import Handle, outcome, start
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
-from tests.exhaustive.chaos.harming import Harming
+from tests.exhaustive.chaos.fault_injection import Harming
 from tests.exhaustive.chaos.leaks import leaks
-from tests.exhaustive.chaos.person import decide, owner
+from tests.exhaustive.chaos.operator import decide, owner
 from tests.exhaustive.chaos.plan import Round, Run
 from tests.exhaustive.chaos.world import World, world
 from tests.harness.histories import histories
