@@ -34,7 +34,7 @@ PYTEST = $(BIN)/python -m pytest -n $(JOBS)
 JOBS ?= 4
 
 test: setup ## run the tests but the slow ones: in parallel, against a real server, in at most four minutes
-	$(PYTEST) -p no:schemathesis -m "not slow" tests/unit tests/integration tests/processes $(ARGS)
+	$(PYTEST) -p no:schemathesis -p no:hypothesispytest -m "not slow" tests/processes tests/integration tests/unit $(ARGS)
 
 # These keep a core busy each, and some measure a rate.
 test-slow test-all: JOBS = 2

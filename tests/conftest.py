@@ -29,6 +29,8 @@ TOGETHER = (
     "processes/crash",
     "processes/docs",
     "processes/observability",
+    "unit/retention",
+    "unit/storage",
 )
 """Folders whose tests share what takes long to make: one process of pytest runs them all."""
 

@@ -1,20 +1,24 @@
-"""An S3 on this machine, in moto's server: its address, a client of it, and what opens a store there."""
+"""An S3 on this machine, in moto's server: its address, a client of it, and what opens a store there.
 
+moto and boto3 take seconds of CPU to import, so only the processes of pytest that need an S3 import them.
+"""
+
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import boto3  # type: ignore[import-untyped]  # It ships no types.
-from moto.server import ThreadedMotoServer
+if TYPE_CHECKING:
+    from moto.server import ThreadedMotoServer
 
 KEYS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
 """What it lets in, as a store takes them."""
 
 
 @contextmanager
-def serving() -> Iterator[tuple[ThreadedMotoServer, str]]:
+def serving() -> Iterator[tuple["ThreadedMotoServer", str]]:
     """The server, which a test may stop, and its address."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:
@@ -27,7 +31,7 @@ def serving() -> Iterator[tuple[ThreadedMotoServer, str]]:
 def client(endpoint: str, service: str = "s3") -> Iterator[Any]:
     """A client of one of its services."""
     access = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
-    connected = boto3.client(service, endpoint_url=endpoint, **access)
+    connected = importlib.import_module("boto3").client(service, endpoint_url=endpoint, **access)
     try:
         yield connected
     finally:

@@ -5,12 +5,11 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Any
 
-import anthropic
 import httpx
 import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
-from tests.unit.emulator.support import http, official
+from tests.unit.emulator.support import http, official, official_package
 
 Start = Callable[..., Awaitable[Emulator]]
 
@@ -39,6 +38,11 @@ async def client(emulator: Emulator) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.fixture
-async def sdk(emulator: Emulator) -> AsyncIterator[anthropic.AsyncAnthropic]:
+def anthropic() -> Any:
+    return official_package()
+
+
+@pytest.fixture
+async def sdk(emulator: Emulator) -> AsyncIterator[Any]:
     async with official(emulator) as running:
         yield running

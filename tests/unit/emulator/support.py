@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import anthropic
 import httpx
+import pytest
 
 from message_batches.emulator import Emulator
 
 BATCHES = "/v1/messages/batches"
 HEADERS = {"x-api-key": "sk-one", "anthropic-version": "2023-06-01"}
 HOUR, DAY = 3600, 86400
+WITH_OFFICIAL_CLIENT = pytest.mark.xdist_group("official client")
 
 
 def request(custom_id: str = "a", text: str = "Why is the sky blue?", **params: Any) -> dict[str, Any]:
@@ -36,8 +38,14 @@ def http(emulator: Emulator, **headers: str) -> httpx.AsyncClient:
     return httpx.AsyncClient(base_url=emulator.url, headers={**HEADERS, **headers})
 
 
-def official(emulator: Emulator, *, api_key: str = "sk-one", max_retries: int = 0) -> anthropic.AsyncAnthropic:
-    return anthropic.AsyncAnthropic(api_key=api_key, base_url=emulator.url, max_retries=max_retries)
+def official_package() -> Any:
+    """The `anthropic` package; its import takes 3 s of CPU, so only the process that runs its tests does it."""
+    return importlib.import_module("anthropic")
+
+
+def official(emulator: Emulator, *, api_key: str = "sk-one", max_retries: int = 0) -> Any:
+    """The official client of an emulator."""
+    return official_package().AsyncAnthropic(api_key=api_key, base_url=emulator.url, max_retries=max_retries)
 
 
 async def create(client: httpx.AsyncClient, *requests: object, **headers: str) -> dict[str, Any]:

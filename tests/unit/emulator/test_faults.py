@@ -13,7 +13,17 @@ import pytest
 
 from message_batches.emulator import Emulator
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import BATCHES, body, create, eventually, http, official, request, results
+from tests.unit.emulator.support import (
+    BATCHES,
+    WITH_OFFICIAL_CLIENT,
+    body,
+    create,
+    eventually,
+    http,
+    official,
+    request,
+    results,
+)
 
 
 async def ended(client: httpx.AsyncClient, count: int = 20) -> str:
@@ -243,6 +253,7 @@ async def test_text_damage_waits_for_a_line_with_text(emulator: Emulator, client
     assert last == ["good"]
 
 
+@WITH_OFFICIAL_CLIENT
 async def test_no_content_type(emulator: Emulator, client: httpx.AsyncClient) -> None:
     batch_id = await ended(client)
     emulator.faults.add("no-content-type", operation="results", times=1)

@@ -6,19 +6,20 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-import anthropic
 import pytest
 
 from message_batches.emulator import Emulator
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import official, request
+from tests.unit.emulator.support import WITH_OFFICIAL_CLIENT, official, request
+
+pytestmark = WITH_OFFICIAL_CLIENT
 
 
-async def test_six_operations_asynchronously(start: Start) -> None:
+async def test_six_operations_asynchronously(anthropic: Any, start: Start) -> None:
     emulator = await start(processing_time=timedelta(hours=1))
     async with official(emulator) as sdk:
         batches = sdk.messages.batches
-        made = await batches.create(requests=[request("a"), request("b", max_tokens=0)])  # type: ignore[list-item]
+        made = await batches.create(requests=[request("a"), request("b", max_tokens=0)])
         assert (made.processing_status, made.request_counts.processing) == ("in_progress", 2)
         assert made.expires_at - made.created_at == timedelta(hours=24)
         assert made._request_id == emulator.calls[0].request_id
@@ -34,7 +35,7 @@ async def test_six_operations_asynchronously(start: Start) -> None:
         assert got["b"].type == "errored"
         assert got["b"].error.error.type == "invalid_request_error"
 
-        other = await batches.create(requests=[request("c")])  # type: ignore[list-item]
+        other = await batches.create(requests=[request("c")])
         assert (await batches.cancel(other.id)).processing_status == "canceling"
         assert [batch.id async for batch in batches.list()] == [other.id, made.id]
         assert (await batches.delete(made.id)).type == "message_batch_deleted"
@@ -45,11 +46,11 @@ async def test_six_operations_asynchronously(start: Start) -> None:
     assert told == expected.split()
 
 
-async def test_six_operations_synchronously(emulator: Emulator) -> None:
+async def test_six_operations_synchronously(anthropic: Any, emulator: Emulator) -> None:
     def all_of_them() -> list[Any]:
         with anthropic.Anthropic(api_key="sk-one", base_url=emulator.url, max_retries=0) as sdk:
             batches = sdk.messages.batches
-            made = batches.create(requests=[request(f"r{number}") for number in range(3)])  # type: ignore[misc]
+            made = batches.create(requests=[request(f"r{number}") for number in range(3)])
             assert batches.retrieve(made.id).processing_status == "ended"
             got = [line.custom_id for line in batches.results(made.id)]
             assert [batch.id for batch in batches.list()] == [made.id]
@@ -61,9 +62,9 @@ async def test_six_operations_synchronously(emulator: Emulator) -> None:
     assert sorted(await asyncio.to_thread(all_of_them)) == ["r0", "r1", "r2"]
 
 
-async def test_the_beta_namespace(sdk: anthropic.AsyncAnthropic, emulator: Emulator) -> None:
+async def test_the_beta_namespace(sdk: Any, emulator: Emulator) -> None:
     made = await sdk.beta.messages.batches.create(
-        requests=[request("a", max_tokens=200_000), request("b", max_tokens=300_001)],  # type: ignore[list-item]
+        requests=[request("a", max_tokens=200_000), request("b", max_tokens=300_001)],
         betas=["output-300k-2026-03-24"],
     )
     got = {line.custom_id: line.result async for line in await sdk.beta.messages.batches.results(made.id)}
@@ -74,8 +75,8 @@ async def test_the_beta_namespace(sdk: anthropic.AsyncAnthropic, emulator: Emula
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
-async def test_pages_follow_each_other_in_both_directions(sdk: anthropic.AsyncAnthropic, limit: int) -> None:
-    ids = [(await sdk.messages.batches.create(requests=[request()])).id for _ in range(7)]  # type: ignore[list-item]
+async def test_pages_follow_each_other_in_both_directions(sdk: Any, limit: int) -> None:
+    ids = [(await sdk.messages.batches.create(requests=[request()])).id for _ in range(7)]
     assert [batch.id async for batch in sdk.messages.batches.list(limit=limit)] == ids[::-1]
     older = [batch.id async for batch in sdk.messages.batches.list(limit=limit, after_id=ids[4])]
     assert older == ids[3::-1]
@@ -89,22 +90,22 @@ async def test_pages_follow_each_other_in_both_directions(sdk: anthropic.AsyncAn
 @pytest.mark.parametrize(
     ("fault", "kind", "type_"),
     [
-        ({"fault": "429"}, anthropic.RateLimitError, "rate_limit_error"),
-        ({"fault": "spend-limit"}, anthropic.RateLimitError, "rate_limit_error"),
-        ({"fault": "500"}, anthropic.InternalServerError, "api_error"),
-        ({"fault": "refuse-then-5xx", "status": 502}, anthropic.InternalServerError, "api_error"),
-        ({"fault": "503"}, anthropic.InternalServerError, "api_error"),
-        ({"fault": "refuse-then-5xx", "status": 504}, anthropic.InternalServerError, "timeout_error"),
-        ({"fault": "529"}, anthropic.InternalServerError, "overloaded_error"),
-        ({"fault": "html-413"}, anthropic.APIStatusError, None),
+        ({"fault": "429"}, "RateLimitError", "rate_limit_error"),
+        ({"fault": "spend-limit"}, "RateLimitError", "rate_limit_error"),
+        ({"fault": "500"}, "InternalServerError", "api_error"),
+        ({"fault": "refuse-then-5xx", "status": 502}, "InternalServerError", "api_error"),
+        ({"fault": "503"}, "InternalServerError", "api_error"),
+        ({"fault": "refuse-then-5xx", "status": 504}, "InternalServerError", "timeout_error"),
+        ({"fault": "529"}, "InternalServerError", "overloaded_error"),
+        ({"fault": "html-413"}, "APIStatusError", None),
     ],
 )
 async def test_errors_become_its_classes(
-    sdk: anthropic.AsyncAnthropic, emulator: Emulator, fault: dict[str, Any], kind: type[Exception], type_: str | None
+    anthropic: Any, sdk: Any, emulator: Emulator, fault: dict[str, Any], kind: str, type_: str | None
 ) -> None:
     emulator.faults.add(**fault)
-    with pytest.raises(kind) as caught:
-        await sdk.messages.batches.create(requests=[request()])  # type: ignore[list-item]
+    with pytest.raises(getattr(anthropic, kind)) as caught:
+        await sdk.messages.batches.create(requests=[request()])
     error = caught.value
     assert isinstance(error, anthropic.APIStatusError)
     assert error.type == type_
@@ -118,7 +119,7 @@ async def test_errors_become_its_classes(
     assert emulator.batches == []
 
 
-async def test_refused_calls_become_its_classes(emulator: Emulator) -> None:
+async def test_refused_calls_become_its_classes(anthropic: Any, emulator: Emulator) -> None:
     async with official(emulator, api_key="sk-invalid-1") as sdk:
         with pytest.raises(anthropic.AuthenticationError, match=r"API key is invalid\."):
             await sdk.messages.batches.list()
@@ -134,7 +135,7 @@ async def test_refused_calls_become_its_classes(emulator: Emulator) -> None:
 async def test_its_own_retries_buy_a_second_batch(emulator: Emulator) -> None:
     emulator.faults.add("accept-then-drop", operation="create", times=1)
     async with official(emulator, max_retries=1) as sdk:
-        made = await sdk.messages.batches.create(requests=[request()])  # type: ignore[list-item]
+        made = await sdk.messages.batches.create(requests=[request()])
     assert [call.status for call in emulator.calls] == [None, 200]
     assert len(emulator.batches) == 2
     assert emulator.batches[1].id == made.id
