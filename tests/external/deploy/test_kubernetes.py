@@ -81,7 +81,7 @@ def test_kustomize_builds_the_same() -> None:
         kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
     [container] = found["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["envFrom"] == [{"configMapRef": {"name": found["ConfigMap"]["metadata"]["name"]}}]
-    assert container["image"] == "registry.example.com/message-batches:0.1.0"
+    assert container["image"] == "registry.example.com/message-batches:0.2.0"
 
 
 def test_what_names_something_names_what_is_there(pod: dict[str, Any], container: dict[str, Any]) -> None:
