@@ -211,7 +211,8 @@ async def main(options: Options) -> None:
 def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta = COUNT_INTERVAL) -> int:
     """Run the worker from its command line; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="worker.py", description="Runs message batches. It is configured by its environment: see README."
+        prog="worker.py",
+        description="Runs message batches. It is configured by its environment: see docs/configuration.md.",
     )
     parser.add_argument(
         "--health", metavar="HOST:PORT", help="answer /healthz and /livez there, such as 127.0.0.1:8079"

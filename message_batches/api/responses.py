@@ -79,7 +79,7 @@ def error_of(reply: httpx.Response) -> ApiError:
         case 413:
             return RequestRefused(f"{text}. The batch is too large for the API: split the requests.", **facts)
         case _ if 300 <= status < 400:
-            return RequestRefused(f"{text}: a redirect is not followed. Mend {BASE_URL}.", **facts)
+            return RequestRefused(f"{text}: a redirect is not followed. Correct {BASE_URL}.", **facts)
         case _ if 400 <= status < 500:
             return RequestRefused(text, **facts)
         case _ if status >= 500:

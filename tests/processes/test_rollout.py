@@ -68,7 +68,7 @@ class Deployment:
         )
 
     async def make_current(self, build: str) -> None:
-        """As README says; before, until the server has heard of the build."""
+        """Make a build current, as docs/upgrading.md says; until the server knows the build, the command fails."""
         named = ("--build-id", build) if build else ("--unversioned",)
 
         async def done() -> bool:
