@@ -52,11 +52,11 @@ class SubmissionActivities:
         self._records = SubmissionRecords(store)
 
     @activity.defn(name="findAnchor")
-    async def find_anchor(self, account: ApiProfile) -> Anchor:
+    async def find_anchor(self, profile: ApiProfile) -> Anchor:
         """Return the account's newest batch; without any, the API's clock less the overlap of the list."""
         with errors_as_failures():
             async with reply_deadline():
-                page = await self._api.list(account, limit=1)
+                page = await self._api.list(profile, limit=1)
             if page.data:
                 return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
@@ -88,7 +88,7 @@ class SubmissionActivities:
             async with heartbeats():
                 await check_store(self._store, given.manifest.store_id)
                 ids = await read_ids(self._store, given.manifest)
-                async with self._api.results(given.account, given.batch_id) as chunks:
+                async with self._api.results(given.profile, given.batch_id) as chunks:
                     return await holds_exactly(chunks, ids)
 
     @activity.defn(name="findBatchToAdopt")
@@ -96,7 +96,7 @@ class SubmissionActivities:
         """Return the batch that an operator named; `OwnedByAnotherRun` if another run has claimed it."""
         with errors_as_failures(given.batch_id):
             async with reply_deadline():
-                batch = await self._api.retrieve(given.account, given.batch_id)
+                batch = await self._api.retrieve(given.profile, given.batch_id)
             claim = await self._records.claim_of(given.batch_id)
             if _is_taken(claim, given.claim):
                 raise OwnedByAnotherRun(f"{given.batch_id} is the batch of the run {claim.owner}")
@@ -130,7 +130,7 @@ class SubmissionActivities:
         after: str | None = None
         until: datetime | None = None
         while True:
-            page = await self._api.list(given.account, limit=PAGE_SIZE, after_id=after)
+            page = await self._api.list(given.profile, limit=PAGE_SIZE, after_id=after)
             # The API's clock may be off from the server's, on which `until` was read.
             until = until or given.until + (page.date - activity.info().started_time if page.date else CLOCK_MARGIN)
             new = {batch.id for batch in page.data} - seen

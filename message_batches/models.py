@@ -76,7 +76,7 @@ class BatchInput(ContractModel):
     static_details: DisplayText | None = None
 
     @property
-    def account(self) -> ApiProfile:
+    def profile(self) -> ApiProfile:
         """The part of the input that every API call needs."""
         return ApiProfile(
             api_key=self.api_key, anthropic_version=self.anthropic_version, anthropic_beta=self.anthropic_beta

@@ -61,7 +61,7 @@ class MessageBatchWorkflow:
         prepared = await workflow.execute_activity_method(
             MessageBatchActivities.prepare_requests,
             PrepareInput(
-                account=self._request.account,
+                profile=self._request.profile,
                 requests=self._request.requests,
                 requests_uri=self._request.requests_uri,
                 store_id=self._request.store_id,
@@ -146,7 +146,7 @@ class MessageBatchWorkflow:
     async def _cancel_at_provider(self) -> MessageBatch:
         return await workflow.execute_activity_method(
             MessageBatchActivities.cancel_batch,
-            BatchRef(account=self._request.account, batch_id=self._context.batch_id),
+            BatchRef(profile=self._request.profile, batch_id=self._context.batch_id),
             **activity_options.CANCEL,
             summary=f"stop {self._context.batch_id}",
         )

@@ -60,7 +60,7 @@ class RetrieveStep:
             await workflow.execute_activity_method(
                 MessageBatchActivities.delete_batch,
                 DeleteInput(
-                    account=self._context.request.account,
+                    profile=self._context.request.profile,
                     batch_id=landed.batch_id,
                     store_id=self._context.state.store_id or "",
                     results_file=landed.results_file,
@@ -97,7 +97,7 @@ class RetrieveStep:
         return await workflow.execute_activity_method(
             MessageBatchActivities.retrieve_results,
             RetrieveInput(
-                account=self._context.request.account,
+                profile=self._context.request.profile,
                 batch_id=batch.id,
                 store_id=self._context.state.store_id or "",
                 manifest=self._context.state.manifest,

@@ -18,10 +18,10 @@ class ApiByCount:
         self.posts = 0
         self._ids: list[str] = []
 
-    def check(self, account: ApiProfile) -> None:
+    def check(self, profile: ApiProfile) -> None:
         """Every key is held."""
 
-    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+    async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """Take the requests."""
         self.posts += 1
         content = b"".join([chunk async for chunk in body])
@@ -29,27 +29,27 @@ class ApiByCount:
         self._ids = [item["custom_id"] for item in msgspec.json.decode(content)["requests"]]
         return self._batch(ended=False)
 
-    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """Look at the batch once more."""
         self.looks += 1
         return self._batch(ended=self.ends_at_look is not None and self.looks >= self.ends_at_look)
 
-    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """No batch but the run's own."""
         data = (self._batch(ended=False),) if self._ids else ()
         return BatchPage(data=data, has_more=False, date=datetime.now(UTC))
 
-    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+    async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """End the batch at the next look."""
         self.ends_at_look = self.looks + 1
         return self._batch(ended=False)
 
-    async def delete(self, account: ApiProfile, batch_id: str) -> None:
+    async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """None of these runs asks for it."""
         raise NotImplementedError
 
     @asynccontextmanager
-    async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """One canceled result for each request."""
 
         async def lines() -> AsyncIterator[bytes]:

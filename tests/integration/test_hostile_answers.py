@@ -49,7 +49,7 @@ from tests.harness import local_s3
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, failure_of, running_stack
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 DEEP = "[" * 10_000
 BATCH: dict[str, Any] = {
     "id": "msgbatch_1",
@@ -149,7 +149,7 @@ def error(**fields: Any) -> str:
 async def test_an_absurd_error_is_one_of_ours_and_short(answer: Answer, kind: type[ApiError]) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(kind) as caught:
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
 
     assert type(caught.value) is kind
     assert len(str(caught.value)) < 1000
@@ -179,9 +179,9 @@ BATCHES: dict[str, dict[str, Any] | str] = {
 async def test_a_batch_that_can_be_none_is_a_lost_reply(said: dict[str, Any] | str) -> None:
     async with api_saying(saying(200, said if isinstance(said, str) else json.dumps(said))) as client:
         with pytest.raises(ReplyLost):
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
         with pytest.raises(ReplyLost) as caught:
-            await client.create(ACCOUNT, body(), 2)
+            await client.create(PROFILE, body(), 2)
 
     assert caught.value.outcome_unknown
 
@@ -194,7 +194,7 @@ async def body() -> AsyncIterator[bytes]:
 async def test_an_absurd_retry_after_is_an_hour_at_most(value: str) -> None:
     async with api_saying(saying(429, error(), retry_after=value)) as client:
         with pytest.raises(RateLimited) as caught:
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
 
     assert caught.value.retry_after is None or timedelta(0) < caught.value.retry_after <= LONGEST_RETRY_AFTER
 
@@ -205,7 +205,7 @@ async def test_a_reply_that_unfolds_to_gigabytes_is_not_held() -> None:
         tracemalloc.start()
         try:
             with pytest.raises(ReplyLost):
-                await client.retrieve(ACCOUNT, "msgbatch_1")
+                await client.retrieve(PROFILE, "msgbatch_1")
             _, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -232,7 +232,7 @@ REPEATED = {
 async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: Answer, tmp_path: Path) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(AuthenticationFailed) as caught:
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
         assert KEY[:10] not in f"{caught.value} {caught.value.request_id}"
         with pytest.raises(AuthenticationFailed) as caught:
             await landed(client, open_store(tmp_path.as_uri()))
@@ -242,7 +242,7 @@ async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: Answer, tmp_p
 async def test_a_key_in_an_answer_that_is_no_http_is_in_no_error() -> None:
     async with saying_raw(f"HTTP/1.1 200 OK\r\nyour key: {KEY}\r\n\r\n".encode()) as url, http_client(url) as http:
         with pytest.raises(ReplyLost, match=r"\[API key\]") as caught:
-            await HttpBatchApi(http, ApiKeys(KEYS)).retrieve(ACCOUNT, "msgbatch_1")
+            await HttpBatchApi(http, ApiKeys(KEYS)).retrieve(PROFILE, "msgbatch_1")
 
     assert KEY not in str(caught.value)
 
@@ -250,7 +250,7 @@ async def test_a_key_in_an_answer_that_is_no_http_is_in_no_error() -> None:
 async def test_a_key_in_what_describes_a_batch_is_taken_out() -> None:
     said = {**BATCH, "results_url": f"https://gateway/results?key={KEY}"}
     async with api_saying(saying(200, json.dumps(said))) as client:
-        batch = await client.retrieve(ACCOUNT, "msgbatch_1")
+        batch = await client.retrieve(PROFILE, "msgbatch_1")
 
     assert batch.results_url == "https://gateway/results?key=[API key]"
 
@@ -258,7 +258,7 @@ async def test_a_key_in_what_describes_a_batch_is_taken_out() -> None:
 @pytest.mark.parametrize("key", ["x", "status", "batch"])
 async def test_a_text_too_short_for_a_key_spoils_no_answer(key: str) -> None:
     async with serving(saying(200, json.dumps(BATCH))) as url, http_client(url) as http:
-        batch = await HttpBatchApi(http, ApiKeys({"default": SecretStr(key)})).retrieve(ACCOUNT, "msgbatch_1")
+        batch = await HttpBatchApi(http, ApiKeys({"default": SecretStr(key)})).retrieve(PROFILE, "msgbatch_1")
 
     assert batch.id == "msgbatch_1"
 
@@ -290,7 +290,7 @@ async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure(
         store = open_store("s3://bucket/p", endpoint=url, **local_s3.KEYS, session_token="a-secret-token")
         activities = MessageBatchActivities(HttpBatchApi(http, ApiKeys(KEYS)), store)
         with pytest.raises(ApplicationError) as caught:
-            await ActivityEnvironment().run(activities.prepare_requests, PrepareInput(account=ACCOUNT))
+            await ActivityEnvironment().run(activities.prepare_requests, PrepareInput(profile=PROFILE))
         await DATA_CONVERTER.encode_failure(caught.value, failure)
 
     assert failure.application_failure_info.type == "StoreUnavailable"
@@ -304,7 +304,7 @@ async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure(
 
 
 async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
-    await land(store, client.results(ACCOUNT, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
+    await land(store, client.results(PROFILE, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ async def test_results_that_unfold_without_end_are_incomplete_and_leave_nothing(
         with pytest.raises(ResultsIncomplete):
             await landed(client, store)
         with pytest.raises(ResultsIncomplete):
-            async with client.results(ACCOUNT, "msgbatch_1") as chunks:
+            async with client.results(PROFILE, "msgbatch_1") as chunks:
                 await holds_exactly(chunks, ["a", "b", "c"])
 
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
@@ -338,7 +338,7 @@ async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
         assert output.results_file.lines == 3
         for status in (301, 302, 303, 307, 308):
             async with api_saying(saying(status, b"", location=f"{elsewhere}/x")) as client:
-                for call in (client.retrieve(ACCOUNT, "msgbatch_1"), client.create(ACCOUNT, body(), 2)):
+                for call in (client.retrieve(PROFILE, "msgbatch_1"), client.create(PROFILE, body(), 2)):
                     with pytest.raises(RequestRefused, match="redirect"):
                         await call
                 with pytest.raises(RequestRefused, match="redirect"):
@@ -399,7 +399,7 @@ async def test_a_list_that_takes_no_notice_of_the_cursor_is_no_list(tmp_path: Pa
     now = datetime.now(UTC)
     page = json.dumps({"data": [{**BATCH, "created_at": now.isoformat()}], "has_more": True, "last_id": "msgbatch_1"})
     given = FindCandidatesInput(
-        account=ACCOUNT,
+        profile=PROFILE,
         manifest=manifest,
         submitter=submitter,
         number=1,

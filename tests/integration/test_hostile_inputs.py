@@ -324,7 +324,7 @@ async def prepared(store: ObjectStore, given: RawValue) -> None:
     """What becomes of an input that is read, on its way into the activity that checks its requests."""
     run = read(given)
     check_input(run)
-    sent = CONVERTER.to_payload(PrepareInput(account=run.account, requests=run.requests, requests_uri=run.requests_uri))
+    sent = CONVERTER.to_payload(PrepareInput(profile=run.profile, requests=run.requests, requests_uri=run.requests_uri))
     came = CONVERTER.from_payload(sent, PrepareInput)
     if came.requests is not None:
         await write_inline_manifest(store, came.requests)

@@ -38,7 +38,7 @@ from workflows.submission.protocol import Submission
 
 SCHEDULE = SubmissionSchedule(timeout=timedelta(minutes=2), quiet_period=timedelta(minutes=30))
 EVERY = timedelta(minutes=5)
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 T = TypeVar("T")
 
 
@@ -135,7 +135,7 @@ class World:
                 if isinstance(end, Done):
                     self._settle(run, (submission.number,), end.batch_id, certain=True)
             case FindAnchor():
-                submission.on_anchor_read(self._call(self._activities.find_anchor, ACCOUNT))
+                submission.on_anchor_read(self._call(self._activities.find_anchor, PROFILE))
             case Post(number, anchor):
                 self._post(run, number, anchor, deal)
             case WaitUntil() as waits:
@@ -246,7 +246,7 @@ class World:
     def _look(self, run: Run, anchor: Anchor, number: int) -> FindCandidatesResult:
         until = (run.submission.safe_at or self.clock.now) + SCHEDULE.quiet_period
         given = FindCandidatesInput(
-            account=ACCOUNT,
+            profile=PROFILE,
             manifest=run.manifest,
             submitter=run.submitter,
             number=number,
@@ -258,7 +258,7 @@ class World:
         return found
 
     def _is_ours(self, run: Run, batch_id: str) -> bool | None:
-        given = VerifyCandidateInput(account=ACCOUNT, manifest=run.manifest, batch_id=batch_id)
+        given = VerifyCandidateInput(profile=PROFILE, manifest=run.manifest, batch_id=batch_id)
         try:
             return self._call(self._activities.verify_candidate, given)
         except ApplicationError:

@@ -21,7 +21,7 @@ from message_batches.storage.object_store import open_store
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 BODY = msgspec.json.encode({"requests": requests(2)})
 
 
@@ -31,7 +31,7 @@ class Canceller:
     def __init__(self, emulator: Emulator, api: HttpBatchApi, batch_id: str, folder: Path) -> None:
         self.emulator = emulator
         self._activity = MessageBatchActivities(api, open_store(folder.as_uri())).cancel_batch
-        self._batch = BatchRef(account=ACCOUNT, batch_id=batch_id)
+        self._batch = BatchRef(profile=PROFILE, batch_id=batch_id)
 
     async def cancel(self) -> MessageBatch:
         return await ActivityEnvironment().run(self._activity, self._batch)
@@ -50,7 +50,7 @@ async def canceller(folder: Path, **unknowns: int) -> AsyncIterator[Canceller]:
     options = EmulatorOptions(processing_time=timedelta(hours=1), unknowns=UndocumentedBehaviour(**unknowns))
     async with Emulator(options) as emulator, http_client(emulator.url) as http:
         api = HttpBatchApi(http, ApiKeys(KEYS))
-        batch = await api.create(ACCOUNT, body(), len(BODY))
+        batch = await api.create(PROFILE, body(), len(BODY))
         yield Canceller(emulator, api, batch.id, folder)
 
 

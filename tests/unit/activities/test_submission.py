@@ -25,7 +25,7 @@ from tests.harness.requests import requests
 from tests.harness.stack import KEYS
 from tests.harness.waiting import eventually
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 TIMEOUT = timedelta(minutes=1)
 
 
@@ -44,7 +44,7 @@ class Alone:
 
     async def submit(self) -> str:
         given = SubmitInput(
-            account=ACCOUNT,
+            profile=PROFILE,
             manifest=self.manifest,
             submitter=self.submitter(),
             number=1,
@@ -99,7 +99,7 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
     looked = await ActivityEnvironment().run(
         SubmissionActivities(alone.api, alone.store).find_candidates,
         FindCandidatesInput(
-            account=ACCOUNT,
+            profile=PROFILE,
             manifest=alone.manifest,
             submitter=alone.submitter(),
             number=0,
