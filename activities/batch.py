@@ -45,7 +45,7 @@ MAX_UPLOADS = 4
 """Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
 
 SMALL_BODY = 1024 * 1024
-"""Bytes of a body that need not wait for its turn."""
+"""Bytes of a body up to which it need not wait for a slot."""
 
 GONE_AFTER_ATTEMPTS = 4
 """Attempts to delete a batch, each answered by a 404, after which it is gone."""
@@ -172,7 +172,7 @@ class MessageBatchActivities:
                 try:
                     await self._api.delete(given.profile, given.batch_id)
                 except BatchNotFound:
-                    # A batch that is there is answered by a 404 occasionally.
+                    # The API occasionally answers 404 for a batch that exists.
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
@@ -202,7 +202,7 @@ class MessageBatchActivities:
                 if isinstance(error, TimeoutError):
                     raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
                 raise
-            # A body cut short is no request: nothing was created, whatever happened to the connection.
+            # A body that is cut short is not a request: nothing was created, whatever happened to the connection.
             why = str(error) or "the time was up, or the worker is stopping"
             raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
 

@@ -67,7 +67,7 @@ class Submitted(ContractModel):
         recorded: the id of the batch that the earlier POST is known to have created.
         earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known.
         earlier_not_created: whether the earlier POST is known to have created nothing.
-        earlier_absent: whether the earlier POST's batch was looked for through the quiet period, and not found.
+        earlier_absent: whether the earlier POST's batch was searched for during the quiet period, and not found.
     """
 
     batch: MessageBatch | None = None
@@ -82,7 +82,7 @@ class FindCandidatesInput(ContractModel):
 
     Attributes:
         number: of that POST.
-        until: by when its batch must have been created, on the Temporal server's clock.
+        until: the time by which its batch must have been created, on the Temporal server's clock.
     """
 
     profile: Profile
@@ -110,7 +110,7 @@ class FindCandidatesResult(ContractModel):
     """The batch, where a record names it, or those that may be ours, the oldest first.
 
     Attributes:
-        read_at: when the list was asked for, on the Temporal server's clock.
+        read_at: the time at which the list was requested, on the Temporal server's clock.
         posts: POSTs of this run that may have created a batch, as the store knows them: also those before a reset.
     """
 

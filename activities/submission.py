@@ -33,11 +33,11 @@ from message_batches.storage.submission_records import (
 )
 
 LIST_OVERLAP = timedelta(minutes=5)
-"""How far past the anchor the list is read: it need not be in the exact order of `created_at`."""
+"""The time past the anchor to which the list is read: it need not be in the exact order of `created_at`."""
 
 PAGE_SIZE = 100
 MAX_LISTED = 20_000
-"""Batches since a POST, after which the list is not believed: a gateway may ignore the cursor."""
+"""Most batches listed since a POST; a longer list is not trusted: a gateway may ignore the cursor."""
 
 MAX_RIVALS = 3
 """The number of rivals that are named: one is enough to decide."""
@@ -72,7 +72,7 @@ class SubmissionActivities:
                 if known and known.batch_id:
                     return FindCandidatesResult(read_at=read_at, recorded=known.batch_id)
                 batches = await self._created_since(given)
-                # Read after the list: whoever created one of these batches has written an intent before.
+                # Read after the list: the run that created one of these batches had written an intent before.
                 mine, others = await self._records.own_and_other_posts(given.submitter) if batches else ([], [])
                 found = [await self._match(batch, given.submitter, others) for batch in batches]
                 return FindCandidatesResult(
@@ -162,5 +162,5 @@ class SubmissionActivities:
 
 
 def _is_taken(claim: BatchClaim | None, ours: BatchClaim) -> TypeGuard[BatchClaim]:
-    """Whether another run has claimed a batch that it submitted; a run that attached to one may not be its sender."""
+    """Return whether another run has claimed a batch as its sender; an attached run may not be the sender."""
     return claim is not None and not claim.attached and not claim.of_same_run(ours)

@@ -100,7 +100,7 @@ VERIFY: ActivityOptions = {
 }
 
 # Billing continues until the provider has cancelled the batch; after ten minutes of refusals the run ends and says
-# so. The hour is for the queue: where the workers' rate is bounded, thousands of cancels may wait in it.
+# so. The hour is for the queue: if the workers' rate is bounded, thousands of cancels may wait in it.
 CANCEL: ActivityOptions = {
     "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=2),

@@ -50,7 +50,7 @@ class RetrieveStep:
 
         Args:
             landed: its results.
-            twice: whether it may have been paid for twice, and so has to stay as the evidence.
+            twice: whether it may have been paid for twice, and so is kept as the evidence.
         """
         if not landed.verified:
             return "its results could not be compared with the requests"

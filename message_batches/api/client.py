@@ -1,4 +1,4 @@
-"""The Message Batches API over httpx: one call each, no retries, no logging of bodies."""
+"""The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
 import re
 import ssl
@@ -49,7 +49,7 @@ _WireT = TypeVar("_WireT", bound=ApiModel)
 
 
 def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
-    """The connection pool that a worker shares; redirects are not followed, a key must not travel."""
+    """Return the connection pool that a worker shares; it follows no redirect, since a key must not travel."""
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=timeout,
@@ -62,7 +62,7 @@ def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the process's TLS context: to read the certificates takes 35 ms of CPU, as much as a whole submission."""
+    """Return the process's TLS context: reading the certificates takes 35 ms of CPU, as much as a whole submission."""
     return httpx.create_ssl_context()
 
 
@@ -80,7 +80,7 @@ class HttpBatchApi:
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.
 
-        It gets a connection of its own: one that was kept and has just been closed would look like a lost reply.
+        The call uses a new connection: one that was kept and has just been closed would look like a lost reply.
         """
         headers = {"content-type": "application/json", "content-length": str(length)}
         if profile.anthropic_beta:
@@ -129,7 +129,7 @@ class HttpBatchApi:
         return await _answer(self._http, method, url, headers=self._headers(profile), **options)
 
     def _url(self, profile: ApiProfile, path: str) -> str:
-        """Whole where the key has a base URL of its own."""
+        """Return the path, or the whole URL where the key has a base URL of its own."""
         return f"{self._keys.base_urls.get(profile.api_key, '')}{path}"
 
     def _headers(self, profile: ApiProfile) -> dict[str, str]:
@@ -153,7 +153,7 @@ async def _answer(
 
 @contextmanager
 def _there() -> Iterator[None]:
-    """A 404 for the collection itself is not about a batch."""
+    """Raise `RequestRefused` on a 404 for the collection itself: it is not about a batch."""
     try:
         yield
     except BatchNotFound as error:
@@ -172,7 +172,7 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
 
 
 def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
-    # It repeats a line that is no HTTP.
+    # The error's text repeats a line that is not HTTP.
     detail = printable(redact(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")

@@ -34,7 +34,7 @@ class BatchApi(Protocol):
         ...
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
-        """DELETE a batch that has ended, and its results; `BatchNotFound` for one that is gone."""
+        """DELETE a batch that has ended, and its results; raise `BatchNotFound` if it no longer exists."""
         ...
 
     def results(self, profile: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:

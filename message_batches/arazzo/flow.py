@@ -1,4 +1,4 @@
-"""Flow of a document after a response: whether the step succeeded, and which action follows."""
+"""The flow of a document after a response: whether the step succeeded, and the action that follows."""
 
 from dataclasses import dataclass
 
@@ -56,7 +56,7 @@ class Flow:
         return _merged(step.on_failure, self.workflow.failure_actions)
 
     def criteria(self, step: Step) -> tuple[Criterion, ...]:
-        """Every criterion that bears on the step."""
+        """All criteria that apply to the step."""
         actions = (*self.success_actions(step), *self.failure_actions(step))
         return (*step.success_criteria, *(criterion for action in actions for criterion in action.criteria))
 

@@ -20,7 +20,7 @@ _FAR_TOO_LONG = 1e9
 
 
 class PollScheduleReader:
-    """Reads the flow of one workflow and collects in `deviations` what a run does otherwise."""
+    """A reader of the flow of one workflow; it collects in `deviations` where a run differs from it."""
 
     def __init__(self, workflow: Workflow, calls: StepCalls) -> None:
         self._flow = Flow(workflow)
@@ -30,7 +30,7 @@ class PollScheduleReader:
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        """A sentence each, led by the pointer."""
+        """The deviations, a sentence each that begins with the pointer."""
         return tuple(self._deviations)
 
     @property
@@ -39,10 +39,10 @@ class PollScheduleReader:
         return self._in_order
 
     def read(self) -> PollSchedule:
-        """Follow every answer to every step.
+        """Follow every response to every step.
 
         Raises:
-            DocumentError: at the criterion, action or step that no run could honour.
+            DocumentError: at the criterion, action or step that no run could follow.
         """
         for step in self._calls.steps:
             for criterion in self._flow.criteria(step):

@@ -24,7 +24,7 @@ class CannotServe(MessageBatchesError):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments."""
+    """Build the parser of the arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m message_batches.codec_server",
         description="Decrypts payloads for Temporal's Web UI and command line. The keys and the token come from the "

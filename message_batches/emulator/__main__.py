@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Let a ValueError of ours reach the user with its own words."""
+    """Report a ValueError of ours to the user in its own words."""
 
     def convert(text: str) -> _T:
         try:
@@ -38,7 +38,7 @@ def _fault(text: str) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments, with the defaults of ``EmulatorOptions``."""
+    """Build the parser of the arguments, with the defaults of ``EmulatorOptions``."""
     given = EmulatorOptions()
     duration = _checked(parse_duration)
     parser = _Parser(
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def read_options(arguments: Sequence[str] | None = None) -> EmulatorOptions:
-    """Turn a command line into options; exit with one line when it is wrong."""
+    """Read options from a command line; exit with one line if it is wrong."""
     parser = build_parser()
     said = vars(parser.parse_args(arguments))
     unknowns = UndocumentedBehaviour(

@@ -13,7 +13,7 @@ _PAGE, _MOST = 20, 1_000
 
 
 class Operations:
-    """The operations by name; each turns a call into an answer."""
+    """The operations by name; each turns a call into a response."""
 
     def __init__(
         self, options: EmulatorOptions, repository: BatchRepository, clock: VirtualClock, faults: Faults
@@ -24,7 +24,7 @@ class Operations:
         self._faults = faults
 
     def perform(self, exchange: Exchange) -> Reply:
-        """Do what a call asks for, or raise why not."""
+        """Perform the operation of a call, or raise the error that refuses it."""
         match exchange.operation:
             case "create":
                 return self._create(exchange)
@@ -46,7 +46,7 @@ class Operations:
         exchange.call.batch_id = batch.id
         if lag:
             exchange.call.faults.append(lag.name)
-        # As it was made, even when it is so quick that it has ended by now.
+        # As it was created, even if it is so quick that it has ended by now.
         return Reply.ok(batch.as_json(batch.created_at, self._results_url(exchange, batch)))
 
     def _retrieve(self, exchange: Exchange) -> Reply:

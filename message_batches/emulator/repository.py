@@ -1,4 +1,4 @@
-"""The batches that exist, by workspace: making, finding, listing and deleting them."""
+"""The batches that exist, by workspace: creating, finding, listing and deleting them."""
 
 import random
 import time
@@ -49,14 +49,14 @@ class BatchRepository:
         return batch
 
     def find(self, workspace: str, batch_id: str) -> Batch:
-        """A batch of this workspace, or 404."""
+        """Return a batch of this workspace, or raise a 404."""
         batch = self._batches.get(batch_id)
         if batch is None or not self._is_seen(batch, workspace):
             raise batch_not_found(batch_id)
         return batch
 
     def delete(self, batch: Batch) -> None:
-        """Forget a batch that has ended, or refuse."""
+        """Remove a batch that has ended, or raise the error that refuses it."""
         status = batch.status(self._clock.now())
         allowed = status is ProcessingStatus.ENDED
         refusal = 400
@@ -69,7 +69,7 @@ class BatchRepository:
         del self._batches[batch.id]
 
     def cancel(self, batch: Batch) -> None:
-        """Stop a batch, or refuse."""
+        """Stop a batch, or raise the error that refuses it."""
         now = self._clock.now()
         match batch.status(now):
             case ProcessingStatus.IN_PROGRESS:
@@ -83,7 +83,7 @@ class BatchRepository:
     def page(
         self, workspace: str, *, limit: int, after_id: str | None = None, before_id: str | None = None
     ) -> tuple[list[Batch], bool]:
-        """A page, newest first, and whether more follow in the direction that was asked for."""
+        """Return a page, newest first, and whether more follow in the requested direction."""
         unknowns = self._options.unknowns
         seen = [batch for batch in self._batches.values() if self._is_seen(batch, workspace)]
         seen.reverse()

@@ -30,7 +30,7 @@ UPDATE_TIMEOUT = timedelta(seconds=30)
 """How long a worker may take to carry out an update; stopping a batch is two calls to the API."""
 
 FOLLOW_INTERVAL = 1.0
-"""Seconds between two looks at a run that is followed."""
+"""Seconds between two descriptions of a run that is followed."""
 
 
 class Refused(RunError):

@@ -118,7 +118,7 @@ async def start_run(
         prior = await find_prior_run(client, store, manifest, options.profile.api_key, workflow_id)
         if not isinstance(prior, NeverSent):
             return await starter.continue_prior(prior, workflow_id, manifest, shown)
-        # Anything that another starter did since that look makes this one fail, and look again.
+        # If another starter has changed anything since then, this fails and the search is repeated.
         policy = (
             WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
             if prior.before
