@@ -213,8 +213,6 @@ async def test_a_reply_that_unfolds_to_gigabytes_is_not_held() -> None:
     assert most < 150_000_000, "a piece of it, and the 8 MiB that any reply may have"
 
 
-# --- secrets in an answer ------------------------------------------------------------------------------------------
-
 KEY = KEYS["default"].get_secret_value()
 ESCAPED = KEY.replace("-", "\\u002D").replace("s", "\\u0073")
 REPEATED = {
@@ -298,9 +296,6 @@ async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure(
     assert not failure.HasField("cause")
     assert "in identity" in failure.stack_trace, "our own stack stays"
     assert b"a-secret-token" not in failure.SerializeToString()
-
-
-# --- results -------------------------------------------------------------------------------------------------------
 
 
 async def landed(client: HttpBatchApi, store: ObjectStore) -> None:

@@ -113,9 +113,6 @@ def put(folder: Path, name: str, content: str) -> str:
     return f"{folder.as_uri()}/{name}"
 
 
-# --- what cannot be read -------------------------------------------------------------------------------------------
-
-
 def one(value: str) -> str:
     """An input with one request that holds a value."""
     return f'{{"requests":[{{"custom_id":"a","params":{{"x":{value}}}}}]}}'
@@ -214,8 +211,6 @@ async def test_a_key_in_another_field_stands_in_the_callers_own_event_alone(live
     assert [RAW_KEY.encode() in event for event in events] == [True] + [False] * (len(events) - 1)
 
 
-# --- fields --------------------------------------------------------------------------------------------------------
-
 FIELDS: dict[str, tuple[str, str]] = {
     "retryAfter 0": (other(poll={"retryAfter": 0}), "poll.retryAfter"),
     "retryAfter negative": (other(poll={"retryAfter": -30}), "poll.retryAfter"),
@@ -305,8 +300,6 @@ async def test_a_made_up_state_fails_its_run_and_nothing_is_sent(live: Stack) ->
     await assert_refused(live, given, kind="InvalidInput", says="state: ")
 
 
-# --- requests ------------------------------------------------------------------------------------------------------
-
 REQUESTS = {
     "1e400": '{"custom_id":"a","params":{"x":1e400}}',
     "NaN": '{"custom_id":"a","params":{"x":NaN}}',
@@ -389,9 +382,6 @@ async def test_a_file_that_readers_may_read_in_two_ways_is_refused(
     uri = put(folder, "uploads/two-ways.jsonl", line + "\n")
 
     await assert_requests_refused(store, at(uri), says=says)
-
-
-# --- places --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -517,8 +507,6 @@ async def test_a_store_that_is_a_link_and_folders_of_ours_that_are_links_are_fin
         assert (await run.result()).results_file.lines == 1
         assert len(list((tmp_path / "other-disk").iterdir())) == 2
 
-
-# --- while it runs -------------------------------------------------------------------------------------------------
 
 ADVICE: dict[str, list[Any]] = {
     "no JSON": [payload("{")],

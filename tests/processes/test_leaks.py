@@ -33,9 +33,6 @@ PROMPT = "heliotrope saxifrage"
 TOKEN = "codec-token-leak-0003-0004-0005"
 
 
-# --- looking ---------------------------------------------------------------------------------------------------------
-
-
 def places_with(texts: Iterable[str], places: Mapping[str, bytes]) -> list[str]:
     """Where one of these texts stands, in any form."""
     wanted = {form for text in texts for form in spellings(text).values()}
@@ -68,9 +65,6 @@ async def in_histories(client: Client) -> dict[str, bytes]:
         assert not answer.next_page_token
         found[f"history of {run.id}"] = answer.history.SerializeToString()
     return found
-
-
-# --- what is looked at -----------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -147,9 +141,6 @@ class World:
                 await says(("list", "--needs-attention"))
             runs = [run["workflowId"] for run in (await starter("list", "--json")).json]
             await says(("list",), *((command, run) for run in runs for command in ("status", "results")))
-
-
-# --- the tests -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("form", spellings(KEY))

@@ -76,9 +76,6 @@ LAYERS: Mapping[str, tuple[str, str]] = {
 """The modules that a reader of each layer imports, and what of the heavy ones and of the application that may load."""
 
 
-# --- who imports whom ------------------------------------------------------------------------------------------------
-
-
 def package_of(module: str) -> str:
     """The package of the library or of the application that a module, or a name in one, is in; "" for any other."""
     top, _, rest = module.partition(".")
@@ -147,9 +144,6 @@ def test_no_package_may_import_what_it_does_not() -> None:
 )
 def test_an_import_is_seen_however_it_is_written(source: str, packages: set[str]) -> None:
     assert {package_of(module) for module in imported_by(source)} == packages
-
-
-# --- what gets loaded ------------------------------------------------------------------------------------------------
 
 
 def loaded_by(modules: list[str]) -> dict[str, set[str]]:

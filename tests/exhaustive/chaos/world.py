@@ -36,8 +36,6 @@ class World:
     doors: dict[WorkerProcess, Door] = field(default_factory=dict)
     """Each worker's way to Temporal."""
 
-    # --- the API -------------------------------------------------------------------------------------------------
-
     async def ask(self, what: str) -> list[dict[str, Any]]:
         """What the emulator says of its `calls`, `batches` or `faults`."""
         reply = await self.api.get(f"/_emulator/{what}")
@@ -63,8 +61,6 @@ class World:
     async def names(self) -> frozenset[str]:
         """What the store holds."""
         return await asyncio.to_thread(self.store.names) if self.plan.in_bucket else self.store.names()
-
-    # --- the workers ---------------------------------------------------------------------------------------------
 
     async def add_worker(self) -> WorkerProcess:
         """One more worker, ready; one that cannot start yet is started again, as whoever runs it would do."""

@@ -49,8 +49,6 @@ class Scene:
     server: TemporalProcess | None = None
     run: WorkflowHandle[Any, BatchOutput] | None = None
 
-    # --- what happens ----------------------------------------------------------------------------------------------
-
     async def worker(self) -> WorkerProcess:
         """One more worker process, ready."""
         worker = await WorkerProcess.begin(
@@ -108,8 +106,6 @@ class Scene:
         """Let what is in processing be done."""
         self.emulator.clock.advance(UNTIL_TOLD)
 
-    # --- what is seen ----------------------------------------------------------------------------------------------
-
     @property
     def store(self) -> Path:
         return self.folder / "store"
@@ -158,8 +154,6 @@ class Scene:
         assert self.run, "start the run first"
         return self.run
 
-    # --- what must hold, whatever happened -------------------------------------------------------------------------
-
     async def finishes_with_one_batch(self) -> BatchOutput:
         """The run returns complete results of the one batch there is, and leaves neither key nor litter behind."""
         async with asyncio.timeout(2 * PATIENCE):
@@ -190,8 +184,6 @@ class Scene:
             assert self.key not in worker.output
         for path in self.store.rglob("*.json"):
             assert self.key not in path.read_text()
-
-    # --- when it is over -------------------------------------------------------------------------------------------
 
     def report(self) -> str:
         """What to look at when a test has failed."""

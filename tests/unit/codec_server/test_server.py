@@ -57,9 +57,6 @@ async def hidden(payload: Payload = PLAIN) -> Payload:
     return (await CODEC.encode([payload]))[0]
 
 
-# --- what it does ---------------------------------------------------------------------------------------------------
-
-
 async def test_it_decodes_what_is_encrypted_and_leaves_the_rest_in_its_place(http: httpx.AsyncClient) -> None:
     other = Payload(metadata={"encoding": b"binary/null"})
     # As the Web UI calls it, which adds a field and a parameter that are no part of the protocol.
@@ -123,9 +120,6 @@ async def test_a_body_has_a_limit(http: httpx.AsyncClient) -> None:
 
     assert answer.status_code == 413
     assert answer.headers["Access-Control-Allow-Origin"] == UI
-
-
-# --- for whom -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -313,9 +307,6 @@ async def test_its_log_has_neither_tokens_nor_payloads(
     assert TOKEN not in everything
     assert "prompt" not in everything
     assert base64.b64encode(secret.data).decode() not in everything
-
-
-# --- as a process ---------------------------------------------------------------------------------------------------
 
 
 def command(*arguments: str) -> list[str]:

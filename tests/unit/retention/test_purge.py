@@ -78,8 +78,6 @@ def decided(holdings: Inventory, *in_use: GroupKey) -> list[str]:
     return going(plan_purge(holdings, set(in_use)))
 
 
-# --- the decision --------------------------------------------------------------------------------------------------
-
 PARTS = [
     f"{FOLDER}/flow-first-1.json",
     f"{FOLDER}/flow-first-1.outcome.json",
@@ -289,9 +287,6 @@ def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_t
     holdings.add(StoredObject(f"claims/{GroupKey.of_batch(batch_id).name}.json", 1, OLD), CLAIM)
     assert decided(holdings) == []
     assert {key.group for key in holdings.groups} == {"run", "batch"}
-
-
-# --- a store -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -75,8 +75,6 @@ async def arriving(data: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
     yield chunks()
 
 
-# --- a run's records -------------------------------------------------------------------------------------------------
-
 WORKFLOW_IDS = {
     "run-1": "run-1",
     "nightly.2026-11-22_a~b": "nightly.2026-11-22_a~b",
@@ -149,8 +147,6 @@ async def test_runs_whose_ids_look_alike_have_records_of_their_own(store: Object
     }
     assert set(await records.records_of_workflows(WORKFLOW_IDS.keys())) == set(WORKFLOW_IDS)
 
-
-# --- a batch's claim and results -------------------------------------------------------------------------------------
 
 BATCH_IDS = {
     "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d": "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d",
@@ -226,9 +222,6 @@ async def test_what_cannot_be_a_folder_is_no_batch(store: ObjectStore, batch_id:
     assert names_in(store) == []
 
 
-# --- requests --------------------------------------------------------------------------------------------------------
-
-
 async def manifest_of(store: ObjectStore, count: int) -> Manifest:
     return await write_inline_manifest(store, [{"custom_id": f"r-{n}", "params": {}} for n in range(count)])
 
@@ -251,9 +244,6 @@ async def test_requests_and_their_ids_are_named_by_the_hash_of_the_requests(stor
     assert await store.read(store.name(manifest.uri)) == line
     assert await read_ids(store, manifest) == ["r-0"]
     assert await load_manifest(store, manifest.uri) == manifest
-
-
-# --- what is not of one run ------------------------------------------------------------------------------------------
 
 
 async def test_the_stores_id_is_nobodys_and_never_purged(store: ObjectStore) -> None:
