@@ -1,4 +1,4 @@
-"""Waiting for what can only be seen by looking: other processes and servers have no event to wait for."""
+"""Waiting by polling, for other processes and servers, which have no event to wait for."""
 
 import asyncio
 import inspect
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 PATIENCE = 90
-"""Seconds: a bound for what never happens, far above what anything takes on a busy machine."""
+"""Seconds, far above the duration of anything that is waited for, even on a busy machine."""
 
 
 @overload

@@ -9,7 +9,7 @@ from tests.external.deploy.dockerfile import NoPackageIndex, Stage, build
 
 @pytest.fixture(scope="package")
 async def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """What Dockerfile builds; nobody writes to it afterwards."""
+    """Build the image of Dockerfile; no test writes to it."""
     try:
         stage = await asyncio.to_thread(build, tmp_path_factory.mktemp("image"))
     except NoPackageIndex as error:

@@ -26,17 +26,17 @@ from message_batches.temporal.connection import leave
 from worker import command
 leave(command(count_interval=timedelta(seconds=0.5)))
 """
-"""`worker.py`, whose open runs are counted sooner than a test would wait for."""
+"""`worker.py` with a short interval between two counts of the open runs."""
 WRONG = {"custom_id": "nobody-may-read-this-id", "params": {"model": "no-such-model", "max_tokens": 1, "messages": []}}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What can be seen of a worker from outside, after runs of all kinds.
+    """The observable state of a worker, after runs of all kinds.
 
     Attributes:
-        log: all that the worker has written, standard output and error.
-        runs: workflow ids by what became of them.
+        log: the worker's output, standard output and error.
+        runs: workflow ids by their outcome.
     """
 
     page: Page
