@@ -1,4 +1,4 @@
-"""An API whose batch ends by the number of looks, for runs whose clock is skipped."""
+"""An API whose batch ends after a number of polls, for runs whose clock is skipped."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, Requ
 
 
 class ApiByCount:
-    """Holds one batch that is `ended` at the given look; None: never."""
+    """An API with one batch, which is `ended` at the given poll; None means never."""
 
     def __init__(self, *, ends_at_look: int | None) -> None:
         self.ends_at_look = ends_at_look
@@ -19,10 +19,10 @@ class ApiByCount:
         self._ids: list[str] = []
 
     def check(self, profile: ApiProfile) -> None:
-        """Every key is held."""
+        """Accept every key."""
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
-        """Take the requests."""
+        """Accept the requests."""
         self.posts += 1
         content = b"".join([chunk async for chunk in body])
         assert len(content) == length
@@ -30,27 +30,27 @@ class ApiByCount:
         return self._batch(ended=False)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
-        """Look at the batch once more."""
+        """Count a poll of the batch."""
         self.looks += 1
         return self._batch(ended=self.ends_at_look is not None and self.looks >= self.ends_at_look)
 
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
-        """No batch but the run's own."""
+        """Return no batch but the run's own."""
         data = (self._batch(ended=False),) if self._ids else ()
         return BatchPage(data=data, has_more=False, date=datetime.now(UTC))
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
-        """End the batch at the next look."""
+        """End the batch at the next poll."""
         self.ends_at_look = self.looks + 1
         return self._batch(ended=False)
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
-        """None of these runs asks for it."""
+        """Fail: none of these runs deletes its batch."""
         raise NotImplementedError
 
     @asynccontextmanager
     async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """One canceled result for each request."""
+        """Yield one canceled result for each request."""
 
         async def lines() -> AsyncIterator[bytes]:
             for custom_id in self._ids:

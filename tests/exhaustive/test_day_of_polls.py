@@ -19,7 +19,7 @@ from worker import build_worker
 async def test_a_day_of_polls_at_the_contracts_cadence_ends_with_the_results(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:
-    # A first look and 2,880 retries: the last that the contract allows.
+    # A first poll and 2,880 retries: the last that the contract allows.
     api = ApiByCount(ends_at_look=2_881)
     queue = f"day-{uuid4()}"
     async with build_worker(skipping.client, api, open_store((tmp_path / "store").as_uri()), task_queue=queue):

@@ -1,4 +1,4 @@
-"""What people read: times, sizes, and markdown that text from elsewhere cannot break."""
+"""Formatting for people: times, sizes, and markdown that text from outside cannot break."""
 
 import json
 from datetime import timedelta

@@ -44,7 +44,7 @@ ALLOWED: Mapping[str, str] = {
     "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
     "workflows": "activities api contract errors formatting models observability storage temporal",
 }
-"""Which package may import which; those of the library without its name. Who is not named imports nobody."""
+"""The packages that each package may import, without the library's name; a package not listed imports none."""
 
 LAYERS: Mapping[str, tuple[str, str]] = {
     "contract": (
@@ -73,11 +73,11 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "workflow": ("workflows.message_batch", "activities workflows temporalio msgspec"),
     "command line": ("starter", "starter typer rich"),
 }
-"""The modules that a reader of each layer imports, and what of the heavy ones and of the application that may load."""
+"""The modules that a user of each layer imports, and the heavy and the application's modules that they may load."""
 
 
 def package_of(module: str) -> str:
-    """The package of the library or of the application that a module, or a name in one, is in; "" for any other."""
+    """Return the package of the library or the application that a module, or a name in one, is in; "" for any other."""
     top, _, rest = module.partition(".")
     first = rest.partition(".")[0]
     if top == LIBRARY:
@@ -87,7 +87,7 @@ def package_of(module: str) -> str:
 
 
 def imported_by(source: str) -> Iterator[str]:
-    """What a module imports anywhere in it, late and for types alone too; of `from a import b` both, as `a.b`."""
+    """Return all imports of a module, late ones and those for types too; of `from a import b` both, as `a.b`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -98,13 +98,13 @@ def imported_by(source: str) -> Iterator[str]:
 
 @cache
 def arrows() -> dict[str, set[str]]:
-    """Which other packages each package imports."""
+    """Return the other packages that each package imports."""
     found: dict[str, set[str]] = {}
     files = [path for top in (LIBRARY, *APPLICATION) for path in [ROOT / f"{top}.py", *(ROOT / top).rglob("*.py")]]
     for path in filter(Path.is_file, files):
         importer = package_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
         others = {package_of(module) for module in imported_by(path.read_text())} - {"", importer, LIBRARY}
-        # The library's own __init__ only hands on public names, each loaded when it is first used.
+        # The library's own __init__ only exports public names, each loaded when it is first used.
         if others and importer != "__init__":
             found.setdefault(importer, set()).update(others)
     return found
@@ -124,7 +124,7 @@ def test_a_package_imports_those_that_it_may() -> None:
 
 
 def test_no_package_may_import_what_it_does_not() -> None:
-    """An arrow that is gone leaves the table too, or it would come back unseen."""
+    """An import that was removed leaves the table too, or it could come back unnoticed."""
     found = arrows()
     unused = {package: {*others.split()} - found.get(package, set()) for package, others in ALLOWED.items()}
 
@@ -147,7 +147,7 @@ def test_an_import_is_seen_however_it_is_written(source: str, packages: set[str]
 
 
 def loaded_by(modules: list[str]) -> dict[str, set[str]]:
-    """What each of these modules brings in, by top-level names; one interpreter imports them one after the other."""
+    """Return the top-level names that each of these modules loads; one interpreter imports them one after the other."""
     code = (
         "import importlib, json, sys\n"
         "found = {}\n"

@@ -1,4 +1,4 @@
-"""The environment, read once: what it means, and what is said of what cannot be used."""
+"""The environment, read once: the settings from it, and the errors for invalid variables."""
 
 import re
 import traceback

@@ -1,4 +1,4 @@
-"""The command line: `python -m tests.exhaustive.chaos` plays rounds, and exits with 1 if anything did not hold."""
+"""The command line: `python -m tests.exhaustive.chaos` plays rounds, and exits with 1 if an invariant was violated."""
 
 import argparse
 import asyncio
@@ -23,11 +23,11 @@ from tests.exhaustive.chaos.playing import play
 from tests.exhaustive.chaos.report import Result, Tally, indented, replay
 
 AT_ONCE = 2 * (os.cpu_count() or 1)
-"""Rounds mostly wait for timeouts."""
+"""Rounds at a time: they mostly wait for timeouts."""
 
 
 async def played(plan: Round, folder: Path) -> Result:
-    """A round, and what did not hold in it."""
+    """Play a round, and return it with the violated invariants."""
     began = time.monotonic()
     try:
         evidence = await play(plan, folder)
@@ -39,7 +39,7 @@ async def played(plan: Round, folder: Path) -> Result:
 
 
 async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> Tally:
-    """Play rounds, some of them at the same time; of those in which all held nothing is kept unless told so."""
+    """Play rounds, some of them concurrently; remove the files of those without violations unless `keep` is set."""
     tally = Tally()
 
     async def some() -> None:
@@ -62,7 +62,7 @@ async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool)
 
 
 async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> Tally | None:
-    """Play rounds until they are over; None if SIGINT or SIGTERM came before, once nothing is left of them."""
+    """Play rounds to their end; return None after SIGINT or SIGTERM, once all their processes have ended."""
     playing = asyncio.create_task(chaos(plans, root, at_once=at_once, keep=keep))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
@@ -72,7 +72,7 @@ async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, kee
 
 
 def main() -> int:
-    """Play what was asked for, and print the table."""
+    """Play the requested rounds, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.exhaustive.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="how many (%(default)s); 200 cover every pair of faults")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same rounds (%(default)s)")
@@ -81,7 +81,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="the folders of all rounds, not only of those that failed")
     given = parser.parse_args()
     numbers = [given.round] if given.round else range(1, given.rounds + 1)
-    # Its own client would say of each restart of Temporal that it is away.
+    # The client of this process would log each restart of Temporal.
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(TelemetryFilter("ERROR", "ERROR")))))
     keep = given.keep or given.round is not None
     root = Path(tempfile.mkdtemp(prefix="message-batches-chaos-"))

@@ -1,4 +1,4 @@
-"""The callers of a round: they start its runs, as anybody would, and see how each ends."""
+"""The callers of a round: they start its runs, and return how each ends."""
 
 import asyncio
 import json
@@ -19,19 +19,19 @@ from tests.exhaustive.chaos.world import World
 from tests.harness.requests import request
 
 PATIENCE = 240
-"""Seconds for a run to end, far above what the harm of a round can take."""
+"""Seconds for a run to end, far above the delay that the harm of a round can cause."""
 
 Handle = WorkflowHandle[Any, Any]
 
 
 def requests_of(run: Run) -> list[dict[str, Any]]:
-    """The run's requests; the emulator's replies quote the beginnings of the prompts, and so tell whose they are."""
+    """Return the run's requests; the emulator's replies quote the beginnings of the prompts, which identify the run."""
     words = "word " * run.words
     return [request(f"{run.ids}-{number:04}", f"{run.name}-{number:04}: {words}") for number in range(run.count)]
 
 
 async def start(world: World, run: Run) -> Handle:
-    """Start a run, again and again while Temporal is away: its id makes it one run."""
+    """Start a run, repeatedly while Temporal is unavailable: its id makes it one run."""
     requests = requests_of(run)
     uri = None
     if run.by_reference:
@@ -57,7 +57,7 @@ async def start(world: World, run: Run) -> Handle:
 
 
 async def outcome(world: World, run: Run, handle: Handle) -> RunSeen:
-    """How a run ends."""
+    """Wait for the end of a run, and return it."""
     ids = [request["custom_id"] for request in requests_of(run)]
     try:
         async with asyncio.timeout(PATIENCE):

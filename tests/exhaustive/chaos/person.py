@@ -1,4 +1,4 @@
-"""Somebody on call: decides what a run leaves undecided, by looking at what the batches answer, and not in haste."""
+"""An operator on call, who decides undecided runs by the replies in the batches' results, after a while."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ from tests.exhaustive.chaos.plan import QUIET
 from tests.exhaustive.chaos.world import World
 
 PATIENCE = 2 * QUIET + 5
-"""Seconds for which a run must have been undecided, with nothing more to come: longer than any batch is invisible."""
+"""Seconds for which a run must have been undecided without a change: longer than any batch is invisible."""
 _PROMPT = re.compile(r'"([a-z])-\d{4}:')
 
 
 async def decide(world: World, name: str, handle: Handle) -> None:
-    """Watch a run until it is over; adopt its batch where it cannot tell which that is, or have it sent again."""
+    """Watch a run to its end; if it is undecided, adopt its batch, or have the requests submitted again."""
     since: float | None = None
     while True:
         await asyncio.sleep(1)
@@ -36,12 +36,12 @@ async def decide(world: World, name: str, handle: Handle) -> None:
                 await handle.execute_update(RESOLVE_SUBMISSION, resolution)
                 world.decided.append(f"{name}: {resolution.adopt or 'submit again'}")
         except (RPCError, WorkflowQueryFailedError, WorkflowUpdateFailedError, httpx.HTTPError):
-            # No worker, no server, or no longer undecided: the next look tells.
+            # No worker, no server, or no longer undecided: the next query shows which.
             continue
 
 
 async def owner(world: World, batch_id: str) -> str | None:
-    """The run whose prompts a batch answers; None while its results are not to be had."""
+    """Return the run whose prompts a batch answers; None while its results are not available."""
     reply = await world.api.get(f"/v1/messages/batches/{batch_id}/results", headers={"anthropic-version": "2023-06-01"})
     if not reply.is_success:
         return None

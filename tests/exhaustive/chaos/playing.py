@@ -1,4 +1,4 @@
-"""Playing a round: the world, the runs, the harm; then everything that can be seen is written down."""
+"""Playing a round: its processes, its runs and its harm; then all evidence is written down."""
 
 import asyncio
 import json
@@ -32,8 +32,8 @@ _INTENT = re.compile(r"submissions/[^/]+/[^/]+/(run-[a-z])-.*-\d+\.json")
 
 
 async def play(plan: Round, folder: Path) -> Evidence:
-    """What was seen of a round; its folder holds logs, histories, database, store and the emulator's books."""
-    # With signs that are written differently in a URL, and in base64.
+    """Play a round and return its evidence; its folder has logs, histories, database, store and emulator records."""
+    # It has characters that are encoded differently in a URL, and in base64.
     key = f"sk-ant-chaos/{secrets.token_hex(12)}+{secrets.token_hex(4)}="
     (folder / "plan.json").write_text(json.dumps(plan.as_json(), indent=1))
     async with world(plan, folder, key) as made:
@@ -61,7 +61,7 @@ async def _played(made: World) -> Evidence:
     finally:
         lifting.cancel()
         harming.drop()
-    # A worker that was frozen may still do what it was about to: the books are closed after it has left.
+    # A worker that was frozen may still finish a call: the emulator's records are read after it has left.
     await made.dismiss()
     await _write_histories(made, [handle for _, handle in outcomes])
     await made.temporal.terminate()
@@ -72,8 +72,8 @@ async def _played(made: World) -> Evidence:
 
 
 async def _books(made: World) -> dict[str, list[dict[str, Any]]]:
-    """What the emulator knows, and whose each batch is."""
-    # The API carries out a late POST although whoever made it has gone.
+    """Return the emulator's records, and the run of each batch."""
+    # The API executes a late POST although its client has disconnected.
     await asyncio.sleep(max((fault["seconds"] for fault in made.plan.all_faults if fault.get("late")), default=0))
     books = {what: await made.ask(what) for what in ("calls", "batches", "faults")}
     books["faults"] += made.lifted
@@ -100,7 +100,7 @@ async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
 
 
 async def _lift(made: World) -> None:
-    """A fault that lasts is lifted some time after it has first struck."""
+    """Lift a fault that lasts, some time after it was first applied."""
     if all("times" in fault for fault in made.plan.faults):
         return
 
@@ -150,7 +150,7 @@ def _with_results(made: World, run: RunSeen) -> RunSeen:
 
 
 async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
-    """As JSON for a person, and as they travel, with payloads that can be searched."""
+    """Write histories as JSON for a reader, and as protobuf, with payloads that can be searched."""
     for handle in handles:
         for number, history in enumerate(await histories(made.client, handle), 1):
             file = made.folder / f"{handle.id}-{number}.history"
@@ -159,7 +159,7 @@ async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
 
 
 def strays(folder: Path) -> list[str]:
-    """Processes that were started for this round: they have its folder in their command or their environment."""
+    """Return processes that were started for this round: their command or environment contains its folder."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -1,4 +1,4 @@
-"""Ten rounds, by the command that plays two hundred; and what it does when it is stopped, or finds something."""
+"""Ten rounds, run by the command that plays two hundred; and its behaviour when it is stopped, or finds a violation."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.harness.processes import Running, bare_environment
 from tests.harness.waiting import eventually
 
 ROUNDS, SEED = 10, 168
-"""Rounds in which everything is done that can be done to a process."""
+"""Ten rounds that include every act on a process."""
 COMMAND = (sys.executable, "-m", "tests.exhaustive.chaos")
 
 
@@ -28,7 +28,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def chaos(folder: Path, *arguments: str) -> AsyncIterator[Running]:
-    """The command; if it is still at work in the end, it is told to clean up and to leave."""
+    """Run the command; if it still runs at the end, terminate it."""
     running = await Running.start([*COMMAND, *arguments], folder / "log", environment=environment(folder))
     try:
         yield running

@@ -1,4 +1,4 @@
-"""Each invariant holds of a round in which all went well, and fails once that is no longer so."""
+"""Each invariant holds of a round without errors, and fails once the round is changed."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ def landed(name: str, count: int) -> RunSeen:
 
 
 def incomplete(name: str) -> RunSeen:
-    """A run of three whose second result never came."""
+    """Return a run of three requests whose second result never arrived."""
     ids = [f"{name}-{number:04}" for number in range(3)]
     said = f"The results are incomplete: 1 missing ({ids[1]}); the lines that did arrive are in file:///incomplete-{UUID}.jsonl"
     data = file_of(answered([ids[0], ids[2]]))
@@ -97,7 +97,7 @@ def call(
 
 
 def all_well() -> Evidence:
-    """Two runs landed, a third has failed for the line that the API left out."""
+    """Return a round with two landed runs, and a third that failed since the API left out a line."""
     runs = [landed("a", 2), landed("b", 2), incomplete("c")]
     plan = replace(
         round_of(1, 1),
@@ -132,17 +132,17 @@ def all_well() -> Evidence:
 
 
 def first(seen: Evidence, **changes: Any) -> Evidence:
-    """The first run otherwise."""
+    """Change the first run."""
     return replace(seen, runs=[replace(seen.runs[0], **changes), *seen.runs[1:]])
 
 
 def says(seen: Evidence, **changes: Any) -> Evidence:
-    """The first run's output otherwise."""
+    """Change the first run's output."""
     return first(seen, output={**(seen.runs[0].output or {}), **changes})
 
 
 def holds(seen: Evidence, lines: Sequence[dict[str, Any]]) -> Evidence:
-    """The first run's file otherwise, and the output true to it."""
+    """Change the first run's file, and the output to match."""
     data = file_of(lines)
     truth = {"bytes": len(data), "lines": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
     uri = (seen.runs[0].output or {})["resultsFile"]["uri"]
@@ -150,7 +150,7 @@ def holds(seen: Evidence, lines: Sequence[dict[str, Any]]) -> Evidence:
 
 
 def bought_twice(seen: Evidence, *, hidden: float = 0, looked: bool = True) -> Evidence:
-    """A second batch of the first run; the first one was invisible for so long, and the list was read after that."""
+    """Add a second batch of the first run; the first was invisible for so long, and the list was read after that."""
     extra = BatchSeen("msgbatch_a2", "a", seen.runs[0].ids, NOON + timedelta(seconds=10))
     fault = {"fault": "invisible", "operation": "create", "times": 1, "seconds": hidden}
     calls = [

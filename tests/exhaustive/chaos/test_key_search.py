@@ -1,4 +1,4 @@
-"""A key is found wherever it stands, however it is written."""
+"""A key is found in any place and any encoding."""
 
 import base64
 import sqlite3

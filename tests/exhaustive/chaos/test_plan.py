@@ -1,4 +1,4 @@
-"""The plan of a round: settled by its seed and number, and over a cycle nothing is left out."""
+"""The plan of a round depends only on its seed and number, and a cycle covers all combinations."""
 
 import json
 from itertools import combinations

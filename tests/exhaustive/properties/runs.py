@@ -1,6 +1,6 @@
-"""A run as the submitBatch step drives it: the protocol's decisions and the activities are the real ones.
+"""A model of a run in the submitBatch step: the protocol's decisions and the activities are the real ones.
 
-What is modelled here is the workflow around them, and what becomes of a POST.
+The workflow around them, and the outcome of a POST, are modelled here.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Fate(Enum):
-    """What becomes of one POST, and what its run hears of it."""
+    """The outcome of one POST, and the reply that its run gets."""
 
     ANSWERED = "200"
     NOT_NOW = "429"
@@ -58,13 +58,13 @@ class Fate(Enum):
 
 @dataclass(frozen=True)
 class Deal:
-    """What the world does with a POST.
+    """The conditions of a POST.
 
     Attributes:
-        lag: how long its batch cannot be seen.
-        processing: how long its batch takes.
-        noted: whether the worker gets to write down what came of it.
-        late: when a frozen worker sends it, within its deadline.
+        lag: the time for which its batch is invisible.
+        processing: the time that its batch takes.
+        noted: whether the worker records its outcome.
+        late: the delay after which a frozen worker sends it, within its deadline.
     """
 
     fate: Fate = Fate.ANSWERED
@@ -76,11 +76,11 @@ class Deal:
 
 @dataclass
 class Run:
-    """One run, what it remembers, and what a test knows of it.
+    """One run, its state, and the test's knowledge of it.
 
     Attributes:
-        past: what it remembered after each of its moves: what it can be reset to.
-        advised: whether a person has said something.
+        past: its state after each command, to which it can be reset.
+        advised: whether an operator has decided.
     """
 
     id: str
@@ -112,7 +112,7 @@ class World:
         self._frozen: list[tuple[Any, Run, Deal]] = []
 
     def pass_time(self, by: timedelta) -> None:
-        """Move the clock; what frozen workers have in hand is sent when its time comes."""
+        """Advance the clock; the POSTs of frozen workers are sent when their time comes."""
         until = self.clock.now + by
         for at, run, deal in sorted(self._frozen, key=lambda each: cast(Any, each[0])):
             if at <= until:
@@ -122,7 +122,7 @@ class World:
         self.clock.now = until
 
     def step(self, run: Run, deal: Deal) -> None:
-        """One move of a run, which forgets all but what continue-as-new carries."""
+        """Execute one command of a run, which forgets everything that continue-as-new does not carry."""
         if run.end:
             return
         submission = run.submission = Submission.model_validate_json(run.submission.model_dump_json())
@@ -161,19 +161,19 @@ class World:
         run.past.append(submission.model_dump_json())
 
     def reset(self, run: Run, to: int) -> None:
-        """Take a run back to what it remembered, or below 0 to its beginning; what it did in the world stays done."""
+        """Reset a run to an earlier state, or below 0 to its beginning; its effects outside remain."""
         run.submission = Submission.model_validate_json(run.past[to]) if 0 <= to < len(run.past) else Submission()
         run.past = run.past[: to + 1]
         run.end = run.waits = None
 
     def advise(self, run: Run, resolution: Resolution) -> None:
-        """A person decides what is undecided."""
+        """Decide an undecided run as an operator."""
         run.advised = True
         run.waits = None
         run.submission.on_resolved(resolution)
 
     def look_again(self, run: Run) -> list[str]:
-        """Before landing: the batches that a run which has sent twice reports as possibly paid for."""
+        """Return the batches that a run which has sent twice reports, before landing, as possibly paid for."""
         submission = run.submission
         if not submission.may_be_paid_twice or submission.anchor is None:
             return []

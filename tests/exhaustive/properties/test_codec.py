@@ -1,4 +1,4 @@
-"""Payload encryption: what is encrypted comes back with its key and no other, and no change of it goes unnoticed."""
+"""Payload encryption: payloads are decrypted by their key and no other, and every change of one is detected."""
 
 import asyncio
 import base64
@@ -113,7 +113,7 @@ def test_what_is_no_key_is_refused_without_its_text(text: str) -> None:
     except ValueError as error:
         refusal = error
     if refusal:
-        # Not a decoder's own error, which carries what it could not read.
+        # Not a decoder's own error, which contains the invalid text.
         assert type(refusal) is ValueError
         assert refusal.__suppress_context__ or refusal.__context__ is None
         assert not [word for word in text.replace(":", " ").split() if len(word) > 32 and word in str(refusal)]

@@ -1,4 +1,4 @@
-"""Results on their way in: whole, each once, in the order of the requests, byte for byte; or what they lack is said."""
+"""Landing of results: complete, each once, in the order of the requests, byte for byte; or the defects are reported."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
 
 @st.composite
 def streams(draw: st.DrawFn, ids: Sequence[str]) -> tuple[dict[str, bytes], list[bytes]]:
-    """Result lines by id, and as the pieces of a stream that has them in any order, with empty lines between them."""
+    """Generate result lines by id, and a stream of them in pieces, in any order, with empty lines between them."""
     lines = {custom_id: draw(results(custom_id)) for custom_id in ids}
     ends = [draw(st.sampled_from([b"\n", b"\n\n"])) for _ in ids]
     ends[-1] = draw(st.sampled_from([b"", b"\n"]))
@@ -78,7 +78,7 @@ def test_any_order_of_results_is_landed_in_the_order_of_the_requests_byte_for_by
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[list[str], list[str], list[bytes]]:
-    """The ids that are asked for, those that arrive in their order, and the stream."""
+    """Generate the requested ids, the ids that arrive in their order, and the stream."""
     ids = draw(BATCHES)
     foreign = draw(st.lists(IDS.filter(lambda each: each not in ids), max_size=3, unique=True))
     arriving = draw(st.lists(st.sampled_from([*ids, *foreign]), max_size=10))

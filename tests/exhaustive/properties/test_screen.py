@@ -1,4 +1,4 @@
-"""What the starter prints, whoever wrote it: only what can be printed, and Rich's own styles."""
+"""The starter's output of texts from outside: only printable characters, and Rich's own styles."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Several runs on one account, of equal counts and ids, through whatever gets lost: each pays once, or says so."""
+"""Several runs on one account, of equal counts and ids, with any losses: each pays once, or reports otherwise."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ OURS = ("a-1", "a-2", "a-3")
 OTHERS = ("b-1", "b-2", "b-3")
 MINUTES = st.integers(0, 25).map(lambda minutes: timedelta(minutes=minutes))
 
-# The last is longer than the quiet period lasts: that batch is bought again, and must be reported.
+# The last is longer than the quiet period: that batch is submitted again, and must be reported.
 LAGS = st.sampled_from([0, 0, 0, 1, 7, 20, 180]).map(lambda minutes: timedelta(minutes=minutes))
 DEALS = st.builds(
     Deal,
@@ -114,7 +114,7 @@ class SeveralRuns(RuleBasedStateMachine):
             assert claim is None or claim.owner == batch.by or self.advised(batch.ids)
 
     def advised(self, ids: tuple[str, ...]) -> bool:
-        """Whether a person has taken part who may know less than the protocol."""
+        """Return whether an operator, who may know less than the protocol, has decided."""
         return any(run.advised for run in self.all if run.ids == ids)
 
     def teardown(self) -> None:
@@ -126,7 +126,7 @@ class SeveralRuns(RuleBasedStateMachine):
             self.runner.close()
 
     def come_to_an_end(self) -> None:
-        """Nobody interferes any more: each run ends, with a batch or with what it does not know."""
+        """Let each run end without further interference, with a batch or with an unknown outcome."""
         for run in self.all:
             run.moves = 0
         while going := [run for run in self.all if not run.end]:
@@ -140,7 +140,7 @@ class SeveralRuns(RuleBasedStateMachine):
         self.a_batch_belongs_to_who_made_it_unless_somebody_said_otherwise()
 
     def has_paid_once_or_says_so(self, run: Run) -> None:
-        """All is visible and has ended: what a run has paid for besides is in its report, or another run's result."""
+        """Check, once all is visible and has ended, that a run's batches are reported or another run's result."""
         self.world.pass_time(timedelta(hours=30))
         self.world.account.overlooked.clear()
         made = self.world.account.by(run.id)
@@ -148,7 +148,7 @@ class SeveralRuns(RuleBasedStateMachine):
         used = {other.end.batch_id for other in self.all if isinstance(other.end, Done)}
         late = any(batch.visible - self.world.account.made_at(batch) > SCHEDULE.quiet_period - EVERY for batch in made)
         if isinstance(run.end, Fail):
-            # It says that it cannot tell; what it has seen it names.
+            # Its outcome is unknown; it names the batches that it has seen.
             assert late or run.advised or paid <= {*run.end.candidates, *used}
             return
         assert isinstance(run.end, Done)

@@ -1,4 +1,4 @@
-"""Names in the store: each is one place in it, there and back, and nothing leads out of it."""
+"""Names in the store: each is one object in it, there and back, and none leads out of it."""
 
 import asyncio
 import os
@@ -65,7 +65,7 @@ def test_a_name_is_one_place_in_the_store_or_no_name(name: str, data: bytes, wor
         for use in (store.create(name, data), store.read(name), whole(store, name)):
             with pytest.raises(ValueError, match="not a name"):
                 asyncio.run(use)
-        if not UPLOAD_SUFFIX.search(name):  # What an upload that broke off has left may be removed.
+        if not UPLOAD_SUFFIX.search(name):  # The remains of an interrupted upload may be removed.
             with pytest.raises(ValueError, match="not a name"):
                 asyncio.run(store.remove(name))
         assert files(world) == before
@@ -85,7 +85,7 @@ def test_a_name_is_one_place_in_the_store_or_no_name(name: str, data: bytes, wor
 
 @st.composite
 def addresses(draw: st.DrawFn) -> str:
-    """What may stand in `requestsUri`: a path from the store's root or beside it, written in some way."""
+    """Generate values of `requestsUri`: a path from the store's root or next to it, in various spellings."""
     start = draw(
         st.sampled_from(["{root}/", "{root}", "{root}/../", "file://localhost{path}/", "FILE://{path}/", "{path}/"])
     )
@@ -139,7 +139,7 @@ def test_no_link_in_the_store_shows_a_caller_what_is_outside(
         (world / "secret").write_bytes(SECRET)
         store = open_store((world / "store").as_uri())
         root = world / "store"
-        # Our own folders may be links, of the operator's: those are not made here.
+        # Our own folders may be links, which an operator makes: those are not generated here.
         for spot, target in links:
             if spot not in FOLDERS:
                 with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What is said and shown: texts from elsewhere stay within their bounds, and a key is never repeated."""
+"""Messages and displays: texts from outside stay within their bounds, and a key is never repeated."""
 
 import json
 import re

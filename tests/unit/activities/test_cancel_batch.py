@@ -1,4 +1,4 @@
-"""cancelBatch: one call where it can be; a batch that has ended is left as it is, whatever the API answers then."""
+"""cancelBatch: one call where possible; a batch that has ended is left as it is, whatever the API's response."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ class Canceller:
 
     @property
     def calls(self) -> list[str | None]:
-        """What was called after the batch was created."""
+        """Return the calls after the creation of the batch."""
         return [call.operation for call in self.emulator.calls[1:]]
 
 

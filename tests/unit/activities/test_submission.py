@@ -73,7 +73,7 @@ async def test_a_store_that_does_not_take_the_claim_for_a_moment_has_it_when_the
 
     submitting = asyncio.create_task(alone.submit())
     await eventually(lambda: list(alone.folder.glob("submissions/**/*.outcome.json")), "the outcome")
-    await asyncio.sleep(0.2)  # The claim comes right after it, and its failure leaves no trace.
+    await asyncio.sleep(0.2)  # The claim follows right after it, and its failure is not reported.
     claims.unlink()
 
     assert await SubmissionRecords(alone.store).owner_of(await submitting) == "run"

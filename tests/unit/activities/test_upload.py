@@ -1,4 +1,4 @@
-"""The deadline of a POST: nothing of the body is handed out after it, and it is known whether all of it was."""
+"""The deadline of a POST: no part of the body is yielded after it, and it is known whether all of it was."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -42,7 +42,7 @@ async def test_a_deadline_by_the_servers_clock_stops_the_body_before_its_first_p
 
 
 async def test_a_worker_that_wakes_up_after_the_deadline_hands_out_no_further_part() -> None:
-    # A clock that is behind the server's: only the time that passed in this process tells.
+    # This clock is behind the server's: only the time that passed in this process counts.
     frozen = upload(started=datetime.now(UTC) + timedelta(hours=1), timeout=timedelta(seconds=0.05))
     sending = frozen.chunks()
     assert await anext(sending) == PARTS[0]

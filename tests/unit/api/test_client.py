@@ -1,4 +1,4 @@
-"""The client: one call each, and what every answer means, against the emulator and a server of raw answers."""
+"""The client, against the emulator and a server of raw responses: one call each, and the error for each response."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def chunks(body: bytes = BODY) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def server_saying(answer: bytes) -> AsyncIterator[str]:
-    """A server that reads a little and says these bytes."""
+    """Run a server that reads a little and sends these bytes."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(64)

@@ -1,4 +1,4 @@
-"""What a run reads from a document in another way than it stands there, and says so."""
+"""Deviations: parts of a document that a run follows differently, and reports."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is read from a document that a run can honour."""
+"""The plan read from documents that a run can follow."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The document and the code say the same: steps and activities, inputs and defaults, outputs."""
+"""Comparison of the document with the code: steps and activities, inputs and defaults, outputs."""
 
 from datetime import timedelta
 
@@ -14,12 +14,12 @@ from tests.harness.project import DOCUMENT
 
 
 def fields(model: type[BatchInput] | type[BatchOutput]) -> set[str]:
-    """The JSON names of a model's fields."""
+    """Return the JSON names of a model's fields."""
     return {info.alias or name for name, info in model.model_fields.items()}
 
 
 def activity_name(method: object) -> str | None:
-    """The activity type that a method is registered as."""
+    """Return the activity type that a method is registered as."""
     definition = activity._Definition.from_callable(method)  # type: ignore[arg-type]
     return definition.name if definition else None
 

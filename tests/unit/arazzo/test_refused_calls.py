@@ -1,4 +1,4 @@
-"""Calls that a user could write and no run could honour."""
+"""Calls that a user could write and no run could follow."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from tests.unit.arazzo.editing import (
 )
 
 CALLS: Refusals = {
-    # What would cost money, or send something that the user did not mean.
+    # Calls that would cost money, or send something that the user did not mean.
     "retry of the submission": (
         put("steps", 0, "onFailure", to=action("retry", retryAfter=1)),
         f"{SUBMIT}/onFailure/0",

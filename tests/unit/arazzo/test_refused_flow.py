@@ -1,4 +1,4 @@
-"""Criteria and actions that a user could write and no run could honour."""
+"""Criteria and actions that a user could write and no run could follow."""
 
 from pathlib import Path
 

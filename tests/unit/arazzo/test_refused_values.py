@@ -1,4 +1,4 @@
-"""Numbers, inputs, outputs and forms that a user could write and no run could honour."""
+"""Numbers, inputs, outputs and forms that a user could write and no run could follow."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Files that are no plain, unambiguous YAML."""
+"""Files that are not plain, unambiguous YAML."""
 
 from collections.abc import Callable
 from pathlib import Path

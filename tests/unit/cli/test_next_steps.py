@@ -1,4 +1,4 @@
-"""Next steps as data, put into the words of the command line."""
+"""Next steps, which are data, rendered as commands."""
 
 import pytest
 

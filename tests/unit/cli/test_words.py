@@ -1,4 +1,4 @@
-"""What is pure in the starter: durations, ids, the choice of requests to send again."""
+"""The pure functions of the starter: durations, ids, the choice of requests to send again."""
 
 import pytest
 

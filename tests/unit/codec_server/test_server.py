@@ -1,4 +1,4 @@
-"""The codec server over real HTTP: what it decrypts, for whom, and what it keeps to itself."""
+"""The codec server over real HTTP: decoding, access, and secrecy."""
 
 import asyncio
 import base64
@@ -59,7 +59,7 @@ async def hidden(payload: Payload = PLAIN) -> Payload:
 
 async def test_it_decodes_what_is_encrypted_and_leaves_the_rest_in_its_place(http: httpx.AsyncClient) -> None:
     other = Payload(metadata={"encoding": b"binary/null"})
-    # As the Web UI calls it, which adds a field and a parameter that are no part of the protocol.
+    # The call of the Web UI, which adds a field and a parameter that are not part of the protocol.
     sent = {**body(await hidden(), other, await hidden(other)), "newer": True}
     headers = {**BEARER, "X-Namespace": "default"}
     answer = await http.post("/decode", params={"preserveStorageRefs": "true"}, json=sent, headers=headers)

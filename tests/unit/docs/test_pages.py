@@ -19,7 +19,7 @@ NOT_RUN = {
     "deploy/kubernetes/README.md": 2,  # a cluster
     "deploy/s3/README.md": 1,  # an AWS account
 }
-"""How many blocks of commands no test runs, each for the reason that its page gives."""
+"""The number of blocks of commands that no test runs, each for the reason that its page gives."""
 
 
 def test_the_readme_is_short() -> None:

@@ -1,4 +1,4 @@
-"""The tables of the pages list what there is."""
+"""Comparison of the pages' tables with the code."""
 
 import re
 
@@ -56,7 +56,7 @@ def test_the_inputs_and_outputs_are_those_of_the_models() -> None:
 
 
 def fields(heading: str) -> list[str]:
-    """The first cells of the table under a heading of docs/calling.md."""
+    """Return the first cells of the table under a heading of docs/calling.md."""
     section = page("docs/calling.md").text.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
     return [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
 

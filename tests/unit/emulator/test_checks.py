@@ -1,4 +1,4 @@
-"""What is refused at once, and what comes back errored: the API's own words."""
+"""The checks of requests, in the API's own words: those that refuse a batch, and those that make a request errored."""
 
 from __future__ import annotations
 

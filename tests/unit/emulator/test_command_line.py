@@ -1,4 +1,4 @@
-"""The emulator as a command, and what it needs to be one."""
+"""The emulator's command line, and its dependencies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> Non
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         with httpx.Client(base_url=url, headers=HEADERS) as client:
             assert client.post(BATCHES, json=body()).status_code == 200
-            # Not even a call under way keeps it.
+            # A call under way does not delay it.
             with pytest.raises(httpx.ReadTimeout):
                 client.get(BATCHES, timeout=0.2)
             process.send_signal(number)

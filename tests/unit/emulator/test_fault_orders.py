@@ -1,4 +1,4 @@
-"""The ways to order a fault, and what is said of orders that make no sense."""
+"""The ways to add a fault, and the errors for invalid ones."""
 
 from __future__ import annotations
 

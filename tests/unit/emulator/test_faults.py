@@ -1,4 +1,4 @@
-"""Every fault, as a client meets it."""
+"""Every fault, as a client sees it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.emulator.support import BATCHES, body, create, eventually, http,
 
 
 async def ended(client: httpx.AsyncClient, count: int = 20) -> str:
-    """A batch that has ended, ready for its results."""
+    """Create a batch that has ended, ready for its results."""
     return str((await create(client, *(request(f"r{number}") for number in range(count))))["id"])
 
 
@@ -98,7 +98,7 @@ async def test_invisible_for_a_while(emulator: Emulator, client: httpx.AsyncClie
     batch_id = (await create(client))["id"]
     seen = await client.get(f"{BATCHES}/{batch_id}")
     listed = (await client.get(BATCHES)).json()["data"]
-    # On a machine that stands still now and then, the time may be over already.
+    # On a machine that is occasionally suspended, the time may be over already.
     assert time.monotonic() - before > 0.3 or (seen.status_code, listed) == (404, [])
     assert [batch.id for batch in emulator.batches] == [batch_id]
 

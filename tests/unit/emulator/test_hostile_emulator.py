@@ -1,4 +1,4 @@
-"""What may be sent to the emulator and its control: refused in the API's own form, and it goes on serving."""
+"""Hostile calls to the emulator and its control: refused in the API's own form, and the emulator continues."""
 
 from collections.abc import AsyncIterator
 

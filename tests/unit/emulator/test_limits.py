@@ -1,4 +1,4 @@
-"""Pages, quotas, and the answers that nobody has published."""
+"""Pages, quotas, and responses that are not documented."""
 
 from __future__ import annotations
 

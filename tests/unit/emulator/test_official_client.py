@@ -1,4 +1,4 @@
-"""The official client as the judge: it does everything it can do against the emulator."""
+"""The official client against the emulator: everything that it can do."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_pages_follow_each_other_in_both_directions(sdk: anthropic.AsyncAn
     pages = sdk.messages.batches.list(limit=limit, before_id=ids[2])
     newer = [batch.id async for batch in pages]
     assert sorted(newer, key=ids.index) == ids[3:]
-    # The page right before comes first: the oldest of the newer ones.
+    # The page right before, which has the oldest of the newer ones, comes first.
     assert newer[min(limit, 4) - 1] == ids[3]
 
 

@@ -1,4 +1,4 @@
-"""Results as a stream: shuffled, repeatable, and beside all else."""
+"""Results as a stream: shuffled, repeatable, and alongside other calls."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_others_are_served_while_results_stream(emulator: Emulator, client
     async with client.stream("GET", f"{BATCHES}/{batch_id}/results") as reply:
         assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 200
         assert len(await reply.aread()) > 1_000_000
-    # A reader that goes away in the middle does no harm.
+    # A reader that disconnects in the middle does no harm.
     async with client.stream("GET", f"{BATCHES}/{batch_id}/results") as reply:
         assert reply.status_code == 200
     assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 200

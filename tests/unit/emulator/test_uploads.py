@@ -1,4 +1,4 @@
-"""Bodies of every size, in every shape they travel in."""
+"""Bodies of every size, in every transfer form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = json.dumps(body()).encode()
 
 
 async def test_a_body_that_is_cut_creates_nothing(emulator: Emulator) -> None:
-    # All of the JSON is there, but not all that was announced.
+    # All of the JSON is sent, but not all of the announced bytes.
     assert await talk(emulator, raw_create(WHOLE, length=len(WHOLE) + 1), and_close=True) == b""
     assert emulator.batches == []
     assert [call.status for call in emulator.calls] == [None]
@@ -41,7 +41,7 @@ async def test_a_client_killed_in_its_upload_creates_nothing(emulator: Emulator)
         return len(emulator.calls) == 1
 
     await eventually(has_arrived)
-    # Closed so, the connection ends with a reset, as a killed process ends it.
+    # Closed in this way, the connection ends with a reset, as that of a killed process does.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
     async with http(emulator) as client:

@@ -1,4 +1,4 @@
-"""What is on the wire, to the byte: headers, error bodies, and the order of the checks."""
+"""The bytes on the wire: headers, error bodies, and the order of the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Payload encryption: what it hides, what it notices, and what it says where it cannot decrypt."""
+"""Payload encryption: secrecy, integrity, and the errors of a process that cannot decrypt."""
 
 import base64
 import gzip
@@ -121,7 +121,7 @@ async def test_whatever_stands_in_the_place_of_a_key_id_gets_a_short_answer(key_
 
 
 async def test_the_form_of_a_payload_stays_what_it_was() -> None:
-    """Recorded: what is in histories must open with every later version."""
+    """A recorded payload: every later version must decrypt those in histories."""
     recorded = Payload(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"2026-11"},
         data=base64.b64decode(

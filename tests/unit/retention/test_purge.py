@@ -1,4 +1,4 @@
-"""What may go from a store: walked exhaustively without one, then done to a directory and a local S3."""
+"""The plan of a purge, tried exhaustively without a store; then its execution in a directory and a local S3."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ RUN, BATCH, MANIFEST = GroupKey.of_run("flow", "first"), GroupKey.of_batch("msgb
 
 
 def intent(time: datetime, **changes: Any) -> SubmissionIntent:
-    """A POST of the run `flow`."""
+    """Return the intent of a POST of the run `flow`."""
     known: dict[str, Any] = {
         "workflow_id": "flow",
         "first_run_id": "first",
@@ -91,7 +91,7 @@ CLAIM = BatchClaim(owner="flow", first_run_id="first")
 
 
 def add_part(holdings: Inventory, name: str, age: datetime) -> None:
-    """An object of the run `flow`, as the store has it."""
+    """Add an object of the run `flow`, as the store has it."""
     records: dict[str, StoredRecord] = {
         PARTS[0]: intent(age),
         PARTS[1]: SubmissionOutcome(batch_id="msgbatch_1"),
@@ -308,12 +308,12 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
 
 
 def now_old() -> datetime:
-    """A moment for which all that was written by now is old enough: the store's clock cannot be set back."""
+    """Return a time at which everything written so far is old enough: the store's clock cannot be set back."""
     return datetime.now(UTC) + timedelta(days=1)
 
 
 async def landed_run(store: ObjectStore, batch_id: str, *, workflow_id: str = "flow") -> Manifest:
-    """A run with a POST of which nothing came, and one whose batch landed."""
+    """Create a run with a POST that created nothing, and one whose batch landed."""
     await store.identity()
     line = b'{"custom_id":"a","params":{"model":"m","max_tokens":1,"messages":[]}}\n'
     manifest = await write_manifest(store, pieces(line))
@@ -370,7 +370,7 @@ async def test_what_is_of_today_stays(store: ObjectStore) -> None:
 
     holdings = await scan(store, datetime.now(UTC) - timedelta(days=30))
 
-    # The intents say that they are old; what landed today holds on to them.
+    # The intents are old by their own time; the results that landed today keep them.
     assert plan_purge(holdings, set()).removals == []
     assert await names(store) == before
 
@@ -400,7 +400,7 @@ async def test_a_run_that_begins_meanwhile_keeps_what_it_needs(store: ObjectStor
 
 
 def in_the_way(path: Path) -> None:
-    """Something that cannot be removed, by root neither."""
+    """Create an object that cannot be removed, not even by root."""
     if path.is_file():
         path.unlink()
         (path / "full").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The input of a run, decoded: from any caller, and from workers of any version."""
+"""The decoded input of a run: from any caller, and from workers of any version."""
 
 from typing import Any
 

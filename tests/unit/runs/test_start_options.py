@@ -1,4 +1,4 @@
-"""The options of a run, and the input that they become."""
+"""The options of a run, and its input built from them."""
 
 from datetime import timedelta
 

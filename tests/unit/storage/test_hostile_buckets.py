@@ -1,4 +1,4 @@
-"""Addresses that would lead out of a bucket's prefix: no caller reads what is beside it."""
+"""Addresses that would lead out of a bucket's prefix: no caller can read objects outside it."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -345,7 +345,7 @@ def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_process_that_used_the_store_ends_cleanly(tmp_path: Path) -> None:
-    """What led to calling obstore in threads: awaited, it aborts some of such runs."""
+    """The reason why obstore is called in threads: awaited, it aborts some of these runs."""
     use = (
         "import asyncio, sys\nfrom message_batches.storage.object_store import open_store\n"
         "async def main():\n    store = open_store(sys.argv[1])\n    await store.create('a', b'1')\n"

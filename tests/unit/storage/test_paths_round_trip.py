@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> ObjectStore:
 
 
 def names_in(store: ObjectStore) -> list[str]:
-    """List every file of a store."""
+    """Return every file of a store."""
     root = Path(store.uri("").removeprefix("file://"))
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
@@ -91,7 +91,7 @@ WORKFLOW_IDS = {
     "x" * 101: f"{'x' * 60}-{hashed('x' * 101)}",
     "ü" * 1000: f"{'_C3_BC' * 10}-{hashed('ü' * 1000)}",
 }
-"""Ids of workflows, which a caller chooses, and the part of a path that each becomes."""
+"""Ids of workflows, which a caller chooses, and the part of a path that each is encoded as."""
 
 
 def submitter(workflow_id: str, api_key: str = "default") -> Submitter:
@@ -155,14 +155,14 @@ BATCH_IDS = {
     "x" * 100: "x" * 100,
     "x" * 101: f"{'x' * 60}-{hashed('x' * 101)}",
     "x" * 128: f"{'x' * 60}-{hashed('x' * 128)}",
-    # No provider gives any of these, and an input with one is refused: they stay inside their folder all the same.
+    # No provider uses any of these, and an input with one is refused; still, they stay inside their folder.
     "a/b": f"a_2Fb-{hashed('a/b')}",
     "a%2Fb": f"a_252Fb-{hashed('a%2Fb')}",
     "two words": f"two_20words-{hashed('two words')}",
     "für": f"f_C3_BCr-{hashed('für')}",
     "msg.batch": "msg.batch",
 }
-"""Ids of batches, and the part of a path that each becomes: the same for a claim and for results."""
+"""Ids of batches, and the part of a path that each is encoded as: the same for a claim and for results."""
 
 
 @pytest.mark.parametrize(("batch_id", "part"), BATCH_IDS.items(), ids=range(len(BATCH_IDS)))
@@ -302,7 +302,7 @@ async def test_what_an_upload_leaves_behind_is_a_leftover_of_what_it_was_for(
     under_way: list[str] = []
 
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(3):  # Two are taken before anything is written.
+        for _ in range(3):  # Two chunks are read before anything is written.
             yield b"x"
         async for page in store.listing(name.partition("/")[0]):
             under_way.extend(stored.name for stored in page)

@@ -1,4 +1,4 @@
-"""Temporal's own configuration: what is wrong with it is said without a line or a value of it: it may be a key."""
+"""Temporal's own configuration: errors in it do not repeat a line or a value, which may be a key."""
 
 import traceback
 from pathlib import Path

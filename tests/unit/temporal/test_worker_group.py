@@ -10,7 +10,7 @@ from message_batches.temporal.worker_group import MessageBatchWorker
 
 
 class NeverEnds:
-    """In the place of an SDK's worker whose polls the server does not end, seen once in some hundred stops."""
+    """A replacement of an SDK worker whose polls the server does not end, seen once in some hundred stops."""
 
     async def run(self) -> None:
         await asyncio.Event().wait()

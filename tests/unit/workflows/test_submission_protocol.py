@@ -1,4 +1,4 @@
-"""The submission protocol, walked through every order of crash, loss, reply and visibility."""
+"""The submission protocol, in every order of crash, loss, reply and visibility."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ ANCHOR = Anchor(batch_id="msgbatch_anchor", created_at=START - timedelta(hours=1
 
 
 class Reply(Enum):
-    """What becomes of one POST: whether a batch is created, and what the run hears of it."""
+    """The outcome of one POST: whether a batch is created, and the reply that the run gets."""
 
     ANSWERED = "200"
     REFUSED = "429"
@@ -72,7 +72,7 @@ class Batch:
 
 @dataclass
 class World:
-    """The API and the store as the protocol meets them, on a clock that only waiting moves."""
+    """The API and the store as the protocol sees them, on a clock that advances only by waiting."""
 
     replies: list[Reply]
     stranger: Stranger = Stranger.NONE
@@ -126,7 +126,7 @@ class World:
         ]
 
     def walk(self, submission: Submission, *, most: int = 500) -> Command:
-        """Do what the protocol says until it is done, carrying it over continue-as-new at every step."""
+        """Execute the protocol's commands until it is done, carrying it over continue-as-new at every step."""
         for _ in range(most):
             submission = Submission.model_validate_json(submission.model_dump_json())
             step = submission.next_command(self.now, SCHEDULE, EVERY)
