@@ -1,4 +1,4 @@
-"""The wheel, built and installed in an empty environment: the library alone, and no application beside it."""
+"""The wheel, built and installed in an empty environment: it holds the library alone, and no application."""
 
 import signal
 import subprocess

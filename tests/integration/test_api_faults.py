@@ -1,4 +1,4 @@
-"""Every fault of the API: the run ends with one batch and all results, or fails at once with what to do."""
+"""Every fault of the API: the run ends with one batch and all results, or fails at once and names the next step."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Whose batch it is: sent by one run, perhaps attached to by another, and nobody takes or deletes what is not his."""
+"""The owner of a batch: sent by one run, perhaps attached to by another; only the owner adopts or deletes it."""
 
 import asyncio
 from datetime import timedelta

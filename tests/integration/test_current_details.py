@@ -1,4 +1,4 @@
-"""What a run tells whoever opens it: its current details, as the Web UI asks for them."""
+"""The current details of a run, as the Web UI requests them."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ CREATED = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
-    """The markdown, its cells without the blanks that keep them apart."""
+    """Return the markdown, its cells without padding."""
     metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     return metadata.current_details.replace("\u2003", "").replace("\\", "")
 
@@ -79,7 +79,7 @@ async def test_a_run_that_continues_another_repeats_what_was_asked(short_lived: 
     assert continued.run_id != run.first_execution_run_id
     assert continued.start_time > began
     assert shown.endswith("3 requests\n\nof a *file*")
-    # The clock goes on from the start of the first run.
+    # The clock continues from the start of the first run.
     assert "| elapsed | 0:00," not in shown
 
 

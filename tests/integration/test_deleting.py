@@ -1,4 +1,4 @@
-"""Deleting a batch at the provider: only on request, only what is landed and verified, and never at a run's expense."""
+"""Deletion of a batch at the provider: only on request, only after landing and verification, without harm to runs."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ async def test_results_that_were_not_held_against_requests_keep_their_batch(live
 async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    # The poll answers only when the first batch can be seen as well.
+    # The poll gets a response only when the first batch is visible too.
     live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 

@@ -1,4 +1,4 @@
-"""What an API, or whatever answers in its place, may say: told apart by type, within bounds, and the key stays here."""
+"""Hostile responses of an API, or of another server in its place: typed, bounded, and never with the key."""
 
 import asyncio
 import gzip
@@ -59,14 +59,14 @@ BATCH: dict[str, Any] = {
     "created_at": "2026-11-22T12:00:00Z",
     "expires_at": "2026-11-23T12:00:00Z",
 }
-"""What the API could say of a batch."""
+"""A valid description of a batch."""
 
 Answer = Callable[[web.Request], web.StreamResponse]
 
 
 @asynccontextmanager
 async def api_saying(answer: Answer) -> AsyncIterator[HttpBatchApi]:
-    """A client of a server that gives every call the same answer."""
+    """Run a server that gives every call the same response, and yield a client of it."""
     async with serving(answer) as url, http_client(url) as http:
         yield HttpBatchApi(http, ApiKeys(KEYS))
 
@@ -90,7 +90,7 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def eavesdropper() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Another host, and the first bytes of all that was sent to it."""
+    """Run another host, and record the first bytes that each connection sends to it."""
     heard: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +104,7 @@ async def eavesdropper() -> AsyncIterator[tuple[str, list[bytes]]]:
 
 @asynccontextmanager
 async def saying_raw(answer: bytes) -> AsyncIterator[str]:
-    """A server that says these bytes to every call."""
+    """Run a server that sends these bytes to every call."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -342,7 +342,7 @@ async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
 
 
 class StandIn(Emulator):
-    """Another server in the place of an emulator."""
+    """Another server in place of an emulator."""
 
     def __init__(self, url: str) -> None:
         super().__init__()

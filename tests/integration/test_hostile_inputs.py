@@ -1,6 +1,6 @@
-"""What a caller may pass to a run, and must not get away with: refused with a type, nothing sent, nothing touched.
+"""Hostile inputs of a caller: refused with a type; nothing is sent, nothing is touched.
 
-Each table is held against the code that refuses; one real run for each class shows that the code is asked, that the run
+Each table is tried on the code that refuses; one real run for each class shows that the code is called, that the run
 fails instead of stalling, and that nothing is sent.
 """
 
@@ -37,13 +37,13 @@ from workflows.state import BatchRun
 DEEP = "[" * 10_000 + "]" * 10_000
 ONE = json.dumps(requests(1))
 SECRET = json.dumps(requests(1)[0]) + "\n"
-"""Lines that could be sent if somebody got at them."""
+"""Valid lines, which would be sent if they could be read."""
 CONVERTER = DATA_CONVERTER.payload_converter
 
 
 @pytest.fixture(scope="module")
 async def live(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """One worker for all: none of these inputs may do it any harm."""
+    """Run one worker for all tests: none of these inputs may harm it."""
     store = tmp_path_factory.mktemp("hostile") / "store"
     options = EmulatorOptions(processing_time=timedelta(seconds=0.1))
     async with Emulator(options) as emulator, running_stack(temporal.client, emulator, store.as_uri()) as running:
@@ -52,7 +52,7 @@ async def live(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a store is."""
+    """Return the folder of a store."""
     return tmp_path / "store"
 
 
@@ -62,22 +62,22 @@ def store(folder: Path) -> ObjectStore:
 
 
 def payload(data: bytes | str, encoding: str = "json/plain") -> RawValue:
-    """A payload as another SDK, or none, may have made it."""
+    """Return a payload as another SDK may have made it, or none."""
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     return RawValue(Payload(metadata={"encoding": encoding.encode()}, data=data))
 
 
 def read(given: RawValue) -> BatchRun:
-    """The input of a run that continues no other."""
+    """Return the input of a run that continues no other."""
     return parse_input(given.payload, CONVERTER)
 
 
 def refusal_of(given: RawValue) -> ApplicationError:
-    """What a run with that input fails with."""
+    """Return the failure of a run with that input."""
     with pytest.raises(ApplicationError) as caught:
         check_input(read(given))
     assert caught.value.non_retryable
-    # What cannot be written as UTF-8 would stall the run that fails with it.
+    # A message that cannot be encoded as UTF-8 would stall the run that fails with it.
     assert len(caught.value.message.encode()) < 10_000
     return caught.value
 
@@ -94,7 +94,7 @@ async def begin(live: Stack, *given: Any) -> WorkflowHandle[Any, BatchOutput]:
 
 
 async def assert_refused(live: Stack, *given: Any, kind: str, says: str = "") -> None:
-    """A real run fails with that, and nothing is sent."""
+    """Assert that a real run fails with that, and that nothing is sent."""
     before = len(live.emulator.calls)
 
     failure = await failure_of(await begin(live, *given))
@@ -106,7 +106,7 @@ async def assert_refused(live: Stack, *given: Any, kind: str, says: str = "") ->
 
 
 def put(folder: Path, name: str, content: str) -> str:
-    """A file in a store, and its address."""
+    """Put a file into a store, and return its address."""
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
@@ -114,12 +114,12 @@ def put(folder: Path, name: str, content: str) -> str:
 
 
 def one(value: str) -> str:
-    """An input with one request that holds a value."""
+    """Return an input with one request that holds a value."""
     return f'{{"requests":[{{"custom_id":"a","params":{{"x":{value}}}}}]}}'
 
 
 def other(**fields: Any) -> str:
-    """An input with one good request and something else in it."""
+    """Return an input with one good request and other fields."""
     return json.dumps({"requests": requests(1), **fields})
 
 
@@ -281,7 +281,7 @@ STATES: dict[str, dict[str, Any]] = {
 
 
 def continuing(state: dict[str, Any]) -> RawValue:
-    """An input that claims to go on from there."""
+    """Return an input that claims to continue that state."""
     return payload(json.dumps({"batchId": "msgbatch_1", "state": state}))
 
 
@@ -314,7 +314,7 @@ REQUESTS = {
 
 
 async def prepared(store: ObjectStore, given: RawValue) -> None:
-    """What becomes of an input that is read, on its way into the activity that checks its requests."""
+    """Return the input of the activity that checks the requests."""
     run = read(given)
     check_input(run)
     sent = CONVERTER.to_payload(PrepareInput(profile=run.profile, requests=run.requests, requests_uri=run.requests_uri))
@@ -335,7 +335,7 @@ async def assert_requests_refused(store: ObjectStore, given: RawValue, *, says: 
 
 
 def at(uri: str) -> RawValue:
-    """An input whose requests are somewhere."""
+    """Return an input whose requests are at that address."""
     return payload(json.dumps({"requestsUri": uri}))
 
 
@@ -344,7 +344,7 @@ async def test_an_absurd_request_is_refused_inline_and_in_a_file(
     store: ObjectStore, folder: Path, request_: str
 ) -> None:
     await assert_requests_refused(store, payload(f'{{"requests":[{request_}]}}'), says="nothing was sent")
-    if "1e400" not in request_:  # The API gets the bytes of a file as they are, and may refuse what it cannot read.
+    if "1e400" not in request_:  # The API gets the bytes of a file as they are, and may refuse them.
         uri = put(folder, "uploads/absurd.jsonl", request_ + "\n")
         await assert_requests_refused(store, at(uri), says="line 1")
 
@@ -386,7 +386,7 @@ async def test_a_file_that_readers_may_read_in_two_ways_is_refused(
 
 @pytest.fixture
 def beside(folder: Path, store: ObjectStore) -> Iterator[Path]:
-    """A file beside the store, with requests in it, which nobody reads or changes."""
+    """Create a file of requests outside the store, which no run may read or change."""
     file = folder.parent / "beside.jsonl"
     file.write_text(SECRET)
     yield file
@@ -480,7 +480,7 @@ async def test_no_link_in_the_store_leads_out_of_it(
 
 
 async def test_what_is_no_file_is_not_waited_for(live: Stack) -> None:
-    """A pipe would hold the thread that opens it until somebody writes into it."""
+    """A pipe would block the thread that opens it until another process writes into it."""
     os.mkfifo(live.store_folder / "pipe.jsonl")
 
     await assert_refused(live, {"requestsUri": f"{live.store_url}/pipe.jsonl"}, kind="RequestsNotFound")

@@ -1,4 +1,4 @@
-"""Bad input: refused at once, with what, where and what to do; nothing sent."""
+"""Invalid input: refused at once, with the error, its place and the next step; nothing is sent."""
 
 from typing import Any
 from uuid import uuid4
@@ -79,7 +79,7 @@ async def test_requests_of_another_store_wait_for_a_worker_that_holds_it(live: S
 
 
 async def pending_failure(run: WorkflowHandle[Any, Any]) -> Failure:
-    """Why the activity that a run waits for failed last."""
+    """Return the last failure of the activity that a run waits for."""
 
     async def look() -> list[Failure]:
         pending = (await run.describe()).raw_description.pending_activities

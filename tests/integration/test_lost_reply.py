@@ -1,4 +1,4 @@
-"""A lost reply to the POST: one batch, found, proved and landed, or a person's word."""
+"""A lost reply to the POST: one batch, found, verified and landed, or an operator's decision."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ from tests.harness.waiting import eventually
 
 
 async def post_by_a_stranger(live: Stack, given: list[dict[str, object]]) -> str:
-    """A batch on the same key that no record in the store knows."""
+    """Create a batch under the same key that no record in the store names."""
     headers = {"x-api-key": KEYS["default"].get_secret_value(), "anthropic-version": "2023-06-01"}
     async with httpx.AsyncClient(base_url=live.emulator.url, headers=headers) as http:
         reply = await http.post("/v1/messages/batches", json={"requests": given})
@@ -90,7 +90,7 @@ async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(liv
 async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_paid_twice(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    # The poll answers only when the first batch can be seen as well.
+    # The poll gets a response only when the first batch is visible too.
     live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
@@ -126,7 +126,7 @@ async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: S
     outputs = [await run.result() for run in runs]
 
     assert progress.batch_id == first_batch
-    # The second run is decided by the first one's claim.
+    # The first run's claim decides the second one.
     assert [output.batch_id for output in outputs] == [first_batch, second_batch]
     assert len(live.emulator.batches) == 2
 

@@ -1,4 +1,4 @@
-"""Waiting: the contract's cadence, its limits, and continue-as-new."""
+"""Polling: the contract's cadence, its limits, and continue-as-new."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ from workflows.submission.protocol import Submission
 
 RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
 LOOKS = CONTINUE_AFTER + 10
-"""After which a batch ends, in the second run of a chain."""
+"""Polls after which a batch ends, in the second run of a chain."""
 
 
 async def runs_in_chain(live: Stack, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
@@ -39,7 +39,7 @@ async def runs_in_chain(live: Stack, run: WorkflowHandle[object, BatchOutput]) -
 
 @workflow.defn(sandboxed=False)
 class Before:
-    """What comes before a run that continues: a state is believed of no other."""
+    """The run that comes before one that continues: only a continued run's state is trusted."""
 
     @workflow.run
     async def run(self, given: BatchRun, task_queue: str) -> None:
@@ -47,7 +47,7 @@ class Before:
 
 
 async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, BatchOutput]:
-    """A run that goes on from a state."""
+    """Start a run that continues from a state."""
     given = BatchRun(batch_id=state.submission.batch_id, poll=RAPID, state=state)
     async with Worker(live.client, task_queue=f"{live.task_queue}-before", workflows=[Before]) as before:
         run: WorkflowHandle[object, BatchOutput] = await live.client.start_workflow(
@@ -63,7 +63,7 @@ async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, Batc
 
 @pytest.fixture
 async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
-    """An API whose batch ends by the number of looks."""
+    """Return an API whose batch ends after a number of polls."""
     async with (
         Emulator(EmulatorOptions(ends_after_polls=LOOKS)) as emulator,
         running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
@@ -100,7 +100,7 @@ async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(
         live.emulator.faults.add("slow", operation="cancel", seconds=2.5, times=1)
         steady = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=0.3)})
         run = await live.start(requests(), poll=steady)
-        # It is to continue at the sixth or so, while the update is carried out.
+        # It continues at about the sixth poll, during the update.
         await progress_when(run, lambda seen: seen.polls >= 4)
 
         batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)

@@ -1,4 +1,4 @@
-"""What Temporal's list tells of a run, and that a run does without where its namespace lacks the attributes."""
+"""The search attributes of a run in Temporal's list; a run works without them if its namespace lacks them."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,13 +33,13 @@ NEVER = {"model": "no-such-model", "max_tokens": 1, "messages": [{"role": "user"
 
 
 async def shown(run: WorkflowHandle[Any, BatchOutput]) -> dict[str, Any]:
-    """The attributes of a run by their names."""
+    """Return the attributes of a run by their names."""
     pairs = (await run.describe()).typed_search_attributes.search_attributes
     return {pair.key.name: pair.value for pair in pairs if pair.key in SEARCH_ATTRIBUTES}
 
 
 async def statuses(run: WorkflowHandle[Any, BatchOutput]) -> list[str]:
-    """What `BatchStatus` was set to, in order."""
+    """Return the values of `BatchStatus` that were set, in order."""
     changes = [
         event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
         async for event in run.fetch_history_events()

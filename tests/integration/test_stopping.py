@@ -1,4 +1,4 @@
-"""Stopping: cancelling a run at every stage, and stopping a batch but keeping what had finished."""
+"""Stopping: cancelling a run at every stage, and cancelling a batch but landing its finished results."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ from tests.harness.stack import Stack, progress_when, running_stack
 
 @pytest.fixture
 async def emulator():  # type: ignore[no-untyped-def]
-    """Batches that do not end before they are stopped."""
+    """Start an emulator whose batches do not end before they are cancelled."""
     options = EmulatorOptions(processing_time=timedelta(minutes=10), cancel_time=timedelta(seconds=0.3))
     async with Emulator(options) as running:
         yield running
@@ -78,7 +78,7 @@ async def test_a_run_cancelled_while_undecided_finds_its_batch_and_stops_it(
         with pytest.raises(WorkflowFailureError) as caught:
             await run.result()
         assert isinstance(caught.value.cause, CancelledError)
-        # It was never cancelled as a mere candidate; by the time its results proved it ours it had ended.
+        # It was not cancelled while only a candidate; when its results proved it ours, it had ended.
         seen_by_the_api = live.operations()
         assert seen_by_the_api.index("results") < seen_by_the_api.index("cancel")
         assert emulator.batches[0].cancel_initiated_at is None

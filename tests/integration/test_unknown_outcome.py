@@ -1,4 +1,4 @@
-"""What must not go wrong while a submission is in doubt, nor after it."""
+"""Safety while the outcome of a submission is unknown, and after it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -176,7 +176,7 @@ async def test_an_upload_that_the_api_breaks_off_is_no_lost_reply(live: Stack) -
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
     creates = [call.time for call in live.emulator.calls if call.operation == "create"]
     assert len(creates) == 2
-    # Well before a quiet period, which an unknown outcome would have cost.
+    # Well before the end of a quiet period, which an unknown outcome would have required.
     assert output.possibly_paid_twice == ()
     assert output.paid_twice_unchecked is None
 

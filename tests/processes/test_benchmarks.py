@@ -1,4 +1,4 @@
-"""The benchmarks run, tiny, so that they do not rot; nothing here looks at how long anything takes."""
+"""The benchmarks at tiny sizes, to check that they work; no duration matters."""
 
 import subprocess
 import sys
@@ -106,7 +106,7 @@ def test_the_command_line_prints_the_table_without_goals_for_smaller_sizes() -> 
 
 @pytest.mark.slow
 def test_a_small_benchmark_runs_whole() -> None:
-    """Contenders in processes of their own, a chain of runs, every size of a fleet, and a worker that is killed."""
+    """Contenders run in processes of their own, as do a chain of runs, every size of a fleet, and a killed worker."""
     table = printed("landing", "submitting", "history", "fleet", "--scale", "0.01")
 
     rows = [

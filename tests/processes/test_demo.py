@@ -16,7 +16,7 @@ from tests.harness.waiting import eventually
 
 
 def below(process: asyncio.subprocess.Process) -> list[psutil.Process]:
-    """The processes that a process has started."""
+    """Return the processes that a process has started."""
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -29,7 +29,7 @@ def lines_of(file: Path) -> int:
 
 
 async def suggestion_works(starter: CommandLine, shown: str) -> None:
-    """Try what is said to be next, now that Temporal is gone."""
+    """Run the suggested command, after Temporal has ended."""
     suggested = re.search(r"MESSAGE_BATCHES_STORE=(\S+) \S+ \S*starter.py (results \S+ --failed -o retry.jsonl)", shown)
     assert suggested
     later = CommandLine(starter.folder, {"MESSAGE_BATCHES_STORE": suggested[1], "TEMPORAL_ADDRESS": "127.0.0.1:1"})
@@ -106,7 +106,7 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> N
             children = below(process)
             assert children
         else:
-            # Python itself needs a moment before it can be told anything: of computing, however busy the machine is.
+            # Python needs some CPU time before it can handle a signal.
             await eventually(lambda: sum(psutil.Process(process.pid).cpu_times()[:2]) > 0.15, "a Python that has begun")
 
     process.send_signal(signal.SIGINT)

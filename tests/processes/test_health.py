@@ -1,4 +1,4 @@
-"""`worker.py --health`: what the probes of a real worker process are told, whatever happens to it."""
+"""`worker.py --health`: the probes of a real worker process in every state."""
 
 import asyncio
 import os
@@ -36,13 +36,13 @@ class Probed(Running):
     url = ""
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """The status and the JSON at a path."""
+        """Return the status and the JSON at a path."""
         async with httpx.AsyncClient(base_url=self.url, timeout=10) as http:
             answer = await http.get(path)
             return answer.status_code, answer.json()
 
     async def until(self, holds: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
-        """What `/healthz` says as soon as it is as expected."""
+        """Return the report of `/healthz` as soon as it is as expected."""
 
         async def look() -> dict[str, Any] | None:
             assert self.exit_code is None, self.output
@@ -57,7 +57,7 @@ class Probed(Running):
 
 @asynccontextmanager
 async def worker(folder: Path, address: str, **variables: str) -> AsyncIterator[Probed]:
-    """A worker process; it is killed at the end."""
+    """Start a worker process; it is killed at the end."""
     configured = settings(
         temporal=address,
         key=KEYS["default"].get_secret_value(),
@@ -146,7 +146,7 @@ async def test_with_a_store_that_is_not_its_own_it_is_not_well(
     assert (await health.report()).store_reachable
 
     identity.write_text(content)
-    health.stopping()  # Looks anew.
+    health.stopping()  # The next probe checks again.
     found = await health.report()
 
     assert not found.store_reachable
@@ -155,7 +155,7 @@ async def test_with_a_store_that_is_not_its_own_it_is_not_well(
 
 async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(temporal: DevServer, tmp_path: Path) -> None:
     hanging = tmp_path / "hanging"
-    # Whoever opens the store's id waits, while this pipe is there, until somebody writes into it.
+    # Opening the store's id blocks on this pipe until another process writes into it.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n\n"
         "def hook(event, args):\n"
@@ -171,7 +171,7 @@ async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(tempo
         assert found["problems"] == [f"The store {(tmp_path / 'store').as_uri()} does not answer"]
         assert (await probed.get("/livez"))[0] == 200
 
-        # One writer ends the one read.
+        # One write ends the one read.
         writer = await asyncio.to_thread(os.open, hanging, os.O_WRONLY)
         hanging.unlink()
         os.close(writer)
@@ -183,7 +183,7 @@ async def test_a_store_that_hangs_at_the_start_holds_up_neither_probe_nor_signal
 ) -> None:
     blocked = tmp_path / "blocked"
     os.mkfifo(blocked)
-    # Whoever makes the store's directory waits until somebody writes there, which nobody does.
+    # Creating the store's directory blocks on this pipe, into which nothing is written.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n\n"
         "def hook(event, args):\n"
@@ -348,7 +348,7 @@ async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: P
 
 
 async def refused(folder: Path, address: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """The exit status and the last line of a worker that does not stay."""
+    """Return the exit status and the last line of a worker that ends."""
     environment = bare_environment(folder, TEMPORAL_ADDRESS=address, **variables)
     command = [sys.executable, "worker.py", *arguments]
     running = await Running.start(command, folder / "worker.log", environment=environment)
@@ -373,7 +373,7 @@ async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_
         try:
             async with asyncio.timeout(PATIENCE):
                 await connected.wait()
-            # Waited for to its end, the connection would fail, and the exit status would be 2.
+            # If it were waited for, the connection would fail, and the exit status would be 2.
             assert await worker.terminate() == 0, worker.output
         finally:
             await worker.kill()

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 UNTIL_TOLD = timedelta(hours=1)
 KEY = "sk-ant-emulated-0001"
-# How soon the server says that nothing runs on a build any more: by default it looks every few minutes.
+# How soon the server reports that nothing runs on a build any more: by default it checks every few minutes.
 PROMPT_DRAINAGE = (
     *("--dynamic-config-value", 'matching.wv.VersionDrainageStatusVisibilityGracePeriod="1s"'),
     *("--dynamic-config-value", 'matching.wv.VersionDrainageStatusRefreshInterval="1s"'),
@@ -45,7 +45,7 @@ class Deployment:
     workers: list[WorkerProcess] = field(default_factory=list)
 
     async def worker(self, build: str = "", *options: str) -> WorkerProcess:
-        """One more worker process, ready; of a build, or of none."""
+        """Start one more worker process, of a build, or of none."""
         configured = settings(
             temporal=self.server.address,
             api=self.emulator.url,
@@ -59,7 +59,7 @@ class Deployment:
         return worker
 
     async def start(self, name: str, *, every: timedelta = timedelta(seconds=0.3)) -> WorkflowHandle[Any, BatchOutput]:
-        """Start a run, whose batch ends only when told."""
+        """Start a run, whose batch ends only when the test ends it."""
         given = BatchInput(
             requests=requests(3, text=name), poll=PollSchedule(retry_after=every), submission=QUICK_SUBMISSION
         )
@@ -77,13 +77,13 @@ class Deployment:
         await eventually(done, f"build {build!r} as the current one")
 
     async def drained(self, build: str) -> bool:
-        """Whether the server knows of no run that is on the build."""
+        """Return whether the server knows of no run that is on the build."""
         _, answer = await self._deployment("describe-version", "--build-id", build, "--output", "json")
         drainage: Mapping[str, str] = json.loads(answer).get("drainageInfo") or {}
         return drainage.get("drainageStatus") == "drained"
 
     async def builds(self, name: str) -> list[str]:
-        """Which build did the last step of each run in a chain, the oldest first; "" for a worker of none."""
+        """Return the build that executed the last step of each run in a chain, the oldest first; "" without one."""
         runs = [run async for run in self.client.list_workflows(f"WorkflowId = '{name}'")]
         found = []
         for run in sorted(runs, key=lambda run: run.start_time):
@@ -151,7 +151,7 @@ async def test_a_run_moves_to_the_new_build_and_the_old_one_drains(deployment: D
     assert await old.terminate() == 0
     deployment.emulator.clock.advance(UNTIL_TOLD)
     assert (await run.result()).request_counts.succeeded == 3
-    # One step up, and no run in the chain was there only to find itself on the old build once more.
+    # One change of build, and no run in the chain began on the old build again.
     assert await deployment.builds("moving") == ["1.0", "1.1"]
     assert len(deployment.emulator.batches) == 1
 

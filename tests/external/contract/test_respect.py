@@ -1,4 +1,4 @@
-"""The document run by a runner that is not ours, against the emulator in a process of its own."""
+"""The document, run by an external runner against the emulator in a process of its own."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def emulator(*options: str) -> Iterator[str]:
 
 @contextmanager
 def recipient() -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """A server that keeps what is posted to it."""
+    """Run a server that keeps the bodies posted to it."""
     received: list[dict[str, object]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def recipient() -> Iterator[tuple[str, list[dict[str, object]]]]:
 
 
 def fast_copy(text: str, folder: Path, recipient_url: str) -> Path:
-    """The document with short waits, and with a second workflow that runs the first and posts its outputs."""
+    """Write the document with short waits, and a second workflow that runs the first and posts its outputs."""
     document = yaml.safe_load(text)
     workflow = document["workflows"][0]
     for step in workflow["steps"]:

@@ -1,4 +1,4 @@
-"""docker-compose.yml by the schema of the Compose specification, and by what a schema cannot see."""
+"""docker-compose.yml, checked by the schema of the Compose specification, and for errors beyond a schema."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ PORTS = {
     "emulator": "8080",
     "codec": "8234",
 }
-"""On which port each service that stays up listens in its container."""
+"""The port in its container of each service that stays up."""
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_health_is_asked_for_and_ports_are_published_where_a_service_listens(ser
     for name, service in services.items():
         test = " ".join(service.get("healthcheck", {}).get("test", []))
         asked = set(re.findall(r"127\.0\.0\.1[: ](\d+)", test))
-        # pg_isready asks at the port that both have by default.
+        # pg_isready uses the port that both have by default.
         assert asked == ({PORTS[name]} if test and name != "postgres" else set()), name
         assert {port.rpartition(":")[2] for port in service.get("ports", [])} <= {PORTS.get(name)}, name
     assert f"--health=127.0.0.1:{PORTS['worker']}" in compose.words(services["worker"]["command"])
@@ -307,7 +307,7 @@ def published(project: dict[str, Any]) -> list[str]:
 def bind_mounts(project: dict[str, Any]) -> list[Path]:
     mounts = [mount for name in ("worker", "starter") for mount in project["services"][name]["volumes"]]
     sources = [Path(mount["source"]) for mount in mounts if isinstance(mount, dict)]
-    # In the place of keys, where there are none.
+    # The value in place of keys, if there are none.
     return [(ROOT / source).resolve() for source in sources if source != Path("/dev/null")]
 
 

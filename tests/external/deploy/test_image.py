@@ -1,4 +1,4 @@
-"""Dockerfile: what a linter says of it, and what is in the image."""
+"""Dockerfile: a linter's findings, and the content of the image."""
 
 import re
 import shutil
@@ -30,7 +30,7 @@ def test_it_starts_from_one_exact_release_of_python_and_runs_python_itself_witho
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+", bases.pop())
     assert found["USER"] == ["1000:1000"]
-    # The exec form: a shell in between would keep SIGTERM to itself.
+    # The exec form: a shell in between would not forward SIGTERM.
     assert found["ENTRYPOINT"] == ['["python"]']
     assert found["CMD"] == ['["/app/worker.py", "--health", "0.0.0.0:8079"]']
 

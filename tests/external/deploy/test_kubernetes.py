@@ -1,4 +1,4 @@
-"""deploy/kubernetes: by the schemas of Kubernetes, and a pod's container run with its arguments and environment."""
+"""deploy/kubernetes, checked by the schemas of Kubernetes; a pod's container, run with its arguments and environment."""
 
 import shutil
 import subprocess
@@ -30,7 +30,7 @@ VERSIONS = ("1.34", "1.37")
 
 
 def objects() -> list[dict[str, Any]]:
-    """What is applied, the generated ConfigMap included."""
+    """Return the objects that are applied, the generated ConfigMap included."""
     files = [yaml.safe_load((FOLDER / name).read_text()) for name in KUSTOMIZATION["resources"]]
     [settings] = KUSTOMIZATION["configMapGenerator"]
     data = env_file(FOLDER / settings["envs"][0])
@@ -186,7 +186,7 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
 
 
 def as_kubernetes_mounts_a_secret(folder: Path, secret: dict[str, str]) -> None:
-    """Links to files in a folder that is exchanged as a whole."""
+    """Create links to files in a folder that is replaced as a whole."""
     (folder / "..2026_11_22").mkdir()
     (folder / "..data").symlink_to("..2026_11_22")
     for name, value in secret.items():
@@ -195,7 +195,7 @@ def as_kubernetes_mounts_a_secret(folder: Path, secret: dict[str, str]) -> None:
 
 
 def bucket(endpoint: str) -> dict[str, str]:
-    """A bucket, and the environment that leads to it."""
+    """Create a bucket, and return the environment for it."""
     account = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
     with local_s3.client(endpoint) as client:
         client.create_bucket(Bucket="deployed")

@@ -25,12 +25,12 @@ async def engine(temporal: DevServer, image: Stage, tmp_path_factory: pytest.Tem
     variables = {"MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}"}
     before = contents(image.root)
     yield Engine(image, temporal.address, tmp_path_factory.mktemp("host"), variables)
-    # Root's processes, which tests may be, write past the permissions that a read-only file system would enforce.
+    # As root, which tests may run as, a process ignores the permissions that a read-only file system would enforce.
     assert contents(image.root) == before
 
 
 def contents(root: Path) -> dict[str, int]:
-    """Every file, and when it was last written."""
+    """Return every file, and the time of its last change."""
     return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*")}
 
 

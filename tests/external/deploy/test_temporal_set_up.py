@@ -1,4 +1,4 @@
-"""The scripts that make a Temporal server ready, and the configuration that it reads."""
+"""The scripts that prepare a Temporal server, and the configuration that it reads."""
 
 import asyncio
 import os
@@ -68,14 +68,14 @@ async def test_a_namespace_with_the_search_attributes_is_made_or_its_retention_r
 
 
 def stand_in(folder: Path, name: str, script: str) -> dict[str, str]:
-    """A command of that name before all others; what it is called with is in `calls`."""
+    """Create a command of that name, found before all others; it writes its arguments to `calls`."""
     (folder / name).write_text(f'#!/bin/sh\necho "$@" >> "{folder}/calls"\n{script}\n')
     (folder / name).chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
 def carry_out(service: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The script of a service, as docker-compose.yml has it."""
+    """Run the script of a service in docker-compose.yml."""
     composed = project({"POSTGRES_PASSWORD": "x"})["services"][service]
     [script] = composed["command"]
     command = ["sh", str(FOLDER / Path(script).relative_to("/temporal"))]
@@ -129,7 +129,7 @@ def test_both_databases_get_the_schema_of_the_servers_own_kind(tmp_path: Path) -
     done = carry_out("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", says))
 
     assert done.returncode == 0, done.stderr
-    # Each is made, begun at version 0.0, and brought from there to the newest.
+    # Each is created, set to version 0.0, and upgraded to the newest.
     versions = "/etc/temporal/schema/postgresql/v12"
     assert (tmp_path / "calls").read_text().splitlines() == [
         "--db temporal create",

@@ -1,4 +1,4 @@
-"""Parents in two languages use what our run returns, and their batch ends with them."""
+"""Parents in two languages use the output of our run, and their batch ends with them."""
 
 import json
 from datetime import timedelta
@@ -22,7 +22,7 @@ ONE_A_LANGUAGE = pytest.mark.parametrize("parent", ["python, typed", "typescript
 
 
 def content(uri: str) -> list[str]:
-    """The lines of a file, which end at a newline and at nothing else."""
+    """Return the lines of a file, which end only at a newline."""
     return Path(unquote(urlsplit(uri).path)).read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
@@ -125,7 +125,7 @@ async def test_questions_that_cannot_be_sent_are_reported_by_the_type_of_the_fai
 ) -> None:
     run = await parent.start(live.client, [])
 
-    if parent.workflow == "answer-questions-by-name":  # it leaves failures to who started it
+    if parent.workflow == "answer-questions-by-name":  # it leaves failures to its caller
         with pytest.raises(WorkflowFailureError) as caught:
             await run.result()
         assert isinstance(caught.value.cause, ChildWorkflowError)

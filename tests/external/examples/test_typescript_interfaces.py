@@ -1,4 +1,4 @@
-"""The interfaces of the example in TypeScript are written by hand, and are the models all the same."""
+"""The interfaces of the example in TypeScript are written by hand, and match the models."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What the pictures in README show: a person who opens a run in the Web UI understands it."""
+"""The pages of runs in the Web UI, as in the pictures of README: a person understands them."""
 
 import re
 import shutil

@@ -26,14 +26,14 @@ from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, progress_wh
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    """Batches that end when a test makes the clock jump."""
+    """Start an emulator whose batches end when a test advances its clock."""
     async with Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as running:
         yield running
 
 
 @pytest.fixture
 def given(tmp_path: Path) -> Iterator[CheckedRequests]:
-    """Requests that no other test sends."""
+    """Return requests that no other test sends."""
     file = tmp_path / "requests.jsonl"
     file.write_text("".join(json.dumps(item) + "\n" for item in requests(text=str(uuid4()))))
     with read_requests(str(file)) as read:
@@ -63,14 +63,14 @@ async def connected(runs: Runs) -> Runs:
 
 
 async def polling(live: Stack, store: ObjectStore, given: CheckedRequests) -> str:
-    """The workflow id of a run that waits for its batch."""
+    """Start a run, and return its workflow id once it waits for its batch."""
     started = await start(live, store, given)
     await live.saw("retrieve")
     return started.workflow_id
 
 
 async def undecided(live: Stack, store: ObjectStore, given: CheckedRequests) -> str:
-    """The workflow id of a run whose POST got no reply and made a batch."""
+    """Start a run whose POST created a batch and got no reply; return its workflow id."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     started = await start(live, store, given)
     run = live.client.get_workflow_handle(started.workflow_id)

@@ -1,7 +1,7 @@
-"""A query that waits for a dead worker, and is answered by one that replays what has happened in the meantime.
+"""A query that waits for a dead worker, and is answered by one that replays the newer events.
 
-The SDK plays that to the run at the time of the last workflow task, and keeps what it decided for the next one: the
-worker after that, which replays all of it at the right times, must come to the same decision, or the run is stuck.
+The SDK replays them at the time of the last workflow task, and keeps the run's decisions for the next one: the
+worker after that, which replays all events at the right times, must decide the same, or the run is stuck.
 """
 
 import asyncio

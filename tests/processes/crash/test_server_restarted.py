@@ -1,4 +1,4 @@
-"""SIGKILL the Temporal server, and start it again on its file; the worker stays."""
+"""SIGKILL of the Temporal server, which is started again on its file; the worker stays."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""SIGKILL at every point of a run; another worker goes on with it."""
+"""SIGKILL at every point of a run; another worker continues it."""
 
 from datetime import timedelta
 
@@ -79,7 +79,7 @@ async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> No
 
 @played_together()
 async def test_killed_with_the_reply_on_its_way(scene: Scene) -> None:
-    """The worker may have read it and passed it on, or not."""
+    """The worker may or may not have read the reply and reported it."""
     worker = await scene.worker()
     await scene.start(requests(3))
 

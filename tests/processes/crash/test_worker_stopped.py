@@ -1,4 +1,4 @@
-"""SIGTERM: the worker ends what is under way, within its grace, and leaves the rest to the next one."""
+"""SIGTERM: the worker finishes its activities within its grace, and leaves the rest to the next worker."""
 
 from datetime import timedelta
 
@@ -77,7 +77,7 @@ async def test_stopped_between_the_post_and_its_reply(scene: Scene) -> None:
 
 @played_together(reply_bytes=4000)
 async def test_stopped_while_results_stream(scene: Scene) -> None:
-    """A landing that fits into the grace is not paid for with a second download."""
+    """A landing that fits into the grace does not cause a second download."""
     scene.emulator.faults.add("slow", operation="results", times=1, bytes_per_second=1_000_000)
     worker = await scene.worker()
     await scene.start(requests(1000))

@@ -1,4 +1,4 @@
-"""The log of a real worker: each line says what it is about, and none holds a key, a prompt or a result."""
+"""The log of a real worker: each line has its ids, and none contains a key, a prompt or a result."""
 
 import base64
 import io
@@ -125,7 +125,7 @@ async def test_why_a_worker_does_not_start_is_a_line_of_json_too(temporal: DevSe
 
 
 def written(formatter: logging.Formatter, message: str, *, error: str = "", **about: object) -> str:
-    """What a formatter makes of a record."""
+    """Return the output of a formatter for a record."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)

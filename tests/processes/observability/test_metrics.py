@@ -1,4 +1,4 @@
-"""The metrics of a real worker after real runs; the dashboard and the alerts name no other ones."""
+"""The metrics of a real worker after real runs; the dashboard and the alerts use no others."""
 
 import json
 import re
@@ -48,12 +48,12 @@ LABELS = {
 
 
 def exported(metric: Counter | Gauge | Timing) -> str:
-    """The name under which a metric of ours is on the page."""
+    """Return the name of one of our metrics on the page."""
     return metric.name + {Counter: "_total", Gauge: "", Timing: "_seconds"}[type(metric)]
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names in a PromQL expression; a ValueError if it is none."""
+    """Return the names in a PromQL expression; raise ValueError if it is not valid."""
     found: set[str] = set()
 
     def look(part: Any) -> bool:
