@@ -1,4 +1,4 @@
-"""deploy/kubernetes, checked by the schemas of Kubernetes; a pod's container, run with its arguments and environment."""
+"""deploy/kubernetes, checked by the schemas of Kubernetes; a pod's container, run with its arguments and variables."""
 
 import shutil
 import subprocess
