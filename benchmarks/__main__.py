@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where none is given")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (%(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes, 0.01 for a quick look (%(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes, 0.01 for a quick check (%(default)s)")
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHMARKS):
         parser.error(f"there is no {', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")

@@ -117,7 +117,7 @@ def operand(expression: str, pointer: str) -> _Operand:
     body = re.fullmatch(r"\$response\.body(?:#(/.*))?", expression)
     if not body:
         known = "only $statusCode and $response.body#/... can be judged before a run"
-        raise DocumentError(pointer, f"looks at `{expression}`; {known}")
+        raise DocumentError(pointer, f"reads `{expression}`; {known}")
     return _look(body[1] or "")
 
 

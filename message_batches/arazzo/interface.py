@@ -72,7 +72,7 @@ def check_inputs(workflow: Workflow) -> tuple[str, tuple[str, ...]]:
     for name in ("apiKey", "requests"):
         given = schema.properties[name]
         if "default" in given.written:
-            raise DocumentError(given.at("default"), f"{name} comes from the caller and stands in no file; delete it")
+            raise DocumentError(given.at("default"), f"{name} comes from the caller, not from a file; delete it")
         if name not in schema.required:
             deviations.append(
                 f"{schema.at('required')}: A run of the document needs {name}, though it is not required."

@@ -131,7 +131,7 @@ def _check_parameters(step: Step, workflow: Workflow, calls: StepCalls) -> None:
         places = [_key(parameter) for parameter in parameters]
         for parameter, key in zip(parameters, places, strict=True):
             if places.count(key) > 1:
-                raise DocumentError(parameter.pointer, f"{parameter.name} stands here twice; delete one")
+                raise DocumentError(parameter.pointer, f"{parameter.name} is given twice; delete one")
             sent[key] = parameter
     for header, expression in HEADERS.items():
         given = sent.pop(("header", header), None)

@@ -155,7 +155,7 @@ class _Reader:
             place = child(pointer, name)
             if name in seen:
                 self.lines[place] = key.start_mark.line + 1
-                raise DocumentError(place, "stands here twice, and only one can count; delete the other")
+                raise DocumentError(place, "is given twice, and only one can count; delete the other")
             seen.add(name)
             yield name, self.value(value, place, depth + 1)
             self.lines[place] = key.start_mark.line + 1

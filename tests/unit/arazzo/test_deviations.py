@@ -54,7 +54,7 @@ def test_one_retry_for_everything_is_the_cadence_of_both_and_says_what_fails_at_
     plan = plan_after(tmp_path, edit)
     assert plan.poll.retry_limit == plan.poll.transient.retry_limit == 99
     [deviation] = plan.deviations
-    assert "No wait changes 400, 401, 402, 403, 413, 422" in deviation
+    assert "A retry does not help with 400, 401, 402, 403, 413, 422" in deviation
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_one_retry_for_everything_is_the_cadence_of_both_and_says_what_fails_at_
             lambda document: retry(document).update(
                 criteria=[{"condition": "$response.body#/processing_status == 'in_progress'"}]
             ),
-            "canceling is looked at again",
+            "canceling is polled again",
         ),
         (
             lambda document: retry(document, 1).update(criteria=[{"condition": "$statusCode == 529"}]),
-            "Nothing is said of 429, 500, 502, 503, 504;",
+            "The document does not mention 429, 500, 502, 503, 504;",
         ),
         (
             lambda document: step(document, 2).update(onFailure=[{"name": "again", "type": "retry", "retryAfter": 1}]),
@@ -109,6 +109,6 @@ def test_a_retry_after_success_that_no_answer_comes_to_is_left_out(tmp_path: Pat
     never = {"name": "never", "type": "retry", "criteria": [{"condition": "$statusCode == 500"}]}
     file = edited(tmp_path, lambda document: step(document, 1).update(onSuccess=[never]))
     [deviation] = plan_of(load_document(file)).deviations
-    assert "no answer comes to it" in deviation
+    assert "no response leads to it" in deviation
     file.write_text(normalize(load_document(file)))
     assert plan_of(load_document(file)) == plan_of(load_document(DOCUMENT))

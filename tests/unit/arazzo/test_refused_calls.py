@@ -24,12 +24,12 @@ CALLS: Refusals = {
     "retry of the submission": (
         put("steps", 0, "onFailure", to=action("retry", retryAfter=1)),
         f"{SUBMIT}/onFailure/0",
-        "buys a second batch",
+        "pays for a second batch",
     ),
     "retry of every step": (
         put("failureActions", to=action("retry", retryAfter=1)),
         f"{W}/failureActions/0",
-        "buys a second batch",
+        "pays for a second batch",
     ),
     "retry of the submission after success": (
         put("steps", 0, "onSuccess", to=action("retry", retryAfter=1)),
@@ -39,7 +39,7 @@ CALLS: Refusals = {
     "back to the submission": (
         put("steps", 1, "onFailure", to=action("goto", stepId="submitBatch")),
         f"{POLL}/onFailure/0",
-        "gives up at the first look",
+        "fails at the first poll",
     ),
     "back to the submission after an error": (
         put("steps", 1, "onFailure", 1, to={"name": "anew", "type": "goto", "stepId": "submitBatch"}),
@@ -59,7 +59,7 @@ CALLS: Refusals = {
     "raw key as a default": (
         put("inputs", "properties", "apiKey", "default", to="sk-ant-secret"),
         f"{W}/inputs/properties/apiKey/default",
-        "stands in no file",
+        "not from a file",
     ),
     # Steps and calls.
     "a fourth step": (
@@ -113,7 +113,7 @@ CALLS: Refusals = {
     "header twice": (
         lambda document: step(document, 0)["parameters"].append({"name": "X-API-Key", "in": "header", "value": "x"}),
         f"{SUBMIT}/parameters/0",
-        "stands here twice",
+        "is given twice",
     ),
     "parameter without a place": (cut("steps", 0, "parameters", 0, "in"), f"{SUBMIT}/parameters/0", "lacks `in`"),
     "no batch id": (cut("steps", 2, "parameters", 2), f"{RETRIEVE}/parameters", "path parameter message_batch_id"),
