@@ -130,7 +130,7 @@ async def open_connections(settings: Settings, address: str | None) -> tuple[Cli
     store_id = await store.identity()
     if encrypts(client):
         # Before any run: a caller without a key must not start the first one.
-        await NamespaceRecords(store).note(client)
+        await NamespaceRecords(store).record_once(client)
     return client, store, store_id
 
 

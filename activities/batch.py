@@ -75,7 +75,7 @@ class MessageBatchActivities:
                 store_id = await self._store.identity()
                 if given.store_id:
                     await check_store(self._store, given.store_id)
-                await self._namespaces.note(activity.client())
+                await self._namespaces.record_once(activity.client())
                 if given.requests is not None:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:

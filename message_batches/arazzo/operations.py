@@ -9,7 +9,7 @@ from message_batches.arazzo.yaml_source import DocumentError, child
 
 HEADERS = {"x-api-key": "$inputs.apiKey", "anthropic-version": "$inputs.anthropicVersion"}
 _BATCHES = "/v1/messages/batches"
-_BATCH_ID = "$response.body#/id"
+_BATCH_ID_OUTPUT = "$response.body#/id"
 
 
 @dataclass(frozen=True)
@@ -147,11 +147,11 @@ def _check_parameters(step: Step, workflow: Workflow, calls: StepCalls) -> None:
         if batch_id is None:
             raise DocumentError(step.at("parameters"), f"{step.step_id} lacks the path parameter {name}")
         origin = origin_of(batch_id.value, workflow)
-        if origin not in ((calls.submit.step_id, _BATCH_ID), (calls.poll.step_id, _BATCH_ID)) or (
+        if origin not in ((calls.submit.step_id, _BATCH_ID_OUTPUT), (calls.poll.step_id, _BATCH_ID_OUTPUT)) or (
             step is calls.poll and origin and origin[0] == step.step_id
         ):
             wanted = f"$steps.{calls.submit.step_id}.outputs.NAME"
-            raise DocumentError(batch_id.at("value"), f"must be {wanted}, where NAME is an output {_BATCH_ID}")
+            raise DocumentError(batch_id.at("value"), f"must be {wanted}, where NAME is an output {_BATCH_ID_OUTPUT}")
     for parameter in sent.values():
         beta = parameter.name.lower() == "anthropic-beta"
         advice = "give it as the run's input anthropicBeta and delete it here" if beta else "delete it"

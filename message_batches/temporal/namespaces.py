@@ -50,7 +50,7 @@ class NamespaceRecords:
         self._store = store
         self._noted = False
 
-    async def note(self, client: Client) -> None:
+    async def record_once(self, client: Client) -> None:
         """Record a worker's namespace, once a process; no run fails for it: without a record, `purge` refuses."""
         if self._noted:
             return
@@ -63,9 +63,9 @@ class NamespaceRecords:
 
     async def add(self, client: Client) -> None:
         """Record a client's namespace; an older record is updated if the client encrypts."""
-        noted = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
-        name, data = paths.namespace_path(await id_of(client)), noted.model_dump_json().encode()
-        if await self._store.create(name, data) or not noted.encrypted:
+        record = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
+        name, data = paths.namespace_path(await id_of(client)), record.model_dump_json().encode()
+        if await self._store.create(name, data) or not record.encrypted:
             return
         before = await self._read(name)
         if before is None or not before.encrypted:

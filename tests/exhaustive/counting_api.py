@@ -12,9 +12,9 @@ from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, Requ
 class ApiByCount:
     """An API with one batch, which is `ended` at the given poll; None means never."""
 
-    def __init__(self, *, ends_at_look: int | None) -> None:
-        self.ends_at_look = ends_at_look
-        self.looks = 0
+    def __init__(self, *, ends_at_poll: int | None) -> None:
+        self.ends_at_poll = ends_at_poll
+        self.polls = 0
         self.posts = 0
         self._ids: list[str] = []
 
@@ -31,8 +31,8 @@ class ApiByCount:
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """Count a poll of the batch."""
-        self.looks += 1
-        return self._batch(ended=self.ends_at_look is not None and self.looks >= self.ends_at_look)
+        self.polls += 1
+        return self._batch(ended=self.ends_at_poll is not None and self.polls >= self.ends_at_poll)
 
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """Return no batch but the run's own."""
@@ -41,7 +41,7 @@ class ApiByCount:
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """End the batch at the next poll."""
-        self.ends_at_look = self.looks + 1
+        self.ends_at_poll = self.polls + 1
         return self._batch(ended=False)
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:

@@ -18,7 +18,7 @@ from message_batches.errors import MessageBatchesError
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import PROMPT_TIMERS, temporal_command
 from tests.harness.project import ROOT
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 _given: set[int] = set()
 
@@ -123,7 +123,7 @@ class Running:
     async def terminate(self) -> int:
         """Send SIGTERM, and wait until it has ended; return its exit status."""
         self._process.terminate()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return await self._process.wait()
 
 

@@ -12,7 +12,7 @@ PUBLISHED = ROOT / "tests" / "unit" / "arazzo" / "published.yml"
 SIX_OPERATIONS = ROOT / "tests" / "unit" / "arazzo" / "six-operations.yml"
 
 
-def calls_for(batch_id: str, *, looks: int) -> list[tuple[str, str, int | None]]:
+def calls_for(batch_id: str, *, polls: int) -> list[tuple[str, str, int | None]]:
     """Return the calls that carrying out the document makes for a batch that has ended at the given poll."""
     path = f"/v1/messages/batches/{batch_id}"
-    return [("POST", "/v1/messages/batches", 200), *[("GET", path, 200)] * looks, ("GET", f"{path}/results", 200)]
+    return [("POST", "/v1/messages/batches", 200), *[("GET", path, 200)] * polls, ("GET", f"{path}/results", 200)]

@@ -20,7 +20,7 @@ from message_batches.emulator import Emulator
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from tests.harness import waiting
-from tests.harness.waiting import PATIENCE
+from tests.harness.waiting import TIMEOUT
 from worker import build_worker
 
 KEYS = {
@@ -69,7 +69,7 @@ class Stack:
         """Return the operations that the emulator has received, in order."""
         return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
 
-    async def saw(self, operation: str, times: int = 1, *, within: float = PATIENCE) -> None:
+    async def saw(self, operation: str, times: int = 1, *, within: float = TIMEOUT) -> None:
         """Wait until the emulator has received an operation that often."""
         await waiting.eventually(
             lambda: self.operations(besides=()).count(operation) >= times, f"{times} x {operation}", within=within
@@ -86,15 +86,15 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
 
 
 async def progress_when(
-    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = PATIENCE
+    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = TIMEOUT
 ) -> Progress:
     """Return the run's progress as soon as it is as expected."""
 
-    async def look() -> Progress | None:
+    async def check() -> Progress | None:
         progress: Progress = await run.query(PROGRESS, result_type=Progress)
         return progress if condition(progress) else None
 
-    return await waiting.eventually(look, f"the expected progress of {run.id}", within=within)
+    return await waiting.eventually(check, f"the expected progress of {run.id}", within=within)
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from typing import Self
 from message_batches.temporal.dev_server import free_port, temporal_command
 from tests.harness.forked_starter import run as forked
 from tests.harness.pages import ROOT, Command
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 READY = {
     r"temporal server start-dev": "Server:",
@@ -103,7 +103,7 @@ class Terminal:
         exported = await self._finish("env -0")
         variables = dict(variable.split("=", 1) for variable in exported.split("\0") if variable)
         program, *rest = arguments
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             code, out, err = await forked(self.folder / program, rest, variables, self.folder)
         assert may_fail or not code, f"{arguments}\n{err}{out}ended with {code}"
         self._last = code
@@ -142,7 +142,7 @@ class Terminal:
         script = f"(exit {self._last})\n{text}\ncode=$?; export -p > {shlex.quote(str(self._exported))}; exit $code"
         process = await self._shell(script, asyncio.subprocess.PIPE)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 output, _ = await process.communicate()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)

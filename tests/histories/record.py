@@ -157,7 +157,7 @@ async def adopted_then_reset(live: Stack) -> WorkflowHandle[object, BatchOutput]
     (candidate,) = (await progress_when(run, lambda seen: bool(seen.candidates))).candidates
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
     await progress_when(run, lambda seen: seen.polls > 1)
-    await reset_to_doubt(run, live)
+    await reset_to_unknown_outcome(run, live)
     live.emulator.clock.advance(timedelta(hours=1))
     await live.client.get_workflow_handle(run.id).result()
     return run
@@ -171,13 +171,13 @@ async def sent_again_then_reset(live: Stack) -> WorkflowHandle[object, BatchOutp
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     await live.saw("create", 2)
     await progress_when(run, lambda seen: bool(seen.candidates))
-    await reset_to_doubt(run, live)
+    await reset_to_unknown_outcome(run, live)
     live.emulator.clock.advance(timedelta(hours=1))
     await live.client.get_workflow_handle(run.id).result()
     return run
 
 
-async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Stack) -> None:
+async def reset_to_unknown_outcome(run: WorkflowHandle[object, BatchOutput], live: Stack) -> None:
     """Reset a run to where its first POST had no reply, before the operator's decision."""
     events = (await run.fetch_history()).events
     failed = next(event.event_id for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)

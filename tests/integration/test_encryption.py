@@ -62,22 +62,22 @@ async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
-    notes = NamespaceRecords(open_store(live.store_url))
+    records = NamespaceRecords(open_store(live.store_url))
     plain = await connect(address=temporal.address)  # A worker from before encryption was on.
-    await notes.add(plain)
-    unknown = await notes.encrypted("default")
-    await notes.add(live.client)
-    await notes.add(plain)
-    note = await notes.encrypted("default")
+    await records.add(plain)
+    unknown = await records.encrypted("default")
+    await records.add(live.client)
+    await records.add(plain)
+    record = await records.encrypted("default")
 
     refused = await without("attach", "msgbatch_1")
-    assert note is not None
-    await open_store(live.store_url).remove(note.removeprefix(f"{live.store_url}/"))
+    assert record is not None
+    await open_store(live.store_url).remove(record.removeprefix(f"{live.store_url}/"))
     begun = await without("attach", "msgbatch_1", "--json")
 
     assert unknown is None
     assert (refused.code, begun.code) == (2, 0)
-    assert f"switched off for good, remove {note}. Nothing was sent" in refused.err
+    assert f"switched off for good, remove {record}. Nothing was sent" in refused.err
     await live.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 

@@ -61,18 +61,18 @@ BATCH: dict[str, Any] = {
 }
 """A valid description of a batch."""
 
-Answer = Callable[[web.Request], web.StreamResponse]
+RawReply = Callable[[web.Request], web.StreamResponse]
 
 
 @asynccontextmanager
-async def api_saying(answer: Answer) -> AsyncIterator[HttpBatchApi]:
+async def api_saying(answer: RawReply) -> AsyncIterator[HttpBatchApi]:
     """Run a server that gives every call the same response, and yield a client of it."""
     async with serving(answer) as url, http_client(url) as http:
         yield HttpBatchApi(http, ApiKeys(KEYS))
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[str]:
+async def serving(answer: RawReply) -> AsyncIterator[str]:
     async def handle(request: web.Request) -> web.StreamResponse:
         await request.read()
         return answer(request)
@@ -117,7 +117,7 @@ async def saying_raw(answer: bytes) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-def saying(status: int, body: bytes | str, **headers: str) -> Answer:
+def saying(status: int, body: bytes | str, **headers: str) -> RawReply:
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: web.Response(status=status, body=data, headers=named)
@@ -146,7 +146,7 @@ def error(**fields: Any) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-async def test_an_absurd_error_is_one_of_ours_and_short(answer: Answer, kind: type[ApiError]) -> None:
+async def test_an_absurd_error_is_one_of_ours_and_short(answer: RawReply, kind: type[ApiError]) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(kind) as caught:
             await client.retrieve(PROFILE, "msgbatch_1")
@@ -227,7 +227,7 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("answer", REPEATED.values(), ids=REPEATED)
-async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: Answer, tmp_path: Path) -> None:
+async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: RawReply, tmp_path: Path) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(AuthenticationFailed) as caught:
             await client.retrieve(PROFILE, "msgbatch_1")

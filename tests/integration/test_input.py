@@ -81,8 +81,8 @@ async def test_requests_of_another_store_wait_for_a_worker_that_holds_it(live: S
 async def pending_failure(run: WorkflowHandle[Any, Any]) -> Failure:
     """Return the last failure of the activity that a run waits for."""
 
-    async def look() -> list[Failure]:
+    async def check() -> list[Failure]:
         pending = (await run.describe()).raw_description.pending_activities
         return [activity.last_failure for activity in pending if activity.HasField("last_failure")]
 
-    return (await eventually(look, "an activity that has failed"))[0]
+    return (await eventually(check, "an activity that has failed"))[0]

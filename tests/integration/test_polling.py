@@ -25,16 +25,16 @@ from workflows.state import BatchRun, RunState
 from workflows.submission.protocol import Submission
 
 RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
-LOOKS = CONTINUE_AFTER + 10
+POLLS = CONTINUE_AFTER + 10
 """Polls after which a batch ends, in the second run of a chain."""
 
 
 async def runs_in_chain(live: Stack, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
-    async def look() -> list[str]:
+    async def check() -> list[str]:
         found = [execution.run_id async for execution in live.client.list_workflows(f"WorkflowId = '{run.id}'")]
         return found if len(found) > 1 else []
 
-    return await waiting.eventually(look, "a run that has continued as new")
+    return await waiting.eventually(check, "a run that has continued as new")
 
 
 @workflow.defn(sandboxed=False)
@@ -65,7 +65,7 @@ async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, Batc
 async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
     """Return an API whose batch ends after a number of polls."""
     async with (
-        Emulator(EmulatorOptions(ends_after_polls=LOOKS)) as emulator,
+        Emulator(EmulatorOptions(ends_after_polls=POLLS)) as emulator,
         running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
@@ -77,11 +77,11 @@ async def test_a_long_wait_continues_as_new_and_counts_on(late: Stack) -> None:
     output = await run.result()
 
     assert output.verified
-    assert late.operations().count("retrieve") == LOOKS
+    assert late.operations().count("retrieve") == POLLS
     assert late.operations().count("create") == 1
     chain = await runs_in_chain(late, run)
     assert len(chain) == 2
-    assert (await run.query("progress"))["polls"] == LOOKS - 1
+    assert (await run.query("progress"))["polls"] == POLLS - 1
     for run_id in chain:
         history = await late.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()
         assert len(history.events) < 1_200

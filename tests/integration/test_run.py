@@ -31,7 +31,7 @@ async def test_a_run_makes_the_calls_that_an_independent_runner_makes_of_the_doc
         output = await live.run(requests(2))
 
         made = [(call.method, call.path, call.status) for call in emulator.calls if call.operation != "list"]
-        assert made == calls_for(output.batch_id, looks=4)
+        assert made == calls_for(output.batch_id, polls=4)
 
 
 async def test_two_runs_of_one_content_by_other_callers_are_two_batches(live: Stack) -> None:

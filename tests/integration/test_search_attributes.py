@@ -49,11 +49,11 @@ async def statuses(run: WorkflowHandle[Any, BatchOutput]) -> list[str]:
 
 
 async def until_status(run: WorkflowHandle[Any, BatchOutput], status: BatchStatus) -> dict[str, Any]:
-    async def look() -> dict[str, Any] | None:
+    async def check() -> dict[str, Any] | None:
         found = await shown(run)
         return found if found.get(BATCH_STATUS.name) == status else None
 
-    return await waiting.eventually(look, f"the status {status}")
+    return await waiting.eventually(check, f"the status {status}")
 
 
 async def test_a_landed_run_is_found_by_its_batch_its_size_and_its_outcome(live: Stack) -> None:

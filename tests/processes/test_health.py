@@ -27,7 +27,7 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, settings
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, Stack
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 
 class Probed(Running):
@@ -44,7 +44,7 @@ class Probed(Running):
     async def until(self, holds: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
         """Return the report of `/healthz` as soon as it is as expected."""
 
-        async def look() -> dict[str, Any] | None:
+        async def check() -> dict[str, Any] | None:
             assert self.exit_code is None, self.output
             try:
                 status, found = await self.get("/healthz")
@@ -52,7 +52,7 @@ class Probed(Running):
                 status, found = 0, {}
             return found if holds(status, found) else None
 
-        return await eventually(look, "the expected health")
+        return await eventually(check, "the expected health")
 
 
 @asynccontextmanager
@@ -327,16 +327,16 @@ async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path
 async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     health = Health()
-    looked = asyncio.Event()
+    checked = asyncio.Event()
 
     def runs() -> bool:
-        looked.set()
+        checked.set()
         return True
 
     health.started(WatchedWorker(temporal.client, store, await store.identity(), "any", runs))
-    looked.clear()
-    async with serve_probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
-        await looked.wait()
+    checked.clear()
+    async with serve_probes(health, "127.0.0.1:0"), asyncio.timeout(TIMEOUT):
+        await checked.wait()
 
 
 async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ async def refused(folder: Path, address: str, *arguments: str, **variables: str)
     environment = bare_environment(folder, TEMPORAL_ADDRESS=address, **variables)
     command = [sys.executable, "worker.py", *arguments]
     running = await Running.start(command, folder / "worker.log", environment=environment)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         return await running.wait(), running.output
 
 
@@ -371,7 +371,7 @@ async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_
     async with server:
         worker = await Running.start([sys.executable, "worker.py"], tmp_path / "log", environment=environment)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await connected.wait()
             # If it were waited for, the connection would fail, and the exit status would be 2.
             assert await worker.terminate() == 0, worker.output

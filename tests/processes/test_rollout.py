@@ -26,7 +26,7 @@ from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-UNTIL_TOLD = timedelta(hours=1)
+UNTIL_ENDED = timedelta(hours=1)
 KEY = "sk-ant-emulated-0001"
 # How soon the server reports that nothing runs on a build any more: by default it checks every few minutes.
 PROMPT_DRAINAGE = (
@@ -122,7 +122,7 @@ class Deployment:
 async def deployed(folder: Path) -> AsyncIterator[Deployment]:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(dev_server(extra_args=[*PROMPT_TIMERS, *PROMPT_DRAINAGE]))
-        emulator = await stack.enter_async_context(Emulator(EmulatorOptions(processing_time=UNTIL_TOLD)))
+        emulator = await stack.enter_async_context(Emulator(EmulatorOptions(processing_time=UNTIL_ENDED)))
         deployment = Deployment(server, emulator, folder)
         try:
             yield deployment
@@ -149,7 +149,7 @@ async def test_a_run_moves_to_the_new_build_and_the_old_one_drains(deployment: D
     await deployment.runs_on("moving", "1.1")
     await eventually(lambda: deployment.drained("1.0"), "an old build on which nothing runs")
     assert await old.terminate() == 0
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
     # One change of build, and no run in the chain began on the old build again.
     assert await deployment.builds("moving") == ["1.0", "1.1"]
@@ -167,7 +167,7 @@ async def test_a_rollback_takes_the_runs_back(deployment: Deployment) -> None:
 
     await deployment.runs_on("rolled-back", "1.0")
     assert await bad.terminate() == 0
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
 
 
@@ -182,7 +182,7 @@ async def test_runs_of_workers_without_a_build_move_to_the_first_build_and_back(
     await deployment.make_current("")
 
     await deployment.runs_on("began-without", "")
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
 
 
@@ -233,7 +233,7 @@ async def test_three_workers_replaced_one_after_the_other_lose_and_repeat_nothin
         await deployment.worker()
         runs += await asyncio.gather(*starting)
     await eventually(lambda: len(deployment.emulator.batches) >= len(names), "a batch of each run")
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
 
     outputs = await asyncio.gather(*(run.result() for run in runs))
     calls = Counter(call.operation for call in deployment.emulator.calls)

@@ -20,7 +20,7 @@ from tests.exhaustive.chaos.drawing import round_of
 from tests.exhaustive.chaos.invariants import violations
 from tests.exhaustive.chaos.plan import Round
 from tests.exhaustive.chaos.playing import play
-from tests.exhaustive.chaos.report import Result, Tally, indented, replay
+from tests.exhaustive.chaos.report import Result, SeriesResults, indented, replay
 
 AT_ONCE = 2 * (os.cpu_count() or 1)
 """Rounds at a time: they mostly wait for timeouts."""
@@ -38,16 +38,16 @@ async def played(plan: Round, folder: Path) -> Result:
     return Result(plan, time.monotonic() - began, found, evidence)
 
 
-async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> Tally:
+async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> SeriesResults:
     """Play rounds, some of them concurrently; remove the files of those without violations unless `keep` is set."""
-    tally = Tally()
+    series = SeriesResults()
 
     async def some() -> None:
         for plan in plans:
             folder = root / f"seed-{plan.seed}-round-{plan.number}"
             folder.mkdir()
             result = await played(plan, folder)
-            tally.results.append(result)
+            series.results.append(result)
             print(result, flush=True)
             if result.violations:
                 (folder / "violations.json").write_text(json.dumps(result.violations, indent=1))
@@ -58,10 +58,10 @@ async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool)
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(some())
-    return tally
+    return series
 
 
-async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> Tally | None:
+async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> SeriesResults | None:
     """Play rounds to their end; return None after SIGINT or SIGTERM, once all their processes have ended."""
     playing = asyncio.create_task(chaos(plans, root, at_once=at_once, keep=keep))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,17 +87,17 @@ def main() -> int:
     root = Path(tempfile.mkdtemp(prefix="message-batches-chaos-"))
     began = time.monotonic()
     plans = (round_of(given.seed, number) for number in numbers)
-    tally = asyncio.run(until_stopped(plans, root, at_once=given.at_once, keep=keep))
+    series = asyncio.run(until_stopped(plans, root, at_once=given.at_once, keep=keep))
     if not any(root.iterdir()):
         root.rmdir()
-    elif tally:
+    elif series:
         print(f"kept in {root}")
-    if tally is None:
+    if series is None:
         print("stopped", file=sys.stderr)
         return 130
     print(f"\nseed {given.seed}, {(time.monotonic() - began) / 60:.1f} minutes, {given.at_once} rounds at once\n")
-    print(tally.table())
-    return 1 if tally.violations else 0
+    print(series.table())
+    return 1 if series.violations else 0
 
 
 if __name__ == "__main__":

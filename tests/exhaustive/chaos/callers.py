@@ -18,7 +18,7 @@ from tests.exhaustive.chaos.plan import POST_TIMEOUT, QUIET, RETRIES, Run
 from tests.exhaustive.chaos.world import World
 from tests.harness.requests import request
 
-PATIENCE = 240
+RUN_TIMEOUT = 240
 """Seconds for a run to end, far above the delay that the harm of a round can cause."""
 
 Handle = WorkflowHandle[Any, Any]
@@ -60,10 +60,10 @@ async def outcome(world: World, run: Run, handle: Handle) -> RunSeen:
     """Wait for the end of a run, and return it."""
     ids = [request["custom_id"] for request in requests_of(run)]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RUN_TIMEOUT):
             output = await _result(handle)
     except TimeoutError:
-        return RunSeen(run, ids, ended=None, said=f"not within {PATIENCE} s")
+        return RunSeen(run, ids, ended=None, said=f"not within {RUN_TIMEOUT} s")
     except WorkflowFailureError as error:
         return _failed(run, ids, error.cause)
     return RunSeen(run, ids, ended="completed", batch_id=output["batchId"], output=output)

@@ -20,27 +20,27 @@ _FOR_GOOD = ("html-413", "spend-limit")
 MOMENTS: Mapping[Act, Sequence[Moment]] = {
     Act.KILL: tuple(Moment),
     Act.FREEZE: (
-        *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.LOOKING),
+        *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING),
         *(Moment.POLLING, Moment.LANDING, Moment.PUBLISHING),
     ),
     Act.RESTART: (
-        *(Moment.SOME_TIME, Moment.PREPARED, Moment.POSTING, Moment.LOOKING, Moment.POLLING),
+        *(Moment.SOME_TIME, Moment.PREPARED, Moment.POSTING, Moment.SEARCHING, Moment.POLLING),
         *(Moment.WAITING, Moment.LANDING),
     ),
-    Act.FILL: (Moment.SOME_TIME, Moment.LANDING, Moment.EXAMINING),
-    Act.CLOSE: (Moment.SOME_TIME, Moment.ANCHORED, Moment.POSTING, Moment.LOOKING, Moment.LANDING),
+    Act.FILL: (Moment.SOME_TIME, Moment.LANDING, Moment.VERIFYING),
+    Act.CLOSE: (Moment.SOME_TIME, Moment.ANCHORED, Moment.POSTING, Moment.SEARCHING, Moment.LANDING),
     Act.ISOLATE: (
         *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.REPLIED),
         *(Moment.LANDING, Moment.PUBLISHING),
     ),
     Act.OUTAGE: (
-        *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.LOOKING, Moment.EXAMINING),
+        *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING, Moment.VERIFYING),
         *(Moment.POLLING, Moment.LANDING),
     ),
 }
 """The moments at which each act is done."""
 
-LONG_BEATS = (Moment.EXAMINING, Moment.LANDING, Moment.PUBLISHING, Moment.LOOKING)
+LONG_HEARTBEATS = (Moment.VERIFYING, Moment.LANDING, Moment.PUBLISHING, Moment.SEARCHING)
 """Moments at which a worker counts as lost only after 30 s."""
 
 
@@ -100,7 +100,7 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
         case Act.KILL:
             lasts = chance.uniform(0, 1.5)
         case Act.FREEZE | Act.ISOLATE:
-            lasts = 33 if moment in LONG_BEATS else chance.uniform(10.5, 13)
+            lasts = 33 if moment in LONG_HEARTBEATS else chance.uniform(10.5, 13)
         case Act.OUTAGE:
             lasts = chance.uniform(0.3, 2.5)
         case Act.RESTART:

@@ -75,9 +75,9 @@ def _could_not_tell(seen: Evidence, run: RunSeen, batch: BatchSeen) -> bool:
     """
     assert run.output
     landed = max((call["time"] for call in _answered(seen, "results") if call["batchId"] == run.batch_id), default="~")
-    looks = [call["time"] for call in _answered(seen, "list") if call["time"] < landed]
+    reads = [call["time"] for call in _answered(seen, "list") if call["time"] < landed]
     unseen_until = batch.created_at + timedelta(seconds=_hidden(seen, batch) * seen.plan.scale)
-    return run.output.get("paidTwiceUnchecked") is not None or max(looks, default="") < unseen_until.isoformat()
+    return run.output.get("paidTwiceUnchecked") is not None or max(reads, default="") < unseen_until.isoformat()
 
 
 def _answered(seen: Evidence, operation: str) -> Iterator[Mapping[str, Any]]:

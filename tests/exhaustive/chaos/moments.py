@@ -22,8 +22,8 @@ class Moment(StrEnum):
     POSTING = "during the POST"
     REPLIED = "after the reply, before it is recorded"
     RECORDED = "once the batch is claimed"
-    LOOKING = "while a lost batch is looked for"
-    EXAMINING = "while a candidate is examined"
+    SEARCHING = "while a lost batch is searched for"
+    VERIFYING = "while a candidate is verified"
     POLLING = "during a poll"
     WAITING = "between two polls"
     LANDING = "during landing"
@@ -60,7 +60,7 @@ def _answered(operation: str) -> Callable[[Calls], bool]:
     return lambda calls: any(call["operation"] == operation and call["status"] == 200 for call in calls)
 
 
-def _looked_for(calls: Calls) -> bool:
+def _searched_for(calls: Calls) -> bool:
     """Return whether the list was requested after a POST whose reply was dropped."""
     dropped = False
     for call in calls:
@@ -103,8 +103,8 @@ SIGNS: Mapping[Moment, Sign] = {
     ),
     Moment.REPLIED: Sign(calls=_answered("create")),
     Moment.RECORDED: Sign(names=lambda names: any(name.startswith("claims/") for name in names)),
-    Moment.LOOKING: Sign(calls=_looked_for, needs=(DROPPED,)),
-    Moment.EXAMINING: Sign(
+    Moment.SEARCHING: Sign(calls=_searched_for, needs=(DROPPED,)),
+    Moment.VERIFYING: Sign(
         calls=_under_way("results"),
         needs=(DROPPED, {"fault": "slow", "operation": "results", "times": 2, "seconds": 2}),
     ),

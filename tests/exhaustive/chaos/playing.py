@@ -20,7 +20,7 @@ from tests.exhaustive.chaos.callers import Handle, outcome, start
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.harming import Harming
 from tests.exhaustive.chaos.leaks import leaks
-from tests.exhaustive.chaos.person import decide, owner
+from tests.exhaustive.chaos.operator import decide, owner
 from tests.exhaustive.chaos.plan import Round, Run
 from tests.exhaustive.chaos.world import World, world
 from tests.harness.histories import histories
@@ -65,28 +65,28 @@ async def _played(made: World) -> Evidence:
     await made.dismiss()
     await _write_histories(made, [handle for _, handle in outcomes])
     await made.temporal.terminate()
-    books = await _books(made)
-    for what, content in books.items():
+    records = await _emulator_records(made)
+    for what, content in records.items():
         (made.folder / f"{what}.json").write_text("".join(f"{json.dumps(each)}\n" for each in content))
-    return _evidence(made, [seen for seen, _ in outcomes], books, harming)
+    return _evidence(made, [seen for seen, _ in outcomes], records, harming)
 
 
-async def _books(made: World) -> dict[str, list[dict[str, Any]]]:
+async def _emulator_records(made: World) -> dict[str, list[dict[str, Any]]]:
     """Return the emulator's records, and the run of each batch."""
     # The API executes a late POST although its client has disconnected.
     await asyncio.sleep(max((fault["seconds"] for fault in made.plan.all_faults if fault.get("late")), default=0))
-    books = {what: await made.ask(what) for what in ("calls", "batches", "faults")}
-    books["faults"] += made.lifted
+    records = {what: await made.ask(what) for what in ("calls", "batches", "faults")}
+    records["faults"] += made.lifted
     (await made.api.delete("/_emulator/faults")).raise_for_status()
     await made.advance(3600)
-    for batch in books["batches"]:
+    for batch in records["batches"]:
 
-        async def told(batch: dict[str, Any] = batch) -> bool:
+        async def has_owner(batch: dict[str, Any] = batch) -> bool:
             batch["of"] = await owner(made, batch["id"])
             return bool(batch["of"])
 
-        await eventually(told, f"results of {batch['id']}, which may be invisible for a while")
-    return books
+        await eventually(has_owner, f"results of {batch['id']}, which may be invisible for a while")
+    return records
 
 
 async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
@@ -113,7 +113,7 @@ async def _lift(made: World) -> None:
 
 
 def _evidence(
-    made: World, runs: Sequence[RunSeen], books: dict[str, list[dict[str, Any]]], harming: Harming
+    made: World, runs: Sequence[RunSeen], records: dict[str, list[dict[str, Any]]], harming: Harming
 ) -> Evidence:
     names = made.store.names()
     posts = [found[1] for name in names if not name.endswith(".outcome.json") and (found := _INTENT.fullmatch(name))]
@@ -122,10 +122,10 @@ def _evidence(
         runs=[replace(_with_results(made, run), posts=posts.count(f"run-{run.plan.name}")) for run in runs],
         batches=[
             BatchSeen(batch["id"], batch["of"], tuple(batch["custom_ids"]), datetime.fromisoformat(batch["created_at"]))
-            for batch in books["batches"]
+            for batch in records["batches"]
         ],
-        calls=books["calls"],
-        faults=books["faults"],
+        calls=records["calls"],
+        faults=records["faults"],
         harms=tuple(harming.done),
         decided=tuple(made.decided),
         store=names,

@@ -32,7 +32,7 @@ class Result:
 
 
 @dataclass
-class Tally:
+class SeriesResults:
     """The results of a series of rounds."""
 
     results: list[Result] = field(default_factory=list)
@@ -58,7 +58,7 @@ class Tally:
             ("rounds", f"{len(self.results)}, {len(played)} of them played to their end"),
             ("runs", f"{len(runs):,}: {_listed(ends)}"),
             ("batches created", f"{sum(len(seen.batches) for seen in played):,}, {twice} named as possibly paid twice"),
-            ("left to a person, and decided", str(sum(len(seen.decided) for seen in played))),
+            ("left to an operator, and decided", str(sum(len(seen.decided) for seen in played))),
             ("faults that struck", f"{len(calls)} kinds of {len(FAULT_KINDS)}, in {sum(calls.values()):,} calls"),
             (
                 "pairs of faults in force together",

@@ -19,7 +19,7 @@ from tests.harness.waiting import eventually
 _ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
 
-class Place(Protocol):
+class RoundStore(Protocol):
     """The store of a round's requests, results and records."""
 
     url: str

@@ -149,13 +149,13 @@ def holds(seen: Evidence, lines: Sequence[dict[str, Any]]) -> Evidence:
     return first(says(seen, results=list(lines), resultsFile={"uri": uri, **truth}), results=data)
 
 
-def bought_twice(seen: Evidence, *, hidden: float = 0, looked: bool = True) -> Evidence:
+def submitted_twice(seen: Evidence, *, hidden: float = 0, list_read: bool = True) -> Evidence:
     """Add a second batch of the first run; the first was invisible for so long, and the list was read after that."""
     extra = BatchSeen("msgbatch_a2", "a", seen.runs[0].ids, NOON + timedelta(seconds=10))
     fault = {"fault": "invisible", "operation": "create", "times": 1, "seconds": hidden}
     calls = [
         call("create", "msgbatch_a2", at=extra.created_at, faults=["invisible"] if hidden else []),
-        call("list", at=NOON + timedelta(seconds=60 if looked else 12)),
+        call("list", at=NOON + timedelta(seconds=60 if list_read else 12)),
     ]
     plan = replace(seen.plan, faults=(*seen.plan.faults, fault))
     return replace(seen, plan=plan, batches=[*seen.batches, extra], calls=[*seen.calls, *calls])
@@ -180,15 +180,15 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "failed for a fault that never struck": lambda seen: replace(seen, faults=[{**seen.faults[0], "applied": 0}]),
     },
     "paid_for_once": {
-        "a second batch": bought_twice,
-        "a second batch, named": lambda seen: says(bought_twice(seen), possiblyPaidTwice=["msgbatch_a2"]),
-        "a second batch that was to be seen, not named": lambda seen: bought_twice(seen, hidden=QUIET + 1),
-        "hidden, but not for long": lambda seen: bought_twice(seen, hidden=QUIET - 1, looked=False),
+        "a second batch": submitted_twice,
+        "a second batch, named": lambda seen: says(submitted_twice(seen), possiblyPaidTwice=["msgbatch_a2"]),
+        "a second batch that was to be seen, not named": lambda seen: submitted_twice(seen, hidden=QUIET + 1),
+        "hidden, but not for long": lambda seen: submitted_twice(seen, hidden=QUIET - 1, list_read=False),
         "none": lambda seen: replace(seen, batches=seen.batches[1:]),
         "another one than it says": lambda seen: first(seen, batch_id="msgbatch_b"),
         "names somebody else's": lambda seen: says(seen, possiblyPaidTwice=["msgbatch_b"]),
         "fails and does not name its batch": lambda seen: failed(seen, "ApiUnavailable", batch_id=None),
-        "two batches of a failed run": lambda seen: failed(bought_twice(seen), "SubmissionUnknown"),
+        "two batches of a failed run": lambda seen: failed(submitted_twice(seen), "SubmissionUnknown"),
     },
     "every_request_is_answered_once": {
         "one is missing": lambda seen: holds(seen, answered(["a-0000"])),
@@ -247,19 +247,19 @@ def test_an_invariant_fails_where_it_does_not_hold(name: str, doctored: str) -> 
 
 
 def test_a_second_batch_is_forgiven_only_if_the_first_stayed_invisible_and_is_named_once_it_can_be_seen() -> None:
-    named = says(bought_twice(all_well(), hidden=QUIET + 5), possiblyPaidTwice=["msgbatch_a2"])
-    unseen = bought_twice(all_well(), hidden=QUIET + 5, looked=False)
+    named = says(submitted_twice(all_well(), hidden=QUIET + 5), possiblyPaidTwice=["msgbatch_a2"])
+    unseen = submitted_twice(all_well(), hidden=QUIET + 5, list_read=False)
 
     assert violations(named) == violations(unseen) == []
 
 
 def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -> None:
-    bought = bought_twice(all_well(), hidden=QUIET + 5)
+    submitted = submitted_twice(all_well(), hidden=QUIET + 5)
     landed_before = replace(
-        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
+        submitted, calls=[*submitted.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
     )
     landed_after = replace(
-        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=61))]
+        submitted, calls=[*submitted.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=61))]
     )
 
     assert violations(landed_before) == []

@@ -129,7 +129,7 @@ def test_the_runner_makes_the_calls_of_the_plan_and_gets_every_output(file: Path
     assert list(outputs) == list(interface_of(document).outputs)
     path = f"/v1/messages/batches/{outputs['batchId']}"
     made = [(call["method"], call["path"], call["status"]) for call in calls]
-    assert made == calls_for(str(outputs["batchId"]), looks=4)
+    assert made == calls_for(str(outputs["batchId"]), polls=4)
     assert outputs["requestCounts"] == {"processing": 0, "succeeded": 2, "errored": 0, "canceled": 0, "expired": 0}
     assert outputs["resultsUrl"] == f"{url}{path}/results"
     lines = [json.loads(line) for line in str(outputs["results"]).splitlines()]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.external.deploy.compose import DEMO, env_file, project, seconds, words
-from tests.external.deploy.dockerfile import Stage
+from tests.external.deploy.dockerfile import BuildStage
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 NOBODY = "127.0.0.1:1"
 """An address where nothing listens."""
@@ -52,7 +52,7 @@ class Container:
 
     async def end(self) -> Ended:
         """Wait until it ends by itself."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return Ended(await self._process.wait(), self.output)
 
     async def stop(self) -> Ended:
@@ -71,7 +71,7 @@ class Container:
 class Engine:
     """A runner of services on this machine: it replaces each mount, and each host of the containers' network."""
 
-    def __init__(self, image: Stage, temporal: str, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, image: BuildStage, temporal: str, folder: Path, variables: Mapping[str, str]) -> None:
         self.data = folder / "data"
         self._logs = folder / "logs"
         self._services = project({**env_file(DEMO), **variables})["services"]

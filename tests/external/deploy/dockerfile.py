@@ -52,7 +52,7 @@ def admitted(source: str) -> bool:
 
 
 @dataclass
-class Stage:
+class BuildStage:
     """A stage under construction, then an image: `root` replaces `/`, and folders of this machine its mounts."""
 
     root: Path
@@ -78,15 +78,15 @@ class Stage:
         return {**variables, "PATH": path.replace("$PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")}
 
 
-def build(folder: Path) -> Stage:
+def build(folder: Path) -> BuildStage:
     """Execute the file; return the last stage. Raise `NoPackageIndex` if pip cannot install from one."""
-    stages: dict[str, Stage] = {}
-    stage = Stage(folder)
+    stages: dict[str, BuildStage] = {}
+    stage = BuildStage(folder)
     for keyword, arguments in instructions():
         match keyword:
             case "FROM":
                 name = arguments.partition(" AS ")[2] or "last"
-                stage = stages[name] = Stage(folder / name)
+                stage = stages[name] = BuildStage(folder / name)
                 stage.root.mkdir()
             case "ENV":
                 for word in shlex.split(arguments):
@@ -106,7 +106,7 @@ def build(folder: Path) -> Stage:
     return stage
 
 
-def _run(stage: Stage, command: str, home: Path) -> None:
+def _run(stage: BuildStage, command: str, home: Path) -> None:
     assert known(command), f"not to be carried out outside a container unless `known` says so: RUN {command}"
     # The source of packages on this machine.
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
@@ -123,7 +123,7 @@ def _run(stage: Stage, command: str, home: Path) -> None:
     assert done.returncode == 0, f"RUN {command}\n{done.stdout}"
 
 
-def _copy(stage: Stage, stages: dict[str, Stage], words: list[str]) -> None:
+def _copy(stage: BuildStage, stages: dict[str, BuildStage], words: list[str]) -> None:
     if words[0].startswith("--from="):
         _, source, target = words
         shutil.copytree(stages[words[0].removeprefix("--from=")].place(source), stage.place(target), symlinks=True)

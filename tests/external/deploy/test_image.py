@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.external.deploy import dockerfile
-from tests.external.deploy.dockerfile import Stage, admitted, instructions, known
+from tests.external.deploy.dockerfile import BuildStage, admitted, instructions, known
 from tests.harness.project import ROOT
 
 
@@ -58,7 +58,7 @@ def test_what_is_not_known_to_be_harmless_is_not_carried_out_on_the_developers_m
     assert not known(command)
 
 
-async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: Stage) -> None:
+async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: BuildStage) -> None:
     packages = {path.name for path in image.root.glob("opt/venv/lib/python3.*/site-packages/*.dist-info")}
     names = {re.split(r"-\d", name)[0] for name in packages}
 

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from message_batches.temporal.dev_server import DevServer
 from tests.external.deploy.compose import env_file
 from tests.external.deploy.containers import LISTENS, start
-from tests.external.deploy.dockerfile import Stage
+from tests.external.deploy.dockerfile import BuildStage
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
@@ -128,7 +128,7 @@ def s3() -> Iterator[tuple[ThreadedMotoServer, str]]:
 
 async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it(
     temporal: DevServer,
-    image: Stage,
+    image: BuildStage,
     s3: tuple[ThreadedMotoServer, str],
     pod: dict[str, Any],
     container: dict[str, Any],

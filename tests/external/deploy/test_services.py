@@ -13,7 +13,7 @@ import pytest
 
 from message_batches.temporal.dev_server import DevServer
 from tests.external.deploy.containers import Engine, up
-from tests.external.deploy.dockerfile import Stage
+from tests.external.deploy.dockerfile import BuildStage
 from tests.harness.encryption import key, written
 from tests.harness.project import ROOT
 from tests.harness.requests import requests
@@ -21,7 +21,9 @@ from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-async def engine(temporal: DevServer, image: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+async def engine(
+    temporal: DevServer, image: BuildStage, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Engine]:
     variables = {"MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}"}
     before = contents(image.root)
     yield Engine(image, temporal.address, tmp_path_factory.mktemp("host"), variables)
@@ -62,7 +64,7 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
 
 
 async def test_with_keys_all_of_it_is_encrypted_and_the_codec_server_decrypts(
-    temporal: DevServer, image: Stage, tmp_path: Path
+    temporal: DevServer, image: BuildStage, tmp_path: Path
 ) -> None:
     token = "a-token-of-the-tests-0123456789"
     variables = {

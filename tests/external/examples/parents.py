@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from tests.harness.processes import Running
 from tests.harness.project import EXAMPLES
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 TYPESCRIPT = EXAMPLES / "typescript"
 CADENCE = 0.1
@@ -69,7 +69,7 @@ async def run_command(command: Sequence[str], environment: Mapping[str, str]) ->
         *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             out, err = await process.communicate()
     except BaseException:
         process.kill()

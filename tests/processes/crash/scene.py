@@ -22,9 +22,9 @@ from tests.harness.histories import histories
 from tests.harness.processes import TemporalProcess, WorkerProcess, settings
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_SUBMISSION
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
-UNTIL_TOLD = timedelta(hours=1)
+UNTIL_ENDED = timedelta(hours=1)
 """A processing time that only `Scene.end_batches` ends."""
 SOON = timedelta(seconds=0.5)
 
@@ -104,7 +104,7 @@ class Scene:
 
     def end_batches(self) -> None:
         """End the batches that are in processing."""
-        self.emulator.clock.advance(UNTIL_TOLD)
+        self.emulator.clock.advance(UNTIL_ENDED)
 
     @property
     def store(self) -> Path:
@@ -156,7 +156,7 @@ class Scene:
 
     async def finishes_with_one_batch(self) -> BatchOutput:
         """Check that the run returns complete results of the only batch, and leaves no key and no files."""
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(2 * TIMEOUT):
             output = await self.handle.result()
         assert [batch.id for batch in self.emulator.batches] == [output.batch_id]
         assert output.possibly_paid_twice == ()

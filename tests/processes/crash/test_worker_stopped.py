@@ -7,7 +7,7 @@ import pytest
 from message_batches.models import SubmissionSchedule
 from tests.harness.requests import requests
 from tests.harness.waiting import eventually
-from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
+from tests.processes.crash.scene import UNTIL_ENDED, Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 QUIET = timedelta(seconds=2)
 
 
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_stopped_during_a_wait(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3), every=timedelta(seconds=4))

@@ -96,7 +96,7 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
         assert await records.record_intent(rival, intent) is None
     batch_id = await alone.submit()
 
-    looked = await ActivityEnvironment().run(
+    found = await ActivityEnvironment().run(
         SubmissionActivities(alone.api, alone.store).find_candidates,
         FindCandidatesInput(
             profile=PROFILE,
@@ -108,6 +108,6 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
         ),
     )
 
-    (match,) = looked.matches
+    (match,) = found.matches
     assert match.candidate.batch_id == batch_id
     assert match.rivals == tuple(f"rival-{number:02}" for number in range(MAX_RIVALS))

@@ -60,8 +60,8 @@ async def test_refused_at_once(
     content = json.dumps(sent) if isinstance(sent, dict) else sent
     reply = await client.post(BATCHES, content=content, headers={"content-type": "application/json"})
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
-    told = reply.json()["error"]["message"]
-    assert told.startswith(message) if message.endswith(": ") else told == message
+    error = reply.json()["error"]["message"]
+    assert error.startswith(message) if message.endswith(": ") else error == message
     assert emulator.batches == []
 
 

@@ -33,7 +33,7 @@ def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected_error"),
     [
         (["--port", "x"], "argument --port: invalid int value: 'x'"),
         (["--processing-time", "10"], "argument --processing-time: '10' is not a duration such as 30s"),
@@ -46,12 +46,14 @@ def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> Non
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_a_wrong_argument_gets_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_argument_gets_one_line(
+    arguments: list[str], expected_error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exited:
         read_options(arguments)
     shown = capsys.readouterr().err
     assert exited.value.code == 2
-    assert shown.startswith(f"error: {told}")
+    assert shown.startswith(f"error: {expected_error}")
     assert shown.count("\n") == 1
 
 

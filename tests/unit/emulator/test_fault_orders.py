@@ -37,7 +37,7 @@ async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "expected_error"),
     [
         ({"fault": "nope"}, "fault is one of html-413, slow, "),
         ({}, "fault is one of html-413, slow, "),
@@ -54,11 +54,11 @@ async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient)
     ],
 )
 async def test_orders_that_make_no_sense(
-    emulator: Emulator, client: httpx.AsyncClient, order: dict[str, Any], told: str
+    emulator: Emulator, client: httpx.AsyncClient, order: dict[str, Any], expected_error: str
 ) -> None:
     reply = await client.post("/_emulator/faults", json=order)
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
-    assert reply.json()["error"]["message"].startswith(told)
+    assert reply.json()["error"]["message"].startswith(expected_error)
     assert list(emulator.faults) == []
 
 

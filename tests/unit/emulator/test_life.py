@@ -158,8 +158,8 @@ async def test_deleting(start: Start) -> None:
     async with http(emulator) as client:
         made = await create(client)
         refused = await client.delete(f"{BATCHES}/{made['id']}")
-        told = "In progress batches cannot be deleted. Consider canceling the batch instead."
-        assert (refused.status_code, refused.json()["error"]["message"]) == (400, told)
+        expected_error = "In progress batches cannot be deleted. Consider canceling the batch instead."
+        assert (refused.status_code, refused.json()["error"]["message"]) == (400, expected_error)
         await client.post(f"{BATCHES}/{made['id']}/cancel")
         assert (await client.delete(f"{BATCHES}/{made['id']}")).status_code == 400
         await advance(client, HOUR)

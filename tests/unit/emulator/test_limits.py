@@ -40,13 +40,13 @@ async def test_pages_at_their_edges(emulator: Emulator, client: httpx.AsyncClien
     assert (first["has_more"], first["first_id"], first["last_id"]) == (True, ids[-1], ids[2])
     rest = (await client.get(BATCHES, params={"after_id": ids[2]})).json()
     assert ([batch["id"] for batch in rest["data"]], rest["has_more"]) == ([ids[1], ids[0]], False)
-    for limit, told in {
+    for limit, expected_error in {
         "0": "limit: Input should be greater than or equal to 1",
         "1001": "limit: Input should be less than or equal to 1000",
         "x": "limit: Input should be a valid integer, unable to parse string as an integer",
     }.items():
         reply = await client.get(BATCHES, params={"limit": limit})
-        assert (reply.status_code, reply.json()["error"]["message"]) == (400, told)
+        assert (reply.status_code, reply.json()["error"]["message"]) == (400, expected_error)
     assert (await client.get(BATCHES, params={"after_id": "x"})).status_code == 400
     assert (await client.get(BATCHES, params={"after_id": ids[0], "before_id": ids[1]})).status_code == 400
     kind = await start(unknowns=UndocumentedBehaviour(unknown_cursor=200, both_cursors=200, limit_out_of_range=200))

@@ -40,9 +40,9 @@ async def test_six_operations_asynchronously(start: Start) -> None:
         assert (await batches.delete(made.id)).type == "message_batch_deleted"
         with pytest.raises(anthropic.NotFoundError, match=f"Message Batch {made.id} not found."):
             await batches.retrieve(made.id)
-    told = [call.operation for call in emulator.calls]
+    seen = [call.operation for call in emulator.calls]
     expected = "create retrieve retrieve results create cancel list delete retrieve"
-    assert told == expected.split()
+    assert seen == expected.split()
 
 
 async def test_six_operations_synchronously(emulator: Emulator) -> None:
@@ -69,8 +69,8 @@ async def test_the_beta_namespace(sdk: anthropic.AsyncAnthropic, emulator: Emula
     got = {line.custom_id: line.result async for line in await sdk.beta.messages.batches.results(made.id)}
     assert got["a"].type == "succeeded"
     assert got["b"].type == "errored"
-    told = "max_tokens: 300001 > 300000, which is the maximum allowed number of output tokens for "
-    assert got["b"].error.error.message == told + "claude-haiku-4-5-20251001"
+    expected_error = "max_tokens: 300001 > 300000, which is the maximum allowed number of output tokens for "
+    assert got["b"].error.error.message == expected_error + "claude-haiku-4-5-20251001"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])

@@ -81,8 +81,8 @@ async def test_compressed_bodies(start: Start) -> None:
         wrong = await client.post(BATCHES, content=WHOLE)
         bomb = await client.post(BATCHES, content=gzip.compress(WHOLE + b" " * 1_000_000))
         other = await client.post(BATCHES, content=WHOLE, headers={"content-encoding": "zip"})
-    told = [(reply.status_code, reply.json()["error"]["details"]["error_code"]) for reply in (wrong, bomb, other)]
-    assert told == [
+    errors = [(reply.status_code, reply.json()["error"]["details"]["error_code"]) for reply in (wrong, bomb, other)]
+    assert errors == [
         (400, "request_body_encoding_invalid"),
         (413, "request_body_too_large_after_decoding"),
         (400, "request_body_encoding_unsupported"),

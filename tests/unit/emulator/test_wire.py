@@ -198,8 +198,8 @@ async def test_the_emulators_own_endpoints_need_no_key(emulator: Emulator, clien
         (batch,) = (await anyone.get("/_emulator/batches")).json()
         assert (await anyone.delete("/_emulator/calls")).json() == []
         assert (await anyone.get("/_emulator/calls")).json() == []
-    told = [(call["method"], call["path"], call["operation"], call["status"], call["batchId"]) for call in calls]
-    assert told == [
+    seen = [(call["method"], call["path"], call["operation"], call["status"], call["batchId"]) for call in calls]
+    assert seen == [
         ("POST", BATCHES, "create", 200, batch_id),
         ("GET", BATCHES + "/nope", "retrieve", 404, "nope"),
     ]

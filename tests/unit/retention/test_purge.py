@@ -115,7 +115,7 @@ def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_u
             requests_stay = family_stays or YOUNG in ages[5:] or MANIFEST in in_use
             expected = ([] if family_stays else PARTS[:5]) + ([] if requests_stay else PARTS[5:])
             assert going(plan) == expected, (ages, in_use)
-            assert sum(tally.objects for tally in plan.kept.values()) == len(PARTS) - len(expected)
+            assert sum(totals.objects for totals in plan.kept.values()) == len(PARTS) - len(expected)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of
     plan = plan_purge(holdings, set())
 
     assert going(plan) == []
-    assert {why: tally.objects for (_, why), tally in plan.kept.items()} == {
+    assert {why: totals.objects for (_, why), totals in plan.kept.items()} == {
         KeepReason.RECENT: 2,
         KeepReason.BELONGS: 2,
     }
@@ -267,7 +267,7 @@ def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
     plan = plan_purge(holdings, set())
 
     assert plan.removals == []
-    assert [(key, tally.objects, tally.bytes) for key, tally in plan.kept.items()] == [
+    assert [(key, totals.objects, totals.bytes) for key, totals in plan.kept.items()] == [
         ((ObjectCategory.OTHER, KeepReason.FOREIGN), 1, 5)
     ]
 
@@ -355,12 +355,12 @@ async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: Objec
     done = await purged(store)
 
     assert await names(store) == ["mine/input.jsonl", "store.json"]
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 15,
         ObjectCategory.RESULTS: 6,
         ObjectCategory.REQUESTS: 2,
     }
-    assert sum(tally.objects for tally in done.removed.values()) == found - 2
+    assert sum(totals.objects for totals in done.removed.values()) == found - 2
     assert (await purged(store)).removed == {}
 
 
@@ -482,14 +482,14 @@ async def test_what_is_in_use_is_asked_again_at_every_step(tmp_path: Path) -> No
     store = open_store(tmp_path.as_uri())
     manifest = await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
-    looks = [set(), {GroupKey.of_manifest(manifest.sha256)}]
+    answers = [set(), {GroupKey.of_manifest(manifest.sha256)}]
 
-    async def look() -> set[GroupKey]:
-        return looks.pop(0)
+    async def in_use() -> set[GroupKey]:
+        return answers.pop(0)
 
-    done = await execute_purge(store, plan, look, at_once=1)
+    done = await execute_purge(store, plan, in_use, at_once=1)
 
-    assert (looks, done.needed_again.objects) == ([], 2)
+    assert (answers, done.needed_again.objects) == ([], 2)
 
 
 async def test_where_it_cannot_be_told_any_more_what_is_in_use_it_stops_and_says_what_went(tmp_path: Path) -> None:
@@ -498,16 +498,16 @@ async def test_where_it_cannot_be_told_any_more_what_is_in_use_it_stops_and_says
     plan = plan_purge(await scan(store, now_old()), set())
     asked = 0
 
-    async def look() -> set[GroupKey]:
+    async def in_use() -> set[GroupKey]:
         nonlocal asked
         asked += 1
         if asked > 1:
             raise MessageBatchesError("Temporal went away")
         return set()
 
-    done = await execute_purge(store, plan, look, at_once=1)
+    done = await execute_purge(store, plan, in_use, at_once=1)
 
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 5,
         ObjectCategory.RESULTS: 2,
     }
@@ -535,7 +535,7 @@ async def test_what_only_looks_like_a_runs_is_told_by_what_it_says(store: Object
 
     done = await purged(store)
 
-    assert sum(tally.objects for tally in done.removed.values()) == 9
+    assert sum(totals.objects for totals in done.removed.values()) == 9
     assert await names(store) == sorted([*kept, STORE_ID])
 
 
@@ -547,7 +547,7 @@ async def test_results_without_a_claim_are_known_by_their_publication(store: Obj
 
     done = await purged(store)
 
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {ObjectCategory.RESULTS: 2}
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {ObjectCategory.RESULTS: 2}
 
 
 @pytest.mark.parametrize(
@@ -580,7 +580,7 @@ async def test_one_odd_name_in_a_directory_stops_nothing(tmp_path: Path) -> None
     done = await execute_purge(store, plan, nobody)
 
     assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == len(odd)
-    assert (sum(tally.objects for tally in done.removed.values()), done.failures) == (9, {})
+    assert (sum(totals.objects for totals in done.removed.values()), done.failures) == (9, {})
     assert sorted(map(os.fsencode, os.listdir(tmp_path / "claims"))) == sorted(odd)
 
 
@@ -608,7 +608,7 @@ async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path:
         plan = plan_purge(await scan(store, now_old()), set())
         done = await execute_purge(store, plan, nobody)
 
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 5,
         ObjectCategory.RESULTS: 2,
         ObjectCategory.REQUESTS: 2,

@@ -260,20 +260,20 @@ async def test_the_stores_id_is_nobodys_and_never_purged(store: ObjectStore) -> 
     "namespace_id", ["7f6a5c1e-0000-4000-8000-000000000001", "default", "team-a.a1b2c", "x" * 200, "two words", "für"]
 )
 async def test_a_namespace_is_found_by_its_id_and_never_purged(store: ObjectStore, namespace_id: str) -> None:
-    noted = NamespaceRecord(name="default", address="127.0.0.1:7233", encrypted=True)
+    record = NamespaceRecord(name="default", address="127.0.0.1:7233", encrypted=True)
     namespaces = NamespaceRecords(store)
 
     name = store.name(namespaces.uri(namespace_id))
-    await store.create(name, noted.model_dump_json().encode())
+    await store.create(name, record.model_dump_json().encode())
 
     assert names_in(store) == [name] == [f"namespaces/{namespace_id}.json"]
-    assert await namespaces.all() == {namespace_id: noted}
+    assert await namespaces.all() == {namespace_id: record}
     assert await namespaces.encrypted("default") == namespaces.uri(namespace_id)
     assert parse_path(name) is None
 
 
 async def test_a_worker_leaves_its_namespace_under_the_servers_id(store: ObjectStore, temporal: DevServer) -> None:
-    await NamespaceRecords(store).note(temporal.client)
+    await NamespaceRecords(store).record_once(temporal.client)
 
     namespace_id = await id_of(temporal.client)
     assert UUID.fullmatch(namespace_id)

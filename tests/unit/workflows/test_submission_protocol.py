@@ -81,7 +81,7 @@ class World:
     now: datetime = START
     batches: list[Batch] = field(default_factory=list)
     posts: int = 0
-    moves: list[Command] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
 
     def post(self, submission: Submission) -> None:
         reply = self.replies[self.posts] if self.posts < len(self.replies) else Reply.ANSWERED
@@ -110,7 +110,7 @@ class World:
         else:
             submission.on_post_unknown(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
 
-    def sightings(self) -> list[CandidateMatch]:
+    def matches(self) -> list[CandidateMatch]:
         return [
             CandidateMatch(
                 candidate=Candidate(
@@ -130,7 +130,7 @@ class World:
         for _ in range(most):
             submission = Submission.model_validate_json(submission.model_dump_json())
             step = submission.next_command(self.now, SCHEDULE, EVERY)
-            self.moves.append(step)
+            self.commands.append(step)
             match step:
                 case Done() | Fail():
                     return step
@@ -144,7 +144,7 @@ class World:
                     self.now = time
                 case ListCandidates(anchor):
                     assert anchor == ANCHOR
-                    submission.on_list_read(self.sightings(), self.now, SCHEDULE)
+                    submission.on_list_read(self.matches(), self.now, SCHEDULE)
                 case RecordNotFound(numbers):
                     assert numbers == (submission.number,)
                     submission.on_not_found_recorded()
@@ -153,7 +153,7 @@ class World:
                 case ClaimBatch(batch_id):
                     batch = self.batch(batch_id)
                     submission.on_claim_result(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
-        raise AssertionError(f"not done after {most} steps: {self.moves[-5:]}")
+        raise AssertionError(f"not done after {most} steps: {self.commands[-5:]}")
 
     def batch(self, batch_id: str) -> Batch:
         return next(batch for batch in self.batches if batch.id == batch_id)
@@ -219,7 +219,7 @@ def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day(
         <= world.now
         <= START + timedelta(minutes=30) + OPERATOR_GRACE + 2 * EVERY
     )
-    assert not any(isinstance(move, ClaimBatch) for move in world.moves)
+    assert not any(isinstance(command, ClaimBatch) for command in world.commands)
 
 
 def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
@@ -230,7 +230,7 @@ def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
     for _ in range(20):
         match submission.next_command(world.now, SCHEDULE, EVERY):
             case ListCandidates():
-                submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+                submission.on_list_read(world.matches(), world.now, SCHEDULE)
             case WaitUntil(time, _):
                 world.now = time
             case VerifyCandidate(batch_id):
@@ -281,7 +281,7 @@ def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(hours=1))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+    submission.on_list_read(world.matches(), world.now, SCHEDULE)
 
     gone_at = world.now + SCHEDULE.quiet_period + EVERY
     submission.on_list_read([], gone_at, SCHEDULE)
@@ -301,17 +301,17 @@ def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -
         submission.on_list_read([], now, SCHEDULE)
         assert submission.next_command(now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_deleted")
         submission.candidates.on_unreadable("msgbatch_deleted")
-        move = submission.next_command(now, SCHEDULE, EVERY)
+        command = submission.next_command(now, SCHEDULE, EVERY)
 
-    assert isinstance(move, Fail)
-    assert move.candidates == ("msgbatch_deleted",)
+    assert isinstance(command, Fail)
+    assert command.candidates == ("msgbatch_deleted",)
 
 
 def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(0))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+    submission.on_list_read(world.matches(), world.now, SCHEDULE)
     assert submission.next_command(world.now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_ours1")
 
     submission.candidates.on_unreadable("msgbatch_ours1")
@@ -359,14 +359,14 @@ def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post(
 def test_what_a_person_has_ruled_out_is_no_candidate_of_the_next_post() -> None:
     foreign = Batch("msgbatch_foreign", ours=False, visible=START, ends=START + timedelta(hours=2))
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
-    sightings = World([], batches=[foreign]).sightings()
-    submission.on_list_read(sightings, START, SCHEDULE)
+    matches = World([], batches=[foreign]).matches()
+    submission.on_list_read(matches, START, SCHEDULE)
     submission.on_resolved(Resolution(submit_again=True))
     submission.on_not_found_recorded()
     submission.on_post_started()
     submission.on_post_unknown(START)
 
-    submission.on_list_read(sightings, START, SCHEDULE)
+    submission.on_list_read(matches, START, SCHEDULE)
 
     assert submission.candidates.batches == ()
 

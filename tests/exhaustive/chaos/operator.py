@@ -15,7 +15,7 @@ from tests.exhaustive.chaos.callers import Handle
 from tests.exhaustive.chaos.plan import QUIET
 from tests.exhaustive.chaos.world import World
 
-PATIENCE = 2 * QUIET + 5
+UNDECIDED_FOR = 2 * QUIET + 5
 """Seconds for which a run must have been undecided without a change: longer than any batch is invisible."""
 _PROMPT = re.compile(r'"([a-z])-\d{4}:')
 
@@ -29,7 +29,7 @@ async def decide(world: World, name: str, handle: Handle) -> None:
             progress: Progress = await handle.query(PROGRESS, result_type=Progress)
             stuck = progress.phase is Phase.UNDECIDED and all(each.ended for each in progress.candidates)
             since = (since or time.monotonic()) if stuck and progress.candidates else None
-            if since and time.monotonic() - since >= PATIENCE:
+            if since and time.monotonic() - since >= UNDECIDED_FOR:
                 owners = {each.batch_id: await owner(world, each.batch_id) for each in progress.candidates}
                 mine = [batch_id for batch_id, whose in owners.items() if whose == name]
                 resolution = Resolution(adopt=mine[0]) if mine else Resolution(submit_again=True)
