@@ -58,7 +58,7 @@ async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
         yield running
 
 
-async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
+async def test_without_its_record_a_namespace_does_not_count_as_encrypted(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
@@ -87,7 +87,7 @@ def starter_with(*keys: EncryptionKey, live: Stack, temporal: DevServer, folder:
     return made
 
 
-async def test_a_starter_without_the_key_says_which_one_it_wants(
+async def test_a_starter_without_the_key_names_the_key_it_needs(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     right, wrong, without = (

@@ -146,7 +146,7 @@ def error(**fields: Any) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-async def test_an_absurd_error_is_one_of_ours_and_short(answer: RawReply, kind: type[ApiError]) -> None:
+async def test_an_invalid_error_response_becomes_a_short_error_of_ours(answer: RawReply, kind: type[ApiError]) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(kind) as caught:
             await client.retrieve(PROFILE, "msgbatch_1")
@@ -176,7 +176,7 @@ BATCHES: dict[str, dict[str, Any] | str] = {
 
 
 @pytest.mark.parametrize("said", BATCHES.values(), ids=BATCHES)
-async def test_a_batch_that_can_be_none_is_a_lost_reply(said: dict[str, Any] | str) -> None:
+async def test_an_invalid_batch_is_a_lost_reply(said: dict[str, Any] | str) -> None:
     async with api_saying(saying(200, said if isinstance(said, str) else json.dumps(said))) as client:
         with pytest.raises(ReplyLost):
             await client.retrieve(PROFILE, "msgbatch_1")
@@ -191,7 +191,7 @@ async def body() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("value", ["1e308", "inf", "nan", "-1", "9" * 4000, "Fri, 31 Dec 9999 23:59:59 GMT", "\xff"])
-async def test_an_absurd_retry_after_is_an_hour_at_most(value: str) -> None:
+async def test_a_huge_retry_after_is_an_hour_at_most(value: str) -> None:
     async with api_saying(saying(429, error(), retry_after=value)) as client:
         with pytest.raises(RateLimited) as caught:
             await client.retrieve(PROFILE, "msgbatch_1")
@@ -199,7 +199,7 @@ async def test_an_absurd_retry_after_is_an_hour_at_most(value: str) -> None:
     assert caught.value.retry_after is None or timedelta(0) < caught.value.retry_after <= LONGEST_RETRY_AFTER
 
 
-async def test_a_reply_that_unfolds_to_gigabytes_is_not_held() -> None:
+async def test_a_reply_that_decompresses_to_gigabytes_is_not_kept_in_memory() -> None:
     bomb = gzip.compress(b" " * 2 * 10**8)
     async with api_saying(saying(200, bomb, content_encoding="gzip")) as client:
         tracemalloc.start()
@@ -227,7 +227,7 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("answer", REPEATED.values(), ids=REPEATED)
-async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: RawReply, tmp_path: Path) -> None:
+async def test_a_key_in_a_response_is_in_no_error(answer: RawReply, tmp_path: Path) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(AuthenticationFailed) as caught:
             await client.retrieve(PROFILE, "msgbatch_1")
@@ -237,7 +237,7 @@ async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: RawReply, tmp
         assert KEY[:10] not in f"{caught.value} {caught.value.request_id}"
 
 
-async def test_a_key_in_an_answer_that_is_no_http_is_in_no_error() -> None:
+async def test_a_key_in_a_response_that_is_not_http_is_in_no_error() -> None:
     async with saying_raw(f"HTTP/1.1 200 OK\r\nyour key: {KEY}\r\n\r\n".encode()) as url, http_client(url) as http:
         with pytest.raises(ReplyLost, match=r"\[API key\]") as caught:
             await HttpBatchApi(http, ApiKeys(KEYS)).retrieve(PROFILE, "msgbatch_1")
@@ -245,7 +245,7 @@ async def test_a_key_in_an_answer_that_is_no_http_is_in_no_error() -> None:
     assert KEY not in str(caught.value)
 
 
-async def test_a_key_in_what_describes_a_batch_is_taken_out() -> None:
+async def test_a_key_in_the_description_of_a_batch_is_removed() -> None:
     said = {**BATCH, "results_url": f"https://gateway/results?key={KEY}"}
     async with api_saying(saying(200, json.dumps(said))) as client:
         batch = await client.retrieve(PROFILE, "msgbatch_1")
@@ -254,14 +254,14 @@ async def test_a_key_in_what_describes_a_batch_is_taken_out() -> None:
 
 
 @pytest.mark.parametrize("key", ["x", "status", "batch"])
-async def test_a_text_too_short_for_a_key_spoils_no_answer(key: str) -> None:
+async def test_a_text_too_short_for_a_key_is_not_redacted(key: str) -> None:
     async with serving(saying(200, json.dumps(BATCH))) as url, http_client(url) as http:
         batch = await HttpBatchApi(http, ApiKeys({"default": SecretStr(key)})).retrieve(PROFILE, "msgbatch_1")
 
     assert batch.id == "msgbatch_1"
 
 
-async def test_a_key_that_is_repeated_is_not_in_the_history(
+async def test_a_key_in_a_response_is_not_in_the_history(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
     async with (
@@ -277,7 +277,7 @@ async def test_a_key_that_is_repeated_is_not_in_the_history(
     assert KEY.encode() not in b"".join(history)
 
 
-async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure() -> None:
+async def test_a_stores_response_is_not_the_cause_of_a_failure() -> None:
     def wrong_signature(request: web.Request) -> web.StreamResponse:
         signed = f"GET\n/bucket/p/store.json\n\nx-amz-security-token:{request.headers['x-amz-security-token']}"
         text = f"<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>{signed}</CanonicalRequest></Error>"
@@ -307,7 +307,9 @@ async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
     [b"\0" * 300_000_000, b"\n" * 30_000_000, b'{"custom_id":"a","result":{"type":"expired"}}\n' * 100_000],
     ids=["one line", "empty lines", "the same line"],
 )
-async def test_results_that_unfold_without_end_are_incomplete_and_leave_nothing(tmp_path: Path, content: bytes) -> None:
+async def test_results_that_decompress_without_end_are_incomplete_and_leave_nothing(
+    tmp_path: Path, content: bytes
+) -> None:
     store = open_store((tmp_path / "store").as_uri())
     bomb = gzip.compress(content, 1)
     del content
@@ -321,9 +323,7 @@ async def test_results_that_unfold_without_end_are_incomplete_and_leave_nothing(
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
-async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
-    temporal: DevServer, tmp_path: Path
-) -> None:
+async def test_no_call_and_no_key_goes_to_another_host_named_in_a_response(temporal: DevServer, tmp_path: Path) -> None:
     async with eavesdropper() as (elsewhere, heard):
         options = EmulatorOptions(processing_time=timedelta(seconds=0.1), public_url=elsewhere)
         async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
@@ -360,7 +360,7 @@ def deep_result(custom_id: str, depth: int) -> bytes:
 
 
 @pytest.mark.parametrize("depth", [120, 230, 900, 10_000])
-async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the_payload(
+async def test_results_nested_too_deep_for_a_payload_are_landed_and_omitted_from_it(
     temporal: DevServer, emulator: Emulator, tmp_path: Path, depth: int
 ) -> None:
     given = requests(3)
@@ -387,7 +387,7 @@ async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the
     assert output.results_file.sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-async def test_a_list_that_takes_no_notice_of_the_cursor_is_no_list(tmp_path: Path) -> None:
+async def test_a_list_that_ignores_the_cursor_is_refused(tmp_path: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
     manifest = await write_inline_manifest(store, requests(3))
     submitter = Submitter.of(manifest, api_key="default", workflow_id="run", first_run_id="first")

@@ -153,11 +153,11 @@ async def test_an_input_that_cannot_be_read_fails_its_run_instead_of_stalling_it
 
 
 @pytest.mark.parametrize("encoding", ["binary/plain", "json/protobuf", "binary/null", "x/y"])
-def test_what_is_no_json_is_refused(encoding: str) -> None:
+def test_an_input_that_is_not_json_is_refused(encoding: str) -> None:
     assert refusal_of(payload(f'{{"requests":{ONE}}}', encoding)).type == "InvalidInput"
 
 
-async def test_so_is_none(live: Stack) -> None:
+async def test_a_missing_input_is_refused(live: Stack) -> None:
     assert "there is none" in refusal_of(NOTHING).message
     await assert_refused(live, kind="InvalidInput", says="there is none")
 
@@ -197,7 +197,7 @@ def test_a_key_in_another_field_is_refused_and_not_repeated(field: str, given: d
     assert RAW_KEY not in str(refusal.details)
 
 
-async def test_a_key_in_another_field_stands_in_the_callers_own_event_alone(live: Stack) -> None:
+async def test_a_key_in_another_field_is_only_in_the_callers_own_event(live: Stack) -> None:
     before = len(live.emulator.calls)
     field, given = MISPLACED_KEYS[-1]
     run = await begin(live, given)
@@ -244,14 +244,14 @@ FIELDS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("given", "field"), FIELDS.values(), ids=FIELDS)
-def test_an_absurd_field_is_named(given: str, field: str) -> None:
+def test_an_invalid_field_is_named(given: str, field: str) -> None:
     refusal = refusal_of(payload(given))
 
     assert refusal.type == "InvalidInput"
     assert field in refusal.message
 
 
-async def test_an_absurd_field_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
+async def test_an_invalid_field_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given, field = FIELDS["betas, each of them wrong"]
 
     await assert_refused(live, payload(given), kind="InvalidInput", says=field)
@@ -261,14 +261,14 @@ KEY_NAMES = ["default\n", "x" * 1_000_000, "../default", "Default", "d\u0435faul
 
 
 @pytest.mark.parametrize("name", KEY_NAMES, ids=range(len(KEY_NAMES)))
-def test_what_is_no_name_of_a_key_is_refused_whatever_it_is(name: str) -> None:
+def test_an_invalid_key_name_is_refused(name: str) -> None:
     refusal = refusal_of(payload(other(apiKey=name)))
 
     assert refusal.type == "UnknownKey"
     assert "rotate it" in refusal.message
 
 
-async def test_what_is_no_name_of_a_key_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
+async def test_an_invalid_key_name_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     await assert_refused(live, payload(other(apiKey=KEY_NAMES[1])), kind="UnknownKey", says="rotate it")
 
 
@@ -340,7 +340,7 @@ def at(uri: str) -> RawValue:
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-async def test_an_absurd_request_is_refused_inline_and_in_a_file(
+async def test_an_invalid_request_is_refused_inline_and_in_a_file(
     store: ObjectStore, folder: Path, request_: str
 ) -> None:
     await assert_requests_refused(store, payload(f'{{"requests":[{request_}]}}'), says="nothing was sent")
@@ -349,7 +349,7 @@ async def test_an_absurd_request_is_refused_inline_and_in_a_file(
         await assert_requests_refused(store, at(uri), says="line 1")
 
 
-async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
+async def test_an_invalid_request_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given = f'{{"requests":[{REQUESTS["NaN"]}]}}'
     await assert_refused(live, payload(given), kind="InvalidRequests", says="nothing was sent")
 
@@ -376,9 +376,7 @@ async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Stack) 
         "half a surrogate pair",
     ],
 )
-async def test_a_file_that_readers_may_read_in_two_ways_is_refused(
-    store: ObjectStore, folder: Path, line: str, says: str
-) -> None:
+async def test_an_ambiguous_file_is_refused(store: ObjectStore, folder: Path, line: str, says: str) -> None:
     uri = put(folder, "uploads/two-ways.jsonl", line + "\n")
 
     await assert_requests_refused(store, at(uri), says=says)
@@ -479,16 +477,14 @@ async def test_no_link_in_the_store_leads_out_of_it(
     await assert_not_found(store, uri, says="links are not followed")
 
 
-async def test_what_is_no_file_is_not_waited_for(live: Stack) -> None:
+async def test_a_pipe_in_the_store_is_not_waited_for(live: Stack) -> None:
     """A pipe would block the thread that opens it until another process writes into it."""
     os.mkfifo(live.store_folder / "pipe.jsonl")
 
     await assert_refused(live, {"requestsUri": f"{live.store_url}/pipe.jsonl"}, kind="RequestsNotFound")
 
 
-async def test_a_store_that_is_a_link_and_folders_of_ours_that_are_links_are_fine(
-    temporal: DevServer, tmp_path: Path
-) -> None:
+async def test_the_store_and_its_own_folders_may_be_links(temporal: DevServer, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "other-disk").mkdir()
     (tmp_path / "store").symlink_to(tmp_path / "disk")
@@ -523,7 +519,7 @@ ADVICE: dict[str, list[Any]] = {
 }
 
 
-async def test_senseless_updates_and_signals_are_refused_and_the_run_goes_on(live: Stack) -> None:
+async def test_invalid_updates_and_signals_are_refused_and_the_run_continues(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("503", operation="results")
     run = await live.start(requests(2, "senseless"))

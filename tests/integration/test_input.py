@@ -50,7 +50,7 @@ async def test_bad_input_is_refused_before_any_call(live: Stack, given: Any, kin
     assert not live.emulator.calls
 
 
-async def test_a_raw_key_is_refused_and_repeated_nowhere_but_in_the_callers_own_event(live: Stack) -> None:
+async def test_a_raw_key_is_refused_and_is_only_in_the_callers_own_event(live: Stack) -> None:
     raw = "sk-ant-api03-raw-key-of-somebody"
     given = {"requests": requests(1), "apiKey": raw}
     run = await live.client.start_workflow(WORKFLOW_TYPE, given, id=f"raw-{uuid4()}", task_queue=live.task_queue)

@@ -61,7 +61,7 @@ async def test_a_post_that_created_nothing_is_made_again_after_the_quiet_period(
     assert output.possibly_paid_twice == ()
 
 
-async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Stack) -> None:
+async def test_a_run_waits_for_a_batch_that_is_invisible_for_a_while(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
 
@@ -70,7 +70,7 @@ async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Stack) 
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
 
 
-async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(live: Stack) -> None:
+async def test_a_foreign_batch_of_the_same_count_is_distinguished(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(3))
@@ -101,7 +101,7 @@ async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_p
     assert output.possibly_paid_twice == (first,)
 
 
-async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live: Stack) -> None:
+async def test_three_lost_posts_without_a_batch_are_an_unknown_submission(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create")
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
@@ -112,7 +112,7 @@ async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live:
     assert failure.details[0]["action"] == "checkBatches"
 
 
-async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: Stack) -> None:
+async def test_two_lost_runs_with_the_same_ids_are_left_to_an_operator(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=0.5, times=2)
     live.emulator.faults.add("accept-then-drop", operation="create", times=2)
     runs = [await live.start(requests(3, text)) for text in ("first", "second")]
@@ -131,7 +131,7 @@ async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: S
     assert len(live.emulator.batches) == 2
 
 
-async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_own(live: Stack) -> None:
+async def test_two_lost_runs_with_different_ids_and_equal_counts_each_find_their_own_batch(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     one = requests(3, "one")
     other = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3, "two"))]
@@ -143,7 +143,7 @@ async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_
     assert len(live.emulator.batches) == 2
 
 
-async def test_submit_again_is_a_second_post_at_a_persons_word(live: Stack) -> None:
+async def test_submit_again_makes_a_second_post(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("404", operation="results", times=400)
     run = await live.start(requests(2))
@@ -176,7 +176,7 @@ async def test_an_adopted_batch_that_is_not_ours_fails_the_run(live: Stack) -> N
 @pytest.mark.parametrize(
     "resolution", [Resolution(), Resolution(adopt="msgbatch_1", submit_again=True), Resolution(adopt="msgbatch_1")]
 )
-async def test_what_is_not_undecided_or_not_one_answer_is_refused_with_a_reason(
+async def test_an_invalid_resolution_or_one_of_a_decided_run_is_refused_with_a_reason(
     live: Stack, resolution: Resolution
 ) -> None:
     run = await live.start(requests())

@@ -71,7 +71,7 @@ async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
         yield running
 
 
-async def test_a_long_wait_continues_as_new_and_counts_on(late: Stack) -> None:
+async def test_a_long_wait_continues_as_new_and_keeps_its_count(late: Stack) -> None:
     run = await late.start(requests(), poll=RAPID)
 
     output = await run.result()
@@ -90,7 +90,7 @@ async def test_a_long_wait_continues_as_new_and_counts_on(late: Stack) -> None:
 
 
 @pytest.mark.xdist_group("short-lived")
-async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(
+async def test_a_running_update_is_answered_before_the_run_continues_as_new(
     short_lived: DevServer, tmp_path: Path
 ) -> None:
     async with (
@@ -137,7 +137,7 @@ async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Stack) -> None:
 
 
 @pytest.mark.parametrize(("hours", "ends"), [(23, False), (25, True)])
-async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Stack, hours: int, ends: bool) -> None:
+async def test_the_contracts_limit_is_the_batchs_lifetime(late: Stack, hours: int, ends: bool) -> None:
     await late.start(requests(), poll=QUICK_POLL)
     await late.saw("retrieve")
     batch_id = late.emulator.batches[0].id
@@ -166,7 +166,7 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Stack, h
 
 
 @pytest.mark.parametrize(("minutes", "gone"), [(8, False), (11, True)])
-async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_run_has_continued(
+async def test_results_are_awaited_for_ten_minutes_from_the_first_404_across_continue_as_new(
     live: Stack, minutes: int, gone: bool
 ) -> None:
     batch_id = (await live.run(requests())).batch_id
@@ -186,7 +186,7 @@ async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_
         assert (await run.result()).results_file.lines == 3
 
 
-async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(
+async def test_a_batch_counts_as_missing_only_after_ten_minutes_of_404(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:
     async with Emulator() as emulator, running_stack(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:

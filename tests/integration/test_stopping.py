@@ -31,7 +31,7 @@ async def cancelled(run: WorkflowHandle[object, BatchOutput]) -> None:
     assert isinstance(caught.value.cause, CancelledError)
 
 
-async def test_a_run_cancelled_while_polling_stops_the_batch_at_the_provider_first(pending: Stack) -> None:
+async def test_a_run_cancelled_while_polling_cancels_the_batch_at_the_provider_first(pending: Stack) -> None:
     run = await pending.start(requests())
     await progress_when(run, lambda seen: seen.polls > 0)
 
@@ -95,7 +95,7 @@ async def test_a_run_cancelled_while_nothing_is_found_does_not_post_again(live: 
     assert live.operations() == ["create"]
 
 
-async def test_a_provider_that_fails_for_a_while_is_asked_again_to_stop_the_batch(pending: Stack) -> None:
+async def test_cancelling_the_batch_is_retried_while_the_provider_fails(pending: Stack) -> None:
     run = await pending.start(requests())
     await progress_when(run, lambda seen: seen.polls > 0)
     pending.emulator.faults.add("529", operation="cancel", times=2)
@@ -105,7 +105,7 @@ async def test_a_provider_that_fails_for_a_while_is_asked_again_to_stop_the_batc
     assert pending.operations().count("cancel") == 3
 
 
-async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(pending: Stack) -> None:
+async def test_cancel_batch_cancels_the_batch_and_lands_its_finished_results(pending: Stack) -> None:
     run = await pending.start(requests(4))
     await progress_when(run, lambda seen: seen.polls > 0)
 
@@ -118,7 +118,7 @@ async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(pending: Sta
     assert output.results_file.lines == 4
 
 
-async def test_cancel_batch_before_there_is_a_batch_is_refused_with_a_reason(live: Stack) -> None:
+async def test_cancel_batch_without_a_batch_is_refused_with_a_reason(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=60)
     run = await live.start(requests())
     await progress_when(run, lambda seen: seen.submission is not None)

@@ -91,7 +91,7 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
             await server.kill()
 
 
-async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_changes_meanwhile(
+async def test_no_prompt_and_no_reply_is_on_the_server_even_if_the_key_is_rotated(
     processes: Processes,
 ) -> None:
     await processes.worker()
@@ -145,7 +145,7 @@ async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_chan
         await replayer.replay_workflow(history)
 
 
-async def test_a_worker_without_the_key_says_which_one_it_wants_and_the_run_goes_on_when_it_comes(
+async def test_a_worker_without_the_key_names_it_and_the_run_continues_once_it_is_there(
     processes: Processes,
 ) -> None:
     await processes.worker(OLD)

@@ -149,7 +149,7 @@ def test_a_key_is_found_in_each_form(form: str) -> None:
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
-def test_a_key_is_found_in_base64_wherever_it_begins(before: str) -> None:
+def test_a_key_is_found_in_base64_at_any_offset(before: str) -> None:
     encoded = base64.b64encode(f"{before}{KEY} and more".encode())
 
     assert places_with([KEY], {"log": encoded}) == ["log"]
@@ -161,7 +161,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-async def test_no_key_stands_anywhere(tmp_path: Path, every_kind: bool) -> None:
+async def test_no_key_is_found_anywhere(tmp_path: Path, every_kind: bool) -> None:
     places = await World(tmp_path, every_kind=every_kind).play()
 
     found = places_with([PROMPT], places)
@@ -171,7 +171,7 @@ async def test_no_key_stands_anywhere(tmp_path: Path, every_kind: bool) -> None:
 
 
 @KINDS
-async def test_with_encryption_on_no_prompt_and_no_reply_stands_at_the_server(tmp_path: Path, every_kind: bool) -> None:
+async def test_with_encryption_on_no_prompt_and_no_reply_is_on_the_server(tmp_path: Path, every_kind: bool) -> None:
     encryption_key = base64.b64encode(bytes(range(32))).decode()
     settings = {"MESSAGE_BATCHES_ENCRYPTION_KEYS": f"one:{encryption_key}", "MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}
 

@@ -104,7 +104,7 @@ async def test_three_workers_stay_within_the_limit_together_and_use_it(
 
 
 @pytest.mark.parametrize("limit", [8, 60, 61, 99, 1000, 4000])
-def test_no_minute_can_see_more_than_the_limit(limit: int) -> None:
+def test_no_minute_can_have_more_calls_than_the_limit(limit: int) -> None:
     assert handed_out(limit, 60) <= limit
 
 
@@ -116,7 +116,7 @@ def test_the_average_is_within_the_limit_and_not_far_below_it(limit: int) -> Non
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
-def test_a_limit_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_limit_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         command(["--requests-per-minute", text])
 

@@ -186,7 +186,7 @@ async def test_runs_of_workers_without_a_build_move_to_the_first_build_and_back(
     assert (await run.result()).request_counts.succeeded == 3
 
 
-async def test_a_run_that_a_person_has_pinned_stays_in_one_run(deployment: Deployment) -> None:
+async def test_a_pinned_run_does_not_continue_as_new(deployment: Deployment) -> None:
     await deployment.worker("1.0")
     await deployment.make_current("1.0")
     await deployment.start("pinned")
@@ -208,7 +208,7 @@ async def test_a_run_that_a_person_has_pinned_stays_in_one_run(deployment: Deplo
     assert await deployment.builds("pinned") == ["1.0"]
 
 
-async def test_a_worker_of_a_build_is_healthy_and_says_how_it_gets_its_runs(deployment: Deployment) -> None:
+async def test_a_worker_of_a_build_is_healthy_and_prints_how_it_gets_runs(deployment: Deployment) -> None:
     port = lasting_port()
     worker = await deployment.worker("1.0", "--health", f"127.0.0.1:{port}")
 

@@ -117,13 +117,13 @@ def test_no_two_packages_import_each_other() -> None:
     assert order[-1] == "starter"
 
 
-def test_a_package_imports_those_that_it_may() -> None:
+def test_a_package_imports_only_allowed_packages() -> None:
     too_many = {package: others - {*ALLOWED.get(package, "").split()} for package, others in arrows().items()}
 
     assert {package: others for package, others in too_many.items() if others} == {}
 
 
-def test_no_package_may_import_what_it_does_not() -> None:
+def test_every_allowed_import_is_used() -> None:
     """An import that was removed leaves the table too, or it could come back unnoticed."""
     found = arrows()
     unused = {package: {*others.split()} - found.get(package, set()) for package, others in ALLOWED.items()}
@@ -142,7 +142,7 @@ def test_no_package_may_import_what_it_does_not() -> None:
         ("from dataclasses import field", {""}),
     ],
 )
-def test_an_import_is_seen_however_it_is_written(source: str, packages: set[str]) -> None:
+def test_every_form_of_import_is_detected(source: str, packages: set[str]) -> None:
     assert {package_of(module) for module in imported_by(source)} == packages
 
 
@@ -162,14 +162,14 @@ def loaded_by(modules: list[str]) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("modules", "allowed"), LAYERS.values(), ids=LAYERS)
-def test_a_layer_loads_what_it_may(modules: str, allowed: str) -> None:
+def test_a_layer_loads_only_allowed_modules(modules: str, allowed: str) -> None:
     loaded = loaded_by(modules.split())
 
     watched = {*HEAVY, *APPLICATION} - {*allowed.split()}
     assert {module: names & watched for module, names in loaded.items() if names & watched} == {}
 
 
-def test_a_run_asks_one_clock_for_the_time() -> None:
+def test_a_run_reads_the_time_from_one_clock() -> None:
     workflows = ROOT / "workflows"
 
     assert [path.name for path in workflows.rglob("*.py") if "workflow.now()" in path.read_text()] == ["context.py"]

@@ -231,7 +231,7 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
 }
 
 
-def test_all_hold_where_all_went_well() -> None:
+def test_all_invariants_hold_of_a_round_without_errors() -> None:
     assert violations(all_well()) == []
 
 
@@ -240,20 +240,20 @@ def test_every_invariant_is_shown_to_fail() -> None:
 
 
 @pytest.mark.parametrize(("name", "doctored"), [(name, case) for name, cases in DOCTORED.items() for case in cases])
-def test_an_invariant_fails_where_it_does_not_hold(name: str, doctored: str) -> None:
+def test_an_invariant_fails_for_a_violation(name: str, doctored: str) -> None:
     seen = DOCTORED[name][doctored](all_well())
 
     assert list(INVARIANTS[name](seen)) != []
 
 
-def test_a_second_batch_is_forgiven_only_if_the_first_stayed_invisible_and_is_named_once_it_can_be_seen() -> None:
+def test_a_second_batch_is_allowed_only_if_the_first_was_invisible_and_is_named_later() -> None:
     named = says(submitted_twice(all_well(), hidden=QUIET + 5), possiblyPaidTwice=["msgbatch_a2"])
     unseen = submitted_twice(all_well(), hidden=QUIET + 5, list_read=False)
 
     assert violations(named) == violations(unseen) == []
 
 
-def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -> None:
+def test_list_reads_by_others_after_the_landing_do_not_count() -> None:
     submitted = submitted_twice(all_well(), hidden=QUIET + 5)
     landed_before = replace(
         submitted, calls=[*submitted.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
@@ -266,7 +266,7 @@ def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -
     assert violations(landed_after) != []
 
 
-def test_an_attempt_that_was_interrupted_may_leave_what_it_had_written() -> None:
+def test_an_interrupted_attempt_may_leave_its_file() -> None:
     incomplete = add(all_well(), f"results/msgbatch_a/incomplete-{LATER}.jsonl")
     elsewhere = replace(incomplete, runs=incomplete.runs[:2])
 
@@ -274,7 +274,7 @@ def test_an_attempt_that_was_interrupted_may_leave_what_it_had_written() -> None
     assert violations(replace(elsewhere, harms=(replace(KILLED, act=Act.ISOLATE),))) == []
 
 
-def test_a_killed_worker_may_leave_what_purge_removes() -> None:
+def test_a_killed_worker_may_leave_files_that_purge_removes() -> None:
     seen = replace(all_well(), harms=(KILLED,))
 
     assert violations(add(seen, f"results/msgbatch_a/{LATER}.jsonl#1", f"results/msgbatch_a/{LATER}.jsonl")) == []

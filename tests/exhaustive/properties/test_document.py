@@ -192,7 +192,7 @@ def test_any_condition_can_be_tried_or_is_refused_with_its_place(condition: str,
     read(file, json.dumps(document))
 
 
-def test_a_condition_is_tried_within_the_stack_that_any_caller_has(file: Path) -> None:
+def test_a_condition_is_evaluated_within_the_default_stack(file: Path) -> None:
     # Hypothesis raises the interpreter's limit, so this one is tried without it.
     condition = "(" * 240 + "1 == 1" + ")" * 240
     document = copy.deepcopy(PARSED[0])
@@ -220,7 +220,7 @@ def test_the_valid_form_of_a_document_has_the_same_plan_and_is_its_own_valid_for
 
 @given(content=other_documents())
 @example(content=json.dumps({**PARSED[0], "x-mine": "\U0001f600"}))
-def test_what_says_the_same_in_other_words_is_read(content: str, file: Path) -> None:
+def test_an_equivalent_document_is_read(content: str, file: Path) -> None:
     assert read(file, content)
 
 

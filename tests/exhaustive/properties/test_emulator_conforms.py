@@ -59,7 +59,7 @@ def test_every_answer_is_one_that_the_slice_describes(case: Case, url: str) -> N
     _check(case, response)
 
 
-def test_so_it_is_over_the_life_of_a_batch(open_url: str) -> None:
+def test_every_answer_over_the_life_of_a_batch_is_one_that_the_slice_describes(open_url: str) -> None:
     seen: set[tuple[str, int]] = set()
 
     class Life(schema.as_state_machine()):  # type: ignore[misc]  # A class that is made at run time.

@@ -114,7 +114,7 @@ def test_an_array_holds_the_same_requests_as_lines_do(
 
 
 @given(data=st.data(), items=MANY)
-def test_whatever_a_file_holds_only_what_may_be_sent_gets_past_the_check(
+def test_only_valid_requests_of_any_file_pass_the_check(
     data: st.DataObject, items: tuple[dict[str, Any], ...], folder: Path
 ) -> None:
     content, _ = data.draw(jsonl(items))
@@ -141,7 +141,7 @@ def test_whatever_a_file_holds_only_what_may_be_sent_gets_past_the_check(
 @example(content=b'{"custom_id":"a","params":{"x":"\\ud83d"}}')
 @example(content=b'{"custom_id":"a","params":{"x":NaN}}')
 @example(content=b'{"custom_id":"a","params":{"x":"\0"}}')
-def test_any_bytes_are_refused_in_words(content: bytes, folder: Path) -> None:
+def test_any_bytes_are_refused_with_a_message(content: bytes, folder: Path) -> None:
     assert not check(folder / "requests", content)
 
 

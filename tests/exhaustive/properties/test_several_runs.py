@@ -168,7 +168,7 @@ def one_run() -> tuple[SeveralRuns, Run]:
     return state, state.all[0]
 
 
-def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() -> None:
+def test_a_second_batch_from_before_a_reset_to_the_beginning_is_reported() -> None:
     state, run = one_run()
     state.continue_run(run=run, conditions=PostConditions(Fate.LOST, processing=timedelta(hours=2)), count=2)
     state.pass_time(timedelta(minutes=5))
@@ -182,7 +182,7 @@ def test_a_second_batch_from_before_a_reset_to_the_very_beginning_is_reported() 
     state.teardown()
 
 
-def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
+def test_an_outcome_in_the_store_belongs_to_the_only_post() -> None:
     state, run = one_run()
     state.continue_run(run=run, conditions=PostConditions(Fate.GONE_AFTER), count=4)
     state.stranger(lag=timedelta(0), same_count=True)
@@ -195,7 +195,7 @@ def test_a_reply_that_the_store_has_is_of_the_one_post_that_was_made() -> None:
     state.teardown()
 
 
-def test_a_second_batch_from_before_a_reset_is_reported_though_the_run_has_forgotten_that_post() -> None:
+def test_a_second_batch_of_a_post_forgotten_by_a_reset_is_reported() -> None:
     state, run = one_run()
     state.continue_run(run=run, conditions=PostConditions(Fate.LOST), count=2)
     state.resolve(run=run, again=True)

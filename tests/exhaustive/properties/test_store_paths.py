@@ -57,7 +57,9 @@ async def whole(store: ObjectStore, name: str) -> bytes:
 
 
 @given(name=NAMES, data=st.binary(max_size=20))
-def test_a_name_is_one_place_in_the_store_or_no_name(name: str, data: bytes, world: Path, store: ObjectStore) -> None:
+def test_a_name_is_one_object_in_the_store_or_is_refused(
+    name: str, data: bytes, world: Path, store: ObjectStore
+) -> None:
     before = files(world)
     try:
         uri = store.uri(name)
@@ -131,7 +133,7 @@ TARGETS = st.sampled_from(
     name=SPOTS,
     end=st.sampled_from(["", "/secret"]),
 )
-def test_no_link_in_the_store_shows_a_caller_what_is_outside(
+def test_no_link_in_the_store_gives_access_to_files_outside(
     links: list[tuple[str, str]], files: list[str], name: str, end: str
 ) -> None:
     with TemporaryDirectory() as folder:
@@ -171,7 +173,7 @@ def test_ids_that_differ_have_names_that_differ(first: str, second: str) -> None
 
 
 @given(workflow_id=IDENTITIES, number=st.integers(1, 10**6), batch_id=st.from_regex(r"\A[A-Za-z0-9_-]{1,128}\Z"))
-def test_what_a_run_records_is_found_again_as_that_runs(
+def test_the_records_of_a_run_are_found_by_its_id(
     workflow_id: str, number: int, batch_id: str, store: ObjectStore
 ) -> None:
     run = str(uuid4())
@@ -213,14 +215,14 @@ def test_what_a_run_records_is_found_again_as_that_runs(
 
 
 @given(name=NAMES | st.text())
-def test_whatever_lies_in_a_store_is_ours_or_somebody_elses(name: str) -> None:
+def test_every_object_in_a_store_is_ours_or_foreign(name: str) -> None:
     found = parse_path(name)
     assert found is None or found.kind in PathKind
 
 
 @given(content=st.binary(max_size=40))
 @example(content=b"")
-def test_a_record_that_is_damaged_stops_the_submission_and_is_named(content: bytes, store: ObjectStore) -> None:
+def test_a_damaged_record_stops_the_submission_and_is_named(content: bytes, store: ObjectStore) -> None:
     records = SubmissionRecords(store)
 
     async def damaged() -> None:

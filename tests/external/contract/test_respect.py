@@ -156,7 +156,7 @@ def test_the_runner_does_not_send_a_refused_submission_again(tmp_path: Path) -> 
     assert not received
 
 
-def test_the_answers_of_all_six_operations_are_as_the_slice_describes_them(tmp_path: Path) -> None:
+def test_the_responses_of_all_six_operations_match_the_slice(tmp_path: Path) -> None:
     shutil.copy(OPENAPI, tmp_path / "openapi.yml")
     copy = Path(shutil.copy(SIX_OPERATIONS, tmp_path))
     with emulator("--processing-time", "1h", "--cancel-time", "0.3s") as url:

@@ -35,7 +35,7 @@ def test_it_starts_from_one_exact_release_of_python_and_runs_python_itself_witho
     assert found["CMD"] == ['["/app/worker.py", "--health", "0.0.0.0:8079"]']
 
 
-def test_nothing_gets_into_a_build_but_what_it_copies() -> None:
+def test_a_build_gets_only_the_files_that_it_copies() -> None:
     for kept_out in (".env", ".git", "secrets/default", "data/store/store.json", "tests", "requirements.lock"):
         assert not admitted(kept_out), kept_out
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
@@ -54,11 +54,11 @@ def test_nothing_gets_into_a_build_but_what_it_copies() -> None:
         "install -d -m 1777 /etc",
     ],
 )
-def test_what_is_not_known_to_be_harmless_is_not_carried_out_on_the_developers_machine(command: str) -> None:
+def test_unknown_instructions_are_not_executed_on_the_developers_machine(command: str) -> None:
     assert not known(command)
 
 
-async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: BuildStage) -> None:
+async def test_it_has_only_the_program_and_no_tools_to_install_or_test(image: BuildStage) -> None:
     packages = {path.name for path in image.root.glob("opt/venv/lib/python3.*/site-packages/*.dist-info")}
     names = {re.split(r"-\d", name)[0] for name in packages}
 

@@ -56,7 +56,7 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_object_is_what_its_schema_says(version: str) -> None:
+def test_every_object_matches_its_schema(version: str) -> None:
     for each in objects():
         kubernetes_validate.validate(each, version, strict=True)
 
@@ -84,7 +84,7 @@ def test_kustomize_builds_the_same() -> None:
     assert container["image"] == "registry.example.com/message-batches:0.1.0"
 
 
-def test_what_names_something_names_what_is_there(pod: dict[str, Any], container: dict[str, Any]) -> None:
+def test_every_reference_names_an_existing_object(pod: dict[str, Any], container: dict[str, Any]) -> None:
     labels = by_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
 
     assert by_kind("Deployment")["spec"]["selector"]["matchLabels"] == labels
@@ -102,7 +102,7 @@ def test_no_key_is_in_the_files() -> None:
     assert not any("KEY" in name for name in by_kind("ConfigMap")["data"])
 
 
-def test_a_pod_has_no_root_and_no_rights_and_writes_to_its_mounts_alone(
+def test_a_pod_has_no_root_and_no_rights_and_writes_only_to_its_mounts(
     pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True

@@ -106,7 +106,7 @@ async def test_the_policy_is_enough_for_a_store_in_a_fresh_bucket(endpoint: str,
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject", "s3:ListBucket"])
-async def test_the_policy_is_no_more_than_a_store_needs(endpoint: str, bucket: str, action: str) -> None:
+async def test_the_policy_has_only_the_rights_that_a_store_needs(endpoint: str, bucket: str, action: str) -> None:
     with store_under(policy(action), endpoint, bucket) as store, pytest.raises(StoreUnavailable):
         await use(store)
 

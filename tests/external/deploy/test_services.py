@@ -63,7 +63,7 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
     assert list((engine.data / "store" / "results").rglob("*.jsonl"))
 
 
-async def test_with_keys_all_of_it_is_encrypted_and_the_codec_server_decrypts(
+async def test_with_keys_all_payloads_are_encrypted_and_the_codec_server_decrypts(
     temporal: DevServer, image: BuildStage, tmp_path: Path
 ) -> None:
     token = "a-token-of-the-tests-0123456789"
@@ -93,7 +93,7 @@ async def test_with_keys_all_of_it_is_encrypted_and_the_codec_server_decrypts(
     assert b"A hidden prompt" in base64.b64decode(payload["data"])
 
 
-async def test_the_health_checks_tell_up_from_down(engine: Engine) -> None:
+async def test_the_health_checks_detect_a_stopped_service(engine: Engine) -> None:
     assert not await engine.healthy("emulator")
     assert not await engine.healthy("worker")
     assert not await engine.healthy("codec")
@@ -113,7 +113,7 @@ async def test_sigterm_ends_each_service_cleanly_within_its_grace_period(engine:
             assert ended.after < engine.grace(service)
 
 
-async def test_without_arguments_the_starter_says_what_it_can_do(engine: Engine) -> None:
+async def test_without_arguments_the_starter_prints_its_help(engine: Engine) -> None:
     ended = await (await engine.run("starter")).end()
 
     assert ended.code == 0, ended.output

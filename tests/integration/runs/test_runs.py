@@ -108,7 +108,7 @@ async def test_the_same_requests_are_the_same_run(live: Stack, store: ObjectStor
         await live.client.get_workflow_handle(workflow_id).terminate()
 
 
-async def test_results_that_are_not_there_yet_name_the_run_to_watch(
+async def test_missing_results_name_the_run_to_watch(
     live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await polling(live, store, given)
@@ -120,7 +120,7 @@ async def test_results_that_are_not_there_yet_name_the_run_to_watch(
     await live.client.get_workflow_handle(workflow_id).terminate()
 
 
-async def test_a_run_is_stopped_and_what_had_finished_is_landed(
+async def test_a_run_is_stopped_and_its_finished_results_are_landed(
     live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await polling(live, store, given)
@@ -153,7 +153,7 @@ async def test_an_undecided_run_is_resolved(
     assert end.batch_id == batch.id
 
 
-async def test_an_unknown_outcome_is_refused_with_the_batches_that_may_be_it(
+async def test_an_unknown_outcome_is_refused_with_the_candidates(
     live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await undecided(live, store, given)
@@ -181,14 +181,14 @@ async def test_a_batch_is_taken_over_once_and_found_by_its_id(
     assert batch.id in {run.batch_id for run in listed}
 
 
-async def test_a_batch_that_no_run_follows_is_to_be_attached_to(runs: Runs) -> None:
+async def test_the_next_step_for_a_batch_without_a_run_is_attach(runs: Runs) -> None:
     with pytest.raises(RunNotFound) as caught:
         await runs.describe("msgbatch_unknown")
 
     assert (caught.value.action, caught.value.batch_id) == (NextAction.ATTACH, "msgbatch_unknown")
 
 
-async def test_a_run_that_is_unknown_is_to_be_looked_for_in_the_list(runs: Runs) -> None:
+async def test_the_next_step_for_an_unknown_run_is_the_list(runs: Runs) -> None:
     with pytest.raises(RunNotFound) as caught:
         await runs.describe("no-such-run")
 

@@ -22,7 +22,7 @@ POLL_INTERVAL = timedelta(seconds=6)
 
 
 @played_together(processing_time=UNTIL_ENDED)
-async def test_asked_while_it_waits_for_its_next_look_and_its_worker_is_dead(scene: Scene) -> None:
+async def test_queried_between_two_list_reads_while_its_worker_is_dead(scene: Scene) -> None:
     scene.emulator.faults.add("accept-then-drop", operation="create", times=1)
     worker = await scene.worker()
     await scene.start(requests(3), every=POLL_INTERVAL)

@@ -34,7 +34,7 @@ async def sends_nothing_more(scene: Scene, worker: WorkerProcess) -> None:
 
 
 @played_together()
-async def test_woken_when_its_post_counts_as_over(scene: Scene) -> None:
+async def test_thawed_after_its_post_was_given_up(scene: Scene) -> None:
     worker = await frozen_inside_the_upload(scene)
 
     await scene.recorded(EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT)
@@ -46,7 +46,7 @@ async def test_woken_when_its_post_counts_as_over(scene: Scene) -> None:
 
 
 @played_together()
-async def test_woken_when_the_run_has_its_batch(scene: Scene) -> None:
+async def test_thawed_after_the_run_has_its_batch(scene: Scene) -> None:
     worker = await frozen_inside_the_upload(scene)
 
     await eventually(lambda: bool(scene.emulator.batches), "a batch of the second POST")

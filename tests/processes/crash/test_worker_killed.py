@@ -58,7 +58,7 @@ async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
 
 
 @played_together(processing_time=UNTIL_ENDED)
-async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> None:
+async def test_killed_again_while_it_searches_for_its_batch(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
     worker = await scene.worker()
     await scene.start(requests(3))
@@ -78,7 +78,7 @@ async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> No
 
 
 @played_together()
-async def test_killed_with_the_reply_on_its_way(scene: Scene) -> None:
+async def test_killed_while_the_reply_is_in_transit(scene: Scene) -> None:
     """The worker may or may not have read the reply and reported it."""
     worker = await scene.worker()
     await scene.start(requests(3))

@@ -63,7 +63,7 @@ async def test_a_batch_in_progress_is_stopped_by_one_call(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("status", [200, 400, 409])
-async def test_a_batch_that_is_being_stopped_already_is_left_to_it(status: int, tmp_path: Path) -> None:
+async def test_a_batch_that_is_already_canceling_stays_canceling(status: int, tmp_path: Path) -> None:
     async with canceller(tmp_path, cancel_twice=status) as running:
         await running.cancel()
 
@@ -82,7 +82,7 @@ async def test_a_batch_that_has_ended_is_left_as_it_is(status: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("fault", ["500", "529"])
-async def test_a_batch_that_could_not_be_stopped_is_no_success(fault: str, tmp_path: Path) -> None:
+async def test_a_batch_that_could_not_be_cancelled_is_a_failure(fault: str, tmp_path: Path) -> None:
     async with canceller(tmp_path) as running:
         running.emulator.faults.add(fault, operation="cancel", times=1)
 

@@ -67,7 +67,7 @@ async def alone(emulator: Emulator, tmp_path: Path) -> AsyncIterator[Alone]:
         yield Alone(HttpBatchApi(http, ApiKeys(KEYS)), store, tmp_path, manifest, anchor)
 
 
-async def test_a_store_that_does_not_take_the_claim_for_a_moment_has_it_when_the_post_is_done(alone: Alone) -> None:
+async def test_a_claim_that_fails_once_is_written_before_the_post_returns(alone: Alone) -> None:
     claims = alone.folder / "claims"
     claims.write_text("no folder")
 
@@ -79,7 +79,7 @@ async def test_a_store_that_does_not_take_the_claim_for_a_moment_has_it_when_the
     assert await SubmissionRecords(alone.store).owner_of(await submitting) == "run"
 
 
-async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
+async def test_only_some_of_many_rivals_are_named(alone: Alone) -> None:
     records = SubmissionRecords(alone.store)
     for number in range(MAX_RIVALS + 40):
         rival = alone.submitter(f"rival-{number:02}")

@@ -106,7 +106,7 @@ async def test_the_body_is_sent_as_it_is_with_an_exact_length(emulator: Emulator
     ],
     ids=lambda value: str(getattr(value, "status_code", "")) or None,
 )
-def test_every_answer_says_whether_the_batch_may_exist_and_whether_to_try_again(
+def test_every_error_says_whether_the_batch_may_exist_and_whether_a_retry_can_help(
     reply: httpx.Response, kind: type[ApiError], unknown: bool, retryable: bool
 ) -> None:
     error = error_of(reply)
@@ -158,7 +158,7 @@ async def test_no_connection_is_certainly_not_sent() -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-async def test_a_lost_or_senseless_reply_leaves_the_outcome_unknown(said: bytes) -> None:
+async def test_a_lost_or_invalid_reply_leaves_the_outcome_unknown(said: bytes) -> None:
     async with server_saying(said) as url, api(url) as client:
         with pytest.raises(ReplyLost) as caught:
             await client.create(PROFILE, chunks(), len(BODY))
@@ -166,13 +166,13 @@ async def test_a_lost_or_senseless_reply_leaves_the_outcome_unknown(said: bytes)
     assert caught.value.outcome_unknown
 
 
-async def test_a_create_that_finds_no_such_path_blames_the_address(emulator: Emulator) -> None:
+async def test_a_404_for_a_create_is_reported_as_a_wrong_base_url(emulator: Emulator) -> None:
     async with api(f"{emulator.url}/elsewhere") as client:
         with pytest.raises(RequestRefused, match="ANTHROPIC_BASE_URL"):
             await client.create(PROFILE, chunks(), len(BODY))
 
 
-async def test_a_body_that_breaks_off_creates_nothing(emulator: Emulator) -> None:
+async def test_an_interrupted_body_creates_nothing(emulator: Emulator) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield BODY[:20]
         raise RuntimeError("the store is gone")
@@ -207,7 +207,7 @@ async def test_a_batch_id_cannot_leave_its_path(emulator: Emulator, batch_id: st
     assert not emulator.calls
 
 
-def test_a_key_is_asked_for_by_name_and_never_repeated() -> None:
+def test_an_unknown_key_is_reported_by_name_and_never_repeated() -> None:
     keys = ApiKeys(KEYS)
 
     assert keys.secret("team-a") is KEYS["team-a"]
@@ -219,7 +219,7 @@ def test_a_key_is_asked_for_by_name_and_never_repeated() -> None:
         keys.secret("team-b")
 
 
-async def test_a_key_with_a_base_url_of_its_own_goes_there_and_no_other_key_does(emulator: Emulator) -> None:
+async def test_only_the_key_of_a_base_url_is_sent_to_it(emulator: Emulator) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(milliseconds=1))) as other,
         http_client(emulator.url) as http,

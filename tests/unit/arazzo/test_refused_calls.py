@@ -161,7 +161,7 @@ CALLS: Refusals = {
 
 
 @each(CALLS)
-def test_a_call_that_cannot_be_honoured_is_an_error_at_its_place(
+def test_a_call_that_no_run_can_follow_is_an_error_at_its_place(
     edit: Edit, pointer: str, words: str, tmp_path: Path
 ) -> None:
     assert_refused(edited(tmp_path, edit), pointer, words)

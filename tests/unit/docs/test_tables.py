@@ -73,7 +73,7 @@ def test_every_fault_is_one_of_the_emulator() -> None:
     assert sorted(set(page("docs/emulator.md").column("fault"))) == sorted(FAULT_KINDS)
 
 
-def test_what_can_be_observed_is_listed() -> None:
+def test_attributes_metrics_alerts_and_log_fields_are_listed() -> None:
     observability = page("docs/observability.md")
 
     assert observability.column("attribute") == [attribute.name for attribute in SEARCH_ATTRIBUTES]
@@ -86,7 +86,7 @@ def test_what_can_be_observed_is_listed() -> None:
     assert all(f'"{status}"' in attention for status in NEEDS_ATTENTION)
 
 
-async def test_a_process_without_the_key_says_what_the_page_shows() -> None:
+async def test_a_process_without_the_key_prints_the_message_on_the_page() -> None:
     [shown] = [block.text for block in page("docs/encryption.md").blocks if block.language == "text"]
     [payload] = await EncryptionCodec([key("2026-11")]).encode([Payload(data=b"text")])
 

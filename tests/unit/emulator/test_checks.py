@@ -54,7 +54,7 @@ def turns(*contents: Any) -> list[dict[str, Any]]:
         ),
     ],
 )
-async def test_refused_at_once(
+async def test_an_invalid_create_is_refused(
     emulator: Emulator, client: httpx.AsyncClient, sent: str | bytes | dict[str, object], message: str
 ) -> None:
     content = json.dumps(sent) if isinstance(sent, dict) else sent
@@ -103,7 +103,7 @@ async def test_too_many_requests_are_refused(start: Start) -> None:
     ],
 )
 @pytest.mark.parametrize("version", [OLD, NEW])
-async def test_comes_back_errored(
+async def test_an_invalid_request_comes_back_errored(
     client: httpx.AsyncClient, version: str, params: dict[str, Any], message: str
 ) -> None:
     made = await create(client, request("good"), request("bad", **params), **{"anthropic-version": version})
@@ -136,7 +136,7 @@ async def test_the_newer_version_refuses_more(client: httpx.AsyncClient, params:
             assert result["error"]["error"]["message"].startswith(message)
 
 
-async def test_a_source_that_cannot_be_fetched(client: httpx.AsyncClient) -> None:
+async def test_a_source_that_cannot_be_fetched_makes_the_request_errored(client: httpx.AsyncClient) -> None:
     image = {"type": "image", "source": {"type": "url", "url": "https://pictures.invalid/a.png"}}
     made = await create(client, request("x", messages=turns([image, {"type": "text", "text": "What is it?"}])))
     error = (await by_id(client, made["id"]))["x"]["error"]

@@ -19,7 +19,7 @@ from tests.unit.emulator.support import BATCHES, HEADERS, body
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> None:
+def test_it_prints_its_address_and_ends_on_a_signal(number: signal.Signals) -> None:
     with running_emulator("--fault", "slow:operation=list,seconds=60") as (process, url):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         with httpx.Client(base_url=url, headers=HEADERS) as client:
@@ -105,7 +105,7 @@ def test_durations() -> None:
             parse_duration(wrong)
 
 
-def test_it_needs_nothing_but_aiohttp() -> None:
+def test_it_needs_only_aiohttp() -> None:
     code = (
         "import sys, message_batches.emulator.__main__\n"
         "print(*(name for name in sys.modules if '.' not in name), sep='\\n')\n"

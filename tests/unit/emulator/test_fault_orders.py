@@ -25,7 +25,7 @@ async def test_probability_repeats_with_the_seed(start: Start) -> None:
     assert 5 < struck[0].count(529) < 35
 
 
-async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient) -> None:
+async def test_faults_can_be_added_over_http(emulator: Emulator, client: httpx.AsyncClient) -> None:
     order = {"fault": "slow", "operation": "retrieve", "times": 2, "seconds": 0}
     assert (await client.post("/_emulator/faults", json=order)).status_code == 200
     batch_id = (await create(client))["id"]
@@ -53,7 +53,7 @@ async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient)
         ({"fault": "refuse-then-5xx", "status": 404}, "status is between 500 and 599"),
     ],
 )
-async def test_orders_that_make_no_sense(
+async def test_an_invalid_fault_is_refused(
     emulator: Emulator, client: httpx.AsyncClient, order: dict[str, Any], expected_error: str
 ) -> None:
     reply = await client.post("/_emulator/faults", json=order)

@@ -20,7 +20,7 @@ REQUESTS = [request(f"r{number}", max_tokens=0 if number % 5 == 0 else 100) for 
 
 
 @pytest.mark.parametrize("status", [200, 400, 409])
-async def test_what_nobody_knows_can_be_chosen(start: Start, status: int) -> None:
+async def test_undocumented_statuses_can_be_configured(start: Start, status: int) -> None:
     unknowns = UndocumentedBehaviour(cancel_after_ended=status, cancel_twice=status, delete_while_canceling=status)
     emulator = await start(processing_time=timedelta(hours=1), unknowns=unknowns)
     async with http(emulator) as client:

@@ -131,7 +131,7 @@ async def test_refused_calls_become_its_classes(emulator: Emulator) -> None:
         assert refused.value.type == "invalid_request_error"
 
 
-async def test_its_own_retries_buy_a_second_batch(emulator: Emulator) -> None:
+async def test_its_own_retries_create_a_second_batch(emulator: Emulator) -> None:
     emulator.faults.add("accept-then-drop", operation="create", times=1)
     async with official(emulator, max_retries=1) as sdk:
         made = await sdk.messages.batches.create(requests=[request()])  # type: ignore[list-item]

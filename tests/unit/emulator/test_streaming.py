@@ -64,7 +64,7 @@ async def test_replies_have_the_length_that_was_asked_for(start: Start) -> None:
     assert len(set(texts)) == 20
 
 
-async def test_others_are_served_while_results_stream(emulator: Emulator, client: httpx.AsyncClient) -> None:
+async def test_other_calls_are_served_while_results_stream(emulator: Emulator, client: httpx.AsyncClient) -> None:
     batch_id = (await create(client, *(request(f"r{number}") for number in range(5_000))))["id"]
     async with client.stream("GET", f"{BATCHES}/{batch_id}/results") as reply:
         assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 200

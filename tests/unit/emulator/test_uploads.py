@@ -126,7 +126,7 @@ def read(data: bytes, size: int) -> Any:
         b"",
     ],
 )
-def test_it_does_not_matter_where_the_pieces_are_cut(data: bytes) -> None:
+def test_chunk_boundaries_do_not_matter(data: bytes) -> None:
     whole = read(data, len(data) + 1)
     sizes = [1, 2, 3, 7, 64, random.Random(3).randint(8, 200)]
     assert [read(data, size) for size in sizes] == [whole] * len(sizes)

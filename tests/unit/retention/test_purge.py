@@ -100,7 +100,7 @@ def add_part(holdings: Inventory, name: str, age: datetime) -> None:
     holdings.add(StoredObject(name, 1, age), records.get(name))
 
 
-def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_use() -> None:
+def test_a_run_is_removed_completely_and_in_order_or_kept_if_any_part_is_recent_or_in_use() -> None:
     keys = [RUN, BATCH, MANIFEST]
     for ages in product((OLD, YOUNG), repeat=len(PARTS)):
         holdings = Inventory(BEFORE)
@@ -123,26 +123,26 @@ def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_u
     [None, SubmissionOutcome(created=False), SubmissionOutcome(), SubmissionOutcome(batch_id="msgbatch_1")],
     ids=str,
 )
-def test_a_record_stays_as_long_as_its_batch_may_live_whatever_came_of_it(outcome: SubmissionOutcome | None) -> None:
+def test_a_record_is_kept_for_the_lifetime_of_its_batch(outcome: SubmissionOutcome | None) -> None:
     for time, written, goes in [(OLD, OLD, True), (YOUNG, YOUNG, False), (YOUNG, OLD, False)]:
         holdings = Inventory(BEFORE)
         add_run(holdings, time, outcome, written=written)
         assert bool(decided(holdings)) is goes
 
 
-def test_the_age_of_an_intent_counts_from_the_end_of_its_time() -> None:
+def test_the_age_of_an_intent_counts_from_its_timeout() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, None, timeout=timedelta(days=2))
     assert decided(holdings) == []
 
 
-def test_an_intent_is_as_old_as_it_says_wherever_the_store_was_copied() -> None:
+def test_the_age_of_an_intent_survives_a_copy_of_the_store() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, None, written=NOW)
     assert decided(holdings) == [f"{FOLDER}/flow-first-1.json"]
 
 
-def test_the_posts_of_one_run_stay_together_and_go_in_their_order() -> None:
+def test_the_posts_of_one_run_are_removed_together_and_in_order() -> None:
     for last, goes in [(OLD, True), (YOUNG, False)]:
         holdings = Inventory(BEFORE)
         for number in range(1, 12):
@@ -153,7 +153,7 @@ def test_the_posts_of_one_run_stay_together_and_go_in_their_order() -> None:
         assert decided(holdings) == (expected if goes else [])
 
 
-def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of_it() -> None:
+def test_runs_that_name_one_batch_are_kept_together_without_any_object_of_the_batch() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id="msgbatch_1"))
     add_run(holdings, YOUNG, SubmissionOutcome(batch_id="msgbatch_1"), name="later-first-1", workflow_id="later")
@@ -167,13 +167,13 @@ def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of
     }
 
 
-def test_a_run_whose_batch_another_run_works_on_stays() -> None:
+def test_a_run_is_kept_while_another_run_uses_its_batch() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id="msgbatch_1"))
     assert decided(holdings, BATCH) == []
 
 
-def test_old_requests_stay_while_any_run_or_results_that_stay_are_of_them() -> None:
+def test_old_requests_are_kept_while_a_kept_run_or_result_refers_to_them() -> None:
     requests = [StoredObject(f"manifests/{SHA}.{end}", 1, OLD) for end in ("jsonl", "ids")]
     by_run, by_results, by_none = Inventory(BEFORE), Inventory(BEFORE), Inventory(BEFORE)
     for holdings in (by_run, by_results, by_none):
@@ -188,13 +188,13 @@ def test_old_requests_stay_while_any_run_or_results_that_stay_are_of_them() -> N
     assert decided(by_none)[-2:] == [f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
 
 
-def test_what_cannot_be_read_stays() -> None:
+def test_unreadable_records_are_kept() -> None:
     holdings = Inventory(BEFORE)
     holdings.add(StoredObject(f"{FOLDER}/flow-first-1.json", 1, OLD))
     assert [why for _, why in plan_purge(holdings, set()).kept] == [KeepReason.UNREADABLE]
 
 
-def test_what_belongs_to_a_run_whose_outcome_cannot_be_read_stays() -> None:
+def test_objects_of_a_run_with_an_unreadable_outcome_are_kept() -> None:
     holdings = Inventory(BEFORE)
     for name in PARTS:
         if name == PARTS[1]:
@@ -213,7 +213,7 @@ def test_what_belongs_to_a_run_whose_outcome_cannot_be_read_stays() -> None:
     }
 
 
-def test_what_a_run_claims_stays_while_the_run_does() -> None:
+def test_a_claimed_batch_is_kept_with_its_run() -> None:
     holdings = Inventory(BEFORE)
     for name in PARTS[2:5]:
         add_part(holdings, name, OLD)
@@ -222,7 +222,7 @@ def test_what_a_run_claims_stays_while_the_run_does() -> None:
     assert decided(holdings) == []
 
 
-def test_what_a_purge_that_broke_off_left_is_taken_up_again() -> None:
+def test_the_remains_of_an_interrupted_purge_are_purged() -> None:
     for first in range(len(PARTS)):
         rest = PARTS[first:]
         holdings = Inventory(BEFORE)
@@ -259,7 +259,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
+def test_foreign_objects_are_never_removed(name: str) -> None:
     holdings = Inventory(BEFORE)
     holdings.add(StoredObject(name, 5, OLD))
     holdings.drop_foreign()
@@ -272,14 +272,14 @@ def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
     ]
 
 
-def test_a_broken_off_upload_goes_by_its_own_age() -> None:
+def test_an_interrupted_upload_is_purged_by_its_own_age() -> None:
     holdings = Inventory(BEFORE)
     for name, age in [(PARTS[3], YOUNG), (f"{PARTS[3]}#1", OLD), (f"manifests/{SHA}.jsonl#2", YOUNG)]:
         holdings.add(StoredObject(name, 1, age))
     assert decided(holdings) == [f"{PARTS[3]}#1"]
 
 
-def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_them() -> None:
+def test_long_and_unusual_ids_are_found_under_their_encoded_names() -> None:
     batch_id = "msgbatch_" + "x" * 110
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id=batch_id), workflow_id="a/b c")
@@ -346,7 +346,7 @@ async def purged(store: ObjectStore) -> PurgeResult:
     return await execute_purge(store, plan_purge(await scan(store, now_old()), set()), nobody)
 
 
-async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: ObjectStore) -> None:
+async def test_a_purged_store_keeps_its_id_and_foreign_objects(store: ObjectStore) -> None:
     for number in range(3):
         await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow {number}")
     await store.create("mine/input.jsonl", b"x")
@@ -364,7 +364,7 @@ async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: Objec
     assert (await purged(store)).removed == {}
 
 
-async def test_what_is_of_today_stays(store: ObjectStore) -> None:
+async def test_objects_of_today_are_kept(store: ObjectStore) -> None:
     await landed_run(store, "msgbatch_1")
     before = await names(store)
 
@@ -375,14 +375,14 @@ async def test_what_is_of_today_stays(store: ObjectStore) -> None:
     assert await names(store) == before
 
 
-async def test_a_directory_of_more_than_one_page_is_listed_whole(tmp_path: Path) -> None:
+async def test_a_directory_of_more_than_one_page_is_listed_completely(tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
     for number in range(2100):
         (tmp_path / "claims" / str(number)).touch()
     assert (await scan(open_store(tmp_path.as_uri()), BEFORE)).foreign.objects == 2100
 
 
-async def test_a_run_that_begins_meanwhile_keeps_what_it_needs(store: ObjectStore) -> None:
+async def test_a_run_that_begins_during_a_purge_keeps_its_objects(store: ObjectStore) -> None:
     manifest = await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
 
@@ -410,7 +410,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one_ends_it(tmp_path: Path) -> None:
+async def test_a_purge_interrupted_anywhere_misleads_no_run_and_the_next_one_completes_it(tmp_path: Path) -> None:
     steps = 9
     for broken in range(steps):
         folder = tmp_path / str(broken)
@@ -443,7 +443,7 @@ async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one
         assert await names(store) == ["store.json"]
 
 
-async def test_what_fails_does_not_keep_the_rest(tmp_path: Path) -> None:
+async def test_a_failed_removal_does_not_stop_the_others(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     for number in range(3):
         await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow-{number}")
@@ -466,7 +466,7 @@ async def test_what_fails_does_not_keep_the_rest(tmp_path: Path) -> None:
     ]
 
 
-async def test_where_nothing_can_be_removed_it_gives_up(tmp_path: Path) -> None:
+async def test_a_purge_stops_if_nothing_can_be_removed(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
@@ -478,7 +478,7 @@ async def test_where_nothing_can_be_removed_it_gives_up(tmp_path: Path) -> None:
     assert "none of the last objects could be removed" in done.stop_reason
 
 
-async def test_what_is_in_use_is_asked_again_at_every_step(tmp_path: Path) -> None:
+async def test_the_groups_in_use_are_read_again_before_each_chunk(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     manifest = await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
@@ -492,7 +492,9 @@ async def test_what_is_in_use_is_asked_again_at_every_step(tmp_path: Path) -> No
     assert (answers, done.needed_again.objects) == ([], 2)
 
 
-async def test_where_it_cannot_be_told_any_more_what_is_in_use_it_stops_and_says_what_went(tmp_path: Path) -> None:
+async def test_a_purge_stops_if_the_groups_in_use_become_unknown_and_reports_the_removed_objects(
+    tmp_path: Path,
+) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
@@ -519,7 +521,7 @@ async def put_old(store: ObjectStore, name: str, content: str) -> None:
     assert await store.create(name, content.encode())
 
 
-async def test_what_only_looks_like_a_runs_is_told_by_what_it_says(store: ObjectStore) -> None:
+async def test_foreign_objects_with_similar_names_are_recognized_by_their_content(store: ObjectStore) -> None:
     await landed_run(store, "msgbatch_1")
     kept = {
         "claims/2025-0001.json": '{"insured": "ACME"}',
@@ -539,7 +541,7 @@ async def test_what_only_looks_like_a_runs_is_told_by_what_it_says(store: Object
     assert await names(store) == sorted([*kept, STORE_ID])
 
 
-async def test_results_without_a_claim_are_known_by_their_publication(store: ObjectStore) -> None:
+async def test_results_without_a_claim_are_recognized_by_their_publication(store: ObjectStore) -> None:
     await landed_run(store, "msgbatch_1")
     for name in await names(store):
         if not name.startswith(("results/", STORE_ID)):
@@ -555,7 +557,7 @@ async def test_results_without_a_claim_are_known_by_their_publication(store: Obj
     [{"time": "2026-01-01T00:00:00"}, {"time": "9999-12-31T23:59:59Z"}, {"number": "first"}],
     ids=["without a zone", "at the end of time", "of another kind"],
 )
-async def test_an_intent_that_cannot_be_read_stays_and_the_rest_goes(
+async def test_an_unreadable_intent_is_kept_and_the_rest_is_removed(
     store: ObjectStore, changes: dict[str, str]
 ) -> None:
     await landed_run(store, "msgbatch_1")
@@ -569,7 +571,7 @@ async def test_an_intent_that_cannot_be_read_stays_and_the_rest_goes(
     assert await names(store) == [STORE_ID, damaged]
 
 
-async def test_one_odd_name_in_a_directory_stops_nothing(tmp_path: Path) -> None:
+async def test_an_unusual_file_name_does_not_stop_a_purge(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     odd = [b"odd\\name.json", b"a\tb.json", b"\xff.json", b"a" * 245 + b".json"]
@@ -617,7 +619,7 @@ async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path:
     assert sorted(path.name for path in elsewhere.iterdir()) == ["loop", "msgbatch_9"]
 
 
-async def test_folders_that_became_empty_go_and_nothing_that_is_put_there_meanwhile_is_lost(tmp_path: Path) -> None:
+async def test_empty_folders_are_removed_without_losing_a_concurrent_put(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     await purged(store)
@@ -637,7 +639,7 @@ async def test_folders_that_became_empty_go_and_nothing_that_is_put_there_meanwh
     assert left_in(tmp_path) == empty
 
 
-async def test_what_a_broken_off_upload_left_in_a_directory_goes(tmp_path: Path) -> None:
+async def test_the_file_of_an_interrupted_upload_is_removed(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     (left,) = [tmp_path / f"{name}#1" for name in await names(store) if name.startswith("manifests") and "ids" in name]
@@ -653,6 +655,6 @@ async def test_what_a_broken_off_upload_left_in_a_directory_goes(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a//b#1"])
-async def test_what_is_no_name_is_not_removed(store: ObjectStore, name: str) -> None:
+async def test_an_invalid_name_is_not_removed(store: ObjectStore, name: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         await store.remove(name)

@@ -19,7 +19,7 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_no_module_loads_what_prints() -> None:
+def test_no_module_loads_a_printing_library() -> None:
     names = [f"message_batches.runs.{path.stem}" for path in FOLDER.glob("*.py") if path.stem != "__init__"]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
 

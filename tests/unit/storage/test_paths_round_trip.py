@@ -112,7 +112,7 @@ def intent_of(who: Submitter, number: int) -> SubmissionIntent:
 
 
 @pytest.mark.parametrize(("workflow_id", "part"), WORKFLOW_IDS.items(), ids=range(len(WORKFLOW_IDS)))
-async def test_an_intent_and_its_outcome_are_their_runs(store: ObjectStore, workflow_id: str, part: str) -> None:
+async def test_an_intent_and_its_outcome_belong_to_their_run(store: ObjectStore, workflow_id: str, part: str) -> None:
     records = SubmissionRecords(store)
     who = submitter(workflow_id, "team-a")
 
@@ -135,7 +135,7 @@ async def test_an_intent_and_its_outcome_are_their_runs(store: ObjectStore, work
     assert await records.outcome(who, 12) == found[0].outcome
 
 
-async def test_runs_whose_ids_look_alike_have_records_of_their_own(store: ObjectStore) -> None:
+async def test_runs_with_similar_ids_have_separate_records(store: ObjectStore) -> None:
     records = SubmissionRecords(store)
     for workflow_id in WORKFLOW_IDS:
         who = submitter(workflow_id)
@@ -166,7 +166,7 @@ BATCH_IDS = {
 
 
 @pytest.mark.parametrize(("batch_id", "part"), BATCH_IDS.items(), ids=range(len(BATCH_IDS)))
-async def test_a_claim_is_its_batchs(store: ObjectStore, batch_id: str, part: str) -> None:
+async def test_a_claim_belongs_to_its_batch(store: ObjectStore, batch_id: str, part: str) -> None:
     claim = BatchClaim(owner="run-1", first_run_id=RUN)
 
     assert await SubmissionRecords(store).claim(batch_id, claim) == claim
@@ -178,9 +178,7 @@ async def test_a_claim_is_its_batchs(store: ObjectStore, batch_id: str, part: st
 
 
 @pytest.mark.parametrize(("batch_id", "part"), BATCH_IDS.items(), ids=range(len(BATCH_IDS)))
-async def test_results_are_their_batchs_however_much_of_them_there_is(
-    store: ObjectStore, batch_id: str, part: str
-) -> None:
+async def test_complete_and_partial_results_belong_to_their_batch(store: ObjectStore, batch_id: str, part: str) -> None:
     folder = f"results/{part}"
     two = await manifest_of(store, 2)
     unverified = await land(store, arriving(RESULT), batch_id=batch_id, manifest=None, expected_count=1)
@@ -215,7 +213,7 @@ async def test_results_are_their_batchs_however_much_of_them_there_is(
 
 
 @pytest.mark.parametrize("batch_id", ["", ".", ".."])
-async def test_what_cannot_be_a_folder_is_no_batch(store: ObjectStore, batch_id: str) -> None:
+async def test_an_id_that_cannot_be_a_folder_is_not_a_batch(store: ObjectStore, batch_id: str) -> None:
     with pytest.raises(ValueError, match="not a name in the store"):
         await land(store, arriving(RESULT), batch_id=batch_id, manifest=None, expected_count=1)
 
@@ -246,7 +244,7 @@ async def test_requests_and_their_ids_are_named_by_the_hash_of_the_requests(stor
     assert await load_manifest(store, manifest.uri) == manifest
 
 
-async def test_the_stores_id_is_nobodys_and_never_purged(store: ObjectStore) -> None:
+async def test_the_stores_id_belongs_to_no_group_and_is_never_purged(store: ObjectStore) -> None:
     store_id = await store.identity()
 
     assert paths.STORE_ID == "store.json"
@@ -272,7 +270,7 @@ async def test_a_namespace_is_found_by_its_id_and_never_purged(store: ObjectStor
     assert parse_path(name) is None
 
 
-async def test_a_worker_leaves_its_namespace_under_the_servers_id(store: ObjectStore, temporal: DevServer) -> None:
+async def test_a_worker_records_its_namespace_under_the_servers_id(store: ObjectStore, temporal: DevServer) -> None:
     await NamespaceRecords(store).record_once(temporal.client)
 
     namespace_id = await id_of(temporal.client)
@@ -296,7 +294,7 @@ async def test_a_worker_leaves_its_namespace_under_the_servers_id(store: ObjectS
         (f"manifests/{'0' * 64}.ids", None),
     ],
 )
-async def test_what_an_upload_leaves_behind_is_a_leftover_of_what_it_was_for(
+async def test_an_interrupted_upload_is_a_leftover_of_its_object(
     store: ObjectStore, name: str, of: GroupKey | None
 ) -> None:
     under_way: list[str] = []

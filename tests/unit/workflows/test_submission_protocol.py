@@ -165,7 +165,7 @@ class World:
 
 @pytest.mark.parametrize("stranger", Stranger)
 @pytest.mark.parametrize("processing", [timedelta(0), timedelta(seconds=30), timedelta(minutes=10)])
-def test_every_order_of_crash_and_reply_pays_once_and_settles_on_our_batch(
+def test_every_order_of_crash_and_reply_pays_once_and_ends_with_our_batch(
     stranger: Stranger, processing: timedelta
 ) -> None:
     walked = 0
@@ -183,7 +183,7 @@ def test_every_order_of_crash_and_reply_pays_once_and_settles_on_our_batch(
     assert walked == len(Reply) ** 3
 
 
-def test_a_batch_that_appears_only_after_the_quiet_period_is_what_cannot_be_seen() -> None:
+def test_a_batch_that_appears_only_after_the_quiet_period_is_not_detected() -> None:
     world = World([Reply.LOST_CREATED_LATE, Reply.ANSWERED], late=timedelta(hours=1))
 
     end = world.walk(Submission())
@@ -201,7 +201,7 @@ def test_nothing_is_posted_before_the_quiet_period_is_over() -> None:
     assert world.now >= START + SCHEDULE.timeout + SCHEDULE.quiet_period
 
 
-def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day() -> None:
+def test_a_candidate_with_a_rival_waits_a_day_for_an_operator() -> None:
     world = World([Reply.LOST_CREATED, Reply.LOST_NOTHING, Reply.LOST_NOTHING])
     world.batches.append(
         Batch("msgbatch_rival", ours=False, visible=START, ends=START + timedelta(minutes=30), rivals=("run-b",))
@@ -222,7 +222,7 @@ def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day(
     assert not any(isinstance(command, ClaimBatch) for command in world.commands)
 
 
-def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
+def test_a_decided_rival_makes_the_remaining_candidate_provable() -> None:
     submission = Submission(anchor=ANCHOR)
     world = World([Reply.LOST_CREATED])
     world.post(submission)
@@ -243,7 +243,7 @@ def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
     assert world.walk(submission) == Done("msgbatch_ours1")
 
 
-def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is_taken() -> None:
+def test_two_matches_of_one_post_are_ambiguous_and_of_two_posts_the_older_is_adopted() -> None:
     twins = [Batch(f"msgbatch_{n}", ours=True, visible=START, ends=START) for n in (1, 2)]
     once = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     twice = Submission(anchor=ANCHOR, number=2, posted=2, lost=1, outcome_unknown=True, safe_at=START)
@@ -263,7 +263,7 @@ def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is
         (Resolution(submit_again=True), RecordNotFound((1,))),
     ],
 )
-def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Command) -> None:
+def test_an_operator_resolves_an_undecided_submission(resolution: Resolution, expected: Command) -> None:
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     submission.on_list_read(
         [CandidateMatch(candidate=Candidate(batch_id="b", created_at=START, processing_status="ended"))],
@@ -277,7 +277,7 @@ def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Co
     assert not submission.undecided
 
 
-def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
+def test_a_candidate_missing_from_one_list_stays_a_candidate() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(hours=1))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
@@ -290,7 +290,7 @@ def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
     assert [candidate.batch_id for candidate in submission.candidates.batches] == ["msgbatch_ours1"]
 
 
-def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -> None:
+def test_a_deleted_candidate_does_not_block_the_run_for_ever() -> None:
     running = Candidate(batch_id="msgbatch_deleted", created_at=START, processing_status="in_progress")
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     submission.on_list_read([CandidateMatch(candidate=running)], START, SCHEDULE)
@@ -307,7 +307,7 @@ def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -
     assert command.candidates == ("msgbatch_deleted",)
 
 
-def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> None:
+def test_unreadable_results_are_read_again_after_the_next_list() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(0))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
@@ -320,7 +320,7 @@ def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> Non
     assert world.walk(submission) == Done("msgbatch_ours1")
 
 
-def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
+def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
     schedule = RetrySchedule(retry_limit=2)
     submission = Submission(anchor=ANCHOR)
     patience = []
@@ -332,7 +332,7 @@ def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
     assert patience == [False, False, True]
 
 
-def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
+def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None:
     earlier = Anchor(batch_id="msgbatch_before", created_at=START - timedelta(days=1))
     submission = Submission(anchor=ANCHOR)
     submission.on_post_started()
@@ -344,7 +344,7 @@ def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
     assert not submission.may_stop
 
 
-def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post() -> None:
+def test_the_anchor_is_read_again_before_each_post_while_none_may_have_created_a_batch() -> None:
     submission = Submission(anchor=ANCHOR)
     submission.on_post_started()
     submission.on_post_rejected(retry_at=START + EVERY)
@@ -356,7 +356,7 @@ def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post(
     assert then == FindAnchor()
 
 
-def test_what_a_person_has_ruled_out_is_no_candidate_of_the_next_post() -> None:
+def test_a_dismissed_batch_is_not_a_candidate_of_the_next_post() -> None:
     foreign = Batch("msgbatch_foreign", ours=False, visible=START, ends=START + timedelta(hours=2))
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     matches = World([], batches=[foreign]).matches()
@@ -371,7 +371,7 @@ def test_what_a_person_has_ruled_out_is_no_candidate_of_the_next_post() -> None:
     assert submission.candidates.batches == ()
 
 
-def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_look() -> None:
+def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_read() -> None:
     world = World([Reply.LOST_CREATED_LATE, Reply.ANSWERED], late=timedelta(minutes=30, seconds=20))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
