@@ -34,7 +34,7 @@ from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFail
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
-"""How long activities may continue after SIGTERM; the next worker repeats those that take longer.
+"""The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.
 
 Below the 30 s that Kubernetes waits before it kills."""
 

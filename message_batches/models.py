@@ -41,7 +41,7 @@ class PollSchedule(ContractModel):
 
 
 class SubmissionSchedule(ContractModel):
-    """How long a POST may take, and how long the list is polled after a lost reply before another POST."""
+    """The time that a POST may take, and that the list is polled after a lost reply before another POST."""
 
     timeout: Interval = timedelta(seconds=600)
     quiet_period: Interval = timedelta(seconds=900)

@@ -33,7 +33,7 @@ class CommandResult:
 
     Attributes:
         document: for `--json`.
-        shown: for a person; None if the document is not printed as text, or the output is written already.
+        shown: for a user; None if the document is not printed as text, or the output is written already.
         exit_code: 0 done, 1 the run failed, 2 refused.
     """
 

@@ -67,11 +67,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-bytes", type=int, default=given.max_bytes, metavar="N", help="largest body (%(default)s)")
     add("--max-requests", type=int, default=given.max_requests, metavar="N", help="most requests (%(default)s)")
     add("--fault", type=_checked(_fault), action="append", default=[], metavar="NAME[:operation=O,times=N,...]")
-    unknowns = parser.add_argument_group("what the real API answers here is not published; the status to answer")
+    undocumented = parser.add_argument_group("what the real API answers here is not published; the status to answer")
     for unknown in fields(UndocumentedBehaviour):
         choices = UndocumentedBehaviour.CHOICES[unknown.name]
         flag = "--" + unknown.name.replace("_", "-")
-        unknowns.add_argument(flag, type=int, choices=choices, default=unknown.default, help="(%(default)s)")
+        undocumented.add_argument(flag, type=int, choices=choices, default=unknown.default, help="(%(default)s)")
     return parser
 
 
@@ -79,12 +79,12 @@ def read_options(arguments: Sequence[str] | None = None) -> EmulatorOptions:
     """Read options from a command line; exit with one line if it is wrong."""
     parser = build_parser()
     said = vars(parser.parse_args(arguments))
-    unknowns = UndocumentedBehaviour(
+    undocumented = UndocumentedBehaviour(
         **{unknown.name: said.pop(unknown.name) for unknown in fields(UndocumentedBehaviour)}
     )
     keys, faults = tuple(said.pop("api_key")), tuple(said.pop("fault"))
     try:
-        return EmulatorOptions(**said, api_keys=keys, faults=faults, unknowns=unknowns)
+        return EmulatorOptions(**said, api_keys=keys, faults=faults, undocumented=undocumented)
     except ValueError as error:
         parser.error(str(error))
 

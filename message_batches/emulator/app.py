@@ -52,7 +52,7 @@ class EmulatedApi:
         self._operations = Operations(options, repository, clock, faults)
 
     def routes(self) -> list[web.RouteDef]:
-        """The operations, and an answer in the API's form for every other path."""
+        """Return the operations' routes, and one that answers in the API's form for every other path."""
         # The routes of a path are adjacent, or the server library would try them one after the other.
         routes: list[web.RouteDef] = []
         for path, methods in _ROUTES.items():

@@ -59,7 +59,7 @@ class ProcessingPace:
 
 @dataclass(frozen=True)
 class BatchEnd:
-    """When a batch ended, the number of requests done by then, and the result type of the others."""
+    """The end of a batch: its time, the number of requests done by then, and the result type of the others."""
 
     at: datetime
     done: int

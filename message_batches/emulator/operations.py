@@ -80,7 +80,7 @@ class Operations:
         if end is None:
             raise no_results(batch.id)
         if batch.archived_at(now):
-            raise no_results(batch.id, self._options.unknowns.results_archived)
+            raise no_results(batch.id, self._options.undocumented.results_archived)
         damage = self._faults.take_all("results", FaultStage.LINES)
         exchange.call.faults.extend(fault.name for fault in damage)
         body = chunks(batch, end, self._options.reply_bytes, damage)
@@ -106,7 +106,7 @@ class Operations:
             limit = int(given)
         except ValueError:
             raise invalid("limit: Input should be a valid integer, unable to parse string as an integer") from None
-        if not 1 <= limit <= _MOST and self._options.unknowns.limit_out_of_range != 200:
+        if not 1 <= limit <= _MOST and self._options.undocumented.limit_out_of_range != 200:
             bound = "greater than or equal to 1" if limit < 1 else f"less than or equal to {_MOST}"
             raise invalid(f"limit: Input should be {bound}")
         return min(max(limit, 1), _MOST)

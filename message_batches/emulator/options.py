@@ -76,7 +76,7 @@ class EmulatorOptions:
     """The most requests in a batch."""
     faults: tuple[str, ...] = ()
     """Faults from the start, in the form of ``--fault``."""
-    unknowns: UndocumentedBehaviour = UndocumentedBehaviour()
+    undocumented: UndocumentedBehaviour = UndocumentedBehaviour()
 
     def __post_init__(self) -> None:
         if not 0 < self.time_scale <= 1e9:

@@ -52,7 +52,7 @@ _DATED = {
 
 
 class Refusal(NamedTuple):
-    """Why a request comes back errored; ``at_work`` if that was found out during its processing."""
+    """The reason why a request comes back errored; ``at_work`` if it was found during its processing."""
 
     type: str
     message: str

@@ -61,7 +61,7 @@ class BatchRepository:
         allowed = status is ProcessingStatus.ENDED
         refusal = 400
         if status is ProcessingStatus.CANCELING:
-            refusal = self._options.unknowns.delete_while_canceling
+            refusal = self._options.undocumented.delete_while_canceling
             allowed = refusal == 200
         if not allowed:
             message = "In progress batches cannot be deleted. Consider canceling the batch instead."
@@ -75,27 +75,27 @@ class BatchRepository:
             case ProcessingStatus.IN_PROGRESS:
                 batch.cancel(now)
             case ProcessingStatus.CANCELING:
-                self._refuse(self._options.unknowns.cancel_twice, f"Batch {batch.id} is already being canceled.")
+                self._refuse(self._options.undocumented.cancel_twice, f"Batch {batch.id} is already being canceled.")
             case ProcessingStatus.ENDED:
                 message = f"Batch {batch.id} cannot be canceled because it has already finished processing."
-                self._refuse(self._options.unknowns.cancel_after_ended, message)
+                self._refuse(self._options.undocumented.cancel_after_ended, message)
 
     def page(
         self, workspace: str, *, limit: int, after_id: str | None = None, before_id: str | None = None
     ) -> tuple[list[Batch], bool]:
         """Return a page, newest first, and whether more follow in the requested direction."""
-        unknowns = self._options.unknowns
+        undocumented = self._options.undocumented
         seen = [batch for batch in self._batches.values() if self._is_seen(batch, workspace)]
         seen.reverse()
         if after_id and before_id:
-            self._refuse(unknowns.both_cursors, "before_id: only one of after_id and before_id may be given")
+            self._refuse(undocumented.both_cursors, "before_id: only one of after_id and before_id may be given")
         cursor = after_id or before_id
         if cursor is None:
             return seen[:limit], len(seen) > limit
         place = next((place for place, batch in enumerate(seen) if batch.id == cursor), None)
         if place is None:
             name = "after_id" if after_id else "before_id"
-            self._refuse(unknowns.unknown_cursor, f"{name}: Message Batch {cursor} not found.")
+            self._refuse(undocumented.unknown_cursor, f"{name}: Message Batch {cursor} not found.")
             return [], False
         if after_id:
             rest = seen[place + 1 :]

@@ -77,7 +77,7 @@ class StartResult:
     """A run that is under way, or whose results are there already.
 
     Attributes:
-        note: why it is not simply a new run; empty if it is one.
+        note: the reason why it is not simply a new run; empty if it is one.
         finished: the results, if they had landed before.
     """
 

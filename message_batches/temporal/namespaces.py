@@ -100,7 +100,7 @@ class NamespaceRecords:
 async def id_of(client: Client) -> str:
     """Return the server's id of a client's namespace."""
     described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    # A server that does not report its ids: the name stands for the id.
+    # The server does not report its ids: the name is used instead.
     return str(described.namespace_info.id or client.namespace)
 
 

@@ -36,7 +36,7 @@ MAX_LOST_POSTS = 3
 """POSTs whose batch was searched for and not found, before the run fails: the first and two more."""
 
 OPERATOR_GRACE = timedelta(hours=24)
-"""How long after the last candidate has ended an operator may still decide."""
+"""The time after the end of the last candidate within which an operator may still decide."""
 
 
 class Submission(BaseModel):
@@ -149,7 +149,7 @@ class Submission(BaseModel):
 
         Args:
             retry_at: the earliest time of the next one, where it was rejected for now. As long as no POST may have
-                created a batch, the anchor is read anew before that one: the batches of others in between are not ours.
+                created a batch, the anchor is read again before that one: batches of others in between are not ours.
             counts: whether it is one of the refusals that the schedule limits.
         """
         self.outcome_unknown = False
@@ -159,7 +159,7 @@ class Submission(BaseModel):
             self.anchor = None
 
     def retries_exhausted(self, schedule: RetrySchedule) -> bool:
-        """Whether there were more refusals in a row than the schedule has retries."""
+        """Return whether there were more consecutive refusals than the schedule has retries."""
         return self.refusals > schedule.retry_limit
 
     def on_post_unknown(self, safe_at: datetime) -> None:

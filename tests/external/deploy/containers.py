@@ -28,7 +28,7 @@ LISTENS = {
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and the seconds that it took after the signal."""
+    """The end of a process, and the seconds that it took after the signal."""
 
     code: int
     output: str

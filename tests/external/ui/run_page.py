@@ -1,4 +1,4 @@
-"""A run's page in the Temporal Web UI, as a person sees it in a browser."""
+"""A run's page in the Temporal Web UI, as a user sees it in a browser."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The pages of runs in the Web UI, as in the pictures of README: a person understands them."""
+"""The pages of runs in the Web UI, as in the pictures of README."""
 
 import re
 import shutil

@@ -102,7 +102,7 @@ async def _runs_of_all_kinds(live: Stack) -> dict[str, str]:
     await canceled.cancel()
     with pytest.raises(WorkflowFailureError):
         await canceled.result()
-    # Its workflow tasks fail: nobody knows that type.
+    # Its workflow tasks fail: the worker does not know that type.
     stalled = await live.client.start_workflow("no-such-type", id=f"stalled-{uuid4()}", task_queue=live.task_queue)
     faults.add("refuse-then-5xx", operation="create", times=1)
     patient = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))

@@ -43,11 +43,11 @@ class Canceller:
 
 
 @asynccontextmanager
-async def canceller(folder: Path, **unknowns: int) -> AsyncIterator[Canceller]:
+async def canceller(folder: Path, **undocumented: int) -> AsyncIterator[Canceller]:
     async def body() -> AsyncIterator[bytes]:
         yield BODY
 
-    options = EmulatorOptions(processing_time=timedelta(hours=1), unknowns=UndocumentedBehaviour(**unknowns))
+    options = EmulatorOptions(processing_time=timedelta(hours=1), undocumented=UndocumentedBehaviour(**undocumented))
     async with Emulator(options) as emulator, http_client(emulator.url) as http:
         api = HttpBatchApi(http, ApiKeys(KEYS))
         batch = await api.create(PROFILE, body(), len(BODY))

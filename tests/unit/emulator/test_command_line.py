@@ -93,7 +93,7 @@ def test_arguments_become_options() -> None:
         max_bytes=1000,
         max_requests=10,
         faults=("429:times=1", "cut:operation=results,at=10,clean=true"),
-        unknowns=UndocumentedBehaviour(cancel_after_ended=200),
+        undocumented=UndocumentedBehaviour(cancel_after_ended=200),
     )
 
 

@@ -21,8 +21,8 @@ REQUESTS = [request(f"r{number}", max_tokens=0 if number % 5 == 0 else 100) for 
 
 @pytest.mark.parametrize("status", [200, 400, 409])
 async def test_undocumented_statuses_can_be_configured(start: Start, status: int) -> None:
-    unknowns = UndocumentedBehaviour(cancel_after_ended=status, cancel_twice=status, delete_while_canceling=status)
-    emulator = await start(processing_time=timedelta(hours=1), unknowns=unknowns)
+    undocumented = UndocumentedBehaviour(cancel_after_ended=status, cancel_twice=status, delete_while_canceling=status)
+    emulator = await start(processing_time=timedelta(hours=1), undocumented=undocumented)
     async with http(emulator) as client:
         ended = await create(client)
         emulator.clock.advance(timedelta(hours=1))
@@ -49,7 +49,7 @@ async def test_pages_at_their_edges(emulator: Emulator, client: httpx.AsyncClien
         assert (reply.status_code, reply.json()["error"]["message"]) == (400, expected_error)
     assert (await client.get(BATCHES, params={"after_id": "x"})).status_code == 400
     assert (await client.get(BATCHES, params={"after_id": ids[0], "before_id": ids[1]})).status_code == 400
-    kind = await start(unknowns=UndocumentedBehaviour(unknown_cursor=200, both_cursors=200, limit_out_of_range=200))
+    kind = await start(undocumented=UndocumentedBehaviour(unknown_cursor=200, both_cursors=200, limit_out_of_range=200))
     async with http(kind) as other:
         assert (await other.get(BATCHES, params={"after_id": "x", "before_id": "y", "limit": 0})).json()["data"] == []
 

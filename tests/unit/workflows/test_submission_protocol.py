@@ -51,7 +51,7 @@ class Reply(Enum):
 
 
 class Stranger(Enum):
-    """A batch of our count that somebody else creates at the same time."""
+    """A batch of our count that another program creates at the same time."""
 
     NONE = "none"
     OTHER_IDS = "other custom_ids"
