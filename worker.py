@@ -34,7 +34,7 @@ from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFail
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
-"""How long activities may continue after SIGTERM; the next worker repeats those that take longer.
+"""The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.
 
 Below the 30 s that Kubernetes waits before it kills."""
 
@@ -130,7 +130,7 @@ async def open_connections(settings: Settings, address: str | None) -> tuple[Cli
     store_id = await store.identity()
     if encrypts(client):
         # Before any run: a caller without a key must not start the first one.
-        await NamespaceRecords(store).note(client)
+        await NamespaceRecords(store).record_once(client)
     return client, store, store_id
 
 
@@ -211,7 +211,8 @@ async def main(options: Options) -> None:
 def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta = COUNT_INTERVAL) -> int:
     """Run the worker from its command line; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="worker.py", description="Runs message batches. It is configured by its environment: see README."
+        prog="worker.py",
+        description="Runs message batches. It is configured by its environment: see docs/configuration.md.",
     )
     parser.add_argument(
         "--health", metavar="HOST:PORT", help="answer /healthz and /livez there, such as 127.0.0.1:8079"

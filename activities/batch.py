@@ -44,7 +44,7 @@ MAX_UPLOADS = 4
 """Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
 
 SMALL_BODY = 1024 * 1024
-"""Bytes of a body that need not wait for its turn."""
+"""Bytes of a body up to which it need not wait for a slot."""
 
 GONE_AFTER_ATTEMPTS = 4
 """Attempts to delete a batch, each answered by a 404, after which it is gone."""
@@ -69,12 +69,12 @@ class MessageBatchActivities:
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
         """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
         with errors_as_failures():
-            self._api.check(given.account)
+            self._api.check(given.profile)
             async with heartbeats():
                 store_id = await self._store.identity()
                 if given.store_id:
                     await check_store(self._store, given.store_id)
-                await self._namespaces.note(activity.client())
+                await self._namespaces.record_once(activity.client())
                 if given.requests is not None:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
@@ -117,7 +117,7 @@ class MessageBatchActivities:
             POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
         with errors_as_failures(batch.batch_id):
             async with reply_deadline():
-                found = await self._api.retrieve(batch.account, batch.batch_id)
+                found = await self._api.retrieve(batch.profile, batch.batch_id)
             activity.logger.debug("Polled")
             return found
 
@@ -130,7 +130,7 @@ class MessageBatchActivities:
                 await check_store(self._store, given.store_id)
                 landed = await land(
                     self._store,
-                    self._api.results(given.account, given.batch_id),
+                    self._api.results(given.profile, given.batch_id),
                     batch_id=given.batch_id,
                     manifest=given.manifest,
                     expected_count=given.expected_count,
@@ -146,12 +146,12 @@ class MessageBatchActivities:
         """Cancel the batch at the provider; one that has ended already is left as it is."""
         with errors_as_failures(batch.batch_id):
             try:
-                stopped = await self._api.cancel(batch.account, batch.batch_id)
+                stopped = await self._api.cancel(batch.profile, batch.batch_id)
                 activity.logger.info("Stopped the batch at the provider")
                 return stopped
             except (RequestRefused, ApiUnavailable):
                 # The API's answer for a batch that has ended, or is being cancelled already, is not documented.
-                current = await self._api.retrieve(batch.account, batch.batch_id)
+                current = await self._api.retrieve(batch.profile, batch.batch_id)
                 if current.processing_status == "in_progress":
                     raise
                 return current
@@ -169,9 +169,9 @@ class MessageBatchActivities:
                     )
                 await verify_landed(self._store, given.results_file)
                 try:
-                    await self._api.delete(given.account, given.batch_id)
+                    await self._api.delete(given.profile, given.batch_id)
                 except BatchNotFound:
-                    # A batch that is there is answered by a 404 occasionally.
+                    # The API occasionally answers 404 for a batch that exists.
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
@@ -195,13 +195,13 @@ class MessageBatchActivities:
     async def _post(self, given: SubmitInput, upload: Upload) -> MessageBatch:
         try:
             async with asyncio.timeout(upload.time_left()):
-                return await self._api.create(given.account, upload.chunks(), given.manifest.body_bytes)
+                return await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
         except (TimeoutError, ReplyLost, asyncio.CancelledError) as error:
             if upload.complete:
                 if isinstance(error, TimeoutError):
                     raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
                 raise
-            # A body cut short is no request: nothing was created, whatever happened to the connection.
+            # A body that is cut short is not a request: nothing was created, whatever happened to the connection.
             why = str(error) or "the time was up, or the worker is stopping"
             raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
 

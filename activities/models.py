@@ -1,32 +1,35 @@
 """The inputs and results of the activities: ids, counters and references, never the requests of a large batch."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, SerializerFunctionWrapHandler, model_serializer
+from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
 
 from message_batches.api.models import ApiProfile, MessageBatch
 from message_batches.models import Anchor, Candidate, Manifest, ResultsFile
 from message_batches.serialization import ContractModel, Seconds
 from message_batches.storage.submission_records import BatchClaim, Submitter
 
+Profile = Annotated[ApiProfile, Field(alias="account")]
+"""The profile that an activity calls the API with; in a history it is `account`."""
+
 
 class BatchRef(ContractModel):
-    """A batch and the account that asks for it."""
+    """A batch and the profile that it is asked for with."""
 
-    account: ApiProfile
+    profile: Profile
     batch_id: str
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out the account's defaults: a history holds the input of each of its polls."""
-        return {**serialize(self), "account": self.account.model_dump(mode="json", exclude_defaults=True)}
+        """Leave out the profile's defaults: a history holds the input of each of its polls."""
+        return {**serialize(self), "account": self.profile.model_dump(mode="json", exclude_defaults=True)}
 
 
 class PrepareInput(ContractModel):
     """The requests of a run, inline or in the store; neither, for a batch that was submitted elsewhere."""
 
-    account: ApiProfile
+    profile: Profile
     requests: list[Any] | None = None
     requests_uri: str | None = None
     store_id: str | None = None
@@ -48,7 +51,7 @@ class Prepared(ContractModel):
 class SubmitInput(ContractModel):
     """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start."""
 
-    account: ApiProfile
+    profile: Profile
     manifest: Manifest
     submitter: Submitter
     number: int
@@ -64,7 +67,7 @@ class Submitted(ContractModel):
         recorded: the id of the batch that the earlier POST is known to have created.
         earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known.
         earlier_not_created: whether the earlier POST is known to have created nothing.
-        earlier_absent: whether the earlier POST's batch was looked for through the quiet period, and not found.
+        earlier_absent: whether the earlier POST's batch was searched for during the quiet period, and not found.
     """
 
     batch: MessageBatch | None = None
@@ -79,10 +82,10 @@ class FindCandidatesInput(ContractModel):
 
     Attributes:
         number: of that POST.
-        until: by when its batch must have been created, on the Temporal server's clock.
+        until: the time by which its batch must have been created, on the Temporal server's clock.
     """
 
-    account: ApiProfile
+    profile: Profile
     manifest: Manifest
     submitter: Submitter
     number: int
@@ -107,7 +110,7 @@ class FindCandidatesResult(ContractModel):
     """The batch, where a record names it, or those that may be ours, the oldest first.
 
     Attributes:
-        read_at: when the list was asked for, on the Temporal server's clock.
+        read_at: the time at which the list was requested, on the Temporal server's clock.
         posts: POSTs of this run that may have created a batch, as the store knows them: also those before a reset.
     """
 
@@ -120,7 +123,7 @@ class FindCandidatesResult(ContractModel):
 class AdoptInput(ContractModel):
     """A batch that an operator says is this run's."""
 
-    account: ApiProfile
+    profile: Profile
     batch_id: str
     claim: BatchClaim
 
@@ -128,7 +131,7 @@ class AdoptInput(ContractModel):
 class VerifyCandidateInput(ContractModel):
     """A candidate that has ended, to be compared with the requests."""
 
-    account: ApiProfile
+    profile: Profile
     manifest: Manifest
     batch_id: str
 
@@ -159,7 +162,7 @@ class RetrieveInput(ContractModel):
         keep_partial: whether to keep in the store what arrived if it is not complete.
     """
 
-    account: ApiProfile
+    profile: Profile
     batch_id: str
     store_id: str
     manifest: Manifest | None
@@ -170,7 +173,7 @@ class RetrieveInput(ContractModel):
 class DeleteInput(ContractModel):
     """A batch whose results have been landed in `results_file`, and the run's claim on it."""
 
-    account: ApiProfile
+    profile: Profile
     batch_id: str
     store_id: str
     results_file: ResultsFile

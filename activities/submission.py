@@ -33,11 +33,11 @@ from message_batches.storage.submission_records import (
 )
 
 LIST_OVERLAP = timedelta(minutes=5)
-"""How far past the anchor the list is read: it need not be in the exact order of `created_at`."""
+"""The time past the anchor to which the list is read: it need not be in the exact order of `created_at`."""
 
 PAGE_SIZE = 100
 MAX_LISTED = 20_000
-"""Batches since a POST, after which the list is not believed: a gateway may ignore the cursor."""
+"""Most batches listed since a POST; a longer list is not trusted: a gateway may ignore the cursor."""
 
 MAX_RIVALS = 3
 """The number of rivals that are named: one is enough to decide."""
@@ -52,11 +52,11 @@ class SubmissionActivities:
         self._records = SubmissionRecords(store)
 
     @activity.defn(name="findAnchor")
-    async def find_anchor(self, account: ApiProfile) -> Anchor:
+    async def find_anchor(self, profile: ApiProfile) -> Anchor:
         """Return the account's newest batch; without any, the API's clock less the overlap of the list."""
         with errors_as_failures():
             async with reply_deadline():
-                page = await self._api.list(account, limit=1)
+                page = await self._api.list(profile, limit=1)
             if page.data:
                 return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
@@ -72,7 +72,7 @@ class SubmissionActivities:
                 if known and known.batch_id:
                     return FindCandidatesResult(read_at=read_at, recorded=known.batch_id)
                 batches = await self._created_since(given)
-                # Read after the list: whoever created one of these batches has written an intent before.
+                # Read after the list: the run that created one of these batches had written an intent before.
                 mine, others = await self._records.own_and_other_posts(given.submitter) if batches else ([], [])
                 found = [await self._match(batch, given.submitter, others) for batch in batches]
                 return FindCandidatesResult(
@@ -88,7 +88,7 @@ class SubmissionActivities:
             async with heartbeats():
                 await check_store(self._store, given.manifest.store_id)
                 ids = await read_ids(self._store, given.manifest)
-                async with self._api.results(given.account, given.batch_id) as chunks:
+                async with self._api.results(given.profile, given.batch_id) as chunks:
                     return await holds_exactly(chunks, ids)
 
     @activity.defn(name="findBatchToAdopt")
@@ -96,7 +96,7 @@ class SubmissionActivities:
         """Return the batch that an operator named; `OwnedByAnotherRun` if another run has claimed it."""
         with errors_as_failures(given.batch_id):
             async with reply_deadline():
-                batch = await self._api.retrieve(given.account, given.batch_id)
+                batch = await self._api.retrieve(given.profile, given.batch_id)
             claim = await self._records.claim_of(given.batch_id)
             if _is_taken(claim, given.claim):
                 raise OwnedByAnotherRun(f"{given.batch_id} is the batch of the run {claim.owner}")
@@ -130,7 +130,7 @@ class SubmissionActivities:
         after: str | None = None
         until: datetime | None = None
         while True:
-            page = await self._api.list(given.account, limit=PAGE_SIZE, after_id=after)
+            page = await self._api.list(given.profile, limit=PAGE_SIZE, after_id=after)
             # The API's clock may be off from the server's, on which `until` was read.
             until = until or given.until + (page.date - activity.info().started_time if page.date else CLOCK_MARGIN)
             new = {batch.id for batch in page.data} - seen
@@ -162,5 +162,5 @@ class SubmissionActivities:
 
 
 def _is_taken(claim: BatchClaim | None, ours: BatchClaim) -> TypeGuard[BatchClaim]:
-    """Whether another run has claimed a batch that it submitted; a run that attached to one may not be its sender."""
+    """Return whether another run has claimed a batch as its sender; an attached run may not be the sender."""
     return claim is not None and not claim.attached and not claim.of_same_run(ours)

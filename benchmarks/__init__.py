@@ -1,1 +1,1 @@
-"""What the program costs, beside what it would be compared with, measured in the same run on the same machine."""
+"""Benchmarks: the program's costs alongside those of alternatives, measured in the same run on the same machine."""

@@ -21,7 +21,7 @@ BENCHMARKS: dict[str, Callable[[Setting], Awaitable[list[Row]]]] = {
 
 
 async def measured(names: list[str], rounds: int, scale: float) -> list[Row]:
-    """The rows of the benchmarks of these names, one after the other."""
+    """Return the rows of the benchmarks of these names, run one after the other."""
     rows = []
     for name in names:
         with tempfile.TemporaryDirectory(prefix="message-batches-benchmark-") as folder:
@@ -32,11 +32,11 @@ async def measured(names: list[str], rounds: int, scale: float) -> list[Row]:
 
 
 def main() -> None:
-    """Measure what was asked for, and print the table."""
+    """Run the requested benchmarks, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all where none is given")
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender runs (%(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes, 0.01 for a quick look (%(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="of all sizes, 0.01 for a quick check (%(default)s)")
     given = parser.parse_args()
     if unknown := set(given.names) - set(BENCHMARKS):
         parser.error(f"there is no {', '.join(sorted(unknown))}: choose from {', '.join(BENCHMARKS)}")

@@ -1,6 +1,6 @@
 """A contender: a function run in a fresh process, timed there, with its memory above idle (tiny ones in this process).
 
-It is a function of a `Meter` and strings: it sets itself up, and does within `with meter:` what is measured.
+A contender takes a `Meter` and strings: it sets itself up, and does the measured work within `with meter:`.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class Lap:
-    """What one go of a contender took: wall clock and CPU seconds, and bytes of memory at most above idle."""
+    """One execution of a contender: wall clock and CPU seconds, and the peak of memory above idle in bytes."""
 
     seconds: float
     cpu: float = 0.0
@@ -35,13 +35,13 @@ Go = Callable[[], Awaitable[Lap]]
 
 
 class Meter:
-    """Measures what happens within it, once."""
+    """A measurement of the block that it is entered for, once."""
 
     lap: Lap
 
     def __enter__(self) -> None:
         gc.collect()
-        # Has Linux take the peak from here on.
+        # Linux measures the peak from here on.
         Path("/proc/self/clear_refs").write_text("5")
         self._idle = _peak()
         self._cpu = time.process_time()
@@ -53,7 +53,7 @@ class Meter:
 
 
 async def run(setting: Setting, function: Callable[..., Any], *arguments: str) -> Lap:
-    """One go of a function of a module, in a process of its own unless it is tiny."""
+    """Execute a function of a module once, in a process of its own unless it is tiny."""
     if setting.tiny:
         return await _lap(function, *arguments)
     name = f"{function.__module__}:{function.__name__}"
@@ -61,7 +61,7 @@ async def run(setting: Setting, function: Callable[..., Any], *arguments: str) -
 
 
 async def curl(url: str, headers: Mapping[str, str], *arguments: str) -> Lap:
-    """One go of curl, timed by itself."""
+    """Execute curl once; it times itself."""
     written = '{"seconds": %{time_total}}'
     named = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
     command = ("curl", "--silent", "--show-error", "--fail", "--write-out", written, *named, *arguments, url)
@@ -71,18 +71,18 @@ async def curl(url: str, headers: Mapping[str, str], *arguments: str) -> Lap:
 async def race(
     setting: Setting, contenders: Mapping[str, Go], tidy: Callable[[], None] = lambda: None
 ) -> dict[str, "Laps"]:
-    """Every contender in turn, round by round, so that what else the machine does meets all of them.
+    """Execute every contender in turn, round by round, so that other load on the machine affects all of them.
 
     Args:
-        setting: says how many rounds.
+        setting: has the number of rounds.
         contenders: by name.
-        tidy: called after each, to remove what it wrote: overwriting that would cost the next one time.
+        tidy: called after each, to remove its files: overwriting them would cost the next one time.
     """
     laps: dict[str, list[Lap]] = {name: [] for name in contenders}
     for number in range(1, setting.rounds + 1):
         for name, go in contenders.items():
             if not setting.tiny:
-                # What the one before has left to be written to disk is not this one's to wait for.
+                # The next one must not wait for data of this one that is still being written to disk.
                 os.sync()
             lap = await go()
             tidy()
@@ -92,7 +92,7 @@ async def race(
 
 
 class Laps:
-    """All goes of one contender."""
+    """All executions of one contender."""
 
     def __init__(self, laps: Sequence[Lap]) -> None:
         self._seconds = [lap.seconds for lap in laps]
@@ -104,16 +104,16 @@ class Laps:
 
     @property
     def median(self) -> float:
-        """In seconds."""
+        """Return the median in seconds."""
         return statistics.median(self._seconds)
 
     def ratio(self, other: "Laps") -> float:
-        """Our time by theirs: the median over the rounds, as what is noisy was noisy for both of a round."""
+        """Return the median over the rounds of our time divided by theirs: noise in a round affects both."""
         return statistics.median(a / b for a, b in zip(self._seconds, other._seconds, strict=False))
 
 
 async def output_of(*command: str, environment: Mapping[str, str] | None = None) -> bytes:
-    """What a command prints; an error if it fails."""
+    """Return the output of a command; an error if it fails."""
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stdout=asyncio.subprocess.PIPE)
     try:
         output, _ = await process.communicate()
@@ -141,7 +141,7 @@ async def _lap(function: Callable[..., Any], *arguments: str) -> Lap:
 
 
 def main() -> None:
-    """Run the function that is named, and print its lap."""
+    """Run the named function, and print its lap."""
     module, _, name = sys.argv[1].partition(":")
     lap = asyncio.run(_lap(getattr(importlib.import_module(module), name), *sys.argv[2:]))
     print(json.dumps(asdict(lap)))

@@ -1,4 +1,4 @@
-"""Many live batches: how late their polls are, what that costs, and how soon a new worker has taken all of them up."""
+"""Many live batches: the lateness of their polls, the cost, and the time until a new worker has taken over all."""
 
 import asyncio
 import os
@@ -31,14 +31,14 @@ JUDGED = 1000
 """The size with a goal, at which a worker is also killed and replaced."""
 CADENCE = 30.0
 STARTS_PER_SECOND = 10
-LOOKS = 3
-"""Cadences that are measured, once every run is there."""
+INTERVALS = 3
+"""Poll intervals that are measured, once every run has started."""
 MOST_LATE = 2.0
 
 
 @dataclass
 class Processes:
-    """What serves a fleet, by name, and what it has used of the CPU since `mark`."""
+    """The processes that serve a fleet, by name, and the CPU time they have used since `mark`."""
 
     server: psutil.Process
     api: psutil.Process
@@ -47,11 +47,11 @@ class Processes:
     _used: dict[str, float] = field(default_factory=dict)
 
     def mark(self) -> None:
-        """Count from now on."""
+        """Restart the measurement of CPU time."""
         self._since, self._used = time.monotonic(), self._cpu()
 
     def shares(self) -> dict[str, float]:
-        """Each one's use of a core."""
+        """Return the share of a core that each process uses."""
         passed = time.monotonic() - self._since
         return {name: (used - self._used[name]) / passed for name, used in self._cpu().items()}
 
@@ -61,7 +61,7 @@ class Processes:
 
 
 class Fleet:
-    """So many runs, each polling its batch at the same cadence, none of which ends."""
+    """Many runs, each polling its batch at the same interval, none of which ends."""
 
     def __init__(self, size: int, cadence: float, client: Client, api_url: str, environment: Mapping[str, str]) -> None:
         self.size = size
@@ -71,7 +71,7 @@ class Fleet:
         self._environment = environment
 
     async def start(self) -> None:
-        """Start the runs one after the other, so that their polls are spread as those of real ones."""
+        """Start the runs one after the other, so that their polls are spread like those of real runs."""
         begun = time.monotonic()
         for number in range(self.size):
             await asyncio.sleep(max(0.0, begun + number / STARTS_PER_SECOND - time.monotonic()))
@@ -86,7 +86,7 @@ class Fleet:
         await self.polled(self.size)
 
     async def polls(self) -> Mapping[str, Sequence[datetime]]:
-        """When each batch was polled, by the API's own record since it was last forgotten."""
+        """Return the times of each batch's polls, from the emulator's call log since it was last cleared."""
         found: dict[str, list[datetime]] = defaultdict(list)
         for call in (await self._api.get("/_emulator/calls")).json():
             if call["operation"] == "retrieve":
@@ -94,21 +94,21 @@ class Fleet:
         return found
 
     async def polled(self, runs: int) -> None:
-        """Wait until so many have polled."""
-        while len(await self.polls()) < runs:  # noqa: ASYNC110 it is the emulator's to know
+        """Wait until so many runs have polled."""
+        while len(await self.polls()) < runs:  # noqa: ASYNC110 only the emulator knows
             await asyncio.sleep(0.5)
 
     async def forget_polls(self) -> None:
-        """Have the API's record begin anew."""
+        """Clear the emulator's call log."""
         await self._api.delete("/_emulator/calls")
 
     async def lateness(self) -> list[float]:
-        """How much later than its cadence each poll came after the one before, in seconds."""
+        """Return how much later than its interval each poll came after the one before, in seconds."""
         await self.forget_polls()
         gaps: list[float] = []
-        # Two are the least that have a p99: a fleet of one run may take longer for them.
+        # A p99 needs at least two: a fleet of one run may take longer for them.
         while len(gaps) < 2:
-            await asyncio.sleep(LOOKS * self.cadence)
+            await asyncio.sleep(INTERVALS * self.cadence)
             gaps = [
                 (after - before).total_seconds()
                 for times in (await self.polls()).values()
@@ -117,18 +117,18 @@ class Fleet:
         return [gap - self.cadence for gap in gaps]
 
     async def live(self) -> int:
-        """How many runs are under way."""
+        """Return the number of runs under way."""
         return (await self._client.count_workflows("ExecutionStatus = 'Running'")).count
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """A worker, as a person starts one."""
+        """Start a worker, as an operator does."""
         process = await asyncio.create_subprocess_exec(
             sys.executable, "worker.py", cwd=ROOT, env=self._environment, stdout=asyncio.subprocess.PIPE
         )
         assert process.stdout
         await process.stdout.readline()
-        # The SDK logs there too, and waits for whoever does not read on.
+        # The SDK logs there too, and blocks if nobody reads.
         reading = asyncio.create_task(process.stdout.read())
         try:
             yield process
@@ -144,9 +144,9 @@ class Fleet:
 
 
 async def measure(setting: Setting) -> list[Row]:
-    """Poll lateness at each size; at one of them also what becomes of the fleet when its worker is killed.
+    """Measure poll lateness at each size; at one of them also the recovery after its worker is killed.
 
-    Tiny, it is that one alone, and no worker is killed: Temporal waits ten seconds before it gives its work to another.
+    If tiny, it is only that size, and no worker is killed: Temporal waits ten seconds before it reassigns the work.
     """
     rows = []
     for size in (JUDGED,) if setting.tiny else SIZES:
@@ -221,7 +221,7 @@ async def _fleet(setting: Setting, size: int) -> AsyncIterator[tuple[Fleet, psut
 
 
 def _children(me: psutil.Process, others: set[int]) -> tuple[psutil.Process, psutil.Process]:
-    """The server's process and the emulator's: the only new ones."""
+    """Return the server's process and the emulator's: the only new ones."""
     new = [child for child in me.children() if child.pid not in others]
     python = [child for child in new if "message_batches.emulator" in child.cmdline()]
     server = [child for child in new if child not in python]

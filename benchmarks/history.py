@@ -1,4 +1,4 @@
-"""What a wait costs in Temporal's history: events and bytes of a poll, and the largest run of the chain."""
+"""The cost of waiting in Temporal's history: events and bytes of a poll, and the largest run of the chain."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -69,7 +69,7 @@ def _rows(chain: list[WorkflowHistory], polls: int) -> list[Row]:
 
 
 async def _chain(server: DevServer) -> list[WorkflowHistory]:
-    """The histories of a workflow's runs, the first one first."""
+    """Return the histories of a workflow's runs, the first one first."""
     found = []
     run_id: str | None = (await server.client.get_workflow_handle(_RUN).describe()).run_id
     while run_id:

@@ -25,13 +25,13 @@ from message_batches.storage.object_store import open_store
 RESULTS = 100_000
 REQUEST_BYTES = 200
 REPLY_BYTES = 4_050
-"""Of a reply's text; with what is around it, a line of results is some 4,500 bytes."""
+"""Bytes of a reply's text; a whole line of results is about 4,500 bytes."""
 
 PIECE = 1024 * 1024
 
 
 async def measure(setting: Setting) -> list[Row]:
-    """The rows of the table."""
+    """Return the rows of the table."""
     folder = setting.folder
     store, manifest = await stored_requests(folder / "store", setting.sized(RESULTS), REQUEST_BYTES)
     (folder / "manifest.json").write_text(manifest.model_dump_json())
@@ -66,7 +66,7 @@ async def measure(setting: Setting) -> list[Row]:
 
 
 async def ours(meter: Meter, url: str, batch_id: str, folder: str) -> None:
-    """What the activity `retrieveResults` does."""
+    """Do the work of the activity `retrieveResults`."""
     store = open_store((Path(folder) / "store").as_uri())
     manifest = Manifest.model_validate_json((Path(folder) / "manifest.json").read_text())
     async with api(url) as client:
@@ -83,14 +83,14 @@ async def ours(meter: Meter, url: str, batch_id: str, folder: str) -> None:
 
 
 async def bare_httpx(meter: Meter, url: str, batch_id: str, folder: str) -> None:
-    """The least that a program on httpx can do."""
+    """Do the least that a program on httpx can do."""
     async with _http(url) as http:
         with meter:
             await _download(http, batch_id, Path(folder) / "download.jsonl")
 
 
 async def copied_httpx(meter: Meter, url: str, batch_id: str, folder: str) -> None:
-    """The least for a file that is hashed, safe on disk and not in the order of arrival: each byte is written twice."""
+    """Do the least for a file that is hashed, synced and reordered: each byte is written twice."""
     download = Path(folder) / "download.jsonl"
     digest = hashlib.sha256()
     async with _http(url) as http:
@@ -105,7 +105,7 @@ async def copied_httpx(meter: Meter, url: str, batch_id: str, folder: str) -> No
 
 
 def official(meter: Meter, url: str, batch_id: str, folder: str) -> None:
-    """The loop of the official client's documentation: each result decoded, and written."""
+    """Run the loop of the official client's documentation: each result is decoded and written."""
     from anthropic import Anthropic
 
     client = Anthropic(base_url=url, api_key=KEY)

@@ -1,4 +1,4 @@
-"""Requests to measure with."""
+"""Requests for the benchmarks."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +13,7 @@ _WORDS = "It was a bright cold day in November, and the batch was waiting for it
 
 
 def lines(count: int, size: int) -> Iterator[bytes]:
-    """So many requests of about `size` bytes, one a line."""
+    """Yield so many requests of about `size` bytes, one a line."""
     text = _WORDS * (size // len(_WORDS) + 1)
     bare = len(_line(0, ""))
     for number in range(count):
@@ -21,7 +21,7 @@ def lines(count: int, size: int) -> Iterator[bytes]:
 
 
 async def stored_requests(folder: Path, count: int, size: int) -> tuple[ObjectStore, Manifest]:
-    """Such requests as the manifest of a run, in a store of its own."""
+    """Store such requests as the manifest of a run, in a store of its own."""
 
     async def source() -> AsyncIterator[bytes]:
         for line in lines(count, size):

@@ -1,4 +1,4 @@
-"""What the contenders talk to: the emulator in a process of its own, and a server that costs next to nothing."""
+"""The servers that the contenders call: the emulator in a process of its own, and a server with almost no cost."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ _PIECE = 1024 * 1024
 
 @asynccontextmanager
 async def emulator(*flags: str) -> AsyncIterator[str]:
-    """The URL of an emulator that was started with these flags."""
+    """Start an emulator with these flags, and yield its URL."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "message_batches.emulator", "--port", "0", *flags),
         cwd=ROOT,
@@ -39,14 +39,14 @@ async def emulator(*flags: str) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def api(url: str) -> AsyncIterator[HttpBatchApi]:
-    """Our client of the API at a URL, as a worker has it."""
+    """Return our client of the API at a URL, as a worker has it."""
     async with http_client(url) as http:
         yield HttpBatchApi(http, ApiKeys({DEFAULT_KEY: SecretStr(KEY)}))
 
 
 @contextmanager
 def bare_server(results: Path | None = None) -> Iterator[str]:
-    """The URL of a server that answers every GET with a file, by the kernel alone, and every POST once it is read."""
+    """Serve a file for every GET, by the kernel alone, read every POST, and yield the URL."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -66,7 +66,7 @@ def bare_server(results: Path | None = None) -> Iterator[str]:
             self.wfile.write(_BATCH)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def _head(self, length: int) -> None:
             self.send_response(200)

@@ -1,4 +1,4 @@
-"""How a run of the benchmarks is set: how large, how often, and where its files go."""
+"""The setting of a run of the benchmarks: sizes, number of rounds, and the folder of its files."""
 
 import sys
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Setting:
-    """What every benchmark is given.
+    """The setting that every benchmark gets.
 
     Attributes:
         folder: an empty directory, removed afterwards.
-        rounds: how often each contender runs; they take turns.
-        scale: 1 for the sizes of the goals; less to see quickly whether all of it works.
+        rounds: the number of executions of each contender; they take turns.
+        scale: 1 for the sizes of the goals; less to check quickly that everything works.
     """
 
     folder: Path
@@ -21,13 +21,13 @@ class Setting:
 
     @property
     def tiny(self) -> bool:
-        """Whether all that is asked is that it works: nobody looks at how long anything takes."""
+        """Whether only the function is checked, and no duration matters."""
         return self.scale < 0.01
 
     def sized(self, full: int, *, least: int = 1) -> int:
-        """A size at this scale, at least so much."""
+        """Return a size at this scale, but at least so much."""
         return max(least, round(full * self.scale))
 
     def say(self, text: str) -> None:
-        """Tell how far it is, beside the table."""
+        """Print the progress, apart from the table."""
         print(f"  {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""How long a person waits for the command line: its help, and the start of a run."""
+"""The duration of the command line: its help, and the start of a run."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ EXAMPLE = ROOT / "examples" / "requests.jsonl"
 
 
 async def measure(setting: Setting) -> list[Row]:
-    """Whole processes, beside one of an interpreter that does nothing."""
+    """Measure whole processes, alongside one of an interpreter that does nothing."""
     async with dev_server() as server, emulator("--processing-time", "1s") as url, api(url) as http:
         store = (setting.folder / "store").as_uri()
         environment = {**os.environ, "TEMPORAL_ADDRESS": server.address, "MESSAGE_BATCHES_STORE": store}

@@ -1,4 +1,4 @@
-"""Submitting a batch: its body is made of the manifest in the store, chunk by chunk; curl is given it as a file."""
+"""Submitting a batch: its body is built from the manifest in the store, chunk by chunk; curl gets it as a file."""
 
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ REQUEST_BYTES = 2_500
 
 
 async def measure(setting: Setting) -> list[Row]:
-    """The rows of the table."""
+    """Return the rows of the table."""
     folder = setting.folder
     store, manifest = await stored_requests(folder / "store", setting.sized(REQUESTS), REQUEST_BYTES)
     (folder / "manifest.json").write_text(manifest.model_dump_json())
@@ -44,7 +44,7 @@ async def measure(setting: Setting) -> list[Row]:
 
 
 async def ours(meter: Meter, url: str, folder: str) -> None:
-    """What the activity `submitBatch` does, without its records."""
+    """Do the work of the activity `submitBatch`, without its records."""
     store = open_store((Path(folder) / "store").as_uri())
     manifest = Manifest.model_validate_json((Path(folder) / "manifest.json").read_text())
     async with api(url) as client:

@@ -24,13 +24,13 @@ class Row:
     met: bool | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """The row as text."""
+        """Return the row as text."""
         met = {True: "yes", False: "no", None: "-"}[self.met]
         return (self.what, self.ours, self.compared_with, self.ratio, self.goal, met)
 
 
 def time_row(what: str, ours: Laps, other: str, theirs: Laps | None, *, at_most: float | None = None) -> Row:
-    """Our time against another's, who may not be there; the goal is a ratio of the two."""
+    """Compare our time with another's, which may not be installed; the goal is a ratio of the two."""
     if theirs is None:
         return Row(what=what, ours=f"{ours}", compared_with=f"{other}: not installed")
     ratio = ours.ratio(theirs)
@@ -45,7 +45,7 @@ def time_row(what: str, ours: Laps, other: str, theirs: Laps | None, *, at_most:
 
 
 def memory_row(what: str, ours: Laps, *, at_most: int) -> Row:
-    """Our memory at most above idle, in any round."""
+    """Show the peak of our memory above idle, in any round."""
     return Row(
         what=f"{what}: memory above idle",
         ours=f"{ours.memory / 1e6:.0f} MB",
@@ -55,7 +55,7 @@ def memory_row(what: str, ours: Laps, *, at_most: int) -> Row:
 
 
 def render(rows: Iterable[Row]) -> str:
-    """The rows as a Markdown table that also reads well on a terminal."""
+    """Format the rows as a Markdown table that is also readable on a terminal."""
     lines = [HEADINGS, *(row.cells() for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     texts = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
@@ -64,7 +64,7 @@ def render(rows: Iterable[Row]) -> str:
 
 
 def machine() -> str:
-    """The day and what it was measured on."""
+    """Describe the day and the machine of the measurement."""
     system, python = platform.system(), platform.python_version()
     return f"{date.today().isoformat()}, {os.cpu_count()} cores, {_processor()}, {system}, Python {python}"
 

@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _HOMES = ("contract", "models", "errors", "api.models", "temporal.connection")
-"""Where the public names are, the light modules first: a name is looked up in their order."""
+"""The modules of the public names, the light ones first: a name is searched for in their order."""
 
 
 def __getattr__(name: str) -> object:

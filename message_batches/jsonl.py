@@ -22,7 +22,7 @@ class Splitter:
         lines = data.split(b"\n")
         rest = lines.pop()
         if lines:
-            lines[0] = self._whole(lines[0])
+            lines[0] = self._join(lines[0])
         self._hold(rest)
         return lines
 
@@ -35,16 +35,16 @@ class Splitter:
             lines.append(view[start:end])
             start = end + 1
         if lines:
-            lines[0] = memoryview(self._whole(lines[0]))
+            lines[0] = memoryview(self._join(lines[0]))
         self._hold(data[start:])
         return lines
 
     def end(self) -> list[bytes]:
         r"""Return the last line, if it has no `\n`."""
-        rest = self._whole(b"")
+        rest = self._join(b"")
         return [rest] if rest else []
 
-    def _whole(self, end: bytes | memoryview) -> bytes:
+    def _join(self, end: bytes | memoryview) -> bytes:
         """Join the end of a line with its earlier pieces."""
         line = b"".join([*self._held, end])
         self._held.clear()

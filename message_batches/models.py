@@ -41,7 +41,7 @@ class PollSchedule(ContractModel):
 
 
 class SubmissionSchedule(ContractModel):
-    """How long a POST may take, and how long the list is polled after a lost reply before another POST."""
+    """The time that a POST may take, and that the list is polled after a lost reply before another POST."""
 
     timeout: Interval = timedelta(seconds=600)
     quiet_period: Interval = timedelta(seconds=900)
@@ -76,7 +76,7 @@ class BatchInput(ContractModel):
     static_details: DisplayText | None = None
 
     @property
-    def account(self) -> ApiProfile:
+    def profile(self) -> ApiProfile:
         """The part of the input that every API call needs."""
         return ApiProfile(
             api_key=self.api_key, anthropic_version=self.anthropic_version, anthropic_beta=self.anthropic_beta

@@ -32,21 +32,21 @@ TOGETHER = (
     "unit/retention",
     "unit/storage",
 )
-"""Folders whose tests share what takes long to make: one process of pytest runs them all."""
+"""Folders whose tests share an expensive fixture: one process of pytest runs them all."""
 
 PROMPT_DELETION = (
     *("--dynamic-config-value", "history.transferProcessorEnsureCloseBeforeDelete=false"),
     *("--dynamic-config-value", "history.visibilityProcessorEnsureCloseBeforeDelete=false"),
 )
-"""Without it a run that has just ended is deleted only after half a minute."""
+"""Options of a server that deletes a run at once; by default it takes half a minute."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--screenshots", type=Path, help="where the pictures for README go: make test-ui ARGS=...")
+    parser.addoption("--screenshots", type=Path, help="the folder of the pictures for README: make test-ui ARGS=...")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of a folder."""
+    """Mark the tests by their folder."""
     for item in items:
         folder = item.path.parent.relative_to(TESTS)
         if folder.parts and folder.parts[0] in SLOW:
@@ -70,14 +70,14 @@ async def emulator() -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Stack]:
-    """A worker on its own task queue over an emulator and a store."""
+    """Run a worker on its own task queue over an emulator and a store."""
     async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running:
         yield running
 
 
 @pytest.fixture
 async def pending(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
-    """As `live`, over an emulator whose batches end when a test makes its clock jump."""
+    """Run a worker like `live`, over an emulator whose batches end when a test advances its clock."""
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
         running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
@@ -87,7 +87,7 @@ async def pending(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
 
 @pytest.fixture(scope="session")
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
-    """A real server whose workflows skip their own waiting."""
+    """Start a real server whose workflows skip their own waiting."""
     environment = await WorkflowEnvironment.start_time_skipping_v2(
         ts_config=TimeSkippingConfig(enabled=True, max_session_skip_count=1_000_000),
         data_converter=DATA_CONVERTER,
@@ -105,11 +105,11 @@ async def skipping() -> AsyncIterator[WorkflowEnvironment]:
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built wheel."""
+    """Build the wheel."""
     return build_wheel(tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="session")
 def bare_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds the wheel and nothing else."""
+    """Return the interpreter of an environment that holds only the wheel."""
     return make_environment(tmp_path_factory.mktemp("environment"), wheel)

@@ -32,10 +32,10 @@ NOT_FOUND_GRACE = timedelta(minutes=10)
 """A real batch answers 404 for a while after its creation, and occasionally later."""
 
 RECORD_GRACE = timedelta(minutes=1)
-"""How long a run that ends waits for a store that does not take the record of its batch."""
+"""The time for which a run that ends waits for a store that does not accept the record of its batch."""
 
 LIFETIME_MARGIN = timedelta(minutes=10)
-"""How long after its 24 h a batch that expires may still be reported as unfinished."""
+"""The time after its 24 h for which an expiring batch may still be reported as unfinished."""
 
 DOWNLOAD_INTERVAL = timedelta(seconds=30)
 """Before results that were not complete, or not there yet, are downloaded again."""
@@ -97,7 +97,7 @@ VERIFY: ActivityOptions = {
 }
 
 # Billing continues until the provider has cancelled the batch; after ten minutes of refusals the run ends and says
-# so. The hour is for the queue: where the workers' rate is bounded, thousands of cancels may wait in it.
+# so. The hour is for the queue: if the workers' rate is bounded, thousands of cancels may wait in it.
 CANCEL: ActivityOptions = {
     "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=2),

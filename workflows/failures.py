@@ -29,7 +29,7 @@ def batch_failure(kind: str, message: str, batch_id: str) -> ApplicationError:
 
 
 def with_duplicates(failed: ApplicationError, batch_ids: Sequence[str], unchecked: str | None) -> ApplicationError:
-    """Return the failure, which also names what may have been paid for besides, or says why that is not known."""
+    """Return the failure with the batches that may have been paid for as well, or why that is not known."""
     message, details = failed.message.rstrip("."), _details_of(failed)
     if unchecked:
         return _failure(

@@ -15,19 +15,19 @@ from workflows.failures import failure
 from workflows.state import BatchRun
 
 NOTHING = RawValue(Payload())
-"""The stand-in for an input that was not given."""
+"""The placeholder for an input that was not given."""
 
 _MAX_PROBLEM_LENGTH = 1000
 
 
 def read_input(given: RawValue) -> BatchRun:
-    """Return the input of the current run, or a stand-in if it is not valid."""
+    """Return the input of the current run, or a placeholder if it is not valid."""
     continued = workflow.info().continued_run_id is not None
     return parse_input(given.payload, workflow.payload_converter(), continued=continued)
 
 
 def parse_input(payload: Payload, converter: PayloadConverter, *, continued: bool = False) -> BatchRun:
-    """Return the input, or a stand-in: left to the SDK, an unreadable one would stall its run instead of failing it.
+    """Return the input, or a placeholder: left to the SDK, an unreadable one would stall its run, not fail it.
 
     Args:
         payload: of the start event.

@@ -61,7 +61,7 @@ class MessageBatchWorkflow:
         prepared = await workflow.execute_activity_method(
             MessageBatchActivities.prepare_requests,
             PrepareInput(
-                account=self._request.account,
+                profile=self._request.profile,
                 requests=self._request.requests,
                 requests_uri=self._request.requests_uri,
                 store_id=self._request.store_id,
@@ -74,7 +74,7 @@ class MessageBatchWorkflow:
         self._state.submission.batch_id = self._request.batch_id
 
     async def _retrieve(self, batch: MessageBatch) -> BatchOutput:
-        """Land the results, look for a batch that was paid for besides, and delete the batch where that is asked."""
+        """Land the results, search for duplicate batches, and delete the batch if requested."""
         await self._submit_batch.recorded()
         duplicates, unchecked = await self._submit_batch.find_duplicate_batches()
         landed = await self._retrieve_results.run(batch)
@@ -113,7 +113,7 @@ class MessageBatchWorkflow:
             raise failed from error
 
     async def _with_duplicates(self, failed: ApplicationError) -> ApplicationError:
-        """Name what may have been paid for besides: a run that attaches to the failed run's batch does not know it."""
+        """Name possible duplicate batches: a run that attaches to the failed run's batch does not know them."""
         if not (self._context.batch_id and self._state.submission.may_be_paid_twice):
             return failed
         return with_duplicates(failed, *await self._submit_batch.find_duplicate_batches())
@@ -146,7 +146,7 @@ class MessageBatchWorkflow:
     async def _cancel_at_provider(self) -> MessageBatch:
         return await workflow.execute_activity_method(
             MessageBatchActivities.cancel_batch,
-            BatchRef(account=self._request.account, batch_id=self._context.batch_id),
+            BatchRef(profile=self._request.profile, batch_id=self._context.batch_id),
             **activity_options.CANCEL,
             summary=f"stop {self._context.batch_id}",
         )

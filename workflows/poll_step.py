@@ -47,7 +47,7 @@ class PollStep:
         try:
             batch = await workflow.execute_activity_method(
                 MessageBatchActivities.poll_batch_status,
-                BatchRef(account=self._context.request.account, batch_id=self._context.batch_id),
+                BatchRef(profile=self._context.request.profile, batch_id=self._context.batch_id),
                 **activity_options.poll(self._schedule),
                 summary=f"poll {state.polls + 1}",
             )

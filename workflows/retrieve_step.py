@@ -51,7 +51,7 @@ class RetrieveStep:
 
         Args:
             landed: its results.
-            twice: whether it may have been paid for twice, and so has to stay as the evidence.
+            twice: whether it may have been paid for twice, and so is kept as the evidence.
         """
         if not landed.verified:
             return "its results could not be compared with the requests"
@@ -61,7 +61,7 @@ class RetrieveStep:
             await workflow.execute_activity_method(
                 MessageBatchActivities.delete_batch,
                 DeleteInput(
-                    account=self._context.request.account,
+                    profile=self._context.request.profile,
                     batch_id=landed.batch_id,
                     store_id=self._context.state.store_id or "",
                     results_file=landed.results_file,
@@ -98,7 +98,7 @@ class RetrieveStep:
         return await workflow.execute_activity_method(
             MessageBatchActivities.retrieve_results,
             RetrieveInput(
-                account=self._context.request.account,
+                profile=self._context.request.profile,
                 batch_id=batch.id,
                 store_id=self._context.state.store_id or "",
                 manifest=self._context.state.manifest,

@@ -102,7 +102,7 @@ class BatchRun(BatchInput):
 
     @classmethod
     def unusable(cls, problem: str) -> Self:
-        """Return a stand-in for an input that cannot be read."""
+        """Return a placeholder for an input that cannot be read."""
         run = cls()
         run._problem = problem
         return run

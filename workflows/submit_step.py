@@ -89,7 +89,7 @@ class SubmitStep:
                 )
 
     async def find_duplicate_batches(self) -> tuple[list[str], str | None]:
-        """Return further batches that match ours after a second POST, maybe paid for too; or why that is not known."""
+        """Return batches that match ours after a second POST, and may be paid for too; or why that is not known."""
         if not self._submission.may_be_paid_twice or self._submission.anchor is None:
             return [], None
         try:

@@ -15,7 +15,7 @@ from message_batches import TemporalUnreachable, connect, leave
 
 
 async def main() -> int:
-    """Ask, wait, print; the exit status: 1 if the parent failed, 2 if it could not be started."""
+    """Ask, wait, print; return the exit status: 1 if the parent failed, 2 if it could not be started."""
     parser = argparse.ArgumentParser(description="Have questions answered by a message batch.")
     parser.add_argument("questions", nargs="+", metavar="QUESTION")
     parser.add_argument("--by-name", action="store_true", help="with the parent that knows the child by name only")
@@ -46,7 +46,7 @@ async def main() -> int:
 
 
 def seconds(text: str) -> float:
-    """A number above 0; ValueError for anything else."""
+    """Return a number above 0; ValueError for anything else."""
     number = float(text)
     if not 0 < number < math.inf:
         raise ValueError(text)
@@ -54,7 +54,7 @@ def seconds(text: str) -> float:
 
 
 def first_cause(error: BaseException) -> BaseException:
-    """What a failure began with: around it are only those of the workflows that it went through."""
+    """Return the first cause of a failure: the others are those of the workflows that it passed through."""
     return first_cause(error.__cause__) if error.__cause__ else error
 
 

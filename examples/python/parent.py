@@ -1,4 +1,4 @@
-"""Two parents that have a message batch done by a child: one with the library's models, one by name with plain JSON."""
+"""Two parents that have a child process a message batch: one with the library's models, one by name with plain JSON."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -17,7 +17,7 @@ with workflow.unsafe.imports_passed_through():
 
 
 class Questions(BaseModel):
-    """What a parent is asked; each question is a request of one batch, which is looked at every `cadence` seconds."""
+    """The input of a parent; each question is a request of one batch, which is polled every `cadence` seconds."""
 
     questions: list[str]
     model: str = "claude-haiku-5"
@@ -25,7 +25,7 @@ class Questions(BaseModel):
 
     @property
     def requests(self) -> list[dict[str, Any]]:
-        """The questions as the API takes them."""
+        """Return the questions as requests of the API."""
         return [
             {
                 "custom_id": f"question-{number}",
@@ -40,13 +40,13 @@ class Questions(BaseModel):
 
 
 class Answers(BaseModel):
-    """What a parent makes of the results.
+    """The output of a parent.
 
     Attributes:
-        report: how it went, in a sentence.
+        report: the outcome, in a sentence.
         answers: the answers by custom_id.
-        unanswered: why there is none, by custom_id.
-        file: where both are instead, a JSON line each, if they are too large to be carried from workflow to workflow.
+        unanswered: the reason for a missing answer, by custom_id.
+        file: the file that has both instead, a JSON line each, if they are too large for a payload.
     """
 
     report: str
@@ -57,7 +57,7 @@ class Answers(BaseModel):
 
 @workflow.defn(name="answer-questions")
 class AnswerQuestions:
-    """Has questions answered, with the library's models."""
+    """A parent that has questions answered, with the library's models."""
 
     @workflow.run
     async def run(self, asked: Questions) -> Answers:
@@ -69,18 +69,18 @@ class AnswerQuestions:
                 result_type=BatchOutput,
                 id=f"{workflow.info().workflow_id}-batch",
                 task_queue=DEFAULT_TASK_QUEUE,
-                # By default the server would terminate the child with its parent; the batch would go on and be billed.
+                # By default the server would terminate the child with its parent; the batch would still be charged.
                 parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
                 # A parent that is cancelled ends when the batch has been stopped, not before.
                 cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
-                # A parent that is run again under its id must not buy the batch again: better that it fails.
+                # A parent that is run again under its id must not pay for the batch again: it fails instead.
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             )
         except ChildWorkflowError as error:
             match error.cause:
                 case ApplicationError(type="InvalidRequests") as refused:
                     return Answers(report=f"Nothing was sent. {refused.message}")
-                case _:  # another failure, or the cancellation: not for this workflow to decide
+                case _:  # another failure, or the cancellation: this workflow does not handle it
                     raise
 
         tokens = sum(used.output for used in output.summary.tokens.values())
@@ -92,7 +92,7 @@ class AnswerQuestions:
 
 @workflow.defn(name="answer-questions-by-name")
 class AnswerQuestionsByName:
-    """Has questions answered, knowing no more of the child than its name, its queue and its JSON."""
+    """A parent that has questions answered, knowing only the child's name, its queue and its JSON."""
 
     @workflow.run
     async def run(self, asked: Questions) -> Answers:
@@ -114,7 +114,7 @@ class AnswerQuestionsByName:
 
 
 def compose(report: str, results: Iterable[dict[str, Any]]) -> Answers:
-    """The answers in the result lines, and why some are missing."""
+    """Return the answers in the result lines, and why some are missing."""
     outcomes = [(line["custom_id"], *outcome(line)) for line in results]
     return Answers(
         report=report,
@@ -124,7 +124,7 @@ def compose(report: str, results: Iterable[dict[str, Any]]) -> Answers:
 
 
 async def write_answers(report: str, results_uri: str) -> Answers:
-    """Have an activity read results that are too large to be carried from workflow to workflow."""
+    """Have an activity read results that are too large for a payload."""
     file = await workflow.execute_activity_method(
         AnswerFiles.write,
         results_uri,

@@ -26,7 +26,7 @@ async def main() -> int:
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, stop.set)
     try:
-        # It brings the pydantic data converter: without it, models become plain dicts on their way.
+        # It sets the pydantic data converter: without it, models would arrive as plain dicts.
         client = await connect()
         async with Worker(
             client,
@@ -38,7 +38,10 @@ async def main() -> int:
         ):
             print(f"Worker ready: task queue {TASK_QUEUE}", flush=True)
             await stop.wait()
-    except (TemporalUnreachable, RuntimeError) as error:  # the SDK's RuntimeError: no such namespace, for one
+    except (
+        TemporalUnreachable,
+        RuntimeError,
+    ) as error:  # the SDK's RuntimeError, such as for a namespace that does not exist
         print(error, file=sys.stderr)
         return 2
     return 0

@@ -1,4 +1,4 @@
-"""What the parents make of result lines, and the activity that reads those too large to pass through a workflow."""
+"""The evaluation of result lines, and the activity that reads those too large to pass through a workflow."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from temporalio.exceptions import ApplicationError
 
 
 def outcome(line: dict[str, Any]) -> tuple[Literal["answer", "unanswered"], str]:
-    """The answer, or why there is none: that a batch has ended does not say it succeeded."""
+    """Return the answer, or why there is none: a batch that has ended may have failed requests."""
     match line["result"]:
         case {"type": "succeeded", "message": message}:
             return "answer", "".join(block["text"] for block in message["content"] if block["type"] == "text")
@@ -22,14 +22,14 @@ def outcome(line: dict[str, Any]) -> tuple[Literal["answer", "unanswered"], str]
 
 
 class AnswerFiles:
-    """Writes answers to a folder, as a caller of its own would write them to its database."""
+    """The activity that writes answers to a folder, as a caller's own would write them to its database."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @activity.defn(name="write-answers")
     def write(self, results_uri: str) -> str:
-        """Read a batch's results from the store and write the outcomes to a JSONL file; its URI."""
+        """Read a batch's results from the store, write the outcomes to a JSONL file, and return its URI."""
         address = urlsplit(results_uri)
         if address.scheme != "file":
             raise ApplicationError(
@@ -38,7 +38,7 @@ class AnswerFiles:
                 non_retryable=True,
             )
         self._folder.mkdir(parents=True, exist_ok=True)
-        # Named by the run: another attempt writes the same again.
+        # Named by the run: another attempt writes the same file.
         path = (self._folder / f"{activity.info().workflow_run_id}.jsonl").resolve()
         with Path(unquote(address.path)).open("rb") as results, path.open("w") as answers:
             # Line by line: the file may be hundreds of megabytes.

@@ -1,1 +1,1 @@
-"""The Message Batches API: what is sent, what comes back, and whose key goes with it."""
+"""The Message Batches API: its requests, its responses, and the keys to call it with."""

@@ -1,4 +1,4 @@
-"""The Message Batches API over httpx: one call each, no retries, no logging of bodies."""
+"""The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
 import re
 import ssl
@@ -49,7 +49,7 @@ _WireT = TypeVar("_WireT", bound=ApiModel)
 
 
 def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
-    """The connection pool that a worker shares; redirects are not followed, a key must not travel."""
+    """Return the connection pool that a worker shares; it follows no redirect, since a key must not travel."""
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=timeout,
@@ -62,7 +62,7 @@ def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) 
 
 @cache
 def _tls() -> ssl.SSLContext:
-    """Return the process's TLS context: to read the certificates takes 35 ms of CPU, as much as a whole submission."""
+    """Return the process's TLS context: reading the certificates takes 35 ms of CPU, as much as a whole submission."""
     return httpx.create_ssl_context()
 
 
@@ -73,48 +73,48 @@ class HttpBatchApi:
         self._http = http
         self._keys = keys
 
-    def check(self, account: ApiProfile) -> None:
-        """Raise `UnknownKey` unless the account's key is held."""
-        self._keys.secret(account.api_key)
+    def check(self, profile: ApiProfile) -> None:
+        """Raise `UnknownKey` unless the profile's key is held."""
+        self._keys.secret(profile.api_key)
 
-    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+    async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.
 
-        It gets a connection of its own: one that was kept and has just been closed would look like a lost reply.
+        The call uses a new connection: one that was kept and has just been closed would look like a lost reply.
         """
         headers = {"content-type": "application/json", "content-length": str(length)}
-        if account.anthropic_beta:
-            headers["anthropic-beta"] = ",".join(account.anthropic_beta)
-        headers |= self._headers(account)
+        if profile.anthropic_beta:
+            headers["anthropic-beta"] = ",".join(profile.anthropic_beta)
+        headers |= self._headers(profile)
         async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
             with _there():
-                url = self._url(account, PATH)
+                url = self._url(profile, PATH)
                 return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)
 
-    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
-        return _parsed(await self._call("GET", _path(batch_id), account), MessageBatch)
+        return _parsed(await self._call("GET", _path(batch_id), profile), MessageBatch)
 
-    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
         with _there():
-            reply = await self._call("GET", PATH, account, params=params)
+            reply = await self._call("GET", PATH, profile, params=params)
         return _parsed(reply, BatchPage).model_copy(update={"date": date_of(reply.headers.get("date"))})
 
-    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+    async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
-        return _parsed(await self._call("POST", f"{_path(batch_id)}/cancel", account), MessageBatch)
+        return _parsed(await self._call("POST", f"{_path(batch_id)}/cancel", profile), MessageBatch)
 
-    async def delete(self, account: ApiProfile, batch_id: str) -> None:
+    async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
-        _parsed(await self._call("DELETE", _path(batch_id), account), DeletedBatch)
+        _parsed(await self._call("DELETE", _path(batch_id), profile), DeletedBatch)
 
     @asynccontextmanager
-    async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
-        headers = self._headers(account) | {"accept-encoding": "identity"}
-        url = self._url(account, f"{_path(batch_id)}/results")
+        headers = self._headers(profile) | {"accept-encoding": "identity"}
+        url = self._url(profile, f"{_path(batch_id)}/results")
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
@@ -124,17 +124,17 @@ class HttpBatchApi:
         except httpx.HTTPError as error:
             raise _transport_error(error, headers[_KEY]) from error
 
-    async def _call(self, method: str, path: str, account: ApiProfile, **options: Any) -> httpx.Response:
-        url = self._url(account, path)
-        return await _answer(self._http, method, url, headers=self._headers(account), **options)
+    async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
+        url = self._url(profile, path)
+        return await _answer(self._http, method, url, headers=self._headers(profile), **options)
 
-    def _url(self, account: ApiProfile, path: str) -> str:
-        """Whole where the key has a base URL of its own."""
-        return f"{self._keys.base_urls.get(account.api_key, '')}{path}"
+    def _url(self, profile: ApiProfile, path: str) -> str:
+        """Return the path, or the whole URL where the key has a base URL of its own."""
+        return f"{self._keys.base_urls.get(profile.api_key, '')}{path}"
 
-    def _headers(self, account: ApiProfile) -> dict[str, str]:
-        key = self._keys.secret(account.api_key).get_secret_value()
-        return {_KEY: key, "anthropic-version": account.anthropic_version}
+    def _headers(self, profile: ApiProfile) -> dict[str, str]:
+        key = self._keys.secret(profile.api_key).get_secret_value()
+        return {_KEY: key, "anthropic-version": profile.anthropic_version}
 
 
 async def _answer(
@@ -153,11 +153,11 @@ async def _answer(
 
 @contextmanager
 def _there() -> Iterator[None]:
-    """A 404 for the collection itself is not about a batch."""
+    """Raise `RequestRefused` on a 404 for the collection itself: it is not about a batch."""
     try:
         yield
     except BatchNotFound as error:
-        raise RequestRefused(f"{error}. Mend {BASE_URL}: no Message Batches API is there.") from error
+        raise RequestRefused(f"{error}. Correct {BASE_URL}: no Message Batches API is there.") from error
 
 
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
@@ -172,7 +172,7 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
 
 
 def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
-    # It repeats a line that is no HTTP.
+    # The error's text repeats a line that is not HTTP.
     detail = printable(redact(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")

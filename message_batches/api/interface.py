@@ -10,33 +10,33 @@ from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
 class BatchApi(Protocol):
     """The Message Batches API: each method makes one call and raises an `ApiError` for anything but its 200.
 
-    The account's key is a name; a name the API holds no key for raises `UnknownKey` before any call.
+    The profile's key is a name; a name the API holds no key for raises `UnknownKey` before any call.
     """
 
-    def check(self, account: ApiProfile) -> None:
-        """Raise `UnknownKey` unless the account's key is held."""
+    def check(self, profile: ApiProfile) -> None:
+        """Raise `UnknownKey` unless the profile's key is held."""
         ...
 
-    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+    async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced."""
         ...
 
-    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
         ...
 
-    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         ...
 
-    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
+    async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
         ...
 
-    async def delete(self, account: ApiProfile, batch_id: str) -> None:
-        """DELETE a batch that has ended, and its results; `BatchNotFound` for one that is gone."""
+    async def delete(self, profile: ApiProfile, batch_id: str) -> None:
+        """DELETE a batch that has ended, and its results; raise `BatchNotFound` if it no longer exists."""
         ...
 
-    def results(self, account: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    def results(self, profile: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
         ...

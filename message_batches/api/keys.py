@@ -1,4 +1,4 @@
-"""API keys: their names, and the keys that a process holds by name."""
+"""API keys: their names, and the keys that a process holds under these names."""
 
 import re
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ KEY_NAME = re.compile(r"(?!sk-)[a-z0-9-]{1,32}")
 
 
 def may_be_a_key(text: str) -> bool:
-    """Whether a text begins as the API's keys do."""
+    """Return whether a text begins as the API's keys do."""
     return text.lstrip().startswith("sk-")
 
 
 def no_key(text: str) -> str:
-    """The text; `ValueError`, which does not repeat it, if it may be a key in the wrong place."""
+    """Return the text; raise `ValueError`, without repeating the text, if it may be a key in the wrong place."""
     if may_be_a_key(text):
         raise ValueError("what begins with sk- may be a key, and does not belong here. If it is one, rotate it")
     return text
 
 
 def check_key_name(name: str) -> None:
-    """Raise `UnknownKey` unless the text can be a key's name; the text is not repeated, it may be a key."""
+    """Raise `UnknownKey` unless the text can be a key's name; the text is not repeated, since it may be a key."""
     if not KEY_NAME.fullmatch(name):
         raise UnknownKey(
             "apiKey must be the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), "
@@ -35,7 +35,7 @@ def check_key_name(name: str) -> None:
 
 DEFAULT_KEY = "default"
 
-# What a caller says goes into histories, messages and paths: a key among it is refused, and repeated nowhere.
+# A caller's texts go into histories, messages and paths: one that is a key is refused, and repeated nowhere.
 NoKey = AfterValidator(no_key)
 _KEY_VARIABLE = "ANTHROPIC_API_KEY"
 
@@ -45,14 +45,14 @@ class ApiKeys:
     """The keys a process holds, by name.
 
     Attributes:
-        base_urls: of the keys whose calls go elsewhere than all others.
+        base_urls: the base URLs of keys whose calls go to another server.
     """
 
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
     base_urls: Mapping[str, str] = field(default_factory=dict)
 
     def secret(self, name: str) -> SecretStr:
-        """The key of that name; `UnknownKey` without repeating the text, which may be a key."""
+        """Return the key of that name; raise `UnknownKey` without repeating the text, which may be a key."""
         check_key_name(name)
         try:
             return self.secrets[name]
@@ -65,15 +65,15 @@ class ApiKeys:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the keys are called, in alphabetical order."""
+        """The names of the keys, in alphabetical order."""
         return tuple(sorted(self.secrets))
 
     def __str__(self) -> str:
-        """Their names, each with its own base URL."""
+        """Format the names, each with its own base URL."""
         own = self.base_urls
         return ", ".join(f"{name} ({own[name]})" if name in own else name for name in self.names) or "none"
 
 
 def variable_of(name: str) -> str:
-    """The variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
+    """Return the variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
     return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"

@@ -1,4 +1,4 @@
-"""The API's objects, as far as they are read, and who calls it."""
+"""The API's objects, as far as they are read, and the profile that a call is made with."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=d
 
 
 class ApiModel(BaseModel):
-    """What the API sends, in its own snake_case; unknown fields are ignored."""
+    """An object that the API sends, in its own snake_case; unknown fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -53,19 +53,19 @@ class MessageBatch(ApiModel):
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without nulls and zero counts: a history holds the answer to each of its polls."""
+        """Leave out nulls and zero counts: a history holds the answer to each of its polls."""
         said = {name: value for name, value in serialize(self).items() if value is not None}
         counts = said.get("request_counts")
         return {**said, "request_counts": {name: n for name, n in counts.items() if n}} if counts else said
 
     @property
     def ended(self) -> bool:
-        """Whether every request has an outcome; not whether any succeeded."""
+        """Whether every request has an outcome, successful or not."""
         return self.processing_status == "ended"
 
 
 class DeletedBatch(ApiModel):
-    """What the API answers to a DELETE."""
+    """The API's answer to a DELETE."""
 
     id: str
 
@@ -84,7 +84,7 @@ class BatchPage(ApiModel):
 
 
 class ApiProfile(ContractModel):
-    """Who calls: the *name* of a key that the worker holds, and the headers that go with every call."""
+    """The *name* of a key that the worker holds, and the headers that are sent with every call."""
 
     api_key: str = DEFAULT_KEY
     anthropic_version: HeaderWord = DEFAULT_VERSION

@@ -1,4 +1,4 @@
-"""What an answer of the API says: its body within bounds, and which error one other than 200 stands for."""
+"""Responses of the API: reading a body within bounds, and the error that a response other than 200 stands for."""
 
 import re
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from message_batches.errors import (
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 BASE_URL = "ANTHROPIC_BASE_URL, or the key's own"
 MAX_BYTES = 8 * 1024 * 1024
-"""A page of 1,000 batches takes less than 1 MB; this is of the decoded body, a few KB may unfold to gigabytes."""
+"""Most bytes of a decoded body: a page of 1,000 batches takes less than 1 MB, but a few KB may unfold to gigabytes."""
 
 _SPEND_LIMITS = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
 _MESSAGE, _WORD = 500, 100
@@ -33,7 +33,7 @@ _OF_THE_TRANSFER = (b"content-encoding", b"content-length", b"transfer-encoding"
 
 
 async def read_bounded(reply: httpx.Response, key: str) -> httpx.Response:
-    """An answer without the key, and its body, cut where it is longer than any of this API: the rest does not parse."""
+    """Read a response, without the key; a body longer than any of this API is cut, and then does not parse."""
     content = bytearray()
     async for chunk in reply.aiter_bytes():
         content += chunk[: MAX_BYTES - len(content)]
@@ -43,18 +43,18 @@ async def read_bounded(reply: httpx.Response, key: str) -> httpx.Response:
 
 
 def redacted_head(reply: httpx.Response, key: str, content: bytes = b"") -> httpx.Response:
-    """An answer without the key, with this content in the place of its body."""
+    """Return a response without the key, with the given content as its body."""
     headers = [(name, redact(key, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER]
     return httpx.Response(reply.status_code, headers=headers, content=redact(key, content))
 
 
 def request_id_of(reply: httpx.Response) -> str | None:
-    """The API's own id of the call."""
+    """Return the API's own id of the call."""
     return printable(reply.headers.get("request-id"), _WORD) or None
 
 
 def error_of(reply: httpx.Response) -> ApiError:
-    """The `ApiError` for an answer other than 200, whether it is the API's JSON or a proxy's HTML."""
+    """Return the `ApiError` for a response other than 200, whether it is the API's JSON or a proxy's HTML."""
     status = reply.status_code
     kind, message, code = _error_body(reply)
     text = f"The API answered {status} {kind}: {message}" if message else f"The API answered {status} {kind}".rstrip()
@@ -79,7 +79,7 @@ def error_of(reply: httpx.Response) -> ApiError:
         case 413:
             return RequestRefused(f"{text}. The batch is too large for the API: split the requests.", **facts)
         case _ if 300 <= status < 400:
-            return RequestRefused(f"{text}: a redirect is not followed. Mend {BASE_URL}.", **facts)
+            return RequestRefused(f"{text}: a redirect is not followed. Correct {BASE_URL}.", **facts)
         case _ if 400 <= status < 500:
             return RequestRefused(text, **facts)
         case _ if status >= 500:
@@ -89,7 +89,7 @@ def error_of(reply: httpx.Response) -> ApiError:
 
 
 def date_of(value: str | None) -> datetime | None:
-    """The time that a header such as `Date` gives; None if absent or no time."""
+    """Return the time in a header such as `Date`; None if the header is absent or not a time."""
     try:
         date = parsedate_to_datetime(value or "")
         return date if date.tzinfo else date.replace(tzinfo=UTC)
@@ -98,14 +98,14 @@ def date_of(value: str | None) -> datetime | None:
 
 
 def printable(text: object, most: int = _MESSAGE) -> str:
-    """A text from elsewhere, cut, with nothing in it that a terminal would obey."""
+    """Return a text from outside, cut, without characters that control a terminal."""
     if not isinstance(text, str):
         return ""
     return "".join(character if character.isprintable() else " " for character in text[:most])
 
 
 def _error_body(reply: httpx.Response) -> tuple[str, str, str | None]:
-    """Type, message and code of the API's error JSON; for anything else its media type."""
+    """Return type, message and code of the API's error JSON; for anything else its media type."""
     try:
         body = reply.json()
     except (ValueError, RecursionError):
@@ -121,7 +121,7 @@ def _error_body(reply: httpx.Response) -> tuple[str, str, str | None]:
 
 
 def _retry_after(reply: httpx.Response) -> timedelta | None:
-    """`Retry-After` in seconds or as a date, at most an hour; None if absent or past."""
+    """Return `Retry-After`, given in seconds or as a date, at most an hour; None if absent or past."""
     value = reply.headers.get("retry-after", "").strip()
     try:
         wait = timedelta(seconds=float(value))
@@ -133,11 +133,11 @@ def _retry_after(reply: httpx.Response) -> timedelta | None:
 
 REDACTED = b"[API key]"
 MIN_KEY_LENGTH = 8
-"""Characters of a key; fewer are no secret, and stand in words that an answer must keep."""
+"""Fewest characters of a key that is redacted: a shorter text is not secret, and occurs in words that must be kept."""
 
 
 def redact(key: str, answer: bytes) -> bytes:
-    """The answer with another text in the place of the key, also where JSON escapes some of its characters."""
+    """Replace the key in a response by another text, also where JSON escapes some of its characters."""
     if len(key) < MIN_KEY_LENGTH:
         return answer
     spelled = "".join(rf"(?:{re.escape(each)}|\\u(?i:{ord(each):04x})|\\{re.escape(each)})" for each in key)

@@ -1,1 +1,1 @@
-"""The Arazzo subset that the workflow mirrors: reading a document, and what it says to do after each answer."""
+"""The Arazzo subset that the workflow mirrors: reading a document, and deriving the next action from each response."""

@@ -14,7 +14,7 @@ from message_batches.formatting import escape_unprintable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the plan of a document; the exit code is 2 for a file that no run could honour."""
+    """Print the plan of a document; return 2 for a file that no run could follow."""
     parser = argparse.ArgumentParser(prog="python -m message_batches.arazzo", description="Read an Arazzo document.")
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument("--workflow", metavar="ID", help="the workflow meant, where several make the three calls")

@@ -1,4 +1,4 @@
-"""The language of conditions: comparisons, `&&`, `||`, `!` and parentheses over what an answer of the API holds."""
+"""The language of conditions: comparisons, `&&`, `||`, `!` and parentheses over the parts of an API response."""
 
 import operator
 import re
@@ -16,7 +16,7 @@ class SampleResponse:
     """A response of the API, reduced to the parts that conditions read.
 
     Attributes:
-        subject: what `@` stands for in a JSONPath filter.
+        subject: the value of `@` in a JSONPath filter.
     """
 
     status: int
@@ -33,7 +33,7 @@ class Token:
 
     @property
     def pointer(self) -> str:
-        """The JSON pointer that a path such as `$.a['b']` amounts to."""
+        """Convert a path such as `$.a['b']` to a JSON pointer."""
         names = ("".join(found.groups(default="")) for found in _MEMBER.finditer(self.text))
         return "".join("/" + name.replace("~", "~0").replace("/", "~1") for name in names)
 
@@ -79,7 +79,7 @@ def tokenize(text: str, pointer: str, *, jsonpath: bool) -> list[Token]:
     """Split a condition into words.
 
     Raises:
-        DocumentError: at `pointer`, something has no place in this language.
+        DocumentError: at `pointer`, the text is not of this language.
     """
     tokens: list[Token] = []
     position, end = 0, len(text.rstrip())
@@ -96,10 +96,10 @@ def tokenize(text: str, pointer: str, *, jsonpath: bool) -> list[Token]:
 
 
 def parse(tokens: list[Token], pointer: str, *, jsonpath: bool) -> Predicate:
-    """Make a condition of its words.
+    """Build a condition from its words.
 
     Raises:
-        DocumentError: at `pointer`, the words make no condition, or name what is not known before a run.
+        DocumentError: at `pointer`, the words are not a condition, or need a value that is unknown before a run.
     """
     if sum(token.kind == "operator" and token.text in ("(", "!") for token in tokens) > _MOST_NESTED:
         raise DocumentError(pointer, "is nested too deep")
@@ -110,19 +110,19 @@ def operand(expression: str, pointer: str) -> _Operand:
     """Return the value of a runtime expression for a response.
 
     Raises:
-        DocumentError: at `pointer`, it is not about the answer.
+        DocumentError: at `pointer`, the expression is not about the response.
     """
     if expression == "$statusCode":
         return lambda answer: answer.status
     body = re.fullmatch(r"\$response\.body(?:#(/.*))?", expression)
     if not body:
         known = "only $statusCode and $response.body#/... can be judged before a run"
-        raise DocumentError(pointer, f"looks at `{expression}`; {known}")
+        raise DocumentError(pointer, f"reads `{expression}`; {known}")
     return _look(body[1] or "")
 
 
 class _Parser:
-    """Recursive descent, one method a level of precedence."""
+    """A recursive-descent parser with one method for each level of precedence."""
 
     def __init__(self, tokens: list[Token], pointer: str, jsonpath: bool) -> None:
         self._tokens = [*tokens, Token("end", "")]
@@ -167,7 +167,7 @@ class _Parser:
         if comparison:
             right = self._operand()
             return lambda answer: _compare(left(answer), comparison, right(answer), exact=self._jsonpath)
-        # A path alone asks in JSONPath whether there is such a member, in a simple condition whether it is true.
+        # In JSONPath a path alone tests whether the member exists; in a simple condition, whether it is true.
         if self._jsonpath:
             return lambda answer: left(answer) is not _MISSING
         return lambda answer: left(answer) is True
@@ -205,7 +205,7 @@ def _look(pointer: str, *, subject: bool = False) -> _Operand:
 def _compare(left: _Value, comparison: str, right: _Value, *, exact: bool) -> bool:
     texts = isinstance(left, str) and isinstance(right, str)
     if texts and not exact:
-        # Arazzo compares strings without regard to case, JSONPath with.
+        # Arazzo compares strings case-insensitively, JSONPath case-sensitively.
         left, right = str(left).casefold(), str(right).casefold()
     if comparison in ("==", "!="):
         same = left is not _MISSING and isinstance(left, bool) == isinstance(right, bool) and left == right

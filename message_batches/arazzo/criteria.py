@@ -1,4 +1,4 @@
-"""Criteria, tried on answers of the API: what counts is what a criterion does, not how it is spelled."""
+"""Criteria, evaluated on API responses: a criterion is judged by its effect, not by its spelling."""
 
 import re
 import warnings
@@ -16,8 +16,8 @@ class CompiledCriterion:
     """A criterion compiled to a predicate on responses.
 
     Attributes:
-        simple: the simple condition that it was read as, where it deviates.
-        deviation: what is wrong with the criterion as it stands, though it could be read; None if nothing is.
+        simple: the simple condition that a deviating criterion was read as.
+        deviation: the error in a criterion that could nevertheless be read; None if it is correct.
     """
 
     holds: Predicate
@@ -26,10 +26,10 @@ class CompiledCriterion:
 
 
 def compile_criterion(criterion: Criterion) -> CompiledCriterion:
-    """Make a criterion ready to be tried.
+    """Compile a criterion into a predicate.
 
     Raises:
-        DocumentError: it is malformed, or looks at what is not known before a run.
+        DocumentError: it is malformed, or needs a value that is unknown before a run.
     """
     pointer = criterion.at("condition")
     match criterion.language:
@@ -52,8 +52,8 @@ def _jsonpath(criterion: Criterion, pointer: str) -> CompiledCriterion:
     holds = parse(tokens, pointer, jsonpath=True)
     simple = " ".join(map(_as_simple, tokens))
     if is_filter and any(token.kind == "path" and token.text.startswith("@") and token.pointer for token in tokens):
-        # To the letter a filter on an object looks inside its members; runners, and Arazzo's own examples, take it
-        # to be about the object.
+        # Literally, a filter on an object selects among its members; runners, and Arazzo's own examples, apply it
+        # to the object.
         deviation = f"`{text}` filters the members of the batch; read as `{simple}`, about the batch itself"
         return CompiledCriterion(lambda answer: holds(replace(answer, subject=answer.body)), simple, deviation)
     if is_filter:
@@ -82,7 +82,7 @@ def _regex(criterion: Criterion, pointer: str) -> CompiledCriterion:
     value = operand(criterion.context, criterion.at("context"))
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of what a later Python may read otherwise.
+            warnings.simplefilter("ignore")  # Warnings about patterns that a later Python may read differently.
             pattern = re.compile(criterion.condition)
     except (re.error, OverflowError, RecursionError) as error:
         raise DocumentError(pointer, f"is not a regular expression: {error}") from None

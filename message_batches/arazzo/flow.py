@@ -1,4 +1,4 @@
-"""Flow of a document after a response: whether the step succeeded, and which action follows."""
+"""The flow of a document after a response: whether the step succeeded, and the action that follows."""
 
 from dataclasses import dataclass
 
@@ -48,15 +48,15 @@ class Flow:
         return StepOutcome(succeeded, tuple(action for action in actions if _all_hold(action.criteria, answer)))
 
     def success_actions(self, step: Step) -> tuple[Action, ...]:
-        """The step's actions after a success, then those of the workflow that it does not replace by name."""
+        """Return the step's actions after a success, then those of the workflow that it does not replace by name."""
         return _merged(step.on_success, self.workflow.success_actions)
 
     def failure_actions(self, step: Step) -> tuple[Action, ...]:
-        """The step's actions after a failure, then those of the workflow that it does not replace by name."""
+        """Return the step's actions after a failure, then those of the workflow that it does not replace by name."""
         return _merged(step.on_failure, self.workflow.failure_actions)
 
     def criteria(self, step: Step) -> tuple[Criterion, ...]:
-        """Every criterion that bears on the step."""
+        """Return all criteria that apply to the step."""
         actions = (*self.success_actions(step), *self.failure_actions(step))
         return (*step.success_criteria, *(criterion for action in actions for criterion in action.criteria))
 

@@ -27,7 +27,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Interface:
-    """Names and defaults as plain data, to hold against the code.
+    """Names and defaults as plain data, to compare with the code.
 
     Attributes:
         steps: the outputs of each step, by step id, in the order in which the steps run.
@@ -51,7 +51,7 @@ def interface(workflow: Workflow, calls: StepCalls) -> Interface:
 
 
 def check_inputs(workflow: Workflow) -> tuple[str, tuple[str, ...]]:
-    """The default version, and a sentence for each deviation.
+    """Return the default version, and a sentence for each deviation.
 
     Raises:
         DocumentError: an input is missing, of another type, or not known to the Temporal workflow.
@@ -72,7 +72,7 @@ def check_inputs(workflow: Workflow) -> tuple[str, tuple[str, ...]]:
     for name in ("apiKey", "requests"):
         given = schema.properties[name]
         if "default" in given.written:
-            raise DocumentError(given.at("default"), f"{name} comes from the caller and stands in no file; delete it")
+            raise DocumentError(given.at("default"), f"{name} comes from the caller, not from a file; delete it")
         if name not in schema.required:
             deviations.append(
                 f"{schema.at('required')}: A run of the document needs {name}, though it is not required."
@@ -90,10 +90,10 @@ def check_inputs(workflow: Workflow) -> tuple[str, tuple[str, ...]]:
 
 
 def check_outputs(workflow: Workflow, calls: StepCalls) -> tuple[str, ...]:
-    """A sentence for each output that a run gives and the document does not.
+    """Return a sentence for each output that a run gives and the document does not.
 
     Raises:
-        DocumentError: an output is not known to the Temporal workflow, or comes from elsewhere.
+        DocumentError: an output is not known to the Temporal workflow, or has another source.
     """
     submit, poll, retrieve = (step.step_id for step in calls.steps)
     status = f"{_BODY}#/processing_status"

@@ -1,4 +1,4 @@
-"""From a file to the typed objects of Arazzo; every error names its place."""
+"""Loading a file as typed Arazzo objects; every error names its place."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class LoadedDocument:
 
 
 def load_document(path: Path) -> LoadedDocument:
-    """Read an Arazzo document and check its form; what it means is for `plan_of` to find out.
+    """Read an Arazzo document and check its form; `plan_of` checks its meaning.
 
     Raises:
         DocumentError: the file cannot be read, or is not made of Arazzo objects.
@@ -46,7 +46,7 @@ def _parsed(data: JsonValue) -> ArazzoDocument:
 
 def _as_document_error(problem: ErrorDetails, data: JsonValue) -> DocumentError:
     pointer, here = "#", data
-    # What is not in the data is pydantic's own, such as the branch of a union.
+    # Parts that are not in the data are pydantic's own, such as the branch of a union.
     for part in problem["loc"]:
         if isinstance(here, dict) and part in here:
             pointer, here = child(pointer, part), here[str(part)]
@@ -88,7 +88,7 @@ _KINDS = {
 
 
 def resolve_references(data: JsonValue) -> JsonValue:
-    """The document's data with every `reference`, and every `$ref` of a workflow's inputs, replaced.
+    """Return the document's data with every `reference`, and every `$ref` of a workflow's inputs, replaced.
 
     Raises:
         DocumentError: a reference names nothing, or the wrong kind of component.

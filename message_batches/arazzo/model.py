@@ -17,7 +17,7 @@ _NULL_MEANS_SOMETHING = ("value", "payload", "default")
 
 
 class Node(BaseModel):
-    """An object of the document; keys beginning with `x-` are extensions and left alone, other unknown ones refused."""
+    """An object of the document; keys that begin with `x-` are ignored extensions, other unknown keys are refused."""
 
     model_config = ConfigDict(
         frozen=True, strict=True, extra="allow", alias_generator=to_camel, hide_input_in_errors=True
@@ -73,7 +73,7 @@ def _nodes(value: object, pointer: str) -> Iterator[tuple[str, Node]]:
 
 
 class Schema(Node):
-    """The part of a JSON Schema that a caller sees: what goes in, what is required, what it defaults to."""
+    """The part of a JSON Schema that a caller needs: type, required properties and defaults."""
 
     type: JsonValue = None
     required: Several[str] = ()
@@ -122,7 +122,7 @@ class CriterionType(Node):
 
 
 class Criterion(Node):
-    """An assertion about an answer."""
+    """An assertion about a response."""
 
     condition: Annotated[str, Field(min_length=1, max_length=500)]
     context: str | None = None
@@ -152,7 +152,7 @@ class Action(Node):
 
 
 class Step(Node):
-    """One call, what counts as its success, what it yields and what follows."""
+    """One call, its success criteria, its outputs and its actions."""
 
     step_id: Named
     description: str | None = None
@@ -168,7 +168,7 @@ class Step(Node):
 
 
 class Workflow(Node):
-    """Steps, run in their order unless an action says otherwise."""
+    """Steps that run in their order unless an action says otherwise."""
 
     workflow_id: Named
     summary: str | None = None

@@ -1,4 +1,4 @@
-"""The valid form of a document: whatever was read with a deviation of form, written as Arazzo has it."""
+"""The valid form of a document: everything that was read with a deviation of form, written as Arazzo defines it."""
 
 import itertools
 import re
@@ -25,7 +25,7 @@ def normalized(document: ArazzoDocument, workflow: Workflow, calls: StepCalls, *
         document: the whole document.
         workflow: the workflow to bring into valid form.
         calls: its three steps.
-        in_order: whether the steps stand in the order in which they run; if not, they are put into it.
+        in_order: whether the steps are listed in the order in which they run; if not, they are sorted.
     """
     steps = workflow.steps if in_order else calls.steps
     following = {step.step_id: after.step_id for step, after in itertools.pairwise(steps)}
@@ -42,13 +42,13 @@ def normalized(document: ArazzoDocument, workflow: Workflow, calls: StepCalls, *
 
 
 def as_yaml(document: ArazzoDocument) -> str:
-    """The document as YAML, its keys in the order of the specification."""
+    """Write the document as YAML, its keys in the order of the specification."""
     data = document.model_dump(mode="json", by_alias=True, exclude_unset=True)
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _with(node: N, **changes: object) -> N:
-    """A copy with fields changed; an empty value of a field that was not written stays unwritten."""
+    """Copy an object with fields changed; an empty value of a field that was not written stays unwritten."""
     copy = node.model_copy(update={name: value for name, value in changes.items() if value != getattr(node, name)})
     copy.model_fields_set.difference_update(name for name, value in changes.items() if value in ((), None))
     return copy
@@ -68,7 +68,7 @@ def _waiting(step: Step, workflow: Workflow, following: str | None) -> Step:
     unfinished = Flow(workflow).after(step, sample_responses.batch("in_progress"))
     if not unfinished.succeeded or not unfinished.retry:
         return changed
-    # Now that success means ended, what leads on needs no criteria, and is not needed where it leads to the next step.
+    # Success now means ended: an action after it needs no criteria, and is dropped if it only leads to the next step.
     onward = tuple(
         _with(action, criteria=())
         for action in changed.on_success
@@ -98,7 +98,7 @@ def _criterion(criterion: Criterion) -> Criterion:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Indents lists, keeps lines, and quotes what either YAML 1.1 or 1.2 would take for something else than text."""
+    """A dumper that indents lists, keeps lines, and quotes text that YAML 1.1 or 1.2 would read as another type."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
@@ -109,7 +109,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _text(dumper: _Dumper, text: str) -> yaml.Node:
     if _OTHER_BREAKS.search(text):
-        # Written as they are, PyYAML reads these back as newlines or spaces.
+        # Unescaped, PyYAML reads these back as newlines or spaces.
         style: str | None = '"'
     else:
         style = "|" if "\n" in text else None

@@ -1,4 +1,4 @@
-"""The three calls of the workflow: which step makes which, and whether it sends what the workflow sends."""
+"""The three calls of the workflow: the step that makes each, and whether it sends the same as the workflow."""
 
 import re
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from message_batches.arazzo.yaml_source import DocumentError, child
 
 HEADERS = {"x-api-key": "$inputs.apiKey", "anthropic-version": "$inputs.anthropicVersion"}
 _BATCHES = "/v1/messages/batches"
-_BATCH_ID = "$response.body#/id"
+_BATCH_ID_OUTPUT = "$response.body#/id"
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ OPERATIONS = (CREATE_BATCH, RETRIEVE_BATCH, RETRIEVE_RESULTS)
 
 @dataclass(frozen=True)
 class StepCalls:
-    """The steps by what they call; `steps` has them in the order in which they run."""
+    """The steps by the operation they call; `steps` has them in the order in which they run."""
 
     submit: Step
     poll: Step
@@ -37,7 +37,7 @@ class StepCalls:
 
     @property
     def steps(self) -> tuple[Step, Step, Step]:
-        """Submit, poll, retrieve."""
+        """The steps submit, poll and retrieve."""
         return (self.submit, self.poll, self.retrieve)
 
 
@@ -67,7 +67,7 @@ def find_calls(workflow: Workflow, document: ArazzoDocument) -> StepCalls:
 
 
 def operation_of(step: Step, document: ArazzoDocument) -> Operation | None:
-    """The operation that a step calls, None if it is not one of the three.
+    """Return the operation that a step calls, None if it is not one of the three.
 
     Raises:
         DocumentError: the step names no operation or several, or one of an API that the document does not describe.
@@ -104,7 +104,7 @@ def _require_source(name: str, pointer: str, document: ArazzoDocument) -> None:
 
 
 def check_calls(workflow: Workflow, calls: StepCalls) -> None:
-    """Check that each step sends what the Temporal workflow sends: no less, and nothing that it would leave out.
+    """Check that each step sends exactly what the Temporal workflow sends.
 
     Raises:
         DocumentError: at the step, parameter or body that differs.
@@ -131,14 +131,14 @@ def _check_parameters(step: Step, workflow: Workflow, calls: StepCalls) -> None:
         places = [_key(parameter) for parameter in parameters]
         for parameter, key in zip(parameters, places, strict=True):
             if places.count(key) > 1:
-                raise DocumentError(parameter.pointer, f"{parameter.name} stands here twice; delete one")
+                raise DocumentError(parameter.pointer, f"{parameter.name} is given twice; delete one")
             sent[key] = parameter
     for header, expression in HEADERS.items():
         given = sent.pop(("header", header), None)
         if given is None:
             raise DocumentError(step.at("parameters"), f"{step.step_id} lacks the header {header}: {expression}")
         if _bare(given.value) != expression:
-            # The text that stands there may be a key, so it is not repeated.
+            # The text there may be a key, so it is not repeated.
             raise DocumentError(given.at("value"), f"must be {expression}; what a run sends comes from its input")
     template = re.search(r"\{([^}]*)\}(?:~1results)?/get$", unquote(step.operation_path or ""))
     name = template[1] if template else "message_batch_id"
@@ -147,11 +147,11 @@ def _check_parameters(step: Step, workflow: Workflow, calls: StepCalls) -> None:
         if batch_id is None:
             raise DocumentError(step.at("parameters"), f"{step.step_id} lacks the path parameter {name}")
         origin = origin_of(batch_id.value, workflow)
-        if origin not in ((calls.submit.step_id, _BATCH_ID), (calls.poll.step_id, _BATCH_ID)) or (
+        if origin not in ((calls.submit.step_id, _BATCH_ID_OUTPUT), (calls.poll.step_id, _BATCH_ID_OUTPUT)) or (
             step is calls.poll and origin and origin[0] == step.step_id
         ):
             wanted = f"$steps.{calls.submit.step_id}.outputs.NAME"
-            raise DocumentError(batch_id.at("value"), f"must be {wanted}, where NAME is an output {_BATCH_ID}")
+            raise DocumentError(batch_id.at("value"), f"must be {wanted}, where NAME is an output {_BATCH_ID_OUTPUT}")
     for parameter in sent.values():
         beta = parameter.name.lower() == "anthropic-beta"
         advice = "give it as the run's input anthropicBeta and delete it here" if beta else "delete it"

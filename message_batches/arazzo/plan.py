@@ -1,4 +1,4 @@
-"""The Arazzo document as the plan of a run: `python -m message_batches.arazzo FILE` prints what is read from it.
+"""The plan of a run, read from the Arazzo document: `python -m message_batches.arazzo FILE` prints it.
 
 A run is started with the plan's numbers, so editing the file never touches a run in flight; no workflow imports this.
 """
@@ -50,10 +50,10 @@ class _Reading:
 
 
 def plan_of(document: LoadedDocument, workflow_id: str | None = None) -> RunPlan:
-    """The plan of a run: from the workflow of that id, else from the one that makes the three calls.
+    """Return the plan of the workflow with that id, by default of the workflow that makes the three calls.
 
     Raises:
-        DocumentError: there is no such workflow, or a run could not honour it.
+        DocumentError: there is no such workflow, or a run could not follow it.
     """
     return _read(document, workflow_id).plan
 
@@ -69,7 +69,7 @@ def interface_of(document: LoadedDocument, workflow_id: str | None = None) -> In
 
 
 def normalize(document: LoadedDocument, workflow_id: str | None = None) -> str:
-    """The document as valid Arazzo in YAML, without its comments; the plan of it is the same.
+    """Return the document as valid Arazzo in YAML, without its comments; its plan is the same.
 
     Raises:
         DocumentError: as `plan_of`.

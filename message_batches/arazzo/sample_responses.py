@@ -1,4 +1,4 @@
-"""The answers that the API can give, as samples to try a document's criteria on."""
+"""Samples of the API's possible responses, to evaluate a document's criteria on."""
 
 from pydantic import JsonValue
 
@@ -7,14 +7,14 @@ from message_batches.arazzo.conditions import SampleResponse
 UNFINISHED = ("in_progress", "canceling")
 TRANSIENT = (429, 500, 502, 503, 504, 529)
 
-# A wait changes nothing about these. 404 is in neither: a new batch may be invisible for a while, and the workflow
-# has its own grace for that; so are 408 and 409, which Arazzo documents seldom name.
+# Waiting does not help with these. 404 is in neither list: a new batch may be invisible for a while, and the workflow
+# has its own grace for that; 408 and 409 are in neither, since Arazzo documents seldom name them.
 PERMANENT = (400, 401, 402, 403, 413, 422)
 ERRORS = tuple(sorted((*TRANSIENT, *PERMANENT, 404, 408, 409)))
 
 
 def batch(processing_status: str) -> SampleResponse:
-    """200 with a batch of two requests."""
+    """Return a 200 with a batch of two requests."""
     ended = processing_status == "ended"
     url = "https://api.anthropic.com/v1/messages/batches/msgbatch_1/results"
     body: dict[str, JsonValue] = {
@@ -39,12 +39,12 @@ def batch(processing_status: str) -> SampleResponse:
 
 
 def results() -> SampleResponse:
-    """200 with JSONL, which is no JSON that a criterion could look into."""
+    """Return a 200 with JSONL, which is not JSON that a criterion could read."""
     return SampleResponse(200, '{"custom_id":"a","result":{"type":"canceled"}}\n')
 
 
 def error(status: int) -> SampleResponse:
-    """An error answer; its type does not matter, since criteria go by the status."""
+    """Return an error response; its type does not matter, since criteria use the status."""
     return SampleResponse(
         status, {"type": "error", "error": {"type": "api_error", "message": "..."}, "request_id": "req_1"}
     )

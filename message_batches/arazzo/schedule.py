@@ -20,7 +20,7 @@ _FAR_TOO_LONG = 1e9
 
 
 class PollScheduleReader:
-    """Reads the flow of one workflow and collects in `deviations` what a run does otherwise."""
+    """A reader of the flow of one workflow; it collects in `deviations` where a run differs from it."""
 
     def __init__(self, workflow: Workflow, calls: StepCalls) -> None:
         self._flow = Flow(workflow)
@@ -30,7 +30,7 @@ class PollScheduleReader:
 
     @property
     def deviations(self) -> tuple[str, ...]:
-        """A sentence each, led by the pointer."""
+        """The deviations, a sentence each that begins with the pointer."""
         return tuple(self._deviations)
 
     @property
@@ -39,10 +39,10 @@ class PollScheduleReader:
         return self._in_order
 
     def read(self) -> PollSchedule:
-        """Follow every answer to every step.
+        """Follow every response to every step.
 
         Raises:
-            DocumentError: at the criterion, action or step that no run could honour.
+            DocumentError: at the criterion, action or step that no run could follow.
         """
         for step in self._calls.steps:
             for criterion in self._flow.criteria(step):
@@ -56,7 +56,7 @@ class PollScheduleReader:
             for action in self._flow.success_actions(step):
                 if action.type == "retry" and action is not unfinished.retry:
                     self._deviate(
-                        action.pointer, "A retry cannot follow a success; no answer comes to it, so left out."
+                        action.pointer, "A retry cannot follow a success; no response leads to it, so it is left out."
                     )
         self._retrieve()
         if not self._in_order:
@@ -77,7 +77,7 @@ class PollScheduleReader:
         for retry, retried in statuses.items():
             if retried != [429]:
                 raise DocumentError(
-                    retry.pointer, f"would retry {step.step_id}, and a second call buys a second batch; delete it"
+                    retry.pointer, f"would retry {step.step_id}, and a second call pays for a second batch; delete it"
                 )
             self._deviate(retry.pointer, "A submission refused with 429 is sent again by the workflow's own rules.")
 
@@ -101,12 +101,14 @@ class PollScheduleReader:
         for status, outcome in outcomes.items():
             place = outcome.action.pointer if outcome.action else step.at("successCriteria")
             if outcome.succeeded and not outcome.retry:
-                raise DocumentError(place, f"goes on while the batch is {status}; add the success criterion `{ENDED}`")
+                raise DocumentError(
+                    place, f"continues while the batch is {status}; add the success criterion `{ENDED}`"
+                )
         first = outcomes["in_progress"]
         if first.retry is None:
             place = first.action.pointer if first.action else step.at("onFailure")
             advice = "add an onFailure action of type retry with retryAfter and retryLimit"
-            raise DocumentError(place, f"gives up at the first look at a batch that has not ended; {advice}")
+            raise DocumentError(place, f"fails at the first poll at a batch that has not ended; {advice}")
         if first.succeeded:
             numbers = _numbers_of(*self._numbers(first.retry, step))
             self._deviate(
@@ -116,7 +118,7 @@ class PollScheduleReader:
             )
         other = outcomes["canceling"].retry
         if other is None:
-            self._deviate(step.pointer, "A batch that is canceling is looked at again like one that is in progress.")
+            self._deviate(step.pointer, "A batch that is canceling is polled again like one that is in progress.")
         elif other is not first.retry:
             raise DocumentError(other.pointer, f"differs from {first.retry.pointer}; a run has one cadence, keep one")
         self._check_exhausted(first)
@@ -131,7 +133,9 @@ class PollScheduleReader:
                 self._check_exhausted(outcome)
         vain = [status for status in sample_responses.PERMANENT if status in retried]
         if vain:
-            self._deviate(retried[vain[0]].pointer, f"No wait changes {_listed(vain)}; a run fails at once on those.")
+            self._deviate(
+                retried[vain[0]].pointer, f"A retry does not help with {_listed(vain)}; a run fails at once on those."
+            )
         schedules = {
             retried[status]: self._transient_schedule(retried[status], step)
             for status in sample_responses.TRANSIENT
@@ -144,7 +148,9 @@ class PollScheduleReader:
         missing = [status for status in sample_responses.TRANSIENT if status not in retried]
         if missing:
             numbers = _numbers_of(schedule.retry_after, schedule.retry_limit)
-            self._deviate(step.pointer, f"Nothing is said of {_listed(missing)}; a run retries those {numbers}.")
+            self._deviate(
+                step.pointer, f"The document does not mention {_listed(missing)}; a run retries those {numbers}."
+            )
         return schedule
 
     def _transient_schedule(self, retry: Action, step: Step) -> RetrySchedule:
@@ -191,9 +197,9 @@ class PollScheduleReader:
             place = step.at("successCriteria")
             raise DocumentError(place, f"counts a {status} as success; add the condition `$statusCode == 200`")
         if outcome.action and outcome.action.type == "goto":
-            raise DocumentError(outcome.action.pointer, "leads on after a failure, and a run fails there; delete it")
+            raise DocumentError(outcome.action.pointer, "continues after a failure, where a run fails; delete it")
         if outcome.action and outcome.action.type == "end":
-            self._deviate(outcome.action.pointer, "A run that cannot go on fails, rather than ends.")
+            self._deviate(outcome.action.pointer, "A run that cannot continue fails, rather than ends.")
         return outcome
 
     def _check_exhausted(self, outcome: StepOutcome) -> None:
@@ -212,7 +218,9 @@ class PollScheduleReader:
                 retry.pointer, "would run something else before the retry; delete workflowId and stepId"
             )
         if retry.step_id is not None:
-            self._deviate(retry.at("stepId"), f"To the letter {step.step_id} would run twice a retry; read as once.")
+            self._deviate(
+                retry.at("stepId"), f"Literally, {step.step_id} would run twice for each retry; it is read as once."
+            )
         if retry.retry_after is None:
             self._deviate(retry.pointer, "It has no retryAfter; a run waits 30 s.")
         elif not 0 < retry.retry_after < _FAR_TOO_LONG:

@@ -1,4 +1,4 @@
-"""A YAML file as plain JSON data: bounded, unambiguous, and with the line of everything in it."""
+"""A YAML file as plain JSON data: bounded, unambiguous, and with the line of every value."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ from message_batches.formatting import escape_unprintable
 
 MAX_BYTES = 256 * 1024
 MAX_VALUES = 20_000
-"""Aliases are expanded while counting, so a file of a few lines cannot unfold into gigabytes."""
+"""Most values in a file. Aliases are expanded while counting, so a file of a few lines cannot unfold into gigabytes."""
 
 MAX_DEPTH = 60
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -31,7 +31,7 @@ CORE_SCALARS = tuple(
         ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
     )
 )
-"""How YAML 1.2 tells plain scalars apart: tag, pattern, the first characters it may have."""
+"""The types of plain scalars in YAML 1.2: tag, pattern, possible first characters."""
 
 
 class DocumentError(MessageBatchesError):
@@ -39,7 +39,7 @@ class DocumentError(MessageBatchesError):
 
     Attributes:
         pointer: JSON pointer to the place, as the URI fragment `#/...`; `#` is the whole file.
-        message: what is wrong there and what to do.
+        message: the error there and how to correct it.
         place: the file, with the line where it is known; empty before a file is known.
     """
 
@@ -70,7 +70,7 @@ class Source:
 
 
 def child(pointer: str, key: str | int) -> str:
-    """The pointer to a member or an item of what `pointer` names."""
+    """Return the pointer to a member or an item of the value at `pointer`."""
     return f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 
@@ -78,7 +78,7 @@ def read_source(path: Path) -> Source:
     """Read a YAML 1.2 (or JSON) file.
 
     Raises:
-        DocumentError: it is not there, not UTF-8, not YAML, too large, or ambiguous.
+        DocumentError: it does not exist, or is not UTF-8, not YAML, too large, or ambiguous.
     """
     reader = _Reader()
     try:
@@ -105,7 +105,7 @@ def read_source(path: Path) -> Source:
     except yaml.YAMLError as error:
         raise DocumentError("#", f"is not YAML: {' '.join(str(error).split())}", str(path)) from error
     except (ValueError, OverflowError) as error:
-        # PyYAML's own, of an escape such as "\U00110000" or a version such as %YAML 1.99...9.
+        # PyYAML raises it for an escape such as "\U00110000" or a version such as %YAML 1.99...9.
         raise DocumentError("#", "is not YAML: it holds a number or an escape beyond all bounds", str(path)) from error
     except RecursionError as error:
         raise DocumentError("#", f"is nested more than {MAX_DEPTH} deep", str(path)) from error
@@ -118,9 +118,9 @@ def read_source(path: Path) -> Source:
 
 
 def _check_brackets(text: str) -> None:
-    """Refuse what PyYAML would take many seconds to find too deep: its time grows with the square of open brackets."""
+    """Refuse deep nesting before PyYAML parses it: its time grows with the square of open brackets."""
     steps = (1 if each in "[{" else -1 for each in text if each in "[]{}")
-    # Those in texts and comments count here as well, so the bound is a generous one.
+    # Brackets in texts and comments count here as well, so the bound is a generous one.
     if max(itertools.accumulate(steps), default=0) > 10 * MAX_DEPTH:
         raise DocumentError("#", f"is nested more than {MAX_DEPTH} deep")
 
@@ -155,14 +155,14 @@ class _Reader:
             place = child(pointer, name)
             if name in seen:
                 self.lines[place] = key.start_mark.line + 1
-                raise DocumentError(place, "stands here twice, and only one can count; delete the other")
+                raise DocumentError(place, "is given twice, and only one can count; delete the other")
             seen.add(name)
             yield name, self.value(value, place, depth + 1)
             self.lines[place] = key.start_mark.line + 1
 
 
 class _CoreLoader(yaml.SafeLoader):
-    """Resolves plain scalars as YAML 1.2 does: PyYAML's 1.1 reads 2023-06-01 as a date, and 030 as twenty-four."""
+    """A loader with the plain scalars of YAML 1.2: PyYAML's 1.1 reads 2023-06-01 as a date, and 030 as twenty-four."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (PyYAML's own shape)
 
@@ -186,7 +186,7 @@ def _scalar(node: yaml.ScalarNode, pointer: str) -> JsonValue:
 
 
 def _text(text: str, pointer: str) -> str:
-    """A string; JSON writes what is beyond 16 bits as two escapes, which YAML reads as two characters."""
+    """Return a string; JSON writes characters beyond 16 bits as two escapes, which YAML reads as two characters."""
     if not _SURROGATE.search(text):
         return text
     try:

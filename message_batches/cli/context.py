@@ -15,8 +15,8 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
+from message_batches.cli import next_steps
 from message_batches.cli.json_output import ErrorDetails, ErrorDocument, InvalidRequestsDetails
-from message_batches.cli.next_steps import error_text
 from message_batches.cli.screen import as_json, screen
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
 from message_batches.runs.control import NoAnswer, Runs
@@ -33,7 +33,7 @@ class CommandResult:
 
     Attributes:
         document: for `--json`.
-        shown: for a person; None if the document is not printed as text, or the output is written already.
+        shown: for a user; None if the document is not printed as text, or the output is written already.
         exit_code: 0 done, 1 the run failed, 2 refused.
     """
 
@@ -116,7 +116,7 @@ def run_command(
         if debug:
             context.say(traceback.format_exc())
         kind = type(error).__name__
-        more = "" if debug else " (`starter.py --debug ...` shows more)"
+        more = "" if debug else f" ({next_steps.debug()})"
         message = f"Unexpected {kind}: {_first_line(error)}{more}"
         return _fail(context, ErrorDetails(type=kind, message=message), FAILED)
     finally:
@@ -127,7 +127,7 @@ def _details(error: MessageBatchesError) -> ErrorDetails:
     kind = type(error).__name__
     if isinstance(error, InvalidRequests):
         return InvalidRequestsDetails(type=kind, message=str(error), problems=error.problems)
-    return ErrorDetails(type=kind, message=error_text(error) if isinstance(error, RunError) else str(error))
+    return ErrorDetails(type=kind, message=next_steps.error_text(error) if isinstance(error, RunError) else str(error))
 
 
 def _fail(context: CommandContext, details: ErrorDetails, exit_code: int) -> int:

@@ -23,7 +23,7 @@ SHOWN_REPLIES = 8
 
 @dataclass(frozen=True)
 class WaitOptions:
-    """How to continue once a run has started.
+    """The options after the start of a run.
 
     Attributes:
         wait: until its end; None is yes at a terminal.
@@ -36,7 +36,7 @@ class WaitOptions:
 
 @dataclass(frozen=True)
 class ResultsLocation:
-    """Where a run's results are, and how a person gets them.
+    """The location of a run's results, and the ways for a user to get them.
 
     Attributes:
         command: the command line that shows them.

@@ -46,7 +46,7 @@ class RetryingActivity(ContractModel):
 
 
 class Failure(ContractModel):
-    """Why a run ended without a result; the message ends with the next step."""
+    """The reason why a run ended without a result; the message ends with the next step."""
 
     type: str
     message: str
@@ -259,7 +259,7 @@ class SetupDocument(ContractModel):
 
 
 class ErrorDetails(ContractModel):
-    """Why a command was not carried out; the message ends with the next step."""
+    """The reason why a command was not carried out; the message ends with the next step."""
 
     type: str
     message: str

@@ -47,6 +47,11 @@ def no_worker(task_queue: str) -> str:
     return f"No worker polls task queue {task_queue!r}: start one with `python worker.py`; the run waits for it"
 
 
+def debug() -> str:
+    """Say which command shows more about an unexpected error."""
+    return f"`{called()} --debug ...` shows more"
+
+
 def error_text(error: RunError) -> str:
     """Return an error's message, followed by its next step."""
     return _with_step(str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id)

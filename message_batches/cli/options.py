@@ -36,8 +36,6 @@ File = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
-# --- the start of a run --------------------------------------------------------------------------------------------
-
 Document = Annotated[
     Path | None, typer.Option("--document", metavar="FILE", help="The Arazzo document with the cadence. Default: ours.")
 ]
@@ -93,16 +91,12 @@ RequestsFile = Annotated[
     str | None, typer.Option("--requests", metavar="FILE", help="The batch's requests: the results are fully checked.")
 ]
 
-# --- waiting -------------------------------------------------------------------------------------------------------
-
 Wait = Annotated[
     bool | None,
     typer.Option("--wait/--detach", help="Follow it to its end, or leave it. Default: follow at a terminal."),
 ]
 
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any request came back without a reply.")]
-
-# --- results -------------------------------------------------------------------------------------------------------
 
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
@@ -112,13 +106,9 @@ Text = Annotated[bool, typer.Option("--text", help="Only the custom_ids and the 
 Failed = Annotated[bool, typer.Option("--failed", help="The original requests that are worth sending again.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
-# --- decisions -----------------------------------------------------------------------------------------------------
-
 Abandon = Annotated[bool, typer.Option("--abandon", help="Cancel the run itself: nothing is landed.")]
 Adopt = Annotated[str | None, typer.Option("--adopt", metavar="MSGBATCH_ID", help="This batch is the run's.")]
 SubmitAgain = Annotated[bool, typer.Option("--submit-again", help="None of them is: send the requests again.")]
-
-# --- purge ---------------------------------------------------------------------------------------------------------
 
 OlderThan = Annotated[
     timedelta,
@@ -132,8 +122,6 @@ OlderThan = Annotated[
 ]
 
 Delete = Annotated[bool, typer.Option("--delete", help="Remove them. Without this, they are only shown.")]
-
-# --- list and demo -------------------------------------------------------------------------------------------------
 
 Statuses = Annotated[
     list[str] | None,
@@ -153,8 +141,6 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many r
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
 Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, which is charged; asks first.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-
-# --- before the command --------------------------------------------------------------------------------------------
 
 Debug = Annotated[
     bool,

@@ -1,4 +1,4 @@
-"""Tables for a person, with Rich: a run at one moment, a check, a list."""
+"""Tables for users, with Rich: a run at one moment, a check, a list."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -24,11 +24,11 @@ class CannotServe(MessageBatchesError):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments."""
+    """Build the parser of the arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m message_batches.codec_server",
         description="Decrypts payloads for Temporal's Web UI and command line. The keys and the token come from the "
-        "environment: see README, Encryption.",
+        "environment: see docs/encryption.md.",
     )
     add = parser.add_argument
     add("--listen", default=f"127.0.0.1:{PORT}", metavar="HOST:PORT", help="port 0 is a free one (%(default)s)")

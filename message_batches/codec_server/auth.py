@@ -1,4 +1,4 @@
-"""Access to the codec server: by the token, or in a browser by a session that was started with it."""
+"""Access to the codec server: with the token, or from a browser with a session that began with the token."""
 
 import hashlib
 import hmac
@@ -21,13 +21,13 @@ class TokenAuth:
     """
 
     def __init__(self, token: SecretStr | None, origins: Collection[str] = ()) -> None:
-        """Require the token, if there is one; of pages in a browser admit those of these origins."""
+        """Require the token, if there is one; of pages in a browser allow those of these origins."""
         self._token = token
         self.origins = tuple(origins)
 
     @property
     def secure(self) -> bool:
-        """Whether browsers are to keep the session to HTTPS: a page over HTTPS calls nothing else."""
+        """Whether browsers send the session over HTTPS only: a page over HTTPS makes no other calls."""
         return bool(self.origins) and all(origin.startswith("https://") for origin in self.origins)
 
     def knows(self, token: str) -> bool:
@@ -35,24 +35,24 @@ class TokenAuth:
         return self._token is None or _same(token, self._token.get_secret_value())
 
     def refused_origin(self, request: web.Request) -> bool:
-        """Whether the call comes from a page that is not one of ours; other programs name no origin."""
+        """Return whether the call comes from a page of another origin; programs other than browsers name no origin."""
         origin = request.headers.get("Origin")
         return origin is not None and origin not in self.origins
 
     def foreign_form(self, request: web.Request) -> bool:
-        """Whether a page of neither this server nor ours sent the form."""
+        """Return whether the form comes from a page of neither this server nor an allowed origin."""
         own = request.headers.get("Origin", "").partition("://")[2] == request.host
         return self.refused_origin(request) and not own
 
     def admits(self, request: web.Request) -> bool:
-        """Whether the caller shows the token; or, from a page of ours, a session."""
+        """Return whether the call has the token; or, from a page of an allowed origin, a session."""
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if self._token is None or (scheme.lower() == "bearer" and self.knows(given.strip())):
             return True
         return request.headers.get("Origin") in self.origins and self._holds(request.cookies.get(COOKIE, ""))
 
     def session(self, lasting: timedelta = SESSION) -> str:
-        """A session that begins now."""
+        """Return a session that begins now."""
         return self._signed(str(int(time.time() + lasting.total_seconds())))
 
     def _holds(self, session: str) -> bool:

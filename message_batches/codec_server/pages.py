@@ -7,11 +7,11 @@ GUARDED = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
     "frame-ancestors 'none'",
-    # Not `no-referrer`: the form would come from the origin `null` then, as one of any page may.
+    # Not `no-referrer`: with it the form would have the origin `null`, which a form of any page may have.
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-"""No script, no frame, nothing kept."""
+"""Headers against scripts, frames and caching."""
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -32,7 +32,7 @@ _FORM = """<form method="post" action="/login">
 
 
 def login(*, refused: bool = False) -> str:
-    """A form that asks for the token."""
+    """Return a form that asks for the token."""
     said = "<p><strong>That is not the token.</strong></p>\n" if refused else ""
     return _PAGE.format(content=said + _FORM)
 

@@ -17,9 +17,9 @@ from message_batches.codec_server.pages import GUARDED, logged_in, login
 from message_batches.errors import CannotDecrypt
 
 MAX_BODY = 16 * 1024 * 1024
-"""Bytes: four times what Temporal takes in one call, which base64 makes a third larger."""
+"""Bytes of a body: four times what Temporal accepts in one call, which base64 makes a third larger."""
 MAX_LOGIN = 4096
-"""Bytes of the form with the token: who sends it has yet to show anything."""
+"""Bytes of the form with the token: its sender is not authenticated yet."""
 _logger = logging.getLogger("message_batches.codec_server")
 # The server library logs the headers of calls that it cannot parse, and a token may be among them.
 _SILENT = logging.Logger("message_batches.codec_server.http", logging.CRITICAL + 1)
@@ -28,7 +28,7 @@ _Convert = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 
 
 class CodecServer:
-    """Temporal's remote codec; ``async with`` it, and call ``url``."""
+    """Temporal's remote codec; use it with ``async with``, and call ``url``."""
 
     def __init__(
         self, codec: PayloadCodec, access: TokenAuth, *, host: str = "127.0.0.1", port: int = 0, encode: bool = False
@@ -69,10 +69,8 @@ class CodecServer:
         """Stop listening."""
         await self._runner.cleanup()
 
-    # --- payloads ------------------------------------------------------------------------------------------------
-
     def _converting(self, path: str, convert: _Convert) -> list[web.RouteDef]:
-        """A path that takes payloads and gives them back converted; to pages of our origins alone."""
+        """Route a path that converts payloads; pages must be of an allowed origin."""
 
         async def answer(request: web.Request) -> web.Response:
             if self._access.refused_origin(request):
@@ -119,8 +117,6 @@ class CodecServer:
             "Access-Control-Max-Age": "600",
         }
 
-    # --- browsers ------------------------------------------------------------------------------------------------
-
     async def _ask(self, _: web.Request) -> web.Response:
         return _page(login())
 
@@ -140,7 +136,7 @@ class CodecServer:
 
 @web.middleware
 async def _logged(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """A line for each call that is refused or fails: who called what; nothing of its query, headers or body."""
+    """Log a line for each call that is refused or fails, without its query, headers or body."""
     try:
         answered = await handler(request)
     except web.HTTPException as error:
@@ -158,7 +154,7 @@ async def _healthz(_: web.Request) -> web.Response:
 
 
 def _read(body: bytes) -> Sequence[Payload] | None:
-    """The payloads of a body; None if it holds none, without a word of what it holds."""
+    """Read the payloads of a body; None if it holds none, without repeating its content."""
     try:
         document = json.loads(body)
         if isinstance(document, dict):

@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _checked(read: Callable[[str], _T]) -> Callable[[str], _T]:
-    """Let a ValueError of ours reach the user with its own words."""
+    """Report a ValueError of ours to the user in its own words."""
 
     def convert(text: str) -> _T:
         try:
@@ -38,7 +38,7 @@ def _fault(text: str) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The arguments, with the defaults of ``EmulatorOptions``."""
+    """Build the parser of the arguments, with the defaults of ``EmulatorOptions``."""
     given = EmulatorOptions()
     duration = _checked(parse_duration)
     parser = _Parser(
@@ -67,24 +67,24 @@ def build_parser() -> argparse.ArgumentParser:
     add("--max-bytes", type=int, default=given.max_bytes, metavar="N", help="largest body (%(default)s)")
     add("--max-requests", type=int, default=given.max_requests, metavar="N", help="most requests (%(default)s)")
     add("--fault", type=_checked(_fault), action="append", default=[], metavar="NAME[:operation=O,times=N,...]")
-    unknowns = parser.add_argument_group("what the real API answers here is not published; the status to answer")
+    undocumented = parser.add_argument_group("what the real API answers here is not published; the status to answer")
     for unknown in fields(UndocumentedBehaviour):
         choices = UndocumentedBehaviour.CHOICES[unknown.name]
         flag = "--" + unknown.name.replace("_", "-")
-        unknowns.add_argument(flag, type=int, choices=choices, default=unknown.default, help="(%(default)s)")
+        undocumented.add_argument(flag, type=int, choices=choices, default=unknown.default, help="(%(default)s)")
     return parser
 
 
 def read_options(arguments: Sequence[str] | None = None) -> EmulatorOptions:
-    """Turn a command line into options; exit with one line when it is wrong."""
+    """Read options from a command line; exit with one line if it is wrong."""
     parser = build_parser()
     said = vars(parser.parse_args(arguments))
-    unknowns = UndocumentedBehaviour(
+    undocumented = UndocumentedBehaviour(
         **{unknown.name: said.pop(unknown.name) for unknown in fields(UndocumentedBehaviour)}
     )
     keys, faults = tuple(said.pop("api_key")), tuple(said.pop("fault"))
     try:
-        return EmulatorOptions(**said, api_keys=keys, faults=faults, unknowns=unknowns)
+        return EmulatorOptions(**said, api_keys=keys, faults=faults, undocumented=undocumented)
     except ValueError as error:
         parser.error(str(error))
 

@@ -31,7 +31,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EmulatedApi:
-    """Serves the six operations."""
+    """A server of the six operations."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class EmulatedApi:
         self._operations = Operations(options, repository, clock, faults)
 
     def routes(self) -> list[web.RouteDef]:
-        """The operations, and an answer in the API's form for every other path."""
-        # A path's routes stand together, or the server library would try them one after the other.
+        """Return the operations' routes, and one that answers in the API's form for every other path."""
+        # The routes of a path are adjacent, or the server library would try them one after the other.
         routes: list[web.RouteDef] = []
         for path, methods in _ROUTES.items():
             routes += [web.route(method, path, self._handler(name)) for method, name in methods.items()]
@@ -70,7 +70,7 @@ class EmulatedApi:
             except ErrorReply as error:
                 answer = Reply.error(error, exchange.request_id)
             except ConnectionError:
-                # The client went away in the middle of its body: there is nobody to answer.
+                # The client disconnected in the middle of its body: there is nobody to answer.
                 raise
             except Exception:
                 _LOG.exception("a fault of the emulator itself, in %s", operation)

@@ -14,7 +14,7 @@ VERSIONS = ("2023-06-01", NEW_VERSION)
 
 
 class Authenticator:
-    """Lets calls in, or says why not; no message of it repeats a key."""
+    """Authentication of calls; no error message repeats a key."""
 
     def __init__(self, api_keys: Collection[str]) -> None:
         self._api_keys = frozenset(api_keys)
@@ -51,12 +51,12 @@ class Authenticator:
         return api_key
 
 
-# What the headers show when no limit is set: the highest published tier.
+# The headers show the highest published tier if no limit is set.
 _PLAUSIBLE = 4_000
 
 
 class RateLimits:
-    """A bucket of calls for each workspace, refilled in real time: it is real calls that it limits."""
+    """A bucket of calls for each workspace, refilled in real time, since it limits real calls."""
 
     def __init__(self, requests_per_minute: int, clock: VirtualClock) -> None:
         self._limit = requests_per_minute
@@ -64,7 +64,7 @@ class RateLimits:
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def spend(self, workspace: str) -> None:
-        """Take one call out of the bucket; raise 429 when there is none."""
+        """Take one call out of the bucket; raise 429 if it is empty."""
         if not self._limit:
             return
         left = self._left(workspace)
@@ -74,7 +74,7 @@ class RateLimits:
         self._buckets[workspace] = (left - 1, time.monotonic())
 
     def headers(self, workspace: str) -> dict[str, str]:
-        """The ``anthropic-ratelimit-requests-*`` headers as they are now."""
+        """Return the ``anthropic-ratelimit-requests-*`` headers as they are now."""
         limit = self._limit or _PLAUSIBLE
         left = self._left(workspace) if self._limit else float(limit)
         full = self._clock.now() + timedelta(minutes=(limit - left) / limit)

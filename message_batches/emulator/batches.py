@@ -26,7 +26,7 @@ class BatchRequest(NamedTuple):
 LIFETIME = timedelta(hours=24)
 KEPT = timedelta(days=29)
 
-# A batch that ended in the moment it was made would never be seen in progress, not even by its maker.
+# A batch that ended at the moment of its creation would never be seen in progress, not even by its creator.
 _INSTANT = timedelta(microseconds=1)
 _BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
 
@@ -59,7 +59,7 @@ class ProcessingPace:
 
 @dataclass(frozen=True)
 class BatchEnd:
-    """When a batch ended, how many requests were done by then, and what became of the others."""
+    """The end of a batch: its time, the number of requests done by then, and the result type of the others."""
 
     at: datetime
     done: int
@@ -67,7 +67,7 @@ class BatchEnd:
 
 
 class Batch:
-    """One batch; what it shows is worked out from the time it is asked at."""
+    """One batch; its state is computed from the time of the call."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Batch:
         self.cancel_initiated_at: datetime | None = None
         self.seed = seed
         self.visible_from = visible_from
-        # The order in which requests are worked on, and in which their results stand.
+        # The order in which requests are processed, and of their results.
         chance = random.Random(seed)
         self.order = array("I", range(len(requests)))
         chance.shuffle(self.order)
@@ -119,25 +119,25 @@ class Batch:
         return self._end
 
     def status(self, now: datetime) -> ProcessingStatus:
-        """Its ``processing_status``."""
+        """Return its ``processing_status``."""
         if self.end(now) is not None:
             return ProcessingStatus.ENDED
         return ProcessingStatus.CANCELING if self.cancel_initiated_at else ProcessingStatus.IN_PROGRESS
 
     def archived_at(self, now: datetime) -> datetime | None:
-        """When its results went away, or None while they have not."""
+        """Return when its results were archived, or None while they are available."""
         moment = self.created_at + KEPT
         return moment if moment <= now else None
 
     def poll(self, now: datetime) -> None:
-        """Count a retrieve: some batches end by them."""
+        """Count a retrieve: some batches end after a number of them."""
         self._polls += 1
         by_polls = self._pace.polls is not None and self._polls >= self._pace.polls
         if by_polls and self.status(now) is ProcessingStatus.IN_PROGRESS:
             self._end = BatchEnd(now, len(self), ResultType.EXPIRED)
 
     def cancel(self, now: datetime) -> None:
-        """Stop it: what is done by now stays done."""
+        """Stop the batch: requests that are done by now stay done."""
         self._done_at_cancel = self._done(now)
         self.cancel_initiated_at = now
 
@@ -148,11 +148,11 @@ class Batch:
         return ResultType.ERRORED if self.refusal(self.order[rank]) else ResultType.SUCCEEDED
 
     def refusal(self, number: int) -> Refusal | None:
-        """Why a request comes back errored, if it does."""
+        """Return why a request comes back errored, or None."""
         return self.requests[number].refusal or (_BAD_LUCK if number in self._unlucky else None)
 
     def counts(self, now: datetime) -> dict[str, int]:
-        """Its ``request_counts``."""
+        """Return its ``request_counts``."""
         end = self.end(now)
         counts = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
         if end is not None:
@@ -167,7 +167,7 @@ class Batch:
         return counts
 
     def as_json(self, now: datetime, results_url: str) -> dict[str, object]:
-        """The MessageBatch object."""
+        """Return the MessageBatch object."""
         end, archived = self.end(now), self.archived_at(now)
         return {
             "id": self.id,
@@ -202,7 +202,7 @@ class Batch:
         return min(len(self), int(len(self) * ((at - self.created_at) / max(self._pace.duration, _INSTANT))))
 
     def _errored_among(self, done: int) -> int:
-        # Polled a thousand times over 100,000 requests: count on from where the last look stopped.
+        # A batch of 100,000 requests may be polled a thousand times: count on from where the last poll stopped.
         start, errored = self._tallied if self._tallied[0] <= done else (0, 0)
         errored += sum(self.refusal(self.order[rank]) is not None for rank in range(start, done))
         self._tallied = (done, errored)

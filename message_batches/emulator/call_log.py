@@ -7,13 +7,13 @@ from datetime import datetime
 
 from message_batches.emulator.clock import rfc3339
 
-# A day of a thousand impatient pollers must not fill the memory.
+# A day of frequent polls by a thousand clients must not fill the memory.
 _KEPT = 200_000
 
 
 @dataclass(slots=True)
 class Call:
-    """One call; ``status`` stays null while it is under way, and for good when no reply was sent."""
+    """One call; ``status`` stays null while it is in progress, and for good when no reply was sent."""
 
     time: datetime
     method: str
@@ -27,7 +27,7 @@ class Call:
     faults: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
-        """The entry as ``GET /_emulator/calls`` shows it."""
+        """Return the entry as ``GET /_emulator/calls`` shows it."""
         return {
             "time": rfc3339(self.time),
             "method": self.method,
@@ -52,9 +52,9 @@ class CallLog:
         return iter(self._calls)
 
     def add(self, call: Call) -> None:
-        """Remember a call that arrives."""
+        """Add a call that arrives."""
         self._calls.append(call)
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Remove all calls."""
         self._calls.clear()

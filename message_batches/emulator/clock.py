@@ -5,11 +5,11 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-"""Room is left for what is reckoned from the time: expiry, archiving."""
+"""The latest time: times that are computed from it, such as expiry, need room."""
 
 
 class VirtualClock:
-    """Starts at the real time and passes ``scale`` seconds in each real one, until the year 9000."""
+    """A clock that starts at the real time and passes ``scale`` seconds in each real one, until the year 9000."""
 
     def __init__(self, scale: float = 1.0) -> None:
         self._scale = scale
@@ -18,7 +18,7 @@ class VirtualClock:
         self._advanced = timedelta()
 
     def now(self) -> datetime:
-        """The virtual time, in UTC."""
+        """Return the virtual time, in UTC."""
         passed = (time.monotonic() - self._started) * self._scale
         try:
             return min(self._started_at + timedelta(seconds=passed) + self._advanced, _LATEST)
@@ -26,7 +26,7 @@ class VirtualClock:
             return _LATEST
 
     def advance(self, by: timedelta) -> datetime:
-        """Jump ahead, and say what time it is then; raise ValueError when that is beyond the clock."""
+        """Jump ahead, and return the new time; raise ValueError if it is beyond the clock."""
         if by > _LATEST - self.now():
             raise ValueError(f"the clock ends at {rfc3339(_LATEST)}")
         self._advanced += by
@@ -34,10 +34,10 @@ class VirtualClock:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Write a UTC time as the API does: ``2024-08-20T18:37:24.100435Z``."""
+    """Format a UTC time as the API does: ``2024-08-20T18:37:24.100435Z``."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def http_date(moment: datetime) -> str:
-    """Write a UTC time as the ``Date`` header does."""
+    """Format a UTC time as the ``Date`` header does."""
     return format_datetime(moment, usegmt=True)

@@ -14,7 +14,7 @@ from message_batches.emulator.repository import BatchRepository
 
 
 class ControlEndpoints:
-    """Serves ``/_emulator/*``."""
+    """A server of ``/_emulator/*``."""
 
     def __init__(self, clock: VirtualClock, repository: BatchRepository, faults: Faults, calls: CallLog) -> None:
         self._clock = clock
@@ -23,7 +23,7 @@ class ControlEndpoints:
         self._calls = calls
 
     def routes(self) -> list[web.RouteDef]:
-        """The endpoints."""
+        """Return the routes of the endpoints."""
         return [
             web.get("/_emulator/faults", self._list_faults, allow_head=False),
             web.post("/_emulator/faults", self._add_fault),

@@ -1,4 +1,4 @@
-"""The synchronous checks of a create: what is wrong here refuses the whole batch."""
+"""The synchronous checks of a create: an error here refuses the whole batch."""
 
 import re
 
@@ -11,7 +11,7 @@ _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
 class RequestCollector:
-    """Takes the requests of one body one by one, and remembers the first thing wrong with their shape."""
+    """A collector of the requests of one body, which remembers the first error in their shape."""
 
     def __init__(self, rules: ParamsRules, max_requests: int) -> None:
         self._rules = rules
@@ -25,7 +25,7 @@ class RequestCollector:
         self._extra: str | None = None
 
     def open(self) -> None:
-        """The list of requests begins."""
+        """Begin the list of requests."""
         self._problem = None
 
     def add(self, item: object) -> None:
@@ -62,7 +62,7 @@ class RequestCollector:
         self._problem = "Input should be a valid dictionary"
 
     def finish(self) -> list[BatchRequest]:
-        """The requests, or the 400 that says what is wrong."""
+        """Return the requests, or raise the 400 that says what is wrong."""
         if self._problem is not None:
             raise invalid(self._problem)
         if not self._count:

@@ -1,4 +1,4 @@
-"""Error answers, to the byte."""
+"""Error responses, exact to the byte."""
 
 import json
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _TYPES = {
 
 
 class ErrorReply(Exception):
-    """An answer that is not 200."""
+    """A response other than 200."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class ErrorReply(Exception):
             self.headers["x-should-retry"] = "true" if should_retry else "false"
 
     def body(self, request_id: str | None) -> bytes:
-        """The JSON that says so."""
+        """Return the JSON of the error."""
         error: dict[str, object] = {"type": error_type(self.status), "message": self.message}
         if self.error_code is not None:
             error["details"] = {"error_code": self.error_code}
@@ -51,12 +51,12 @@ class ErrorReply(Exception):
 
 
 def error_type(status: int) -> str:
-    """The API's name for a kind of error."""
+    """Return the API's name for a kind of error."""
     return _TYPES.get(status, "api_error")
 
 
 def invalid(message: str) -> ErrorReply:
-    """A 400 of the usual kind."""
+    """Return a 400 of the usual kind."""
     return ErrorReply(400, message)
 
 
@@ -71,5 +71,5 @@ def no_results(batch_id: str, status: int = 404) -> ErrorReply:
 
 
 def compact(value: Mapping[str, object]) -> bytes:
-    """JSON as the API writes it: UTF-8, no spaces."""
+    """Format JSON as the API writes it: UTF-8, no spaces."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")

@@ -22,7 +22,7 @@ class Exchange:
     version: str = ""
     betas: frozenset[str] = frozenset()
     requests: list[BatchRequest] = field(default_factory=list)
-    """What a create asks for."""
+    """The requests of a create."""
 
     @property
     def batch_id(self) -> str:
@@ -32,7 +32,7 @@ class Exchange:
 
 @dataclass
 class Reply:
-    """A reply: its body whole, or in pieces."""
+    """A reply with its body whole, or in pieces."""
 
     status: int
     body: bytes | Iterable[bytes]
@@ -41,10 +41,10 @@ class Reply:
 
     @classmethod
     def ok(cls, value: dict[str, object], headers: dict[str, str] | None = None) -> "Reply":
-        """A 200 with JSON."""
+        """Return a 200 with JSON."""
         return cls(200, compact(value), headers=headers or {})
 
     @classmethod
     def error(cls, error: ErrorReply, request_id: str | None) -> "Reply":
-        """An error with its JSON."""
+        """Return an error with its JSON."""
         return cls(error.status, error.body(request_id), headers=error.headers)

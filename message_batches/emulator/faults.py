@@ -25,7 +25,7 @@ class FaultStage(StrEnum):
 
 @dataclass(frozen=True)
 class FaultKind:
-    """One sort of fault; ``parameters`` maps each name to the type and the least value it may have."""
+    """One kind of fault; ``parameters`` maps each name to the type and the least value it may have."""
 
     stage: FaultStage
     operations: tuple[str, ...] = OPERATIONS
@@ -36,9 +36,9 @@ _RETRY: Mapping[str, type] = {"retry_after": float, "should_retry": bool}
 _RESULTS = ("results",)
 
 FAULT_KINDS: Mapping[str, FaultKind] = {
-    # The answer a proxy gives before it has read the body.
+    # A proxy's response before it has read the body.
     "html-413": FaultKind(FaultStage.UNREAD),
-    # ``late`` delays what the call does as well, not its answer alone.
+    # ``late`` delays the effect of the call as well, not its response alone.
     "slow": FaultKind(FaultStage.PACE, parameters={"seconds": float, "bytes_per_second": float, "late": bool}),
     "refuse-then-5xx": FaultKind(FaultStage.REFUSE, parameters={"status": int, **_RETRY}),
     "404": FaultKind(FaultStage.REFUSE, ("retrieve", "results", "cancel", "delete")),
@@ -47,7 +47,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "500": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
     "503": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
     "529": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
-    # In real seconds: it stands for a replica that lags, whatever the virtual clock says.
+    # In real seconds: it simulates a replica that lags, independent of the virtual clock.
     "invisible": FaultKind(FaultStage.CREATED, ("create",), {"seconds": float}),
     "accept-then-drop": FaultKind(FaultStage.REPLY),
     "accept-then-5xx": FaultKind(FaultStage.REPLY, parameters={"status": int, **_RETRY}),
@@ -63,11 +63,11 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
 
 
 _MOST = 1e9
-"""Seconds, or bytes a second: no loop could be message to wait for infinity."""
+"""Most seconds, or bytes a second: no loop can wait for infinity."""
 
 
 def read_parameter(kind: type, name: str, value: object) -> float | int | bool:
-    """Read a parameter, from JSON or from the command line; raise ValueError when it is none."""
+    """Read a parameter, from JSON or from the command line; raise ValueError if it is not valid."""
     if isinstance(value, str):
         value = _from_text(value)
     if kind is bool and isinstance(value, bool):
@@ -109,16 +109,16 @@ class Fault:
     applied: int = 0
 
     def number(self, name: str) -> float | None:
-        """A parameter that is a number, or None when it was not given."""
+        """Return a parameter that is a number, or None if it was not given."""
         return self.parameters.get(name)
 
     def flag(self, name: str) -> bool | None:
-        """A parameter that is true or false, or None when it was not given."""
+        """Return a parameter that is true or false, or None if it was not given."""
         value = self.parameters.get(name)
         return None if value is None else bool(value)
 
     def as_json(self) -> dict[str, object]:
-        """The fault as ``GET /_emulator/faults`` shows it."""
+        """Return the fault as ``GET /_emulator/faults`` shows it."""
         return {
             "fault": self.name,
             "operation": self.operation,
@@ -148,7 +148,7 @@ class Faults:
         probability: float | None = None,
         **parameters: float | int | bool,
     ) -> Fault:
-        """Put a fault in force; raise ValueError, saying what there is, when there is no such fault."""
+        """Put a fault in force; raise ValueError with the known kinds if there is no such fault."""
         said = {"fault": fault, "operation": operation, "times": times, "probability": probability, **parameters}
         return self.add_described(said)
 
@@ -159,15 +159,15 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """End them all."""
+        """Remove all faults."""
         self._faults.clear()
 
     def take(self, operation: str, stage: FaultStage) -> Fault | None:
-        """The first fault that strikes here and now; it counts as applied."""
+        """Return the first fault that applies to this call at this stage; it counts as applied."""
         return next(self._striking(operation, stage), None)
 
     def take_all(self, operation: str, stage: FaultStage) -> list[Fault]:
-        """Every fault that strikes here and now; they count as applied."""
+        """Return every fault that applies to this call at this stage; they count as applied."""
         return list(self._striking(operation, stage))
 
     def _striking(self, operation: str, stage: FaultStage) -> Iterator[Fault]:
@@ -186,7 +186,7 @@ class Faults:
 
 
 def read_fault(described: Mapping[str, object]) -> Fault:
-    """Check a fault's JSON form; raise ValueError that lists what exists when it is not one."""
+    """Check a fault's JSON form; raise ValueError with the known kinds and parameters if it is not valid."""
     given = {name: value for name, value in described.items() if value is not None}
     name = given.pop("fault", None)
     if not isinstance(name, str) or name not in FAULT_KINDS:
@@ -213,7 +213,7 @@ def read_fault(described: Mapping[str, object]) -> Fault:
 
 
 def read_fault_flag(text: str) -> dict[str, object]:
-    """Turn ``accept-then-drop:operation=create,times=1`` into a fault's JSON form."""
+    """Convert ``accept-then-drop:operation=create,times=1`` to a fault's JSON form."""
     name, _, rest = text.partition(":")
     described: dict[str, object] = {"fault": name}
     for part in filter(None, rest.split(",")):
@@ -246,7 +246,7 @@ def error_for(fault: Fault, batch_id: str | None = None) -> ErrorReply:
 
 
 def html_413() -> Reply:
-    """The page of a proxy before the API: neither JSON nor a request id."""
+    """Return the page of a proxy before the API: neither JSON nor a request id."""
     page = (
         b"<html>\r\n<head><title>413 Payload Too Large</title></head>\r\n<body>\r\n"
         b"<center><h1>413 Payload Too Large</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"

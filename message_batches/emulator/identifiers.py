@@ -1,4 +1,4 @@
-"""Ids that look like the API's: a prefix and 22 characters that never mix up 0 and O, or 1, I and l."""
+"""Ids in the form of the API's: a prefix and 22 characters without 0, O, I and l, which are easily confused."""
 
 import hashlib
 import random
@@ -9,28 +9,28 @@ ORGANIZATION_ID = str(uuid.uuid5(uuid.NAMESPACE_DNS, "message-batches-emulator")
 
 
 class Identifiers:
-    """Makes ids; two makers with the same seed make the same ones."""
+    """A generator of ids; two generators with the same seed make the same ones."""
 
     def __init__(self, seed: int | None) -> None:
         self._random = random.Random(seed)
-        # How often clients call must not change the ids of the batches.
+        # The number of calls must not change the ids of the batches.
         self._per_call = random.Random(self._random.random())
 
     def batch(self) -> str:
-        """A ``msgbatch_...`` id."""
+        """Return a ``msgbatch_...`` id."""
         return "msgbatch_" + encode(self._random.getrandbits(128))
 
     def request(self) -> str:
-        """A ``req_...`` id."""
+        """Return a ``req_...`` id."""
         return "req_" + encode(self._per_call.getrandbits(128))
 
     def seed(self) -> int:
-        """A number for whatever must be random and yet repeat with the seed."""
+        """Return a number to seed whatever must be random and repeat with the seed."""
         return self._random.getrandbits(63)
 
 
 def encode(number: int) -> str:
-    """Write a number below 2**128 in the ids' alphabet, after the ``01`` that marks their version."""
+    """Format a number below 2**128 in the ids' alphabet, after the ``01`` that marks their version."""
     digits = []
     for _ in range(22):
         number, digit = divmod(number, 58)
@@ -39,6 +39,6 @@ def encode(number: int) -> str:
 
 
 def workspace_of(key: str) -> str:
-    """The id of the workspace that a key belongs to; nothing leads from it back to the key."""
+    """Return the id of the workspace that a key belongs to; the key cannot be derived from it."""
     digest = hashlib.blake2b(key.encode(), digest_size=16, person=b"workspace").digest()
     return "wrkspc_" + encode(int.from_bytes(digest, "big"))

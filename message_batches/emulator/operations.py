@@ -13,7 +13,7 @@ _PAGE, _MOST = 20, 1_000
 
 
 class Operations:
-    """The operations by name; each turns a call into an answer."""
+    """The operations by name; each turns a call into a response."""
 
     def __init__(
         self, options: EmulatorOptions, repository: BatchRepository, clock: VirtualClock, faults: Faults
@@ -24,7 +24,7 @@ class Operations:
         self._faults = faults
 
     def perform(self, exchange: Exchange) -> Reply:
-        """Do what a call asks for, or raise why not."""
+        """Perform the operation of a call, or raise the error that refuses it."""
         match exchange.operation:
             case "create":
                 return self._create(exchange)
@@ -46,7 +46,7 @@ class Operations:
         exchange.call.batch_id = batch.id
         if lag:
             exchange.call.faults.append(lag.name)
-        # As it was made, even when it is so quick that it has ended by now.
+        # As it was created, even if it is so quick that it has ended by now.
         return Reply.ok(batch.as_json(batch.created_at, self._results_url(exchange, batch)))
 
     def _retrieve(self, exchange: Exchange) -> Reply:
@@ -80,7 +80,7 @@ class Operations:
         if end is None:
             raise no_results(batch.id)
         if batch.archived_at(now):
-            raise no_results(batch.id, self._options.unknowns.results_archived)
+            raise no_results(batch.id, self._options.undocumented.results_archived)
         damage = self._faults.take_all("results", FaultStage.LINES)
         exchange.call.faults.extend(fault.name for fault in damage)
         body = chunks(batch, end, self._options.reply_bytes, damage)
@@ -106,7 +106,7 @@ class Operations:
             limit = int(given)
         except ValueError:
             raise invalid("limit: Input should be a valid integer, unable to parse string as an integer") from None
-        if not 1 <= limit <= _MOST and self._options.unknowns.limit_out_of_range != 200:
+        if not 1 <= limit <= _MOST and self._options.undocumented.limit_out_of_range != 200:
             bound = "greater than or equal to 1" if limit < 1 else f"less than or equal to {_MOST}"
             raise invalid(f"limit: Input should be {bound}")
         return min(max(limit, 1), _MOST)

@@ -12,7 +12,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?|\.\d+)(ms|s|m|h|d)")
 
 @dataclass(frozen=True, kw_only=True)
 class UndocumentedBehaviour:
-    """The statuses answered where nobody has published what the real API answers."""
+    """The statuses of responses that the real API's documentation does not specify."""
 
     cancel_after_ended: int = 400
     cancel_twice: int = 200
@@ -41,33 +41,33 @@ class UndocumentedBehaviour:
 
 @dataclass(frozen=True, kw_only=True)
 class EmulatorOptions:
-    """Everything an emulator is started with; durations are on its virtual clock unless said otherwise."""
+    """All options of an emulator; durations are on its virtual clock unless said otherwise."""
 
     host: str = "127.0.0.1"
     port: int = 0
     public_url: str | None = None
-    """Where clients reach it; without it, ``results_url`` follows the request's own Host."""
+    """The URL for clients; without it, ``results_url`` follows the request's own Host."""
     time_scale: float = 1.0
     """Virtual seconds that pass in one real second."""
     processing_time: timedelta = timedelta(seconds=10)
     jitter: float = 0.0
     """Share by which a processing time may be longer or shorter: 0.2 is plus or minus 20 %."""
     cancel_time: timedelta = timedelta(seconds=2)
-    """How long a batch stays ``canceling``, unless it would have ended sooner."""
+    """The time for which a batch stays ``canceling``, unless it would have ended sooner."""
     ends_after_polls: int | None = None
     """Batches end at this retrieve, and no longer by time."""
     live_counts: bool = False
     """Move ``request_counts`` while a batch is processed; else all stays ``processing`` until the end."""
     seed: int | None = None
-    """Makes ids, orders and outcomes repeat; without one they differ at every start."""
+    """The seed of ids, orders and outcomes; without one they differ at every start."""
     reply_bytes: int = 0
-    """About how long the text of a reply is; 0 is a few plausible sentences."""
+    """The approximate length of a reply's text; 0 is a few plausible sentences."""
     error_rate: float = 0.0
-    """Share of requests that come back errored for no fault of theirs, and may be sent again."""
+    """Share of valid requests that come back errored, and may be sent again."""
     api_keys: tuple[str, ...] = field(default=(), repr=False)
-    """The only keys that are accepted; none named: every key is, save ``sk-invalid*``."""
+    """The only keys that are accepted; if empty, every key except ``sk-invalid*``."""
     requests_per_minute: int = 0
-    """Calls a workspace may make in a (real) minute; 0 is no limit."""
+    """Calls that a workspace may make in a (real) minute; 0 is no limit."""
     queue_limit: int = 0
     """Requests a workspace may have in processing; 0 is no limit."""
     max_bytes: int = 256_000_000
@@ -76,7 +76,7 @@ class EmulatorOptions:
     """The most requests in a batch."""
     faults: tuple[str, ...] = ()
     """Faults from the start, in the form of ``--fault``."""
-    unknowns: UndocumentedBehaviour = UndocumentedBehaviour()
+    undocumented: UndocumentedBehaviour = UndocumentedBehaviour()
 
     def __post_init__(self) -> None:
         if not 0 < self.time_scale <= 1e9:

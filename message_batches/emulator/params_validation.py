@@ -9,8 +9,8 @@ NEW_VERSION = "2026-10-21"
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"
 _SAMPLING = ("temperature", "top_p", "top_k")
 
-# What a Messages request may hold, less what a batch may not: speed, store, previous_thread_event_id, cache_hint,
-# context_hint. The last two are taken, and looked at below.
+# The fields of a Messages request that a batch may have: not speed, store, previous_thread_event_id, cache_hint and
+# context_hint. The last two are accepted, and checked below.
 _KNOWN = frozenset(
     (
         "max_tokens",
@@ -52,7 +52,7 @@ _DATED = {
 
 
 class Refusal(NamedTuple):
-    """Why a request comes back errored; ``at_work`` when it was found out while working on it."""
+    """The reason why a request comes back errored; ``at_work`` if it was found during its processing."""
 
     type: str
     message: str
@@ -61,7 +61,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class ParamsRules:
-    """The headers of a create that its requests are checked by."""
+    """The headers of a create by which its requests are checked."""
 
     version: str
     long_output: bool = False
@@ -74,7 +74,7 @@ class ParamsRules:
 
     @property
     def known(self) -> frozenset[str]:
-        """The names a request may use."""
+        """The names of the fields that a request may have."""
         return _KNOWN if self.version == NEW_VERSION else _KNOWN_BEFORE
 
 
@@ -82,7 +82,7 @@ _KNOWN_BEFORE = _KNOWN | set(_SAMPLING)
 
 
 def check_params(params: Mapping[str, object], rules: ParamsRules) -> Refusal | None:
-    """The first thing wrong with a request, or None."""
+    """Return the first error in a request, or None."""
     problem = next(_problems(params, rules), None)
     if problem is not None:
         return Refusal("invalid_request_error", problem)
@@ -100,7 +100,7 @@ def check_params(params: Mapping[str, object], rules: ParamsRules) -> Refusal | 
 
 
 def resolve_model(name: str) -> str:
-    """The dated name of a model."""
+    """Return the dated name of a model."""
     name = name.removesuffix("-latest")
     if name in _DATED:
         return _DATED[name]

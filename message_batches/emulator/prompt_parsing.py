@@ -1,4 +1,4 @@
-"""Reading a prompt: what to quote in the reply, and how many tokens it comes to."""
+"""Reading a prompt: the text to quote in the reply, and the number of its tokens."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ _CHARACTERS_PER_TOKEN = 4
 _PER_MESSAGE = 4
 _PER_IMAGE = 1_500
 
-# Below this the API caches nothing, whatever cache_control says.
+# With fewer tokens the API caches nothing, whatever cache_control says.
 _LEAST_CACHED = 1_024
 CacheLifetime = Literal["5m", "1h"]
 
@@ -31,7 +31,7 @@ EMPTY = Prompt("", 0, 0, 0, 0, "5m", None)
 
 
 class PromptReader:
-    """Reads the prompts of one batch; a prefix marked for caching is written once and read from then on."""
+    """A reader of the prompts of one batch; a prefix marked for caching is written once and read from then on."""
 
     def __init__(self) -> None:
         self._cached: set[bytes] = set()
@@ -120,7 +120,7 @@ def _is_not_text(block: object) -> bool:
 
 
 def _excerpt(text: str) -> str:
-    # A lone surrogate could not be written as UTF-8 later on.
+    # A lone surrogate cannot be encoded as UTF-8.
     head = text[: 4 * _EXCERPT].encode("utf-8", "replace").decode()
     head = " ".join(head.split())
     return head if len(head) <= _EXCERPT else head[: _EXCERPT - 1].rstrip() + "…"

@@ -1,4 +1,4 @@
-"""The lines of a batch's results: plausible Messages, written fast enough to measure others by."""
+"""The lines of a batch's results: plausible Messages, generated fast enough to benchmark clients."""
 
 import json
 from itertools import accumulate
@@ -42,7 +42,7 @@ _TAIL: Final = '"result":{"type":"'
 
 
 class ReplyWriter:
-    """Writes the result lines of one batch that has ended, each the same whenever it is asked for."""
+    """A generator of the result lines of one batch that has ended, each the same at each call."""
 
     def __init__(self, batch: Batch, end: BatchEnd, reply_bytes: int = 0) -> None:
         self._batch = batch
@@ -54,7 +54,7 @@ class ReplyWriter:
         self._models: dict[str, str] = {}
 
     def line(self, rank: int) -> str:
-        """The line at a place of the batch's order, with its line feed."""
+        """Return the line at a position in the batch's order, with its line feed."""
         batch = self._batch
         number = batch.order[rank]
         outcome = batch.outcome(rank, self._end)
@@ -120,5 +120,5 @@ class ReplyWriter:
         return json.dumps(head, ensure_ascii=False)[1:-1] + rest, room, "max_tokens"
 
     def _id(self, number: int) -> str:
-        # Any odd factor spreads neighbours over all digits, and keeps them apart.
+        # Any odd factor spreads neighbours over all digits, and keeps them distinct.
         return encode((self._batch.seed << 64 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)

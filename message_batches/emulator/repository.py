@@ -1,4 +1,4 @@
-"""The batches that exist, by workspace: making, finding, listing and deleting them."""
+"""The batches that exist, by workspace: creating, finding, listing and deleting them."""
 
 import random
 import time
@@ -49,19 +49,19 @@ class BatchRepository:
         return batch
 
     def find(self, workspace: str, batch_id: str) -> Batch:
-        """A batch of this workspace, or 404."""
+        """Return a batch of this workspace, or raise a 404."""
         batch = self._batches.get(batch_id)
         if batch is None or not self._is_seen(batch, workspace):
             raise batch_not_found(batch_id)
         return batch
 
     def delete(self, batch: Batch) -> None:
-        """Forget a batch that has ended, or refuse."""
+        """Remove a batch that has ended, or raise the error that refuses it."""
         status = batch.status(self._clock.now())
         allowed = status is ProcessingStatus.ENDED
         refusal = 400
         if status is ProcessingStatus.CANCELING:
-            refusal = self._options.unknowns.delete_while_canceling
+            refusal = self._options.undocumented.delete_while_canceling
             allowed = refusal == 200
         if not allowed:
             message = "In progress batches cannot be deleted. Consider canceling the batch instead."
@@ -69,33 +69,33 @@ class BatchRepository:
         del self._batches[batch.id]
 
     def cancel(self, batch: Batch) -> None:
-        """Stop a batch, or refuse."""
+        """Stop a batch, or raise the error that refuses it."""
         now = self._clock.now()
         match batch.status(now):
             case ProcessingStatus.IN_PROGRESS:
                 batch.cancel(now)
             case ProcessingStatus.CANCELING:
-                self._refuse(self._options.unknowns.cancel_twice, f"Batch {batch.id} is already being canceled.")
+                self._refuse(self._options.undocumented.cancel_twice, f"Batch {batch.id} is already being canceled.")
             case ProcessingStatus.ENDED:
                 message = f"Batch {batch.id} cannot be canceled because it has already finished processing."
-                self._refuse(self._options.unknowns.cancel_after_ended, message)
+                self._refuse(self._options.undocumented.cancel_after_ended, message)
 
     def page(
         self, workspace: str, *, limit: int, after_id: str | None = None, before_id: str | None = None
     ) -> tuple[list[Batch], bool]:
-        """A page, newest first, and whether more follow in the direction that was asked for."""
-        unknowns = self._options.unknowns
+        """Return a page, newest first, and whether more follow in the requested direction."""
+        undocumented = self._options.undocumented
         seen = [batch for batch in self._batches.values() if self._is_seen(batch, workspace)]
         seen.reverse()
         if after_id and before_id:
-            self._refuse(unknowns.both_cursors, "before_id: only one of after_id and before_id may be given")
+            self._refuse(undocumented.both_cursors, "before_id: only one of after_id and before_id may be given")
         cursor = after_id or before_id
         if cursor is None:
             return seen[:limit], len(seen) > limit
         place = next((place for place, batch in enumerate(seen) if batch.id == cursor), None)
         if place is None:
             name = "after_id" if after_id else "before_id"
-            self._refuse(unknowns.unknown_cursor, f"{name}: Message Batch {cursor} not found.")
+            self._refuse(undocumented.unknown_cursor, f"{name}: Message Batch {cursor} not found.")
             return [], False
         if after_id:
             rest = seen[place + 1 :]

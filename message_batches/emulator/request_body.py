@@ -1,4 +1,4 @@
-"""Reading the body of a create as it arrives: each request is checked, measured and let go.
+"""Reading the body of a create as it arrives: each request is checked, measured and released.
 
 The body is never held as a whole, so a batch of 256 MB costs the memory of its records alone. Parsing it in a thread
 would not help the other clients, for the JSON parser holds the interpreter; parsing a slice with each chunk does.
@@ -27,7 +27,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class BodyReader:
-    """A JSON parser that is fed, and that lets go of every request it has handed on."""
+    """An incremental JSON parser that releases every request it has passed on."""
 
     def __init__(self, collector: RequestCollector) -> None:
         self._collector = collector
@@ -43,7 +43,7 @@ class BodyReader:
         next(self._steps)
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; raise the 400 as soon as they are no JSON for certain."""
+        """Parse the next bytes; raise the 400 as soon as they are certainly not JSON."""
         try:
             text = self._decode(chunk)
         except UnicodeDecodeError as error:
@@ -54,7 +54,7 @@ class BodyReader:
             self._go_on()
 
     def finish(self) -> list[BatchRequest]:
-        """The requests of the body, now that it is all here; or the 400 that says what is wrong."""
+        """Return the requests of the complete body, or raise the 400 that says what is wrong."""
         try:
             self._pending.append(self._decode(b"", True))
         except UnicodeDecodeError as error:
@@ -117,7 +117,7 @@ class BodyReader:
                 return
 
     def _peek(self) -> Generator[None, None, str]:
-        """The next character that is no space, or nothing at the end."""
+        """Return the next character that is not a space, or an empty text at the end."""
         while True:
             space = _SPACE.match(self._text, self._at)
             self._at = space.end() if space else self._at
@@ -143,11 +143,11 @@ class BodyReader:
                 if self._final:
                     raise
             else:
-                # A number that touches the edge may go on beyond it.
+                # A number at the end of the text may continue in the next chunk.
                 if end < len(self._text) or self._final:
                     self._at = end
                     return value
-            # Trying again at every chunk would take quadratic time over one huge request.
+            # Retrying at every chunk would take quadratic time for one huge request.
             self._wanted = len(self._text) - self._at
             yield
 

@@ -1,4 +1,4 @@
-"""Results as a stream of chunks, with the damage that faults ask for."""
+"""Results as a stream of chunks, with the damage that faults cause."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,15 +10,15 @@ from message_batches.emulator.reply_generation import ReplyWriter
 _CHUNK = 128 * 1024
 _TEXT = '"text":"'
 _IN_TEXT = {
-    # What line splitters other than on \n take for the end of a line.
+    # Characters that other line splitters take for the end of a line.
     "u2028": "One\u2028line\u0085still. ",
-    # Half of an emoji, as a model's output can be cut: valid JSON, and no valid text.
+    # Half of an emoji, as a model's output can be cut: valid JSON, but not valid text.
     "lone-surrogate": "Half an emoji: \\ud83d ",
 }
 
 
 def chunks(batch: Batch, end: BatchEnd, reply_bytes: int, damage: Sequence[Fault] = ()) -> Iterator[bytes]:
-    """The result lines of a batch that has ended, in pieces of some 128 KiB."""
+    """Yield the result lines of a batch that has ended, in pieces of about 128 KiB."""
     write = ReplyWriter(batch, end, reply_bytes).line
     lines: Iterable[str] = map(write, range(len(batch)))
     for fault in damage:
@@ -43,7 +43,7 @@ def _damaged(lines: Iterable[str], name: str, at: int) -> Iterator[str]:
         if not waiting or number < at:
             yield line
         elif name in _IN_TEXT:
-            # A line without text cannot be damaged so: the next one that has some is.
+            # A line without text cannot be damaged in this way: the next one with text is.
             waiting = _TEXT not in line
             yield line.replace(_TEXT, _TEXT + _IN_TEXT[name], 1)
         else:

@@ -9,14 +9,14 @@ from message_batches.emulator.exchange import Exchange, Reply
 from message_batches.emulator.faults import Fault
 from message_batches.emulator.results import cut, gzipped, paced
 
-# Where a body is cut when nobody says.
+# The default position at which a body is cut.
 _CUT_AT = 512
 
 
 async def send(
     exchange: Exchange, answer: Reply, headers: Mapping[str, str], damage: Iterable[Fault] = (), pace: float = 0.0
 ) -> web.StreamResponse:
-    """Send an answer at so many bytes a second (0: as fast as it goes)."""
+    """Send a response at so many bytes a second (0: as fast as possible)."""
     all_headers = {**headers, **answer.headers}
     if answer.content_type is not None:
         all_headers["Content-Type"] = answer.content_type
@@ -46,13 +46,13 @@ async def send(
         else:
             await response.write_eof()
     except ConnectionError:
-        # The client has gone: nobody is left to tell.
+        # The client has disconnected: there is nobody to answer.
         pass
     return response
 
 
 async def abort(request: web.Request, *, flush: bool = False) -> None:
-    """Close the connection in the middle of what is going on; flushed, what was written before gets through."""
+    """Close the connection in the middle of a response; with `flush`, the bytes written before it are delivered."""
     transport = request.transport
     if transport is None:
         return
@@ -65,6 +65,6 @@ async def abort(request: web.Request, *, flush: bool = False) -> None:
 
 
 def keep_no_content_type(response: web.StreamResponse) -> None:
-    """Take back the content type that the server library adds to an answer that has none on purpose."""
+    """Remove the content type that the server library adds to a response that has none on purpose."""
     if response.headers.get("Content-Type") == "application/octet-stream":
         del response.headers["Content-Type"]

@@ -1,4 +1,4 @@
-"""The emulator as one object: started, listened to, and stopped."""
+"""The emulator as one object that is started, called and stopped."""
 
 import logging
 from types import TracebackType
@@ -22,7 +22,7 @@ _SILENT = logging.Logger("message_batches.emulator.http", logging.CRITICAL + 1)
 
 
 class Emulator:
-    """A Message Batches API on this machine; ``async with`` it, and talk to ``url``."""
+    """A Message Batches API on this machine; use it with ``async with``, and call ``url``."""
 
     def __init__(self, options: EmulatorOptions | None = None) -> None:
         self.options = options or EmulatorOptions()
@@ -48,16 +48,16 @@ class Emulator:
 
     @property
     def calls(self) -> list[Call]:
-        """The calls received, oldest first (the latest 200,000)."""
+        """Return the calls received, oldest first (the latest 200,000)."""
         return list(self._calls)
 
     @property
     def batches(self) -> list[Batch]:
-        """The batches that exist, oldest first."""
+        """Return the batches that exist, oldest first."""
         return list(self._repository)
 
     async def start(self) -> None:
-        """Begin to listen; port 0 becomes a free one."""
+        """Begin to listen; port 0 is replaced by a free one."""
         await self._runner.setup()
         site = web.TCPSite(self._runner, self.options.host, self.options.port, backlog=1024)
         try:
@@ -68,7 +68,7 @@ class Emulator:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Close every connection, whatever it is in the middle of."""
+        """Close every connection, even in the middle of a call."""
         await self._runner.cleanup()
 
     async def __aenter__(self) -> Self:

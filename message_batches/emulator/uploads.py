@@ -1,4 +1,4 @@
-"""Taking the body of a create off the wire."""
+"""Reading the body of a create from the connection."""
 
 import asyncio
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ _ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
 async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace: float = 0.0) -> list[BatchRequest]:
-    """Read a body at so many bytes a second (0: as it comes); raise 413 or 400 as soon as it is clear.
+    """Read a body at so many bytes a second (0: unlimited); raise 413 or 400 as soon as it is certain.
 
-    A body that ends before its Content-Length raises what the server library raises: nothing may come of it.
+    A body that ends before its Content-Length raises the server library's own error: it must create nothing.
     """
     request = exchange.request
     encoding = request.headers.get("content-encoding", "").lower()

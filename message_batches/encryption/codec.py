@@ -1,6 +1,6 @@
 """Payload encryption: AES-256-GCM between our processes and the Temporal server, which sees no content.
 
-An encrypted payload, for whoever writes a codec in another language:
+An encrypted payload, for authors of a codec in another language:
 
     metadata  encoding           binary/encrypted
               encryption-key-id  the id of the key

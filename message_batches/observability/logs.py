@@ -134,7 +134,7 @@ def error_fields(error: BaseException) -> dict[str, Any]:
 
 
 def _not_said_before(record: logging.LogRecord) -> bool:
-    """Whether a record is not the SDK's repetition of a failure that we log without the API's text."""
+    """Return False for the SDK's repetition of a failure that we log without the API's text."""
     return record.levelno > logging.DEBUG or "__temporal_error_identifier" not in vars(record)
 
 
@@ -152,6 +152,6 @@ def _traceback(record: logging.LogRecord) -> str:
 
 
 def _word(value: Any) -> str:
-    """A value that stays one word on one line: the id of a run is its caller's."""
+    """Return a value as one word on one line: a run's id is chosen by its caller."""
     text = str(value)
     return text if text.isascii() and text.isprintable() and " " not in text else json.dumps(text)

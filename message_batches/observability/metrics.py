@@ -56,14 +56,10 @@ class Gauge:
         meter.create_gauge(self.name, self.help).set(value, labels)
 
 
-# --- runs ----------------------------------------------------------------------------------------------------------
-
 SUBMITTED = Counter("message_batches_submitted", "Batches that runs have submitted")
 ENDED = Counter("message_batches_ended", "Batches that runs have seen end")
 RUNS_ENDED = Counter("message_batches_runs_ended", "Runs that have ended, by BatchStatus and BatchOutcome")
 OPEN_RUNS = Gauge("message_batches_open_runs", "Runs under way, by BatchStatus, as each worker has counted them")
-
-# --- what came back ------------------------------------------------------------------------------------------------
 
 REQUESTS = Counter("message_batches_requests", "Requests with landed results, by outcome")
 TOKENS = Counter("message_batches_tokens", "Tokens that landed results say were billed, by model and kind")
@@ -73,14 +69,10 @@ LANDING = Timing(
     "message_batches_landing", "Duration of successful landings", (0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 7200)
 )
 
-# --- what went wrong -----------------------------------------------------------------------------------------------
-
 LOST_REPLIES = Counter("message_batches_lost_replies", "POSTs with an unknown outcome")
 RECONCILIATIONS = Counter("message_batches_reconciliations", "Ends of the search for a POST's outcome, by result")
 PAID_TWICE = Counter("message_batches_possibly_paid_twice", "Further batches that match one that was landed")
 FAILED_ATTEMPTS = Counter("message_batches_failed_attempts", "Attempts of activities that failed, by error")
-
-# --- being on time -------------------------------------------------------------------------------------------------
 
 POLL_LATENESS = Timing(
     "message_batches_poll_lateness",

@@ -43,7 +43,7 @@ async def write_manifest(
 async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
     """Check JSONL that is in the store, and write it again only if its name is not that of its manifest.
 
-    `RequestsNotFound` if the address is outside the store or nothing is there.
+    `RequestsNotFound` if the address is outside the store or there is no object.
     """
     try:
         return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch)

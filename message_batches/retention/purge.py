@@ -21,7 +21,7 @@ OBJECTS_AT_ONCE = 1000
 
 
 class KeepReason(StrEnum):
-    """Why a group is kept."""
+    """The reason why a group is kept."""
 
     RECENT = "not old enough"
     IN_USE = "of a run that Temporal knows"

@@ -27,10 +27,10 @@ from message_batches.temporal.connection import TemporalUnreachable
 
 _BATCH_ID_PATTERN = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
 UPDATE_TIMEOUT = timedelta(seconds=30)
-"""How long a worker may take to carry out an update; stopping a batch is two calls to the API."""
+"""The time that a worker may take to carry out an update; cancelling a batch is two calls to the API."""
 
 FOLLOW_INTERVAL = 1.0
-"""Seconds between two looks at a run that is followed."""
+"""Seconds between two descriptions of a run that is followed."""
 
 
 class Refused(RunError):

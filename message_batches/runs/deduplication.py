@@ -66,9 +66,9 @@ class OutcomeUnknown:
 PriorRun = Running | Finished | BatchKnown | NeverSent | OutcomeUnknown
 
 
-def workflow_id_of(manifest_sha256: str, account: ApiProfile) -> str:
+def workflow_id_of(manifest_sha256: str, profile: ApiProfile) -> str:
     """Return the workflow id of this content: from the requests' bytes, the version, the betas and the key's name."""
-    content = [manifest_sha256, account.anthropic_version, sorted(account.anthropic_beta), account.api_key]
+    content = [manifest_sha256, profile.anthropic_version, sorted(profile.anthropic_beta), profile.api_key]
     return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
 
 

@@ -28,7 +28,7 @@ from message_batches.temporal.namespaces import address_of
 from message_batches.temporal.task_queues import has_worker
 
 QUERY_TIMEOUT = timedelta(seconds=2)
-"""How long a worker may take to answer a query; a restarted one has to replay the run first."""
+"""The time that a worker may take to answer a query; a restarted one has to replay the run first."""
 
 
 class RunNotFound(RunError):

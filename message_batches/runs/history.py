@@ -84,7 +84,7 @@ class StoreReferences:
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run ended without a result.
+    """The reason why a run ended without a result.
 
     Attributes:
         kind: the failure's type, such as `BatchNotEnded`.
@@ -146,7 +146,7 @@ async def read_end(client: Client, workflow_id: str, run_id: str) -> BatchOutput
 
 
 def _failure(cause: BaseException | None) -> RunFailure:
-    """Our own failures have a type, a message and details; for others Temporal's words have to do."""
+    """Read a run's failure: our own have a type, a message and details; for others Temporal's message is used."""
     if isinstance(cause, ApplicationError):
         details = _failure_details(cause)
         return RunFailure(

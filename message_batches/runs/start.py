@@ -44,7 +44,7 @@ class StartOptions:
     """The options of a run, besides its requests.
 
     Attributes:
-        account: the key's name, the API version and the betas.
+        profile: the key's name, the API version and the betas.
         poll: the cadence of the polling step.
         submission: how long the POST may take, and how long the list is watched after a lost reply.
         task_queue: of the workers that shall take the run.
@@ -52,7 +52,7 @@ class StartOptions:
         scratch: a folder for temporary files; by default the system's.
     """
 
-    account: ApiProfile = field(default_factory=ApiProfile)
+    profile: ApiProfile = field(default_factory=ApiProfile)
     poll: PollSchedule = field(default_factory=PollSchedule)
     submission: SubmissionSchedule = field(default_factory=SubmissionSchedule)
     task_queue: str = DEFAULT_TASK_QUEUE
@@ -62,7 +62,7 @@ class StartOptions:
     def batch_input(self, shown: StaticDetails, **given: Any) -> BatchInput:
         """Build the run's input from these options, the texts for the Web UI, and the requests or the batch."""
         return BatchInput(
-            **dict(self.account),
+            **dict(self.profile),
             poll=self.poll,
             submission=self.submission,
             delete_after_landing=self.delete_after_landing,
@@ -77,7 +77,7 @@ class StartResult:
     """A run that is under way, or whose results are there already.
 
     Attributes:
-        note: why it is not simply a new run; empty if it is one.
+        note: the reason why it is not simply a new run; empty if it is one.
         finished: the results, if they had landed before.
     """
 
@@ -101,9 +101,9 @@ async def start_run(
     """
     starter = _Starter(client, store, options)
     manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
-    workflow_id = workflow_id_of(manifest.sha256, options.account)
+    workflow_id = workflow_id_of(manifest.sha256, options.profile)
     items = _inline(requests)
-    shown = StaticDetails.of_requests(requests, name, options.account, options.poll)
+    shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     given = options.batch_input(
         shown,
         store_id=manifest.store_id,
@@ -115,10 +115,10 @@ async def start_run(
         await starter.start_new(workflow_id, given, WorkflowIDReusePolicy.REJECT_DUPLICATE)
         return StartResult(workflow_id)
     for _ in range(_MAX_TRIES):
-        prior = await find_prior_run(client, store, manifest, options.account.api_key, workflow_id)
+        prior = await find_prior_run(client, store, manifest, options.profile.api_key, workflow_id)
         if not isinstance(prior, NeverSent):
             return await starter.continue_prior(prior, workflow_id, manifest, shown)
-        # Anything that another starter did since that look makes this one fail, and look again.
+        # If another starter has changed anything since then, this fails and the search is repeated.
         policy = (
             WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
             if prior.before
@@ -155,7 +155,7 @@ async def attach_run(
     shown: StaticDetails | None = None
     if requests:
         manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
-        shown = StaticDetails.of_requests(requests, name, options.account, options.poll)
+        shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     owner = await SubmissionRecords(store).owner_of(batch_id)
     for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
         view = await find_run(client, workflow_id)
@@ -206,7 +206,7 @@ class _Starter:
     async def attach(self, batch_id: str, manifest: Manifest | None, requests: StaticDetails | None) -> str:
         """Start a run that takes over a batch, or join the one that runs; return its workflow id."""
         given = self.options.batch_input(
-            StaticDetails.of_batch(batch_id, requests, self.options.account, self.options.poll),
+            StaticDetails.of_batch(batch_id, requests, self.options.profile, self.options.poll),
             batch_id=batch_id,
             store_id=manifest.store_id if manifest else None,
             requests_uri=manifest.uri if manifest else None,

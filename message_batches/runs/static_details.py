@@ -28,13 +28,13 @@ class StaticDetails:
     details: str
 
     @classmethod
-    def of_requests(cls, requests: CheckedRequests, name: str, account: ApiProfile, poll: PollSchedule) -> Self:
+    def of_requests(cls, requests: CheckedRequests, name: str, profile: ApiProfile, poll: PollSchedule) -> Self:
         """Describe a run that sends requests.
 
         Args:
             requests: those that are sent.
             name: of their file, or where else they are from.
-            account: the key's name, the version and the betas.
+            profile: the key's name, the version and the betas.
             poll: the cadence.
         """
         count = plural(requests.count, "request")
@@ -45,7 +45,7 @@ class StaticDetails:
             markdown_table(("model", "requests"), models[:_MOST_ROWS], numbers=1),
             f"and {plural(len(models) - _MOST_ROWS, 'model')} more" if len(models) > _MOST_ROWS else "",
             "\n".join(f"- {warning}" for warning in requests.warnings[:_MOST_ROWS]),
-            _options(account, poll),
+            _options(profile, poll),
         ]
         details = "\n\n".join(part for part in parts if part)
         return cls(
@@ -54,21 +54,21 @@ class StaticDetails:
         )
 
     @classmethod
-    def of_batch(cls, batch_id: str, requests: Self | None, account: ApiProfile, poll: PollSchedule) -> Self:
+    def of_batch(cls, batch_id: str, requests: Self | None, profile: ApiProfile, poll: PollSchedule) -> Self:
         """Describe a run that takes over a batch, with its requests where they are given."""
         taken = f"Take over {markdown_code(batch_id)}, "
         if requests:
             summary = truncate_payload(f"take over {batch_id}: {requests.summary}", SUMMARY_BYTES)
             return cls(summary, truncate_payload(f"{taken}with its requests.\n\n{requests.details}", DETAILS_BYTES))
-        return cls(f"take over {batch_id}", f"{taken}without its requests.\n\n{_options(account, poll)}")
+        return cls(f"take over {batch_id}", f"{taken}without its requests.\n\n{_options(profile, poll)}")
 
 
-def _options(account: ApiProfile, poll: PollSchedule) -> str:
+def _options(profile: ApiProfile, poll: PollSchedule) -> str:
     betas = (
-        f", betas {', '.join(map(markdown_code, account.anthropic_beta[:_MOST_ROWS]))}"
-        if account.anthropic_beta
+        f", betas {', '.join(map(markdown_code, profile.anthropic_beta[:_MOST_ROWS]))}"
+        if profile.anthropic_beta
         else ""
     )
-    version = markdown_code(account.anthropic_version)
+    version = markdown_code(profile.anthropic_version)
     every = f"{poll.retry_after.total_seconds():g} s"
-    return f"Key {markdown_code(account.api_key)}, version {version}{betas}, a poll every {every}."
+    return f"Key {markdown_code(profile.api_key)}, version {version}{betas}, a poll every {every}."

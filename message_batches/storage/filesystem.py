@@ -72,7 +72,7 @@ def put(root: Path, name: str, chunks: Iterable[bytes], *, new: bool = False) ->
 
 
 def unlink(root: Path, name: str) -> None:
-    """Remove a file, if it is there, and the folder of its run or batch, if that is empty afterwards."""
+    """Remove a file, if it exists, and the folder of its run or batch, if that is empty afterwards."""
     with ExitStack() as opened, suppress(FileNotFoundError):
         folders = _open_folders(root, name, opened)
         path = Path(name)

@@ -58,5 +58,5 @@ class Store(Protocol):
         ...
 
     async def remove(self, name: str) -> None:
-        """Remove an object, if it is there."""
+        """Remove an object, if it exists."""
         ...

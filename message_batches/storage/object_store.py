@@ -169,7 +169,7 @@ class ObjectStore:
             yield page
 
     async def remove(self, name: str) -> None:
-        """Remove an object, if it is there, and the folder of its run or batch, if that is empty afterwards."""
+        """Remove an object, if it exists, and the folder of its run or batch, if that is empty afterwards."""
         path = checked_name(UPLOAD_SUFFIX.sub("", name))
         if self._folder:
             await self._call("remove", path, partial(filesystem.unlink, self._folder, name))

@@ -163,17 +163,17 @@ class GroupKey(NamedTuple):
 
     @classmethod
     def of_run(cls, workflow_id: str, first_run_id: str) -> "GroupKey":
-        """The key of a run, over its chain."""
+        """Return the key of a run, over its chain."""
         return cls("run", run_part(workflow_id, first_run_id))
 
     @classmethod
     def of_batch(cls, batch_id: str) -> "GroupKey":
-        """The key of a batch."""
+        """Return the key of a batch."""
         return cls("batch", id_part(batch_id))
 
     @classmethod
     def of_manifest(cls, sha256: str) -> "GroupKey":
-        """The key of a manifest."""
+        """Return the key of a manifest."""
         return cls("manifest", sha256)
 
 

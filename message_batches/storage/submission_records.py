@@ -199,7 +199,7 @@ class SubmissionRecords:
         return [record for record in found if record]
 
     async def _read(self, path: str, kind: type[_Kept]) -> _Kept | None:
-        """Read a record; one that is damaged is an error, since nobody can know whether it means a paid batch."""
+        """Read a record; a damaged one is an error, since it is unknown whether it stands for a paid batch."""
         content = await self._store.read(path)
         try:
             return None if content is None else kind.model_validate_json(content)

@@ -58,7 +58,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
         config = ClientConfig.load_client_connect_config()
     except (RuntimeError, OSError, ValueError) as error:
         # No cause: it repeats the line of the file, or the value given as a file name, and either may be a key.
-        raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_why(error)}") from None
+        raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_reason(error)}") from None
     if address:
         config["target_host"] = address
     if namespace:
@@ -76,7 +76,7 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
         ) from error
 
 
-def _why(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return where and how a configuration is wrong, without its line or value: either may be a key."""
     if isinstance(error, OSError):
         return f"a file named in it: {error.strerror}"

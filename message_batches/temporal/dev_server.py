@@ -18,7 +18,7 @@ from message_batches.encryption.keys import EncryptionKey
 from message_batches.temporal.connection import data_converter
 from message_batches.temporal.search_attributes import SEARCH_ATTRIBUTES
 
-# An idle development server looks at its timers once a second; these make a short timer fire when it is due.
+# An idle development server checks its timers once a second; these make a short timer fire when it is due.
 PROMPT_TIMERS = (
     "--dynamic-config-value",
     'history.timerProcessorMaxTimeShift="1ms"',

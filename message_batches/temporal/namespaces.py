@@ -50,7 +50,7 @@ class NamespaceRecords:
         self._store = store
         self._noted = False
 
-    async def note(self, client: Client) -> None:
+    async def record_once(self, client: Client) -> None:
         """Record a worker's namespace, once a process; no run fails for it: without a record, `purge` refuses."""
         if self._noted:
             return
@@ -63,9 +63,9 @@ class NamespaceRecords:
 
     async def add(self, client: Client) -> None:
         """Record a client's namespace; an older record is updated if the client encrypts."""
-        noted = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
-        name, data = paths.namespace_path(await id_of(client)), noted.model_dump_json().encode()
-        if await self._store.create(name, data) or not noted.encrypted:
+        record = NamespaceRecord(name=client.namespace, address=address_of(client), encrypted=encrypts(client))
+        name, data = paths.namespace_path(await id_of(client)), record.model_dump_json().encode()
+        if await self._store.create(name, data) or not record.encrypted:
             return
         before = await self._read(name)
         if before is None or not before.encrypted:
@@ -100,7 +100,7 @@ class NamespaceRecords:
 async def id_of(client: Client) -> str:
     """Return the server's id of a client's namespace."""
     described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
-    # A server that does not report its ids: the name stands for the id.
+    # The server does not report its ids: the name is used instead.
     return str(described.namespace_info.id or client.namespace)
 
 

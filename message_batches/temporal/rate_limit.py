@@ -23,7 +23,7 @@ class RateLimits:
 
     The result is the same for one worker or six, for workers that come and go, and for a backlog that waits for the
     first. But every worker must state the same rate: the server uses the rate of the last poll (1, 5 and 1 a second
-    gave 2), and a partition polled only by a worker without a rate is not bounded (1 a second beside two workers
+    gave 2), and a partition polled only by a worker without a rate is not bounded (1 a second alongside two workers
     without: 457 in a minute).
     """
 

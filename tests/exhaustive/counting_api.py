@@ -1,4 +1,4 @@
-"""An API whose batch ends by the number of looks, for runs whose clock is skipped."""
+"""An API whose batch ends after a number of polls, for runs whose clock is skipped."""
 
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,47 +10,47 @@ from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, Requ
 
 
 class ApiByCount:
-    """Holds one batch that is `ended` at the given look; None: never."""
+    """An API with one batch, which is `ended` at the given poll; None means never."""
 
-    def __init__(self, *, ends_at_look: int | None) -> None:
-        self.ends_at_look = ends_at_look
-        self.looks = 0
+    def __init__(self, *, ends_at_poll: int | None) -> None:
+        self.ends_at_poll = ends_at_poll
+        self.polls = 0
         self.posts = 0
         self._ids: list[str] = []
 
-    def check(self, account: ApiProfile) -> None:
-        """Every key is held."""
+    def check(self, profile: ApiProfile) -> None:
+        """Accept every key."""
 
-    async def create(self, account: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
-        """Take the requests."""
+    async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
+        """Accept the requests."""
         self.posts += 1
         content = b"".join([chunk async for chunk in body])
         assert len(content) == length
         self._ids = [item["custom_id"] for item in msgspec.json.decode(content)["requests"]]
         return self._batch(ended=False)
 
-    async def retrieve(self, account: ApiProfile, batch_id: str) -> MessageBatch:
-        """Look at the batch once more."""
-        self.looks += 1
-        return self._batch(ended=self.ends_at_look is not None and self.looks >= self.ends_at_look)
+    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
+        """Count a poll of the batch."""
+        self.polls += 1
+        return self._batch(ended=self.ends_at_poll is not None and self.polls >= self.ends_at_poll)
 
-    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
-        """No batch but the run's own."""
+    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+        """Return no batch but the run's own."""
         data = (self._batch(ended=False),) if self._ids else ()
         return BatchPage(data=data, has_more=False, date=datetime.now(UTC))
 
-    async def cancel(self, account: ApiProfile, batch_id: str) -> MessageBatch:
-        """End the batch at the next look."""
-        self.ends_at_look = self.looks + 1
+    async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
+        """End the batch at the next poll."""
+        self.ends_at_poll = self.polls + 1
         return self._batch(ended=False)
 
-    async def delete(self, account: ApiProfile, batch_id: str) -> None:
-        """None of these runs asks for it."""
+    async def delete(self, profile: ApiProfile, batch_id: str) -> None:
+        """Fail: none of these runs deletes its batch."""
         raise NotImplementedError
 
     @asynccontextmanager
-    async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """One canceled result for each request."""
+    async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Yield one canceled result for each request."""
 
         async def lines() -> AsyncIterator[bytes]:
             for custom_id in self._ids:

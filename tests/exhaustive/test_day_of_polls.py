@@ -19,8 +19,8 @@ from worker import build_worker
 async def test_a_day_of_polls_at_the_contracts_cadence_ends_with_the_results(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:
-    # A first look and 2,880 retries: the last that the contract allows.
-    api = ApiByCount(ends_at_look=2_881)
+    # A first poll and 2,880 retries: the last that the contract allows.
+    api = ApiByCount(ends_at_poll=2_881)
     queue = f"day-{uuid4()}"
     async with build_worker(skipping.client, api, open_store((tmp_path / "store").as_uri()), task_queue=queue):
         output = await skipping.client.execute_workflow(
@@ -32,4 +32,4 @@ async def test_a_day_of_polls_at_the_contracts_cadence_ends_with_the_results(
         )
 
     assert output.verified
-    assert (api.posts, api.looks) == (1, 2_881)
+    assert (api.posts, api.polls) == (1, 2_881)

@@ -1,4 +1,4 @@
-"""The largest batch that the API takes, in little memory: 13 seconds of computing."""
+"""The largest batch that the API accepts, in little memory: 13 seconds of computing."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def test_a_hundred_thousand_requests_in_little_memory() -> None:
                 digest.update(chunk)
         assert count == 100_000
         assert size > 200_000_000
-        # Neither the 80 MB that came in nor the 250 MB that went out are held: only the records are.
+        # Neither the 80 MB of requests nor the 250 MB of results are held in memory: only the records are.
         assert emulator.memory_info().rss - before < 160_000_000

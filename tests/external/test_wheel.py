@@ -1,4 +1,4 @@
-"""The wheel, built and installed in an empty environment: the library alone, and no application beside it."""
+"""The wheel, built and installed in an empty environment: it holds the library alone, and no application."""
 
 import signal
 import subprocess
@@ -11,7 +11,7 @@ from tests.harness.encryption import key, written
 from tests.harness.wheel import with_only
 
 
-def test_it_holds_the_library_and_no_application(wheel: Path) -> None:
+def test_the_wheel_holds_the_library_and_no_application(wheel: Path) -> None:
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
 
     assert {name for name in names if not name.endswith(".dist-info")} == {"message_batches"}
@@ -45,7 +45,7 @@ leave(0)
         (["temporalio", "pydantic", "cryptography", "cffi", "pycparser"], "TemporalUnreachable"),
     ],
 )
-def test_with_encryption_on_a_caller_needs_its_library_and_is_told_so(
+def test_with_encryption_on_a_caller_without_the_library_gets_an_error_that_names_it(
     bare_python: Path, tmp_path: Path, installed: list[str], says: str
 ) -> None:
     environment = {**with_only(installed, tmp_path), "MESSAGE_BATCHES_ENCRYPTION_KEYS": written([key("a")])}

@@ -18,7 +18,7 @@ QUICK = ("--poll-interval", "0.1s", "--submission-timeout", "8s", "--quiet-perio
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left: its exit code and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -26,12 +26,12 @@ class Ended:
 
     @property
     def json(self) -> Any:
-        """The one JSON document on standard output."""
+        """Parse the one JSON document on standard output."""
         return json.loads(self.out)
 
     @property
     def said(self) -> str:
-        """Everything, with line breaks as blanks."""
+        """Return all output, with line breaks as blanks."""
         return " ".join(f"{self.out} {self.err}".split())
 
 
@@ -51,7 +51,7 @@ class CommandLine:
         return ended
 
     async def begin(self, *arguments: str | Path) -> asyncio.subprocess.Process:
-        """Begin a command in an interpreter of its own, and leave its end to the caller: to be signalled, say."""
+        """Begin a command in an interpreter of its own, such as one to be signalled; the caller waits for its end."""
         return await asyncio.create_subprocess_exec(
             sys.executable,
             str(STARTER),
@@ -65,12 +65,12 @@ class CommandLine:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The environment: nothing of this machine's own settings."""
+        """Return the environment, without this machine's own settings."""
         inherited = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "TMPDIR": str(self.folder)}
         return {**inherited, "NO_COLOR": "1", **self.environment}
 
     def file(self, requests: Sequence[Mapping[str, Any]], name: str = "requests.jsonl") -> Path:
-        """A file of requests, one a line."""
+        """Write a file of requests, one a line."""
         path = self.folder / name
         path.write_text("".join(json.dumps(item) + "\n" for item in requests), encoding="utf-8")
         return path

@@ -12,7 +12,7 @@ COMMAND = [sys.executable, "-m", "message_batches.emulator"]
 
 @contextmanager
 def running_emulator(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Start one on a free port; yields the process and the URL that it printed."""
+    """Start one on a free port; yield the process and the URL that it printed."""
     command = [*COMMAND, "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:

@@ -25,8 +25,8 @@ _context.set_forkserver_preload(["__main__", __name__, "worker", "message_batche
 async def run(
     starter: Path, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, stdin: str = ""
 ) -> tuple[int, str, str]:
-    """Run a command of `starter.py` to its end; its exit code, standard output and standard error."""
-    with chdir(starter.parent):  # Where the process that is forked looks for the modules.
+    """Run a command of `starter.py` to its end; return its exit code, standard output and standard error."""
+    with chdir(starter.parent):  # The forked process imports modules from here.
         forkserver.ensure_running()
     with TemporaryDirectory() as place:
         streams = [Path(place, name) for name in ("stdin", "stdout", "stderr")]
@@ -59,7 +59,7 @@ async def _end(sentinel: int, process: multiprocessing.process.BaseProcess) -> i
 def _begin(
     starter: Path, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Sequence[Path]
 ) -> None:
-    """Be `python starter.py` in the forked process."""
+    """Act as `python starter.py` in the forked process."""
     for number, stream in enumerate(streams):
         os.dup2(os.open(stream, os.O_RDONLY if number == 0 else os.O_WRONLY), number)
     sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 as long as the process

@@ -8,7 +8,7 @@ from tests.harness.stack import KEYS
 
 
 async def histories(client: Client, run: WorkflowHandle[Any, Any]) -> list[WorkflowHistory]:
-    """A run's history, and those of what it continued as."""
+    """Return the histories of a run and of the runs that continue it."""
     found: list[WorkflowHistory] = []
     run_id = run.first_execution_run_id
     while run_id:
@@ -18,7 +18,7 @@ async def histories(client: Client, run: WorkflowHandle[Any, Any]) -> list[Workf
 
 
 async def histories_with_a_key(client: Client) -> list[str]:
-    """The runs in whose events, payloads included, the text of a key stands."""
+    """Return the runs whose events, payloads included, contain the text of a key."""
     keys = [secret.get_secret_value().encode() for secret in KEYS.values()]
     found = []
     async for run in client.list_workflows():

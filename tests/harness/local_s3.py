@@ -1,4 +1,4 @@
-"""An S3 on this machine, in moto's server: its address, a client of it, and what opens a store there.
+"""A local S3, in moto's server: its address, a client of it, and the options that open a store there.
 
 moto and boto3 take seconds of CPU to import, so only the processes of pytest that need an S3 import them.
 """
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from moto.server import ThreadedMotoServer
 
 KEYS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east-1"}
-"""What it lets in, as a store takes them."""
+"""The credentials that it accepts, as options of a store."""
 
 
 @contextmanager
 def serving() -> Iterator[tuple["ThreadedMotoServer", str]]:
-    """The server, which a test may stop, and its address."""
+    """Start a server, which a test may stop, and yield it with its address."""
     server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -29,7 +29,7 @@ def serving() -> Iterator[tuple["ThreadedMotoServer", str]]:
 
 @contextmanager
 def client(endpoint: str, service: str = "s3") -> Iterator[Any]:
-    """A client of one of its services."""
+    """Return a client of one of its services."""
     access = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
     connected = importlib.import_module("boto3").client(service, endpoint_url=endpoint, **access)
     try:
@@ -40,7 +40,7 @@ def client(endpoint: str, service: str = "s3") -> Iterator[Any]:
 
 @contextmanager
 def buckets(*names: str) -> Iterator[Any]:
-    """A client of a server that has these buckets."""
+    """Create buckets on a server, and return a client of it."""
     with serving() as (_, endpoint), client(endpoint) as connected:
         for name in names:
             connected.create_bucket(Bucket=name)

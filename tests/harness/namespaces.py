@@ -13,7 +13,7 @@ from message_batches.temporal.dev_server import DevServer
 
 
 async def new_namespace(temporal: DevServer, attributes: dict[str, "IndexedValueType.ValueType"]) -> Client:
-    """A client of a namespace of its own, which has just these search attributes."""
+    """Create a namespace with just these search attributes, and return a client of it."""
     name = f"namespace-{uuid4()}"
     kept = Duration(seconds=24 * 3600)
     request = RegisterNamespaceRequest(namespace=name, workflow_execution_retention_period=kept)

@@ -1,4 +1,4 @@
-"""What comes from npm: installed from a folder's lock, and run."""
+"""Packages of npm: installed from a folder's lock, and run."""
 
 import fcntl
 import hashlib
@@ -13,7 +13,7 @@ NODE = (20, 19)
 
 
 def install(folder: Path, *, target: str) -> None:
-    """Install what the lock names, once a lock; skip the test where Node is missing, fail where npm cannot install."""
+    """Install the packages of a lock, once; skip the test without Node, fail it if npm cannot install."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None or _version(node) < NODE:
         wanted = ".".join(map(str, NODE))
@@ -23,7 +23,7 @@ def install(folder: Path, *, target: str) -> None:
     modules, lock = folder / "node_modules", folder / "package-lock.json"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
     stamp = modules / ".installed"
-    # Two suites may run in one checkout; npm would pull the folder from under the other's feet.
+    # Two suites may run in one checkout; npm would remove the folder while the other uses it.
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not stamp.exists() or stamp.read_text() != digest:
@@ -37,7 +37,7 @@ def _version(node: str) -> tuple[int, ...]:
 
 
 def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command; its output, errors included, is `stdout`."""
+    """Run a command; `stdout` is its output, errors included."""
     done = subprocess.run(
         command,
         cwd=cwd,
@@ -49,6 +49,6 @@ def run(*command: str, cwd: Path, **environment: str) -> subprocess.CompletedPro
         timeout=240,
         check=False,
     )
-    # pytest shows it beside a failure.
+    # pytest shows it with a failure.
     print("$", *command, f"\n{done.stdout}")
     return done

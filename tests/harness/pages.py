@@ -18,7 +18,7 @@ _MARK = "<!-- not run here"
 
 @dataclass(frozen=True)
 class Command:
-    """A command of a console block, and the lines that it is shown to print."""
+    """A command of a console block, and its output as shown."""
 
     text: str
     shown: tuple[str, ...]
@@ -26,14 +26,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block; `why_not` says why no test runs it."""
+    """A fenced block; `why_not` is the reason why no test runs it."""
 
     language: str
     text: str
     why_not: str | None
 
     def commands(self) -> Iterator[Command]:
-        """The commands after each prompt; one ends where a shell would no longer ask for more."""
+        """Return the commands after each prompt; a command ends where a shell would not ask for more."""
         lines = self.text.splitlines()
         while lines:
             line = lines.pop(0)
@@ -69,32 +69,32 @@ class Page:
 
     @cached_property
     def prose(self) -> str:
-        """The page without its blocks."""
+        """Return the page without its blocks."""
         return _FENCE.sub("", self.text)
 
     @property
     def commands(self) -> list[Command]:
-        """The commands that a test runs, in order."""
+        """Return the commands that a test runs, in order."""
         run = [block for block in self.blocks if block.language == "console" and block.why_not is None]
         return [command for block in run for command in block.commands()]
 
     def snippets(self) -> list[str]:
-        """The Python of the page."""
+        """Return the Python blocks of the page."""
         return [block.text for block in self.blocks if block.language == "python"]
 
     @property
     def anchors(self) -> set[str]:
-        """The names of its headings, as links write them."""
+        """Return the names of its headings, as links write them."""
         headings = re.findall(r"^#+ (.+)$", self.prose, re.M)
         return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
     @property
     def links(self) -> list[str]:
-        """Where its relative links and pictures lead."""
+        """Return the targets of its relative links and pictures."""
         return [link for link in re.findall(r"\]\(([^)\s]+)\)", self.prose) if "://" not in link]
 
     def column(self, first_cell: str) -> list[str]:
-        """The names in code style in the first column of the table whose first heading is the given one."""
+        """Return the names in code style in the first column of the table with the given first heading."""
         table = re.search(rf"^\| {re.escape(first_cell)} \|.*\n\|[-|]+\n((?:\|.*\n)*)", self.text, re.M)
         assert table, f"{self.name} has no table of {first_cell}"
         rows = table[1].splitlines()
@@ -102,7 +102,7 @@ class Page:
 
 
 def page(name: str) -> Page:
-    """A page by its path in the project."""
+    """Return a page by its path in the project."""
     return Page(ROOT / name)
 
 

@@ -18,21 +18,21 @@ from message_batches.errors import MessageBatchesError
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import PROMPT_TIMERS, temporal_command
 from tests.harness.project import ROOT
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 _given: set[int] = set()
 
 
 def own_ports() -> range:
-    """The ports of this process of pytest, which no other one takes, nor the system for whoever connects."""
+    """Return ports that only this process of pytest uses, and that the system does not assign to connections."""
     number = os.environ.get("PYTEST_XDIST_WORKER", "gw-1").removeprefix("gw")
     return range(20_000, 32_000)[(int(number) + 1) % 12 * 1_000 :][:1_000]
 
 
 def lasting_port() -> int:
-    """A free port for what may go away and come back.
+    """Return a free port for a server that may stop and be started again.
 
-    It is not one that this process was given before: whoever has it may only be away for the moment.
+    It is not one that this process was given before: its server may only be stopped for the moment.
     """
     while True:
         port = random.choice(own_ports())
@@ -44,14 +44,14 @@ def lasting_port() -> int:
 
 
 def bare_environment(home: Path, **variables: str) -> dict[str, str]:
-    """An environment in which nothing of this machine's own settings is seen."""
+    """Return an environment without this machine's own settings."""
     return {"PATH": os.environ["PATH"], "HOME": str(home), **variables}
 
 
 def settings(
     *, temporal: str, store: str, task_queue: str = "", api: str = "", key: str = "", **variables: str
 ) -> dict[str, str]:
-    """The variables that configure a worker or a starter; what is not given has its default.
+    """Return the variables that configure a worker or a starter; others have their defaults.
 
     `temporal` is the server's address, `api` the base URL, `store` the store's URL.
     """
@@ -74,7 +74,7 @@ class Running:
 
     @classmethod
     async def start(cls, command: Sequence[str], log: Path, *, environment: Mapping[str, str] | None = None) -> Self:
-        # Its own session: what a terminal sends to the test, such as Ctrl-C, is not what is tested here.
+        # Its own session: it does not get the signals of the test's terminal, such as Ctrl-C.
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
                 *command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -94,36 +94,36 @@ class Running:
         return self.log.read_text(errors="replace")
 
     async def kill(self) -> None:
-        """SIGKILL: nothing of it runs any more."""
+        """Send SIGKILL."""
         if self.exit_code is None:
             self._process.kill()
         await self._process.wait()
 
     def freeze(self) -> None:
-        """SIGSTOP: it stays, with its connections open, and does nothing."""
+        """Send SIGSTOP: it stays, with its connections open, and does nothing."""
         self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT: it goes on as if no time had passed."""
+        """Send SIGCONT: it continues."""
         self._process.send_signal(signal.SIGCONT)
 
     def send(self, signum: signal.Signals) -> None:
-        """Any other signal."""
+        """Send another signal."""
         self._process.send_signal(signum)
 
     async def wait(self) -> int:
-        """Its exit status, once it has left by itself."""
+        """Wait until it has ended by itself; return its exit status."""
         return await self._process.wait()
 
     def limit_files(self, most: int | None) -> None:
-        """RLIMIT_FSIZE: no file of its grows beyond so many bytes, as on a full disk; None: as before."""
+        """Set RLIMIT_FSIZE: files cannot grow beyond so many bytes, as on a full disk; None removes the limit."""
         _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard if most is None else most, hard))
 
     async def terminate(self) -> int:
-        """SIGTERM, and wait until it has left by itself; its exit status."""
+        """Send SIGTERM, and wait until it has ended; return its exit status."""
         self._process.terminate()
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return await self._process.wait()
 
 
@@ -169,7 +169,7 @@ class EmulatorProcess(Running):
 
 
 class TemporalProcess:
-    """`temporal server start-dev` on a file, which can be killed and started again where it was."""
+    """`temporal server start-dev` on a file, which can be killed and started again with its state."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -195,12 +195,12 @@ class TemporalProcess:
         return await connect(address=self.address)
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         if self._running:
             await self._running.kill()
 
     async def terminate(self) -> None:
-        """SIGTERM: it closes its file."""
+        """Send SIGTERM: it closes its file."""
         if self._running and self._running.exit_code is None:
             await self._running.terminate()
 

@@ -1,4 +1,4 @@
-"""The project's own files, and what carrying out its document means."""
+"""The project's own files, and the calls that its document means."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ PUBLISHED = ROOT / "tests" / "unit" / "arazzo" / "published.yml"
 SIX_OPERATIONS = ROOT / "tests" / "unit" / "arazzo" / "six-operations.yml"
 
 
-def calls_for(batch_id: str, *, looks: int) -> list[tuple[str, str, int | None]]:
-    """The calls that carrying out the document makes for a batch that has ended at the given look."""
+def calls_for(batch_id: str, *, polls: int) -> list[tuple[str, str, int | None]]:
+    """Return the calls that carrying out the document makes for a batch that has ended at the given poll."""
     path = f"/v1/messages/batches/{batch_id}"
-    return [("POST", "/v1/messages/batches", 200), *[("GET", path, 200)] * looks, ("GET", f"{path}/results", 200)]
+    return [("POST", "/v1/messages/batches", 200), *[("GET", path, 200)] * polls, ("GET", f"{path}/results", 200)]

@@ -1,4 +1,4 @@
-"""Everything a run needs, wired together: for tests in one process."""
+"""All parts that a run needs, connected in one process."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -20,7 +20,7 @@ from message_batches.emulator import Emulator
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from tests.harness import waiting
-from tests.harness.waiting import PATIENCE
+from tests.harness.waiting import TIMEOUT
 from worker import build_worker
 
 KEYS = {
@@ -45,7 +45,7 @@ class Stack:
 
     @property
     def store_folder(self) -> Path:
-        """Where a file:// store is."""
+        """Return the folder of a file:// store."""
         return Path(self.store_url.removeprefix("file://"))
 
     async def start(
@@ -62,22 +62,22 @@ class Stack:
         )
 
     async def run(self, given: Sequence[dict[str, Any]] | None = None, **options: Any) -> BatchOutput:
-        """Start a run and wait for what it returns."""
+        """Start a run and return its output."""
         return await (await self.start(given, **options)).result()
 
     def operations(self, *, besides: Sequence[str] = ("list",)) -> list[str]:
-        """What the emulator saw, in order, by operation."""
+        """Return the operations that the emulator has received, in order."""
         return [call.operation for call in self.emulator.calls if call.operation and call.operation not in besides]
 
-    async def saw(self, operation: str, times: int = 1, *, within: float = PATIENCE) -> None:
-        """Wait until the emulator has seen an operation that often."""
+    async def saw(self, operation: str, times: int = 1, *, within: float = TIMEOUT) -> None:
+        """Wait until the emulator has received an operation that often."""
         await waiting.eventually(
             lambda: self.operations(besides=()).count(operation) >= times, f"{times} x {operation}", within=within
         )
 
 
 async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
-    """What a run failed with."""
+    """Return the failure of a run."""
     with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
     cause = caught.value.cause
@@ -86,15 +86,15 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
 
 
 async def progress_when(
-    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = PATIENCE
+    run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = TIMEOUT
 ) -> Progress:
-    """The run's progress as soon as it is as expected."""
+    """Return the run's progress as soon as it is as expected."""
 
-    async def look() -> Progress | None:
+    async def check() -> Progress | None:
         progress: Progress = await run.query(PROGRESS, result_type=Progress)
         return progress if condition(progress) else None
 
-    return await waiting.eventually(look, f"the expected progress of {run.id}", within=within)
+    return await waiting.eventually(check, f"the expected progress of {run.id}", within=within)
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""A reader's terminal: the commands of a page, one after the other, in a shell, with what they are shown to print."""
+"""A reader's terminal: it runs the commands of a page in a shell and compares their output with that shown."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from typing import Self
 from message_batches.temporal.dev_server import free_port, temporal_command
 from tests.harness.forked_starter import run as forked
 from tests.harness.pages import ROOT, Command
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 READY = {
     r"temporal server start-dev": "Server:",
@@ -24,7 +24,7 @@ READY = {
     r"-m message_batches\.codec_server": "listening on",
     r"parent_worker\.py": "Worker ready",
 }
-"""The programs that run until Ctrl-C, and what they print once they can be used."""
+"""The programs that run until Ctrl-C, and the text that each prints once it can be used."""
 
 _PORTS = ("7233", "8080", "8233", "8234", "8079", "9464")
 _VARYING = (
@@ -40,12 +40,12 @@ _VARYING = (
     (r"\.\.\.", r".*"),
     (r"\s+", r"\s+"),
 )
-"""What differs from run to run: how it is shown, and the expression that takes its place."""
+"""Texts that differ from run to run: as shown, and the expression that replaces each."""
 
 
 @dataclass
 class Terminal:
-    """A shell in a folder that looks like a clone of the project; what is exported stays, what runs is left running."""
+    """A shell in a folder that looks like a clone of the project; exported variables and started programs stay."""
 
     folder: Path
     environment: Mapping[str, str]
@@ -54,7 +54,7 @@ class Terminal:
     _last: int = field(default=0, init=False)
 
     async def __aenter__(self) -> Self:
-        """Lay out the folder: the project's files, and the interpreter where a clone has it."""
+        """Create the folder: the project's files, and the interpreter where a clone has it."""
         for entry in ROOT.iterdir():
             if not entry.name.startswith(".") and entry.name != "temporal.db":
                 (self.folder / entry.name).symlink_to(entry)
@@ -80,7 +80,7 @@ class Terminal:
                 await process.wait()
 
     async def run(self, command: Command, *, may_fail: bool = False) -> None:
-        """Run a command as it is written, but for ports; an assertion says what differs from the page."""
+        """Run a command as it is written, except for ports; an assertion says what differs from the page."""
         text = re.sub(rf"(?<=[: ])({'|'.join(_PORTS)})\b", lambda match: self.ports[match[0]], command.text)
         if text.startswith("make "):
             text = await self._recipe(text)
@@ -103,14 +103,14 @@ class Terminal:
         exported = await self._finish("env -0")
         variables = dict(variable.split("=", 1) for variable in exported.split("\0") if variable)
         program, *rest = arguments
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             code, out, err = await forked(self.folder / program, rest, variables, self.folder)
         assert may_fail or not code, f"{arguments}\n{err}{out}ended with {code}"
         self._last = code
         return err + out
 
     async def _once_heard_of(self, text: str) -> str:
-        """What a command prints that succeeds only once the server has heard of the build of a worker."""
+        """Return the output of a command that succeeds only once the server knows the build of a worker."""
         printed: list[str] = []
 
         async def succeeds() -> bool:
@@ -121,7 +121,7 @@ class Terminal:
         return printed[-1]
 
     async def _recipe(self, text: str) -> str:
-        """What a target of make runs itself, after its set-up: that is done."""
+        """Return the commands of a target of make without its set-up, which is done already."""
         printed = await self._finish(f"make --dry-run {text.removeprefix('make ')}")
         return printed.strip().splitlines()[-1]
 
@@ -142,7 +142,7 @@ class Terminal:
         script = f"(exit {self._last})\n{text}\ncode=$?; export -p > {shlex.quote(str(self._exported))}; exit $code"
         process = await self._shell(script, asyncio.subprocess.PIPE)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 output, _ = await process.communicate()
         except BaseException:
             os.killpg(process.pid, signal.SIGKILL)
@@ -180,7 +180,7 @@ class Terminal:
 
 
 def pattern(shown: tuple[str, ...]) -> str:
-    """The expression for lines that a page shows: `...` alone stands for any lines, within a line for any text."""
+    """Return the expression for lines of a page: `...` alone matches any lines, within a line any text."""
     found = "|".join(f"({expression})" for expression, _ in _VARYING)
 
     def general(line: str) -> str:

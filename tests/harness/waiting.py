@@ -1,4 +1,4 @@
-"""Waiting for what can only be seen by looking: other processes and servers have no event to wait for."""
+"""Waiting by polling, for other processes and servers, which have no event to wait for."""
 
 import asyncio
 import inspect
@@ -7,24 +7,24 @@ from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
-PATIENCE = 90
-"""Seconds: a bound for what never happens, far above what anything takes on a busy machine."""
+TIMEOUT = 90
+"""Seconds, far above the duration of anything that is waited for, even on a busy machine."""
 
 
 @overload
-async def eventually(look: Callable[[], Awaitable[T | None]], what: str, *, within: float = PATIENCE) -> T: ...
+async def eventually(check: Callable[[], Awaitable[T | None]], what: str, *, within: float = TIMEOUT) -> T: ...
 
 
 @overload
-async def eventually(look: Callable[[], T | None], what: str, *, within: float = PATIENCE) -> T: ...
+async def eventually(check: Callable[[], T | None], what: str, *, within: float = TIMEOUT) -> T: ...
 
 
-async def eventually(look: Callable[[], Any], what: str, *, within: float = PATIENCE) -> Any:
+async def eventually(check: Callable[[], Any], what: str, *, within: float = TIMEOUT) -> Any:
     """Look again and again, and return the first result that is true; an assertion says what did not happen."""
     try:
         async with asyncio.timeout(within):
             while True:
-                seen = look()
+                seen = check()
                 found = await seen if inspect.isawaitable(seen) else seen
                 if found:
                     return found

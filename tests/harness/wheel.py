@@ -1,4 +1,4 @@
-"""An empty environment that the wheel is installed in, and as much of what is installed here as a test says."""
+"""An empty environment with the wheel, and with those installed packages that a test names."""
 
 import importlib.metadata
 import os
@@ -20,19 +20,19 @@ def build_wheel(folder: Path) -> Path:
 
 
 def make_environment(folder: Path, wheel: Path) -> Path:
-    """Make an environment that holds the wheel and nothing else; its interpreter."""
+    """Create an environment that holds only the wheel; return its interpreter."""
     venv.create(folder)
     interpreter = folder / "bin" / "python"
-    # By the pip that is here: one of its own would take longer to install than all the rest.
+    # With the pip of this environment: installing another one would take longer than all the rest.
     install = [sys.executable, "-m", "pip", "--python", str(interpreter), "install", "--quiet", "--no-deps", str(wheel)]
     subprocess.run(install, check=True)
     return interpreter
 
 
 def with_only(names: Sequence[str], folder: Path) -> Mapping[str, str]:
-    """Variables by which, of all that is installed here, only these distributions and their needs can be imported.
+    """Return variables with which only these installed distributions and their requirements can be imported.
 
-    Nothing of this machine's own settings is among them; the folder is the home.
+    They contain none of this machine's own settings; the folder is the home.
     """
     wanted, seen = list(names), set[str]()
     while wanted:

@@ -37,33 +37,33 @@ Shape = Callable[[Stack], Awaitable[WorkflowHandle[object, BatchOutput]]]
 
 
 async def plain(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """Submitted, polled a few times, landed."""
+    """Submit, poll a few times, land."""
     run = await live.start(requests())
     await run.result()
     return run
 
 
 async def retried(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """Every step refused or cut for a while."""
+    """Refuse or cut every step for a while."""
     for fault, operation in (("429", "create"), ("529", "retrieve"), ("404", "retrieve"), ("missing-line", "results")):
         live.emulator.faults.add(fault, operation=operation, times=2)
     return await plain(live)
 
 
 async def reconciled(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """The reply lost, the batch found and proved."""
+    """Lose the reply; the batch is found and verified."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     return await plain(live)
 
 
 async def submitted_again(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """Nothing found through the quiet period, and a second POST."""
+    """Find nothing during the quiet period, and make a second POST."""
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     return await plain(live)
 
 
 async def resolved(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """Decided by an operator: submitted again."""
+    """Let an operator decide to submit again."""
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(), submission=quiet)
@@ -74,7 +74,7 @@ async def resolved(live: Stack) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def continued(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """More than 100 polls, and a landing that fails for a while."""
+    """Make more than 100 polls, and a landing that fails for a while."""
     live.emulator.faults.add("missing-line", operation="results", times=3)
     rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
     live.emulator.clock.advance(timedelta(0))
@@ -86,7 +86,7 @@ async def continued(live: Stack) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def cancelled(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """The run cancelled while it polls."""
+    """Cancel the run while it polls."""
     run = await live.start(requests())
     await progress_when(run, lambda seen: seen.polls > 1)
     await run.cancel()
@@ -96,7 +96,7 @@ async def cancelled(live: Stack) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def stopped(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """The batch stopped by an update, what had finished landed."""
+    """Cancel the batch by an update; the finished results are landed."""
     run = await live.start(requests())
     await progress_when(run, lambda seen: seen.polls > 1)
     await run.execute_update(CANCEL_BATCH)
@@ -105,19 +105,19 @@ async def stopped(live: Stack) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def unsearchable(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """A plain run in a namespace without the search attributes."""
+    """Make a plain run in a namespace without the search attributes."""
     return await plain(live)
 
 
 async def deleted(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """The batch deleted at the provider once its results were landed."""
+    """Delete the batch at the provider once its results are landed."""
     run = await live.start(requests(), delete_after_landing=True)
     await run.result()
     return run
 
 
 async def attached(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """Another run's batch, landed once more and not deleted."""
+    """Land another run's batch once more, without deleting it."""
     batch_id = (await live.run(requests())).batch_id
     run = await live.start(requests(), batch_id=batch_id, delete_after_landing=True)
     await run.result()
@@ -125,7 +125,7 @@ async def attached(live: Stack) -> WorkflowHandle[object, BatchOutput]:
 
 
 async def failed_after_two_posts(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """The first batch seen only after the second POST, and the run's one poll too few."""
+    """Let the first batch appear only after the second POST, and the run poll once too few."""
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
@@ -137,7 +137,7 @@ async def failed_after_two_posts(live: Stack) -> WorkflowHandle[object, BatchOut
 
 
 async def cancelled_unrecorded(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """Cancelled while the store does not take the claim."""
+    """Cancel while the store does not accept the claim."""
     claims = live.store_folder / "claims"
     claims.write_text("no folder")
     run = await live.start(requests())
@@ -151,34 +151,34 @@ async def cancelled_unrecorded(live: Stack) -> WorkflowHandle[object, BatchOutpu
 
 
 async def adopted_then_reset(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """A batch that an operator adopted, forgotten by a reset and found in the store."""
+    """Adopt a batch, forget it by a reset, and find it in the store."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests())
     (candidate,) = (await progress_when(run, lambda seen: bool(seen.candidates))).candidates
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=candidate.batch_id))
     await progress_when(run, lambda seen: seen.polls > 1)
-    await reset_to_doubt(run, live)
+    await reset_to_unknown_outcome(run, live)
     live.emulator.clock.advance(timedelta(hours=1))
     await live.client.get_workflow_handle(run.id).result()
     return run
 
 
 async def sent_again_then_reset(live: Stack) -> WorkflowHandle[object, BatchOutput]:
-    """A second POST forgotten by a reset, both batches found."""
+    """Forget a second POST by a reset, and find both batches."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=2)
     run = await live.start(requests())
     await progress_when(run, lambda seen: bool(seen.candidates))
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     await live.saw("create", 2)
     await progress_when(run, lambda seen: bool(seen.candidates))
-    await reset_to_doubt(run, live)
+    await reset_to_unknown_outcome(run, live)
     live.emulator.clock.advance(timedelta(hours=1))
     await live.client.get_workflow_handle(run.id).result()
     return run
 
 
-async def reset_to_doubt(run: WorkflowHandle[object, BatchOutput], live: Stack) -> None:
-    """Take a run back to where its first POST had got no answer, without the operator's decision since then."""
+async def reset_to_unknown_outcome(run: WorkflowHandle[object, BatchOutput], live: Stack) -> None:
+    """Reset a run to where its first POST had no reply, before the operator's decision."""
     events = (await run.fetch_history()).events
     failed = next(event.event_id for event in events if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED)
     task = next(
@@ -229,7 +229,7 @@ async def record() -> None:
 
 
 async def record_shape(client: Client, shape: Shape, options: EmulatorOptions) -> None:
-    """Carry out a shape; write the histories of its chain of runs, without the places of this machine."""
+    """Run a shape; write the histories of its chain of runs, without the paths and hosts of this machine."""
     with tempfile.TemporaryDirectory() as store:
         async with Emulator(options) as emulator, running_stack(client, emulator, Path(store).as_uri()) as live:
             run = await shape(live)

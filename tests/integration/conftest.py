@@ -12,7 +12,7 @@ SHORT_LIFE = 10
 
 @pytest.fixture(scope="session")
 async def short_lived() -> AsyncIterator[DevServer]:
-    """A server that suggests to continue as new after 100 events of a history, where the default is 4,096."""
+    """Start a server that suggests to continue as new after 100 events of a history; the default is 4,096."""
     limit = ("--dynamic-config-value", "limit.historyCount.suggestContinueAsNew=100")
     async with dev_server(extra_args=[*PROMPT_TIMERS, *limit]) as server:
         yield server

@@ -1,4 +1,4 @@
-"""Every fault of the API: the run ends with one batch and all results, or fails at once with what to do."""
+"""Every fault of the API: the run ends with one batch and all results, or fails at once and names the next step."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize(("fault", "operation", "how"), PASSING, ids=lambda value: str(value))
-async def test_a_fault_that_passes_costs_time_and_nothing_else(
+async def test_a_transient_fault_only_delays_the_run(
     live: Stack, fault: str, operation: str, how: dict[str, Any]
 ) -> None:
     live.emulator.faults.add(fault, operation=operation, **how)
@@ -54,7 +54,7 @@ async def test_a_fault_that_passes_costs_time_and_nothing_else(
 
 
 @pytest.mark.parametrize(("fault", "kind"), [("spend-limit", "SpendLimitReached"), ("html-413", "RequestRefused")])
-async def test_a_refusal_that_stays_fails_at_once(live: Stack, fault: str, kind: str) -> None:
+async def test_a_permanent_refusal_fails_at_once(live: Stack, fault: str, kind: str) -> None:
     live.emulator.faults.add(fault, operation="create")
 
     failure = await failure_of(await live.start(requests()))
@@ -64,7 +64,7 @@ async def test_a_refusal_that_stays_fails_at_once(live: Stack, fault: str, kind:
     assert not live.emulator.batches
 
 
-async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Stack) -> None:
+async def test_a_revoked_key_fails_at_once_with_the_next_step(live: Stack) -> None:
     failure = await failure_of(await live.start(requests(), api_key="revoked"))
 
     assert failure.type == "AuthenticationFailed"
@@ -73,7 +73,7 @@ async def test_a_revoked_key_fails_at_once_with_what_to_do(live: Stack) -> None:
 
 
 @pytest.mark.parametrize("operation", ["list", "retrieve"])
-async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: Stack, operation: str) -> None:
+async def test_an_api_that_accepts_calls_and_does_not_answer_is_reported_as_such(live: Stack, operation: str) -> None:
     live.emulator.faults.add("slow", operation=operation, seconds=100)
     once = QUICK_POLL.transient.model_copy(update={"retry_limit": 0})
 
@@ -83,7 +83,7 @@ async def test_an_api_that_takes_calls_and_does_not_answer_fails_as_that(live: S
     assert "did not answer within 9 s" in failure.message
 
 
-async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: Stack) -> None:
+async def test_permanent_errors_fail_with_their_type_and_the_batch(live: Stack) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     poll = QUICK_POLL.model_copy(update={"transient": QUICK_POLL.transient.model_copy(update={"retry_limit": 2})})
 
@@ -94,7 +94,7 @@ async def test_errors_that_do_not_pass_fail_with_their_type_and_the_batch(live: 
     assert live.operations() == ["create", "retrieve", "retrieve", "retrieve"]
 
 
-async def test_results_that_never_become_complete_name_what_is_missing_and_keep_the_rest(live: Stack) -> None:
+async def test_results_that_stay_incomplete_name_the_missing_lines_and_keep_the_rest(live: Stack) -> None:
     live.emulator.faults.add("missing-line", operation="results", line=0)
 
     run = await live.start(requests(4))
@@ -127,7 +127,7 @@ async def test_a_hint_to_poll_again_in_ten_seconds_is_not_obeyed(live: Stack) ->
     assert (polls[1] - polls[0]).total_seconds() < 8
 
 
-async def test_the_whole_of_a_failure_is_typed_when_the_limit_is_reached(live: Stack) -> None:
+async def test_the_failure_at_the_poll_limit_is_fully_typed(live: Stack) -> None:
     poll = PollSchedule(retry_after=QUICK_POLL.retry_after, retry_limit=0, transient=QUICK_POLL.transient)
 
     failure = await failure_of(await live.start(requests(), poll=poll))

@@ -1,4 +1,4 @@
-"""Taking over a batch that exists, alone or with the requests it holds."""
+"""Attaching to a batch that exists, alone or with the requests it holds."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Whose batch it is: sent by one run, perhaps attached to by another, and nobody takes or deletes what is not his."""
+"""The owner of a batch: sent by one run, perhaps attached to by another; only the owner adopts or deletes it."""
 
 import asyncio
 from datetime import timedelta
@@ -22,7 +22,7 @@ def refusal(caught: pytest.ExceptionInfo[WorkflowUpdateFailedError]) -> Applicat
     return caught.value.cause
 
 
-async def test_who_attaches_to_an_undecided_runs_batch_takes_it_from_nobody_and_a_person_decides(
+async def test_attaching_to_an_undecided_runs_batch_takes_no_ownership_and_an_operator_decides(
     pending: Stack,
 ) -> None:
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
@@ -58,7 +58,7 @@ async def test_a_batch_that_another_run_has_sent_cannot_be_adopted(live: Stack) 
     await run.terminate()
 
 
-async def test_an_adoption_that_comes_too_late_is_refused_and_says_what_the_run_goes_on_with(pending: Stack) -> None:
+async def test_a_late_adoption_is_refused_and_names_the_runs_batch(pending: Stack) -> None:
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await pending.start(requests(2))
     (candidate,) = (await progress_when(run, lambda now: bool(now.candidates))).candidates
@@ -92,7 +92,7 @@ async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(pendin
     assert first in failure.message
 
 
-async def test_who_is_not_the_batchs_owner_does_not_delete_it(pending: Stack) -> None:
+async def test_a_run_that_does_not_own_a_batch_does_not_delete_it(pending: Stack) -> None:
     rarely = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=5)})
     owner = await pending.start(requests(2), poll=rarely)
     batch_id = (await progress_when(owner, lambda now: now.polls > 0)).batch_id
@@ -108,9 +108,7 @@ async def test_who_is_not_the_batchs_owner_does_not_delete_it(pending: Stack) ->
 
 
 @pytest.mark.parametrize("how", ["cancelled", "failed"])
-async def test_a_run_that_ends_leaves_the_record_of_its_batch_though_the_store_was_away(
-    pending: Stack, how: str
-) -> None:
+async def test_a_run_that_ends_records_its_batch_after_an_outage_of_the_store(pending: Stack, how: str) -> None:
     claims = pending.store_folder / "claims"
     claims.parent.mkdir(exist_ok=True)
     claims.write_text("no folder")

@@ -1,4 +1,4 @@
-"""What a run tells whoever opens it: its current details, as the Web UI asks for them."""
+"""The current details of a run, as the Web UI requests them."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ CREATED = datetime(2026, 11, 22, tzinfo=UTC)
 
 
 async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
-    """The markdown, its cells without the blanks that keep them apart."""
+    """Return the markdown, its cells without padding."""
     metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     return metadata.current_details.replace("\u2003", "").replace("\\", "")
 
@@ -61,7 +61,7 @@ async def test_a_landed_run_shows_its_outcome(live: Stack) -> None:
 
 
 @pytest.mark.xdist_group("short-lived")
-async def test_a_run_that_continues_another_repeats_what_was_asked(short_lived: DevServer, tmp_path: Path) -> None:
+async def test_a_run_that_continues_another_shows_its_input(short_lived: DevServer, tmp_path: Path) -> None:
     never = Emulator(EmulatorOptions(processing_time=timedelta(hours=1)))
     async with never as emulator, running_stack(short_lived.client, emulator, tmp_path.as_uri()) as live:
         run = await live.start(requests(), static_summary="3 requests", static_details="of a *file*")
@@ -79,7 +79,7 @@ async def test_a_run_that_continues_another_repeats_what_was_asked(short_lived: 
     assert continued.run_id != run.first_execution_run_id
     assert continued.start_time > began
     assert shown.endswith("3 requests\n\nof a *file*")
-    # The clock goes on from the start of the first run.
+    # The clock continues from the start of the first run.
     assert "| elapsed | 0:00," not in shown
 
 
@@ -122,7 +122,7 @@ async def test_a_cancelled_run_shows_that_its_batch_was_stopped(temporal: DevSer
     assert shown.startswith(f"**Cancelled**: `{seen.batch_id}` canceling")
 
 
-async def test_a_key_in_the_place_of_its_name_is_shown_nowhere(live: Stack) -> None:
+async def test_a_key_given_as_a_key_name_is_shown_nowhere(live: Stack) -> None:
     run = await live.start(requests(), api_key="sk-ant-not-a-name")
     with pytest.raises(WorkflowFailureError):
         await run.result()
@@ -142,14 +142,14 @@ def a_batch(**changes: Any) -> MessageBatch:
     ).model_copy(update=changes)
 
 
-def test_a_batch_near_its_end_says_so() -> None:
+def test_a_batch_near_its_expiry_shows_a_warning() -> None:
     state = RunState(phase=Phase.POLLING, batch=a_batch())
 
     assert "It expires" not in describe_status(BatchInput(), state, CREATED + timedelta(hours=21))
     assert "**It expires in 1:30:00**" in describe_status(BatchInput(), state, CREATED + timedelta(hours=22.5))
 
 
-def test_a_landing_that_keeps_failing_says_until_when_there_is_something_to_land() -> None:
+def test_a_failing_landing_shows_until_when_results_are_available() -> None:
     ended = a_batch(processing_status="ended", request_counts=RequestCounts(succeeded=3))
     fails = RunState(phase=Phase.RETRIEVING, batch=ended, landing_fails_since=CREATED + timedelta(hours=3))
     works = fails.model_copy(update={"landing_fails_since": None})

@@ -1,4 +1,4 @@
-"""Deleting a batch at the provider: only on request, only what is landed and verified, and never at a run's expense."""
+"""Deletion of a batch at the provider: only on request, only after landing and verification, without harm to runs."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -22,14 +22,14 @@ async def test_a_batch_is_deleted_once_its_results_are_landed_and_verified(live:
     assert output.verified
 
 
-async def test_unless_it_is_asked_for_nothing_is_deleted(live: Stack) -> None:
+async def test_without_the_option_nothing_is_deleted(live: Stack) -> None:
     output = await live.run(requests())
 
     assert (output.deleted, output.not_deleted) == (False, None)
     assert "delete" not in live.operations()
 
 
-async def test_results_that_were_not_held_against_requests_keep_their_batch(live: Stack) -> None:
+async def test_a_batch_with_unverified_results_is_not_deleted(live: Stack) -> None:
     batch_id = (await live.run(requests())).batch_id
 
     output = await live.run(batch_id=batch_id, delete_after_landing=True)
@@ -42,7 +42,7 @@ async def test_results_that_were_not_held_against_requests_keep_their_batch(live
 async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    # The poll answers only when the first batch can be seen as well.
+    # The poll gets a response only when the first batch is visible too.
     live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
@@ -53,7 +53,7 @@ async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) ->
     assert "delete" not in live.operations()
 
 
-async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live: Stack) -> None:
+async def test_a_single_404_does_not_count_as_deleted(live: Stack) -> None:
     live.emulator.faults.add("404", operation="delete", times=2)
 
     output = await live.run(requests(), delete_after_landing=True)
@@ -62,7 +62,7 @@ async def test_a_batch_that_is_not_found_just_now_is_not_taken_for_deleted(live:
     assert not live.emulator.batches
 
 
-async def test_a_delete_whose_reply_got_lost_is_done(live: Stack) -> None:
+async def test_a_delete_whose_reply_was_lost_counts_as_done(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="delete", times=1)
 
     output = await live.run(requests(), delete_after_landing=True)
@@ -82,7 +82,7 @@ async def test_a_delete_that_is_refused_leaves_the_run_its_results(live: Stack) 
     assert live.emulator.batches
 
 
-async def test_a_landed_file_that_is_not_what_was_landed_is_noticed(tmp_path: Path) -> None:
+async def test_a_changed_landed_file_is_detected(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await store.create("results/a.jsonl", b"{}\n")
     uri = store.uri("results/a.jsonl")

@@ -1,4 +1,4 @@
-"""Runs with encryption on: what the server has of them, and what happens when keys change or are missing."""
+"""Runs with encryption on: the data on the server, and changed or missing keys."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.xdist_group("encryption")
 
 @pytest.fixture(scope="module")
 async def temporal() -> AsyncIterator[DevServer]:
-    """A server whose client encrypts."""
+    """Start a server whose client encrypts."""
     async with dev_server(keys=[OLD]) as server:
         yield server
 
@@ -58,26 +58,26 @@ async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
         yield running
 
 
-async def test_once_its_note_is_gone_a_namespace_is_not_taken_to_encrypt(
+async def test_without_its_record_a_namespace_does_not_count_as_encrypted(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
-    notes = NamespaceRecords(open_store(live.store_url))
-    plain = await connect(address=temporal.address)  # As a worker was from before there were keys.
-    await notes.add(plain)
-    unknown = await notes.encrypted("default")
-    await notes.add(live.client)
-    await notes.add(plain)
-    note = await notes.encrypted("default")
+    records = NamespaceRecords(open_store(live.store_url))
+    plain = await connect(address=temporal.address)  # A worker from before encryption was on.
+    await records.add(plain)
+    unknown = await records.encrypted("default")
+    await records.add(live.client)
+    await records.add(plain)
+    record = await records.encrypted("default")
 
     refused = await without("attach", "msgbatch_1")
-    assert note is not None
-    await open_store(live.store_url).remove(note.removeprefix(f"{live.store_url}/"))
+    assert record is not None
+    await open_store(live.store_url).remove(record.removeprefix(f"{live.store_url}/"))
     begun = await without("attach", "msgbatch_1", "--json")
 
     assert unknown is None
     assert (refused.code, begun.code) == (2, 0)
-    assert f"switched off for good, remove {note}. Nothing was sent" in refused.err
+    assert f"switched off for good, remove {record}. Nothing was sent" in refused.err
     await live.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 
@@ -87,7 +87,7 @@ def starter_with(*keys: EncryptionKey, live: Stack, temporal: DevServer, folder:
     return made
 
 
-async def test_a_starter_without_the_key_says_which_one_it_wants(
+async def test_a_starter_without_the_key_names_the_key_it_needs(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     right, wrong, without = (
@@ -151,7 +151,7 @@ async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(
     async with CodecServer(EncryptionCodec([OLD]), TokenAuth(SecretStr(TOKEN))) as server:
         through = {"TEMPORAL_CODEC_ENDPOINT": server.url, "TEMPORAL_CODEC_AUTH": f"Bearer {TOKEN}"}
         assert summary in await shown(**through)
-        # Ours take no notice of these variables.
+        # Our processes ignore these variables.
         starter.environment = {**starter.environment, **through}
         assert (await starter("status", run)).code == 0
     assert run in await shown()
@@ -186,7 +186,7 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
 
         live = Stack(temporal.client, emulator, "", queue)
         async with Worker(temporal.client, task_queue=queue, workflows=[MessageBatchWorkflow]):
-            # The anchor is still looked for when its worker leaves: the POST goes to the next one.
+            # The anchor is still being read when its worker stops: the next one gets the POST.
             async with worker(temporal.client, [steps.prepare_requests, submission.find_anchor]):
                 run = await live.start(requests(2))
                 await live.saw("list")
@@ -199,5 +199,5 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
                 output = await run.result()
 
     assert output.verified
-    # Neither looked for nor waited for: nothing was sent the first time. Each POST has an anchor of its own.
+    # No search and no quiet period: nothing was sent the first time. Each POST has an anchor of its own.
     assert live.operations(besides=("retrieve",)) == ["list", "list", "create", "results"]

@@ -1,4 +1,4 @@
-"""What an API, or whatever answers in its place, may say: told apart by type, within bounds, and the key stays here."""
+"""Hostile responses of an API, or of another server in its place: typed, bounded, and never with the key."""
 
 import asyncio
 import gzip
@@ -49,7 +49,7 @@ from tests.harness import local_s3
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, failure_of, running_stack
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 DEEP = "[" * 10_000
 BATCH: dict[str, Any] = {
     "id": "msgbatch_1",
@@ -59,20 +59,20 @@ BATCH: dict[str, Any] = {
     "created_at": "2026-11-22T12:00:00Z",
     "expires_at": "2026-11-23T12:00:00Z",
 }
-"""What the API could say of a batch."""
+"""A valid description of a batch."""
 
-Answer = Callable[[web.Request], web.StreamResponse]
+RawReply = Callable[[web.Request], web.StreamResponse]
 
 
 @asynccontextmanager
-async def api_saying(answer: Answer) -> AsyncIterator[HttpBatchApi]:
-    """A client of a server that gives every call the same answer."""
+async def api_saying(answer: RawReply) -> AsyncIterator[HttpBatchApi]:
+    """Run a server that gives every call the same response, and yield a client of it."""
     async with serving(answer) as url, http_client(url) as http:
         yield HttpBatchApi(http, ApiKeys(KEYS))
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[str]:
+async def serving(answer: RawReply) -> AsyncIterator[str]:
     async def handle(request: web.Request) -> web.StreamResponse:
         await request.read()
         return answer(request)
@@ -90,7 +90,7 @@ async def serving(answer: Answer) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def eavesdropper() -> AsyncIterator[tuple[str, list[bytes]]]:
-    """Another host, and the first bytes of all that was sent to it."""
+    """Run another host, and record the first bytes that each connection sends to it."""
     heard: list[bytes] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +104,7 @@ async def eavesdropper() -> AsyncIterator[tuple[str, list[bytes]]]:
 
 @asynccontextmanager
 async def saying_raw(answer: bytes) -> AsyncIterator[str]:
-    """A server that says these bytes to every call."""
+    """Run a server that sends these bytes to every call."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -117,7 +117,7 @@ async def saying_raw(answer: bytes) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-def saying(status: int, body: bytes | str, **headers: str) -> Answer:
+def saying(status: int, body: bytes | str, **headers: str) -> RawReply:
     data = body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda _: web.Response(status=status, body=data, headers=named)
@@ -146,10 +146,10 @@ def error(**fields: Any) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-async def test_an_absurd_error_is_one_of_ours_and_short(answer: Answer, kind: type[ApiError]) -> None:
+async def test_an_invalid_error_response_becomes_a_short_error_of_ours(answer: RawReply, kind: type[ApiError]) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(kind) as caught:
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
 
     assert type(caught.value) is kind
     assert len(str(caught.value)) < 1000
@@ -176,12 +176,12 @@ BATCHES: dict[str, dict[str, Any] | str] = {
 
 
 @pytest.mark.parametrize("said", BATCHES.values(), ids=BATCHES)
-async def test_a_batch_that_can_be_none_is_a_lost_reply(said: dict[str, Any] | str) -> None:
+async def test_an_invalid_batch_is_a_lost_reply(said: dict[str, Any] | str) -> None:
     async with api_saying(saying(200, said if isinstance(said, str) else json.dumps(said))) as client:
         with pytest.raises(ReplyLost):
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
         with pytest.raises(ReplyLost) as caught:
-            await client.create(ACCOUNT, body(), 2)
+            await client.create(PROFILE, body(), 2)
 
     assert caught.value.outcome_unknown
 
@@ -191,29 +191,27 @@ async def body() -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize("value", ["1e308", "inf", "nan", "-1", "9" * 4000, "Fri, 31 Dec 9999 23:59:59 GMT", "\xff"])
-async def test_an_absurd_retry_after_is_an_hour_at_most(value: str) -> None:
+async def test_a_huge_retry_after_is_an_hour_at_most(value: str) -> None:
     async with api_saying(saying(429, error(), retry_after=value)) as client:
         with pytest.raises(RateLimited) as caught:
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
 
     assert caught.value.retry_after is None or timedelta(0) < caught.value.retry_after <= LONGEST_RETRY_AFTER
 
 
-async def test_a_reply_that_unfolds_to_gigabytes_is_not_held() -> None:
+async def test_a_reply_that_decompresses_to_gigabytes_is_not_kept_in_memory() -> None:
     bomb = gzip.compress(b" " * 2 * 10**8)
     async with api_saying(saying(200, bomb, content_encoding="gzip")) as client:
         tracemalloc.start()
         try:
             with pytest.raises(ReplyLost):
-                await client.retrieve(ACCOUNT, "msgbatch_1")
+                await client.retrieve(PROFILE, "msgbatch_1")
             _, most = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
 
     assert most < 150_000_000, "a piece of it, and the 8 MiB that any reply may have"
 
-
-# --- secrets in an answer ------------------------------------------------------------------------------------------
 
 KEY = KEYS["default"].get_secret_value()
 ESCAPED = KEY.replace("-", "\\u002D").replace("s", "\\u0073")
@@ -229,41 +227,41 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("answer", REPEATED.values(), ids=REPEATED)
-async def test_a_key_that_an_answer_repeats_is_in_no_error(answer: Answer, tmp_path: Path) -> None:
+async def test_a_key_in_a_response_is_in_no_error(answer: RawReply, tmp_path: Path) -> None:
     async with api_saying(answer) as client:
         with pytest.raises(AuthenticationFailed) as caught:
-            await client.retrieve(ACCOUNT, "msgbatch_1")
+            await client.retrieve(PROFILE, "msgbatch_1")
         assert KEY[:10] not in f"{caught.value} {caught.value.request_id}"
         with pytest.raises(AuthenticationFailed) as caught:
             await landed(client, open_store(tmp_path.as_uri()))
         assert KEY[:10] not in f"{caught.value} {caught.value.request_id}"
 
 
-async def test_a_key_in_an_answer_that_is_no_http_is_in_no_error() -> None:
+async def test_a_key_in_a_response_that_is_not_http_is_in_no_error() -> None:
     async with saying_raw(f"HTTP/1.1 200 OK\r\nyour key: {KEY}\r\n\r\n".encode()) as url, http_client(url) as http:
         with pytest.raises(ReplyLost, match=r"\[API key\]") as caught:
-            await HttpBatchApi(http, ApiKeys(KEYS)).retrieve(ACCOUNT, "msgbatch_1")
+            await HttpBatchApi(http, ApiKeys(KEYS)).retrieve(PROFILE, "msgbatch_1")
 
     assert KEY not in str(caught.value)
 
 
-async def test_a_key_in_what_describes_a_batch_is_taken_out() -> None:
+async def test_a_key_in_the_description_of_a_batch_is_removed() -> None:
     said = {**BATCH, "results_url": f"https://gateway/results?key={KEY}"}
     async with api_saying(saying(200, json.dumps(said))) as client:
-        batch = await client.retrieve(ACCOUNT, "msgbatch_1")
+        batch = await client.retrieve(PROFILE, "msgbatch_1")
 
     assert batch.results_url == "https://gateway/results?key=[API key]"
 
 
 @pytest.mark.parametrize("key", ["x", "status", "batch"])
-async def test_a_text_too_short_for_a_key_spoils_no_answer(key: str) -> None:
+async def test_a_text_too_short_for_a_key_is_not_redacted(key: str) -> None:
     async with serving(saying(200, json.dumps(BATCH))) as url, http_client(url) as http:
-        batch = await HttpBatchApi(http, ApiKeys({"default": SecretStr(key)})).retrieve(ACCOUNT, "msgbatch_1")
+        batch = await HttpBatchApi(http, ApiKeys({"default": SecretStr(key)})).retrieve(PROFILE, "msgbatch_1")
 
     assert batch.id == "msgbatch_1"
 
 
-async def test_a_key_that_is_repeated_is_not_in_the_history(
+async def test_a_key_in_a_response_is_not_in_the_history(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
     async with (
@@ -279,7 +277,7 @@ async def test_a_key_that_is_repeated_is_not_in_the_history(
     assert KEY.encode() not in b"".join(history)
 
 
-async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure() -> None:
+async def test_a_stores_response_is_not_the_cause_of_a_failure() -> None:
     def wrong_signature(request: web.Request) -> web.StreamResponse:
         signed = f"GET\n/bucket/p/store.json\n\nx-amz-security-token:{request.headers['x-amz-security-token']}"
         text = f"<Error><Code>SignatureDoesNotMatch</Code><CanonicalRequest>{signed}</CanonicalRequest></Error>"
@@ -290,7 +288,7 @@ async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure(
         store = open_store("s3://bucket/p", endpoint=url, **local_s3.KEYS, session_token="a-secret-token")
         activities = MessageBatchActivities(HttpBatchApi(http, ApiKeys(KEYS)), store)
         with pytest.raises(ApplicationError) as caught:
-            await ActivityEnvironment().run(activities.prepare_requests, PrepareInput(account=ACCOUNT))
+            await ActivityEnvironment().run(activities.prepare_requests, PrepareInput(profile=PROFILE))
         await DATA_CONVERTER.encode_failure(caught.value, failure)
 
     assert failure.application_failure_info.type == "StoreUnavailable"
@@ -300,11 +298,8 @@ async def test_what_a_store_answers_does_not_go_along_as_the_cause_of_a_failure(
     assert b"a-secret-token" not in failure.SerializeToString()
 
 
-# --- results -------------------------------------------------------------------------------------------------------
-
-
 async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
-    await land(store, client.results(ACCOUNT, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
+    await land(store, client.results(PROFILE, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +307,9 @@ async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
     [b"\0" * 300_000_000, b"\n" * 30_000_000, b'{"custom_id":"a","result":{"type":"expired"}}\n' * 100_000],
     ids=["one line", "empty lines", "the same line"],
 )
-async def test_results_that_unfold_without_end_are_incomplete_and_leave_nothing(tmp_path: Path, content: bytes) -> None:
+async def test_results_that_decompress_without_end_are_incomplete_and_leave_nothing(
+    tmp_path: Path, content: bytes
+) -> None:
     store = open_store((tmp_path / "store").as_uri())
     bomb = gzip.compress(content, 1)
     del content
@@ -320,15 +317,13 @@ async def test_results_that_unfold_without_end_are_incomplete_and_leave_nothing(
         with pytest.raises(ResultsIncomplete):
             await landed(client, store)
         with pytest.raises(ResultsIncomplete):
-            async with client.results(ACCOUNT, "msgbatch_1") as chunks:
+            async with client.results(PROFILE, "msgbatch_1") as chunks:
                 await holds_exactly(chunks, ["a", "b", "c"])
 
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
-async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
-    temporal: DevServer, tmp_path: Path
-) -> None:
+async def test_no_call_and_no_key_goes_to_another_host_named_in_a_response(temporal: DevServer, tmp_path: Path) -> None:
     async with eavesdropper() as (elsewhere, heard):
         options = EmulatorOptions(processing_time=timedelta(seconds=0.1), public_url=elsewhere)
         async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
@@ -338,7 +333,7 @@ async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
         assert output.results_file.lines == 3
         for status in (301, 302, 303, 307, 308):
             async with api_saying(saying(status, b"", location=f"{elsewhere}/x")) as client:
-                for call in (client.retrieve(ACCOUNT, "msgbatch_1"), client.create(ACCOUNT, body(), 2)):
+                for call in (client.retrieve(PROFILE, "msgbatch_1"), client.create(PROFILE, body(), 2)):
                     with pytest.raises(RequestRefused, match="redirect"):
                         await call
                 with pytest.raises(RequestRefused, match="redirect"):
@@ -347,7 +342,7 @@ async def test_neither_key_nor_call_goes_to_another_host_that_an_answer_names(
 
 
 class StandIn(Emulator):
-    """Another server in the place of an emulator."""
+    """Another server in place of an emulator."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -365,7 +360,7 @@ def deep_result(custom_id: str, depth: int) -> bytes:
 
 
 @pytest.mark.parametrize("depth", [120, 230, 900, 10_000])
-async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the_payload(
+async def test_results_nested_too_deep_for_a_payload_are_landed_and_omitted_from_it(
     temporal: DevServer, emulator: Emulator, tmp_path: Path, depth: int
 ) -> None:
     given = requests(3)
@@ -392,14 +387,14 @@ async def test_results_nested_beyond_what_travels_are_landed_and_left_out_of_the
     assert output.results_file.sha256 == hashlib.sha256(b"".join(lines)).hexdigest()
 
 
-async def test_a_list_that_takes_no_notice_of_the_cursor_is_no_list(tmp_path: Path) -> None:
+async def test_a_list_that_ignores_the_cursor_is_refused(tmp_path: Path) -> None:
     store = open_store((tmp_path / "store").as_uri())
     manifest = await write_inline_manifest(store, requests(3))
     submitter = Submitter.of(manifest, api_key="default", workflow_id="run", first_run_id="first")
     now = datetime.now(UTC)
     page = json.dumps({"data": [{**BATCH, "created_at": now.isoformat()}], "has_more": True, "last_id": "msgbatch_1"})
     given = FindCandidatesInput(
-        account=ACCOUNT,
+        profile=PROFILE,
         manifest=manifest,
         submitter=submitter,
         number=1,

@@ -1,6 +1,6 @@
-"""What a caller may pass to a run, and must not get away with: refused with a type, nothing sent, nothing touched.
+"""Hostile inputs of a caller: refused with a type; nothing is sent, nothing is touched.
 
-Each table is held against the code that refuses; one real run for each class shows that the code is asked, that the run
+Each table is tried on the code that refuses; one real run for each class shows that the code is called, that the run
 fails instead of stalling, and that nothing is sent.
 """
 
@@ -37,13 +37,13 @@ from workflows.state import BatchRun
 DEEP = "[" * 10_000 + "]" * 10_000
 ONE = json.dumps(requests(1))
 SECRET = json.dumps(requests(1)[0]) + "\n"
-"""Lines that could be sent if somebody got at them."""
+"""Valid lines, which would be sent if they could be read."""
 CONVERTER = DATA_CONVERTER.payload_converter
 
 
 @pytest.fixture(scope="module")
 async def live(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stack]:
-    """One worker for all: none of these inputs may do it any harm."""
+    """Run one worker for all tests: none of these inputs may harm it."""
     store = tmp_path_factory.mktemp("hostile") / "store"
     options = EmulatorOptions(processing_time=timedelta(seconds=0.1))
     async with Emulator(options) as emulator, running_stack(temporal.client, emulator, store.as_uri()) as running:
@@ -52,7 +52,7 @@ async def live(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where a store is."""
+    """Return the folder of a store."""
     return tmp_path / "store"
 
 
@@ -62,22 +62,22 @@ def store(folder: Path) -> ObjectStore:
 
 
 def payload(data: bytes | str, encoding: str = "json/plain") -> RawValue:
-    """A payload as another SDK, or none, may have made it."""
+    """Return a payload as another SDK may have made it, or none."""
     data = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     return RawValue(Payload(metadata={"encoding": encoding.encode()}, data=data))
 
 
 def read(given: RawValue) -> BatchRun:
-    """The input of a run that continues no other."""
+    """Return the input of a run that continues no other."""
     return parse_input(given.payload, CONVERTER)
 
 
 def refusal_of(given: RawValue) -> ApplicationError:
-    """What a run with that input fails with."""
+    """Return the failure of a run with that input."""
     with pytest.raises(ApplicationError) as caught:
         check_input(read(given))
     assert caught.value.non_retryable
-    # What cannot be written as UTF-8 would stall the run that fails with it.
+    # A message that cannot be encoded as UTF-8 would stall the run that fails with it.
     assert len(caught.value.message.encode()) < 10_000
     return caught.value
 
@@ -94,7 +94,7 @@ async def begin(live: Stack, *given: Any) -> WorkflowHandle[Any, BatchOutput]:
 
 
 async def assert_refused(live: Stack, *given: Any, kind: str, says: str = "") -> None:
-    """A real run fails with that, and nothing is sent."""
+    """Assert that a real run fails with that, and that nothing is sent."""
     before = len(live.emulator.calls)
 
     failure = await failure_of(await begin(live, *given))
@@ -106,23 +106,20 @@ async def assert_refused(live: Stack, *given: Any, kind: str, says: str = "") ->
 
 
 def put(folder: Path, name: str, content: str) -> str:
-    """A file in a store, and its address."""
+    """Put a file into a store, and return its address."""
     file = folder / name
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content)
     return f"{folder.as_uri()}/{name}"
 
 
-# --- what cannot be read -------------------------------------------------------------------------------------------
-
-
 def one(value: str) -> str:
-    """An input with one request that holds a value."""
+    """Return an input with one request that holds a value."""
     return f'{{"requests":[{{"custom_id":"a","params":{{"x":{value}}}}}]}}'
 
 
 def other(**fields: Any) -> str:
-    """An input with one good request and something else in it."""
+    """Return an input with one good request and other fields."""
     return json.dumps({"requests": requests(1), **fields})
 
 
@@ -156,11 +153,11 @@ async def test_an_input_that_cannot_be_read_fails_its_run_instead_of_stalling_it
 
 
 @pytest.mark.parametrize("encoding", ["binary/plain", "json/protobuf", "binary/null", "x/y"])
-def test_what_is_no_json_is_refused(encoding: str) -> None:
+def test_an_input_that_is_not_json_is_refused(encoding: str) -> None:
     assert refusal_of(payload(f'{{"requests":{ONE}}}', encoding)).type == "InvalidInput"
 
 
-async def test_so_is_none(live: Stack) -> None:
+async def test_a_missing_input_is_refused(live: Stack) -> None:
     assert "there is none" in refusal_of(NOTHING).message
     await assert_refused(live, kind="InvalidInput", says="there is none")
 
@@ -200,7 +197,7 @@ def test_a_key_in_another_field_is_refused_and_not_repeated(field: str, given: d
     assert RAW_KEY not in str(refusal.details)
 
 
-async def test_a_key_in_another_field_stands_in_the_callers_own_event_alone(live: Stack) -> None:
+async def test_a_key_in_another_field_is_only_in_the_callers_own_event(live: Stack) -> None:
     before = len(live.emulator.calls)
     field, given = MISPLACED_KEYS[-1]
     run = await begin(live, given)
@@ -213,8 +210,6 @@ async def test_a_key_in_another_field_stands_in_the_callers_own_event_alone(live
     events = [event.SerializeToString() async for event in run.fetch_history_events()]
     assert [RAW_KEY.encode() in event for event in events] == [True] + [False] * (len(events) - 1)
 
-
-# --- fields --------------------------------------------------------------------------------------------------------
 
 FIELDS: dict[str, tuple[str, str]] = {
     "retryAfter 0": (other(poll={"retryAfter": 0}), "poll.retryAfter"),
@@ -249,14 +244,14 @@ FIELDS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize(("given", "field"), FIELDS.values(), ids=FIELDS)
-def test_an_absurd_field_is_named(given: str, field: str) -> None:
+def test_an_invalid_field_is_named(given: str, field: str) -> None:
     refusal = refusal_of(payload(given))
 
     assert refusal.type == "InvalidInput"
     assert field in refusal.message
 
 
-async def test_an_absurd_field_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
+async def test_an_invalid_field_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given, field = FIELDS["betas, each of them wrong"]
 
     await assert_refused(live, payload(given), kind="InvalidInput", says=field)
@@ -266,14 +261,14 @@ KEY_NAMES = ["default\n", "x" * 1_000_000, "../default", "Default", "d\u0435faul
 
 
 @pytest.mark.parametrize("name", KEY_NAMES, ids=range(len(KEY_NAMES)))
-def test_what_is_no_name_of_a_key_is_refused_whatever_it_is(name: str) -> None:
+def test_an_invalid_key_name_is_refused(name: str) -> None:
     refusal = refusal_of(payload(other(apiKey=name)))
 
     assert refusal.type == "UnknownKey"
     assert "rotate it" in refusal.message
 
 
-async def test_what_is_no_name_of_a_key_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
+async def test_an_invalid_key_name_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     await assert_refused(live, payload(other(apiKey=KEY_NAMES[1])), kind="UnknownKey", says="rotate it")
 
 
@@ -286,7 +281,7 @@ STATES: dict[str, dict[str, Any]] = {
 
 
 def continuing(state: dict[str, Any]) -> RawValue:
-    """An input that claims to go on from there."""
+    """Return an input that claims to continue that state."""
     return payload(json.dumps({"batchId": "msgbatch_1", "state": state}))
 
 
@@ -305,8 +300,6 @@ async def test_a_made_up_state_fails_its_run_and_nothing_is_sent(live: Stack) ->
     await assert_refused(live, given, kind="InvalidInput", says="state: ")
 
 
-# --- requests ------------------------------------------------------------------------------------------------------
-
 REQUESTS = {
     "1e400": '{"custom_id":"a","params":{"x":1e400}}',
     "NaN": '{"custom_id":"a","params":{"x":NaN}}',
@@ -321,10 +314,10 @@ REQUESTS = {
 
 
 async def prepared(store: ObjectStore, given: RawValue) -> None:
-    """What becomes of an input that is read, on its way into the activity that checks its requests."""
+    """Return the input of the activity that checks the requests."""
     run = read(given)
     check_input(run)
-    sent = CONVERTER.to_payload(PrepareInput(account=run.account, requests=run.requests, requests_uri=run.requests_uri))
+    sent = CONVERTER.to_payload(PrepareInput(profile=run.profile, requests=run.requests, requests_uri=run.requests_uri))
     came = CONVERTER.from_payload(sent, PrepareInput)
     if came.requests is not None:
         await write_inline_manifest(store, came.requests)
@@ -342,21 +335,21 @@ async def assert_requests_refused(store: ObjectStore, given: RawValue, *, says: 
 
 
 def at(uri: str) -> RawValue:
-    """An input whose requests are somewhere."""
+    """Return an input whose requests are at that address."""
     return payload(json.dumps({"requestsUri": uri}))
 
 
 @pytest.mark.parametrize("request_", REQUESTS.values(), ids=REQUESTS)
-async def test_an_absurd_request_is_refused_inline_and_in_a_file(
+async def test_an_invalid_request_is_refused_inline_and_in_a_file(
     store: ObjectStore, folder: Path, request_: str
 ) -> None:
     await assert_requests_refused(store, payload(f'{{"requests":[{request_}]}}'), says="nothing was sent")
-    if "1e400" not in request_:  # The API gets the bytes of a file as they are, and may refuse what it cannot read.
+    if "1e400" not in request_:  # The API gets the bytes of a file as they are, and may refuse them.
         uri = put(folder, "uploads/absurd.jsonl", request_ + "\n")
         await assert_requests_refused(store, at(uri), says="line 1")
 
 
-async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
+async def test_an_invalid_request_fails_its_run_and_nothing_is_sent(live: Stack) -> None:
     given = f'{{"requests":[{REQUESTS["NaN"]}]}}'
     await assert_refused(live, payload(given), kind="InvalidRequests", says="nothing was sent")
 
@@ -383,20 +376,15 @@ async def test_an_absurd_request_fails_its_run_and_nothing_is_sent(live: Stack) 
         "half a surrogate pair",
     ],
 )
-async def test_a_file_that_readers_may_read_in_two_ways_is_refused(
-    store: ObjectStore, folder: Path, line: str, says: str
-) -> None:
+async def test_an_ambiguous_file_is_refused(store: ObjectStore, folder: Path, line: str, says: str) -> None:
     uri = put(folder, "uploads/two-ways.jsonl", line + "\n")
 
     await assert_requests_refused(store, at(uri), says=says)
 
 
-# --- places --------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def beside(folder: Path, store: ObjectStore) -> Iterator[Path]:
-    """A file beside the store, with requests in it, which nobody reads or changes."""
+    """Create a file of requests outside the store, which no run may read or change."""
     file = folder.parent / "beside.jsonl"
     file.write_text(SECRET)
     yield file
@@ -489,16 +477,14 @@ async def test_no_link_in_the_store_leads_out_of_it(
     await assert_not_found(store, uri, says="links are not followed")
 
 
-async def test_what_is_no_file_is_not_waited_for(live: Stack) -> None:
-    """A pipe would hold the thread that opens it until somebody writes into it."""
+async def test_a_pipe_in_the_store_is_not_waited_for(live: Stack) -> None:
+    """A pipe would block the thread that opens it until another process writes into it."""
     os.mkfifo(live.store_folder / "pipe.jsonl")
 
     await assert_refused(live, {"requestsUri": f"{live.store_url}/pipe.jsonl"}, kind="RequestsNotFound")
 
 
-async def test_a_store_that_is_a_link_and_folders_of_ours_that_are_links_are_fine(
-    temporal: DevServer, tmp_path: Path
-) -> None:
+async def test_the_store_and_its_own_folders_may_be_links(temporal: DevServer, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "other-disk").mkdir()
     (tmp_path / "store").symlink_to(tmp_path / "disk")
@@ -518,8 +504,6 @@ async def test_a_store_that_is_a_link_and_folders_of_ours_that_are_links_are_fin
         assert len(list((tmp_path / "other-disk").iterdir())) == 2
 
 
-# --- while it runs -------------------------------------------------------------------------------------------------
-
 ADVICE: dict[str, list[Any]] = {
     "no JSON": [payload("{")],
     "10,000 deep": [payload('{"adopt":%s' % ("[" * 10_000))],
@@ -535,7 +519,7 @@ ADVICE: dict[str, list[Any]] = {
 }
 
 
-async def test_senseless_updates_and_signals_are_refused_and_the_run_goes_on(live: Stack) -> None:
+async def test_invalid_updates_and_signals_are_refused_and_the_run_continues(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("503", operation="results")
     run = await live.start(requests(2, "senseless"))

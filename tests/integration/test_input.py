@@ -1,4 +1,4 @@
-"""Bad input: refused at once, with what, where and what to do; nothing sent."""
+"""Invalid input: refused at once, with the error, its place and the next step; nothing is sent."""
 
 from typing import Any
 from uuid import uuid4
@@ -50,7 +50,7 @@ async def test_bad_input_is_refused_before_any_call(live: Stack, given: Any, kin
     assert not live.emulator.calls
 
 
-async def test_a_raw_key_is_refused_and_repeated_nowhere_but_in_the_callers_own_event(live: Stack) -> None:
+async def test_a_raw_key_is_refused_and_is_only_in_the_callers_own_event(live: Stack) -> None:
     raw = "sk-ant-api03-raw-key-of-somebody"
     given = {"requests": requests(1), "apiKey": raw}
     run = await live.client.start_workflow(WORKFLOW_TYPE, given, id=f"raw-{uuid4()}", task_queue=live.task_queue)
@@ -79,10 +79,10 @@ async def test_requests_of_another_store_wait_for_a_worker_that_holds_it(live: S
 
 
 async def pending_failure(run: WorkflowHandle[Any, Any]) -> Failure:
-    """Why the activity that a run waits for failed last."""
+    """Return the last failure of the activity that a run waits for."""
 
-    async def look() -> list[Failure]:
+    async def check() -> list[Failure]:
         pending = (await run.describe()).raw_description.pending_activities
         return [activity.last_failure for activity in pending if activity.HasField("last_failure")]
 
-    return (await eventually(look, "an activity that has failed"))[0]
+    return (await eventually(check, "an activity that has failed"))[0]

@@ -1,4 +1,4 @@
-"""A lost reply to the POST: one batch, found, proved and landed, or a person's word."""
+"""A lost reply to the POST: one batch, found, verified and landed, or an operator's decision."""
 
 import asyncio
 from datetime import timedelta
@@ -16,7 +16,7 @@ from tests.harness.waiting import eventually
 
 
 async def post_by_a_stranger(live: Stack, given: list[dict[str, object]]) -> str:
-    """A batch on the same key that no record in the store knows."""
+    """Create a batch under the same key that no record in the store names."""
     headers = {"x-api-key": KEYS["default"].get_secret_value(), "anthropic-version": "2023-06-01"}
     async with httpx.AsyncClient(base_url=live.emulator.url, headers=headers) as http:
         reply = await http.post("/v1/messages/batches", json={"requests": given})
@@ -61,7 +61,7 @@ async def test_a_post_that_created_nothing_is_made_again_after_the_quiet_period(
     assert output.possibly_paid_twice == ()
 
 
-async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Stack) -> None:
+async def test_a_run_waits_for_a_batch_that_is_invisible_for_a_while(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
 
@@ -70,7 +70,7 @@ async def test_a_batch_that_is_invisible_for_a_while_is_waited_for(live: Stack) 
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
 
 
-async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(live: Stack) -> None:
+async def test_a_foreign_batch_of_the_same_count_is_distinguished(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(3))
@@ -90,7 +90,7 @@ async def test_a_foreign_batch_of_the_same_count_in_the_window_is_told_apart(liv
 async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_paid_twice(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
-    # The poll answers only when the first batch can be seen as well.
+    # The poll gets a response only when the first batch is visible too.
     live.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
@@ -101,7 +101,7 @@ async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_p
     assert output.possibly_paid_twice == (first,)
 
 
-async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live: Stack) -> None:
+async def test_three_lost_posts_without_a_batch_are_an_unknown_submission(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create")
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
 
@@ -112,7 +112,7 @@ async def test_three_lost_posts_and_nothing_found_is_an_unknown_submission(live:
     assert failure.details[0]["action"] == "checkBatches"
 
 
-async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: Stack) -> None:
+async def test_two_lost_runs_with_the_same_ids_are_left_to_an_operator(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=0.5, times=2)
     live.emulator.faults.add("accept-then-drop", operation="create", times=2)
     runs = [await live.start(requests(3, text)) for text in ("first", "second")]
@@ -126,12 +126,12 @@ async def test_two_runs_with_the_same_ids_both_lost_are_left_to_a_person(live: S
     outputs = [await run.result() for run in runs]
 
     assert progress.batch_id == first_batch
-    # The second run is decided by the first one's claim.
+    # The first run's claim decides the second one.
     assert [output.batch_id for output in outputs] == [first_batch, second_batch]
     assert len(live.emulator.batches) == 2
 
 
-async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_own(live: Stack) -> None:
+async def test_two_lost_runs_with_different_ids_and_equal_counts_each_find_their_own_batch(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     one = requests(3, "one")
     other = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3, "two"))]
@@ -143,7 +143,7 @@ async def test_two_runs_with_other_ids_and_equal_counts_one_lost_each_get_their_
     assert len(live.emulator.batches) == 2
 
 
-async def test_submit_again_is_a_second_post_at_a_persons_word(live: Stack) -> None:
+async def test_submit_again_makes_a_second_post(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("404", operation="results", times=400)
     run = await live.start(requests(2))
@@ -176,7 +176,7 @@ async def test_an_adopted_batch_that_is_not_ours_fails_the_run(live: Stack) -> N
 @pytest.mark.parametrize(
     "resolution", [Resolution(), Resolution(adopt="msgbatch_1", submit_again=True), Resolution(adopt="msgbatch_1")]
 )
-async def test_what_is_not_undecided_or_not_one_answer_is_refused_with_a_reason(
+async def test_an_invalid_resolution_or_one_of_a_decided_run_is_refused_with_a_reason(
     live: Stack, resolution: Resolution
 ) -> None:
     run = await live.start(requests())

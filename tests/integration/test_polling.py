@@ -1,4 +1,4 @@
-"""Waiting: the contract's cadence, its limits, and continue-as-new."""
+"""Polling: the contract's cadence, its limits, and continue-as-new."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -25,21 +25,21 @@ from workflows.state import BatchRun, RunState
 from workflows.submission.protocol import Submission
 
 RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
-LOOKS = CONTINUE_AFTER + 10
-"""After which a batch ends, in the second run of a chain."""
+POLLS = CONTINUE_AFTER + 10
+"""Polls after which a batch ends, in the second run of a chain."""
 
 
 async def runs_in_chain(live: Stack, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
-    async def look() -> list[str]:
+    async def check() -> list[str]:
         found = [execution.run_id async for execution in live.client.list_workflows(f"WorkflowId = '{run.id}'")]
         return found if len(found) > 1 else []
 
-    return await waiting.eventually(look, "a run that has continued as new")
+    return await waiting.eventually(check, "a run that has continued as new")
 
 
 @workflow.defn(sandboxed=False)
 class Before:
-    """What comes before a run that continues: a state is believed of no other."""
+    """The run that comes before one that continues: only a continued run's state is trusted."""
 
     @workflow.run
     async def run(self, given: BatchRun, task_queue: str) -> None:
@@ -47,7 +47,7 @@ class Before:
 
 
 async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, BatchOutput]:
-    """A run that goes on from a state."""
+    """Start a run that continues from a state."""
     given = BatchRun(batch_id=state.submission.batch_id, poll=RAPID, state=state)
     async with Worker(live.client, task_queue=f"{live.task_queue}-before", workflows=[Before]) as before:
         run: WorkflowHandle[object, BatchOutput] = await live.client.start_workflow(
@@ -63,25 +63,25 @@ async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, Batc
 
 @pytest.fixture
 async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
-    """An API whose batch ends by the number of looks."""
+    """Return an API whose batch ends after a number of polls."""
     async with (
-        Emulator(EmulatorOptions(ends_after_polls=LOOKS)) as emulator,
+        Emulator(EmulatorOptions(ends_after_polls=POLLS)) as emulator,
         running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,
     ):
         yield running
 
 
-async def test_a_long_wait_continues_as_new_and_counts_on(late: Stack) -> None:
+async def test_a_long_wait_continues_as_new_and_keeps_its_count(late: Stack) -> None:
     run = await late.start(requests(), poll=RAPID)
 
     output = await run.result()
 
     assert output.verified
-    assert late.operations().count("retrieve") == LOOKS
+    assert late.operations().count("retrieve") == POLLS
     assert late.operations().count("create") == 1
     chain = await runs_in_chain(late, run)
     assert len(chain) == 2
-    assert (await run.query("progress"))["polls"] == LOOKS - 1
+    assert (await run.query("progress"))["polls"] == POLLS - 1
     for run_id in chain:
         history = await late.client.get_workflow_handle(run.id, run_id=run_id).fetch_history()
         assert len(history.events) < 1_200
@@ -90,7 +90,7 @@ async def test_a_long_wait_continues_as_new_and_counts_on(late: Stack) -> None:
 
 
 @pytest.mark.xdist_group("short-lived")
-async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(
+async def test_a_running_update_is_answered_before_the_run_continues_as_new(
     short_lived: DevServer, tmp_path: Path
 ) -> None:
     async with (
@@ -100,7 +100,7 @@ async def test_an_update_in_flight_is_answered_before_the_run_continues_as_new(
         live.emulator.faults.add("slow", operation="cancel", seconds=2.5, times=1)
         steady = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=0.3)})
         run = await live.start(requests(), poll=steady)
-        # It is to continue at the sixth or so, while the update is carried out.
+        # It continues at about the sixth poll, during the update.
         await progress_when(run, lambda seen: seen.polls >= 4)
 
         batch = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
@@ -137,7 +137,7 @@ async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Stack) -> None:
 
 
 @pytest.mark.parametrize(("hours", "ends"), [(23, False), (25, True)])
-async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Stack, hours: int, ends: bool) -> None:
+async def test_the_contracts_limit_is_the_batchs_lifetime(late: Stack, hours: int, ends: bool) -> None:
     await late.start(requests(), poll=QUICK_POLL)
     await late.saw("retrieve")
     batch_id = late.emulator.batches[0].id
@@ -166,7 +166,7 @@ async def test_the_contracts_limit_lasts_as_long_as_the_batch_may(late: Stack, h
 
 
 @pytest.mark.parametrize(("minutes", "gone"), [(8, False), (11, True)])
-async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_run_has_continued(
+async def test_results_are_awaited_for_ten_minutes_from_the_first_404_across_continue_as_new(
     live: Stack, minutes: int, gone: bool
 ) -> None:
     batch_id = (await live.run(requests())).batch_id
@@ -186,7 +186,7 @@ async def test_results_are_waited_for_ten_minutes_from_the_first_404_though_the_
         assert (await run.result()).results_file.lines == 3
 
 
-async def test_a_404_is_not_a_missing_batch_before_ten_minutes_of_it(
+async def test_a_batch_counts_as_missing_only_after_ten_minutes_of_404(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:
     async with Emulator() as emulator, running_stack(skipping.client, emulator, (tmp_path / "store").as_uri()) as live:

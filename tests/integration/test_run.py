@@ -31,17 +31,17 @@ async def test_a_run_makes_the_calls_that_an_independent_runner_makes_of_the_doc
         output = await live.run(requests(2))
 
         made = [(call.method, call.path, call.status) for call in emulator.calls if call.operation != "list"]
-        assert made == calls_for(output.batch_id, looks=4)
+        assert made == calls_for(output.batch_id, polls=4)
 
 
-async def test_two_runs_of_one_content_by_other_callers_are_two_batches(live: Stack) -> None:
+async def test_the_same_content_started_by_two_callers_is_two_batches(live: Stack) -> None:
     first, second = await live.run(requests(2)), await live.run(requests(2))
 
     assert first.batch_id != second.batch_id
     assert len(live.emulator.batches) == 2
 
 
-async def test_the_output_says_what_came_back(live: Stack) -> None:
+async def test_the_output_summarizes_the_results(live: Stack) -> None:
     given = requests(6)
     given[1]["params"]["model"] = "claude-does-not-exist-9"
     given[4]["params"]["max_tokens"] = 9_999_999
@@ -61,7 +61,7 @@ async def test_the_output_says_what_came_back(live: Stack) -> None:
     assert output.results_url is not None
 
 
-async def test_requests_may_lie_in_the_store(live: Stack, tmp_path: Path) -> None:
+async def test_requests_may_be_in_the_store(live: Stack, tmp_path: Path) -> None:
     store = tmp_path / "store"
     lines = b"".join(json.dumps(item).encode() + b"\n" for item in requests(3))
     store.joinpath("mine.jsonl").write_bytes(lines)

@@ -1,4 +1,4 @@
-"""What Temporal's list tells of a run, and that a run does without where its namespace lacks the attributes."""
+"""The search attributes of a run in Temporal's list; a run works without them if its namespace lacks them."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -33,13 +33,13 @@ NEVER = {"model": "no-such-model", "max_tokens": 1, "messages": [{"role": "user"
 
 
 async def shown(run: WorkflowHandle[Any, BatchOutput]) -> dict[str, Any]:
-    """The attributes of a run by their names."""
+    """Return the attributes of a run by their names."""
     pairs = (await run.describe()).typed_search_attributes.search_attributes
     return {pair.key.name: pair.value for pair in pairs if pair.key in SEARCH_ATTRIBUTES}
 
 
 async def statuses(run: WorkflowHandle[Any, BatchOutput]) -> list[str]:
-    """What `BatchStatus` was set to, in order."""
+    """Return the values of `BatchStatus` that were set, in order."""
     changes = [
         event.upsert_workflow_search_attributes_event_attributes.search_attributes.indexed_fields
         async for event in run.fetch_history_events()
@@ -49,11 +49,11 @@ async def statuses(run: WorkflowHandle[Any, BatchOutput]) -> list[str]:
 
 
 async def until_status(run: WorkflowHandle[Any, BatchOutput], status: BatchStatus) -> dict[str, Any]:
-    async def look() -> dict[str, Any] | None:
+    async def check() -> dict[str, Any] | None:
         found = await shown(run)
         return found if found.get(BATCH_STATUS.name) == status else None
 
-    return await waiting.eventually(look, f"the status {status}")
+    return await waiting.eventually(check, f"the status {status}")
 
 
 async def test_a_landed_run_is_found_by_its_batch_its_size_and_its_outcome(live: Stack) -> None:
@@ -83,7 +83,7 @@ async def test_the_outcome_says_whether_some_or_no_requests_succeeded(live: Stac
     assert (await shown(run))["BatchOutcome"] == outcome
 
 
-async def test_a_failed_run_has_its_failures_type_and_a_cancelled_one_says_so(pending: Stack) -> None:
+async def test_a_failed_run_shows_its_failure_type_and_a_cancelled_one_shows_cancelled(pending: Stack) -> None:
     pending.emulator.faults.add("spend-limit", operation="create", times=1)
     failed = await pending.start(requests(2, "failed"))
     with pytest.raises(WorkflowFailureError):
@@ -116,7 +116,7 @@ async def test_a_lost_reply_is_undecided_in_the_list_until_the_batch_is_found(li
     assert await statuses(run) == ["submitting", "undecided", "polling", "retrieving", "landed"]
 
 
-async def test_a_batch_that_the_api_does_not_know_is_not_shown_it_may_be_a_key_in_the_place_of_its_id(
+async def test_a_batch_id_that_the_api_does_not_confirm_is_not_shown(
     live: Stack,
 ) -> None:
     run = await live.start(batch_id="a-key-of-another-form")
@@ -128,7 +128,7 @@ async def test_a_batch_that_the_api_does_not_know_is_not_shown_it_may_be_a_key_i
     assert shown_of_it == {"BatchStatus": "polling"} == await shown(run)
 
 
-async def test_a_landing_that_fails_says_so_once_and_stays_so_until_it_lands(live: Stack) -> None:
+async def test_a_failing_landing_sets_its_status_once_until_it_lands(live: Stack) -> None:
     live.emulator.faults.add("missing-line", operation="results", times=3)
     run = await live.start(requests())
     await run.result()
@@ -137,7 +137,7 @@ async def test_a_landing_that_fails_says_so_once_and_stays_so_until_it_lands(liv
 
 
 @pytest.mark.xdist_group("short-lived")
-async def test_polls_change_nothing_in_the_list_and_a_run_that_continues_another_keeps_what_is_there(
+async def test_polls_do_not_change_the_attributes_and_a_continued_run_keeps_them(
     short_lived: DevServer, tmp_path: Path
 ) -> None:
     async with (
@@ -164,7 +164,7 @@ async def test_polls_change_nothing_in_the_list_and_a_run_that_continues_another
     ],
     ids=["none", "another type", "one of them"],
 )
-async def test_a_run_does_without_what_its_namespace_lacks(
+async def test_a_run_works_without_attributes_that_its_namespace_lacks(
     temporal: DevServer, emulator: Emulator, tmp_path: Path, there: dict[str, Any]
 ) -> None:
     client = await new_namespace(temporal, there)
@@ -178,7 +178,7 @@ async def test_a_run_does_without_what_its_namespace_lacks(
     assert not [event for event in history.events if event.HasField("workflow_task_failed_event_attributes")]
 
 
-async def test_where_temporal_does_not_say_there_are_none(temporal: DevServer) -> None:
+async def test_without_a_response_of_temporal_no_attributes_are_set(temporal: DevServer) -> None:
     nowhere = await connect(address=temporal.address, namespace=f"nowhere-{uuid4()}")
 
     assert await UsableAttributes().names(nowhere) == ()
@@ -188,7 +188,7 @@ async def test_where_temporal_does_not_say_there_are_none(temporal: DevServer) -
 @pytest.mark.parametrize(
     ("hours_left", "status"), [(3, BatchStatus.POLLING), (1, BatchStatus.EXPIRING), (-1, BatchStatus.EXPIRING)]
 )
-def test_a_wait_near_its_batchs_end_is_expiring(hours_left: int, status: BatchStatus) -> None:
+def test_the_status_near_a_batchs_expiry_is_expiring(hours_left: int, status: BatchStatus) -> None:
     now = datetime.now(UTC)
     batch = MessageBatch(
         id="msgbatch_1",

@@ -1,4 +1,4 @@
-"""Stopping: cancelling a run at every stage, and stopping a batch but keeping what had finished."""
+"""Stopping: cancelling a run at every stage, and cancelling a batch but landing its finished results."""
 
 import asyncio
 from datetime import timedelta
@@ -18,7 +18,7 @@ from tests.harness.stack import Stack, progress_when, running_stack
 
 @pytest.fixture
 async def emulator():  # type: ignore[no-untyped-def]
-    """Batches that do not end before they are stopped."""
+    """Start an emulator whose batches do not end before they are cancelled."""
     options = EmulatorOptions(processing_time=timedelta(minutes=10), cancel_time=timedelta(seconds=0.3))
     async with Emulator(options) as running:
         yield running
@@ -31,7 +31,7 @@ async def cancelled(run: WorkflowHandle[object, BatchOutput]) -> None:
     assert isinstance(caught.value.cause, CancelledError)
 
 
-async def test_a_run_cancelled_while_polling_stops_the_batch_at_the_provider_first(pending: Stack) -> None:
+async def test_a_run_cancelled_while_polling_cancels_the_batch_at_the_provider_first(pending: Stack) -> None:
     run = await pending.start(requests())
     await progress_when(run, lambda seen: seen.polls > 0)
 
@@ -78,7 +78,7 @@ async def test_a_run_cancelled_while_undecided_finds_its_batch_and_stops_it(
         with pytest.raises(WorkflowFailureError) as caught:
             await run.result()
         assert isinstance(caught.value.cause, CancelledError)
-        # It was never cancelled as a mere candidate; by the time its results proved it ours it had ended.
+        # It was not cancelled while only a candidate; when its results proved it ours, it had ended.
         seen_by_the_api = live.operations()
         assert seen_by_the_api.index("results") < seen_by_the_api.index("cancel")
         assert emulator.batches[0].cancel_initiated_at is None
@@ -95,7 +95,7 @@ async def test_a_run_cancelled_while_nothing_is_found_does_not_post_again(live: 
     assert live.operations() == ["create"]
 
 
-async def test_a_provider_that_fails_for_a_while_is_asked_again_to_stop_the_batch(pending: Stack) -> None:
+async def test_cancelling_the_batch_is_retried_while_the_provider_fails(pending: Stack) -> None:
     run = await pending.start(requests())
     await progress_when(run, lambda seen: seen.polls > 0)
     pending.emulator.faults.add("529", operation="cancel", times=2)
@@ -105,7 +105,7 @@ async def test_a_provider_that_fails_for_a_while_is_asked_again_to_stop_the_batc
     assert pending.operations().count("cancel") == 3
 
 
-async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(pending: Stack) -> None:
+async def test_cancel_batch_cancels_the_batch_and_lands_its_finished_results(pending: Stack) -> None:
     run = await pending.start(requests(4))
     await progress_when(run, lambda seen: seen.polls > 0)
 
@@ -118,7 +118,7 @@ async def test_cancel_batch_stops_the_batch_and_lands_what_there_is(pending: Sta
     assert output.results_file.lines == 4
 
 
-async def test_cancel_batch_before_there_is_a_batch_is_refused_with_a_reason(live: Stack) -> None:
+async def test_cancel_batch_without_a_batch_is_refused_with_a_reason(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=60)
     run = await live.start(requests())
     await progress_when(run, lambda seen: seen.submission is not None)

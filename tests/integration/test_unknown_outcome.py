@@ -1,4 +1,4 @@
-"""What must not go wrong while a submission is in doubt, nor after it."""
+"""Safety while the outcome of a submission is unknown, and after it."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -17,15 +17,15 @@ PATIENT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelt
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
 
-async def test_a_persons_word_is_not_overtaken_by_a_look_under_way(live: Stack) -> None:
+async def test_an_operators_decision_is_not_overtaken_by_a_running_search(live: Stack) -> None:
     older = await post_by_a_stranger(live, requests(2))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(2), submission=SHORT)
     await live.saw("create", 2)
     live.emulator.faults.add("slow", operation="list", seconds=5)
     await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
-    looks = live.operations(besides=()).count("list")
-    await live.saw("list", looks + 1)
+    reads = live.operations(besides=()).count("list")
+    await live.saw("list", reads + 1)
 
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=older))
     output = await run.result()
@@ -34,7 +34,7 @@ async def test_a_persons_word_is_not_overtaken_by_a_look_under_way(live: Stack) 
     assert live.operations().count("create") == 2
 
 
-async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: Stack) -> None:
+async def test_a_dismissed_batch_is_not_adopted_by_another_run(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     waiting = await live.start(requests(2, "waiting"), submission=PATIENT)
     await progress_when(waiting, lambda seen: seen.phase is Phase.UNDECIDED)
@@ -55,7 +55,7 @@ async def test_a_batch_that_a_person_left_behind_is_nobody_elses_by_proof(live: 
     await waiting.terminate()
 
 
-async def test_a_second_run_under_an_id_does_not_take_the_first_ones_batch_for_its_own(live: Stack) -> None:
+async def test_a_second_run_under_an_id_does_not_adopt_the_first_ones_batch(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     first = await live.start(requests(2, "old"), workflow_id="the-same-id")
     await progress_when(first, lambda seen: seen.phase is Phase.POLLING)
@@ -70,7 +70,7 @@ async def test_a_second_run_under_an_id_does_not_take_the_first_ones_batch_for_i
     assert old not in output.possibly_paid_twice
 
 
-async def test_a_word_for_a_batch_that_does_not_exist_or_is_not_our_size_is_refused(live: Stack) -> None:
+async def test_adopting_a_batch_that_does_not_exist_or_has_another_count_is_refused(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(2), submission=quiet)
@@ -96,7 +96,7 @@ async def test_a_word_for_a_batch_that_does_not_exist_or_is_not_our_size_is_refu
         pytest.param("500", id="tried until it is given up", marks=pytest.mark.slow),
     ],
 )
-async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_twice(live: Stack, fault: str) -> None:
+async def test_results_are_landed_even_if_the_search_for_duplicates_fails(live: Stack, fault: str) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(2), submission=SHORT)
     await live.saw("create", 2)
@@ -108,7 +108,7 @@ async def test_results_are_landed_even_if_nobody_can_say_whether_they_were_paid_
     assert output.paid_twice_unchecked is not None
 
 
-async def test_a_run_cancelled_in_doubt_looks_less_often_in_the_end_and_ends_as_cancelled_once_it_is_decided(
+async def test_an_undecided_cancelled_run_searches_less_often_and_ends_as_cancelled_once_decided(
     pending: Stack,
 ) -> None:
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
@@ -128,7 +128,7 @@ async def test_a_run_cancelled_in_doubt_looks_less_often_in_the_end_and_ends_as_
     assert len(pending.emulator.batches) == 1
 
 
-async def test_a_lost_batch_is_looked_for_every_few_minutes_where_polls_are_rarer(pending: Stack) -> None:
+async def test_a_lost_batch_is_searched_for_every_few_minutes_if_polls_are_rarer(pending: Stack) -> None:
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await pending.start(requests(2), poll=QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=6)}))
 
@@ -155,7 +155,7 @@ async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live:
     assert live.operations() == []
 
 
-async def test_a_landing_that_takes_long_does_not_hold_up_the_polls_of_others(live: Stack) -> None:
+async def test_a_long_landing_does_not_delay_the_polls_of_other_runs(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="results", bytes_per_second=200)
     first, second = await live.start(requests(3, "first")), await live.start(requests(3, "second"))
     await live.saw("results")
@@ -167,7 +167,7 @@ async def test_a_landing_that_takes_long_does_not_hold_up_the_polls_of_others(li
         await run.terminate()
 
 
-async def test_an_upload_that_the_api_breaks_off_is_no_lost_reply(live: Stack) -> None:
+async def test_an_upload_that_the_api_interrupts_is_not_a_lost_reply(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="create", bytes_per_second=2_000, times=1)
     quick = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=2)})
 
@@ -176,12 +176,12 @@ async def test_an_upload_that_the_api_breaks_off_is_no_lost_reply(live: Stack) -
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
     creates = [call.time for call in live.emulator.calls if call.operation == "create"]
     assert len(creates) == 2
-    # Well before a quiet period, which an unknown outcome would have cost.
+    # Well before the end of a quiet period, which an unknown outcome would have required.
     assert output.possibly_paid_twice == ()
     assert output.paid_twice_unchecked is None
 
 
-async def test_a_stream_that_is_always_cut_ends_as_incomplete_and_what_arrived_is_kept(live: Stack) -> None:
+async def test_a_stream_that_is_always_cut_fails_as_incomplete_and_keeps_the_partial_results(live: Stack) -> None:
     live.emulator.faults.add("cut", operation="results", at=1500)
     poll = QUICK_POLL.model_copy(update={"transient": QUICK_POLL.transient.model_copy(update={"retry_limit": 2})})
 
@@ -191,7 +191,7 @@ async def test_a_stream_that_is_always_cut_ends_as_incomplete_and_what_arrived_i
     assert "incomplete-" in failure.message
 
 
-async def test_results_that_are_not_there_yet_are_waited_for(live: Stack) -> None:
+async def test_a_run_waits_for_results_that_are_not_available_yet(live: Stack) -> None:
     live.emulator.faults.add("404", operation="results", times=12)
 
     output = await live.run(requests(2))
@@ -199,7 +199,7 @@ async def test_results_that_are_not_there_yet_are_waited_for(live: Stack) -> Non
     assert output.verified
 
 
-async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(live: Stack) -> None:
+async def test_a_batch_created_while_our_posts_were_refused_is_not_adopted(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=3, times=1)
     run = await live.start(requests(3, "ours"))
     await progress_when(run, lambda seen: "refused" in (seen.submission or ""))
@@ -212,7 +212,7 @@ async def test_a_batch_made_while_our_posts_were_refused_is_not_taken_for_ours(l
     assert live.operations().count("create") == 4
 
 
-async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live: Stack) -> None:
+async def test_a_refusal_after_a_lost_reply_reports_that_a_batch_may_exist(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=60, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(2))
@@ -227,7 +227,7 @@ async def test_a_refusal_after_a_lost_reply_says_that_there_may_be_a_batch(live:
     assert len(live.emulator.batches) == 1
 
 
-async def test_a_store_that_is_away_at_the_post_is_waited_for_however_often_it_is_tried(live: Stack) -> None:
+async def test_a_post_waits_for_an_unavailable_store(live: Stack) -> None:
     away = live.store_folder / "submissions"
     away.parent.mkdir(exist_ok=True)
     away.write_text("no folder")

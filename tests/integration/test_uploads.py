@@ -9,7 +9,7 @@ from tests.harness.requests import requests
 from tests.harness.stack import Stack
 
 
-async def test_more_large_uploads_than_there_are_slots_wait_and_are_not_taken_for_lost(live: Stack) -> None:
+async def test_large_uploads_beyond_the_slots_wait_and_do_not_count_as_lost(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="create", seconds=4, times=MAX_UPLOADS)
     live.store_folder.mkdir(exist_ok=True)
     padded = "x" * (SMALL_BODY // 2)

@@ -1,4 +1,4 @@
-"""The benchmarks run, tiny, so that they do not rot; nothing here looks at how long anything takes."""
+"""The benchmarks at tiny sizes, to check that they work; no duration matters."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_a_ratio_is_the_median_of_the_rounds_and_not_of_noise_between_them() -> 
     assert row.met is False
 
 
-def test_who_is_not_installed_is_said_and_not_compared_with() -> None:
+def test_a_contender_that_is_not_installed_is_reported_and_not_compared() -> None:
     row = time_row("land", laps(2), "curl -o", None, at_most=1.5)
 
     assert (row.compared_with, row.ratio, row.met) == ("curl -o: not installed", "-", None)
@@ -82,7 +82,7 @@ async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -
     ],
     ids=["landing", "submitting", "history", "fleet"],
 )
-async def test_a_tiny_benchmark_runs_and_tells_its_rows(
+async def test_a_tiny_benchmark_runs_and_returns_its_rows(
     tmp_path: Path, measure: Callable[[Setting], Awaitable[list[Row]]], rows: list[str]
 ) -> None:
     table = render(await measure(setting(tmp_path, scale=0.001)))
@@ -105,8 +105,8 @@ def test_the_command_line_prints_the_table_without_goals_for_smaller_sizes() -> 
 
 
 @pytest.mark.slow
-def test_a_small_benchmark_runs_whole() -> None:
-    """Contenders in processes of their own, a chain of runs, every size of a fleet, and a worker that is killed."""
+def test_a_small_benchmark_runs_completely() -> None:
+    """Contenders run in processes of their own, as do a chain of runs, every size of a fleet, and a killed worker."""
     table = printed("landing", "submitting", "history", "fleet", "--scale", "0.01")
 
     rows = [

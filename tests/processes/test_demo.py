@@ -16,7 +16,7 @@ from tests.harness.waiting import eventually
 
 
 def below(process: asyncio.subprocess.Process) -> list[psutil.Process]:
-    """The processes that a process has started."""
+    """Return the processes that a process has started."""
     return psutil.Process(process.pid).children(recursive=True)
 
 
@@ -29,7 +29,7 @@ def lines_of(file: Path) -> int:
 
 
 async def suggestion_works(starter: CommandLine, shown: str) -> None:
-    """Try what is said to be next, now that Temporal is gone."""
+    """Run the suggested command, after Temporal has ended."""
     suggested = re.search(r"MESSAGE_BATCHES_STORE=(\S+) \S+ \S*starter.py (results \S+ --failed -o retry.jsonl)", shown)
     assert suggested
     later = CommandLine(starter.folder, {"MESSAGE_BATCHES_STORE": suggested[1], "TEMPORAL_ADDRESS": "127.0.0.1:1"})
@@ -41,7 +41,7 @@ async def suggestion_works(starter: CommandLine, shown: str) -> None:
     assert {json.loads(line)["custom_id"] for line in lines} == {"ticket-0005", "review-0003", "chat-0002"}
 
 
-async def test_two_demos_side_by_side_show_their_results_and_what_they_suggest_works_afterwards(tmp_path: Path) -> None:
+async def test_two_concurrent_demos_show_their_results_and_their_suggested_commands_work(tmp_path: Path) -> None:
     starters = [CommandLine(tmp_path / name) for name in ("one", "two")]
     for starter in starters:
         starter.folder.mkdir()
@@ -62,7 +62,7 @@ async def test_two_demos_side_by_side_show_their_results_and_what_they_suggest_w
     await suggestion_works(starters[0], shown.out)
 
 
-async def test_kept_it_runs_until_ctrl_c_and_other_commands_work_with_it(tmp_path: Path) -> None:
+async def test_with_keep_it_runs_until_ctrl_c_and_other_commands_work_with_it(tmp_path: Path) -> None:
     starter = CommandLine(tmp_path)
     process = await starter.begin("demo", "--keep")
     assert process.stderr
@@ -106,7 +106,7 @@ async def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> N
             children = below(process)
             assert children
         else:
-            # Python itself needs a moment before it can be told anything: of computing, however busy the machine is.
+            # Python needs some CPU time before it can handle a signal.
             await eventually(lambda: sum(psutil.Process(process.pid).cpu_times()[:2]) > 0.15, "a Python that has begun")
 
     process.send_signal(signal.SIGINT)
@@ -127,7 +127,7 @@ async def test_live_without_a_key_is_refused_with_one_line(tmp_path: Path) -> No
     assert "ANTHROPIC_API_KEY" in ended.err
 
 
-async def test_live_asks_with_the_price_and_a_no_sends_nothing(tmp_path: Path) -> None:
+async def test_live_asks_for_confirmation_and_a_no_sends_nothing(tmp_path: Path) -> None:
     environment = {"ANTHROPIC_API_KEY": "sk-ant-none", "ANTHROPIC_BASE_URL": "http://127.0.0.1:1"}
 
     ended = await CommandLine(tmp_path, environment)("demo", "--live", stdin="n\n")

@@ -1,4 +1,4 @@
-"""Encryption switched on, rotated and missing, while processes come and go: what Temporal keeps of a run."""
+"""Encryption switched on, rotated and missing, while processes start and end: the stored data of a run."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 @dataclass
 class Processes:
-    """A Temporal server on a file, and workers and starters that come and go, each with its keys."""
+    """A Temporal server on a file, and workers and starters that start and end, each with its keys."""
 
     folder: Path
     server: TemporalProcess
@@ -37,7 +37,7 @@ class Processes:
     workers: list[WorkerProcess] = field(default_factory=list)
 
     async def worker(self, *keys: EncryptionKey) -> WorkerProcess:
-        """A worker with these keys, in the place of the one before."""
+        """Start a worker with these keys, in place of the one before."""
         for worker in self.workers[-1:]:
             assert await worker.terminate() == 0
         configured = {**self._settings(keys), "ANTHROPIC_BASE_URL": self.emulator.url, "ANTHROPIC_API_KEY": "sk-ant-1"}
@@ -46,7 +46,7 @@ class Processes:
         return self.workers[-1]
 
     def starter(self, *keys: EncryptionKey) -> CommandLine:
-        """The command line with these keys."""
+        """Return the command line with these keys."""
         return CommandLine(self.folder, self._settings(keys))
 
     async def start(self, text: str, *keys: EncryptionKey) -> str:
@@ -62,7 +62,7 @@ class Processes:
         return run
 
     async def histories(self, run: str) -> list[WorkflowHistory]:
-        """As they are exported."""
+        """Return the histories as they are exported."""
         chain = [found async for found in self.client.list_workflows(f"WorkflowId = '{run}'")]
         return [await self.client.get_workflow_handle(run, run_id=found.run_id).fetch_history() for found in chain]
 
@@ -70,7 +70,7 @@ class Processes:
         return b"".join(event.SerializeToString() for history in await self.histories(run) for event in history.events)
 
     def database(self) -> bytes:
-        """All that the server has written."""
+        """Return all data that the server has written."""
         return b"".join(path.read_bytes() for path in self.folder.glob("temporal.db*"))
 
     def _settings(self, keys: Sequence[EncryptionKey]) -> dict[str, str]:
@@ -91,7 +91,7 @@ async def processes(tmp_path: Path) -> AsyncIterator[Processes]:
             await server.kill()
 
 
-async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_changes_meanwhile(
+async def test_no_prompt_and_no_reply_is_on_the_server_even_if_the_key_is_rotated(
     processes: Processes,
 ) -> None:
     await processes.worker()
@@ -108,7 +108,7 @@ async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_chan
     starter = processes.starter(OLD)
     refused = await starter("start", starter.file(requests(1, "a refused prompt")), "--wait", *QUICK)
 
-    # The rotation: the new key encrypts from now on, the old one still opens what is there.
+    # The rotation: the new key encrypts from now on, the old one still decrypts older payloads.
     await processes.worker(NEW, OLD)
     processes.emulator.clock.advance(PROCESSING)
     starter = processes.starter(NEW, OLD)
@@ -136,7 +136,7 @@ async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_chan
     ):
         assert text.encode() not in exported
         assert text.encode() not in database
-    # Such a look does find what is not encrypted.
+    # The same search finds unencrypted text.
     assert b"a readable prompt" in await processes.exported(before)
     assert b"a readable prompt" in database
 
@@ -145,7 +145,7 @@ async def test_nothing_asked_or_answered_is_on_the_server_also_when_the_key_chan
         await replayer.replay_workflow(history)
 
 
-async def test_a_worker_without_the_key_says_which_one_it_wants_and_the_run_goes_on_when_it_comes(
+async def test_a_worker_without_the_key_names_it_and_the_run_continues_once_it_is_there(
     processes: Processes,
 ) -> None:
     await processes.worker(OLD)

@@ -1,4 +1,4 @@
-"""`worker.py --health`: what the probes of a real worker process are told, whatever happens to it."""
+"""`worker.py --health`: the probes of a real worker process in every state."""
 
 import asyncio
 import os
@@ -27,7 +27,7 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, settings
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, Stack
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 
 class Probed(Running):
@@ -36,15 +36,15 @@ class Probed(Running):
     url = ""
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """The status and the JSON at a path."""
+        """Return the status and the JSON at a path."""
         async with httpx.AsyncClient(base_url=self.url, timeout=10) as http:
             answer = await http.get(path)
             return answer.status_code, answer.json()
 
     async def until(self, holds: Callable[[int, dict[str, Any]], bool]) -> dict[str, Any]:
-        """What `/healthz` says as soon as it is as expected."""
+        """Return the report of `/healthz` as soon as it is as expected."""
 
-        async def look() -> dict[str, Any] | None:
+        async def check() -> dict[str, Any] | None:
             assert self.exit_code is None, self.output
             try:
                 status, found = await self.get("/healthz")
@@ -52,12 +52,12 @@ class Probed(Running):
                 status, found = 0, {}
             return found if holds(status, found) else None
 
-        return await eventually(look, "the expected health")
+        return await eventually(check, "the expected health")
 
 
 @asynccontextmanager
 async def worker(folder: Path, address: str, **variables: str) -> AsyncIterator[Probed]:
-    """A worker process; it is killed at the end."""
+    """Start a worker process; it is killed at the end."""
     configured = settings(
         temporal=address,
         key=KEYS["default"].get_secret_value(),
@@ -83,7 +83,7 @@ def is_not_well(status: int, found: dict[str, Any]) -> bool:
     return status == 503 and not found["problems"][0].startswith("The worker is starting")
 
 
-async def test_a_worker_that_polls_is_well(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_worker_that_polls_is_healthy(temporal: DevServer, tmp_path: Path) -> None:
     async with worker(tmp_path, temporal.address) as probed:
         found = await probed.until(is_well)
 
@@ -93,7 +93,7 @@ async def test_a_worker_that_polls_is_well(temporal: DevServer, tmp_path: Path) 
         assert await probed.terminate() == 0
 
 
-async def test_without_temporal_it_is_not_well_but_alive(tmp_path: Path) -> None:
+async def test_without_temporal_it_is_unhealthy_but_alive(tmp_path: Path) -> None:
     server = TemporalProcess(tmp_path)
     await server.start()
     try:
@@ -112,7 +112,7 @@ async def test_without_temporal_it_is_not_well_but_alive(tmp_path: Path) -> None
         await server.kill()
 
 
-async def test_without_its_store_it_is_not_well_but_alive(temporal: DevServer, tmp_path: Path) -> None:
+async def test_without_its_store_it_is_unhealthy_but_alive(temporal: DevServer, tmp_path: Path) -> None:
     identity = tmp_path / "store" / "store.json"
     async with worker(tmp_path, temporal.address) as probed:
         await probed.until(is_well)
@@ -135,7 +135,7 @@ async def test_without_its_store_it_is_not_well_but_alive(temporal: DevServer, t
         ("[]", "does not hold the store's id: restore it"),
     ],
 )
-async def test_with_a_store_that_is_not_its_own_it_is_not_well(
+async def test_with_another_store_it_is_unhealthy(
     temporal: DevServer, tmp_path: Path, content: str, problem: str
 ) -> None:
     identity = tmp_path / "store.json"
@@ -146,16 +146,16 @@ async def test_with_a_store_that_is_not_its_own_it_is_not_well(
     assert (await health.report()).store_reachable
 
     identity.write_text(content)
-    health.stopping()  # Looks anew.
+    health.stopping()  # The next probe checks again.
     found = await health.report()
 
     assert not found.store_reachable
     assert found.problems[-1] == f"{identity.as_uri()} {problem.format(id=store_id)}"
 
 
-async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_store_that_hangs_is_reported_in_time_and_read_only_once(temporal: DevServer, tmp_path: Path) -> None:
     hanging = tmp_path / "hanging"
-    # Whoever opens the store's id waits, while this pipe is there, until somebody writes into it.
+    # Opening the store's id blocks on this pipe until another process writes into it.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n\n"
         "def hook(event, args):\n"
@@ -171,19 +171,19 @@ async def test_a_store_that_hangs_is_told_in_time_and_asked_no_second_time(tempo
         assert found["problems"] == [f"The store {(tmp_path / 'store').as_uri()} does not answer"]
         assert (await probed.get("/livez"))[0] == 200
 
-        # One writer ends the one read.
+        # One write ends the one read.
         writer = await asyncio.to_thread(os.open, hanging, os.O_WRONLY)
         hanging.unlink()
         os.close(writer)
         await probed.until(is_well)
 
 
-async def test_a_store_that_hangs_at_the_start_holds_up_neither_probe_nor_signal(
+async def test_a_store_that_hangs_at_the_start_blocks_neither_probe_nor_signal(
     temporal: DevServer, tmp_path: Path
 ) -> None:
     blocked = tmp_path / "blocked"
     os.mkfifo(blocked)
-    # Whoever makes the store's directory waits until somebody writes there, which nobody does.
+    # Creating the store's directory blocks on this pipe, into which nothing is written.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n\n"
         "def hook(event, args):\n"
@@ -200,7 +200,7 @@ async def test_a_store_that_hangs_at_the_start_holds_up_neither_probe_nor_signal
         assert await probed.terminate() == 0
 
 
-async def test_a_worker_that_is_starting_is_alive_and_not_yet_well(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_worker_that_is_starting_is_alive_and_not_yet_healthy(temporal: DevServer, tmp_path: Path) -> None:
     async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -243,7 +243,7 @@ async def test_a_worker_that_is_stopping_answers_until_the_end(
         await run.terminate()
 
 
-async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_worker_whose_polls_temporal_does_not_see_is_unhealthy(temporal: DevServer, tmp_path: Path) -> None:
     health = Health()
     store = open_store(tmp_path.as_uri())
     health.started(WatchedWorker(temporal.client, store, await store.identity(), "nobody-polls-here", lambda: True))
@@ -257,9 +257,7 @@ async def test_a_worker_whose_polls_temporal_does_not_see_is_not_well(temporal: 
         ]
 
 
-async def test_what_another_worker_of_this_host_polls_is_no_poll_of_this_one(
-    temporal: DevServer, tmp_path: Path
-) -> None:
+async def test_polls_of_another_worker_on_this_host_do_not_count(temporal: DevServer, tmp_path: Path) -> None:
     queue = f"polled-{uuid4()}"
     store = open_store(tmp_path.as_uri())
     store_id = await store.identity()
@@ -290,12 +288,12 @@ async def poll(client: Client, queue: str) -> None:
     await client.workflow_service.poll_workflow_task_queue(request)
 
 
-def test_no_two_workers_have_one_name() -> None:
+def test_two_workers_have_different_identities() -> None:
     assert re.fullmatch(r"\S{1,12}-[0-9a-f]{4}", worker_identity())
     assert len({worker_identity() for _ in range(8)}) > 1
 
 
-async def test_a_worker_polls_under_a_name_of_its_own(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_worker_polls_under_its_own_identity(temporal: DevServer, tmp_path: Path) -> None:
     queue = f"named-{uuid4()}"
     async with worker(tmp_path, temporal.address, MESSAGE_BATCHES_TASK_QUEUE=queue) as probed:
         await probed.until(is_well)
@@ -306,7 +304,7 @@ async def test_a_worker_polls_under_a_name_of_its_own(temporal: DevServer, tmp_p
         assert all(re.fullmatch(r"\S{1,12}-[0-9a-f]{4}", poller.identity) for poller in found.pollers)
 
 
-async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path) -> None:
+async def test_simultaneous_probes_share_one_check(temporal: DevServer, tmp_path: Path) -> None:
     class Counting(ObjectStore):
         reads = 0
 
@@ -324,19 +322,19 @@ async def test_many_probes_at_once_look_once(temporal: DevServer, tmp_path: Path
     assert store.reads == 1
 
 
-async def test_it_looks_unasked(temporal: DevServer, tmp_path: Path) -> None:
+async def test_it_checks_without_probes(temporal: DevServer, tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     health = Health()
-    looked = asyncio.Event()
+    checked = asyncio.Event()
 
     def runs() -> bool:
-        looked.set()
+        checked.set()
         return True
 
     health.started(WatchedWorker(temporal.client, store, await store.identity(), "any", runs))
-    looked.clear()
-    async with serve_probes(health, "127.0.0.1:0"), asyncio.timeout(PATIENCE):
-        await looked.wait()
+    checked.clear()
+    async with serve_probes(health, "127.0.0.1:0"), asyncio.timeout(TIMEOUT):
+        await checked.wait()
 
 
 async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: Path) -> None:
@@ -348,15 +346,15 @@ async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: P
 
 
 async def refused(folder: Path, address: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """The exit status and the last line of a worker that does not stay."""
+    """Return the exit status and the last line of a worker that ends."""
     environment = bare_environment(folder, TEMPORAL_ADDRESS=address, **variables)
     command = [sys.executable, "worker.py", *arguments]
     running = await Running.start(command, folder / "worker.log", environment=environment)
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(TIMEOUT):
         return await running.wait(), running.output
 
 
-async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_to(tmp_path: Path) -> None:
+async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_on_a_signal(tmp_path: Path) -> None:
     connected = asyncio.Event()
 
     async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -371,9 +369,9 @@ async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_
     async with server:
         worker = await Running.start([sys.executable, "worker.py"], tmp_path / "log", environment=environment)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 await connected.wait()
-            # Waited for to its end, the connection would fail, and the exit status would be 2.
+            # If it were waited for, the connection would fail, and the exit status would be 2.
             assert await worker.terminate() == 0, worker.output
         finally:
             await worker.kill()
@@ -383,7 +381,7 @@ async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_when_told_
 @pytest.mark.parametrize(
     "address", ["8079", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:70000", ":8079", f"h:{'9' * 5000}"]
 )
-async def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None:
+async def test_an_invalid_address_is_refused_in_a_sentence(address: str) -> None:
     with pytest.raises(CannotListen) as caught:
         async with serve_probes(Health(), address):
             pass
@@ -393,15 +391,13 @@ async def test_what_is_no_address_is_refused_in_a_sentence(address: str) -> None
     )
 
 
-async def test_a_host_that_can_be_none_is_refused_in_a_sentence() -> None:
+async def test_an_invalid_host_is_refused_in_a_sentence() -> None:
     with pytest.raises(CannotListen, match=r"^--health cannot listen on x{70}:8079: .+"):
         async with serve_probes(Health(), f"{'x' * 70}:8079"):
             pass
 
 
-async def test_a_port_that_is_taken_is_refused_in_a_sentence(
-    emulator: Emulator, temporal: DevServer, tmp_path: Path
-) -> None:
+async def test_a_port_in_use_is_refused_in_a_sentence(emulator: Emulator, temporal: DevServer, tmp_path: Path) -> None:
     taken = emulator.url.removeprefix("http://")
 
     status, said = await refused(tmp_path, temporal.address, "--health", taken)

@@ -1,7 +1,7 @@
-"""A test that looks: nowhere does the text of a key stand, nor, with encryption on, that of a prompt or a reply.
+"""A search for secrets: the text of a key is nowhere, nor, with encryption on, that of a prompt or a reply.
 
-Runs of every kind are made by processes of their own; then all they have left is searched: what the server keeps, what
-the worker logs and exports, what the store holds, what the starter prints.
+Processes make runs of every kind; then all of their data is searched: the server's database, the logs and metrics of
+the worker, the store, and the output of the starter.
 """
 
 import asyncio
@@ -33,24 +33,21 @@ PROMPT = "heliotrope saxifrage"
 TOKEN = "codec-token-leak-0003-0004-0005"
 
 
-# --- looking ---------------------------------------------------------------------------------------------------------
-
-
 def places_with(texts: Iterable[str], places: Mapping[str, bytes]) -> list[str]:
-    """Where one of these texts stands, in any form."""
+    """Return the places of these texts, in any encoding."""
     wanted = {form for text in texts for form in spellings(text).values()}
     return [name for name, content in places.items() if any(form in content for form in wanted)]
 
 
 def in_files(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file below a folder."""
+    """Return every file below a folder."""
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             yield str(path.relative_to(folder)), path.read_bytes()
 
 
 def in_database(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Every table of a SQLite file, in whole: in the file itself a long value lies in pieces."""
+    """Return every table of a SQLite file as text: in the file itself a long value is split."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             values = (value for row in database.execute(f'SELECT * FROM "{table}"') for value in row)
@@ -58,7 +55,7 @@ def in_database(path: Path) -> Iterator[tuple[str, bytes]]:
 
 
 async def in_histories(client: Client) -> dict[str, bytes]:
-    """Every run's events as the server has them, whatever codec this client has."""
+    """Return every run's events as the server has them, whatever codec this client has."""
     found = {}
     async for run in client.list_workflows():
         request = GetWorkflowExecutionHistoryRequest(
@@ -70,15 +67,12 @@ async def in_histories(client: Client) -> dict[str, bytes]:
     return found
 
 
-# --- what is looked at -----------------------------------------------------------------------------------------------
-
-
 @dataclass
 class World:
-    """Processes on a Temporal server with a file, and everything they have said.
+    """Processes on a Temporal server with a file, and all of their output.
 
     Attributes:
-        every_kind: runs that go wrong and are retried too, which takes a while; else one that lands, one whose key is
+        every_kind: also runs with errors and retries, which take a while; else one that lands, one whose key is
             refused, and two that are refused at once.
     """
 
@@ -88,7 +82,7 @@ class World:
     said: dict[str, bytes] = field(default_factory=dict)
 
     async def play(self) -> dict[str, bytes]:
-        """Make runs of every kind; all that is left of them, by where it is."""
+        """Make runs of every kind; return all of their data, by place."""
         metrics, health = (f"127.0.0.1:{lasting_port()}" for _ in range(2))
         async with AsyncExitStack() as stack:
             server = TemporalProcess(self.folder)
@@ -124,7 +118,7 @@ class World:
                 (await http.post("/_emulator/faults", json=described)).raise_for_status()
 
             async def says(*commands: tuple[str | Path, ...]) -> None:
-                """Keep what these commands, run at the same time, print."""
+                """Run these commands at the same time, and keep their output."""
                 for command, ended in zip(
                     commands, await asyncio.gather(*(starter(*c) for c in commands)), strict=True
                 ):
@@ -149,16 +143,13 @@ class World:
             await says(("list",), *((command, run) for run in runs for command in ("status", "results")))
 
 
-# --- the tests -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("form", spellings(KEY))
 def test_a_key_is_found_in_each_form(form: str) -> None:
     assert places_with([KEY], {"log": b"before " + spellings(KEY)[form] + b" after"}) == ["log"]
 
 
 @pytest.mark.parametrize("before", ["", "a", "ab", "abc"])
-def test_a_key_is_found_in_base64_wherever_it_begins(before: str) -> None:
+def test_a_key_is_found_in_base64_at_any_offset(before: str) -> None:
     encoded = base64.b64encode(f"{before}{KEY} and more".encode())
 
     assert places_with([KEY], {"log": encoded}) == ["log"]
@@ -170,7 +161,7 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-async def test_no_key_stands_anywhere(tmp_path: Path, every_kind: bool) -> None:
+async def test_no_key_is_found_anywhere(tmp_path: Path, every_kind: bool) -> None:
     places = await World(tmp_path, every_kind=every_kind).play()
 
     found = places_with([PROMPT], places)
@@ -180,7 +171,7 @@ async def test_no_key_stands_anywhere(tmp_path: Path, every_kind: bool) -> None:
 
 
 @KINDS
-async def test_with_encryption_on_no_prompt_and_no_reply_stands_at_the_server(tmp_path: Path, every_kind: bool) -> None:
+async def test_with_encryption_on_no_prompt_and_no_reply_is_on_the_server(tmp_path: Path, every_kind: bool) -> None:
     encryption_key = base64.b64encode(bytes(range(32))).decode()
     settings = {"MESSAGE_BATCHES_ENCRYPTION_KEYS": f"one:{encryption_key}", "MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}
 

@@ -1,4 +1,4 @@
-"""`worker.py --requests-per-minute`: all workers of a queue stay within the account's limit, and make use of it."""
+"""`worker.py --requests-per-minute`: all workers of a queue stay within the account's limit, and use it."""
 
 import asyncio
 import math
@@ -27,7 +27,7 @@ RUNS = 20
 
 
 def most_within(window: timedelta, calls: list[Call]) -> int:
-    """The most calls in any such stretch of time."""
+    """Return the most calls in any such period."""
     times = sorted(call.time for call in calls)
     return max(sum(1 for time in times if start <= time <= start + window) for start in times)
 
@@ -45,7 +45,7 @@ async def workers(count: int, limit: int, configured: dict[str, str], folder: Pa
 
 
 def handed_out(limit: int, seconds: int) -> int:
-    """The most that all partitions let through in so many seconds and the one of their burst, as measured."""
+    """Return the most that all partitions dispatch in so many seconds and that of their burst, as measured."""
     rates = RateLimits.within(limit)
     return sum(
         PARTITIONS * (math.floor((seconds + 1) * rate / PARTITIONS) + 1) for rate in (rates.runs, rates.landings)
@@ -62,7 +62,7 @@ def handed_out(limit: int, seconds: int) -> int:
 async def test_three_workers_stay_within_the_limit_together_and_use_it(
     temporal: DevServer, tmp_path: Path, limit: int, seconds: int, least: int
 ) -> None:
-    """Many times as many calls are wanted; some runs land meanwhile, some are cancelled."""
+    """Many times as many calls are wanted; meanwhile some runs land, some are cancelled."""
     window = timedelta(seconds=seconds)
     store = (tmp_path / "store").as_uri()
     never = EmulatorOptions(processing_time=timedelta(days=1), cancel_time=timedelta(seconds=1))
@@ -99,12 +99,12 @@ async def test_three_workers_stay_within_the_limit_together_and_use_it(
         for run in runs[8:]:
             await run.terminate()
 
-        # One may have been handed out just before.
+        # One may have been dispatched just before.
         assert least <= most_within(window, calls()) <= handed_out(limit, seconds) + 1
 
 
 @pytest.mark.parametrize("limit", [8, 60, 61, 99, 1000, 4000])
-def test_no_minute_can_see_more_than_the_limit(limit: int) -> None:
+def test_no_minute_can_have_more_calls_than_the_limit(limit: int) -> None:
     assert handed_out(limit, 60) <= limit
 
 
@@ -116,7 +116,7 @@ def test_the_average_is_within_the_limit_and_not_far_below_it(limit: int) -> Non
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many", "1.5"])
-def test_a_limit_that_is_none_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_limit_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         command(["--requests-per-minute", text])
 

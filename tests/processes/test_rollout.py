@@ -26,9 +26,9 @@ from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-UNTIL_TOLD = timedelta(hours=1)
+UNTIL_ENDED = timedelta(hours=1)
 KEY = "sk-ant-emulated-0001"
-# How soon the server says that nothing runs on a build any more: by default it looks every few minutes.
+# How soon the server reports that nothing runs on a build any more: by default it checks every few minutes.
 PROMPT_DRAINAGE = (
     *("--dynamic-config-value", 'matching.wv.VersionDrainageStatusVisibilityGracePeriod="1s"'),
     *("--dynamic-config-value", 'matching.wv.VersionDrainageStatusRefreshInterval="1s"'),
@@ -45,7 +45,7 @@ class Deployment:
     workers: list[WorkerProcess] = field(default_factory=list)
 
     async def worker(self, build: str = "", *options: str) -> WorkerProcess:
-        """One more worker process, ready; of a build, or of none."""
+        """Start one more worker process, of a build, or of none."""
         configured = settings(
             temporal=self.server.address,
             api=self.emulator.url,
@@ -59,7 +59,7 @@ class Deployment:
         return worker
 
     async def start(self, name: str, *, every: timedelta = timedelta(seconds=0.3)) -> WorkflowHandle[Any, BatchOutput]:
-        """Start a run, whose batch ends only when told."""
+        """Start a run, whose batch ends only when the test ends it."""
         given = BatchInput(
             requests=requests(3, text=name), poll=PollSchedule(retry_after=every), submission=QUICK_SUBMISSION
         )
@@ -68,7 +68,7 @@ class Deployment:
         )
 
     async def make_current(self, build: str) -> None:
-        """As README says; before, until the server has heard of the build."""
+        """Make a build current, as docs/upgrading.md says; until the server knows the build, the command fails."""
         named = ("--build-id", build) if build else ("--unversioned",)
 
         async def done() -> bool:
@@ -77,13 +77,13 @@ class Deployment:
         await eventually(done, f"build {build!r} as the current one")
 
     async def drained(self, build: str) -> bool:
-        """Whether the server knows of no run that is on the build."""
+        """Return whether the server knows of no run that is on the build."""
         _, answer = await self._deployment("describe-version", "--build-id", build, "--output", "json")
         drainage: Mapping[str, str] = json.loads(answer).get("drainageInfo") or {}
         return drainage.get("drainageStatus") == "drained"
 
     async def builds(self, name: str) -> list[str]:
-        """Which build did the last step of each run in a chain, the oldest first; "" for a worker of none."""
+        """Return the build that executed the last step of each run in a chain, the oldest first; "" without one."""
         runs = [run async for run in self.client.list_workflows(f"WorkflowId = '{name}'")]
         found = []
         for run in sorted(runs, key=lambda run: run.start_time):
@@ -122,7 +122,7 @@ class Deployment:
 async def deployed(folder: Path) -> AsyncIterator[Deployment]:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(dev_server(extra_args=[*PROMPT_TIMERS, *PROMPT_DRAINAGE]))
-        emulator = await stack.enter_async_context(Emulator(EmulatorOptions(processing_time=UNTIL_TOLD)))
+        emulator = await stack.enter_async_context(Emulator(EmulatorOptions(processing_time=UNTIL_ENDED)))
         deployment = Deployment(server, emulator, folder)
         try:
             yield deployment
@@ -149,9 +149,9 @@ async def test_a_run_moves_to_the_new_build_and_the_old_one_drains(deployment: D
     await deployment.runs_on("moving", "1.1")
     await eventually(lambda: deployment.drained("1.0"), "an old build on which nothing runs")
     assert await old.terminate() == 0
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
-    # One step up, and no run in the chain was there only to find itself on the old build once more.
+    # One change of build, and no run in the chain began on the old build again.
     assert await deployment.builds("moving") == ["1.0", "1.1"]
     assert len(deployment.emulator.batches) == 1
 
@@ -167,7 +167,7 @@ async def test_a_rollback_takes_the_runs_back(deployment: Deployment) -> None:
 
     await deployment.runs_on("rolled-back", "1.0")
     assert await bad.terminate() == 0
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
 
 
@@ -182,11 +182,11 @@ async def test_runs_of_workers_without_a_build_move_to_the_first_build_and_back(
     await deployment.make_current("")
 
     await deployment.runs_on("began-without", "")
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
 
 
-async def test_a_run_that_a_person_has_pinned_stays_in_one_run(deployment: Deployment) -> None:
+async def test_a_pinned_run_does_not_continue_as_new(deployment: Deployment) -> None:
     await deployment.worker("1.0")
     await deployment.make_current("1.0")
     await deployment.start("pinned")
@@ -208,7 +208,7 @@ async def test_a_run_that_a_person_has_pinned_stays_in_one_run(deployment: Deplo
     assert await deployment.builds("pinned") == ["1.0"]
 
 
-async def test_a_worker_of_a_build_is_healthy_and_says_how_it_gets_its_runs(deployment: Deployment) -> None:
+async def test_a_worker_of_a_build_is_healthy_and_prints_how_it_gets_runs(deployment: Deployment) -> None:
     port = lasting_port()
     worker = await deployment.worker("1.0", "--health", f"127.0.0.1:{port}")
 
@@ -233,7 +233,7 @@ async def test_three_workers_replaced_one_after_the_other_lose_and_repeat_nothin
         await deployment.worker()
         runs += await asyncio.gather(*starting)
     await eventually(lambda: len(deployment.emulator.batches) >= len(names), "a batch of each run")
-    deployment.emulator.clock.advance(UNTIL_TOLD)
+    deployment.emulator.clock.advance(UNTIL_ENDED)
 
     outputs = await asyncio.gather(*(run.result() for run in runs))
     calls = Counter(call.operation for call in deployment.emulator.calls)

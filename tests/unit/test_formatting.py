@@ -1,4 +1,4 @@
-"""What people read: times, sizes, and markdown that text from elsewhere cannot break."""
+"""Formatting for people: times, sizes, and markdown that text from outside cannot break."""
 
 import json
 from datetime import timedelta
@@ -45,7 +45,7 @@ def test_only_one_is_singular() -> None:
     assert [plural(count, "request") for count in (0, 1, 2880)] == ["0 requests", "1 request", "2,880 requests"]
 
 
-def test_text_from_elsewhere_is_shown_as_it_is() -> None:
+def test_markdown_in_text_from_outside_is_escaped() -> None:
     assert markdown_text("a|b\n# <img src=x> `c` [d](e)") == r"a\|b \# \<img src=x\> \`c\` \[d\]\(e\)"
     assert markdown_code("a`b\nc") == "`a'b c`"
     assert len(markdown_text("x" * 10_000)) == MAX_TEXT
@@ -58,7 +58,7 @@ def test_a_table_has_its_numbers_on_the_right() -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 1000, '"' * 1000, "\x01" * 1000, "😀" * 1000, "😀" * 3])
-def test_what_is_fitted_is_cut_by_the_bytes_of_its_payload(text: str) -> None:
+def test_a_truncated_text_is_cut_by_the_bytes_of_its_payload(text: str) -> None:
     payload = len(json.dumps(truncate_payload(text, 350), ensure_ascii=False).encode())
 
     assert payload <= 350

@@ -45,7 +45,7 @@ def test_a_line_in_very_many_pieces_takes_linear_time() -> None:
 
 
 @pytest.mark.parametrize("error", [InvalidRequests, ResultsIncomplete])
-def test_a_line_longer_than_a_batch_is_not_held(error: type[MessageBatchesError]) -> None:
+def test_a_line_longer_than_a_batch_is_not_kept_in_memory(error: type[MessageBatchesError]) -> None:
     splitter = Splitter(error)
     data = b"x" * 64_000_000
     splitter.feed(b"\n" + data)
@@ -98,12 +98,12 @@ def test_numbers_beyond_a_double_pass_through() -> None:
         (request("x" * 65), "line 1, custom_id: 'xxx"),
     ],
 )
-def test_each_problem_is_said_with_its_line(line: bytes, problem: str) -> None:
+def test_each_problem_is_reported_with_its_line(line: bytes, problem: str) -> None:
     (found,) = problems(line)
     assert found.startswith(problem)
 
 
-def test_all_problems_are_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     assert problems(request("a"), b"", b"{}", request("a"), request("ok"), b"x") == (
         "line 3, custom_id: missing",
         "line 3, params: missing",
@@ -128,13 +128,13 @@ def test_no_requests_are_refused() -> None:
         check.finish()
 
 
-def test_the_longest_custom_id_is_taken() -> None:
+def test_the_longest_custom_id_is_accepted() -> None:
     check = RequestCheck()
     check.lines([request("aZ09_-" + "x" * 58)])
     check.finish()
 
 
-def test_100_000_requests_are_taken_and_one_more_is_not() -> None:
+def test_100_000_requests_are_accepted_and_one_more_is_refused() -> None:
     check = RequestCheck()
     check.lines([b'{"custom_id":"%d","params":{}}' % n for n in range(MAX_REQUESTS)])
     check.finish()
@@ -143,7 +143,7 @@ def test_100_000_requests_are_taken_and_one_more_is_not() -> None:
         check.finish()
 
 
-def test_256_million_bytes_are_taken_and_one_more_is_not() -> None:
+def test_256_million_bytes_are_accepted_and_one_more_is_refused() -> None:
     head, tail = b'{"custom_id":"a","params":{"x":"', b'"}}'
     room = 256_000_000 - len(BODY_START + head + tail + BODY_END)
     check = RequestCheck()

@@ -44,7 +44,7 @@ ALLOWED: Mapping[str, str] = {
     "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
     "workflows": "activities api contract errors formatting models observability storage temporal",
 }
-"""Which package may import which; those of the library without its name. Who is not named imports nobody."""
+"""The packages that each package may import, without the library's name; a package not listed imports none."""
 
 LAYERS: Mapping[str, tuple[str, str]] = {
     "contract": (
@@ -73,14 +73,11 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "workflow": ("workflows.message_batch", "activities workflows temporalio msgspec"),
     "command line": ("starter", "starter typer rich"),
 }
-"""The modules that a reader of each layer imports, and what of the heavy ones and of the application that may load."""
-
-
-# --- who imports whom ------------------------------------------------------------------------------------------------
+"""The modules that a user of each layer imports, and the heavy and the application's modules that they may load."""
 
 
 def package_of(module: str) -> str:
-    """The package of the library or of the application that a module, or a name in one, is in; "" for any other."""
+    """Return the package of the library or the application that a module, or a name in one, is in; "" for any other."""
     top, _, rest = module.partition(".")
     first = rest.partition(".")[0]
     if top == LIBRARY:
@@ -90,7 +87,7 @@ def package_of(module: str) -> str:
 
 
 def imported_by(source: str) -> Iterator[str]:
-    """What a module imports anywhere in it, late and for types alone too; of `from a import b` both, as `a.b`."""
+    """Return all imports of a module, late ones and those for types too; of `from a import b` both, as `a.b`."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -101,13 +98,13 @@ def imported_by(source: str) -> Iterator[str]:
 
 @cache
 def arrows() -> dict[str, set[str]]:
-    """Which other packages each package imports."""
+    """Return the other packages that each package imports."""
     found: dict[str, set[str]] = {}
     files = [path for top in (LIBRARY, *APPLICATION) for path in [ROOT / f"{top}.py", *(ROOT / top).rglob("*.py")]]
     for path in filter(Path.is_file, files):
         importer = package_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
         others = {package_of(module) for module in imported_by(path.read_text())} - {"", importer, LIBRARY}
-        # The library's own __init__ only hands on public names, each loaded when it is first used.
+        # The library's own __init__ only exports public names, each loaded when it is first used.
         if others and importer != "__init__":
             found.setdefault(importer, set()).update(others)
     return found
@@ -120,14 +117,14 @@ def test_no_two_packages_import_each_other() -> None:
     assert order[-1] == "starter"
 
 
-def test_a_package_imports_those_that_it_may() -> None:
+def test_a_package_imports_only_allowed_packages() -> None:
     too_many = {package: others - {*ALLOWED.get(package, "").split()} for package, others in arrows().items()}
 
     assert {package: others for package, others in too_many.items() if others} == {}
 
 
-def test_no_package_may_import_what_it_does_not() -> None:
-    """An arrow that is gone leaves the table too, or it would come back unseen."""
+def test_every_allowed_import_is_used() -> None:
+    """An import that was removed leaves the table too, or it could come back unnoticed."""
     found = arrows()
     unused = {package: {*others.split()} - found.get(package, set()) for package, others in ALLOWED.items()}
 
@@ -145,15 +142,12 @@ def test_no_package_may_import_what_it_does_not() -> None:
         ("from dataclasses import field", {""}),
     ],
 )
-def test_an_import_is_seen_however_it_is_written(source: str, packages: set[str]) -> None:
+def test_every_form_of_import_is_detected(source: str, packages: set[str]) -> None:
     assert {package_of(module) for module in imported_by(source)} == packages
 
 
-# --- what gets loaded ------------------------------------------------------------------------------------------------
-
-
 def loaded_by(modules: list[str]) -> dict[str, set[str]]:
-    """What each of these modules brings in, by top-level names; one interpreter imports them one after the other."""
+    """Return the top-level names that each of these modules loads; one interpreter imports them one after the other."""
     code = (
         "import importlib, json, sys\n"
         "found = {}\n"
@@ -168,14 +162,14 @@ def loaded_by(modules: list[str]) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize(("modules", "allowed"), LAYERS.values(), ids=LAYERS)
-def test_a_layer_loads_what_it_may(modules: str, allowed: str) -> None:
+def test_a_layer_loads_only_allowed_modules(modules: str, allowed: str) -> None:
     loaded = loaded_by(modules.split())
 
     watched = {*HEAVY, *APPLICATION} - {*allowed.split()}
     assert {module: names & watched for module, names in loaded.items() if names & watched} == {}
 
 
-def test_a_run_asks_one_clock_for_the_time() -> None:
+def test_a_run_reads_the_time_from_one_clock() -> None:
     workflows = ROOT / "workflows"
 
     assert [path.name for path in workflows.rglob("*.py") if "workflow.now()" in path.read_text()] == ["context.py"]

@@ -1,4 +1,4 @@
-"""The environment, read once: what it means, and what is said of what cannot be used."""
+"""The environment, read once: the settings from it, and the errors for invalid variables."""
 
 import re
 import traceback
@@ -40,7 +40,7 @@ def test_keys_are_files_of_a_directory_and_variables_go_before_them(tmp_path: Pa
     assert settings.keys.secret("default").get_secret_value() == "sk-variable"
 
 
-def test_where_the_process_cannot_know_how_it_is_called_it_is_told() -> None:
+def test_the_command_shown_to_users_can_be_configured() -> None:
     assert display_command({"MESSAGE_BATCHES_COMMAND": "docker compose run --rm starter"}) == (
         "docker compose run --rm starter"
     )
@@ -58,7 +58,7 @@ def test_where_the_process_cannot_know_how_it_is_called_it_is_told() -> None:
         ({"ANTHROPIC_API_KEY_A": "sk-ü"}, "ANTHROPIC_API_KEY_A"),
     ],
 )
-def test_what_cannot_be_used_is_named(environment: dict[str, str], says: str) -> None:
+def test_an_invalid_variable_is_named(environment: dict[str, str], says: str) -> None:
     with pytest.raises(InvalidSettings, match=says) as caught:
         Settings.from_environment(environment)
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_used_is_named(environment: dict[str, str], says: str) ->
         "MESSAGE_BATCHES_DEPLOYMENT",
     ],
 )
-def test_what_stands_in_the_wrong_variable_is_not_repeated(variable: str) -> None:
+def test_a_value_in_the_wrong_variable_is_not_repeated(variable: str) -> None:
     for value in ("sk-ant-api03/hidden", "/no/such/hidden", "hidden\0", "hidden " * 1000):
         with pytest.raises(InvalidSettings, match=rf"{variable}\b") as caught:
             Settings.from_environment({"ANTHROPIC_API_KEY_TEAM_A": "sk-1", variable: value})
@@ -105,11 +105,11 @@ def test_a_base_url_with_a_secret_in_it_is_refused_and_not_repeated(variable: st
 @pytest.mark.parametrize(
     "base_url", ["http://127.0.0.1:8080", "https://[::1]:8443/api", "https://gw.example/a/b", "http://emulator"]
 )
-def test_a_base_url_is_a_host_perhaps_with_a_port_and_a_path(base_url: str) -> None:
+def test_a_base_url_may_have_a_port_and_a_path(base_url: str) -> None:
     assert Settings.from_environment({"ANTHROPIC_BASE_URL": base_url}).base_url == base_url
 
 
-def test_a_file_that_is_no_text_holds_no_key_and_is_named(tmp_path: Path) -> None:
+def test_a_key_file_that_is_not_text_is_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "default").write_bytes(b"SECRET\xff")
 
     with pytest.raises(InvalidSettings, match=r"the file .*/default is not valid: expected a key") as caught:
@@ -118,7 +118,7 @@ def test_a_file_that_is_no_text_holds_no_key_and_is_named(tmp_path: Path) -> Non
     assert "SECRET" not in str(caught.value)
 
 
-def test_a_worker_has_no_build_unless_it_is_told() -> None:
+def test_a_worker_has_no_build_unless_configured() -> None:
     assert str(Settings.from_environment({}).release) == ""
 
     release = Settings.from_environment({"MESSAGE_BATCHES_BUILD_ID": "1.4.0"}).release
@@ -134,7 +134,7 @@ def test_a_worker_has_no_build_unless_it_is_told() -> None:
         ("MESSAGE_BATCHES_DEPLOYMENT", "batches.eu"),
     ],
 )
-def test_a_release_that_temporal_would_not_take_is_refused(variable: str, value: str) -> None:
+def test_a_release_that_temporal_would_refuse_is_refused(variable: str, value: str) -> None:
     with pytest.raises(InvalidSettings, match=f"{variable} is not valid: expected"):
         Settings.from_environment({variable: value})
 
@@ -167,7 +167,7 @@ def test_without_encryption_keys_nothing_is_encrypted() -> None:
     assert encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS": " ", "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": ""}) == ()
 
 
-def test_encryption_keys_stand_in_the_environment_or_in_a_file_the_first_first(tmp_path: Path) -> None:
+def test_encryption_keys_are_read_from_the_environment_or_a_file_in_order(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# since November\n{written([B])}\n\n  {written([A])} \n")
 
@@ -214,14 +214,14 @@ def test_a_keys_file_that_cannot_be_read_is_not_repeated_it_may_be_a_key(file: s
     assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
-def test_two_places_for_encryption_keys_are_one_too_many() -> None:
+def test_encryption_keys_in_two_places_are_refused() -> None:
     both = {"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([A]), "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "/keys"}
 
     with pytest.raises(InvalidSettings, match="both set"):
         encryption_keys(both)
 
 
-def test_the_token_of_the_codec_server_is_one_or_there_is_none() -> None:
+def test_the_token_of_the_codec_server_is_valid_or_not_set() -> None:
     token = codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": " 0123456789abcdef \n"})
 
     assert codec_token({}) is None

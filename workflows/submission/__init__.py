@@ -1,1 +1,1 @@
-"""The submission protocol: one batch paid for, whatever is lost."""
+"""The submission protocol: one batch is paid for, whatever is lost."""

@@ -25,7 +25,7 @@ from workflows.failures import error_name_of
 
 
 class SubmissionCalls:
-    """Calls on behalf of one run: its account, its requests, its records."""
+    """Calls on behalf of one run: its profile, its requests, its records."""
 
     def __init__(self, context: RunContext) -> None:
         self._context = context
@@ -42,7 +42,7 @@ class SubmissionCalls:
         """Return the account's newest batch before ours."""
         return await workflow.execute_activity_method(
             SubmissionActivities.find_anchor,
-            self._request.account,
+            self._request.profile,
             **activity_options.find_anchor(self._request.poll),
             summary="the newest batch before ours",
         )
@@ -53,7 +53,7 @@ class SubmissionCalls:
         return await workflow.execute_activity_method(
             MessageBatchActivities.submit_batch,
             SubmitInput(
-                account=self._request.account,
+                profile=self._request.profile,
                 manifest=self.manifest,
                 submitter=self._submitter,
                 number=number,
@@ -72,7 +72,7 @@ class SubmissionCalls:
         return await workflow.execute_activity_method(
             SubmissionActivities.find_candidates,
             FindCandidatesInput(
-                account=self._request.account,
+                profile=self._request.profile,
                 manifest=self.manifest,
                 submitter=self._submitter,
                 number=number,
@@ -88,7 +88,7 @@ class SubmissionCalls:
         try:
             return await workflow.execute_activity_method(
                 SubmissionActivities.verify_candidate,
-                VerifyCandidateInput(account=self._request.account, manifest=self.manifest, batch_id=batch_id),
+                VerifyCandidateInput(profile=self._request.profile, manifest=self.manifest, batch_id=batch_id),
                 task_queue=self._context.landing_queue,
                 **activity_options.VERIFY,
                 summary=f"whose results are in {batch_id}",
@@ -121,7 +121,7 @@ class SubmissionCalls:
         """Return the batch named by an operator, who waits for it; `OwnedByAnotherRun` if another run claimed it."""
         return await workflow.execute_activity_method(
             SubmissionActivities.find_batch_to_adopt,
-            AdoptInput(account=self._request.account, batch_id=batch_id, claim=self._context.claim),
+            AdoptInput(profile=self._request.profile, batch_id=batch_id, claim=self._context.claim),
             **activity_options.OPERATOR_LOOKUP,
             summary=f"may {batch_id} be ours",
         )

@@ -101,5 +101,5 @@ class Candidates(BaseModel):
 
 
 def _has_ended(match: CandidateMatch, now: datetime) -> bool:
-    """Whether a candidate has ended: it was seen to, or every batch of its age has."""
+    """Return whether a candidate has ended: it was seen to, or every batch of its age has."""
     return match.candidate.ended or now >= match.candidate.created_at + BATCH_LIFETIME

@@ -33,10 +33,10 @@ from workflows.submission.commands import (
 )
 
 MAX_LOST_POSTS = 3
-"""POSTs whose batch was looked for and not found, before the run fails: the first and two more."""
+"""POSTs whose batch was searched for and not found, before the run fails: the first and two more."""
 
 OPERATOR_GRACE = timedelta(hours=24)
-"""How long after the last candidate has ended an operator may still decide."""
+"""The time after the end of the last candidate within which an operator may still decide."""
 
 
 class Submission(BaseModel):
@@ -46,7 +46,7 @@ class Submission(BaseModel):
         number: of the last POST intended, 0 before the first.
         posted: how many of them may have reached the API.
         recorded_posts: how many of them the store knows of; more than that where the run was reset.
-        lost: how many were looked for through the quiet period and not found.
+        lost: how many were searched for during the quiet period and not found.
         refusals: consecutive answers that say "not now".
         not_before: the earliest time of the next POST.
         outcome_unknown: whether the last POST may have created a batch that is not known.
@@ -149,7 +149,7 @@ class Submission(BaseModel):
 
         Args:
             retry_at: the earliest time of the next one, where it was rejected for now. As long as no POST may have
-                created a batch, the anchor is read anew before that one: the batches of others in between are not ours.
+                created a batch, the anchor is read again before that one: batches of others in between are not ours.
             counts: whether it is one of the refusals that the schedule limits.
         """
         self.outcome_unknown = False
@@ -159,7 +159,7 @@ class Submission(BaseModel):
             self.anchor = None
 
     def retries_exhausted(self, schedule: RetrySchedule) -> bool:
-        """Whether there were more refusals in a row than the schedule has retries."""
+        """Return whether there were more consecutive refusals than the schedule has retries."""
         return self.refusals > schedule.retry_limit
 
     def on_post_unknown(self, safe_at: datetime) -> None:
@@ -169,7 +169,7 @@ class Submission(BaseModel):
         self.safe_at = safe_at
 
     def on_earlier_not_found(self) -> None:
-        """Take in that an earlier run of this submission looked for this POST's batch and did not find it."""
+        """Take in that an earlier run of this submission searched for this POST's batch and did not find it."""
         self.posted += 1
         self.lost += 1
         self._end_search()
@@ -193,7 +193,7 @@ class Submission(BaseModel):
             matches: the batches that may be ours.
             now: the run's time.
             schedule: the length of the quiet period.
-            read_at: when the list was asked for, on the server's clock, where that was before `now`.
+            read_at: when the list was requested, on the server's clock, if that was before `now`.
             recorded_posts: POSTs of this run that may have created a batch, as the store knows them.
         """
         read_at = read_at or now

@@ -29,9 +29,9 @@ class ObjectsDocument(ContractModel):
     newest: Time | None
 
     @classmethod
-    def of(cls, tally: ObjectTotals) -> Self:
+    def of(cls, totals: ObjectTotals) -> Self:
         """Convert a count."""
-        return cls(**_fields(tally))
+        return cls(**_fields(totals))
 
 
 class RemovableObjects(ContractModel):
@@ -44,9 +44,9 @@ class RemovableObjects(ContractModel):
     newest: Time | None
 
     @classmethod
-    def of(cls, kind: str, tally: ObjectTotals) -> Self:
+    def of(cls, kind: str, totals: ObjectTotals) -> Self:
         """Convert a count."""
-        return cls(kind=kind, **_fields(tally))
+        return cls(kind=kind, **_fields(totals))
 
 
 class KeptObjects(ContractModel):
@@ -60,9 +60,9 @@ class KeptObjects(ContractModel):
     newest: Time | None
 
     @classmethod
-    def of(cls, kind: str, why: str, tally: ObjectTotals) -> Self:
+    def of(cls, kind: str, why: str, totals: ObjectTotals) -> Self:
         """Convert a count."""
-        return cls(kind=kind, why=why, **_fields(tally))
+        return cls(kind=kind, why=why, **_fields(totals))
 
 
 class KnownNamespace(ContractModel):
@@ -118,15 +118,15 @@ async def purge(context: CommandContext, older_than: timedelta, *, delete: bool)
         raise Refused(f"There is no store at {root}: set MESSAGE_BATCHES_STORE to the workers' store")
     in_use = [RunReferences(client) for client in await clients_of_store(context.store, await context.client())]
 
-    async def look() -> set[GroupKey]:
+    async def groups_in_use() -> set[GroupKey]:
         return {key for namespace in in_use for key in await namespace.refresh()}
 
     holdings = await scan(context.store, before)
     # The runs are read after the store: objects of a run that began meanwhile are not in the inventory.
-    found = Found(root, in_use, older_than, before, plan_purge(holdings, await look()))
+    found = Found(root, in_use, older_than, before, plan_purge(holdings, await groups_in_use()))
     if not delete:
         return CommandResult(_document(found), _shown(found))
-    done = await execute_purge(context.store, found.plan, look)
+    done = await execute_purge(context.store, found.plan, groups_in_use)
     exit_code = FAILED if done.failures or done.stop_reason else DONE
     return CommandResult(_document(found, done), _shown(found, done), exit_code)
 
@@ -143,7 +143,7 @@ def _shown(found: Found, done: PurgeResult | None = None) -> RenderableType:
         lines.append(_row("nothing", "", "", ""))
     if found.plan.kept:
         lines.append(_row("stays", "objects", "bytes", "why", style="bold"))
-        lines += [_row(kind, *_counts(tally), why) for (kind, why), tally in _kept(found.plan)]
+        lines += [_row(kind, *_counts(totals), why) for (kind, why), totals in _kept(found.plan)]
     if done:
         lines += _left(done)
     elif going:
@@ -184,12 +184,12 @@ def _row(name: str, objects: str, size: str, rest: str, *, style: str = "") -> T
     return Text(f"{name:<18}  {objects:>9}  {size:>17}  {rest}".rstrip(), style=style)
 
 
-def _counts(tally: ObjectTotals) -> tuple[str, str]:
-    return f"{tally.objects:,}", f"{tally.bytes:,}"
+def _counts(totals: ObjectTotals) -> tuple[str, str]:
+    return f"{totals.objects:,}", f"{totals.bytes:,}"
 
 
-def _days(tally: ObjectTotals) -> str:
-    days = sorted({f"{moment:%Y-%m-%d}" for moment in (tally.oldest, tally.newest) if moment})
+def _days(totals: ObjectTotals) -> str:
+    days = sorted({f"{moment:%Y-%m-%d}" for moment in (totals.oldest, totals.newest) if moment})
     return " to ".join(days)
 
 
@@ -209,7 +209,7 @@ def _document(found: Found, done: PurgeResult | None = None) -> PurgePreviewDocu
         ),
         deleted=done is not None,
         goes=tuple(RemovableObjects.of(kind.value, going[kind]) for kind in ObjectCategory if kind in going),
-        stays=tuple(KeptObjects.of(kind.value, why.value, tally) for (kind, why), tally in _kept(found.plan)),
+        stays=tuple(KeptObjects.of(kind.value, why.value, totals) for (kind, why), totals in _kept(found.plan)),
     )
     if done is None:
         return preview
@@ -222,5 +222,5 @@ def _document(found: Found, done: PurgeResult | None = None) -> PurgePreviewDocu
     )
 
 
-def _fields(tally: ObjectTotals) -> dict[str, Any]:
-    return {"objects": tally.objects, "bytes": tally.bytes, "oldest": tally.oldest, "newest": tally.newest}
+def _fields(totals: ObjectTotals) -> dict[str, Any]:
+    return {"objects": totals.objects, "bytes": totals.bytes, "oldest": totals.oldest, "newest": totals.newest}

@@ -25,7 +25,7 @@ OptionsReader = Callable[[Settings], StartOptions]
 async def check(context: CommandContext, file: str, read_options: OptionsReader) -> CommandResult:
     """Read and check a file of requests; nothing is sent."""
     options = read_options(context.settings)
-    with read_requests(file, version=options.account.anthropic_version, scratch=options.scratch) as requests:
+    with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
         return CommandResult(RequestsDocument.of(requests), tables.checked(requests, _name_of(file)))
 
 
@@ -34,7 +34,7 @@ async def start(
 ) -> CommandResult:
     """Start a run for a file of requests, or continue with the run that these requests have."""
     options = read_options(context.settings)
-    with read_requests(file, version=options.account.anthropic_version, scratch=options.scratch) as requests:
+    with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
         _warn(context, requests)
         started = await start_run(await context.client(), context.store, requests, _name_of(file), options, again=again)
     return await _follow(context, started, options, waiting)
@@ -47,7 +47,7 @@ async def attach(
     options = read_options(context.settings)
     client = await context.client()
     if file:
-        with read_requests(file, version=options.account.anthropic_version, scratch=options.scratch) as requests:
+        with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
             started = await attach_run(client, context.store, batch_id, options, requests, _name_of(file))
     else:
         started = await attach_run(client, context.store, batch_id, options)
@@ -85,7 +85,7 @@ def start_options(
     if quiet_period:
         submission = submission.model_copy(update={"quiet_period": quiet_period})
     return StartOptions(
-        account=_account(key, version or default_version, betas),
+        profile=_profile(key, version or default_version, betas),
         poll=poll,
         submission=submission,
         task_queue=task_queue or settings.task_queue,
@@ -94,7 +94,7 @@ def start_options(
     )
 
 
-def _account(key: str, version: str, betas: Sequence[str]) -> ApiProfile:
+def _profile(key: str, version: str, betas: Sequence[str]) -> ApiProfile:
     try:
         return ApiProfile(api_key=key, anthropic_version=version, anthropic_beta=tuple(betas))
     except ValidationError as error:

@@ -1,1 +1,1 @@
-"""Chaos: rounds of runs in a world of processes that seeded harm is done to, and what must hold all the same."""
+"""Chaos: rounds of runs on real processes that are harmed as a seed decides, and the invariants of every round."""

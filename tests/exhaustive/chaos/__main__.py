@@ -1,4 +1,4 @@
-"""The command line: `python -m tests.exhaustive.chaos` plays rounds, and exits with 1 if anything did not hold."""
+"""The command line: `python -m tests.exhaustive.chaos` plays rounds, and exits with 1 if an invariant was violated."""
 
 import argparse
 import asyncio
@@ -19,15 +19,15 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 from tests.exhaustive.chaos.invariants import violations
 from tests.exhaustive.chaos.plan import Round
 from tests.exhaustive.chaos.plan_generator import round_of
-from tests.exhaustive.chaos.report import Result, Tally, indented, replay
+from tests.exhaustive.chaos.report import Result, SeriesResults, indented, replay
 from tests.exhaustive.chaos.round import play
 
 AT_ONCE = 2 * (os.cpu_count() or 1)
-"""Rounds mostly wait for timeouts."""
+"""Rounds at a time: they mostly wait for timeouts."""
 
 
 async def played(plan: Round, folder: Path) -> Result:
-    """A round, and what did not hold in it."""
+    """Play a round, and return it with the violated invariants."""
     began = time.monotonic()
     try:
         evidence = await play(plan, folder)
@@ -38,16 +38,16 @@ async def played(plan: Round, folder: Path) -> Result:
     return Result(plan, time.monotonic() - began, found, evidence)
 
 
-async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> Tally:
-    """Play rounds, some of them at the same time; of those in which all held nothing is kept unless told so."""
-    tally = Tally()
+async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> SeriesResults:
+    """Play rounds, some of them concurrently; remove the files of those without violations unless `keep` is set."""
+    series = SeriesResults()
 
     async def some() -> None:
         for plan in plans:
             folder = root / f"seed-{plan.seed}-round-{plan.number}"
             folder.mkdir()
             result = await played(plan, folder)
-            tally.results.append(result)
+            series.results.append(result)
             print(result, flush=True)
             if result.violations:
                 (folder / "violations.json").write_text(json.dumps(result.violations, indent=1))
@@ -58,11 +58,11 @@ async def chaos(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool)
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(some())
-    return tally
+    return series
 
 
-async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> Tally | None:
-    """Play rounds until they are over; None if SIGINT or SIGTERM came before, once nothing is left of them."""
+async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, keep: bool) -> SeriesResults | None:
+    """Play rounds to their end; return None after SIGINT or SIGTERM, once all their processes have ended."""
     playing = asyncio.create_task(chaos(plans, root, at_once=at_once, keep=keep))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, playing.cancel)
@@ -72,7 +72,7 @@ async def until_stopped(plans: Iterator[Round], root: Path, *, at_once: int, kee
 
 
 def main() -> int:
-    """Play what was asked for, and print the table."""
+    """Play the requested rounds, and print the table."""
     parser = argparse.ArgumentParser(prog="python -m tests.exhaustive.chaos", description=__doc__)
     parser.add_argument("--rounds", type=int, default=10, help="how many (%(default)s); 200 cover every pair of faults")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same rounds (%(default)s)")
@@ -81,23 +81,23 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="the folders of all rounds, not only of those that failed")
     given = parser.parse_args()
     numbers = [given.round] if given.round else range(1, given.rounds + 1)
-    # Its own client would say of each restart of Temporal that it is away.
+    # The client of this process would log each restart of Temporal.
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(TelemetryFilter("ERROR", "ERROR")))))
     keep = given.keep or given.round is not None
     root = Path(tempfile.mkdtemp(prefix="message-batches-chaos-"))
     began = time.monotonic()
     plans = (round_of(given.seed, number) for number in numbers)
-    tally = asyncio.run(until_stopped(plans, root, at_once=given.at_once, keep=keep))
+    series = asyncio.run(until_stopped(plans, root, at_once=given.at_once, keep=keep))
     if not any(root.iterdir()):
         root.rmdir()
-    elif tally:
+    elif series:
         print(f"kept in {root}")
-    if tally is None:
+    if series is None:
         print("stopped", file=sys.stderr)
         return 130
     print(f"\nseed {given.seed}, {(time.monotonic() - began) / 60:.1f} minutes, {given.at_once} rounds at once\n")
-    print(tally.table())
-    return 1 if tally.violations else 0
+    print(series.table())
+    return 1 if series.violations else 0
 
 
 if __name__ == "__main__":

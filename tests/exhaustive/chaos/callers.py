@@ -1,4 +1,4 @@
-"""The callers of a round: they start its runs, as anybody would, and see how each ends."""
+"""The callers of a round: they start its runs, and return how each ends."""
 
 import asyncio
 import json
@@ -18,20 +18,20 @@ from tests.exhaustive.chaos.plan import POST_TIMEOUT, QUIET, RETRIES, Run
 from tests.exhaustive.chaos.world import World
 from tests.harness.requests import request
 
-PATIENCE = 240
-"""Seconds for a run to end, far above what the harm of a round can take."""
+RUN_TIMEOUT = 240
+"""Seconds for a run to end, far above the delay that the harm of a round can cause."""
 
 Handle = WorkflowHandle[Any, Any]
 
 
 def requests_of(run: Run) -> list[dict[str, Any]]:
-    """The run's requests; the emulator's replies quote the beginnings of the prompts, and so tell whose they are."""
+    """Return the run's requests; the emulator's replies quote the beginnings of the prompts, which identify the run."""
     words = "word " * run.words
     return [request(f"{run.ids}-{number:04}", f"{run.name}-{number:04}: {words}") for number in range(run.count)]
 
 
 async def start(world: World, run: Run) -> Handle:
-    """Start a run, again and again while Temporal is away: its id makes it one run."""
+    """Start a run, repeatedly while Temporal is unavailable: its id makes it one run."""
     requests = requests_of(run)
     uri = None
     if run.by_reference:
@@ -57,13 +57,13 @@ async def start(world: World, run: Run) -> Handle:
 
 
 async def outcome(world: World, run: Run, handle: Handle) -> RunSeen:
-    """How a run ends."""
+    """Wait for the end of a run, and return it."""
     ids = [request["custom_id"] for request in requests_of(run)]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(RUN_TIMEOUT):
             output = await _result(handle)
     except TimeoutError:
-        return RunSeen(run, ids, ended=None, said=f"not within {PATIENCE} s")
+        return RunSeen(run, ids, ended=None, said=f"not within {RUN_TIMEOUT} s")
     except WorkflowFailureError as error:
         return _failed(run, ids, error.cause)
     return RunSeen(run, ids, ended="completed", batch_id=output["batchId"], output=output)

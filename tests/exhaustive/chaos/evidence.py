@@ -1,4 +1,4 @@
-"""What is seen of a round from outside, once it is over: what the invariants are held against."""
+"""The evidence of a round, collected from outside once it is over: the invariants are checked on it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class RunSeen:
     Attributes:
         ended: `completed`, the type of its failure, or None if it has not ended in time.
         said: the failure's message, with the messages that caused it.
-        batch_id: that the output or the failure names.
-        output: as a caller gets it.
-        results: the file that the output names, or that a failure says holds what did arrive.
-        posts: its intents in the store.
+        batch_id: the batch that the output or the failure names.
+        output: the output, as a caller gets it.
+        results: the file that the output names, or that a failure names for the partial results.
+        posts: the number of its intents in the store.
     """
 
     plan: Run
@@ -33,7 +33,7 @@ class RunSeen:
 
 @dataclass(frozen=True)
 class BatchSeen:
-    """A batch, by the emulator's own books; `of` is the run whose prompts it answers."""
+    """A batch of the emulator's records; `of` is the run whose prompts it answers."""
 
     id: str
     of: str | None
@@ -46,15 +46,15 @@ class Evidence:
     """A round that is over.
 
     Attributes:
-        faults: what the emulator said of those in force, with how often each was applied.
-        harms: those that were done.
-        decided: what was left to a person.
+        faults: the emulator's report on those in force, with how often each was applied.
+        harms: the harms that were done.
+        decided: the operator's decisions.
         store: the names of all objects.
         claims: the workflow that has claimed each batch.
-        litter: what is left in the folders for temporary files.
-        leaks: where the API key was found.
-        strays: processes of this round that are still there.
-        exits: of the workers that were asked to leave.
+        litter: the files left in the folders for temporary files.
+        leaks: the places where the API key was found.
+        strays: the processes of this round that still run.
+        exits: the exit codes of the workers that were terminated.
     """
 
     plan: Round
@@ -72,7 +72,7 @@ class Evidence:
     exits: Sequence[int]
 
     def applied(self, kind: str, operation: str | None = None) -> int:
-        """How often a fault has struck."""
+        """Return how often a fault was applied."""
         return sum(
             int(fault["applied"])
             for fault in self.faults
@@ -80,5 +80,5 @@ class Evidence:
         )
 
     def batches_of(self, run: RunSeen) -> list[BatchSeen]:
-        """The batches with this run's requests."""
+        """Return the batches with this run's requests."""
         return [batch for batch in self.batches if batch.of == run.plan.name]

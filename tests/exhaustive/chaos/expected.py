@@ -1,11 +1,11 @@
-"""How a run may fail for what was done to it: the type that names the reason, and no other."""
+"""The failures that a run may have after what was done to it: those whose type names the reason."""
 
 from collections.abc import Mapping
 
 from tests.exhaustive.chaos.evidence import Evidence, RunSeen
 
 AT_ONCE: Mapping[str, str] = {"html-413": "RequestRefused", "spend-limit": "SpendLimitReached"}
-"""Faults that fail a run the first time: waiting does not mend them."""
+"""Faults that fail a run the first time: a retry does not help."""
 
 LASTING: Mapping[str, str] = {
     "429": "RateLimited",
@@ -25,7 +25,7 @@ _LOST_POSTS = 3
 
 
 def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
-    """The types of failure that what struck may have led this run to."""
+    """Return the types of failure that the applied faults may have caused in this run."""
     types: set[str] = set()
     for fault in evidence.plan.all_faults:
         kind, operation = str(fault["fault"]), str(fault["operation"])
@@ -34,7 +34,7 @@ def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
         if kind in AT_ONCE:
             types.add(AT_ONCE[kind])
             if operation == "list" and run.posts:
-                # A POST is in doubt, and the list that could tell is refused.
+                # The outcome of a POST is unknown, and the list that could resolve it is refused.
                 types.add("SubmissionUnknown")
         if "times" in fault:
             continue

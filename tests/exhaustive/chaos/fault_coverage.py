@@ -1,4 +1,4 @@
-"""Which faults of the emulator each round has: every kind alone, and every pair of them, within one cycle of rounds."""
+"""The faults of each round: every kind alone, and every pair of them, within one cycle of rounds."""
 
 import random
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from itertools import combinations
 from message_batches.emulator.faults import FAULT_KINDS
 
 CYCLE = 200
-"""Rounds in which every pair of faults is tried."""
+"""Rounds of a cycle, in which every pair of faults is tried."""
 BARE = 10
 """Rounds of a cycle without any fault: harm to processes alone."""
 
@@ -15,9 +15,9 @@ FaultSet = tuple[str, ...]
 
 
 def fault_sets(seed: int, kinds: Sequence[str] = tuple(FAULT_KINDS)) -> list[FaultSet]:
-    """The faults of each round of a cycle, in an order of that seed.
+    """Return the faults of each round of a cycle, in an order that depends on the seed.
 
-    There are more pairs than rounds are left for them, so some rounds have three faults, which are three pairs.
+    There are more pairs than rounds for them, so some rounds have three faults, which are three pairs.
     """
     chance = random.Random(f"{seed}: faults")
     kinds = list(kinds)
@@ -34,7 +34,7 @@ def fault_sets(seed: int, kinds: Sequence[str] = tuple(FAULT_KINDS)) -> list[Fau
 
 
 def _triples(kinds: Sequence[str], number: int) -> list[FaultSet]:
-    """Triples of which no two share a pair: around a circle, the distances 1, 2 and 3 occur once each."""
+    """Return triples of which no two share a pair: on a circle, the distances 1, 2 and 3 occur once each."""
     around = len(kinds)
     assert number <= around >= 7, f"{CYCLE} rounds are too few for the pairs of {around} faults"
     return [(kinds[i], kinds[(i + 1) % around], kinds[(i + 3) % around]) for i in range(number)]

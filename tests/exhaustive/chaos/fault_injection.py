@@ -12,14 +12,14 @@ from tests.exhaustive.chaos.world import World
 from tests.harness.processes import WorkerProcess
 
 FULL = 64 * 1024
-"""Bytes that a file may still have on a full disk: more than a log has, less than results that are not tiny."""
+"""Most bytes of a file on a full disk: more than a log has, less than results that are not tiny."""
 _LOOK = 0.05
 _QUICK_LOOK = 0.002
 
 
 @dataclass
-class Harming:
-    """The harm of one round under way; `done` names what was really done."""
+class FaultInjection:
+    """The harm of one round in progress; `done` names the harms that were done."""
 
     world: World
     done: list[Harm] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Harming:
         self._waiting = [asyncio.create_task(self._do(harm)) for harm in self.world.plan.harms]
 
     async def end(self) -> None:
-        """Forget the harms whose moment has not come, and undo the others when their time is up."""
+        """Cancel the harms whose moment has not come, and undo the others when their time is up."""
         for task in self._waiting:
             if task not in self._acting:
                 task.cancel()
@@ -106,7 +106,7 @@ class Harming:
             await proxy.open()
 
     async def _isolate(self, harm: Harm) -> None:
-        """The victims go on with what they do, and can tell Temporal nothing of it."""
+        """Cut the workers off from Temporal; they continue with their activities, and cannot report."""
         victims = self._victims(harm)
         closing = asyncio.create_task(self._close([self.world.proxies[worker] for worker in victims], harm))
         if len(victims) == len(self.world.alive):
@@ -117,7 +117,7 @@ class Harming:
         victims = self._victims(harm)
         for worker in victims:
             worker.freeze()
-        # Somebody must go on with the runs, for the frozen ones to come back to.
+        # Another worker must continue the runs while these are frozen.
         if len(victims) == len(self.world.alive):
             await self.world.add_worker()
         await asyncio.sleep(harm.lasts)

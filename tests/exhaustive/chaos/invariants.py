@@ -1,4 +1,4 @@
-"""What must hold of a round, whatever was done to it; each check says what it found to be otherwise."""
+"""The invariants of a round, whatever was done to it; each check yields its violations."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ Check = Callable[[Evidence], Iterator[str]]
 
 
 def every_run_ends(seen: Evidence) -> Iterator[str]:
-    """Completed, or failed with a type that names what was done to it."""
+    """Check that each run has completed, or failed with a type that names what was done to it."""
     for run in seen.runs:
         if run.ended is None:
             yield f"{run.plan.name} has not ended: {run.said}"
@@ -29,7 +29,7 @@ def every_run_ends(seen: Evidence) -> Iterator[str]:
 
 
 def paid_for_once(seen: Evidence) -> Iterator[str]:
-    """One batch a run; a second one only where the first was invisible for too long, and then it is named."""
+    """Check for one batch a run; a second one only if the first was invisible for too long, and then named."""
     for run in seen.runs:
         batches = seen.batches_of(run)
         if len(batches) > 1 and not any(_hidden(seen, batch) >= QUIET for batch in batches):
@@ -41,7 +41,7 @@ def paid_for_once(seen: Evidence) -> Iterator[str]:
         named = set(run.output["possiblyPaidTwice"])
         if run.batch_id not in ids:
             yield f"{run.plan.name} says it has {run.batch_id}, the API knows of {sorted(ids)}"
-        # The same ids: nobody could tell without reading the answers.
+        # The same ids: only the replies show whose a batch is.
         alike = {batch.id for batch in seen.batches if set(batch.custom_ids) == set(run.ids)}
         if foreign := named - alike:
             yield f"{run.plan.name} names what is not its own as possibly paid twice: {sorted(foreign)}"
@@ -51,7 +51,7 @@ def paid_for_once(seen: Evidence) -> Iterator[str]:
 
 
 def _names_its_batch(run: RunSeen, batches: list[BatchSeen]) -> Iterator[str]:
-    """A run that fails with a batch says which, unless that is just what it does not know."""
+    """Check that a run that fails with a batch names it, unless the batch is what it does not know."""
     if run.ended in (None, "SubmissionUnknown") or len(batches) != 1:
         return
     if run.batch_id != batches[0].id:
@@ -59,7 +59,7 @@ def _names_its_batch(run: RunSeen, batches: list[BatchSeen]) -> Iterator[str]:
 
 
 def _hidden(seen: Evidence, batch: BatchSeen) -> float:
-    """Seconds for which a batch existed unseen after its POST, or came into being after it."""
+    """Return the seconds for which a batch was invisible, or not yet created, after its POST."""
     faults = {name for call in seen.calls if call["batchId"] == batch.id for name in call["faults"]}
     return sum(
         float(fault.get("seconds", 0))
@@ -69,15 +69,15 @@ def _hidden(seen: Evidence, batch: BatchSeen) -> float:
 
 
 def _could_not_tell(seen: Evidence, run: RunSeen, batch: BatchSeen) -> bool:
-    """Whether the batch was still invisible at the run's last look at the list, or the run says that it could not look.
+    """Return whether the batch was still invisible when the run last read the list, or the run could not read it.
 
-    It looks right before it lands its results: what others look at after that tells it nothing.
+    The run reads it right before it lands its results: later reads are by other runs.
     """
     assert run.output
     landed = max((call["time"] for call in _answered(seen, "results") if call["batchId"] == run.batch_id), default="~")
-    looks = [call["time"] for call in _answered(seen, "list") if call["time"] < landed]
+    reads = [call["time"] for call in _answered(seen, "list") if call["time"] < landed]
     unseen_until = batch.created_at + timedelta(seconds=_hidden(seen, batch) * seen.plan.scale)
-    return run.output.get("paidTwiceUnchecked") is not None or max(looks, default="") < unseen_until.isoformat()
+    return run.output.get("paidTwiceUnchecked") is not None or max(reads, default="") < unseen_until.isoformat()
 
 
 def _answered(seen: Evidence, operation: str) -> Iterator[Mapping[str, Any]]:
@@ -85,7 +85,7 @@ def _answered(seen: Evidence, operation: str) -> Iterator[Mapping[str, Any]]:
 
 
 def every_request_is_answered_once(seen: Evidence) -> Iterator[str]:
-    """In the order of the requests, each by the reply to its own prompt; or it is named as missing."""
+    """Check the order of the requests, and each reply by its prompt; missing ones must be named."""
     for run in seen.runs:
         lines = [json.loads(line) for line in (run.results or b"").split(b"\n")[:-1]]
         ids = [line["custom_id"] for line in lines]
@@ -122,7 +122,7 @@ def _counts_differ(run: RunSeen, lines: list[dict[str, Any]]) -> Iterator[str]:
 
 
 def the_file_is_what_the_output_says(seen: Evidence) -> Iterator[str]:
-    """Bytes, lines and sha256; checked against the requests."""
+    """Check bytes, lines and sha256, and that the results are verified against the requests."""
     for run in seen.runs:
         if run.output is None:
             continue
@@ -134,21 +134,21 @@ def the_file_is_what_the_output_says(seen: Evidence) -> Iterator[str]:
 
 
 def every_batch_has_its_owner(seen: Evidence) -> Iterator[str]:
-    """A batch that was landed is claimed by the run that landed it."""
+    """Check that a landed batch is claimed by the run that landed it."""
     for run in seen.runs:
         if run.output is not None and seen.claims.get(run.batch_id or "") != f"run-{run.plan.name}":
             yield f"{run.plan.name} has landed {run.batch_id}, claimed by {seen.claims.get(run.batch_id or '')}"
 
 
 def no_key_anywhere(seen: Evidence) -> Iterator[str]:
-    """Not in a history, the database, a log or the store, however it is written."""
+    """Check that no history, database, log or store contains a key, in any encoding."""
     yield from (f"the API key stands in {leak}" for leak in seen.leaks)
 
 
 def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
-    """No temporary file; in the store nothing but what `purge` knows, broken-off uploads only of killed workers.
+    """Check for temporary files, and for objects unknown to `purge`; interrupted uploads only of killed workers.
 
-    An attempt that was interrupted after it had written its file is made again, and leaves that file behind.
+    An attempt that was interrupted after it had written its file is repeated, and leaves that file behind.
     """
     yield from (f"{path} is left over" for path in seen.litter)
     killed = any(harm.act is Act.KILL for harm in seen.harms)
@@ -167,7 +167,7 @@ def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
 
 
 def no_process_is_left(seen: Evidence) -> Iterator[str]:
-    """Workers leave in good order when they are asked to, and nothing stays."""
+    """Check that workers exit cleanly when they are terminated, and that no process remains."""
     yield from (f"still running: {stray}" for stray in seen.strays)
     yield from (f"a worker left with status {status}" for status in seen.exits if status)
 
@@ -182,5 +182,5 @@ INVARIANTS: Mapping[str, Check] = {
 
 
 def violations(seen: Evidence) -> list[str]:
-    """What does not hold."""
+    """Return all violations."""
     return [f"{name}: {found}" for name, check in INVARIANTS.items() for found in check(seen)]

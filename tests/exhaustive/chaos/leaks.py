@@ -1,4 +1,4 @@
-"""Looking for a key in everything that a round leaves behind, as it is and as it may be written."""
+"""A search for a key in all files of a round, in plain text and in its encodings."""
 
 import base64
 import sqlite3
@@ -9,19 +9,19 @@ from urllib.parse import quote
 
 
 def spellings(key: str) -> dict[str, bytes]:
-    """The forms in which a key is looked for; base64 wherever the key stands in what was encoded."""
+    """Return the encodings of a key to search for; base64 at each offset that the key may have in the encoded text."""
     secret = key.encode()
     found = {"plain": secret, "URL-encoded": quote(key, safe="").encode()}
     for name, encode in (("base64", base64.b64encode), ("base64 for URLs", base64.urlsafe_b64encode)):
         for before, first in enumerate((0, 2, 3)):
-            # A letter at either end also depends on what stands beside the key.
+            # A letter at either end also depends on the text next to the key.
             letters = encode(bytes(before) + secret)
             found[f"{name}, {before} bytes in"] = letters[first : (before + len(secret)) * 8 // 6]
     return found
 
 
 def leaks(folder: Path, key: str) -> Iterator[str]:
-    """Where the key stands in the files under a folder."""
+    """Return the places of the key in the files under a folder."""
     forms = spellings(key)
     for name, content in _contents(folder):
         for form, text in forms.items():
@@ -30,7 +30,7 @@ def leaks(folder: Path, key: str) -> Iterator[str]:
 
 
 def in_database(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Every table of a SQLite file, in whole: in the file itself a long value lies in pieces."""
+    """Return every table of a SQLite file as text: in the file itself a long value is split."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
             values = (value for row in database.execute(f'SELECT * FROM "{table}"') for value in row)

@@ -1,4 +1,4 @@
-"""The moments at which harm is done: the boundaries of a run's steps, as far as they can be seen from outside."""
+"""The moments at which harm is done: the boundaries of a run's steps, as far as they are visible from outside."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from typing import Any
 Calls = Sequence[Mapping[str, Any]]
 """The emulator's call log."""
 Names = frozenset[str]
-"""What the store holds."""
+"""The names of the objects in the store."""
 
 
 class Moment(StrEnum):
@@ -22,8 +22,8 @@ class Moment(StrEnum):
     POSTING = "during the POST"
     REPLIED = "after the reply, before it is recorded"
     RECORDED = "once the batch is claimed"
-    LOOKING = "while a lost batch is looked for"
-    EXAMINING = "while a candidate is examined"
+    SEARCHING = "while a lost batch is searched for"
+    VERIFYING = "while a candidate is verified"
     POLLING = "during a poll"
     WAITING = "between two polls"
     LANDING = "during landing"
@@ -33,12 +33,12 @@ class Moment(StrEnum):
 
 @dataclass(frozen=True)
 class Sign:
-    """How a moment is known: by the call log or by the store.
+    """The sign of a moment, in the call log or in the store.
 
     Attributes:
-        calls: whether the call log shows it.
-        names: whether the names in the store show it; looked at often, for these moments are short.
-        needs: what makes the moment come, and last long enough to be hit: an emulator's fault of this JSON form.
+        calls: returns whether the call log shows it.
+        names: returns whether the names in the store show it; checked often, since these moments are short.
+        needs: faults of the emulator, in JSON form, that cause the moment, and make it long enough.
     """
 
     calls: Callable[[Calls], bool] | None = None
@@ -47,7 +47,7 @@ class Sign:
 
 
 def _under_way(operation: str, number: int = 1) -> Callable[[Calls], bool]:
-    """A slow call of that operation has arrived, and has no answer yet."""
+    """Return a check for a slow call of that operation that has arrived and has no response yet."""
 
     def holds(calls: Calls) -> bool:
         slow = [call for call in calls if call["operation"] == operation and "slow" in call["faults"]]
@@ -60,8 +60,8 @@ def _answered(operation: str) -> Callable[[Calls], bool]:
     return lambda calls: any(call["operation"] == operation and call["status"] == 200 for call in calls)
 
 
-def _looked_for(calls: Calls) -> bool:
-    """The list was asked for after a POST whose reply was dropped."""
+def _searched_for(calls: Calls) -> bool:
+    """Return whether the list was requested after a POST whose reply was dropped."""
     dropped = False
     for call in calls:
         if call["operation"] == "create" and "accept-then-drop" in call["faults"]:
@@ -77,7 +77,7 @@ def _intended(names: Names) -> bool:
 
 
 def _publishing(names: Names) -> bool:
-    """A batch's results are being written, or are there, and nothing names them yet."""
+    """Return whether a batch's results are being written, or are written and not published yet."""
     folders = {name.rsplit("/", 1)[0] for name in names if name.startswith("results/")}
     return bool(folders - {name.rsplit("/", 1)[0] for name in names if _is_publication(name)})
 
@@ -87,7 +87,7 @@ def _is_publication(name: str) -> bool:
 
 
 DROPPED = {"fault": "accept-then-drop", "operation": "create", "times": 1}
-"""A POST whose reply is lost."""
+"""The fault of a POST whose reply is lost."""
 
 SIGNS: Mapping[Moment, Sign] = {
     Moment.SOME_TIME: Sign(),
@@ -103,8 +103,8 @@ SIGNS: Mapping[Moment, Sign] = {
     ),
     Moment.REPLIED: Sign(calls=_answered("create")),
     Moment.RECORDED: Sign(names=lambda names: any(name.startswith("claims/") for name in names)),
-    Moment.LOOKING: Sign(calls=_looked_for, needs=(DROPPED,)),
-    Moment.EXAMINING: Sign(
+    Moment.SEARCHING: Sign(calls=_searched_for, needs=(DROPPED,)),
+    Moment.VERIFYING: Sign(
         calls=_under_way("results"),
         needs=(DROPPED, {"fault": "slow", "operation": "results", "times": 2, "seconds": 2}),
     ),

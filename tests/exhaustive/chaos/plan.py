@@ -1,4 +1,4 @@
-"""What a round is made of, and what can be done in it."""
+"""The plan of a round: its runs, its faults and its harms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,11 +10,11 @@ from tests.exhaustive.chaos.moments import Moment
 
 POST_TIMEOUT, QUIET = 5.0, 3.0
 RETRIES = 20
-"""Of errors that pass; more than all faults of a round together, save one that lasts."""
+"""Retries of transient errors: more than all faults of a round together, except one that lasts."""
 
 
 class Act(StrEnum):
-    """What is done to a process or to a run's surroundings."""
+    """Something done to a process or to a run's surroundings."""
 
     KILL = "kill"
     FREEZE = "freeze"
@@ -30,8 +30,8 @@ class Harm:
     """One act, so many seconds after its moment.
 
     Attributes:
-        everyone: all workers, otherwise one of them.
-        lasts: seconds until it is undone; of a kill, until another worker is started.
+        everyone: whether it is done to all workers; otherwise to one of them.
+        lasts: seconds until it is undone; after a kill, until another worker is started.
     """
 
     act: Act
@@ -58,15 +58,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Round:
-    """Everything that a round is made of.
+    """The plan of one round.
 
     Attributes:
         faults: in the emulator's JSON form; those of `harms` come with them.
         needed: the faults that make the moments of the harms come.
         lifted_after: seconds until a fault that lasts is lifted, from when it first struck.
-        ahead: seconds by which the API's clock is ahead of the workers'.
-        scale: how fast the API's clock goes: below 1 it falls behind, by much less than the quiet period while a lost
-            batch is looked for, as all clocks do against 15 minutes.
+        ahead: the seconds that the API's clock is ahead of the workers'.
+        scale: the speed of the API's clock: below 1 it falls behind, by much less than the quiet period while a lost
+            batch is searched for, as real clocks do by much less than 15 minutes.
     """
 
     seed: int
@@ -86,14 +86,14 @@ class Round:
 
     @property
     def kinds(self) -> FaultSet:
-        """The faults whose turn it is."""
+        """Return the kinds of the faults that the cycle assigns to this round."""
         return tuple(sorted({str(fault["fault"]) for fault in self.faults}))
 
     @property
     def all_faults(self) -> Sequence[Mapping[str, Any]]:
-        """Those whose turn it is, and those that make a moment come."""
+        """Return the assigned faults, and those that cause a moment."""
         return (*self.needed, *self.faults)
 
     def as_json(self) -> dict[str, Any]:
-        """For a person who looks at a round."""
+        """Return the plan as JSON, for a reader."""
         return asdict(self)

@@ -1,4 +1,4 @@
-"""Drawing the plan of a round: a seed and the round's number settle it, before anything runs."""
+"""Drawing the plan of a round, which depends only on a seed and the round's number."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -12,47 +12,47 @@ from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Round, Run
 CALLED = ("list", "create", "retrieve", "results")
 """The operations that a run calls by itself, in this order."""
 LASTING = 0.3
-"""Share of the rounds in which a fault lasts until it is lifted; others strike one to three times."""
+"""Share of the rounds in which a fault lasts until it is lifted; other faults apply one to three times."""
 ALIKE = 0.25
-"""Share of the rounds in which two runs have the same custom_ids, and a person has to help."""
+"""Share of the rounds in which two runs have the same custom_ids, and an operator must decide."""
 _FOR_GOOD = ("html-413", "spend-limit")
 
 MOMENTS: Mapping[Act, Sequence[Moment]] = {
     Act.KILL: tuple(Moment),
     Act.FREEZE: (
-        *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.LOOKING),
+        *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING),
         *(Moment.POLLING, Moment.LANDING, Moment.PUBLISHING),
     ),
     Act.RESTART: (
-        *(Moment.SOME_TIME, Moment.PREPARED, Moment.POSTING, Moment.LOOKING, Moment.POLLING),
+        *(Moment.SOME_TIME, Moment.PREPARED, Moment.POSTING, Moment.SEARCHING, Moment.POLLING),
         *(Moment.WAITING, Moment.LANDING),
     ),
-    Act.FILL: (Moment.SOME_TIME, Moment.LANDING, Moment.EXAMINING),
-    Act.CLOSE: (Moment.SOME_TIME, Moment.ANCHORED, Moment.POSTING, Moment.LOOKING, Moment.LANDING),
+    Act.FILL: (Moment.SOME_TIME, Moment.LANDING, Moment.VERIFYING),
+    Act.CLOSE: (Moment.SOME_TIME, Moment.ANCHORED, Moment.POSTING, Moment.SEARCHING, Moment.LANDING),
     Act.ISOLATE: (
         *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.REPLIED),
         *(Moment.LANDING, Moment.PUBLISHING),
     ),
     Act.OUTAGE: (
-        *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.LOOKING, Moment.EXAMINING),
+        *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING, Moment.VERIFYING),
         *(Moment.POLLING, Moment.LANDING),
     ),
 }
-"""When each is done."""
+"""The moments at which each act is done."""
 
-LONG_BEATS = (Moment.EXAMINING, Moment.LANDING, Moment.PUBLISHING, Moment.LOOKING)
-"""Where a worker counts as lost only after 30 s."""
+LONG_HEARTBEATS = (Moment.VERIFYING, Moment.LANDING, Moment.PUBLISHING, Moment.SEARCHING)
+"""Moments at which a worker counts as lost only after 30 s."""
 
 
 def round_of(seed: int, number: int) -> Round:
-    """The round of that number, counted from 1."""
+    """Return the round of that number, counted from 1."""
     cycle, place = divmod(number - 1, CYCLE)
     chance = random.Random(f"{seed}: round {number}")
     kinds = fault_sets(seed + 1_000_003 * cycle)[place]
     faults = _faults(kinds, chance)
     harms = _harms(seed, number, chance, alone=len(kinds) == 1)
     moments, acts = {harm.moment for harm in harms}, {harm.act for harm in harms}
-    # What takes time to write can be interrupted, and does not fit onto a full disk.
+    # Only a large write can be interrupted, and exceeds a full disk.
     large = Moment.PUBLISHING in moments or Act.FILL in acts
     return Round(
         seed=seed,
@@ -73,17 +73,17 @@ def round_of(seed: int, number: int) -> Round:
 
 
 def deck() -> list[tuple[Act, Moment]]:
-    """Every harm at every moment that it is done at."""
+    """Return every harm at every moment at which it is done."""
     return [(act, moment) for act, moments in MOMENTS.items() for moment in moments]
 
 
 def _harms(seed: int, number: int, chance: random.Random, *, alone: bool) -> tuple[Harm, ...]:
-    """The deck is dealt over and over, each time in another order: two cards a round, and often one is enough."""
+    """Draw one or two cards for the round from the deck, which is dealt repeatedly, each time in another order."""
     drawn = [_card(seed, 2 * number - 2), _card(seed, 2 * number - 1)]
     if chance.random() < 0.4:
         drawn.pop()
     if alone:
-        # What makes a moment come is a fault as well.
+        # The faults that cause a moment count as well.
         drawn = [card for card in drawn if not SIGNS[card[1]].needs]
     return tuple(_harm(act, moment, chance) for act, moment in drawn)
 
@@ -100,7 +100,7 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
         case Act.KILL:
             lasts = chance.uniform(0, 1.5)
         case Act.FREEZE | Act.ISOLATE:
-            lasts = 33 if moment in LONG_BEATS else chance.uniform(10.5, 13)
+            lasts = 33 if moment in LONG_HEARTBEATS else chance.uniform(10.5, 13)
         case Act.OUTAGE:
             lasts = chance.uniform(0.3, 2.5)
         case Act.RESTART:
@@ -113,7 +113,7 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
         case Moment.LANDING:
             after = chance.uniform(0, 2.5)
         case Moment.INTENDED | Moment.PUBLISHING:
-            after = 0  # They last for milliseconds.
+            after = 0  # These moments last for milliseconds.
         case _:
             after = chance.choice((0, 0, 0.02, 0.2))
     everyone = chance.random() < 0.6
@@ -121,9 +121,9 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
 
 
 def _runs(chance: random.Random, *, least: int, huge: bool) -> tuple[Run, ...]:
-    """Two of equal count at once, one inline and one by reference; and one or two more, of other sizes."""
+    """Draw two runs of equal count, one inline and one by reference; and one or two more, of other sizes."""
     twins = chance.choice((1, 2, 5, 40))
-    # Ids that say nothing are what most callers have: then not even the results tell whose a batch is.
+    # Most callers have ids such as these: then not even the results show whose a batch is.
     alike = chance.random() < ALIKE
     runs = [
         Run("a", "same" if alike else "a", twins, 5, False, 0.0),
@@ -133,22 +133,22 @@ def _runs(chance: random.Random, *, least: int, huge: bool) -> tuple[Run, ...]:
         count = max(least, chance.choice((3, 7, 120, 400)))
         runs.append(Run(name, name, count, 5, chance.random() < 0.5, round(chance.uniform(0, 2), 1)))
     if huge:
-        # 34 MB: a body that cannot be on its way as a whole while hardly anybody reads it.
+        # 34 MB: a body that does not fit into the sockets' buffers while its reader is slow.
         runs[-1] = Run(runs[-1].name, runs[-1].ids, 2000, 3400, True, 0.0)
     return tuple(runs)
 
 
 def _faults(kinds: FaultSet, chance: random.Random) -> tuple[dict[str, Any], ...]:
-    """The faults in the order in which runs come to them: only the last may last, or the others would never strike."""
+    """Return the faults in the order in which runs meet them: only the last may last, or others would never apply."""
     faults = sorted((_fault(kind, chance) for kind in kinds), key=lambda fault: CALLED.index(fault["operation"]))
-    # A kind that fails a run at once would leave the round without any run that goes on.
+    # A kind that fails a run at once would leave the round without a run that continues.
     if faults and faults[-1]["fault"] not in _FOR_GOOD and chance.random() < LASTING:
         del faults[-1]["times"]
     return tuple(faults)
 
 
 def _lost(faults: Sequence[Mapping[str, Any]], chance: random.Random) -> Sequence[Mapping[str, Any]]:
-    """Now and then the reply for a batch that stays invisible for too long is lost too: it is bought again."""
+    """Occasionally also lose the reply for a batch that stays invisible for too long: it is submitted again."""
     invisible = any(fault["fault"] == "invisible" and fault["seconds"] > QUIET for fault in faults)
     return [DROPPED] if invisible and len(faults) > 1 and chance.random() < 0.6 else []
 
@@ -162,14 +162,14 @@ def _fault(kind: str, chance: random.Random) -> dict[str, Any]:
 def _parameters(kind: str, operation: str, chance: random.Random) -> dict[str, Any]:
     match kind:
         case "slow" if operation == "create" and chance.random() < 0.3:
-            # Late: the batch comes into being after a client that gave up has gone.
+            # Late: the batch is created after the client has given up and disconnected.
             return {"seconds": 1.5, "late": True}
         case "slow" if operation == "results":
             return {"seconds": 0.5, "bytes_per_second": 200_000}
         case "slow":
             return {"seconds": round(chance.uniform(0.5, 2.5), 1)}
         case "invisible":
-            # Shorter than the quiet period, or longer than any look.
+            # Shorter than the quiet period, or longer than any search.
             return {"seconds": chance.choice((0.5, 1.2, *[QUIET + 5] * 2))}
         case "429" | "503" | "529" if chance.random() < 0.5:
             return {"retry_after": chance.choice((0.5, 1, 2))}

@@ -1,4 +1,4 @@
-"""A way through to a server that can be closed: behind a closed one nothing answers, and nothing stays connected."""
+"""A TCP proxy that can be closed: then nothing answers, and no connection remains."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -10,7 +10,7 @@ _PIECE = 256 * 1024
 
 
 class Proxy:
-    """A TCP port of this machine in front of another one."""
+    """A TCP port of this machine that forwards to another one."""
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
@@ -27,7 +27,7 @@ class Proxy:
         self._server = await asyncio.start_server(self._enter, "127.0.0.1", self.port)
 
     async def close(self) -> None:
-        """Refuse whoever comes, and drop whoever is passing."""
+        """Refuse new connections, and drop the existing ones."""
         if self._server:
             self._server.close()
         passing = list(self._passing)
@@ -56,7 +56,7 @@ class Proxy:
 
 @asynccontextmanager
 async def running_proxy(behind: int) -> AsyncIterator[Proxy]:
-    """A proxy, closed in the end."""
+    """Open a proxy, and close it at the end."""
     proxy = Proxy(behind)
     await proxy.open()
     try:

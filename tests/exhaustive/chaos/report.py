@@ -1,4 +1,4 @@
-"""What is printed: a line for each round, and in the end what was tried and what came of it."""
+"""The output: a line for each round, and at the end a table of what was tried, with the outcome."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ from tests.exhaustive.chaos.plan_generator import deck
 
 @dataclass(frozen=True)
 class Result:
-    """A round that was played; `evidence` is None if it could not be played to its end."""
+    """The result of a round; `evidence` is None if it could not be played to its end."""
 
     plan: Round
     seconds: float
@@ -32,8 +32,8 @@ class Result:
 
 
 @dataclass
-class Tally:
-    """What a series of rounds comes to."""
+class SeriesResults:
+    """The results of a series of rounds."""
 
     results: list[Result] = field(default_factory=list)
 
@@ -42,7 +42,7 @@ class Tally:
         return sum(len(result.violations) for result in self.results)
 
     def table(self) -> str:
-        """Markdown: what was tried, how often, and what came of it."""
+        """Return a Markdown table of what was tried, how often, and with which outcome."""
         played = [result.evidence for result in self.results if result.evidence]
         runs = [run for seen in played for run in seen.runs]
         ends = Counter(run.ended or "no end" for run in runs)
@@ -58,7 +58,7 @@ class Tally:
             ("rounds", f"{len(self.results)}, {len(played)} of them played to their end"),
             ("runs", f"{len(runs):,}: {_listed(ends)}"),
             ("batches created", f"{sum(len(seen.batches) for seen in played):,}, {twice} named as possibly paid twice"),
-            ("left to a person, and decided", str(sum(len(seen.decided) for seen in played))),
+            ("left to an operator, and decided", str(sum(len(seen.decided) for seen in played))),
             ("faults that struck", f"{len(calls)} kinds of {len(FAULT_KINDS)}, in {sum(calls.values()):,} calls"),
             (
                 "pairs of faults in force together",
@@ -84,10 +84,10 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def replay(plan: Round) -> str:
-    """The command that plays a round again."""
+    """Return the command that plays a round again."""
     return f'make chaos ARGS="--seed {plan.seed} --round {plan.number}"'
 
 
 def indented(lines: Iterable[str]) -> str:
-    """What is printed under a round's line."""
+    """Format the lines under a round's line."""
     return "\n".join(f"    {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""Playing a round: the world, the runs, the harm; then everything that can be seen is written down."""
+"""Playing a round: its processes, its runs and its harm; then all evidence is written down."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ import psutil
 
 from tests.exhaustive.chaos.callers import Handle, outcome, start
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
-from tests.exhaustive.chaos.fault_injection import Harming
+from tests.exhaustive.chaos.fault_injection import FaultInjection
 from tests.exhaustive.chaos.leaks import leaks
 from tests.exhaustive.chaos.operator import decide, owner
 from tests.exhaustive.chaos.plan import Round, Run
@@ -32,8 +32,8 @@ _INTENT = re.compile(r"submissions/[^/]+/[^/]+/(run-[a-z])-.*-\d+\.json")
 
 
 async def play(plan: Round, folder: Path) -> Evidence:
-    """What was seen of a round; its folder holds logs, histories, database, store and the emulator's books."""
-    # With signs that are written differently in a URL, and in base64.
+    """Play a round and return its evidence; its folder has logs, histories, database, store and emulator records."""
+    # It has characters that are encoded differently in a URL, and in base64.
     key = f"sk-ant-chaos/{secrets.token_hex(12)}+{secrets.token_hex(4)}="
     (folder / "plan.json").write_text(json.dumps(plan.as_json(), indent=1))
     async with world(plan, folder, key) as made:
@@ -52,41 +52,41 @@ async def _played(made: World) -> Evidence:
     await made.advance(plan.ahead)
     for fault in plan.all_faults:
         await made.add_fault(fault)
-    harming = Harming(made)
+    injection = FaultInjection(made)
     lifting = asyncio.create_task(_lift(made))
-    harming.begin()
+    injection.begin()
     try:
         outcomes = await asyncio.gather(*(_run(made, run) for run in plan.runs))
-        await harming.end()
+        await injection.end()
     finally:
         lifting.cancel()
-        harming.drop()
-    # A worker that was frozen may still do what it was about to: the books are closed after it has left.
+        injection.drop()
+    # A worker that was frozen may still finish a call: the emulator's records are read after it has left.
     await made.dismiss()
     await _write_histories(made, [handle for _, handle in outcomes])
     await made.temporal.terminate()
-    books = await _books(made)
-    for what, content in books.items():
+    records = await _emulator_records(made)
+    for what, content in records.items():
         (made.folder / f"{what}.json").write_text("".join(f"{json.dumps(each)}\n" for each in content))
-    return _evidence(made, [seen for seen, _ in outcomes], books, harming)
+    return _evidence(made, [seen for seen, _ in outcomes], records, injection)
 
 
-async def _books(made: World) -> dict[str, list[dict[str, Any]]]:
-    """What the emulator knows, and whose each batch is."""
-    # The API carries out a late POST although whoever made it has gone.
+async def _emulator_records(made: World) -> dict[str, list[dict[str, Any]]]:
+    """Return the emulator's records, and the run of each batch."""
+    # The API executes a late POST although its client has disconnected.
     await asyncio.sleep(max((fault["seconds"] for fault in made.plan.all_faults if fault.get("late")), default=0))
-    books = {what: await made.ask(what) for what in ("calls", "batches", "faults")}
-    books["faults"] += made.lifted
+    records = {what: await made.ask(what) for what in ("calls", "batches", "faults")}
+    records["faults"] += made.lifted
     (await made.api.delete("/_emulator/faults")).raise_for_status()
     await made.advance(3600)
-    for batch in books["batches"]:
+    for batch in records["batches"]:
 
-        async def told(batch: dict[str, Any] = batch) -> bool:
+        async def has_owner(batch: dict[str, Any] = batch) -> bool:
             batch["of"] = await owner(made, batch["id"])
             return bool(batch["of"])
 
-        await eventually(told, f"results of {batch['id']}, which may be invisible for a while")
-    return books
+        await eventually(has_owner, f"results of {batch['id']}, which may be invisible for a while")
+    return records
 
 
 async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
@@ -100,7 +100,7 @@ async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
 
 
 async def _lift(made: World) -> None:
-    """A fault that lasts is lifted some time after it has first struck."""
+    """Lift a fault that lasts, some time after it was first applied."""
     if all("times" in fault for fault in made.plan.faults):
         return
 
@@ -113,7 +113,7 @@ async def _lift(made: World) -> None:
 
 
 def _evidence(
-    made: World, runs: Sequence[RunSeen], books: dict[str, list[dict[str, Any]]], harming: Harming
+    made: World, runs: Sequence[RunSeen], records: dict[str, list[dict[str, Any]]], injection: FaultInjection
 ) -> Evidence:
     names = made.store.names()
     posts = [found[1] for name in names if not name.endswith(".outcome.json") and (found := _INTENT.fullmatch(name))]
@@ -122,11 +122,11 @@ def _evidence(
         runs=[replace(_with_results(made, run), posts=posts.count(f"run-{run.plan.name}")) for run in runs],
         batches=[
             BatchSeen(batch["id"], batch["of"], tuple(batch["custom_ids"]), datetime.fromisoformat(batch["created_at"]))
-            for batch in books["batches"]
+            for batch in records["batches"]
         ],
-        calls=books["calls"],
-        faults=books["faults"],
-        harms=tuple(harming.done),
+        calls=records["calls"],
+        faults=records["faults"],
+        harms=tuple(injection.done),
         decided=tuple(made.decided),
         store=names,
         claims={
@@ -150,7 +150,7 @@ def _with_results(made: World, run: RunSeen) -> RunSeen:
 
 
 async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
-    """As JSON for a person, and as they travel, with payloads that can be searched."""
+    """Write histories as JSON for a reader, and as protobuf, with payloads that can be searched."""
     for handle in handles:
         for number, history in enumerate(await histories(made.client, handle), 1):
             file = made.folder / f"{handle.id}-{number}.history"
@@ -159,7 +159,7 @@ async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
 
 
 def strays(folder: Path) -> list[str]:
-    """Processes that were started for this round: they have its folder in their command or their environment."""
+    """Return processes that were started for this round: their command or environment contains its folder."""
     found = []
     for process in psutil.process_iter():
         try:

@@ -1,4 +1,4 @@
-"""The store of a round, as its workers see it and as it is looked at from outside: a directory, or a bucket."""
+"""The store of a round, as its workers use it and as it is inspected from outside: a directory, or a bucket."""
 
 import asyncio
 import os
@@ -19,19 +19,19 @@ from tests.harness.waiting import eventually
 _ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
 
 
-class Place(Protocol):
-    """Where a round's requests, results and records are."""
+class RoundStore(Protocol):
+    """The store of a round's requests, results and records."""
 
     url: str
     settings: Mapping[str, str]
-    """What the workers' environment needs for it."""
+    """The variables that the workers need for it."""
 
     def names(self) -> frozenset[str]:
-        """Everything that is in it; nothing while it runs, where it cannot be looked into often."""
+        """Return the names of all objects; none while the round runs if listing them is expensive."""
         ...
 
     def uri(self, name: str) -> str:
-        """The address of an object."""
+        """Return the address of an object."""
         ...
 
     def put(self, name: str, data: bytes) -> None:
@@ -39,7 +39,7 @@ class Place(Protocol):
         ...
 
     def read(self, uri: str) -> bytes:
-        """The object at an address."""
+        """Return the object at an address."""
         ...
 
 
@@ -99,7 +99,7 @@ class Bucket:
         return bytes(self._inside.get(uri.removeprefix(f"{self.url}/")).bytes())
 
     def copy_to(self, folder: Path) -> None:
-        """Keep everything that is in it."""
+        """Copy all objects into a folder."""
         for name in self.names():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -108,7 +108,7 @@ class Bucket:
 
 @asynccontextmanager
 async def bucket(folder: Path) -> AsyncIterator[Bucket]:
-    """Run an S3 with an empty bucket."""
+    """Run an S3 server with an empty bucket."""
     port = lasting_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     server = await Running.start(command, folder / "bucket.log", environment=bare_environment(folder / "home"))

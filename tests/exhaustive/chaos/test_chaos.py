@@ -1,4 +1,4 @@
-"""Ten rounds, by the command that plays two hundred; and what it does when it is stopped, or finds something."""
+"""Ten rounds, run by the command that plays two hundred; and its behaviour when it is stopped, or finds a violation."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ from tests.harness.processes import Running, bare_environment
 from tests.harness.waiting import eventually
 
 ROUNDS, SEED = 10, 168
-"""Rounds in which everything is done that can be done to a process."""
+"""Ten rounds that include every act on a process."""
 COMMAND = (sys.executable, "-m", "tests.exhaustive.chaos")
 
 
@@ -28,7 +28,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 @asynccontextmanager
 async def chaos(folder: Path, *arguments: str) -> AsyncIterator[Running]:
-    """The command; if it is still at work in the end, it is told to clean up and to leave."""
+    """Run the command; if it still runs at the end, terminate it."""
     running = await Running.start([*COMMAND, *arguments], folder / "log", environment=environment(folder))
     try:
         yield running
@@ -37,7 +37,7 @@ async def chaos(folder: Path, *arguments: str) -> AsyncIterator[Running]:
             await running.terminate()
 
 
-def test_the_ten_rounds_do_all_that_can_be_done_to_a_process() -> None:
+def test_the_ten_rounds_include_every_act_on_a_process() -> None:
     harms = [harm for number in range(1, ROUNDS + 1) for harm in round_of(SEED, number).harms]
 
     assert {harm.act for harm in harms} == set(Act)
@@ -54,7 +54,7 @@ async def test_ten_rounds_without_a_violation(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["log"]
 
 
-async def test_stopped_by_ctrl_c_it_leaves_no_process(tmp_path: Path) -> None:
+async def test_after_ctrl_c_no_process_remains(tmp_path: Path) -> None:
     async with chaos(tmp_path, "--rounds", "10", "--seed", "3", "--at-once", "2") as rounds:
 
         def workers() -> list[psutil.Process]:
@@ -70,7 +70,7 @@ async def test_stopped_by_ctrl_c_it_leaves_no_process(tmp_path: Path) -> None:
     assert [child for child in started if child.is_running()] == []
 
 
-async def test_a_process_of_a_round_that_stays_is_seen_and_not_taken_for_another_rounds(tmp_path: Path) -> None:
+async def test_a_remaining_process_is_detected_and_attributed_to_its_round(tmp_path: Path) -> None:
     mine, other = tmp_path / "round-1", tmp_path / "round-10"
     stray = await Running.start(["sleep", "60"], tmp_path / "log", environment=bare_environment(other / "home"))
 

@@ -1,4 +1,4 @@
-"""Each invariant holds of a round in which all went well, and fails once that is no longer so."""
+"""Each invariant holds of a round without errors, and fails once the round is changed."""
 
 import hashlib
 import json
@@ -70,7 +70,7 @@ def landed(name: str, count: int) -> RunSeen:
 
 
 def incomplete(name: str) -> RunSeen:
-    """A run of three whose second result never came."""
+    """Return a run of three requests whose second result never arrived."""
     ids = [f"{name}-{number:04}" for number in range(3)]
     said = f"The results are incomplete: 1 missing ({ids[1]}); the lines that did arrive are in file:///incomplete-{UUID}.jsonl"
     data = file_of(answered([ids[0], ids[2]]))
@@ -97,7 +97,7 @@ def call(
 
 
 def all_well() -> Evidence:
-    """Two runs landed, a third has failed for the line that the API left out."""
+    """Return a round with two landed runs, and a third that failed since the API left out a line."""
     runs = [landed("a", 2), landed("b", 2), incomplete("c")]
     plan = replace(
         round_of(1, 1),
@@ -132,30 +132,30 @@ def all_well() -> Evidence:
 
 
 def first(seen: Evidence, **changes: Any) -> Evidence:
-    """The first run otherwise."""
+    """Change the first run."""
     return replace(seen, runs=[replace(seen.runs[0], **changes), *seen.runs[1:]])
 
 
 def says(seen: Evidence, **changes: Any) -> Evidence:
-    """The first run's output otherwise."""
+    """Change the first run's output."""
     return first(seen, output={**(seen.runs[0].output or {}), **changes})
 
 
 def holds(seen: Evidence, lines: Sequence[dict[str, Any]]) -> Evidence:
-    """The first run's file otherwise, and the output true to it."""
+    """Change the first run's file, and the output to match."""
     data = file_of(lines)
     truth = {"bytes": len(data), "lines": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
     uri = (seen.runs[0].output or {})["resultsFile"]["uri"]
     return first(says(seen, results=list(lines), resultsFile={"uri": uri, **truth}), results=data)
 
 
-def bought_twice(seen: Evidence, *, hidden: float = 0, looked: bool = True) -> Evidence:
-    """A second batch of the first run; the first one was invisible for so long, and the list was read after that."""
+def submitted_twice(seen: Evidence, *, hidden: float = 0, list_read: bool = True) -> Evidence:
+    """Add a second batch of the first run; the first was invisible for so long, and the list was read after that."""
     extra = BatchSeen("msgbatch_a2", "a", seen.runs[0].ids, NOON + timedelta(seconds=10))
     fault = {"fault": "invisible", "operation": "create", "times": 1, "seconds": hidden}
     calls = [
         call("create", "msgbatch_a2", at=extra.created_at, faults=["invisible"] if hidden else []),
-        call("list", at=NOON + timedelta(seconds=60 if looked else 12)),
+        call("list", at=NOON + timedelta(seconds=60 if list_read else 12)),
     ]
     plan = replace(seen.plan, faults=(*seen.plan.faults, fault))
     return replace(seen, plan=plan, batches=[*seen.batches, extra], calls=[*seen.calls, *calls])
@@ -180,15 +180,15 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "failed for a fault that never struck": lambda seen: replace(seen, faults=[{**seen.faults[0], "applied": 0}]),
     },
     "paid_for_once": {
-        "a second batch": bought_twice,
-        "a second batch, named": lambda seen: says(bought_twice(seen), possiblyPaidTwice=["msgbatch_a2"]),
-        "a second batch that was to be seen, not named": lambda seen: bought_twice(seen, hidden=QUIET + 1),
-        "hidden, but not for long": lambda seen: bought_twice(seen, hidden=QUIET - 1, looked=False),
+        "a second batch": submitted_twice,
+        "a second batch, named": lambda seen: says(submitted_twice(seen), possiblyPaidTwice=["msgbatch_a2"]),
+        "a second batch that was to be seen, not named": lambda seen: submitted_twice(seen, hidden=QUIET + 1),
+        "hidden, but not for long": lambda seen: submitted_twice(seen, hidden=QUIET - 1, list_read=False),
         "none": lambda seen: replace(seen, batches=seen.batches[1:]),
         "another one than it says": lambda seen: first(seen, batch_id="msgbatch_b"),
         "names somebody else's": lambda seen: says(seen, possiblyPaidTwice=["msgbatch_b"]),
         "fails and does not name its batch": lambda seen: failed(seen, "ApiUnavailable", batch_id=None),
-        "two batches of a failed run": lambda seen: failed(bought_twice(seen), "SubmissionUnknown"),
+        "two batches of a failed run": lambda seen: failed(submitted_twice(seen), "SubmissionUnknown"),
     },
     "every_request_is_answered_once": {
         "one is missing": lambda seen: holds(seen, answered(["a-0000"])),
@@ -231,7 +231,7 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
 }
 
 
-def test_all_hold_where_all_went_well() -> None:
+def test_all_invariants_hold_of_a_round_without_errors() -> None:
     assert violations(all_well()) == []
 
 
@@ -240,33 +240,33 @@ def test_every_invariant_is_shown_to_fail() -> None:
 
 
 @pytest.mark.parametrize(("name", "doctored"), [(name, case) for name, cases in DOCTORED.items() for case in cases])
-def test_an_invariant_fails_where_it_does_not_hold(name: str, doctored: str) -> None:
+def test_an_invariant_fails_for_a_violation(name: str, doctored: str) -> None:
     seen = DOCTORED[name][doctored](all_well())
 
     assert list(INVARIANTS[name](seen)) != []
 
 
-def test_a_second_batch_is_forgiven_only_if_the_first_stayed_invisible_and_is_named_once_it_can_be_seen() -> None:
-    named = says(bought_twice(all_well(), hidden=QUIET + 5), possiblyPaidTwice=["msgbatch_a2"])
-    unseen = bought_twice(all_well(), hidden=QUIET + 5, looked=False)
+def test_a_second_batch_is_allowed_only_if_the_first_was_invisible_and_is_named_later() -> None:
+    named = says(submitted_twice(all_well(), hidden=QUIET + 5), possiblyPaidTwice=["msgbatch_a2"])
+    unseen = submitted_twice(all_well(), hidden=QUIET + 5, list_read=False)
 
     assert violations(named) == violations(unseen) == []
 
 
-def test_what_others_saw_of_it_after_the_run_had_landed_told_the_run_nothing() -> None:
-    bought = bought_twice(all_well(), hidden=QUIET + 5)
+def test_list_reads_by_others_after_the_landing_do_not_count() -> None:
+    submitted = submitted_twice(all_well(), hidden=QUIET + 5)
     landed_before = replace(
-        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
+        submitted, calls=[*submitted.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=13))]
     )
     landed_after = replace(
-        bought, calls=[*bought.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=61))]
+        submitted, calls=[*submitted.calls, call("results", "msgbatch_a", at=NOON + timedelta(seconds=61))]
     )
 
     assert violations(landed_before) == []
     assert violations(landed_after) != []
 
 
-def test_an_attempt_that_was_interrupted_may_leave_what_it_had_written() -> None:
+def test_an_interrupted_attempt_may_leave_its_file() -> None:
     incomplete = add(all_well(), f"results/msgbatch_a/incomplete-{LATER}.jsonl")
     elsewhere = replace(incomplete, runs=incomplete.runs[:2])
 
@@ -274,7 +274,7 @@ def test_an_attempt_that_was_interrupted_may_leave_what_it_had_written() -> None
     assert violations(replace(elsewhere, harms=(replace(KILLED, act=Act.ISOLATE),))) == []
 
 
-def test_a_killed_worker_may_leave_what_purge_removes() -> None:
+def test_a_killed_worker_may_leave_files_that_purge_removes() -> None:
     seen = replace(all_well(), harms=(KILLED,))
 
     assert violations(add(seen, f"results/msgbatch_a/{LATER}.jsonl#1", f"results/msgbatch_a/{LATER}.jsonl")) == []

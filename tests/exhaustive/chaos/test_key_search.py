@@ -1,4 +1,4 @@
-"""A key is found wherever it stands, however it is written."""
+"""A key is found in any place and any encoding."""
 
 import base64
 import sqlite3
@@ -22,7 +22,7 @@ KEY = "sk-ant-chaos/0123456789abcdef+01="
         base64.urlsafe_b64encode(f"x-api-key: {KEY}".encode()).decode(),
     ],
 )
-def test_a_key_is_found_however_it_is_written(tmp_path: Path, written: str) -> None:
+def test_a_key_is_found_in_any_encoding(tmp_path: Path, written: str) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "results.jsonl").write_text(f'{{"said": "{written}"}}\n' * 3)
     (tmp_path / "other.log").write_text("nothing here")
@@ -33,7 +33,7 @@ def test_a_key_is_found_however_it_is_written(tmp_path: Path, written: str) -> N
     assert all(leak.startswith("store/results.jsonl: ") for leak in found)
 
 
-def test_a_key_is_found_where_a_database_keeps_a_value_in_pieces(tmp_path: Path) -> None:
+def test_a_key_is_found_in_a_value_that_a_database_splits(tmp_path: Path) -> None:
     file = tmp_path / "temporal.db"
     for behind in range(3000, 9000, 10):
         file.unlink(missing_ok=True)

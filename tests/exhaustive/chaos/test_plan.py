@@ -1,4 +1,4 @@
-"""The plan of a round: settled by its seed and number, and over a cycle nothing is left out."""
+"""The plan of a round depends only on its seed and number, and a cycle covers all combinations."""
 
 import json
 from itertools import combinations
@@ -28,7 +28,7 @@ def test_the_rounds_of_a_cycle_have_every_fault_alone_and_every_pair(seed: int, 
     assert () in rounds
 
 
-def test_one_more_kind_of_fault_still_fits_and_too_many_are_noticed() -> None:
+def test_one_more_kind_of_fault_fits_and_too_many_are_refused() -> None:
     kinds = [*FAULT_KINDS, "new"]
 
     sets = fault_sets(1, kinds)
@@ -41,13 +41,13 @@ def test_one_more_kind_of_fault_still_fits_and_too_many_are_noticed() -> None:
         fault_sets(1, [f"kind-{number}" for number in range(25)])
 
 
-def test_a_round_is_the_same_whoever_asks_and_another_one_for_another_seed() -> None:
+def test_a_round_depends_only_on_its_seed_and_number() -> None:
     assert round_of(7, 123) == round_of(7, 123)
     assert round_of(7, 123) != round_of(8, 123)
     assert cycle(1) != cycle(2)
 
 
-def test_a_round_can_be_written_down() -> None:
+def test_a_round_can_be_written_as_json() -> None:
     assert json.loads(json.dumps(round_of(1, 1).as_json()))["number"] == 1
 
 
@@ -63,7 +63,7 @@ def test_every_harm_is_done_at_every_moment_that_it_has_within_a_cycle() -> None
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_every_round_has_what_each_is_to_have(seed: int) -> None:
+def test_every_round_has_the_required_parts(seed: int) -> None:
     for number in range(1, CYCLE + 1):
         each = round_of(seed, number)
         first, second, *others = each.runs
@@ -79,7 +79,7 @@ def test_every_round_has_what_each_is_to_have(seed: int) -> None:
         assert each.in_bucket == any(harm.act is Act.CLOSE for harm in each.harms)
 
 
-def test_faults_that_last_come_after_all_others_so_that_these_strike() -> None:
+def test_lasting_faults_come_last_so_that_the_others_apply() -> None:
     faults = [round_of(1, number).faults for number in range(1, CYCLE + 1)]
 
     assert all("times" in fault for each in faults for fault in each[:-1])

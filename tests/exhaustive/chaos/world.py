@@ -19,7 +19,7 @@ from tests.harness.waiting import eventually
 
 @dataclass
 class World:
-    """What is there, and the workers that come and go."""
+    """The processes of a round; workers start and end during it."""
 
     plan: Round
     folder: Path
@@ -34,12 +34,10 @@ class World:
     lifted: list[dict[str, Any]] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)
     proxies: dict[WorkerProcess, Proxy] = field(default_factory=dict)
-    """Each worker's way to Temporal."""
-
-    # --- the API -------------------------------------------------------------------------------------------------
+    """The proxy between each worker and Temporal."""
 
     async def ask(self, what: str) -> list[dict[str, Any]]:
-        """What the emulator says of its `calls`, `batches` or `faults`."""
+        """Return the emulator's `calls`, `batches` or `faults`."""
         reply = await self.api.get(f"/_emulator/{what}")
         answer: list[dict[str, Any]] = reply.raise_for_status().json()
         return answer
@@ -49,11 +47,11 @@ class World:
         (await self.api.post("/_emulator/faults", json=fault)).raise_for_status()
 
     async def advance(self, seconds: float) -> None:
-        """Put the API's clock ahead."""
+        """Advance the API's clock."""
         (await self.api.post("/_emulator/clock", json={"advance": seconds})).raise_for_status()
 
     async def lift_faults(self) -> None:
-        """End the faults that last; the others stay, for as often as they have yet to strike."""
+        """Remove the faults that last; the others stay until they have been applied as often as planned."""
         self.lifted += await self.ask("faults")
         (await self.api.delete("/_emulator/faults")).raise_for_status()
         for fault in self.lifted:
@@ -61,13 +59,11 @@ class World:
                 await self.add_fault({name: value for name, value in fault.items() if name != "applied"})
 
     async def names(self) -> frozenset[str]:
-        """What the store holds."""
+        """Return the names of the objects in the store."""
         return await asyncio.to_thread(self.store.names) if self.plan.in_bucket else self.store.names()
 
-    # --- the workers ---------------------------------------------------------------------------------------------
-
     async def add_worker(self) -> WorkerProcess:
-        """One more worker, ready; one that cannot start yet is started again, as whoever runs it would do."""
+        """Start one more worker; one that cannot start yet is started again, as a supervisor would do."""
         proxy = await self.exits.enter_async_context(running_proxy(self.temporal.port))
         log = self.folder / f"worker-{proxy.port}.log"
         configured = settings(
@@ -95,17 +91,17 @@ class World:
 
     @property
     def alive(self) -> Sequence[WorkerProcess]:
-        """The workers that have not been killed, frozen ones included."""
+        """Return the workers that have not been killed, frozen ones included."""
         return [worker for worker in self.workers if worker.exit_code is None]
 
     async def dismiss(self) -> None:
-        """SIGTERM to all workers that are there, and wait until they have left."""
+        """Send SIGTERM to all workers, and wait until they have ended."""
         await asyncio.gather(*(worker.terminate() for worker in self.alive))
 
 
 @asynccontextmanager
 async def world(plan: Round, folder: Path, key: str) -> AsyncIterator[World]:
-    """Everything but the workers, running; in the end none of it is left, whatever state it is in."""
+    """Start everything but the workers; end all of it at the end, whatever its state."""
     for name in ("scratch", "tmp", "home"):
         (folder / name).mkdir()
     temporal = TemporalProcess(folder)

@@ -1,4 +1,4 @@
-"""An account of the API and a store, both in memory and on a clock that only the test moves."""
+"""An account of the API and a store, both in memory and on a clock that only the test advances."""
 
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,20 +14,20 @@ START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """The time everywhere but at the API, whose clock may be ahead or behind."""
+    """The clock of everything but the API, whose own clock may be ahead or behind."""
 
     now: datetime = START
     api_ahead: timedelta = timedelta(0)
 
     @property
     def at_the_api(self) -> datetime:
-        """The time that the API puts on its batches and answers."""
+        """The time that the API gives its batches and responses."""
         return self.now + self.api_ahead
 
 
 @dataclass
 class Made:
-    """A batch; `by` is who sent it, which the API does not tell."""
+    """A batch; `by` is its sender, which the API does not report."""
 
     id: str
     by: str
@@ -40,12 +40,12 @@ class Made:
 
 @dataclass
 class ModelAccount:
-    """What a submission meets of the API: results, and a list that lags behind and lacks a batch now and then."""
+    """The part of the API that a submission calls: results, and a list that lags and occasionally lacks a batch."""
 
     clock: Clock
     batches: list[Made] = field(default_factory=list)
     overlooked: set[str] = field(default_factory=set)
-    """What the next look at the list does not see."""
+    """The batches that the next read of the list lacks."""
 
     def make(self, by: str, ids: tuple[str, ...], *, lag: timedelta, processing: timedelta) -> Made:
         """Create a batch."""
@@ -56,19 +56,19 @@ class ModelAccount:
         return made
 
     def by(self, who: str) -> list[Made]:
-        """What somebody has created, and pays for."""
+        """Return the batches that a sender has created, and pays for."""
         return [made for made in self.batches if made.by == who]
 
     def made_at(self, made: Made) -> datetime:
-        """When it was created, on the clock of everybody else."""
+        """Return when it was created, on the clock of everything but the API."""
         return made.created - self.clock.api_ahead
 
     def named(self, batch_id: str) -> Made:
-        """The batch of that id."""
+        """Return the batch of that id."""
         return next(made for made in self.batches if made.id == batch_id)
 
     async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
-        """A page of what can be seen now, newest first."""
+        """Return a page of the visible batches, newest first."""
         seen = [made for made in self.batches if self._seen(made) and made.id not in self.overlooked]
         seen.sort(key=lambda made: (made.created, made.id), reverse=True)
         if after_id:
@@ -83,7 +83,7 @@ class ModelAccount:
 
     @asynccontextmanager
     async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """The results of a batch that has ended."""
+        """Return the results of a batch that has ended."""
         made = self.named(batch_id)
         if not self._seen(made) or self.clock.now < made.ends:
             raise BatchNotFound(f"{batch_id} has no available results")
@@ -115,15 +115,15 @@ class MemoryStore:
         self.objects: dict[str, bytes] = {}
 
     async def identity(self) -> str:
-        """The id of a store that there is once."""
+        """Return the id of the only store."""
         return "memory"
 
     def uri(self, name: str) -> str:
-        """The address of an object."""
+        """Return the address of an object."""
         return f"memory:///{name}"
 
     def name(self, uri: str) -> str:
-        """The name behind an address."""
+        """Return the name of the object at an address."""
         return uri.removeprefix("memory:///")
 
     async def create(self, name: str, data: bytes) -> bool:
@@ -135,21 +135,21 @@ class MemoryStore:
         self.objects[name] = b"".join([chunk async for chunk in chunks])
 
     async def read(self, name: str) -> bytes | None:
-        """An object, or None."""
+        """Return an object, or None."""
         return self.objects.get(name)
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
-        """An object in one piece."""
+        """Yield an object in one piece."""
         if name not in self.objects:
             raise FileNotFoundError(name)
         yield self.objects[name]
 
     async def names(self, prefix: str) -> list[str]:
-        """The names that begin so."""
+        """Yield the names that begin with the prefix."""
         return sorted(name for name in self.objects if name.startswith(prefix))
 
     async def listing(self, folder: str) -> AsyncIterator[Sequence[StoredObject]]:
-        """All objects in a folder."""
+        """Yield all objects in a folder."""
         yield [StoredObject(name, len(self.objects[name]), START) for name in await self.names(f"{folder}/")]
 
     async def remove(self, name: str) -> None:

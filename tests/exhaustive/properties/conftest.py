@@ -1,4 +1,4 @@
-"""How hard the properties are tried: `quick`, the same examples each time, or `thorough`, others each time.
+"""The effort of the property tests: `quick`, the same examples each time, or `thorough`, others each time.
 
 PROPERTIES=thorough python -m pytest tests/exhaustive/properties
 """
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A machine with other work to do is slow at times: what takes too long is for the test's own timeout to say.
+# A busy machine is occasionally slow, so hypothesis has no deadline; the test's own timeout limits it.
 _COMMON: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -22,7 +22,7 @@ settings.load_profile(PROFILE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the thorough ones an hour each."""
+    """Give each thorough test an hour."""
     if PROFILE != "quick":
         for item in items:
             item.add_marker(pytest.mark.timeout(3600))

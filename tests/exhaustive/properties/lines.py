@@ -1,4 +1,4 @@
-"""Lines as users and models write them: every character that some reader takes for the end of a line, and worse."""
+"""Lines as users and models write them: with every character that some reader takes for a line end, and worse."""
 
 import json
 from itertools import pairwise
@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# What line splitters, editors and decoders trip over: line separators of Unicode, a BOM, NUL, half a surrogate pair.
+# Characters that line splitters and decoders get wrong: Unicode's line separators, a BOM, NUL, half a surrogate pair.
 ODD = st.sampled_from(
     ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r\n", "\r", "\n", "\ufeff", "\0", '"', "\\"]
 )
@@ -25,13 +25,13 @@ BLANKS = st.sampled_from([b"", b" ", b"\t", b"\r", b" \r"])
 
 @st.composite
 def requests(draw: st.DrawFn, custom_id: str) -> dict[str, Any]:
-    """A request with anything in its params."""
+    """Generate a request with anything in its params."""
     return {"custom_id": custom_id, "params": draw(st.dictionaries(TEXT, VALUES, max_size=3))}
 
 
 @st.composite
 def results(draw: st.DrawFn, custom_id: str) -> bytes:
-    """A result line of any kind, spaced and escaped in any way, without its newline."""
+    """Generate a result line of any kind, spaced and escaped in any way, without its newline."""
     text = json.dumps(draw(TEXT), ensure_ascii=draw(st.booleans()))
     if draw(st.integers(0, 4)) == 0:
         text = f'"{draw(SURROGATES)}"'
@@ -57,6 +57,6 @@ def results(draw: st.DrawFn, custom_id: str) -> bytes:
 
 @st.composite
 def pieces(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    """The bytes, cut anywhere; some pieces are empty."""
+    """Cut the bytes anywhere; some pieces are empty."""
     places = sorted(draw(st.lists(st.integers(0, len(data)), max_size=6)))
     return [data[start:end] for start, end in pairwise([0, *places, len(data)])]

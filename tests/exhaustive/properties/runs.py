@@ -1,6 +1,6 @@
-"""A run as the submitBatch step drives it: the protocol's decisions and the activities are the real ones.
+"""A model of a run in the submitBatch step: the protocol's decisions and the activities are the real ones.
 
-What is modelled here is the workflow around them, and what becomes of a POST.
+The workflow around them, and the outcome of a POST, are modelled here.
 """
 
 import dataclasses
@@ -38,49 +38,49 @@ from workflows.submission.protocol import Submission
 
 SCHEDULE = SubmissionSchedule(timeout=timedelta(minutes=2), quiet_period=timedelta(minutes=30))
 EVERY = timedelta(minutes=5)
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 T = TypeVar("T")
 
 
 class Fate(Enum):
-    """What becomes of one POST, and what its run hears of it."""
+    """The outcome of one POST, and the reply that its run gets."""
 
     ANSWERED = "200"
-    NOT_NOW = "429"
-    STORE_AWAY = "the store takes the intent and does not say so; nothing sent"
+    REJECTED = "429"
+    STORE_UNAVAILABLE = "the store takes the intent and does not confirm it; nothing sent"
     LOST = "created, reply lost"
     LOST_NOTHING = "not created, reply lost"
     GONE_BEFORE = "worker gone before it wrote its intent"
     GONE_BETWEEN = "worker gone between intent and POST"
     GONE_AFTER = "created, worker gone"
-    FROZEN = "worker frozen, thought gone, and sends it within its deadline"
+    FROZEN = "worker frozen and believed dead, sends it within its deadline"
 
 
 @dataclass(frozen=True)
-class Deal:
-    """What the world does with a POST.
+class PostConditions:
+    """The conditions of a POST.
 
     Attributes:
-        lag: how long its batch cannot be seen.
-        processing: how long its batch takes.
-        noted: whether the worker gets to write down what came of it.
-        late: when a frozen worker sends it, within its deadline.
+        lag: the time for which its batch is invisible.
+        processing: the time that its batch takes.
+        recorded: whether the worker records its outcome.
+        late: the delay after which a frozen worker sends it, within its deadline.
     """
 
     fate: Fate = Fate.ANSWERED
     lag: timedelta = timedelta(0)
     processing: timedelta = timedelta(0)
-    noted: bool = True
+    recorded: bool = True
     late: timedelta = timedelta(0)
 
 
 @dataclass
 class Run:
-    """One run, what it remembers, and what a test knows of it.
+    """One run, its state, and the test's knowledge of it.
 
     Attributes:
-        past: what it remembered after each of its moves: what it can be reset to.
-        advised: whether a person has said something.
+        past: its state after each command, to which it can be reset.
+        resolved: whether an operator has decided.
     """
 
     id: str
@@ -90,8 +90,8 @@ class Run:
     past: list[str] = field(default_factory=list)
     end: Done | Fail | None = None
     waits: WaitUntil | None = None
-    advised: bool = False
-    moves: int = 0
+    resolved: bool = False
+    commands: int = 0
 
     @property
     def submitter(self) -> Submitter:
@@ -109,46 +109,46 @@ class World:
         self._runner = runner
         self._activities = SubmissionActivities(cast(BatchApi, self.account), self.store)
         self._nonces = itertools.count()
-        self._frozen: list[tuple[Any, Run, Deal]] = []
+        self._frozen: list[tuple[Any, Run, PostConditions]] = []
 
     def pass_time(self, by: timedelta) -> None:
-        """Move the clock; what frozen workers have in hand is sent when its time comes."""
+        """Advance the clock; the POSTs of frozen workers are sent when their time comes."""
         until = self.clock.now + by
-        for at, run, deal in sorted(self._frozen, key=lambda each: cast(Any, each[0])):
+        for at, run, conditions in sorted(self._frozen, key=lambda each: cast(Any, each[0])):
             if at <= until:
                 self.clock.now = max(self.clock.now, at)
-                self._make(run, deal)
+                self._make(run, conditions)
         self._frozen = [each for each in self._frozen if each[0] > until]
         self.clock.now = until
 
-    def step(self, run: Run, deal: Deal) -> None:
-        """One move of a run, which forgets all but what continue-as-new carries."""
+    def step(self, run: Run, conditions: PostConditions) -> None:
+        """Execute one command of a run, which forgets everything that continue-as-new does not carry."""
         if run.end:
             return
         submission = run.submission = Submission.model_validate_json(run.submission.model_dump_json())
-        run.moves += 1
+        run.commands += 1
         run.waits = None
         now = self.clock.now
         match submission.next_command(now, SCHEDULE, EVERY):
             case Done() | Fail() as end:
                 run.end = end
                 if isinstance(end, Done):
-                    self._settle(run, (submission.number,), end.batch_id, certain=True)
+                    self._record_outcome(run, (submission.number,), end.batch_id, certain=True)
             case FindAnchor():
-                submission.on_anchor_read(self._call(self._activities.find_anchor, ACCOUNT))
+                submission.on_anchor_read(self._call(self._activities.find_anchor, PROFILE))
             case Post(number, anchor):
-                self._post(run, number, anchor, deal)
+                self._post(run, number, anchor, conditions)
             case WaitUntil() as waits:
                 run.waits = waits
                 return
             case ListCandidates(anchor):
-                found = self._look(run, anchor, submission.number)
+                found = self._find_candidates(run, anchor, submission.number)
                 if found.recorded:
                     submission.on_record_found(found.recorded)
                 else:
                     submission.on_list_read(found.matches, now, SCHEDULE, recorded_posts=found.posts)
             case RecordNotFound(numbers):
-                self._settle(run, numbers, None)
+                self._record_outcome(run, numbers, None)
                 submission.on_not_found_recorded()
             case VerifyCandidate(batch_id):
                 ours = self._is_ours(run, batch_id)
@@ -157,33 +157,33 @@ class World:
                 else:
                     submission.candidates.on_verified(batch_id, ours=ours, now=now)
             case ClaimBatch(batch_id):
-                submission.on_claim_result(batch_id, ours=self._settle(run, (submission.number,), batch_id))
+                submission.on_claim_result(batch_id, ours=self._record_outcome(run, (submission.number,), batch_id))
         run.past.append(submission.model_dump_json())
 
     def reset(self, run: Run, to: int) -> None:
-        """Take a run back to what it remembered, or below 0 to its beginning; what it did in the world stays done."""
+        """Reset a run to an earlier state, or below 0 to its beginning; its effects outside remain."""
         run.submission = Submission.model_validate_json(run.past[to]) if 0 <= to < len(run.past) else Submission()
         run.past = run.past[: to + 1]
         run.end = run.waits = None
 
-    def advise(self, run: Run, resolution: Resolution) -> None:
-        """A person decides what is undecided."""
-        run.advised = True
+    def resolve(self, run: Run, resolution: Resolution) -> None:
+        """Decide an undecided run as an operator."""
+        run.resolved = True
         run.waits = None
         run.submission.on_resolved(resolution)
 
-    def look_again(self, run: Run) -> list[str]:
-        """Before landing: the batches that a run which has sent twice reports as possibly paid for."""
+    def find_duplicate_batches(self, run: Run) -> list[str]:
+        """Return the batches that a run which has sent twice reports, before landing, as possibly paid for."""
         submission = run.submission
         if not submission.may_be_paid_twice or submission.anchor is None:
             return []
         known = (submission.batch_id, *submission.candidates.refuted)
-        seen = [each for each in self._look(run, submission.anchor, 0).matches if not each.taken]
+        seen = [each for each in self._find_candidates(run, submission.anchor, 0).matches if not each.taken]
         others = [each.candidate for each in seen if each.candidate.batch_id not in known]
         return [each.batch_id for each in others if not each.ended or self._is_ours(run, each.batch_id) is not False]
 
-    def _post(self, run: Run, number: int, anchor: Anchor, deal: Deal) -> None:
-        submission, now, fate = run.submission, self.clock.now, deal.fate
+    def _post(self, run: Run, number: int, anchor: Anchor, conditions: PostConditions) -> None:
+        submission, now, fate = run.submission, self.clock.now, conditions.fate
         submission.on_post_started()
         if fate is Fate.GONE_BEFORE:
             submission.on_post_unknown(now + SCHEDULE.timeout)
@@ -212,10 +212,10 @@ class World:
             else:
                 submission.on_post_unknown(now + SCHEDULE.timeout)
             return
-        made = self._make(run, deal) if fate in (Fate.ANSWERED, Fate.LOST, Fate.GONE_AFTER) else None
+        made = self._make(run, conditions) if fate in (Fate.ANSWERED, Fate.LOST, Fate.GONE_AFTER) else None
         match fate:
             case Fate.ANSWERED | Fate.GONE_AFTER if made:
-                if deal.noted:
+                if conditions.recorded:
                     self._runner.run(
                         self.records.record_outcome(run.submitter, number, SubmissionOutcome(batch_id=made.id))
                     )
@@ -224,29 +224,29 @@ class World:
                     submission.on_post_succeeded(made.id)
                 else:
                     submission.on_post_unknown(now + SCHEDULE.timeout)
-            case Fate.NOT_NOW:
-                if deal.noted:
+            case Fate.REJECTED:
+                if conditions.recorded:
                     self._runner.run(
                         self.records.record_outcome(run.submitter, number, SubmissionOutcome(created=False))
                     )
                 submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
-            case Fate.STORE_AWAY:
+            case Fate.STORE_UNAVAILABLE:
                 submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
             case Fate.LOST | Fate.LOST_NOTHING:
                 submission.on_post_unknown(now)
             case Fate.FROZEN:
-                self._frozen.append((now + deal.late, run, deal))
+                self._frozen.append((now + conditions.late, run, conditions))
                 submission.on_post_unknown(now + SCHEDULE.timeout)
             case _:
                 submission.on_post_unknown(now + SCHEDULE.timeout)
 
-    def _make(self, run: Run, deal: Deal) -> Any:
-        return self.account.make(run.id, run.ids, lag=deal.lag, processing=deal.processing)
+    def _make(self, run: Run, conditions: PostConditions) -> Any:
+        return self.account.make(run.id, run.ids, lag=conditions.lag, processing=conditions.processing)
 
-    def _look(self, run: Run, anchor: Anchor, number: int) -> FindCandidatesResult:
+    def _find_candidates(self, run: Run, anchor: Anchor, number: int) -> FindCandidatesResult:
         until = (run.submission.safe_at or self.clock.now) + SCHEDULE.quiet_period
         given = FindCandidatesInput(
-            account=ACCOUNT,
+            profile=PROFILE,
             manifest=run.manifest,
             submitter=run.submitter,
             number=number,
@@ -258,13 +258,15 @@ class World:
         return found
 
     def _is_ours(self, run: Run, batch_id: str) -> bool | None:
-        given = VerifyCandidateInput(account=ACCOUNT, manifest=run.manifest, batch_id=batch_id)
+        given = VerifyCandidateInput(profile=PROFILE, manifest=run.manifest, batch_id=batch_id)
         try:
             return self._call(self._activities.verify_candidate, given)
         except ApplicationError:
             return None
 
-    def _settle(self, run: Run, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
+    def _record_outcome(
+        self, run: Run, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False
+    ) -> bool:
         given = RecordOutcomeInput(
             submitter=run.submitter,
             claim=run.submitter.claim,

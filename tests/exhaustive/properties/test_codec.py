@@ -1,4 +1,4 @@
-"""Payload encryption: what is encrypted comes back with its key and no other, and no change of it goes unnoticed."""
+"""Payload encryption: payloads are decrypted by their key and no other, and every change of one is detected."""
 
 import asyncio
 import base64
@@ -35,7 +35,7 @@ def decoded(keys: Sequence[EncryptionKey], *payloads: Payload) -> list[Payload]:
 
 
 @given(data=st.data(), keys=KEYS, payloads=st.lists(PAYLOADS, max_size=3))
-def test_what_any_key_encrypted_is_decrypted_by_all_who_hold_it(
+def test_a_payload_is_decrypted_by_every_holder_of_its_key(
     data: st.DataObject, keys: list[EncryptionKey], payloads: list[Payload]
 ) -> None:
     for first in keys:
@@ -48,7 +48,7 @@ def test_what_any_key_encrypted_is_decrypted_by_all_who_hold_it(
 
 
 @given(payload=PAYLOADS, keys=KEYS)
-def test_without_keys_nothing_is_changed_and_what_is_encrypted_names_its_key(
+def test_without_keys_payloads_are_unchanged_and_encrypted_ones_name_their_key(
     payload: Payload, keys: list[EncryptionKey]
 ) -> None:
     assert encoded([], payload) == decoded([], payload) == [payload]
@@ -67,7 +67,7 @@ def test_without_keys_nothing_is_changed_and_what_is_encrypted_names_its_key(
     cut=st.integers(0, 3),
     name=st.none() | KEY_IDS | st.binary(max_size=8),
 )
-def test_no_change_of_an_encrypted_payload_goes_unnoticed(
+def test_every_change_of_an_encrypted_payload_is_detected(
     payload: Payload, keys: list[EncryptionKey], at: int, put: bytes, cut: int, name: str | bytes | None
 ) -> None:
     (sealed,) = encoded(keys, payload)
@@ -84,7 +84,7 @@ def test_no_change_of_an_encrypted_payload_goes_unnoticed(
 
 
 @given(payload=PAYLOADS, keys=KEYS, secret=st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES))
-def test_another_key_under_the_same_id_opens_nothing(
+def test_another_key_under_the_same_id_decrypts_nothing(
     payload: Payload, keys: list[EncryptionKey], secret: bytes
 ) -> None:
     assume(secret != keys[0].secret)
@@ -106,14 +106,14 @@ def test_keys_are_read_as_they_are_written_down(data: st.DataObject, keys: list[
 @example(text="a:" + "A" * 43)
 @example(text="QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=")
 @example(text="k:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=\nk:QUJDREVGR0hJSktMTU5PUFFSU1RVVldYWVphYmNkZWY=")
-def test_what_is_no_key_is_refused_without_its_text(text: str) -> None:
+def test_an_invalid_key_is_refused_without_its_text(text: str) -> None:
     refusal = None
     try:
         keys = read_keys(text)
     except ValueError as error:
         refusal = error
     if refusal:
-        # Not a decoder's own error, which carries what it could not read.
+        # Not a decoder's own error, which contains the invalid text.
         assert type(refusal) is ValueError
         assert refusal.__suppress_context__ or refusal.__context__ is None
         assert not [word for word in text.replace(":", " ").split() if len(word) > 32 and word in str(refusal)]

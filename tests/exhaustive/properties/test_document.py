@@ -1,4 +1,4 @@
-"""The document reader: whatever stands in a file, it gives a plan and means it, or says what is wrong and where."""
+"""The document reader: for any file it returns a plan that is followed, or reports the error and its place."""
 
 import copy
 import json
@@ -20,7 +20,7 @@ from tests.harness.project import DOCUMENT, PUBLISHED, SIX_OPERATIONS
 TEXTS = [path.read_text() for path in (DOCUMENT, PUBLISHED, SIX_OPERATIONS)]
 PARSED = [yaml.safe_load(text) for text in TEXTS]
 
-# Words that mean something to Arazzo, so that a change often leaves a document that can nearly be read.
+# Words of Arazzo, so that a changed document is often almost valid.
 WORDS = st.sampled_from(
     [
         *("retry", "goto", "end", "simple", "regex", "jsonpath", "header", "in_progress", "x-mine", "~/", ""),
@@ -52,7 +52,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(file: Path, content: str | bytes) -> RunPlan | None:
-    """The plan; None for a document that is refused in one line with its file and, where it has one, its place."""
+    """Return the plan; None for a document that is refused in one line with its file and, if known, its place."""
     file.write_bytes(content.encode("utf-8", "replace") if isinstance(content, str) else content)
     try:
         return plan_of(load_document(file))
@@ -67,7 +67,7 @@ def read(file: Path, content: str | bytes) -> RunPlan | None:
 
 
 def edited(value: Any, draw: st.DrawFn) -> Any:
-    """A copy of the data with something changed, somewhere in it."""
+    """Copy the data with a change somewhere in it."""
     if not isinstance(value, dict | list) or not value or draw(st.integers(0, 9)) == 0:
         return draw(VALUES)
     changed: Any = copy.copy(value)
@@ -87,7 +87,7 @@ def edited(value: Any, draw: st.DrawFn) -> Any:
 
 @st.composite
 def changed_documents(draw: st.DrawFn) -> str:
-    """One of the documents, with up to three changes in its data."""
+    """Generate one of the documents, with up to three changes in its data."""
     data = draw(st.sampled_from(PARSED))
     for _ in range(draw(st.integers(1, 3))):
         data = edited(data, draw)
@@ -95,7 +95,7 @@ def changed_documents(draw: st.DrawFn) -> str:
 
 
 def nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """The objects of Arazzo in a document: where an extension may stand."""
+    """Return the objects of Arazzo in a document: those that may have an extension."""
     if isinstance(value, dict):
         yield value
         for key, inner in value.items():
@@ -108,7 +108,7 @@ def nodes(value: Any) -> Iterator[dict[str, Any]]:
 
 @st.composite
 def other_documents(draw: st.DrawFn) -> str:
-    """One of the documents with other texts, numbers, extensions and criteria, its steps in another order: readable."""
+    """Generate readable documents: with other texts, numbers, extensions and criteria, and another order of steps."""
     data = copy.deepcopy(draw(st.sampled_from(PARSED[:2])))
     everywhere = list(nodes(data))
     for node in draw(st.lists(st.sampled_from(everywhere), max_size=4)):
@@ -127,13 +127,13 @@ def other_documents(draw: st.DrawFn) -> str:
             step.setdefault("successCriteria", []).extend(
                 draw(st.lists(st.sampled_from(TRUE_OF_EVERY_200), max_size=2))
             )
-    # Not PyYAML's own form: it leaves unquoted what YAML 1.2 takes for a number.
+    # Not PyYAML's own form: it leaves texts unquoted that are numbers in YAML 1.2.
     return json.dumps(data, indent=draw(st.sampled_from([None, 2])))
 
 
 @st.composite
 def changed_texts(draw: st.DrawFn) -> bytes:
-    """One of the documents, with lines lost, swapped or repeated, and bytes put into it."""
+    """Generate one of the documents, with lines lost, swapped or repeated, and bytes inserted."""
     lines = draw(st.sampled_from(TEXTS)).encode().split(b"\n")
     for _ in range(draw(st.integers(1, 4))):
         here, there = draw(st.integers(0, len(lines) - 1)), draw(st.integers(0, len(lines) - 1))
@@ -192,7 +192,7 @@ def test_any_condition_can_be_tried_or_is_refused_with_its_place(condition: str,
     read(file, json.dumps(document))
 
 
-def test_a_condition_is_tried_within_the_stack_that_any_caller_has(file: Path) -> None:
+def test_a_condition_is_evaluated_within_the_default_stack(file: Path) -> None:
     # Hypothesis raises the interpreter's limit, so this one is tried without it.
     condition = "(" * 240 + "1 == 1" + ")" * 240
     document = copy.deepcopy(PARSED[0])
@@ -220,13 +220,13 @@ def test_the_valid_form_of_a_document_has_the_same_plan_and_is_its_own_valid_for
 
 @given(content=other_documents())
 @example(content=json.dumps({**PARSED[0], "x-mine": "\U0001f600"}))
-def test_what_says_the_same_in_other_words_is_read(content: str, file: Path) -> None:
+def test_an_equivalent_document_is_read(content: str, file: Path) -> None:
     assert read(file, content)
 
 
 @st.composite
 def seconds(draw: st.DrawFn) -> tuple[str, timedelta]:
-    """A number as YAML may write it, and the duration that it means."""
+    """Generate a number as YAML may write it, and the duration that it means."""
     count = draw(st.integers(1, 604_800))
     form = draw(st.sampled_from(["{}", "{}.0", "+{}", "0{}", "{}e0", "{:#x}", "0o{:o}"]))
     micro = draw(st.integers(0, 999_999)) if form == "{}" and count < 604_800 else 0

@@ -1,6 +1,6 @@
-"""The emulator against the slice of the API that ships with the document, with calls that are generated from the slice.
+"""The emulator compared with the OpenAPI slice that ships with the document, by calls generated from the slice.
 
-Valid ones must be taken, invalid ones refused, and every answer must be one that the slice describes.
+Valid calls must be accepted, invalid ones refused, and every response must be one that the slice describes.
 """
 
 import json
@@ -22,7 +22,7 @@ from tests.harness.project import OPENAPI
 
 KEY = "sk-emulated-0001"
 HEADERS = {"x-api-key": KEY}
-# Where nobody has published what the API answers: the status that blames the state, rather than the data.
+# Undocumented responses of the API: a status that is about the state, rather than the data.
 KNOWN = ("--cancel-after-ended=409", "--delete-while-canceling=409", "--unknown-cursor=200", "--both-cursors=200")
 
 Case = schemathesis.Case[Any]
@@ -47,7 +47,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def open_url() -> Iterator[str]:
-    """Of one that takes every key."""
+    """Return the URL of an emulator that accepts every key."""
     with running_emulator("--processing-time=0s", *KNOWN) as (_, address):
         yield address
 
@@ -59,19 +59,19 @@ def test_every_answer_is_one_that_the_slice_describes(case: Case, url: str) -> N
     _check(case, response)
 
 
-def test_so_it_is_over_the_life_of_a_batch(open_url: str) -> None:
+def test_every_answer_over_the_life_of_a_batch_is_one_that_the_slice_describes(open_url: str) -> None:
     seen: set[tuple[str, int]] = set()
 
     class Life(schema.as_state_machine()):  # type: ignore[misc]  # A class that is made at run time.
         def setup(self) -> None:
-            # A key of its own is a workspace of its own: no life depends on those before it.
+            # A new key is a new workspace: no example depends on those before it.
             self.key = f"sk-{uuid4()}"
 
         def get_call_kwargs(self, case: Case) -> dict[str, Any]:
             return {"base_url": open_url, "headers": {"x-api-key": self.key}}
 
         def before_call(self, case: Case) -> None:
-            # A made-up workspace is refused at the door, and nothing is seen of what is behind it.
+            # A generated workspace is refused at once, which hides all further checks.
             case.headers.pop("anthropic-workspace-id", None)
 
         def validate_response(self, response: Response, case: Case, **_: Any) -> None:
@@ -95,7 +95,7 @@ def test_custom_ids_that_repeat_are_refused(url: str) -> None:
 
 
 def _check(case: Case, response: Response, *excluded: CheckFunction) -> None:
-    # No schema can say that ids must not repeat: of what is generated as valid, those calls are refused all the same.
+    # A schema cannot forbid repeated ids: generated calls with repeated ids count as valid, and are refused.
     twins = [positive_data_acceptance] if _has_twins(case.body) else []
     case.validate_response(response, excluded_checks=[*twins, *excluded])
     if response.status_code == 200 and case.path.endswith("/results"):

@@ -1,4 +1,4 @@
-"""Results on their way in: whole, each once, in the order of the requests, byte for byte; or what they lack is said."""
+"""Landing of results: complete, each once, in the order of the requests, byte for byte; or the defects are reported."""
 
 import asyncio
 import hashlib
@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ObjectStore:
 
 @st.composite
 def streams(draw: st.DrawFn, ids: Sequence[str]) -> tuple[dict[str, bytes], list[bytes]]:
-    """Result lines by id, and as the pieces of a stream that has them in any order, with empty lines between them."""
+    """Generate result lines by id, and a stream of them in pieces, in any order, with empty lines between them."""
     lines = {custom_id: draw(results(custom_id)) for custom_id in ids}
     ends = [draw(st.sampled_from([b"\n", b"\n\n"])) for _ in ids]
     ends[-1] = draw(st.sampled_from([b"", b"\n"]))
@@ -78,7 +78,7 @@ def test_any_order_of_results_is_landed_in_the_order_of_the_requests_byte_for_by
 
 @st.composite
 def damaged(draw: st.DrawFn) -> tuple[list[str], list[str], list[bytes]]:
-    """The ids that are asked for, those that arrive in their order, and the stream."""
+    """Generate the requested ids, the ids that arrive in their order, and the stream."""
     ids = draw(BATCHES)
     foreign = draw(st.lists(IDS.filter(lambda each: each not in ids), max_size=3, unique=True))
     arriving = draw(st.lists(st.sampled_from([*ids, *foreign]), max_size=10))
@@ -87,7 +87,7 @@ def damaged(draw: st.DrawFn) -> tuple[list[str], list[str], list[bytes]]:
 
 
 @given(damage=damaged())
-def test_what_is_missing_repeated_or_foreign_is_named_and_nothing_is_landed(
+def test_missing_repeated_and_foreign_lines_are_named_and_nothing_is_landed(
     damage: tuple[list[str], list[str], list[bytes]], store: ObjectStore
 ) -> None:
     ids, arriving, parts = damage
@@ -154,7 +154,7 @@ def test_a_batch_with_other_results_is_never_proved_ours(damage: tuple[list[str]
     line=b'{"custom_id":"a","result":{"type":"succeeded","message":{"usage":{"input_tokens":-1,"output_tokens":1e400}}}}'
 )
 @example(line=b'{"custom_id":"a","custom_id":"b","result":{"type":"expired"}}')
-def test_any_line_is_read_or_is_no_result(line: bytes) -> None:
+def test_any_line_is_read_or_refused(line: bytes) -> None:
     try:
         result = read_result(line)
     except ValueError:
@@ -166,7 +166,7 @@ def test_any_line_is_read_or_is_no_result(line: bytes) -> None:
 
 
 @given(custom_id=IDS, depth=st.integers(0, 3000), text=TEXT, tokens=st.integers(0, MAX_TOKEN_COUNT), model=TEXT)
-def test_what_is_looked_at_is_the_same_however_deep_the_rest_of_the_line_is(
+def test_the_fields_that_are_read_are_the_same_for_any_depth_of_the_line(
     custom_id: str, depth: int, text: str, tokens: int, model: str
 ) -> None:
     deep = "[" * depth + json.dumps({text: text}) + "]" * depth

@@ -1,4 +1,4 @@
-"""Requests on their way in: split, checked and sent as they stand in the file, or refused with what is wrong."""
+"""Reading of requests: split, checked and sent as they are in the file, or refused with the reason."""
 
 import asyncio
 import hashlib
@@ -43,7 +43,7 @@ def store(folder: Path) -> ObjectStore:
 
 @st.composite
 def jsonl(draw: st.DrawFn, items: tuple[dict[str, Any], ...]) -> tuple[bytes, list[bytes]]:
-    """The requests as lines, blanks and empty lines around them; and those lines without."""
+    """Generate requests as lines with blanks and empty lines around them; and the same lines without."""
     lines = [json.dumps(item, ensure_ascii=draw(st.booleans())).encode() for item in items]
     ends = [draw(st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\n \r\n"])) for _ in lines]
     ends[-1] = draw(st.sampled_from([b"", ends[-1]]))
@@ -53,7 +53,7 @@ def jsonl(draw: st.DrawFn, items: tuple[dict[str, Any], ...]) -> tuple[bytes, li
 
 @st.composite
 def arrays(draw: st.DrawFn, items: tuple[dict[str, Any], ...]) -> bytes:
-    """The requests as an array, or as an object that holds one."""
+    """Generate requests as an array, or as an object that holds one."""
     whole = draw(st.sampled_from([list(items), {"requests": list(items)}]))
     text = json.dumps(whole, ensure_ascii=draw(st.booleans()), indent=draw(st.sampled_from([None, 0, 2, "\t"])))
     return draw(st.sampled_from([b"", BOM])) + draw(BLANKS) + text.encode() + draw(BLANKS)
@@ -114,7 +114,7 @@ def test_an_array_holds_the_same_requests_as_lines_do(
 
 
 @given(data=st.data(), items=MANY)
-def test_whatever_a_file_holds_only_what_may_be_sent_gets_past_the_check(
+def test_only_valid_requests_of_any_file_pass_the_check(
     data: st.DataObject, items: tuple[dict[str, Any], ...], folder: Path
 ) -> None:
     content, _ = data.draw(jsonl(items))
@@ -141,12 +141,12 @@ def test_whatever_a_file_holds_only_what_may_be_sent_gets_past_the_check(
 @example(content=b'{"custom_id":"a","params":{"x":"\\ud83d"}}')
 @example(content=b'{"custom_id":"a","params":{"x":NaN}}')
 @example(content=b'{"custom_id":"a","params":{"x":"\0"}}')
-def test_any_bytes_are_refused_in_words(content: bytes, folder: Path) -> None:
+def test_any_bytes_are_refused_with_a_message(content: bytes, folder: Path) -> None:
     assert not check(folder / "requests", content)
 
 
 def check(file: Path, content: bytes) -> bool:
-    """Read the file; whether its requests may be sent, and then they are what the API asks for."""
+    """Read the file; return whether its requests may be sent, and then check them against the API's rules."""
     file.write_bytes(content)
     try:
         with read_requests(str(file)) as read:

@@ -1,4 +1,4 @@
-"""What the starter prints, whoever wrote it: only what can be printed, and Rich's own styles."""
+"""The starter's output of texts from outside: only printable characters, and Rich's own styles."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def printed(shown: RenderableType, *, terminal: bool = False) -> str:
 
 @given(text=ANY_TEXT)
 @example(text=HOSTILE)
-def test_however_a_text_is_nested_nothing_is_printed_that_a_terminal_obeys(text: str) -> None:
+def test_no_control_sequence_is_printed_from_any_nesting_of_text(text: str) -> None:
     table = Table(title=text, caption=text)
     table.add_column(text, footer=text)
     table.add_row(Group(text, Text(text)))

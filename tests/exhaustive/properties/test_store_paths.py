@@ -1,4 +1,4 @@
-"""Names in the store: each is one place in it, there and back, and nothing leads out of it."""
+"""Names in the store: each is one object in it, there and back, and none leads out of it."""
 
 import asyncio
 import os
@@ -57,7 +57,9 @@ async def whole(store: ObjectStore, name: str) -> bytes:
 
 
 @given(name=NAMES, data=st.binary(max_size=20))
-def test_a_name_is_one_place_in_the_store_or_no_name(name: str, data: bytes, world: Path, store: ObjectStore) -> None:
+def test_a_name_is_one_object_in_the_store_or_is_refused(
+    name: str, data: bytes, world: Path, store: ObjectStore
+) -> None:
     before = files(world)
     try:
         uri = store.uri(name)
@@ -65,7 +67,7 @@ def test_a_name_is_one_place_in_the_store_or_no_name(name: str, data: bytes, wor
         for use in (store.create(name, data), store.read(name), whole(store, name)):
             with pytest.raises(ValueError, match="not a name"):
                 asyncio.run(use)
-        if not UPLOAD_SUFFIX.search(name):  # What an upload that broke off has left may be removed.
+        if not UPLOAD_SUFFIX.search(name):  # The remains of an interrupted upload may be removed.
             with pytest.raises(ValueError, match="not a name"):
                 asyncio.run(store.remove(name))
         assert files(world) == before
@@ -85,7 +87,7 @@ def test_a_name_is_one_place_in_the_store_or_no_name(name: str, data: bytes, wor
 
 @st.composite
 def addresses(draw: st.DrawFn) -> str:
-    """What may stand in `requestsUri`: a path from the store's root or beside it, written in some way."""
+    """Generate values of `requestsUri`: a path from the store's root or next to it, in various spellings."""
     start = draw(
         st.sampled_from(["{root}/", "{root}", "{root}/../", "file://localhost{path}/", "FILE://{path}/", "{path}/"])
     )
@@ -131,7 +133,7 @@ TARGETS = st.sampled_from(
     name=SPOTS,
     end=st.sampled_from(["", "/secret"]),
 )
-def test_no_link_in_the_store_shows_a_caller_what_is_outside(
+def test_no_link_in_the_store_gives_access_to_files_outside(
     links: list[tuple[str, str]], files: list[str], name: str, end: str
 ) -> None:
     with TemporaryDirectory() as folder:
@@ -139,7 +141,7 @@ def test_no_link_in_the_store_shows_a_caller_what_is_outside(
         (world / "secret").write_bytes(SECRET)
         store = open_store((world / "store").as_uri())
         root = world / "store"
-        # Our own folders may be links, of the operator's: those are not made here.
+        # Our own folders may be links, which an operator makes: those are not generated here.
         for spot, target in links:
             if spot not in FOLDERS:
                 with suppress(OSError):
@@ -171,7 +173,7 @@ def test_ids_that_differ_have_names_that_differ(first: str, second: str) -> None
 
 
 @given(workflow_id=IDENTITIES, number=st.integers(1, 10**6), batch_id=st.from_regex(r"\A[A-Za-z0-9_-]{1,128}\Z"))
-def test_what_a_run_records_is_found_again_as_that_runs(
+def test_the_records_of_a_run_are_found_by_its_id(
     workflow_id: str, number: int, batch_id: str, store: ObjectStore
 ) -> None:
     run = str(uuid4())
@@ -213,14 +215,14 @@ def test_what_a_run_records_is_found_again_as_that_runs(
 
 
 @given(name=NAMES | st.text())
-def test_whatever_lies_in_a_store_is_ours_or_somebody_elses(name: str) -> None:
+def test_every_object_in_a_store_is_ours_or_foreign(name: str) -> None:
     found = parse_path(name)
     assert found is None or found.kind in PathKind
 
 
 @given(content=st.binary(max_size=40))
 @example(content=b"")
-def test_a_record_that_is_damaged_stops_the_submission_and_is_named(content: bytes, store: ObjectStore) -> None:
+def test_a_damaged_record_stops_the_submission_and_is_named(content: bytes, store: ObjectStore) -> None:
     records = SubmissionRecords(store)
 
     async def damaged() -> None:

@@ -1,4 +1,4 @@
-"""What is said and shown: texts from elsewhere stay within their bounds, and a key is never repeated."""
+"""Messages and displays: texts from outside stay within their bounds, and a key is never repeated."""
 
 import json
 import re
@@ -34,7 +34,7 @@ ANY_TEXT = st.text() | st.lists(ODD | st.text("`|*_<>[]()#\\~$&!"), max_size=10)
 @given(name=st.text() | st.from_regex(r"sk-[a-z0-9-]{1,40}") | st.from_regex(KEY_NAME))
 @example(name="default\n")
 @example(name="\u0430dmin")  # A Cyrillic letter that looks like an a.
-def test_what_may_be_a_key_is_refused_in_the_same_words_whatever_it_is(name: str) -> None:
+def test_a_text_that_may_be_a_key_is_refused_with_the_same_message(name: str) -> None:
     fine = len(name) <= 32 and not name.startswith("sk-") and re.fullmatch(r"[a-z0-9-]+", name, re.ASCII)
     if fine:
         check_key_name(name)
@@ -49,7 +49,7 @@ def test_what_may_be_a_key_is_refused_in_the_same_words_whatever_it_is(name: str
 
 
 @given(text=ANY_TEXT, most=st.integers(10, 400))
-def test_a_text_that_is_cut_takes_no_more_than_it_may_and_is_the_beginning_of_it(text: str, most: int) -> None:
+def test_a_truncated_text_is_a_prefix_within_its_limit(text: str, most: int) -> None:
     cut = truncate_payload(text, most)
 
     assert len(json.dumps(cut, ensure_ascii=False).encode(errors="replace")) <= most
@@ -58,7 +58,7 @@ def test_a_text_that_is_cut_takes_no_more_than_it_may_and_is_the_beginning_of_it
 
 
 @given(text=ANY_TEXT)
-def test_a_text_from_elsewhere_stays_on_its_line_and_means_nothing_in_markdown(text: str) -> None:
+def test_a_text_from_outside_stays_on_its_line_and_is_escaped_in_markdown(text: str) -> None:
     shown = markdown_text(text)
 
     assert len(shown.splitlines()) <= 1
@@ -100,7 +100,7 @@ def test_no_cell_of_a_table_adds_a_row_or_a_column(cells: list[tuple[str, str]])
         ["1e400", "9" * 5000, "Mon, 99 Jan 2026 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 -2359", "0 0 0 0 0"]
     )
 )
-def test_any_retry_after_is_no_wait_or_at_most_an_hour(value: str) -> None:
+def test_any_retry_after_is_ignored_or_at_most_an_hour(value: str) -> None:
     answer = httpx.Response(429, headers=[(b"retry-after", value.encode("latin-1"))])
 
     wait = error_of(answer).retry_after
@@ -123,7 +123,7 @@ def test_any_retry_after_is_no_wait_or_at_most_an_hour(value: str) -> None:
 @example(status=400, content=b'{"error":{"type":"x","details":{"error_code":[]}}}', request_id="")
 @example(status=400, content=b'{"error":{"type":"' + b"x" * 10**6 + b'"}}', request_id="")
 @example(status=400, content=b'{"error":{"message":"\\u001b[2J\\u0007"}}', request_id="\x1b[2J")
-def test_any_answer_is_one_of_our_errors_in_a_line_or_two(status: int, content: bytes, request_id: str) -> None:
+def test_any_response_becomes_one_of_our_errors_in_a_line_or_two(status: int, content: bytes, request_id: str) -> None:
     error = error_of(httpx.Response(status, content=content, headers=[(b"request-id", request_id.encode("latin-1"))]))
 
     assert isinstance(error, ApiError)

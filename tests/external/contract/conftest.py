@@ -5,5 +5,5 @@ from tests.external.contract import judges
 
 @pytest.fixture(scope="session")
 def judged() -> None:
-    """The linters and the runner are installed."""
+    """Install the linters and the runner."""
     judges.install()

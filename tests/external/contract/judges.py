@@ -1,4 +1,4 @@
-"""The judges that are not ours, Redocly CLI and Spectral: installed from the lock in `arazzo/`, and run."""
+"""The external linters, Redocly CLI and Spectral: installed from the lock in `arazzo/`, and run."""
 
 import subprocess
 from pathlib import Path
@@ -10,10 +10,10 @@ _QUIET = {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"}
 
 
 def install() -> None:
-    """Install them, once a lock; skip the test where there is no npm."""
+    """Install them, once a lock; skip the test without npm."""
     npm.install(ARAZZO, target="contract")
 
 
 def run(tool: str, *arguments: str | Path, cwd: Path = ARAZZO) -> subprocess.CompletedProcess[str]:
-    """Run a judge; its output, errors included, is `stdout`."""
+    """Run a linter; `stdout` is its output, errors included."""
     return npm.run(str(ARAZZO / "node_modules" / ".bin" / tool), *map(str, arguments), cwd=cwd, **_QUIET)

@@ -1,4 +1,4 @@
-"""The documents before the linters: nothing may be reported, not even a warning."""
+"""The linters report nothing on the documents, not even a warning."""
 
 from pathlib import Path
 

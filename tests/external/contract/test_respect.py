@@ -1,4 +1,4 @@
-"""The document run by a runner that is not ours, against the emulator in a process of its own."""
+"""The document, run by an external runner against the emulator in a process of its own."""
 
 import json
 import shutil
@@ -50,7 +50,7 @@ def emulator(*options: str) -> Iterator[str]:
 
 @contextmanager
 def recipient() -> Iterator[tuple[str, list[dict[str, object]]]]:
-    """A server that keeps what is posted to it."""
+    """Run a server that keeps the bodies posted to it."""
     received: list[dict[str, object]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -73,7 +73,7 @@ def recipient() -> Iterator[tuple[str, list[dict[str, object]]]]:
 
 
 def fast_copy(text: str, folder: Path, recipient_url: str) -> Path:
-    """The document with short waits, and with a second workflow that runs the first and posts its outputs."""
+    """Write the document with short waits, and a second workflow that runs the first and posts its outputs."""
     document = yaml.safe_load(text)
     workflow = document["workflows"][0]
     for step in workflow["steps"]:
@@ -129,7 +129,7 @@ def test_the_runner_makes_the_calls_of_the_plan_and_gets_every_output(file: Path
     assert list(outputs) == list(interface_of(document).outputs)
     path = f"/v1/messages/batches/{outputs['batchId']}"
     made = [(call["method"], call["path"], call["status"]) for call in calls]
-    assert made == calls_for(str(outputs["batchId"]), looks=4)
+    assert made == calls_for(str(outputs["batchId"]), polls=4)
     assert outputs["requestCounts"] == {"processing": 0, "succeeded": 2, "errored": 0, "canceled": 0, "expired": 0}
     assert outputs["resultsUrl"] == f"{url}{path}/results"
     lines = [json.loads(line) for line in str(outputs["results"]).splitlines()]
@@ -156,7 +156,7 @@ def test_the_runner_does_not_send_a_refused_submission_again(tmp_path: Path) -> 
     assert not received
 
 
-def test_the_answers_of_all_six_operations_are_as_the_slice_describes_them(tmp_path: Path) -> None:
+def test_the_responses_of_all_six_operations_match_the_slice(tmp_path: Path) -> None:
     shutil.copy(OPENAPI, tmp_path / "openapi.yml")
     copy = Path(shutil.copy(SIX_OPERATIONS, tmp_path))
     with emulator("--processing-time", "1h", "--cancel-time", "0.3s") as url:

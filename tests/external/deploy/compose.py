@@ -18,17 +18,17 @@ _VARIABLE = re.compile(r"\$(?:\{(?P<name>\w+)(?::(?P<how>[-?+])(?P<text>(?:[^{}]
 
 
 class MissingVariable(Exception):
-    """What `${NAME:?message}` says where the variable is not set."""
+    """The message of `${NAME:?message}` if the variable is not set."""
 
 
 def env_file(path: Path) -> dict[str, str]:
-    """The variables of a file such as `.env`."""
+    """Read the variables of a file such as `.env`."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
     return dict(line.split("=", 1) for line in lines)
 
 
 def project(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The whole file; every service, whatever its profile."""
+    """Read the whole file, with the services of all profiles."""
 
     def value(match: re.Match[str]) -> str:
         name, how, text = match["name"] or match["plain"], match["how"], match["text"]
@@ -53,11 +53,11 @@ def project(variables: Mapping[str, str]) -> dict[str, Any]:
 
 
 def words(command: str | list[str]) -> list[str]:
-    """A command, which is a list or one text."""
+    """Split a command, which is a list or one text."""
     return shlex.split(command) if isinstance(command, str) else command
 
 
 def seconds(duration: str) -> int:
-    """The seconds of a duration such as `30s`."""
+    """Return the seconds of a duration such as `30s`."""
     assert duration.endswith("s")
     return int(duration[:-1])

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from tests.external.deploy.dockerfile import NoPackageIndex, Stage, build
+from tests.external.deploy.dockerfile import BuildStage, NoPackageIndex, build
 
 
 @pytest.fixture(scope="package")
-async def image(tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    """What Dockerfile builds; nobody writes to it afterwards."""
+async def image(tmp_path_factory: pytest.TempPathFactory) -> BuildStage:
+    """Build the image of Dockerfile; no test writes to it."""
     try:
         stage = await asyncio.to_thread(build, tmp_path_factory.mktemp("image"))
     except NoPackageIndex as error:

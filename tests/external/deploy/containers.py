@@ -1,4 +1,4 @@
-"""A service of docker-compose.yml as a process of this machine: the same command and environment, other places."""
+"""A service of docker-compose.yml as a process on this machine: the same command and environment, other paths."""
 
 import asyncio
 import os
@@ -10,25 +10,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.external.deploy.compose import DEMO, env_file, project, seconds, words
-from tests.external.deploy.dockerfile import Stage
+from tests.external.deploy.dockerfile import BuildStage
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 NOBODY = "127.0.0.1:1"
-"""Where nobody listens."""
+"""An address where nothing listens."""
 
 LISTENS = {
     "emulator": re.compile(r"listening on http://(\S+)"),
     "worker": re.compile(r"health http://(\S+)/healthz"),
     "codec": re.compile(r"listening on http://([\d.:]+):"),
 }
-"""How a service says on which port it listens: it takes a free one, as one that was free a moment ago may be taken."""
+"""The lines in which services print their ports: each takes a free one, which the test cannot know before."""
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended, and after how long it did so once it was told to."""
+    """The end of a process, and the seconds that it took after the signal."""
 
     code: int
     output: str
@@ -52,11 +52,11 @@ class Container:
 
     async def end(self) -> Ended:
         """Wait until it ends by itself."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return Ended(await self._process.wait(), self.output)
 
     async def stop(self) -> Ended:
-        """`docker stop`: SIGTERM."""
+        """Do as `docker stop`: send SIGTERM."""
         begun = time.monotonic()
         self._process.terminate()
         ended = await self.end()
@@ -69,9 +69,9 @@ class Container:
 
 
 class Engine:
-    """Runs services on this machine: each mount, and each name of the network of containers, is one of here."""
+    """A runner of services on this machine: it replaces each mount, and each host of the containers' network."""
 
-    def __init__(self, image: Stage, temporal: str, folder: Path, variables: Mapping[str, str]) -> None:
+    def __init__(self, image: BuildStage, temporal: str, folder: Path, variables: Mapping[str, str]) -> None:
         self.data = folder / "data"
         self._logs = folder / "logs"
         self._services = project({**env_file(DEMO), **variables})["services"]
@@ -98,30 +98,30 @@ class Engine:
             made.mkdir()
 
     def grace(self, service: str) -> int:
-        """Seconds between SIGTERM and SIGKILL."""
+        """Return the seconds between SIGTERM and SIGKILL."""
         return seconds(self._services[service].get("stop_grace_period", "10s"))
 
     async def run(self, service: str, *arguments: str) -> Container:
-        """`docker compose up SERVICE`, or `run SERVICE ARGUMENTS`."""
+        """Do as `docker compose up SERVICE`, or `run SERVICE ARGUMENTS`."""
         composed = self._services[service]
         given = arguments or words(composed["command"])
         self._running[service] = await self._process([*composed.get("entrypoint", ["python"]), *given], service)
         return self._running[service]
 
     def address(self, service: str) -> str:
-        """Where a service listens, as it has said."""
+        """Return the address where a service listens, from its output."""
         container = self._running.get(service)
         said = LISTENS[service].search(container.output) if container and container.exit_code is None else None
         return said[1] if said else NOBODY
 
     async def healthy(self, service: str) -> bool:
-        """What the service's health check finds."""
+        """Return the result of the service's health check."""
         how, *command = self._services[service]["healthcheck"]["test"]
         assert how == "CMD"
         return (await (await self._process(command, service)).end()).code == 0
 
     async def kill(self) -> None:
-        """Leave nothing behind."""
+        """Kill all processes."""
         for container in self._started:
             await container.kill()
 
@@ -148,7 +148,7 @@ class Engine:
 
 
 async def start(command: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Container:
-    """A process with this environment alone."""
+    """Start a process with this environment alone."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command, cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output
@@ -169,7 +169,7 @@ async def _healthy(engine: Engine, service: str) -> Container:
 
 @asynccontextmanager
 async def up(engine: Engine, *services: str) -> AsyncIterator[list[Container]]:
-    """Services that are up and healthy, each before the next; whatever was run meanwhile ends with them."""
+    """Start services, each healthy before the next; they end at the end, with everything that was run meanwhile."""
     try:
         yield [await _healthy(engine, service) for service in services]
     finally:

@@ -1,4 +1,4 @@
-"""Dockerfile carried out without an engine, as far as Python goes: each stage is a folder that stands for its `/`."""
+"""Dockerfile executed without an engine, as far as Python is concerned: each stage is a folder in place of its `/`."""
 
 import os
 import re
@@ -27,11 +27,11 @@ _NO_ANSWER = re.compile(r"Retrying .* after connection broken by")
 
 
 class NoPackageIndex(Exception):
-    """pip reached no index of packages."""
+    """pip reached no package index."""
 
 
 def instructions() -> Iterator[tuple[str, str]]:
-    """Each instruction and its arguments, on one line."""
+    """Return each instruction and its arguments, on one line."""
     text = re.sub(r"^#.*\n", "", FILE.read_text(), flags=re.MULTILINE).replace("\\\n", " ")
     for line in filter(None, text.splitlines()):
         keyword, _, arguments = line.partition(" ")
@@ -39,21 +39,21 @@ def instructions() -> Iterator[tuple[str, str]]:
 
 
 def known(command: str) -> bool:
-    """Whether it consists of steps that may be carried out on a developer's machine; a container would bear any."""
+    """Return whether all steps are harmless on a developer's machine; in a container any would be."""
     steps = [step.strip() for step in command.split("&&")]
     return all(any(re.fullmatch(form, " ".join(step.split())) for form in _KNOWN) for step in steps)
 
 
 def admitted(source: str) -> bool:
-    """Whether .dockerignore, which shuts out everything, lets this path into a build."""
+    """Return whether .dockerignore, which excludes everything, allows this path in a build."""
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     path = source.rstrip("/")
     return any(path == line[1:] or path.startswith(f"{line[1:]}/") for line in lines if line.startswith("!"))
 
 
 @dataclass
-class Stage:
-    """A stage under construction, then an image: `root` stands for `/`, and folders of this machine for its mounts."""
+class BuildStage:
+    """A stage under construction, then an image: `root` replaces `/`, and folders of this machine its mounts."""
 
     root: Path
     environment: dict[str, str] = field(default_factory=dict)
@@ -61,32 +61,32 @@ class Stage:
     mounts: Mapping[str, Path] = field(default_factory=dict)
 
     def place(self, path: str) -> Path:
-        """Where a path of the image is on this machine."""
+        """Return the path on this machine of a path of the image."""
         inside = os.path.join(self.folder, path)
         return self.mounts.get(inside, self.root / inside.lstrip("/"))
 
     def here(self, text: str) -> str:
-        """A command or a value, its absolute paths those of this machine."""
+        """Replace the absolute paths in a command or a value by those of this machine."""
         paths = "|".join(["/opt", "/src", "/app", "/scratch", *self.mounts])
         return re.sub(rf"(?:(?<=file://)|(?<![\w./]))(?:{paths})\b", lambda path: str(self.place(path[0])), text)
 
     def variables(self) -> dict[str, str]:
-        """The environment of a process in the image, and nothing of this machine's."""
+        """Return the environment of a process in the image, without this machine's variables."""
         variables = {name: self.here(value) for name, value in self.environment.items()}
         path = variables.get("PATH", "$PATH")
-        # In the first stage, `python` is the one that runs the tests.
+        # In the first stage, `python` is the interpreter of the tests.
         return {**variables, "PATH": path.replace("$PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")}
 
 
-def build(folder: Path) -> Stage:
-    """Carry the file out; the last stage. `NoPackageIndex` where pip has none to install from."""
-    stages: dict[str, Stage] = {}
-    stage = Stage(folder)
+def build(folder: Path) -> BuildStage:
+    """Execute the file; return the last stage. Raise `NoPackageIndex` if pip cannot install from one."""
+    stages: dict[str, BuildStage] = {}
+    stage = BuildStage(folder)
     for keyword, arguments in instructions():
         match keyword:
             case "FROM":
                 name = arguments.partition(" AS ")[2] or "last"
-                stage = stages[name] = Stage(folder / name)
+                stage = stages[name] = BuildStage(folder / name)
                 stage.root.mkdir()
             case "ENV":
                 for word in shlex.split(arguments):
@@ -106,9 +106,9 @@ def build(folder: Path) -> Stage:
     return stage
 
 
-def _run(stage: Stage, command: str, home: Path) -> None:
+def _run(stage: BuildStage, command: str, home: Path) -> None:
     assert known(command), f"not to be carried out outside a container unless `known` says so: RUN {command}"
-    # Where the packages come from here.
+    # The source of packages on this machine.
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
     done = subprocess.run(
         ["sh", "-c", stage.here(command)],
@@ -123,7 +123,7 @@ def _run(stage: Stage, command: str, home: Path) -> None:
     assert done.returncode == 0, f"RUN {command}\n{done.stdout}"
 
 
-def _copy(stage: Stage, stages: dict[str, Stage], words: list[str]) -> None:
+def _copy(stage: BuildStage, stages: dict[str, BuildStage], words: list[str]) -> None:
     if words[0].startswith("--from="):
         _, source, target = words
         shutil.copytree(stages[words[0].removeprefix("--from=")].place(source), stage.place(target), symlinks=True)

@@ -1,4 +1,4 @@
-"""docker-compose.yml by the schema of the Compose specification, and by what a schema cannot see."""
+"""docker-compose.yml, checked by the schema of the Compose specification, and for errors beyond a schema."""
 
 import re
 import subprocess
@@ -29,7 +29,7 @@ PORTS = {
     "emulator": "8080",
     "codec": "8234",
 }
-"""On which port each service that stays up listens in its container."""
+"""The port in its container of each service that stays up."""
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def check_schema(file: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def test_it_is_what_the_compose_specification_describes() -> None:
+def test_it_matches_the_compose_specification() -> None:
     done = check_schema(compose.FILE)
 
     assert done.returncode == 0, done.stdout
@@ -56,7 +56,7 @@ def test_the_schema_notices_a_misspelled_field(tmp_path: Path) -> None:
     assert check_schema(wrong).returncode == 1
 
 
-def test_the_database_and_the_ui_are_there_and_the_profiles_bring_what_the_others_do_not_need(
+def test_the_profiles_add_only_services_that_the_others_do_not_need(
     services: dict[str, Any],
 ) -> None:
     profiles = {name: service.get("profiles", []) for name, service in services.items()}
@@ -81,7 +81,7 @@ def test_every_image_is_pinned_to_a_release(services: dict[str, Any]) -> None:
     assert {"temporalio/server:1.32.0", "temporalio/admin-tools:1.32.0", "temporalio/ui:2.54.1"} < tags
 
 
-def test_our_image_is_built_once_and_looked_for_in_no_registry(services: dict[str, Any]) -> None:
+def test_our_image_is_built_once_and_never_pulled(services: dict[str, Any]) -> None:
     assert [name for name, service in services.items() if "build" in service] == ["worker"]
     assert {name for name, service in services.items() if service.get("pull_policy") == "never"} == OURS - {"worker"}
 
@@ -115,7 +115,7 @@ def short_mounts(service: dict[str, Any]) -> list[str]:
     return [mount for mount in service.get("volumes", []) if isinstance(mount, str)]
 
 
-def test_nothing_waits_for_a_health_that_nobody_checks(services: dict[str, Any]) -> None:
+def test_services_wait_only_for_services_with_a_health_check(services: dict[str, Any]) -> None:
     for name, service in services.items():
         for other, wanted in service.get("depends_on", {}).items():
             match wanted["condition"]:
@@ -127,7 +127,7 @@ def test_nothing_waits_for_a_health_that_nobody_checks(services: dict[str, Any])
                     pytest.fail(f"{name} waits for {other}: {condition}")
 
 
-def test_each_service_waits_for_what_it_needs_and_the_starter_for_nothing_that_would_be_carried_out_again(
+def test_each_service_waits_for_its_dependencies_and_the_starter_for_no_set_up(
     services: dict[str, Any],
 ) -> None:
     healthy, done = "service_healthy", "service_completed_successfully"
@@ -166,11 +166,11 @@ def test_every_host_that_an_environment_names_is_a_service_and_listens_there(ser
     assert set(named) - {"https://api.anthropic.com"} <= listening
 
 
-def test_health_is_asked_for_and_ports_are_published_where_a_service_listens(services: dict[str, Any]) -> None:
+def test_health_checks_and_published_ports_use_the_ports_of_the_services(services: dict[str, Any]) -> None:
     for name, service in services.items():
         test = " ".join(service.get("healthcheck", {}).get("test", []))
         asked = set(re.findall(r"127\.0\.0\.1[: ](\d+)", test))
-        # pg_isready asks at the port that both have by default.
+        # pg_isready uses the port that both have by default.
         assert asked == ({PORTS[name]} if test and name != "postgres" else set()), name
         assert {port.rpartition(":")[2] for port in service.get("ports", [])} <= {PORTS.get(name)}, name
     assert f"--health=127.0.0.1:{PORTS['worker']}" in compose.words(services["worker"]["command"])
@@ -178,7 +178,7 @@ def test_health_is_asked_for_and_ports_are_published_where_a_service_listens(ser
     assert f"--listen=0.0.0.0:{PORTS['codec']}" in services["codec"]["command"]
 
 
-def test_whatever_stays_up_is_restarted_and_checked(services: dict[str, Any]) -> None:
+def test_long_running_services_are_restarted_and_checked(services: dict[str, Any]) -> None:
     lasting = {name for name, service in services.items() if service["restart"] == "unless-stopped"}
 
     assert lasting == {"postgres", "temporal", "temporal-ui", "worker", "emulator", "codec"}
@@ -186,7 +186,7 @@ def test_whatever_stays_up_is_restarted_and_checked(services: dict[str, Any]) ->
         assert "healthcheck" in services[name], name
 
 
-def test_ours_run_without_root_and_write_to_mounts_alone_and_all_have_bounds_and_no_rights(
+def test_services_have_limits_and_no_rights_and_ours_run_without_root_and_write_only_to_mounts(
     services: dict[str, Any],
 ) -> None:
     for name in OURS:
@@ -214,13 +214,13 @@ def test_the_worker_states_a_limit_of_calls_where_one_is_set(services: dict[str,
     assert compose.words(limited["command"]) == [*command, "--requests-per-minute=50"]
 
 
-def test_without_keys_nothing_is_encrypted_and_the_web_ui_asks_nobody(services: dict[str, Any]) -> None:
+def test_without_keys_nothing_is_encrypted_and_the_web_ui_uses_no_codec_server(services: dict[str, Any]) -> None:
     for name in ("worker", "starter"):
         assert encryption_keys(services[name]["environment"]) == ()
     assert services["temporal-ui"]["environment"]["TEMPORAL_CODEC_ENDPOINT"] == ""
 
 
-def test_the_keys_reach_whom_they_concern_and_are_read_from_one_file() -> None:
+def test_the_keys_are_read_from_one_file_by_the_services_that_need_them() -> None:
     encrypted = compose.project(ENCRYPTED)["services"]
     mounted = {
         name for name, service in encrypted.items() for mount in mounts_of(service) if "encryption" in str(mount)
@@ -264,7 +264,7 @@ def test_every_variable_is_one_that_the_example_or_the_demo_explains() -> None:
     assert {name for name in asked if name not in explained} == set()
 
 
-def test_no_key_and_no_password_stands_in_the_file_or_reaches_whom_it_does_not_concern(
+def test_no_secret_is_in_the_file_or_given_to_a_service_that_does_not_need_it(
     services: dict[str, Any],
 ) -> None:
     assert "sk-ant-" not in compose.FILE.read_text()
@@ -307,7 +307,7 @@ def published(project: dict[str, Any]) -> list[str]:
 def bind_mounts(project: dict[str, Any]) -> list[Path]:
     mounts = [mount for name in ("worker", "starter") for mount in project["services"][name]["volumes"]]
     sources = [Path(mount["source"]) for mount in mounts if isinstance(mount, dict)]
-    # In the place of keys, where there are none.
+    # The value in place of keys, if there are none.
     return [(ROOT / source).resolve() for source in sources if source != Path("/dev/null")]
 
 
@@ -319,7 +319,7 @@ def test_starter_and_worker_see_the_same_store_and_queue(services: dict[str, Any
     assert starter["volumes"][0] == worker["volumes"][0]
 
 
-def test_what_the_starter_suggests_leads_back_to_the_same_deployment(services: dict[str, Any]) -> None:
+def test_the_commands_that_the_starter_suggests_use_the_same_deployment(services: dict[str, Any]) -> None:
     demo = compose.project(compose.env_file(compose.DEMO))["services"]
     said = [found["starter"]["environment"]["MESSAGE_BATCHES_COMMAND"] for found in (services, demo)]
 
@@ -327,7 +327,7 @@ def test_what_the_starter_suggests_leads_back_to_the_same_deployment(services: d
     assert said == ["docker compose run --rm starter", f"docker compose --env-file {file} run --rm starter"]
 
 
-def test_what_is_large_is_spooled_to_disk(services: dict[str, Any]) -> None:
+def test_large_files_are_spooled_to_disk(services: dict[str, Any]) -> None:
     for name in ("worker", "starter"):
         assert services[name]["environment"]["MESSAGE_BATCHES_SCRATCH"] == "/scratch"
         assert "scratch:/scratch" in services[name]["volumes"]

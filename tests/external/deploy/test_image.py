@@ -1,4 +1,4 @@
-"""Dockerfile: what a linter says of it, and what is in the image."""
+"""Dockerfile: a linter's findings, and the content of the image."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.external.deploy import dockerfile
-from tests.external.deploy.dockerfile import Stage, admitted, instructions, known
+from tests.external.deploy.dockerfile import BuildStage, admitted, instructions, known
 from tests.harness.project import ROOT
 
 
@@ -30,12 +30,12 @@ def test_it_starts_from_one_exact_release_of_python_and_runs_python_itself_witho
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+", bases.pop())
     assert found["USER"] == ["1000:1000"]
-    # The exec form: a shell in between would keep SIGTERM to itself.
+    # The exec form: a shell in between would not forward SIGTERM.
     assert found["ENTRYPOINT"] == ['["python"]']
     assert found["CMD"] == ['["/app/worker.py", "--health", "0.0.0.0:8079"]']
 
 
-def test_nothing_gets_into_a_build_but_what_it_copies() -> None:
+def test_a_build_gets_only_the_files_that_it_copies() -> None:
     for kept_out in (".env", ".git", "secrets/default", "data/store/store.json", "tests", "requirements.lock"):
         assert not admitted(kept_out), kept_out
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
@@ -54,11 +54,11 @@ def test_nothing_gets_into_a_build_but_what_it_copies() -> None:
         "install -d -m 1777 /etc",
     ],
 )
-def test_what_is_not_known_to_be_harmless_is_not_carried_out_on_the_developers_machine(command: str) -> None:
+def test_unknown_instructions_are_not_executed_on_the_developers_machine(command: str) -> None:
     assert not known(command)
 
 
-async def test_it_has_what_runs_and_nothing_to_install_or_test_with(image: Stage) -> None:
+async def test_it_has_only_the_program_and_no_tools_to_install_or_test(image: BuildStage) -> None:
     packages = {path.name for path in image.root.glob("opt/venv/lib/python3.*/site-packages/*.dist-info")}
     names = {re.split(r"-\d", name)[0] for name in packages}
 

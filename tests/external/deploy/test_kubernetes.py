@@ -1,4 +1,4 @@
-"""deploy/kubernetes: by the schemas of Kubernetes, and a pod's container run with its arguments and environment."""
+"""deploy/kubernetes, checked by the schemas of Kubernetes; a pod's container, run with its arguments and variables."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 from message_batches.temporal.dev_server import DevServer
 from tests.external.deploy.compose import env_file
 from tests.external.deploy.containers import LISTENS, start
-from tests.external.deploy.dockerfile import Stage
+from tests.external.deploy.dockerfile import BuildStage
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
@@ -30,7 +30,7 @@ VERSIONS = ("1.34", "1.37")
 
 
 def objects() -> list[dict[str, Any]]:
-    """What is applied, the generated ConfigMap included."""
+    """Return the objects that are applied, the generated ConfigMap included."""
     files = [yaml.safe_load((FOLDER / name).read_text()) for name in KUSTOMIZATION["resources"]]
     [settings] = KUSTOMIZATION["configMapGenerator"]
     data = env_file(FOLDER / settings["envs"][0])
@@ -56,7 +56,7 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_every_object_is_what_its_schema_says(version: str) -> None:
+def test_every_object_matches_its_schema(version: str) -> None:
     for each in objects():
         kubernetes_validate.validate(each, version, strict=True)
 
@@ -84,7 +84,7 @@ def test_kustomize_builds_the_same() -> None:
     assert container["image"] == "registry.example.com/message-batches:0.2.0"
 
 
-def test_what_names_something_names_what_is_there(pod: dict[str, Any], container: dict[str, Any]) -> None:
+def test_every_reference_names_an_existing_object(pod: dict[str, Any], container: dict[str, Any]) -> None:
     labels = by_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
 
     assert by_kind("Deployment")["spec"]["selector"]["matchLabels"] == labels
@@ -102,7 +102,7 @@ def test_no_key_is_in_the_files() -> None:
     assert not any("KEY" in name for name in by_kind("ConfigMap")["data"])
 
 
-def test_a_pod_has_no_root_and_no_rights_and_writes_to_its_mounts_alone(
+def test_a_pod_has_no_root_and_no_rights_and_writes_only_to_its_mounts(
     pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -128,7 +128,7 @@ def s3() -> Iterator[tuple[ThreadedMotoServer, str]]:
 
 async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it(
     temporal: DevServer,
-    image: Stage,
+    image: BuildStage,
     s3: tuple[ThreadedMotoServer, str],
     pod: dict[str, Any],
     container: dict[str, Any],
@@ -186,7 +186,7 @@ async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it
 
 
 def as_kubernetes_mounts_a_secret(folder: Path, secret: dict[str, str]) -> None:
-    """Links to files in a folder that is exchanged as a whole."""
+    """Create links to files in a folder that is replaced as a whole."""
     (folder / "..2026_11_22").mkdir()
     (folder / "..data").symlink_to("..2026_11_22")
     for name, value in secret.items():
@@ -195,7 +195,7 @@ def as_kubernetes_mounts_a_secret(folder: Path, secret: dict[str, str]) -> None:
 
 
 def bucket(endpoint: str) -> dict[str, str]:
-    """A bucket, and the environment that leads to it."""
+    """Create a bucket, and return the environment for it."""
     account = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
     with local_s3.client(endpoint) as client:
         client.create_bucket(Bucket="deployed")

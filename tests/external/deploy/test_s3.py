@@ -1,4 +1,4 @@
-"""What the bucket is given, taken by a local S3."""
+"""The policy and the lifecycle of the bucket, applied to a local S3."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -38,7 +38,7 @@ def test_a_bucket_takes_the_lifecycle_for_unfinished_uploads(endpoint: str) -> N
 
 
 def policy(*without: str) -> dict[str, Any]:
-    """What is given to a worker, but for some actions."""
+    """Return the worker's policy without some actions."""
     read: dict[str, Any] = json.loads((FOLDER / "policy.json").read_text())
     for statement in read["Statement"]:
         statement["Action"] = [each for each in listed(statement["Action"]) if each not in without]
@@ -51,7 +51,7 @@ def listed(actions: str | list[str]) -> list[str]:
 
 @contextmanager
 def store_under(policy: dict[str, Any], endpoint: str, bucket: str) -> Iterator[ObjectStore]:
-    """A store in a fresh bucket, by an account that may do what the policy says and nothing else."""
+    """Open a store in a fresh bucket, with an account that has only the rights of the policy."""
     user, document = f"worker-{uuid4()}", json.dumps(policy).replace("BUCKET", bucket).replace("PREFIX", "prefix")
     with client(endpoint) as s3, client(endpoint, "iam") as iam:
         s3.create_bucket(Bucket=bucket)
@@ -59,7 +59,7 @@ def store_under(policy: dict[str, Any], endpoint: str, bucket: str) -> Iterator[
         iam.put_user_policy(UserName=user, PolicyName="store", PolicyDocument=document)
         key = iam.create_access_key(UserName=user)["AccessKey"]
     config = {"access_key_id": key["AccessKeyId"], "secret_access_key": key["SecretAccessKey"]}
-    # From the first call on, every one is looked up in the policies.
+    # From the first call on, every one is checked against the policies.
     httpx.post(f"{endpoint}/moto-api/reset-auth", content=b"0").raise_for_status()
     try:
         yield open_store(f"s3://{bucket}/prefix", config={**config, "endpoint": endpoint, "region": "us-east-1"})
@@ -73,13 +73,13 @@ def bucket() -> str:
 
 
 def unfinished(endpoint: str, bucket: str) -> int:
-    """How many uploads have left parts behind."""
+    """Return the number of uploads that have left parts behind."""
     with client(endpoint) as s3:
         return len(s3.list_multipart_uploads(Bucket=bucket).get("Uploads", []))
 
 
 async def parts(*, broken: bool = False) -> AsyncIterator[bytes]:
-    """What takes an upload in parts, and one that breaks off."""
+    """Upload in parts, and interrupt a second upload."""
     for _ in range(3):
         yield bytes(PART_BYTES)
     if broken:
@@ -87,7 +87,7 @@ async def parts(*, broken: bool = False) -> AsyncIterator[bytes]:
 
 
 async def use(store: ObjectStore) -> None:
-    """All that workers and starters do with a store, but for a purge."""
+    """Do everything that workers and starters do with a store, except a purge."""
     await store.identity()
     await store.write("manifests/a", parts())
     assert sum([len(chunk) async for chunk in store.stream("manifests/a")]) == 3 * PART_BYTES
@@ -106,7 +106,7 @@ async def test_the_policy_is_enough_for_a_store_in_a_fresh_bucket(endpoint: str,
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject", "s3:ListBucket"])
-async def test_the_policy_is_no_more_than_a_store_needs(endpoint: str, bucket: str, action: str) -> None:
+async def test_the_policy_has_only_the_rights_that_a_store_needs(endpoint: str, bucket: str, action: str) -> None:
     with store_under(policy(action), endpoint, bucket) as store, pytest.raises(StoreUnavailable):
         await use(store)
 

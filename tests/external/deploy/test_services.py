@@ -13,7 +13,7 @@ import pytest
 
 from message_batches.temporal.dev_server import DevServer
 from tests.external.deploy.containers import Engine, up
-from tests.external.deploy.dockerfile import Stage
+from tests.external.deploy.dockerfile import BuildStage
 from tests.harness.encryption import key, written
 from tests.harness.project import ROOT
 from tests.harness.requests import requests
@@ -21,16 +21,18 @@ from tests.harness.waiting import eventually
 
 
 @pytest.fixture(scope="module")
-async def engine(temporal: DevServer, image: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+async def engine(
+    temporal: DevServer, image: BuildStage, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Engine]:
     variables = {"MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}"}
     before = contents(image.root)
     yield Engine(image, temporal.address, tmp_path_factory.mktemp("host"), variables)
-    # Root's processes, which tests may be, write past the permissions that a read-only file system would enforce.
+    # As root, which tests may run as, a process ignores the permissions that a read-only file system would enforce.
     assert contents(image.root) == before
 
 
 def contents(root: Path) -> dict[str, int]:
-    """Every file, and when it was last written."""
+    """Return every file, and the time of its last change."""
     return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*")}
 
 
@@ -61,8 +63,8 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
     assert list((engine.data / "store" / "results").rglob("*.jsonl"))
 
 
-async def test_with_keys_all_of_it_is_encrypted_and_the_codec_server_decrypts(
-    temporal: DevServer, image: Stage, tmp_path: Path
+async def test_with_keys_all_payloads_are_encrypted_and_the_codec_server_decrypts(
+    temporal: DevServer, image: BuildStage, tmp_path: Path
 ) -> None:
     token = "a-token-of-the-tests-0123456789"
     variables = {
@@ -91,7 +93,7 @@ async def test_with_keys_all_of_it_is_encrypted_and_the_codec_server_decrypts(
     assert b"A hidden prompt" in base64.b64decode(payload["data"])
 
 
-async def test_the_health_checks_tell_up_from_down(engine: Engine) -> None:
+async def test_the_health_checks_detect_a_stopped_service(engine: Engine) -> None:
     assert not await engine.healthy("emulator")
     assert not await engine.healthy("worker")
     assert not await engine.healthy("codec")
@@ -111,7 +113,7 @@ async def test_sigterm_ends_each_service_cleanly_within_its_grace_period(engine:
             assert ended.after < engine.grace(service)
 
 
-async def test_without_arguments_the_starter_says_what_it_can_do(engine: Engine) -> None:
+async def test_without_arguments_the_starter_prints_its_help(engine: Engine) -> None:
     ended = await (await engine.run("starter")).end()
 
     assert ended.code == 0, ended.output

@@ -1,4 +1,4 @@
-"""The scripts that make a Temporal server ready, and the configuration that it reads."""
+"""The scripts that prepare a Temporal server, and the configuration that it reads."""
 
 import asyncio
 import os
@@ -45,7 +45,7 @@ async def attributes(temporal: DevServer, namespace: str) -> tuple[str, ...]:
         pytest.param(2000, 2000, id="longer"),
     ],
 )
-async def test_a_namespace_with_the_search_attributes_is_made_or_its_retention_raised_but_never_cut(
+async def test_a_namespace_is_created_with_the_search_attributes_or_its_retention_raised_but_never_reduced(
     temporal: DevServer, hours_before: int | None, hours_after: int
 ) -> None:
     namespace = f"deployed-{uuid4()}"
@@ -68,14 +68,14 @@ async def test_a_namespace_with_the_search_attributes_is_made_or_its_retention_r
 
 
 def stand_in(folder: Path, name: str, script: str) -> dict[str, str]:
-    """A command of that name before all others; what it is called with is in `calls`."""
+    """Create a command of that name, found before all others; it writes its arguments to `calls`."""
     (folder / name).write_text(f'#!/bin/sh\necho "$@" >> "{folder}/calls"\n{script}\n')
     (folder / name).chmod(0o755)
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
 def carry_out(service: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """The script of a service, as docker-compose.yml has it."""
+    """Run the script of a service in docker-compose.yml."""
     composed = project({"POSTGRES_PASSWORD": "x"})["services"][service]
     [script] = composed["command"]
     command = ["sh", str(FOLDER / Path(script).relative_to("/temporal"))]
@@ -87,7 +87,7 @@ case "$*" in *describe*) echo "Error: unable to describe namespace: Request unau
 """
 
 
-def test_a_namespace_that_cannot_be_seen_is_not_taken_for_one_that_is_not_there(tmp_path: Path) -> None:
+def test_a_namespace_that_cannot_be_read_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
     done = carry_out("temporal-namespace", stand_in(tmp_path, "temporal", REFUSED))
 
     assert done.returncode == 1
@@ -95,14 +95,14 @@ def test_a_namespace_that_cannot_be_seen_is_not_taken_for_one_that_is_not_there(
     assert "create" not in (tmp_path / "calls").read_text()
 
 
-def test_an_answer_without_a_retention_is_said(tmp_path: Path) -> None:
+def test_a_response_without_a_retention_is_reported(tmp_path: Path) -> None:
     done = carry_out("temporal-namespace", stand_in(tmp_path, "temporal", 'echo "{}"'))
 
     assert done.returncode == 1
     assert "No retention in what is said of namespace default: {}" in done.stderr
 
 
-async def test_an_attribute_of_another_type_is_said_and_stays_and_the_set_up_goes_on(temporal: DevServer) -> None:
+async def test_an_attribute_of_another_type_is_reported_and_kept_and_the_set_up_continues(temporal: DevServer) -> None:
     namespace = f"deployed-{uuid4()}"
     kept = Duration(seconds=24 * HOUR)
     request = RegisterNamespaceRequest(namespace=namespace, workflow_execution_retention_period=kept)
@@ -124,12 +124,12 @@ async def test_an_attribute_of_another_type_is_said_and_stays_and_the_set_up_goe
     assert await attributes(temporal, namespace) == ("BatchId", "BatchRequests", "BatchOutcome")
 
 
-def test_both_databases_get_the_schema_of_the_servers_own_kind(tmp_path: Path) -> None:
+def test_both_databases_get_the_schema_of_the_server(tmp_path: Path) -> None:
     says = 'echo "$SQL_PLUGIN $SQL_HOST $SQL_PORT $SQL_USER $SQL_PASSWORD" > "$(dirname "$0")/connection"'
     done = carry_out("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", says))
 
     assert done.returncode == 0, done.stderr
-    # Each is made, begun at version 0.0, and brought from there to the newest.
+    # Each is created, set to version 0.0, and upgraded to the newest.
     versions = "/etc/temporal/schema/postgresql/v12"
     assert (tmp_path / "calls").read_text().splitlines() == [
         "--db temporal create",
@@ -160,7 +160,7 @@ def test_the_scripts_are_shell() -> None:
         assert done.returncode == 0, done.stderr
 
 
-async def test_with_the_dynamic_configuration_a_task_queue_is_in_one_piece() -> None:
+async def test_with_the_dynamic_configuration_a_task_queue_has_one_partition() -> None:
     given = yaml.safe_load((FOLDER / "dynamic-config.yaml").read_text())
     values = [(name, only["value"]) for name, [only] in given.items()]
     flags = [word for name, value in values for word in ("--dynamic-config-value", f"{name}={value}")]

@@ -29,7 +29,7 @@ async def temporal() -> AsyncIterator[DevServer]:
 
 @pytest.fixture
 def options() -> EmulatorOptions:
-    """How the batches of a test go; a test may say otherwise."""
+    """Return the options of the emulator; a test may override them."""
     return EmulatorOptions(processing_time=timedelta(seconds=0.3))
 
 
@@ -41,7 +41,7 @@ async def emulator(options: EmulatorOptions) -> AsyncIterator[Emulator]:
 
 @pytest.fixture
 async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Stack]:
-    """Our worker, on the queue where a caller expects it."""
+    """Run our worker, on the queue where a caller expects it."""
     store_url = (tmp_path / "store").as_uri()
     async with (
         http_client(emulator.url) as http,
@@ -60,7 +60,7 @@ async def live(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> Async
 async def python_parents(
     temporal: DevServer, bare_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, Parent]]:
-    """The parents in Python: their worker has the wheel, temporalio and pydantic, and nothing else."""
+    """Return the parents in Python: their worker has only the wheel, temporalio and pydantic."""
     folder = tmp_path_factory.mktemp("python-parents")
     (folder / "site").mkdir()
     environment = {**with_only(["temporalio", "pydantic"], folder / "site"), "TEMPORAL_ADDRESS": temporal.address}
@@ -75,7 +75,7 @@ async def python_parents(
 
 @pytest.fixture(scope="package")
 def typescript() -> None:
-    """The example in TypeScript, installed from its lock, checked and compiled."""
+    """Install the example in TypeScript from its lock, check it and compile it."""
     npm.install(TYPESCRIPT, target="interop")
     built = npm.run("npm", "run", "build", cwd=TYPESCRIPT)
     assert built.returncode == 0, built.stdout
@@ -85,7 +85,7 @@ def typescript() -> None:
 async def typescript_parents(
     temporal: DevServer, typescript: None, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, Parent]]:
-    """The parent in TypeScript."""
+    """Return the parent in TypeScript."""
     folder = tmp_path_factory.mktemp("typescript-parents")
     environment = bare_environment(folder, TEMPORAL_ADDRESS=temporal.address)
     serve = ["node", str(TYPESCRIPT / "lib" / "worker.js"), "--answers", str(folder / "answers")]
@@ -96,7 +96,7 @@ async def typescript_parents(
 
 @pytest.fixture(params=["python, typed", "python, by name", "typescript"])
 def parent(request: pytest.FixtureRequest) -> Parent:
-    """Each of the parents."""
+    """Return each of the parents."""
     language = request.param.split(",")[0]
     parents: dict[str, Parent] = request.getfixturevalue(f"{language}_parents")
     return parents[request.param]

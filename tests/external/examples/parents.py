@@ -1,4 +1,4 @@
-"""The parents of `examples/`: how each is started, and the process of its worker."""
+"""The parents of `examples/`: the commands that start each, and the process of its worker."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from tests.harness.processes import Running
 from tests.harness.project import EXAMPLES
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 TYPESCRIPT = EXAMPLES / "typescript"
 CADENCE = 0.1
@@ -26,7 +26,7 @@ class Parent:
     Attributes:
         worker: the command that runs it.
         ask: the command that starts it and prints what it returns.
-        environment: what its processes see.
+        environment: the environment of its processes.
     """
 
     workflow: str
@@ -38,7 +38,7 @@ class Parent:
     async def start(
         self, client: Client, questions: Sequence[str], *, workflow_id: str | None = None
     ) -> WorkflowHandle[Any, Any]:
-        """Start it with a short cadence."""
+        """Start it with a short poll interval."""
         return await client.start_workflow(
             self.workflow,
             {"questions": questions, "cadence": CADENCE},
@@ -47,7 +47,7 @@ class Parent:
         )
 
     async def answers(self, *questions: str) -> dict[str, Any]:
-        """What its command prints."""
+        """Return the output of its command."""
         ended = await run_command((*self.ask, "--cadence", str(CADENCE), *questions), self.environment)
         assert ended.code == 0, ended.err
         answers: dict[str, Any] = json.loads(ended.out)
@@ -69,7 +69,7 @@ async def run_command(command: Sequence[str], environment: Mapping[str, str]) ->
         *command, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             out, err = await process.communicate()
     except BaseException:
         process.kill()
@@ -79,13 +79,13 @@ async def run_command(command: Sequence[str], environment: Mapping[str, str]) ->
 
 
 def batch_of(client: Client, parent: WorkflowHandle[Any, Any]) -> WorkflowHandle[Any, Any]:
-    """The child of a parent."""
+    """Return the child of a parent."""
     return client.get_workflow_handle(f"{parent.id}-batch")
 
 
 @asynccontextmanager
 async def worker(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> AsyncIterator[Running]:
-    """A parent's worker that polls, until the end."""
+    """Run a parent's worker."""
     running = await Running.start(command, log, environment=environment)
     try:
         await eventually(

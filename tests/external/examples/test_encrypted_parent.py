@@ -1,4 +1,4 @@
-"""A parent of another project with encryption on: one setting, and the library that encrypts."""
+"""A parent of another project with encryption on, which needs one setting and the library that encrypts."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,7 +17,7 @@ KEY = key("2026-11")
 
 @pytest.fixture(scope="module")
 async def temporal() -> AsyncIterator[DevServer]:
-    """A server whose client encrypts."""
+    """Start a server whose client encrypts."""
     async with dev_server(keys=[KEY]) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""Parents in two languages use what our run returns, and their batch ends with them."""
+"""Parents in two languages use the output of our run, and their batch ends with them."""
 
 import json
 from datetime import timedelta
@@ -22,7 +22,7 @@ ONE_A_LANGUAGE = pytest.mark.parametrize("parent", ["python, typed", "typescript
 
 
 def content(uri: str) -> list[str]:
-    """The lines of a file, which end at a newline and at nothing else."""
+    """Return the lines of a file, which end only at a newline."""
     return Path(unquote(urlsplit(uri).path)).read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
@@ -35,7 +35,9 @@ async def test_the_command_prints_the_answer_to_every_question(live: Stack, pare
     assert not answers["unanswered"]
 
 
-async def test_the_answers_are_the_results_of_the_run_and_the_rest_has_its_reason(live: Stack, parent: Parent) -> None:
+async def test_the_answers_are_the_results_of_the_run_and_missing_ones_have_a_reason(
+    live: Stack, parent: Parent
+) -> None:
     run = await parent.start(live.client, [*QUESTIONS, ""])
 
     answers = await run.result()
@@ -55,7 +57,7 @@ async def test_the_answers_are_the_results_of_the_run_and_the_rest_has_its_reaso
 
 
 @pytest.mark.parametrize("options", [LONG_REPLIES], ids=["long replies"])
-async def test_results_that_are_too_large_to_be_passed_on_are_read_by_an_activity(live: Stack, parent: Parent) -> None:
+async def test_results_too_large_for_a_payload_are_read_by_an_activity(live: Stack, parent: Parent) -> None:
     live.emulator.faults.add("u2028", operation="results")
 
     run = await parent.start(live.client, ["", *(f"Question {number}" for number in range(80))])
@@ -108,7 +110,7 @@ async def test_a_terminated_parent_takes_its_batch_with_it(live: Stack, parent: 
     assert batch.cancel_initiated_at
 
 
-async def test_a_parent_that_is_run_again_under_its_id_buys_nothing(live: Stack, parent: Parent) -> None:
+async def test_a_parent_that_is_run_again_under_its_id_submits_nothing(live: Stack, parent: Parent) -> None:
     first = await parent.start(live.client, QUESTIONS)
     await first.result()
 
@@ -125,7 +127,7 @@ async def test_questions_that_cannot_be_sent_are_reported_by_the_type_of_the_fai
 ) -> None:
     run = await parent.start(live.client, [])
 
-    if parent.workflow == "answer-questions-by-name":  # it leaves failures to who started it
+    if parent.workflow == "answer-questions-by-name":  # it leaves failures to its caller
         with pytest.raises(WorkflowFailureError) as caught:
             await run.result()
         assert isinstance(caught.value.cause, ChildWorkflowError)
@@ -137,7 +139,7 @@ async def test_questions_that_cannot_be_sent_are_reported_by_the_type_of_the_fai
 
 
 @ONE_A_LANGUAGE
-async def test_the_worker_leaves_at_sigterm(parent: Parent, tmp_path: Path) -> None:
+async def test_the_worker_ends_on_sigterm(parent: Parent, tmp_path: Path) -> None:
     async with worker(parent.worker, tmp_path / "log", parent.environment) as running:
         assert await running.terminate() == 0, running.output
 
@@ -155,7 +157,7 @@ async def test_without_a_server_both_commands_end_with_a_sentence(parent: Parent
 
 
 @pytest.mark.parametrize("options", [EmulatorOptions(api_keys=("another",))], ids=["a key that is refused"])
-async def test_the_command_says_in_a_sentence_why_its_parent_failed(live: Stack, parent: Parent) -> None:
+async def test_the_command_reports_the_failure_of_its_parent_in_a_sentence(live: Stack, parent: Parent) -> None:
     ended = await run_command((*parent.ask, "Why?"), parent.environment)
 
     assert ended.code == 1, ended.err
@@ -166,7 +168,7 @@ async def test_the_command_says_in_a_sentence_why_its_parent_failed(live: Stack,
 
 @ONE_A_LANGUAGE
 @pytest.mark.parametrize("cadence", ["abc", "nan", "0", "Infinity"])
-async def test_a_cadence_that_is_no_number_of_seconds_is_refused(parent: Parent, cadence: str) -> None:
+async def test_a_cadence_that_is_not_a_number_of_seconds_is_refused(parent: Parent, cadence: str) -> None:
     ended = await run_command((*parent.ask, "--cadence", cadence, "Why?"), parent.environment)
 
     assert ended.code == 2, ended.err

@@ -1,4 +1,4 @@
-"""The interfaces of the example in TypeScript are written by hand, and are the models all the same."""
+"""The interfaces of the example in TypeScript are written by hand, and match the models."""
 
 import re
 
@@ -23,7 +23,7 @@ def test_an_interface_has_the_fields_of_its_model(name: str) -> None:
     assert {mark for _, mark in fields} == ({"?"} if given else {""})
 
 
-def test_the_name_and_the_queue_are_the_services() -> None:
+def test_the_name_and_the_queue_are_those_of_the_service() -> None:
     constants = dict(re.findall(r"^export const (\w+) = '(.*)';", SOURCE, re.M))
 
     assert constants == {"WORKFLOW_TYPE": contract.WORKFLOW_TYPE, "TASK_QUEUE": contract.DEFAULT_TASK_QUEUE}

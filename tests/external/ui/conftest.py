@@ -25,21 +25,21 @@ expect.set_options(timeout=30_000)
 
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[DevServer]:
-    """A server for these tests alone: the same content is the same run, and others start the example as well."""
+    """Start a server for these tests alone: the same content is the same run, and other tests start the example too."""
     async with dev_server() as server:
         yield server
 
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    """One whose batches end when its clock is set forward."""
+    """Start an emulator whose batches end when its clock is advanced."""
     async with Emulator(EmulatorOptions(processing_time=PROCESSING)) as running:
         yield running
 
 
 @pytest.fixture
 async def live(temporal: DevServer, emulator: Emulator) -> AsyncIterator[Stack]:
-    """A store whose name says nothing of a test: it is in the pictures."""
+    """Use a store with a neutral name: it is in the pictures."""
     with TemporaryDirectory(prefix="message-batches-") as folder:
         async with running_stack(temporal.client, emulator, Path(folder).as_uri()) as running:
             yield running
@@ -47,7 +47,7 @@ async def live(temporal: DevServer, emulator: Emulator) -> AsyncIterator[Stack]:
 
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
-    """A page of a browser."""
+    """Open a page of a browser."""
     names = ("chromium", "chromium-browser", "google-chrome")
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
     if not found:
@@ -56,7 +56,7 @@ async def page() -> AsyncIterator[Page]:
             "its path, then `make test-ui`"
         )
     async with async_playwright() as playwright:
-        # Its own sandbox needs rights that a container seldom has; it opens nothing but our own server.
+        # Its own sandbox needs rights that a container seldom has; it opens only our own server.
         browser = await playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
         yield await browser.new_page(viewport=WINDOW)  # type: ignore[arg-type]
         await browser.close()

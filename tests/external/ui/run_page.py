@@ -1,4 +1,4 @@
-"""A run's page in the Temporal Web UI, as a person sees it in a browser."""
+"""A run's page in the Temporal Web UI, as a user sees it in a browser."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ class RunPage:
         self._url = f"{ui_url}/namespaces/default/workflows/{workflow_id}"
 
     async def open(self, *, waiting: bool = False) -> None:
-        """Open the page of the workflow's latest run; at a moment when it waits for its next poll, if that is asked."""
+        """Open the page of the workflow's latest run; if requested, at a moment when it waits for its next poll."""
         while True:
             await self._page.goto(self._url)
             await self._page.get_by_role("tab", name="User Metadata").click()
@@ -24,22 +24,22 @@ class RunPage:
 
     @property
     def summary(self) -> Locator:
-        """What is asked, in a line."""
+        """Return the summary of the run's input, a line."""
         return self._rendered("user-metadata-summary")
 
     @property
     def details(self) -> Locator:
-        """What is asked."""
+        """Return the details of the run's input."""
         return self._rendered("user-metadata-details")
 
     @property
     def current_details(self) -> Locator:
-        """Where the run stands."""
+        """Return the run's current state."""
         return self._rendered("user-metadata-current-details")
 
     @property
     def codec(self) -> Locator:
-        """The button that shows how decoding goes, and opens its settings."""
+        """Return the button that shows the state of decoding, and opens its settings."""
         return self._page.get_by_test_id(re.compile("^data-encoder-status"))
 
     async def decode_through(self, codec_url: str, token: str) -> None:
@@ -56,12 +56,12 @@ class RunPage:
         await self._page.get_by_role("button", name="Apply").click()
 
     async def timeline_shows(self, summary: re.Pattern[str]) -> None:
-        """Wait for an activity or a timer with such a summary, in the tab that shows a run over time."""
+        """Wait for an activity or a timer with this summary, in the tab that shows a run over time."""
         await self._page.get_by_role("tab", name="Timeline").click()
         await expect(self._page.get_by_text(summary).first).to_be_visible()
 
     async def screenshot(self, path: Path) -> None:
-        """Keep what is seen."""
+        """Save a picture of the page."""
         await self._page.screenshot(path=path)
 
     def _rendered(self, name: str) -> Locator:

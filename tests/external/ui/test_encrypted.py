@@ -1,4 +1,4 @@
-"""What a person sees of an encrypted run: nothing of it, and all of it once the browser has a codec server."""
+"""The page of an encrypted run: unreadable at first, readable once the browser uses a codec server."""
 
 import re
 import shutil
@@ -24,7 +24,7 @@ TOKEN = "a-token-of-the-tests-0123456789"
 
 @pytest.fixture(scope="module")
 async def temporal() -> AsyncIterator[DevServer]:
-    """A server whose client encrypts."""
+    """Start a server whose client encrypts."""
     async with dev_server(keys=[KEY]) as server:
         yield server
 

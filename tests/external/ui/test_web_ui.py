@@ -1,4 +1,4 @@
-"""What the pictures in README show: a person who opens a run in the Web UI understands it."""
+"""The pages of runs in the Web UI, as in the pictures of README."""
 
 import re
 import shutil
@@ -18,7 +18,7 @@ from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when
 
 
-async def test_a_run_shows_where_it_stands_and_in_the_end_its_outcome(
+async def test_a_run_shows_its_status_and_at_the_end_its_outcome(
     temporal: DevServer, live: Stack, starter: CommandLine, page: Page, pytestconfig: pytest.Config
 ) -> None:
     pictures: Path | None = pytestconfig.getoption("--screenshots")
@@ -57,7 +57,7 @@ async def test_a_run_shows_where_it_stands_and_in_the_end_its_outcome(
         await shown.screenshot(pictures / "web-ui-landed.png")
 
 
-async def test_a_run_that_continues_another_still_says_what_was_asked(
+async def test_a_run_that_continues_another_still_shows_its_input(
     temporal: DevServer, live: Stack, starter: CommandLine, page: Page
 ) -> None:
     shutil.copy(ROOT / "examples" / "requests.jsonl", starter.folder)
@@ -88,7 +88,7 @@ async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(
     await expect(shown.current_details).to_contain_text("send the update resolveSubmission")
 
 
-async def test_a_failed_run_says_why(temporal: DevServer, live: Stack, page: Page) -> None:
+async def test_a_failed_run_shows_the_reason(temporal: DevServer, live: Stack, page: Page) -> None:
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     run = await live.start(requests())
     await progress_when(run, lambda progress: progress.phase is Phase.FAILED)

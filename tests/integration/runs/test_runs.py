@@ -26,14 +26,14 @@ from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, progress_wh
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    """Batches that end when a test makes the clock jump."""
+    """Start an emulator whose batches end when a test advances its clock."""
     async with Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as running:
         yield running
 
 
 @pytest.fixture
 def given(tmp_path: Path) -> Iterator[CheckedRequests]:
-    """Requests that no other test sends."""
+    """Return requests that no other test sends."""
     file = tmp_path / "requests.jsonl"
     file.write_text("".join(json.dumps(item) + "\n" for item in requests(text=str(uuid4()))))
     with read_requests(str(file)) as read:
@@ -63,14 +63,14 @@ async def connected(runs: Runs) -> Runs:
 
 
 async def polling(live: Stack, store: ObjectStore, given: CheckedRequests) -> str:
-    """The workflow id of a run that waits for its batch."""
+    """Start a run, and return its workflow id once it waits for its batch."""
     started = await start(live, store, given)
     await live.saw("retrieve")
     return started.workflow_id
 
 
 async def undecided(live: Stack, store: ObjectStore, given: CheckedRequests) -> str:
-    """The workflow id of a run whose POST got no reply and made a batch."""
+    """Start a run whose POST created a batch and got no reply; return its workflow id."""
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     started = await start(live, store, given)
     run = live.client.get_workflow_handle(started.workflow_id)
@@ -108,7 +108,7 @@ async def test_the_same_requests_are_the_same_run(live: Stack, store: ObjectStor
         await live.client.get_workflow_handle(workflow_id).terminate()
 
 
-async def test_results_that_are_not_there_yet_name_the_run_to_watch(
+async def test_missing_results_name_the_run_to_watch(
     live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await polling(live, store, given)
@@ -120,7 +120,7 @@ async def test_results_that_are_not_there_yet_name_the_run_to_watch(
     await live.client.get_workflow_handle(workflow_id).terminate()
 
 
-async def test_a_run_is_stopped_and_what_had_finished_is_landed(
+async def test_a_run_is_stopped_and_its_finished_results_are_landed(
     live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await polling(live, store, given)
@@ -153,7 +153,7 @@ async def test_an_undecided_run_is_resolved(
     assert end.batch_id == batch.id
 
 
-async def test_an_unknown_outcome_is_refused_with_the_batches_that_may_be_it(
+async def test_an_unknown_outcome_is_refused_with_the_candidates(
     live: Stack, store: ObjectStore, runs: Runs, given: CheckedRequests
 ) -> None:
     workflow_id = await undecided(live, store, given)
@@ -181,14 +181,14 @@ async def test_a_batch_is_taken_over_once_and_found_by_its_id(
     assert batch.id in {run.batch_id for run in listed}
 
 
-async def test_a_batch_that_no_run_follows_is_to_be_attached_to(runs: Runs) -> None:
+async def test_the_next_step_for_a_batch_without_a_run_is_attach(runs: Runs) -> None:
     with pytest.raises(RunNotFound) as caught:
         await runs.describe("msgbatch_unknown")
 
     assert (caught.value.action, caught.value.batch_id) == (NextAction.ATTACH, "msgbatch_unknown")
 
 
-async def test_a_run_that_is_unknown_is_to_be_looked_for_in_the_list(runs: Runs) -> None:
+async def test_the_next_step_for_an_unknown_run_is_the_list(runs: Runs) -> None:
     with pytest.raises(RunNotFound) as caught:
         await runs.describe("no-such-run")
 

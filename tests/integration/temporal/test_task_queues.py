@@ -38,7 +38,7 @@ async def worker(client: Client, task_queue: str, *, versioned: bool) -> AsyncIt
 
 
 @pytest.mark.parametrize("versioned", [False, True])
-async def test_a_worker_of_any_version_is_seen(temporal: DevServer, versioned: bool) -> None:
+async def test_a_worker_of_any_version_is_detected(temporal: DevServer, versioned: bool) -> None:
     client, queue = temporal.client, f"polled-{uuid4()}"
     build = f"{VERSION.deployment_name}:{VERSION.build_id}" if versioned else ""
     before = await has_worker(client, queue)

@@ -1,4 +1,4 @@
-"""Crashes of real processes: whatever is killed, frozen or restarted, a run finishes and its batch is paid for once."""
+"""Crashes of real processes: killed, frozen or restarted; a run finishes and its batch is paid for once."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a crash test acts on: one run, its emulator and store, and the worker processes that come and go."""
+"""The scene of a crash test: one run, its emulator and store, and worker processes that start and end."""
 
 import asyncio
 import hashlib
@@ -22,21 +22,21 @@ from tests.harness.histories import histories
 from tests.harness.processes import TemporalProcess, WorkerProcess, settings
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_SUBMISSION
-from tests.harness.waiting import PATIENCE, eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
-UNTIL_TOLD = timedelta(hours=1)
-"""A processing time that only `Scene.end_batches` brings to its end."""
+UNTIL_ENDED = timedelta(hours=1)
+"""A processing time that only `Scene.end_batches` ends."""
 SOON = timedelta(seconds=0.5)
 
 
 def more_than_fits_into_sockets() -> list[dict[str, Any]]:
-    """24 MB: a body that cannot be on its way as a whole while hardly anybody reads it."""
+    """Return 24 MB: a body that does not fit into the sockets' buffers while its reader is slow."""
     return requests(2000, "every word of it " * 700)
 
 
 @dataclass
 class Scene:
-    """One run and its surroundings; a key, a task queue, an emulator and a store of its own."""
+    """One run and its surroundings: a key, a task queue, an emulator and a store of its own."""
 
     client: Client
     address: str
@@ -49,10 +49,8 @@ class Scene:
     server: TemporalProcess | None = None
     run: WorkflowHandle[Any, BatchOutput] | None = None
 
-    # --- what happens ----------------------------------------------------------------------------------------------
-
     async def worker(self) -> WorkerProcess:
-        """One more worker process, ready."""
+        """Start one more worker process."""
         worker = await WorkerProcess.begin(
             settings(
                 temporal=self.address,
@@ -69,7 +67,7 @@ class Scene:
         return worker
 
     async def own_server(self) -> TemporalProcess:
-        """Work on a Temporal server of this scene's own, on a file, instead of on the one that all share."""
+        """Use a Temporal server of this scene's own, on a file, instead of the shared one."""
         self.server = TemporalProcess(self.folder)
         self.client, self.address = await self.server.start(), self.server.address
         return self.server
@@ -82,7 +80,7 @@ class Scene:
         every: timedelta = timedelta(seconds=0.2),
         submission: SubmissionSchedule = QUICK_SUBMISSION,
     ) -> None:
-        """Start the run; its requests inline, or as a file in the store."""
+        """Start the run, with its requests inline, or as a file in the store."""
         self.ids = [request["custom_id"] for request in given]
         uri = None
         if in_store:
@@ -105,10 +103,8 @@ class Scene:
         )
 
     def end_batches(self) -> None:
-        """Let what is in processing be done."""
-        self.emulator.clock.advance(UNTIL_TOLD)
-
-    # --- what is seen ----------------------------------------------------------------------------------------------
+        """End the batches that are in processing."""
+        self.emulator.clock.advance(UNTIL_ENDED)
 
     @property
     def store(self) -> Path:
@@ -119,17 +115,17 @@ class Scene:
         return self.folder / "scratch"
 
     def calls(self, operation: str) -> list[Call]:
-        """The calls of that operation that the emulator saw, in order."""
+        """Return the calls of that operation that the emulator received, in order."""
         return [call for call in self.emulator.calls if call.operation == operation]
 
     async def under_way(self, operation: str) -> None:
-        """Wait until a slow call of that operation is under way: the emulator has it, and has not ended its answer."""
+        """Wait until a slow call of that operation has arrived at the emulator, and is not answered yet."""
         await eventually(
             lambda: any("slow" in call.faults for call in self.calls(operation)), f"a {operation} under way"
         )
 
     async def progress(self) -> Progress:
-        """The run's own view; a live worker is needed."""
+        """Return the run's own progress; a live worker is needed."""
         progress: Progress = await self.handle.query("progress", result_type=Progress)
         return progress
 
@@ -158,11 +154,9 @@ class Scene:
         assert self.run, "start the run first"
         return self.run
 
-    # --- what must hold, whatever happened -------------------------------------------------------------------------
-
     async def finishes_with_one_batch(self) -> BatchOutput:
-        """The run returns complete results of the one batch there is, and leaves neither key nor litter behind."""
-        async with asyncio.timeout(2 * PATIENCE):
+        """Check that the run returns complete results of the only batch, and leaves no key and no files."""
+        async with asyncio.timeout(2 * TIMEOUT):
             output = await self.handle.result()
         assert [batch.id for batch in self.emulator.batches] == [output.batch_id]
         assert output.possibly_paid_twice == ()
@@ -191,17 +185,15 @@ class Scene:
         for path in self.store.rglob("*.json"):
             assert self.key not in path.read_text()
 
-    # --- when it is over -------------------------------------------------------------------------------------------
-
     def report(self) -> str:
-        """What to look at when a test has failed."""
+        """Return the information for a failed test."""
         calls = "\n".join(f"  {call.method} {call.path} {call.status} {call.faults}" for call in self.emulator.calls)
         logs = "\n".join(f"--- {worker.log.name}\n{worker.output[-5000:]}" for worker in self.workers)
         batches = [batch.id for batch in self.emulator.batches]
         return f"run {self.run and self.run.id}\nbatches {batches}\ncalls\n{calls[-3000:]}\n{logs}"
 
     async def clear(self) -> None:
-        """Leave no process behind, whatever state it is in."""
+        """End all processes, whatever their state."""
         for worker in self.workers:
             await worker.kill()
         if self.server:
@@ -210,7 +202,7 @@ class Scene:
 
 @asynccontextmanager
 async def scene(client: Client, address: str, folder: Path, **options: Any) -> AsyncIterator[Scene]:
-    """A scene with nothing running in it but the emulator; what an assertion says gets a report added."""
+    """Create a scene with only the emulator running; its report is added to a failed assertion."""
     key = f"sk-ant-crash-{uuid4()}"
     (folder / "store").mkdir()
     (folder / "scratch").mkdir()

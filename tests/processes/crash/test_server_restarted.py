@@ -1,4 +1,4 @@
-"""SIGKILL the Temporal server, and start it again on its file; the worker stays."""
+"""SIGKILL of the Temporal server, which is started again on its file; the worker stays."""
 
 from datetime import timedelta
 
@@ -6,13 +6,13 @@ import pytest
 
 from tests.harness.requests import requests
 from tests.harness.waiting import eventually
-from tests.processes.crash.scene import UNTIL_TOLD, Scene
+from tests.processes.crash.scene import UNTIL_ENDED, Scene
 from tests.processes.crash.together import played_together
 
 pytestmark = pytest.mark.slow
 
 
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_server_restarted_during_a_wait(scene: Scene) -> None:
     server = await scene.own_server()
     await scene.worker()
@@ -29,7 +29,7 @@ async def test_server_restarted_during_a_wait(scene: Scene) -> None:
     assert len(scene.calls("create")) == 1
 
 
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_server_restarted_during_a_poll(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="retrieve", times=1, seconds=2)
     server = await scene.own_server()

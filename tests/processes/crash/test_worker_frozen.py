@@ -1,7 +1,7 @@
-"""SIGSTOP inside the POST, and SIGCONT after the run has given that POST up: the rest of the body must not be sent.
+"""SIGSTOP during the POST, and SIGCONT after the run has given it up: the rest of the body must not be sent.
 
-Two things keep it back: the deadline that the body checks, and the SDK, which cancels an activity that has not beaten
-for so long. With either of them these tests pass; with neither there are two batches.
+Two things prevent it: the deadline that the body checks, and the SDK, which cancels an activity without a heartbeat
+for so long. With either of them these tests pass; without both there are two batches.
 """
 
 import pytest
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 async def frozen_inside_the_upload(scene: Scene) -> WorkerProcess:
-    """A worker that sleeps through the deadline of its POST; another one goes on with the run."""
+    """Freeze a worker during the deadline of its POST; another worker continues the run."""
     scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=2_000_000)
     worker = await scene.worker()
     await scene.start(more_than_fits_into_sockets(), in_store=True)
@@ -27,14 +27,14 @@ async def frozen_inside_the_upload(scene: Scene) -> WorkerProcess:
 
 
 async def sends_nothing_more(scene: Scene, worker: WorkerProcess) -> None:
-    """Whatever the worker was about to send, it has sent when it has left; the one batch is still that of the other."""
+    """Wait until the worker has ended; the only batch is still that of the other worker."""
     assert await worker.terminate() == 0
     assert [call.status for call in scene.calls("create")] == [None, 200]
     assert len(scene.emulator.batches) == 1
 
 
 @played_together()
-async def test_woken_when_its_post_counts_as_over(scene: Scene) -> None:
+async def test_thawed_after_its_post_was_given_up(scene: Scene) -> None:
     worker = await frozen_inside_the_upload(scene)
 
     await scene.recorded(EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT)
@@ -46,7 +46,7 @@ async def test_woken_when_its_post_counts_as_over(scene: Scene) -> None:
 
 
 @played_together()
-async def test_woken_when_the_run_has_its_batch(scene: Scene) -> None:
+async def test_thawed_after_the_run_has_its_batch(scene: Scene) -> None:
     worker = await frozen_inside_the_upload(scene)
 
     await eventually(lambda: bool(scene.emulator.batches), "a batch of the second POST")

@@ -1,4 +1,4 @@
-"""SIGKILL at every point of a run; another worker goes on with it."""
+"""SIGKILL at every point of a run; another worker continues it."""
 
 from datetime import timedelta
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.harness.requests import requests
 from tests.harness.waiting import eventually
-from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
+from tests.processes.crash.scene import UNTIL_ENDED, Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
 
@@ -41,7 +41,7 @@ async def test_killed_while_the_body_is_being_sent(scene: Scene) -> None:
 
 
 @pytest.mark.slow
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
     worker = await scene.worker()
@@ -50,15 +50,15 @@ async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
     await eventually(lambda: bool(scene.emulator.batches), "a batch")
     await worker.kill()
     await scene.worker()
-    await eventually(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    await eventually(lambda: bool(scene.calls("list")[1:]), "a read of the list")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()
     assert len(scene.calls("create")) == 1
 
 
-@played_together(processing_time=UNTIL_TOLD)
-async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> None:
+@played_together(processing_time=UNTIL_ENDED)
+async def test_killed_again_while_it_searches_for_its_batch(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)
     worker = await scene.worker()
     await scene.start(requests(3))
@@ -66,11 +66,11 @@ async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> No
     await eventually(lambda: bool(scene.emulator.batches), "a batch")
     await worker.kill()
     worker = await scene.worker()
-    await eventually(lambda: bool(scene.calls("list")[1:]), "a look at the list")
+    await eventually(lambda: bool(scene.calls("list")[1:]), "a read of the list")
     await worker.kill()
-    looks = len(scene.calls("list"))
+    reads = len(scene.calls("list"))
     await scene.worker()
-    await eventually(lambda: len(scene.calls("list")) > looks, "a look by the third worker")
+    await eventually(lambda: len(scene.calls("list")) > reads, "a read by the third worker")
     scene.end_batches()
 
     await scene.finishes_with_one_batch()
@@ -78,8 +78,8 @@ async def test_killed_once_more_while_it_looks_for_its_batch(scene: Scene) -> No
 
 
 @played_together()
-async def test_killed_with_the_reply_on_its_way(scene: Scene) -> None:
-    """The worker may have read it and passed it on, or not."""
+async def test_killed_while_the_reply_is_in_transit(scene: Scene) -> None:
+    """The worker may or may not have read the reply and reported it."""
     worker = await scene.worker()
     await scene.start(requests(3))
 
@@ -91,7 +91,7 @@ async def test_killed_with_the_reply_on_its_way(scene: Scene) -> None:
     assert len(scene.calls("create")) == 1
 
 
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_killed_after_the_reply(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3))
@@ -107,7 +107,7 @@ async def test_killed_after_the_reply(scene: Scene) -> None:
 
 
 @pytest.mark.slow
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_killed_during_a_wait(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3), every=timedelta(seconds=4))
@@ -124,7 +124,7 @@ async def test_killed_during_a_wait(scene: Scene) -> None:
     assert len(scene.calls("list")) == 1
 
 
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_killed_during_a_poll(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="retrieve", times=1, seconds=60)
     worker = await scene.worker()

@@ -1,4 +1,4 @@
-"""SIGTERM: the worker ends what is under way, within its grace, and leaves the rest to the next one."""
+"""SIGTERM: the worker finishes its activities within its grace, and leaves the rest to the next worker."""
 
 from datetime import timedelta
 
@@ -7,7 +7,7 @@ import pytest
 from message_batches.models import SubmissionSchedule
 from tests.harness.requests import requests
 from tests.harness.waiting import eventually
-from tests.processes.crash.scene import UNTIL_TOLD, Scene, more_than_fits_into_sockets
+from tests.processes.crash.scene import UNTIL_ENDED, Scene, more_than_fits_into_sockets
 from tests.processes.crash.together import played_together
 
 pytestmark = pytest.mark.slow
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 QUIET = timedelta(seconds=2)
 
 
-@played_together(processing_time=UNTIL_TOLD)
+@played_together(processing_time=UNTIL_ENDED)
 async def test_stopped_during_a_wait(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3), every=timedelta(seconds=4))
@@ -77,7 +77,7 @@ async def test_stopped_between_the_post_and_its_reply(scene: Scene) -> None:
 
 @played_together(reply_bytes=4000)
 async def test_stopped_while_results_stream(scene: Scene) -> None:
-    """A landing that fits into the grace is not paid for with a second download."""
+    """A landing that fits into the grace does not cause a second download."""
     scene.emulator.faults.add("slow", operation="results", times=1, bytes_per_second=1_000_000)
     worker = await scene.worker()
     await scene.start(requests(1000))

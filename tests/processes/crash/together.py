@@ -1,4 +1,4 @@
-"""Scenarios played at the same time: each is mostly waiting for a timeout, and is a test of its own all the same."""
+"""Scenarios played at the same time: each mostly waits for a timeout, and is a test of its own."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -36,7 +36,7 @@ def played_together(**options: Any) -> Callable[[Scenario], Test]:
 
 @asynccontextmanager
 async def playing(items: list[pytest.Item], temporal: DevServer, folder: Path) -> AsyncIterator[Outcomes]:
-    """Play the scenarios of the tests that were selected, in their order."""
+    """Play the scenarios of the selected tests, in their order."""
     room = asyncio.Semaphore(MOST_AT_ONCE)
 
     async def play(scenario: Scenario, options: dict[str, Any]) -> None:

@@ -26,17 +26,17 @@ from message_batches.temporal.connection import leave
 from worker import command
 leave(command(count_interval=timedelta(seconds=0.5)))
 """
-"""`worker.py`, whose open runs are counted sooner than a test would wait for."""
+"""`worker.py` with a short interval between two counts of the open runs."""
 WRONG = {"custom_id": "nobody-may-read-this-id", "params": {"model": "no-such-model", "max_tokens": 1, "messages": []}}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What can be seen of a worker from outside, after runs of all kinds.
+    """The observable state of a worker, after runs of all kinds.
 
     Attributes:
-        log: all that the worker has written, standard output and error.
-        runs: workflow ids by what became of them.
+        log: the worker's output, standard output and error.
+        runs: workflow ids by their outcome.
     """
 
     page: Page
@@ -102,7 +102,7 @@ async def _runs_of_all_kinds(live: Stack) -> dict[str, str]:
     await canceled.cancel()
     with pytest.raises(WorkflowFailureError):
         await canceled.result()
-    # Its workflow tasks fail: nobody knows that type.
+    # Its workflow tasks fail: the worker does not know that type.
     stalled = await live.client.start_workflow("no-such-type", id=f"stalled-{uuid4()}", task_queue=live.task_queue)
     faults.add("refuse-then-5xx", operation="create", times=1)
     patient = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(minutes=5))

@@ -1,4 +1,4 @@
-"""A worker's page of metrics, as Prometheus reads it."""
+"""A worker's page of metrics, parsed as Prometheus does."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Page:
-    """All lines, and the types that are declared."""
+    """All lines, and the declared types."""
 
     samples: list[Sample]
     types: Mapping[str, str]
@@ -32,7 +32,7 @@ class Page:
         return {sample.name for sample in self.samples}
 
     def value(self, name: str, **labels: str) -> float:
-        """The sum of all lines of a name that have these labels."""
+        """Return the sum of all lines of a name that have these labels."""
         found = [s.value for s in self.samples if s.name == name and labels.items() <= s.labels.items()]
         there = [dict(sample.labels) for sample in self.samples if sample.name == name]
         assert found, f"{name} has none with {labels}: {there}"
@@ -40,7 +40,7 @@ class Page:
 
 
 async def page_at(url: str) -> Page:
-    """What is there now."""
+    """Read the current page."""
     async with httpx.AsyncClient() as http:
         text = (await http.get(url)).raise_for_status().text
     samples, types = [], {}

@@ -1,4 +1,4 @@
-"""The log of a real worker: each line says what it is about, and none holds a key, a prompt or a result."""
+"""The log of a real worker: each line has its ids, and none contains a key, a prompt or a result."""
 
 import base64
 import io
@@ -66,7 +66,7 @@ def test_the_course_of_a_run_is_logged_by_the_run_itself(seen: Seen) -> None:
     assert len({line["batchId"] for line in ours if "batchId" in line}) == 1
 
 
-def test_the_sdks_core_logs_in_the_same_form(seen: Seen) -> None:
+def test_the_sdks_core_logs_in_the_same_format(seen: Seen) -> None:
     core = [line for line in lines_of(seen.log) if line["logger"] == "temporalio.core"]
 
     assert any("workflow task" in line["message"] and line["runId"] for line in core)
@@ -92,9 +92,7 @@ def test_no_line_holds_a_key_a_prompt_a_custom_id_or_a_result(seen: Seen) -> Non
     assert [word for word in [*forbidden, *replies] if str(word) in seen.log] == []
 
 
-async def test_as_text_a_line_ends_with_what_it_is_about(
-    temporal: DevServer, emulator: Emulator, tmp_path: Path
-) -> None:
+async def test_a_text_line_ends_with_its_ids(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> None:
     live = Stack(temporal.client, emulator, (tmp_path / "store").as_uri())
     configured = settings(
         temporal=temporal.address, api=emulator.url, key=KEY, store=live.store_url, task_queue=live.task_queue
@@ -113,7 +111,7 @@ async def test_as_text_a_line_ends_with_what_it_is_about(
     assert "{'" not in worker.output
 
 
-async def test_why_a_worker_does_not_start_is_a_line_of_json_too(temporal: DevServer, tmp_path: Path) -> None:
+async def test_a_failed_start_is_logged_as_json_too(temporal: DevServer, tmp_path: Path) -> None:
     status, said = await refused(
         tmp_path, temporal.address, "--log-format", "json", MESSAGE_BATCHES_SCRATCH="/there/is/none"
     )
@@ -125,7 +123,7 @@ async def test_why_a_worker_does_not_start_is_a_line_of_json_too(temporal: DevSe
 
 
 def written(formatter: logging.Formatter, message: str, *, error: str = "", **about: object) -> str:
-    """What a formatter makes of a record."""
+    """Return the output of a formatter for a record."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
@@ -141,7 +139,7 @@ def written(formatter: logging.Formatter, message: str, *, error: str = "", **ab
     return stream.getvalue()
 
 
-def test_whatever_is_in_a_record_a_line_of_json_is_one_line() -> None:
+def test_any_record_is_one_line_of_json() -> None:
     line = written(
         JsonFormatter(),
         "several\nlines \u2028",
@@ -160,14 +158,14 @@ def test_whatever_is_in_a_record_a_line_of_json_is_one_line() -> None:
     assert not {"batchId", "other"} & set(found)
 
 
-def test_a_callers_id_cannot_break_a_line_of_text_nor_add_a_field() -> None:
+def test_a_callers_id_can_neither_break_a_line_nor_add_a_field() -> None:
     line = written(TextFormatter(), "said", workflow_id="a\n2026 ERROR b batchId=c")
 
     assert line.endswith(' INFO ours said workflowId="a\\n2026 ERROR b batchId=c"\n')
     assert os.linesep not in line[:-1]
 
 
-def test_nothing_in_a_record_of_text_is_obeyed_by_a_terminal_or_looks_like_another_line() -> None:
+def test_no_text_record_contains_control_sequences_or_forged_lines() -> None:
     forged = "x\n2026-11-23 03:00:00,000 INFO temporalio.activity Submitted\x1b[2J\x9b\u202e\r"
 
     first, *trace = written(TextFormatter(), f"The batch is claimed by {forged} already", error=forged).splitlines()

@@ -1,4 +1,4 @@
-"""The metrics of a real worker after real runs; the dashboard and the alerts name no other ones."""
+"""The metrics of a real worker after real runs; the dashboard and the alerts use no others."""
 
 import json
 import re
@@ -48,12 +48,12 @@ LABELS = {
 
 
 def exported(metric: Counter | Gauge | Timing) -> str:
-    """The name under which a metric of ours is on the page."""
+    """Return the name of one of our metrics on the page."""
     return metric.name + {Counter: "_total", Gauge: "", Timing: "_seconds"}[type(metric)]
 
 
 def metrics_in(expression: str) -> set[str]:
-    """The names in a PromQL expression; a ValueError if it is none."""
+    """Return the names in a PromQL expression; raise ValueError if it is not valid."""
     found: set[str] = set()
 
     def look(part: Any) -> bool:
@@ -74,7 +74,7 @@ def expressions_of_the_dashboard() -> Iterator[str]:
             yield variable["definition"].removeprefix("label_values(").rpartition(",")[0]
 
 
-async def test_runs_are_counted_by_how_they_end_with_what_came_back(seen: Seen) -> None:
+async def test_runs_are_counted_by_outcome_with_their_results(seen: Seen) -> None:
     page = seen.page
 
     assert page.value("message_batches_runs_ended_total", status="landed", outcome="partly") == 1
@@ -90,7 +90,7 @@ async def test_runs_are_counted_by_how_they_end_with_what_came_back(seen: Seen) 
     assert page.value("message_batches_landing_seconds_count") == 3
 
 
-async def test_what_went_wrong_is_counted(seen: Seen) -> None:
+async def test_errors_are_counted(seen: Seen) -> None:
     page = seen.page
 
     assert page.value("message_batches_lost_replies_total") == 3
@@ -109,7 +109,7 @@ async def test_the_lateness_of_polls_is_measured_in_both_its_parts(seen: Seen) -
         assert seen.page.value("message_batches_poll_lateness_seconds_bucket", stage=stage, le="900") >= 1
 
 
-async def test_the_runs_under_way_are_counted_by_where_they_stand(seen: Seen) -> None:
+async def test_open_runs_are_counted_by_status(seen: Seen) -> None:
     standing = {s.labels["status"]: s.value for s in seen.page.samples if s.name == "message_batches_open_runs"}
 
     assert set(standing) == set(OPEN_STATUSES)
@@ -128,7 +128,7 @@ async def test_every_metric_is_on_the_page_with_its_type_and_its_help(seen: Seen
     assert any(name.startswith("temporal_") for name in seen.page.types)
 
 
-async def test_labels_are_few_and_hold_no_id_no_key_and_nobodys_words(seen: Seen) -> None:
+async def test_labels_are_few_and_hold_no_id_no_key_and_no_text_from_outside(seen: Seen) -> None:
     ours = [sample for sample in seen.page.samples if sample.name.startswith("message_batches_")]
 
     assert {label for sample in ours for label in sample.labels} <= LABELS
@@ -137,7 +137,7 @@ async def test_labels_are_few_and_hold_no_id_no_key_and_nobodys_words(seen: Seen
     assert [(value, word) for value in values for word in forbidden if str(word) in value] == []
 
 
-def test_however_many_models_there_are_few_are_told_apart_and_no_text_passes_for_one() -> None:
+def test_few_models_are_labelled_separately_and_no_other_text_is() -> None:
     buffer = MetricBuffer(10_000)
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
     models = [*(f"model-{number}" for number in range(100)), "Nobody may read this\nprompt"]
@@ -193,12 +193,12 @@ def test_the_panels_of_the_dashboard_have_ids_of_their_own_and_do_not_overlap() 
         ("x:9464", "^--metrics cannot listen on x:9464: "),
     ],
 )
-def test_what_is_no_address_is_refused(address: str, says: str) -> None:
+def test_an_invalid_address_is_refused(address: str, says: str) -> None:
     with pytest.raises(CannotListen, match=says):
         start_telemetry(address)
 
 
-async def test_an_address_that_is_taken_is_refused_at_the_start(
+async def test_an_address_in_use_is_refused_at_the_start(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
     taken = emulator.url.removeprefix("http://")

@@ -1,4 +1,4 @@
-"""cancelBatch: one call where it can be; a batch that has ended is left as it is, whatever the API answers then."""
+"""cancelBatch: one call where possible; a batch that has ended is left as it is, whatever the API's response."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from message_batches.storage.object_store import open_store
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 BODY = msgspec.json.encode({"requests": requests(2)})
 
 
@@ -31,26 +31,26 @@ class Canceller:
     def __init__(self, emulator: Emulator, api: HttpBatchApi, batch_id: str, folder: Path) -> None:
         self.emulator = emulator
         self._activity = MessageBatchActivities(api, open_store(folder.as_uri())).cancel_batch
-        self._batch = BatchRef(account=ACCOUNT, batch_id=batch_id)
+        self._batch = BatchRef(profile=PROFILE, batch_id=batch_id)
 
     async def cancel(self) -> MessageBatch:
         return await ActivityEnvironment().run(self._activity, self._batch)
 
     @property
     def calls(self) -> list[str | None]:
-        """What was called after the batch was created."""
+        """Return the calls after the creation of the batch."""
         return [call.operation for call in self.emulator.calls[1:]]
 
 
 @asynccontextmanager
-async def canceller(folder: Path, **unknowns: int) -> AsyncIterator[Canceller]:
+async def canceller(folder: Path, **undocumented: int) -> AsyncIterator[Canceller]:
     async def body() -> AsyncIterator[bytes]:
         yield BODY
 
-    options = EmulatorOptions(processing_time=timedelta(hours=1), unknowns=UndocumentedBehaviour(**unknowns))
+    options = EmulatorOptions(processing_time=timedelta(hours=1), undocumented=UndocumentedBehaviour(**undocumented))
     async with Emulator(options) as emulator, http_client(emulator.url) as http:
         api = HttpBatchApi(http, ApiKeys(KEYS))
-        batch = await api.create(ACCOUNT, body(), len(BODY))
+        batch = await api.create(PROFILE, body(), len(BODY))
         yield Canceller(emulator, api, batch.id, folder)
 
 
@@ -63,7 +63,7 @@ async def test_a_batch_in_progress_is_stopped_by_one_call(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("status", [200, 400, 409])
-async def test_a_batch_that_is_being_stopped_already_is_left_to_it(status: int, tmp_path: Path) -> None:
+async def test_a_batch_that_is_already_canceling_stays_canceling(status: int, tmp_path: Path) -> None:
     async with canceller(tmp_path, cancel_twice=status) as running:
         await running.cancel()
 
@@ -82,7 +82,7 @@ async def test_a_batch_that_has_ended_is_left_as_it_is(status: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("fault", ["500", "529"])
-async def test_a_batch_that_could_not_be_stopped_is_no_success(fault: str, tmp_path: Path) -> None:
+async def test_a_batch_that_could_not_be_cancelled_is_a_failure(fault: str, tmp_path: Path) -> None:
     async with canceller(tmp_path) as running:
         running.emulator.faults.add(fault, operation="cancel", times=1)
 

@@ -25,7 +25,7 @@ from tests.harness.requests import requests
 from tests.harness.stack import KEYS
 from tests.harness.waiting import eventually
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 TIMEOUT = timedelta(minutes=1)
 
 
@@ -44,7 +44,7 @@ class Alone:
 
     async def submit(self) -> str:
         given = SubmitInput(
-            account=ACCOUNT,
+            profile=PROFILE,
             manifest=self.manifest,
             submitter=self.submitter(),
             number=1,
@@ -67,19 +67,19 @@ async def alone(emulator: Emulator, tmp_path: Path) -> AsyncIterator[Alone]:
         yield Alone(HttpBatchApi(http, ApiKeys(KEYS)), store, tmp_path, manifest, anchor)
 
 
-async def test_a_store_that_does_not_take_the_claim_for_a_moment_has_it_when_the_post_is_done(alone: Alone) -> None:
+async def test_a_claim_that_fails_once_is_written_before_the_post_returns(alone: Alone) -> None:
     claims = alone.folder / "claims"
     claims.write_text("no folder")
 
     submitting = asyncio.create_task(alone.submit())
     await eventually(lambda: list(alone.folder.glob("submissions/**/*.outcome.json")), "the outcome")
-    await asyncio.sleep(0.2)  # The claim comes right after it, and its failure leaves no trace.
+    await asyncio.sleep(0.2)  # The claim follows right after it, and its failure is not reported.
     claims.unlink()
 
     assert await SubmissionRecords(alone.store).owner_of(await submitting) == "run"
 
 
-async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
+async def test_only_some_of_many_rivals_are_named(alone: Alone) -> None:
     records = SubmissionRecords(alone.store)
     for number in range(MAX_RIVALS + 40):
         rival = alone.submitter(f"rival-{number:02}")
@@ -96,10 +96,10 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
         assert await records.record_intent(rival, intent) is None
     batch_id = await alone.submit()
 
-    looked = await ActivityEnvironment().run(
+    found = await ActivityEnvironment().run(
         SubmissionActivities(alone.api, alone.store).find_candidates,
         FindCandidatesInput(
-            account=ACCOUNT,
+            profile=PROFILE,
             manifest=alone.manifest,
             submitter=alone.submitter(),
             number=0,
@@ -108,6 +108,6 @@ async def test_of_many_rivals_some_are_named(alone: Alone) -> None:
         ),
     )
 
-    (match,) = looked.matches
+    (match,) = found.matches
     assert match.candidate.batch_id == batch_id
     assert match.rivals == tuple(f"rival-{number:02}" for number in range(MAX_RIVALS))

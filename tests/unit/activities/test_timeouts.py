@@ -1,4 +1,4 @@
-"""The deadline of a POST: nothing of the body is handed out after it, and it is known whether all of it was."""
+"""The deadline of a POST: no part of the body is yielded after it, and it is known whether all of it was."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ def upload(*, started: datetime, timeout: timedelta) -> Upload:
     return Upload(parts(), LENGTH, started=started, timeout=timeout)
 
 
-async def test_a_body_in_time_is_handed_out_whole_and_complete_only_with_its_last_part() -> None:
+async def test_a_body_in_time_is_complete_only_with_its_last_chunk() -> None:
     sending = upload(started=datetime.now(UTC), timeout=timedelta(minutes=1))
 
     complete = []
@@ -31,7 +31,7 @@ async def test_a_body_in_time_is_handed_out_whole_and_complete_only_with_its_las
     assert complete == [False, False, True]
 
 
-async def test_a_deadline_by_the_servers_clock_stops_the_body_before_its_first_part() -> None:
+async def test_a_past_deadline_on_the_servers_clock_stops_the_body_before_its_first_chunk() -> None:
     late = upload(started=datetime.now(UTC) - timedelta(minutes=2), timeout=timedelta(minutes=1))
 
     with pytest.raises(NotSent, match="clock"):
@@ -41,8 +41,8 @@ async def test_a_deadline_by_the_servers_clock_stops_the_body_before_its_first_p
     assert late.time_left() == 0
 
 
-async def test_a_worker_that_wakes_up_after_the_deadline_hands_out_no_further_part() -> None:
-    # A clock that is behind the server's: only the time that passed in this process tells.
+async def test_a_worker_that_wakes_up_after_the_deadline_sends_no_further_chunk() -> None:
+    # This clock is behind the server's: only the time that passed in this process counts.
     frozen = upload(started=datetime.now(UTC) + timedelta(hours=1), timeout=timedelta(seconds=0.05))
     sending = frozen.chunks()
     assert await anext(sending) == PARTS[0]

@@ -1,4 +1,4 @@
-"""The client: one call each, and what every answer means, against the emulator and a server of raw answers."""
+"""The client, against the emulator and a server of raw responses: one call each, and the error for each response."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ from message_batches.errors import (
 from tests.harness.processes import lasting_port
 from tests.harness.stack import KEYS
 
-ACCOUNT = ApiProfile()
+PROFILE = ApiProfile()
 BODY = b'{"requests":[{"custom_id":"a","params":{"model":"claude-sonnet-5","max_tokens":9,"messages":[]}}]}'
 
 
@@ -47,7 +47,7 @@ async def chunks(body: bytes = BODY) -> AsyncIterator[bytes]:
 
 @asynccontextmanager
 async def server_saying(answer: bytes) -> AsyncIterator[str]:
-    """A server that reads a little and says these bytes."""
+    """Run a server that reads a little and sends these bytes."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(64)
@@ -71,7 +71,7 @@ def error_json(kind: str, code: str | None = None) -> bytes:
 
 async def test_the_body_is_sent_as_it_is_with_an_exact_length(emulator: Emulator) -> None:
     async with api(emulator.url) as client:
-        batch = await client.create(ACCOUNT, chunks(), len(BODY))
+        batch = await client.create(PROFILE, chunks(), len(BODY))
 
     assert batch.request_counts.total == 1
     assert emulator.batches[0].custom_ids == ["a"]
@@ -106,7 +106,7 @@ async def test_the_body_is_sent_as_it_is_with_an_exact_length(emulator: Emulator
     ],
     ids=lambda value: str(getattr(value, "status_code", "")) or None,
 )
-def test_every_answer_says_whether_the_batch_may_exist_and_whether_to_try_again(
+def test_every_error_says_whether_the_batch_may_exist_and_whether_a_retry_can_help(
     reply: httpx.Response, kind: type[ApiError], unknown: bool, retryable: bool
 ) -> None:
     error = error_of(reply)
@@ -145,7 +145,7 @@ def test_retry_after_as_a_date_is_the_time_until_then() -> None:
 async def test_no_connection_is_certainly_not_sent() -> None:
     async with api(f"http://127.0.0.1:{lasting_port()}") as client:
         with pytest.raises(NotSent):
-            await client.create(ACCOUNT, chunks(), len(BODY))
+            await client.create(PROFILE, chunks(), len(BODY))
 
 
 @pytest.mark.parametrize(
@@ -158,28 +158,28 @@ async def test_no_connection_is_certainly_not_sent() -> None:
         b"nonsense\r\n\r\n",
     ],
 )
-async def test_a_lost_or_senseless_reply_leaves_the_outcome_unknown(said: bytes) -> None:
+async def test_a_lost_or_invalid_reply_leaves_the_outcome_unknown(said: bytes) -> None:
     async with server_saying(said) as url, api(url) as client:
         with pytest.raises(ReplyLost) as caught:
-            await client.create(ACCOUNT, chunks(), len(BODY))
+            await client.create(PROFILE, chunks(), len(BODY))
 
     assert caught.value.outcome_unknown
 
 
-async def test_a_create_that_finds_no_such_path_blames_the_address(emulator: Emulator) -> None:
+async def test_a_404_for_a_create_is_reported_as_a_wrong_base_url(emulator: Emulator) -> None:
     async with api(f"{emulator.url}/elsewhere") as client:
         with pytest.raises(RequestRefused, match="ANTHROPIC_BASE_URL"):
-            await client.create(ACCOUNT, chunks(), len(BODY))
+            await client.create(PROFILE, chunks(), len(BODY))
 
 
-async def test_a_body_that_breaks_off_creates_nothing(emulator: Emulator) -> None:
+async def test_an_interrupted_body_creates_nothing(emulator: Emulator) -> None:
     async def broken() -> AsyncIterator[bytes]:
         yield BODY[:20]
         raise RuntimeError("the store is gone")
 
     async with api(emulator.url) as client:
         with pytest.raises(RuntimeError, match="the store is gone"):
-            await client.create(ACCOUNT, broken(), len(BODY))
+            await client.create(PROFILE, broken(), len(BODY))
 
     assert not emulator.batches
 
@@ -187,27 +187,27 @@ async def test_a_body_that_breaks_off_creates_nothing(emulator: Emulator) -> Non
 async def test_a_cut_stream_of_results_is_a_lost_reply(emulator: Emulator) -> None:
     emulator.faults.add("cut", operation="results", at=100)
     async with api(emulator.url) as client:
-        batch = await client.create(ACCOUNT, chunks(), len(BODY))
+        batch = await client.create(PROFILE, chunks(), len(BODY))
         emulator.clock.advance(timedelta(minutes=1))
         with pytest.raises(ReplyLost):
-            async with client.results(ACCOUNT, batch.id) as stream:
+            async with client.results(PROFILE, batch.id) as stream:
                 assert [chunk async for chunk in stream]
 
 
 @pytest.mark.parametrize("batch_id", ["../../v1/models?x=", "..", ".", "", "%2e%2e", "a/b", "a\r\nhost: b", "x" * 129])
 async def test_a_batch_id_cannot_leave_its_path(emulator: Emulator, batch_id: str) -> None:
     async with api(emulator.url) as client:
-        for call in (client.retrieve(ACCOUNT, batch_id), client.cancel(ACCOUNT, batch_id)):
+        for call in (client.retrieve(PROFILE, batch_id), client.cancel(PROFILE, batch_id)):
             with pytest.raises(RequestRefused, match="would lead elsewhere"):
                 await call
         with pytest.raises(RequestRefused, match="would lead elsewhere"):
-            async with client.results(ACCOUNT, batch_id):
+            async with client.results(PROFILE, batch_id):
                 pass
 
     assert not emulator.calls
 
 
-def test_a_key_is_asked_for_by_name_and_never_repeated() -> None:
+def test_an_unknown_key_is_reported_by_name_and_never_repeated() -> None:
     keys = ApiKeys(KEYS)
 
     assert keys.secret("team-a") is KEYS["team-a"]
@@ -219,7 +219,7 @@ def test_a_key_is_asked_for_by_name_and_never_repeated() -> None:
         keys.secret("team-b")
 
 
-async def test_a_key_with_a_base_url_of_its_own_goes_there_and_no_other_key_does(emulator: Emulator) -> None:
+async def test_only_the_key_of_a_base_url_is_sent_to_it(emulator: Emulator) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(milliseconds=1))) as other,
         http_client(emulator.url) as http,
@@ -227,7 +227,7 @@ async def test_a_key_with_a_base_url_of_its_own_goes_there_and_no_other_key_does
         api = HttpBatchApi(http, ApiKeys(KEYS, base_urls={"team-a": other.url}))
         theirs = ApiProfile(api_key="team-a")
 
-        ours = await api.create(ACCOUNT, chunks(), len(BODY))
+        ours = await api.create(PROFILE, chunks(), len(BODY))
         batch = await api.create(theirs, chunks(), len(BODY))
         other.clock.advance(timedelta(seconds=1))
         await api.retrieve(theirs, batch.id)

@@ -1,4 +1,4 @@
-"""Copies of our document with something changed, as a user would."""
+"""Copies of our document with changes that a user might make."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ SUBMIT, POLL, RETRIEVE = (f"{W}/steps/{index}" for index in range(3))
 
 
 def edited(folder: Path, edit: Edit, original: Path = DOCUMENT) -> Path:
-    """A file with the document after `edit` has changed its data in place."""
+    """Write a file with the document after `edit` has changed its data in place."""
     data = yaml.safe_load(original.read_text())
     edit(data)
     file = folder / "edited.yml"
@@ -41,13 +41,13 @@ def step(document: Parsed, index: int) -> Parsed:
 
 
 def retry(document: Parsed, index: int = 0) -> Parsed:
-    """The retry while processing, or the one after transient errors."""
+    """Return the retry while processing, or the one after transient errors."""
     found: Parsed = step(document, 1)["onFailure"][index]
     return found
 
 
 def put(*path: str | int, to: object) -> Edit:
-    """Set what is at `path` below the workflow."""
+    """Set the value at `path` below the workflow."""
 
     def edit(document: Parsed) -> None:
         here: Any = workflow(document)
@@ -59,7 +59,7 @@ def put(*path: str | int, to: object) -> Edit:
 
 
 def cut(*path: str | int) -> Edit:
-    """Delete what is at `path` below the workflow."""
+    """Delete the value at `path` below the workflow."""
 
     def edit(document: Parsed) -> None:
         here: Any = workflow(document)
@@ -84,7 +84,7 @@ def each(refusals: Refusals) -> pytest.MarkDecorator:
 
 
 def assert_refused(file: Path, pointer: str, words: str) -> None:
-    """The file is refused in one line that names file, line, pointer and what is wrong."""
+    """Assert that the file is refused in one line that names file, line, pointer and error."""
     with pytest.raises(DocumentError) as caught:
         plan_of(load_document(file))
     error = caught.value

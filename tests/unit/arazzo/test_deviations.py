@@ -1,4 +1,4 @@
-"""What a run reads from a document in another way than it stands there, and says so."""
+"""Deviations: parts of a document that a run follows differently, and reports."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.harness.project import DOCUMENT
 from tests.unit.arazzo.editing import Edit, Parsed, edited, plan_after, retry, step, workflow
 
 
-def test_without_a_retry_for_errors_the_default_is_taken_and_said(tmp_path: Path) -> None:
+def test_without_a_retry_for_errors_the_default_is_used_and_reported(tmp_path: Path) -> None:
     plan = plan_after(tmp_path, lambda document: step(document, 1)["onFailure"].pop())
     assert plan.poll.transient == RetrySchedule()
     [deviation] = plan.deviations
@@ -38,7 +38,7 @@ def test_steps_are_found_whatever_their_names_and_order(tmp_path: Path) -> None:
     assert not plan_of(load_document(tmp_path / "normalized.yml")).deviations
 
 
-def test_a_filter_about_the_batch_itself_is_read_as_runners_read_it(tmp_path: Path) -> None:
+def test_a_filter_on_the_batch_itself_is_read_as_other_runners_read_it(tmp_path: Path) -> None:
     criterion = {"condition": "$[?(@.processing_status == 'ended')]", "type": "jsonpath", "context": "$response.body"}
     file = edited(tmp_path, lambda document: step(document, 1)["successCriteria"].__setitem__(1, criterion))
     [deviation] = plan_of(load_document(file)).deviations
@@ -47,14 +47,14 @@ def test_a_filter_about_the_batch_itself_is_read_as_runners_read_it(tmp_path: Pa
     assert plan_of(load_document(file)).deviations == ()
 
 
-def test_one_retry_for_everything_is_the_cadence_of_both_and_says_what_fails_at_once(tmp_path: Path) -> None:
+def test_one_retry_for_all_responses_is_the_cadence_of_both_and_names_what_fails_at_once(tmp_path: Path) -> None:
     def edit(document: Parsed) -> None:
         step(document, 1)["onFailure"] = [{"name": "again", "type": "retry", "retryAfter": 10, "retryLimit": 99}]
 
     plan = plan_after(tmp_path, edit)
     assert plan.poll.retry_limit == plan.poll.transient.retry_limit == 99
     [deviation] = plan.deviations
-    assert "No wait changes 400, 401, 402, 403, 413, 422" in deviation
+    assert "A retry does not help with 400, 401, 402, 403, 413, 422" in deviation
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_one_retry_for_everything_is_the_cadence_of_both_and_says_what_fails_at_
             lambda document: retry(document).update(
                 criteria=[{"condition": "$response.body#/processing_status == 'in_progress'"}]
             ),
-            "canceling is looked at again",
+            "canceling is polled again",
         ),
         (
             lambda document: retry(document, 1).update(criteria=[{"condition": "$statusCode == 529"}]),
-            "Nothing is said of 429, 500, 502, 503, 504;",
+            "The document does not mention 429, 500, 502, 503, 504;",
         ),
         (
             lambda document: step(document, 2).update(onFailure=[{"name": "again", "type": "retry", "retryAfter": 1}]),
@@ -98,17 +98,17 @@ def test_one_retry_for_everything_is_the_cadence_of_both_and_says_what_fails_at_
         ),
     ],
 )
-def test_what_a_run_does_otherwise_is_said_in_a_sentence(edit: Edit, sentence: str, tmp_path: Path) -> None:
+def test_each_deviation_is_a_sentence(edit: Edit, sentence: str, tmp_path: Path) -> None:
     plan = plan_after(tmp_path, edit)
     assert len(plan.deviations) == 1
     assert sentence in plan.deviations[0]
     assert plan.poll.retry_after == timedelta(seconds=30)
 
 
-def test_a_retry_after_success_that_no_answer_comes_to_is_left_out(tmp_path: Path) -> None:
+def test_an_unreachable_retry_after_success_is_left_out(tmp_path: Path) -> None:
     never = {"name": "never", "type": "retry", "criteria": [{"condition": "$statusCode == 500"}]}
     file = edited(tmp_path, lambda document: step(document, 1).update(onSuccess=[never]))
     [deviation] = plan_of(load_document(file)).deviations
-    assert "no answer comes to it" in deviation
+    assert "no response leads to it" in deviation
     file.write_text(normalize(load_document(file)))
     assert plan_of(load_document(file)) == plan_of(load_document(DOCUMENT))

@@ -1,4 +1,4 @@
-"""What is read from a document that a run can honour."""
+"""The plan read from documents that a run can follow."""
 
 import json
 import subprocess
@@ -35,7 +35,7 @@ def test_our_document_is_read_without_a_deviation() -> None:
     assert plan_of(load_document(DOCUMENT)) == OURS
 
 
-def test_the_published_dialect_gives_the_same_plan_and_says_how_it_was_read() -> None:
+def test_the_published_dialect_gives_the_same_plan_and_reports_its_deviations() -> None:
     plan = plan_of(load_document(PUBLISHED))
     assert plan.model_copy(update={"deviations": ()}) == OURS
     assert [deviation.split(": ")[0] for deviation in plan.deviations] == [
@@ -97,7 +97,7 @@ def test_cadence_and_version_are_taken_from_the_file(tmp_path: Path) -> None:
     assert not plan.deviations
 
 
-def test_a_retry_without_a_limit_is_made_once_as_arazzo_says(tmp_path: Path) -> None:
+def test_a_retry_without_a_limit_is_made_once(tmp_path: Path) -> None:
     assert plan_after(tmp_path, lambda document: retry(document).pop("retryLimit")).poll.retry_limit == 1
 
 
@@ -107,7 +107,7 @@ def test_an_unquoted_date_is_a_string(tmp_path: Path) -> None:
     assert plan_of(load_document(file)) == OURS
 
 
-def test_steps_out_of_order_that_point_to_each_other_are_no_deviation(tmp_path: Path) -> None:
+def test_steps_out_of_order_that_are_linked_by_goto_are_valid(tmp_path: Path) -> None:
     def edit(document: Parsed) -> None:
         steps = workflow(document)["steps"]
         steps[0]["onSuccess"] = [{"name": "look", "type": "goto", "stepId": "pollBatchStatus"}]
@@ -142,7 +142,7 @@ def test_the_workflow_with_the_three_calls_is_chosen_or_the_one_named(tmp_path: 
         plan_of(document, "lost")
 
 
-def test_parameters_actions_and_inputs_may_stand_under_components(tmp_path: Path) -> None:
+def test_parameters_actions_and_inputs_may_be_components(tmp_path: Path) -> None:
     def edit(document: Parsed) -> None:
         own = workflow(document)
         headers = own["steps"][0]["parameters"][:2]
@@ -180,11 +180,11 @@ def test_parameters_actions_and_inputs_may_stand_under_components(tmp_path: Path
     ],
     ids=lambda criterion: str(criterion["condition"]),
 )
-def test_the_ended_condition_may_be_written_in_any_way_that_means_it(criterion: Parsed, tmp_path: Path) -> None:
+def test_the_ended_condition_may_be_written_in_any_equivalent_way(criterion: Parsed, tmp_path: Path) -> None:
     assert plan_after(tmp_path, lambda document: step(document, 1)["successCriteria"].__setitem__(1, criterion)) == OURS
 
 
-def test_the_command_prints_the_plan_or_one_line_of_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_the_plan_or_the_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(PUBLISHED)]) == 0
     readable = capsys.readouterr().out
     assert "pollBatchStatus, again after 30 s, at most 2880 times" in readable
@@ -195,7 +195,7 @@ def test_the_command_prints_the_plan_or_one_line_of_what_is_wrong(capsys: pytest
     assert capsys.readouterr().out.startswith("arazzo: 1.0.1\ninfo:\n")
 
 
-def test_as_a_module_it_ends_with_2_and_without_a_traceback(tmp_path: Path) -> None:
+def test_the_module_exits_with_2_and_without_a_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "message_batches.arazzo"]
     for file in (tmp_path / "lost.yml", tmp_path):
         done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The document and the code say the same: steps and activities, inputs and defaults, outputs."""
+"""Comparison of the document with the code: steps and activities, inputs and defaults, outputs."""
 
 from datetime import timedelta
 
@@ -14,12 +14,12 @@ from tests.harness.project import DOCUMENT
 
 
 def fields(model: type[BatchInput] | type[BatchOutput]) -> set[str]:
-    """The JSON names of a model's fields."""
+    """Return the JSON names of a model's fields."""
     return {info.alias or name for name, info in model.model_fields.items()}
 
 
 def activity_name(method: object) -> str | None:
-    """The activity type that a method is registered as."""
+    """Return the activity type that a method is registered as."""
     definition = activity._Definition.from_callable(method)  # type: ignore[arg-type]
     return definition.name if definition else None
 
@@ -41,7 +41,7 @@ def test_the_steps_are_the_activity_types_in_order() -> None:
     ]
 
 
-def test_the_inputs_and_their_defaults_are_the_runs() -> None:
+def test_the_inputs_and_their_defaults_are_those_of_a_run() -> None:
     inputs = interface_of(load_document(DOCUMENT)).inputs
     given = BatchInput()
 
@@ -50,7 +50,7 @@ def test_the_inputs_and_their_defaults_are_the_runs() -> None:
     assert {name for name, declared in inputs.items() if declared.required} == {"apiKey", "requests"}
 
 
-def test_the_cadence_is_the_runs_default() -> None:
+def test_the_cadence_is_the_default_of_a_run() -> None:
     plan = plan_of(load_document(DOCUMENT))
 
     assert plan.poll == PollSchedule() == BatchInput().poll
@@ -58,7 +58,7 @@ def test_the_cadence_is_the_runs_default() -> None:
     assert plan.poll.transient.retry_after * plan.poll.transient.retry_limit == timedelta(hours=4)
 
 
-def test_the_workflows_outputs_are_among_the_runs() -> None:
+def test_the_workflows_outputs_are_outputs_of_a_run() -> None:
     interface = interface_of(load_document(DOCUMENT))
 
     assert set(interface.outputs) == {"batchId", "requestCounts", "resultsUrl", "results"}

@@ -1,4 +1,4 @@
-"""Calls that a user could write and no run could honour."""
+"""Calls that a user could write and no run could follow."""
 
 from pathlib import Path
 
@@ -20,16 +20,16 @@ from tests.unit.arazzo.editing import (
 )
 
 CALLS: Refusals = {
-    # What would cost money, or send something that the user did not mean.
+    # Calls that would cost money, or send something that the user did not mean.
     "retry of the submission": (
         put("steps", 0, "onFailure", to=action("retry", retryAfter=1)),
         f"{SUBMIT}/onFailure/0",
-        "buys a second batch",
+        "pays for a second batch",
     ),
     "retry of every step": (
         put("failureActions", to=action("retry", retryAfter=1)),
         f"{W}/failureActions/0",
-        "buys a second batch",
+        "pays for a second batch",
     ),
     "retry of the submission after success": (
         put("steps", 0, "onSuccess", to=action("retry", retryAfter=1)),
@@ -39,7 +39,7 @@ CALLS: Refusals = {
     "back to the submission": (
         put("steps", 1, "onFailure", to=action("goto", stepId="submitBatch")),
         f"{POLL}/onFailure/0",
-        "gives up at the first look",
+        "fails at the first poll",
     ),
     "back to the submission after an error": (
         put("steps", 1, "onFailure", 1, to={"name": "anew", "type": "goto", "stepId": "submitBatch"}),
@@ -59,7 +59,7 @@ CALLS: Refusals = {
     "raw key as a default": (
         put("inputs", "properties", "apiKey", "default", to="sk-ant-secret"),
         f"{W}/inputs/properties/apiKey/default",
-        "stands in no file",
+        "not from a file",
     ),
     # Steps and calls.
     "a fourth step": (
@@ -113,7 +113,7 @@ CALLS: Refusals = {
     "header twice": (
         lambda document: step(document, 0)["parameters"].append({"name": "X-API-Key", "in": "header", "value": "x"}),
         f"{SUBMIT}/parameters/0",
-        "stands here twice",
+        "is given twice",
     ),
     "parameter without a place": (cut("steps", 0, "parameters", 0, "in"), f"{SUBMIT}/parameters/0", "lacks `in`"),
     "no batch id": (cut("steps", 2, "parameters", 2), f"{RETRIEVE}/parameters", "path parameter message_batch_id"),
@@ -161,7 +161,7 @@ CALLS: Refusals = {
 
 
 @each(CALLS)
-def test_a_call_that_cannot_be_honoured_is_an_error_at_its_place(
+def test_a_call_that_no_run_can_follow_is_an_error_at_its_place(
     edit: Edit, pointer: str, words: str, tmp_path: Path
 ) -> None:
     assert_refused(edited(tmp_path, edit), pointer, words)

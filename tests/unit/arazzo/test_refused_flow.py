@@ -1,4 +1,4 @@
-"""Criteria and actions that a user could write and no run could honour."""
+"""Criteria and actions that a user could write and no run could follow."""
 
 from pathlib import Path
 
@@ -41,19 +41,19 @@ FLOW: Refusals = {
     "no ended condition": (
         cut("steps", 1, "successCriteria", 1),
         f"{POLL}/successCriteria",
-        "goes on while the batch is in_progress",
+        "continues while the batch is in_progress",
     ),
     "canceling counts as ended": (
         put("steps", 1, "successCriteria", 1, to={"condition": "$response.body#/processing_status != 'in_progress'"}),
         f"{POLL}/successCriteria",
-        "goes on while the batch is canceling",
+        "continues while the batch is canceling",
     ),
     "ended in American": (
         put("steps", 1, "successCriteria", 1, "condition", to="$response.body#/processing_status == 'completed'"),
         f"{POLL}/successCriteria",
         "does not count an ended batch",
     ),
-    "no retry": (cut("steps", 1, "onFailure"), POLL, "gives up at the first look"),
+    "no retry": (cut("steps", 1, "onFailure"), POLL, "fails at the first poll"),
     "retry of another status": (cut("steps", 1, "onFailure", 0), f"{POLL}/onFailure", "add an onFailure action"),
     "two stages": (
         lambda document: step(document, 1)["onFailure"].insert(
@@ -116,7 +116,7 @@ FLOW: Refusals = {
     "JSONPath that only asks for a member": (
         put("steps", 1, "successCriteria", 1, to={"condition": "$.results_url", **JSONPATH}),
         f"{POLL}/successCriteria",
-        "goes on while the batch is in_progress",
+        "continues while the batch is in_progress",
     ),
     "dialect without its type": (
         put("steps", 1, "successCriteria", 1, "condition", to="$.processing_status == 'ended'"),
@@ -131,7 +131,7 @@ FLOW: Refusals = {
     "condition on an input": (
         put("steps", 1, "successCriteria", 1, "condition", to="$inputs.requests == 1"),
         f"{POLL}/successCriteria/1/condition",
-        "looks at `$inputs.requests`",
+        "reads `$inputs.requests`",
     ),
     "one equals sign": (
         put("steps", 0, "successCriteria", 0, "condition", to="$statusCode = 200"),
@@ -162,7 +162,7 @@ FLOW: Refusals = {
 
 
 @each(FLOW)
-def test_a_flow_that_cannot_be_honoured_is_an_error_at_its_place(
+def test_a_flow_that_no_run_can_follow_is_an_error_at_its_place(
     edit: Edit, pointer: str, words: str, tmp_path: Path
 ) -> None:
     assert_refused(edited(tmp_path, edit), pointer, words)

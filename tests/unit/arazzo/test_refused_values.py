@@ -1,4 +1,4 @@
-"""Numbers, inputs, outputs and forms that a user could write and no run could honour."""
+"""Numbers, inputs, outputs and forms that a user could write and no run could follow."""
 
 from pathlib import Path
 
@@ -116,7 +116,7 @@ VALUES: Refusals = {
 
 
 @each(VALUES)
-def test_a_value_that_cannot_be_honoured_is_an_error_at_its_place(
+def test_a_value_that_no_run_can_follow_is_an_error_at_its_place(
     edit: Edit, pointer: str, words: str, tmp_path: Path
 ) -> None:
     assert_refused(edited(tmp_path, edit), pointer, words)

@@ -1,4 +1,4 @@
-"""Files that are no plain, unambiguous YAML."""
+"""Files that are not plain, unambiguous YAML."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +54,7 @@ FILES: dict[str, tuple[Callable[[str], bytes], str, str]] = {
 
 
 @pytest.mark.parametrize(("content", "pointer", "words"), FILES.values(), ids=FILES.keys())
-def test_a_file_that_is_no_plain_unambiguous_yaml_is_refused(
+def test_a_file_that_is_not_plain_unambiguous_yaml_is_refused(
     content: Callable[[str], bytes], pointer: str, words: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "document.yml"
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_plain_unambiguous_yaml_is_refused(
     assert_refused(file, pointer, words)
 
 
-def test_the_line_of_the_place_is_named(tmp_path: Path) -> None:
+def test_an_error_names_its_line(tmp_path: Path) -> None:
     file = tmp_path / "document.yml"
     file.write_text(DOCUMENT.read_text().replace("retryLimit: 2880", "retryLimit: many"))
     line = 1 + file.read_text().splitlines().index("            retryLimit: many")

@@ -1,4 +1,4 @@
-"""Next steps as data, put into the words of the command line."""
+"""Next steps, which are data, rendered as commands."""
 
 import pytest
 
@@ -30,7 +30,7 @@ def test_an_error_is_followed_by_the_command_of_its_next_step(action: NextAction
     assert f"`{called()} {command}" in text
 
 
-def test_every_next_step_has_words() -> None:
+def test_every_next_step_is_rendered() -> None:
     assert all(error_text(RunError("It was not done", action)) != "It was not done" for action in NextAction)
 
 
@@ -40,5 +40,5 @@ def test_a_failure_is_followed_by_the_command_of_its_next_step() -> None:
     assert failure_text(failure) == f"It has not ended. `{called()} attach msgbatch_1` takes it over"
 
 
-def test_without_a_next_step_the_message_is_all() -> None:
+def test_an_error_without_a_next_step_is_only_its_message() -> None:
     assert error_text(RunError("It was not done.")) == "It was not done."

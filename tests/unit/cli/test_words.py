@@ -1,4 +1,4 @@
-"""What is pure in the starter: durations, ids, the choice of requests to send again."""
+"""The pure functions of the starter: durations, ids, the choice of requests to send again."""
 
 import pytest
 
@@ -18,12 +18,12 @@ def test_a_duration_is_a_number_with_its_unit(text: str, seconds: float) -> None
 
 
 @pytest.mark.parametrize("text", ["", "30", "s", "1 m", "-1s", "0s", "8d", "1e3s", "1m30s", "9" * 400 + "h"])
-def test_anything_else_is_refused_with_what_one_looks_like(text: str) -> None:
+def test_an_invalid_duration_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"30s|7 days"):
         read_duration(text)
 
 
-def test_the_workflow_id_comes_from_bytes_version_betas_and_key() -> None:
+def test_the_workflow_id_depends_on_bytes_version_betas_and_key() -> None:
     plain = workflow_id_of("ab", ApiProfile())
 
     assert plain == workflow_id_of("ab", ApiProfile())
@@ -46,7 +46,7 @@ def test_the_workflow_id_comes_from_bytes_version_betas_and_key() -> None:
         ("timeout_error", True),
     ],
 )
-def test_an_errored_request_is_worth_sending_again_unless_it_is_at_fault_itself(kind: str, again: bool) -> None:
+def test_an_errored_request_is_worth_sending_again_unless_it_is_invalid(kind: str, again: bool) -> None:
     selection = FailedRequests()
 
     selection.add(ResultLine("a", "errored", (kind, "why")))
@@ -54,7 +54,7 @@ def test_an_errored_request_is_worth_sending_again_unless_it_is_at_fault_itself(
     assert ("a" in selection.retryable, "a" in selection.invalid) == (again, not again)
 
 
-def test_what_expired_or_was_canceled_is_worth_sending_again_and_what_succeeded_is_not() -> None:
+def test_expired_and_canceled_requests_are_worth_sending_again_and_succeeded_ones_are_not() -> None:
     selection = FailedRequests()
 
     for outcome in ("succeeded", "expired", "canceled"):

@@ -1,4 +1,4 @@
-"""The codec server over real HTTP: what it decrypts, for whom, and what it keeps to itself."""
+"""The codec server over real HTTP: decoding, access, and secrecy."""
 
 import asyncio
 import base64
@@ -57,12 +57,9 @@ async def hidden(payload: Payload = PLAIN) -> Payload:
     return (await CODEC.encode([payload]))[0]
 
 
-# --- what it does ---------------------------------------------------------------------------------------------------
-
-
-async def test_it_decodes_what_is_encrypted_and_leaves_the_rest_in_its_place(http: httpx.AsyncClient) -> None:
+async def test_it_decodes_encrypted_payloads_and_leaves_the_rest_unchanged(http: httpx.AsyncClient) -> None:
     other = Payload(metadata={"encoding": b"binary/null"})
-    # As the Web UI calls it, which adds a field and a parameter that are no part of the protocol.
+    # The call of the Web UI, which adds a field and a parameter that are not part of the protocol.
     sent = {**body(await hidden(), other, await hidden(other)), "newer": True}
     headers = {**BEARER, "X-Namespace": "default"}
     answer = await http.post("/decode", params={"preserveStorageRefs": "true"}, json=sent, headers=headers)
@@ -72,11 +69,11 @@ async def test_it_decodes_what_is_encrypted_and_leaves_the_rest_in_its_place(htt
     assert answer.headers["Cache-Control"] == "no-store"
 
 
-async def test_nothing_to_decode_is_nothing_decoded(http: httpx.AsyncClient) -> None:
+async def test_an_empty_list_of_payloads_is_returned_empty(http: httpx.AsyncClient) -> None:
     assert (await http.post("/decode", json={"payloads": []}, headers=BEARER)).json() == {"payloads": []}
 
 
-async def test_it_encodes_only_if_it_is_asked_to(http: httpx.AsyncClient) -> None:
+async def test_it_encodes_only_if_that_is_enabled(http: httpx.AsyncClient) -> None:
     refused = await http.post("/encode", json=body(PLAIN), headers=BEARER)
     async with CodecServer(CODEC, TokenAuth(SecretStr(TOKEN)), encode=True) as other:
         encoded = await http.post(f"{other.url}/encode", json=body(PLAIN), headers=BEARER)
@@ -125,9 +122,6 @@ async def test_a_body_has_a_limit(http: httpx.AsyncClient) -> None:
     assert answer.headers["Access-Control-Allow-Origin"] == UI
 
 
-# --- for whom -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "headers",
     [
@@ -143,7 +137,7 @@ async def test_a_body_has_a_limit(http: httpx.AsyncClient) -> None:
         {"Cookie": f"{COOKIE}=", "Origin": UI},
     ],
 )
-async def test_who_does_not_show_the_token_gets_nothing(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def test_a_call_without_the_token_is_refused(http: httpx.AsyncClient, headers: dict[str, str]) -> None:
     sent = httpx.Headers(headers, encoding="latin-1")
     answer = await http.post("/decode", json=body(await hidden()), headers=sent)
 
@@ -151,7 +145,7 @@ async def test_who_does_not_show_the_token_gets_nothing(http: httpx.AsyncClient,
     assert answer.json() == {"message": "Log in at /login, or send the header `Authorization: Bearer TOKEN`"}
 
 
-async def test_a_page_of_the_web_ui_may_call_and_read_the_answer(http: httpx.AsyncClient) -> None:
+async def test_a_page_of_the_web_ui_may_call_and_read_the_response(http: httpx.AsyncClient) -> None:
     asked = {
         "Origin": UI,
         "Access-Control-Request-Method": "POST",
@@ -172,7 +166,7 @@ async def test_a_page_of_the_web_ui_may_call_and_read_the_answer(http: httpx.Asy
 
 
 @pytest.mark.parametrize("origin", ["http://localhost:8234", "http://localhost", "https://localhost:8233", "null", ""])
-async def test_a_page_of_another_origin_may_not_whatever_it_shows(http: httpx.AsyncClient, origin: str) -> None:
+async def test_a_page_of_another_origin_is_refused_with_any_credentials(http: httpx.AsyncClient, origin: str) -> None:
     session = {"Cookie": f"{COOKIE}={TokenAuth(SecretStr(TOKEN)).session()}"}
     for method, headers in (("OPTIONS", {}), ("POST", BEARER), ("POST", session)):
         sent = None if method == "OPTIONS" else body(await hidden())
@@ -215,7 +209,7 @@ async def test_the_login_may_come_from_its_own_page_and_from_the_web_ui(
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "http://127.0.0.1", "null", "", "http://["])
-async def test_it_may_not_come_from_a_page_of_another_origin(http: httpx.AsyncClient, origin: str) -> None:
+async def test_a_login_from_a_page_of_another_origin_is_refused(http: httpx.AsyncClient, origin: str) -> None:
     answer = await http.post("/login", data={"token": TOKEN}, headers={"Origin": origin})
 
     assert answer.status_code == 403
@@ -223,9 +217,7 @@ async def test_it_may_not_come_from_a_page_of_another_origin(http: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["its length declared", "in chunks"])
-async def test_what_is_longer_than_a_token_may_be_is_not_taken_in_before_anybody_has_logged_in(
-    http: httpx.AsyncClient, declared: bool
-) -> None:
+async def test_a_login_body_longer_than_any_token_is_refused(http: httpx.AsyncClient, declared: bool) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield f"token={TOKEN}&".encode()
         yield b"&a=b" * (MAX_LOGIN // 4)
@@ -238,7 +230,7 @@ async def test_what_is_longer_than_a_token_may_be_is_not_taken_in_before_anybody
     assert "Set-Cookie" not in answer.headers
 
 
-async def test_a_cookie_counts_only_on_a_page_of_the_web_ui(http: httpx.AsyncClient) -> None:
+async def test_a_cookie_is_accepted_only_from_a_page_of_the_web_ui(http: httpx.AsyncClient) -> None:
     await http.post("/login", data={"token": TOKEN})
 
     assert (await http.post("/decode", json=body(await hidden()))).status_code == 401
@@ -253,7 +245,7 @@ async def test_a_wrong_token_begins_no_session(http: httpx.AsyncClient, given: d
     assert "That is not the token" in answer.text
 
 
-async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClient) -> None:
+async def test_a_session_expires_at_its_signed_date(http: httpx.AsyncClient) -> None:
     access = TokenAuth(SecretStr(TOKEN))
     good, over = access.session(), access.session(timedelta(seconds=-1))
     eventually = int(good.partition(".")[0])
@@ -270,13 +262,13 @@ async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClien
         assert (await http.post("/decode", json=body(), headers=headers)).status_code == status, session
 
 
-def test_a_session_stays_on_https_where_every_page_is() -> None:
+def test_a_session_is_limited_to_https_if_every_page_is() -> None:
     assert TokenAuth(SecretStr(TOKEN), ["https://ui.example.com"]).secure
     assert not TokenAuth(SecretStr(TOKEN), ["https://ui.example.com", UI]).secure
     assert not TokenAuth(SecretStr(TOKEN)).secure
 
 
-async def test_without_a_token_programs_of_this_machine_may_and_pages_of_others_still_may_not() -> None:
+async def test_without_a_token_local_programs_are_allowed_and_foreign_pages_are_refused() -> None:
     async with CodecServer(CODEC, TokenAuth(None, [UI])) as server, httpx.AsyncClient(base_url=server.url) as http:
         sent = body(await hidden())
         answers = {
@@ -315,9 +307,6 @@ async def test_its_log_has_neither_tokens_nor_payloads(
     assert base64.b64encode(secret.data).decode() not in everything
 
 
-# --- as a process ---------------------------------------------------------------------------------------------------
-
-
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "message_batches.codec_server", "--listen", "127.0.0.1:0", *arguments]
 
@@ -326,7 +315,7 @@ def environment(**variables: str) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "MESSAGE_BATCHES_ENCRYPTION_KEYS": written([KEY]), **variables}
 
 
-async def test_it_runs_until_sigterm_and_says_what_it_does_and_for_whom(tmp_path: Path) -> None:
+async def test_it_runs_until_sigterm_and_prints_its_address_and_access(tmp_path: Path) -> None:
     running = await Running.start(
         command("--ui-origin", f"{UI}/"), tmp_path / "log", environment=environment(MESSAGE_BATCHES_CODEC_TOKEN=TOKEN)
     )
@@ -366,7 +355,7 @@ async def test_it_runs_until_sigterm_and_says_what_it_does_and_for_whom(tmp_path
         (("--listen", "192.0.2.1:8234"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "cannot listen on 192.0.2.1:8234"),
     ],
 )
-async def test_what_it_was_not_told_or_told_wrongly_it_says_in_a_line(
+async def test_a_missing_or_invalid_setting_is_reported_in_one_line(
     arguments: tuple[str, ...], variables: dict[str, str], says: str, tmp_path: Path
 ) -> None:
     running = await Running.start(command(*arguments), tmp_path / "log", environment=environment(**variables))

@@ -19,7 +19,7 @@ NOT_RUN = {
     "deploy/kubernetes/README.md": 2,  # a cluster
     "deploy/s3/README.md": 1,  # an AWS account
 }
-"""How many blocks of commands no test runs, each for the reason that its page gives."""
+"""The number of blocks of commands that no test runs, each for the reason that its page gives."""
 
 
 def test_the_readme_is_short() -> None:
@@ -46,7 +46,7 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
     assert (tmp_path / "site" / "architecture" / "index.html").exists()
 
 
-def test_a_block_of_commands_that_no_test_runs_says_why() -> None:
+def test_a_block_of_commands_that_no_test_runs_gives_a_reason() -> None:
     assert Counter(one.name for one in PAGES for block in one.blocks if block.why_not) == NOT_RUN
 
 

@@ -1,4 +1,4 @@
-"""The tables of the pages list what there is."""
+"""Comparison of the pages' tables with the code."""
 
 import re
 
@@ -56,7 +56,7 @@ def test_the_inputs_and_outputs_are_those_of_the_models() -> None:
 
 
 def fields(heading: str) -> list[str]:
-    """The first cells of the table under a heading of docs/calling.md."""
+    """Return the first cells of the table under a heading of docs/calling.md."""
     section = page("docs/calling.md").text.split(f"{heading}\n", 1)[1].split("\n## ", 1)[0]
     return [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
 
@@ -73,7 +73,7 @@ def test_every_fault_is_one_of_the_emulator() -> None:
     assert sorted(set(page("docs/emulator.md").column("fault"))) == sorted(FAULT_KINDS)
 
 
-def test_what_can_be_observed_is_listed() -> None:
+def test_attributes_metrics_alerts_and_log_fields_are_listed() -> None:
     observability = page("docs/observability.md")
 
     assert observability.column("attribute") == [attribute.name for attribute in SEARCH_ATTRIBUTES]
@@ -86,7 +86,7 @@ def test_what_can_be_observed_is_listed() -> None:
     assert all(f'"{status}"' in attention for status in NEEDS_ATTENTION)
 
 
-async def test_a_process_without_the_key_says_what_the_page_shows() -> None:
+async def test_a_process_without_the_key_prints_the_message_on_the_page() -> None:
     [shown] = [block.text for block in page("docs/encryption.md").blocks if block.language == "text"]
     [payload] = await EncryptionCodec([key("2026-11")]).encode([Payload(data=b"text")])
 

@@ -27,7 +27,7 @@ async def start() -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def emulator(start: Start) -> Emulator:
-    """An emulator whose batches end at once."""
+    """Start an emulator whose batches end at once."""
     return await start(processing_time=timedelta())
 
 

@@ -1,4 +1,4 @@
-"""What the emulator's tests share: requests to send, and the ways to send them."""
+"""Requests to the emulator, and the ways to send them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WITH_OFFICIAL_CLIENT = pytest.mark.xdist_group("official client")
 
 
 def request(custom_id: str = "a", text: str = "Why is the sky blue?", **params: Any) -> dict[str, Any]:
-    """A request as a batch holds it; a param that is ``...`` is left out."""
+    """Return a request of a batch; a param that is ``...`` is left out."""
     all_params = {
         "model": "claude-haiku-4-5",
         "max_tokens": 1024,
@@ -49,7 +49,7 @@ def official(emulator: Emulator, *, api_key: str = "sk-one", max_retries: int = 
 
 
 async def create(client: httpx.AsyncClient, *requests: object, **headers: str) -> dict[str, Any]:
-    # Escaped, as httpx's own JSON is not: that way half an emoji can be sent.
+    # Escaped, unlike httpx's own JSON, so that half an emoji can be sent.
     content = json.dumps(body(*requests))
     reply = await client.post(BATCHES, content=content, headers={"content-type": "application/json", **headers})
     assert reply.status_code == 200, reply.text
@@ -77,14 +77,14 @@ async def by_id(client: httpx.AsyncClient, batch_id: str) -> dict[str, dict[str,
 
 
 async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait for what can only be seen by looking; 20 s are enough on the slowest machine."""
+    """Wait by polling; 20 s are enough on the slowest machine."""
     async with asyncio.timeout(20):
         while not await holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def talk(emulator: Emulator, data: bytes, *, and_close: bool = False) -> bytes:
-    """Send bytes as they are, and read whatever comes until the other side closes."""
+    """Send bytes as they are, and read until the other side closes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", int(emulator.url.rpartition(":")[2]))
     try:
         writer.write(data)
@@ -97,7 +97,7 @@ async def talk(emulator: Emulator, data: bytes, *, and_close: bool = False) -> b
 
 
 def raw_create(data: bytes, *, length: int | None = None, **headers: str) -> bytes:
-    """A create to the byte, on a connection that the server closes after it."""
+    """Send a create, exact to the byte, on a connection that the server closes after it."""
     all_headers = {
         "host": "emulator",
         "connection": "close",

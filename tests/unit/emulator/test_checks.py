@@ -1,4 +1,4 @@
-"""What is refused at once, and what comes back errored: the API's own words."""
+"""The checks of requests, in the API's own words: those that refuse a batch, and those that make a request errored."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ def turns(*contents: Any) -> list[dict[str, Any]]:
         ),
     ],
 )
-async def test_refused_at_once(
+async def test_an_invalid_create_is_refused(
     emulator: Emulator, client: httpx.AsyncClient, sent: str | bytes | dict[str, object], message: str
 ) -> None:
     content = json.dumps(sent) if isinstance(sent, dict) else sent
     reply = await client.post(BATCHES, content=content, headers={"content-type": "application/json"})
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
-    told = reply.json()["error"]["message"]
-    assert told.startswith(message) if message.endswith(": ") else told == message
+    error = reply.json()["error"]["message"]
+    assert error.startswith(message) if message.endswith(": ") else error == message
     assert emulator.batches == []
 
 
@@ -103,7 +103,7 @@ async def test_too_many_requests_are_refused(start: Start) -> None:
     ],
 )
 @pytest.mark.parametrize("version", [OLD, NEW])
-async def test_comes_back_errored(
+async def test_an_invalid_request_comes_back_errored(
     client: httpx.AsyncClient, version: str, params: dict[str, Any], message: str
 ) -> None:
     made = await create(client, request("good"), request("bad", **params), **{"anthropic-version": version})
@@ -136,7 +136,7 @@ async def test_the_newer_version_refuses_more(client: httpx.AsyncClient, params:
             assert result["error"]["error"]["message"].startswith(message)
 
 
-async def test_a_source_that_cannot_be_fetched(client: httpx.AsyncClient) -> None:
+async def test_a_source_that_cannot_be_fetched_makes_the_request_errored(client: httpx.AsyncClient) -> None:
     image = {"type": "image", "source": {"type": "url", "url": "https://pictures.invalid/a.png"}}
     made = await create(client, request("x", messages=turns([image, {"type": "text", "text": "What is it?"}])))
     error = (await by_id(client, made["id"]))["x"]["error"]

@@ -1,4 +1,4 @@
-"""The emulator as a command, and what it needs to be one."""
+"""The emulator's command line, and its dependencies."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.unit.emulator.support import BATCHES, HEADERS, body
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> None:
+def test_it_prints_its_address_and_ends_on_a_signal(number: signal.Signals) -> None:
     with running_emulator("--fault", "slow:operation=list,seconds=60") as (process, url):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
         with httpx.Client(base_url=url, headers=HEADERS) as client:
             assert client.post(BATCHES, json=body()).status_code == 200
-            # Not even a call under way keeps it.
+            # A call under way does not delay it.
             with pytest.raises(httpx.ReadTimeout):
                 client.get(BATCHES, timeout=0.2)
             process.send_signal(number)
@@ -33,7 +33,7 @@ def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> Non
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected_error"),
     [
         (["--port", "x"], "argument --port: invalid int value: 'x'"),
         (["--processing-time", "10"], "argument --processing-time: '10' is not a duration such as 30s"),
@@ -46,12 +46,14 @@ def test_it_prints_its_address_and_ends_when_told(number: signal.Signals) -> Non
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_a_wrong_argument_gets_one_line(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_argument_gets_one_line(
+    arguments: list[str], expected_error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as exited:
         read_options(arguments)
     shown = capsys.readouterr().err
     assert exited.value.code == 2
-    assert shown.startswith(f"error: {told}")
+    assert shown.startswith(f"error: {expected_error}")
     assert shown.count("\n") == 1
 
 
@@ -91,7 +93,7 @@ def test_arguments_become_options() -> None:
         max_bytes=1000,
         max_requests=10,
         faults=("429:times=1", "cut:operation=results,at=10,clean=true"),
-        unknowns=UndocumentedBehaviour(cancel_after_ended=200),
+        undocumented=UndocumentedBehaviour(cancel_after_ended=200),
     )
 
 
@@ -103,7 +105,7 @@ def test_durations() -> None:
             parse_duration(wrong)
 
 
-def test_it_needs_nothing_but_aiohttp() -> None:
+def test_it_needs_only_aiohttp() -> None:
     code = (
         "import sys, message_batches.emulator.__main__\n"
         "print(*(name for name in sys.modules if '.' not in name), sep='\\n')\n"

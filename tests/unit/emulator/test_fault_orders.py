@@ -1,4 +1,4 @@
-"""The ways to order a fault, and what is said of orders that make no sense."""
+"""The ways to add a fault, and the errors for invalid ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_probability_repeats_with_the_seed(start: Start) -> None:
     assert 5 < struck[0].count(529) < 35
 
 
-async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient) -> None:
+async def test_faults_can_be_added_over_http(emulator: Emulator, client: httpx.AsyncClient) -> None:
     order = {"fault": "slow", "operation": "retrieve", "times": 2, "seconds": 0}
     assert (await client.post("/_emulator/faults", json=order)).status_code == 200
     batch_id = (await create(client))["id"]
@@ -37,7 +37,7 @@ async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize(
-    ("order", "told"),
+    ("order", "expected_error"),
     [
         ({"fault": "nope"}, "fault is one of html-413, slow, "),
         ({}, "fault is one of html-413, slow, "),
@@ -53,12 +53,12 @@ async def test_ordering_over_http(emulator: Emulator, client: httpx.AsyncClient)
         ({"fault": "refuse-then-5xx", "status": 404}, "status is between 500 and 599"),
     ],
 )
-async def test_orders_that_make_no_sense(
-    emulator: Emulator, client: httpx.AsyncClient, order: dict[str, Any], told: str
+async def test_an_invalid_fault_is_refused(
+    emulator: Emulator, client: httpx.AsyncClient, order: dict[str, Any], expected_error: str
 ) -> None:
     reply = await client.post("/_emulator/faults", json=order)
     assert (reply.status_code, reply.json()["error"]["type"]) == (400, "invalid_request_error")
-    assert reply.json()["error"]["message"].startswith(told)
+    assert reply.json()["error"]["message"].startswith(expected_error)
     assert list(emulator.faults) == []
 
 

@@ -1,4 +1,4 @@
-"""Every fault, as a client meets it."""
+"""Every fault, as a client sees it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.unit.emulator.support import (
 
 
 async def ended(client: httpx.AsyncClient, count: int = 20) -> str:
-    """A batch that has ended, ready for its results."""
+    """Create a batch that has ended, ready for its results."""
     return str((await create(client, *(request(f"r{number}") for number in range(count))))["id"])
 
 
@@ -94,7 +94,7 @@ async def test_html_413(emulator: Emulator, client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["", "/results"])
-async def test_404_on_a_batch_that_is_there(emulator: Emulator, client: httpx.AsyncClient, path: str) -> None:
+async def test_404_for_an_existing_batch(emulator: Emulator, client: httpx.AsyncClient, path: str) -> None:
     batch_id = await ended(client)
     emulator.faults.add("404", operation="results" if path else "retrieve", times=1)
     replies = [await client.get(f"{BATCHES}/{batch_id}{path}") for _ in range(2)]
@@ -108,7 +108,7 @@ async def test_invisible_for_a_while(emulator: Emulator, client: httpx.AsyncClie
     batch_id = (await create(client))["id"]
     seen = await client.get(f"{BATCHES}/{batch_id}")
     listed = (await client.get(BATCHES)).json()["data"]
-    # On a machine that stands still now and then, the time may be over already.
+    # On a machine that is occasionally suspended, the time may be over already.
     assert time.monotonic() - before > 0.3 or (seen.status_code, listed) == (404, [])
     assert [batch.id for batch in emulator.batches] == [batch_id]
 
@@ -120,7 +120,7 @@ async def test_invisible_for_a_while(emulator: Emulator, client: httpx.AsyncClie
     assert [batch["id"] for batch in (await client.get(BATCHES)).json()["data"]] == [batch_id]
 
 
-async def test_faults_come_together(emulator: Emulator, client: httpx.AsyncClient) -> None:
+async def test_faults_can_be_combined(emulator: Emulator, client: httpx.AsyncClient) -> None:
     emulator.faults.add("invisible", times=1, seconds=60)
     emulator.faults.add("accept-then-drop", operation="create", times=1)
     with pytest.raises(httpx.RemoteProtocolError):
@@ -130,7 +130,7 @@ async def test_faults_come_together(emulator: Emulator, client: httpx.AsyncClien
     assert len(emulator.batches) == 1
 
 
-async def test_slow_answers_after_the_deed(emulator: Emulator, client: httpx.AsyncClient) -> None:
+async def test_slow_delays_the_reply_and_not_the_effect(emulator: Emulator, client: httpx.AsyncClient) -> None:
     emulator.faults.add("slow", operation="create", times=1, seconds=30)
     with pytest.raises(httpx.ReadTimeout):
         await client.post(BATCHES, json=body(), timeout=0.5)
@@ -141,7 +141,7 @@ async def test_slow_answers_after_the_deed(emulator: Emulator, client: httpx.Asy
     await eventually(is_made)
 
 
-async def test_slow_and_late_does_the_deed_after_the_client_has_gone(
+async def test_slow_and_late_takes_effect_after_the_client_has_disconnected(
     emulator: Emulator, client: httpx.AsyncClient
 ) -> None:
     emulator.faults.add("slow", operation="create", times=1, seconds=0.6, late=True)

@@ -1,4 +1,4 @@
-"""What may be sent to the emulator and its control: refused in the API's own form, and it goes on serving."""
+"""Hostile calls to the emulator and its control: refused in the API's own form, and the emulator continues."""
 
 from collections.abc import AsyncIterator
 
@@ -49,7 +49,7 @@ async def http() -> AsyncIterator[httpx.AsyncClient]:
     ],
     ids=lambda value: value[:60],
 )
-async def test_an_absurd_body_is_refused_in_the_form_of_the_api(
+async def test_an_invalid_body_is_refused_in_the_form_of_the_api(
     http: httpx.AsyncClient, path: str, content: str
 ) -> None:
     reply = await http.post(path, content=content)
@@ -59,7 +59,7 @@ async def test_an_absurd_body_is_refused_in_the_form_of_the_api(
     assert (await http.get(FAULTS)).json() == []
 
 
-async def test_the_clock_stops_before_its_end_and_all_goes_on(http: httpx.AsyncClient) -> None:
+async def test_the_clock_cannot_pass_its_end_and_the_emulator_continues(http: httpx.AsyncClient) -> None:
     created = await http.post(CREATE, content='{"requests":[{"custom_id":"a","params":{}}]}')
     century = '{"advance":3155760000}'
 
@@ -76,7 +76,7 @@ async def test_the_clock_stops_before_its_end_and_all_goes_on(http: httpx.AsyncC
 
 
 @pytest.mark.parametrize("batch_id", ["..", "%2e%2e", "%2e%2e%2f%2e%2e", "a%2Fb", "%00", "%0d%0ax", "a" * 7000, "%ff"])
-async def test_a_batch_id_that_is_none_is_not_found(http: httpx.AsyncClient, batch_id: str) -> None:
+async def test_an_invalid_batch_id_is_not_found(http: httpx.AsyncClient, batch_id: str) -> None:
     for path in (f"{CREATE}/{batch_id}", f"{CREATE}/{batch_id}/results"):
         reply = await http.get(path)
         assert reply.status_code in (404, 405)

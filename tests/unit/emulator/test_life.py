@@ -70,7 +70,7 @@ async def test_live_counts_move_and_always_add_up(start: Start) -> None:
         assert seen[-1] == counts(succeeded=8, errored=2)
 
 
-async def test_a_cancelled_batch_keeps_what_was_done(start: Start) -> None:
+async def test_a_cancelled_batch_keeps_the_finished_requests(start: Start) -> None:
     emulator = await start(processing_time=timedelta(hours=1), cancel_time=timedelta(minutes=1))
     async with http(emulator) as client:
         made = await create(client, *REQUESTS)
@@ -90,7 +90,7 @@ async def test_a_cancelled_batch_keeps_what_was_done(start: Start) -> None:
     assert got == Counter({name: count for name, count in ended["request_counts"].items() if count})
 
 
-async def test_what_is_not_done_in_a_day_expires(start: Start) -> None:
+async def test_unfinished_requests_expire_after_a_day(start: Start) -> None:
     emulator = await start(processing_time=timedelta(hours=48))
     async with http(emulator) as client:
         made = await create(client, *REQUESTS)
@@ -106,7 +106,7 @@ async def test_what_is_not_done_in_a_day_expires(start: Start) -> None:
     assert len(got) == 10
 
 
-async def test_results_go_after_29_days(start: Start) -> None:
+async def test_results_are_archived_after_29_days(start: Start) -> None:
     emulator = await start(processing_time=timedelta(hours=1))
     async with http(emulator) as client:
         made = await create(client)
@@ -158,8 +158,8 @@ async def test_deleting(start: Start) -> None:
     async with http(emulator) as client:
         made = await create(client)
         refused = await client.delete(f"{BATCHES}/{made['id']}")
-        told = "In progress batches cannot be deleted. Consider canceling the batch instead."
-        assert (refused.status_code, refused.json()["error"]["message"]) == (400, told)
+        expected_error = "In progress batches cannot be deleted. Consider canceling the batch instead."
+        assert (refused.status_code, refused.json()["error"]["message"]) == (400, expected_error)
         await client.post(f"{BATCHES}/{made['id']}/cancel")
         assert (await client.delete(f"{BATCHES}/{made['id']}")).status_code == 400
         await advance(client, HOUR)
@@ -186,7 +186,7 @@ async def test_jitter_stays_within_its_share_and_repeats_with_the_seed(start: St
     assert len(set(took[0])) == 20
 
 
-async def test_some_requests_fail_for_no_fault_of_theirs(start: Start) -> None:
+async def test_some_valid_requests_fail_at_the_error_rate(start: Start) -> None:
     emulator = await start(processing_time=timedelta(), error_rate=0.3)
     async with http(emulator) as client:
         made = await create(client, *(request(f"r{number}") for number in range(20)))

@@ -1,4 +1,4 @@
-"""Pages, quotas, and the answers that nobody has published."""
+"""Pages, quotas, and responses that are not documented."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ REQUESTS = [request(f"r{number}", max_tokens=0 if number % 5 == 0 else 100) for 
 
 
 @pytest.mark.parametrize("status", [200, 400, 409])
-async def test_what_nobody_knows_can_be_chosen(start: Start, status: int) -> None:
-    unknowns = UndocumentedBehaviour(cancel_after_ended=status, cancel_twice=status, delete_while_canceling=status)
-    emulator = await start(processing_time=timedelta(hours=1), unknowns=unknowns)
+async def test_undocumented_statuses_can_be_configured(start: Start, status: int) -> None:
+    undocumented = UndocumentedBehaviour(cancel_after_ended=status, cancel_twice=status, delete_while_canceling=status)
+    emulator = await start(processing_time=timedelta(hours=1), undocumented=undocumented)
     async with http(emulator) as client:
         ended = await create(client)
         emulator.clock.advance(timedelta(hours=1))
@@ -40,16 +40,16 @@ async def test_pages_at_their_edges(emulator: Emulator, client: httpx.AsyncClien
     assert (first["has_more"], first["first_id"], first["last_id"]) == (True, ids[-1], ids[2])
     rest = (await client.get(BATCHES, params={"after_id": ids[2]})).json()
     assert ([batch["id"] for batch in rest["data"]], rest["has_more"]) == ([ids[1], ids[0]], False)
-    for limit, told in {
+    for limit, expected_error in {
         "0": "limit: Input should be greater than or equal to 1",
         "1001": "limit: Input should be less than or equal to 1000",
         "x": "limit: Input should be a valid integer, unable to parse string as an integer",
     }.items():
         reply = await client.get(BATCHES, params={"limit": limit})
-        assert (reply.status_code, reply.json()["error"]["message"]) == (400, told)
+        assert (reply.status_code, reply.json()["error"]["message"]) == (400, expected_error)
     assert (await client.get(BATCHES, params={"after_id": "x"})).status_code == 400
     assert (await client.get(BATCHES, params={"after_id": ids[0], "before_id": ids[1]})).status_code == 400
-    kind = await start(unknowns=UndocumentedBehaviour(unknown_cursor=200, both_cursors=200, limit_out_of_range=200))
+    kind = await start(undocumented=UndocumentedBehaviour(unknown_cursor=200, both_cursors=200, limit_out_of_range=200))
     async with http(kind) as other:
         assert (await other.get(BATCHES, params={"after_id": "x", "before_id": "y", "limit": 0})).json()["data"] == []
 

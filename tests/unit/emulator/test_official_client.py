@@ -1,4 +1,4 @@
-"""The official client as the judge: it does everything it can do against the emulator."""
+"""The official client against the emulator: everything that it can do."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ async def test_six_operations_asynchronously(anthropic: Any, start: Start) -> No
         assert (await batches.delete(made.id)).type == "message_batch_deleted"
         with pytest.raises(anthropic.NotFoundError, match=f"Message Batch {made.id} not found."):
             await batches.retrieve(made.id)
-    told = [call.operation for call in emulator.calls]
+    seen = [call.operation for call in emulator.calls]
     expected = "create retrieve retrieve results create cancel list delete retrieve"
-    assert told == expected.split()
+    assert seen == expected.split()
 
 
 async def test_six_operations_synchronously(anthropic: Any, emulator: Emulator) -> None:
@@ -70,8 +70,8 @@ async def test_the_beta_namespace(sdk: Any, emulator: Emulator) -> None:
     got = {line.custom_id: line.result async for line in await sdk.beta.messages.batches.results(made.id)}
     assert got["a"].type == "succeeded"
     assert got["b"].type == "errored"
-    told = "max_tokens: 300001 > 300000, which is the maximum allowed number of output tokens for "
-    assert got["b"].error.error.message == told + "claude-haiku-4-5-20251001"
+    expected_error = "max_tokens: 300001 > 300000, which is the maximum allowed number of output tokens for "
+    assert got["b"].error.error.message == expected_error + "claude-haiku-4-5-20251001"
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 100])
@@ -83,7 +83,7 @@ async def test_pages_follow_each_other_in_both_directions(sdk: Any, limit: int) 
     pages = sdk.messages.batches.list(limit=limit, before_id=ids[2])
     newer = [batch.id async for batch in pages]
     assert sorted(newer, key=ids.index) == ids[3:]
-    # The page right before comes first: the oldest of the newer ones.
+    # The page right before, which has the oldest of the newer ones, comes first.
     assert newer[min(limit, 4) - 1] == ids[3]
 
 
@@ -132,7 +132,7 @@ async def test_refused_calls_become_its_classes(anthropic: Any, emulator: Emulat
         assert refused.value.type == "invalid_request_error"
 
 
-async def test_its_own_retries_buy_a_second_batch(emulator: Emulator) -> None:
+async def test_its_own_retries_create_a_second_batch(emulator: Emulator) -> None:
     emulator.faults.add("accept-then-drop", operation="create", times=1)
     async with official(emulator, max_retries=1) as sdk:
         made = await sdk.messages.batches.create(requests=[request()])

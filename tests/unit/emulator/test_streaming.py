@@ -1,4 +1,4 @@
-"""Results as a stream: shuffled, repeatable, and beside all else."""
+"""Results as a stream: shuffled, repeatable, and alongside other calls."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ async def test_replies_have_the_length_that_was_asked_for(start: Start) -> None:
     assert len(set(texts)) == 20
 
 
-async def test_others_are_served_while_results_stream(emulator: Emulator, client: httpx.AsyncClient) -> None:
+async def test_other_calls_are_served_while_results_stream(emulator: Emulator, client: httpx.AsyncClient) -> None:
     batch_id = (await create(client, *(request(f"r{number}") for number in range(5_000))))["id"]
     async with client.stream("GET", f"{BATCHES}/{batch_id}/results") as reply:
         assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 200
         assert len(await reply.aread()) > 1_000_000
-    # A reader that goes away in the middle does no harm.
+    # A reader that disconnects in the middle does no harm.
     async with client.stream("GET", f"{BATCHES}/{batch_id}/results") as reply:
         assert reply.status_code == 200
     assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 200

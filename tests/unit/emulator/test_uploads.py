@@ -1,4 +1,4 @@
-"""Bodies of every size, in every shape they travel in."""
+"""Bodies of every size, in every transfer form."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ WHOLE = json.dumps(body()).encode()
 
 
 async def test_a_body_that_is_cut_creates_nothing(emulator: Emulator) -> None:
-    # All of the JSON is there, but not all that was announced.
+    # All of the JSON is sent, but not all of the announced bytes.
     assert await talk(emulator, raw_create(WHOLE, length=len(WHOLE) + 1), and_close=True) == b""
     assert emulator.batches == []
     assert [call.status for call in emulator.calls] == [None]
@@ -41,7 +41,7 @@ async def test_a_client_killed_in_its_upload_creates_nothing(emulator: Emulator)
         return len(emulator.calls) == 1
 
     await eventually(has_arrived)
-    # Closed so, the connection ends with a reset, as a killed process ends it.
+    # Closed in this way, the connection ends with a reset, as that of a killed process does.
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
     async with http(emulator) as client:
@@ -81,8 +81,8 @@ async def test_compressed_bodies(start: Start) -> None:
         wrong = await client.post(BATCHES, content=WHOLE)
         bomb = await client.post(BATCHES, content=gzip.compress(WHOLE + b" " * 1_000_000))
         other = await client.post(BATCHES, content=WHOLE, headers={"content-encoding": "zip"})
-    told = [(reply.status_code, reply.json()["error"]["details"]["error_code"]) for reply in (wrong, bomb, other)]
-    assert told == [
+    errors = [(reply.status_code, reply.json()["error"]["details"]["error_code"]) for reply in (wrong, bomb, other)]
+    assert errors == [
         (400, "request_body_encoding_invalid"),
         (413, "request_body_too_large_after_decoding"),
         (400, "request_body_encoding_unsupported"),
@@ -126,7 +126,7 @@ def read(data: bytes, size: int) -> Any:
         b"",
     ],
 )
-def test_it_does_not_matter_where_the_pieces_are_cut(data: bytes) -> None:
+def test_chunk_boundaries_do_not_matter(data: bytes) -> None:
     whole = read(data, len(data) + 1)
     sizes = [1, 2, 3, 7, 64, random.Random(3).randint(8, 200)]
     assert [read(data, size) for size in sizes] == [whole] * len(sizes)

@@ -1,4 +1,4 @@
-"""What is on the wire, to the byte: headers, error bodies, and the order of the checks."""
+"""The bytes on the wire: headers, error bodies, and the order of the checks."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_no_key_is_shown_anywhere(emulator: Emulator) -> None:
     assert not any(secret in reply.text or secret in str(reply.headers) for reply in shown)
 
 
-async def test_results_url_is_where_the_client_is(start: Start) -> None:
+async def test_results_url_has_the_host_of_the_request(start: Start) -> None:
     emulator = await start(processing_time=timedelta())
     public = await start(processing_time=timedelta(), public_url="https://batches.example/")
     proxy = {"x-forwarded-proto": "https", "x-forwarded-host": "proxy.example"}
@@ -198,8 +198,8 @@ async def test_the_emulators_own_endpoints_need_no_key(emulator: Emulator, clien
         (batch,) = (await anyone.get("/_emulator/batches")).json()
         assert (await anyone.delete("/_emulator/calls")).json() == []
         assert (await anyone.get("/_emulator/calls")).json() == []
-    told = [(call["method"], call["path"], call["operation"], call["status"], call["batchId"]) for call in calls]
-    assert told == [
+    seen = [(call["method"], call["path"], call["operation"], call["status"], call["batchId"]) for call in calls]
+    assert seen == [
         ("POST", BATCHES, "create", 200, batch_id),
         ("GET", BATCHES + "/nope", "retrieve", 404, "nope"),
     ]
@@ -208,7 +208,7 @@ async def test_the_emulators_own_endpoints_need_no_key(emulator: Emulator, clien
     assert {"workspace", "created_at", "processing_status"} < batch.keys()
 
 
-async def test_whose_answer_it_is_can_be_told(client: httpx.AsyncClient) -> None:
+async def test_a_reply_quotes_its_prompt(client: httpx.AsyncClient) -> None:
     texts = ["What is a batch?", "What is a queue?", "x" * 500 + "1", "x" * 500 + "2"]
     replies = []
     for text in texts:

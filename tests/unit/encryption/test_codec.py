@@ -1,4 +1,4 @@
-"""Payload encryption: what it hides, what it notices, and what it says where it cannot decrypt."""
+"""Payload encryption: secrecy, integrity, and the errors of a process that cannot decrypt."""
 
 import base64
 import gzip
@@ -57,14 +57,14 @@ async def test_the_first_key_encrypts_and_all_decrypt() -> None:
     assert await decrypted(await encrypted(NEW), OLD, NEW) == PLAIN
 
 
-async def test_what_was_not_encrypted_is_passed_on_as_it_is() -> None:
+async def test_an_unencrypted_payload_is_passed_on_unchanged() -> None:
     assert await decrypted(PLAIN, NEW) is PLAIN
     assert await decrypted(PLAIN) is PLAIN
     assert await EncryptionCodec().encode([PLAIN]) == [PLAIN]
 
 
 @pytest.mark.parametrize(("held", "said"), [((OLD,), "it holds: 2026-01"), ((), "it holds: none")])
-async def test_a_missing_key_is_asked_for_by_its_id(held: tuple[EncryptionKey, ...], said: str) -> None:
+async def test_a_missing_key_is_named_by_its_id(held: tuple[EncryptionKey, ...], said: str) -> None:
     with pytest.raises(CannotDecrypt, match=said) as caught:
         await decrypted(await encrypted(NEW), *held)
 
@@ -73,7 +73,7 @@ async def test_a_missing_key_is_asked_for_by_its_id(held: tuple[EncryptionKey, .
     assert "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE" in str(caught.value)
 
 
-async def test_another_key_under_the_same_id_is_told_from_a_missing_one() -> None:
+async def test_another_key_under_the_same_id_is_distinguished_from_a_missing_one() -> None:
     with pytest.raises(CannotDecrypt, match="another key has the same id") as caught:
         await decrypted(await encrypted(NEW), EncryptionKey("2026-11", OLD.secret))
 
@@ -110,7 +110,7 @@ async def test_the_id_of_the_key_is_authenticated() -> None:
 
 
 @pytest.mark.parametrize("key_id", [b"", b"\xff\xfe", b"x" * 100_000, b"a\nb"])
-async def test_whatever_stands_in_the_place_of_a_key_id_gets_a_short_answer(key_id: bytes) -> None:
+async def test_an_invalid_key_id_gets_a_short_error(key_id: bytes) -> None:
     payload = await encrypted(NEW)
     payload.metadata["encryption-key-id"] = key_id
 
@@ -120,8 +120,8 @@ async def test_whatever_stands_in_the_place_of_a_key_id_gets_a_short_answer(key_
     assert "\n" not in str(caught.value)
 
 
-async def test_the_form_of_a_payload_stays_what_it_was() -> None:
-    """Recorded: what is in histories must open with every later version."""
+async def test_the_form_of_a_payload_is_stable() -> None:
+    """A recorded payload: every later version must decrypt those in histories."""
     recorded = Payload(
         metadata={"encoding": b"binary/encrypted", "encryption-key-id": b"2026-11"},
         data=base64.b64decode(
@@ -132,7 +132,7 @@ async def test_the_form_of_a_payload_stays_what_it_was() -> None:
     assert await decrypted(recorded, NEW) == PLAIN
 
 
-async def test_our_models_come_back_as_they_were() -> None:
+async def test_our_models_are_unchanged_by_a_round_trip() -> None:
     given = BatchInput(requests=requests(3))
     payloads = await data_converter([NEW]).encode([given, None, b"bytes"])
 
@@ -147,7 +147,7 @@ def raised() -> ApplicationError:
         return error
 
 
-async def test_messages_stack_traces_and_details_of_failures_are_hidden_and_come_back() -> None:
+async def test_messages_stack_traces_and_details_of_failures_are_encrypted_and_restored() -> None:
     failure = Failure()
     error = raised()
     error.__cause__ = ValueError("because of this word")

@@ -46,7 +46,7 @@ async def whole(store: ObjectStore, manifest: Manifest) -> bytes:
 @pytest.mark.parametrize("size", [1, 17, 100_000])
 @pytest.mark.parametrize("count", [1, 2, 100])
 @pytest.mark.parametrize("last", [True, False])
-async def test_the_body_holds_the_requests_as_they_came(store: ObjectStore, size: int, count: int, last: bool) -> None:
+async def test_the_body_holds_the_requests_unchanged(store: ObjectStore, size: int, count: int, last: bool) -> None:
     items = requests(count)
     data = jsonl(items, last=last)
     manifest = await write_manifest(store, pieces(data, size))
@@ -66,7 +66,7 @@ async def test_the_manifest_is_named_by_its_content(store: ObjectStore) -> None:
     assert await write_manifest(store, pieces(messy)) == manifest
 
 
-async def test_the_ids_are_beside_it_in_the_same_order(store: ObjectStore) -> None:
+async def test_the_ids_are_stored_in_the_same_order(store: ObjectStore) -> None:
     items = requests(100)
     manifest = await write_manifest(store, pieces(jsonl(items)))
     ids = [item["custom_id"] for item in items]
@@ -95,7 +95,7 @@ def replace(uri: str, data: bytes | None) -> None:
         file_of(uri).write_bytes(data)
 
 
-async def test_what_is_in_the_store_is_not_written_again(store: ObjectStore) -> None:
+async def test_an_existing_manifest_is_not_written_again(store: ObjectStore) -> None:
     manifest = await write_manifest(store, pieces(jsonl(requests(5))))
     before = file_of(manifest.uri).stat().st_ino
     assert await load_manifest(store, manifest.uri) == manifest
@@ -103,7 +103,7 @@ async def test_what_is_in_the_store_is_not_written_again(store: ObjectStore) -> 
     assert file_of(manifest.uri).stat().st_ino == before
 
 
-async def test_a_lost_half_is_written_again(store: ObjectStore) -> None:
+async def test_a_missing_half_is_written_again(store: ObjectStore) -> None:
     data = jsonl(requests(5))
     manifest = await write_manifest(store, pieces(data))
     for uri in (manifest.uri, manifest.ids_uri):
@@ -166,7 +166,7 @@ async def send(store: ObjectStore, manifest: Manifest, sent: list[bytes]) -> Non
         sent.append(chunk)
 
 
-async def test_a_changed_manifest_never_makes_a_whole_body(store: ObjectStore) -> None:
+async def test_a_changed_manifest_never_makes_a_complete_body(store: ObjectStore) -> None:
     manifest = await write_manifest(store, pieces(jsonl(requests(5))))
     for change in (b"", jsonl(requests(5))[:-1], jsonl(requests(4)), jsonl(requests(5)).replace(b"r-1", b"r-9")):
         replace(manifest.uri, change)
@@ -189,7 +189,7 @@ async def test_changed_ids_are_refused(store: ObjectStore) -> None:
         await read_ids(store, manifest)
 
 
-async def test_a_failing_source_is_passed_on_and_beats_are_given(store: ObjectStore) -> None:
+async def test_a_source_failure_is_passed_on_and_heartbeats_are_sent(store: ObjectStore) -> None:
     beats: list[int] = []
 
     async def breaking() -> AsyncIterator[bytes]:

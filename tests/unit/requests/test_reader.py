@@ -76,7 +76,7 @@ def test_every_form_gives_the_same_requests(read: Read, form: str) -> None:
     assert requests.warnings == []
 
 
-def test_what_stands_in_the_file_stays_as_it_is(read: Read) -> None:
+def test_the_content_of_the_file_is_unchanged(read: Read) -> None:
     odd = b'{"custom_id" : "a","params":{"x":1.0e2,"y":"\\u00e9\\/","z":12345678901234567890123, "e":[ ]}}'
     requests = read(odd + b"\n")
     assert lines(requests) == [odd]
@@ -109,13 +109,13 @@ async def test_the_hash_is_that_of_the_manifest(read: Read, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "params", [b'{"model":"a","model":"b"}', b'{"x":[{"y":1,"y":2}]}', b'{"x":1.0000000000000000001}', b'{"x":1e-400}']
 )
-def test_what_a_payload_would_change_does_not_travel_inline(read: Read, params: bytes) -> None:
+def test_requests_that_a_payload_would_change_are_not_sent_inline(read: Read, params: bytes) -> None:
     with pytest.raises(msgspec.MsgspecError):
         read(b'{"custom_id":"a","params":%s}\n' % params).items()
 
 
 @pytest.mark.parametrize("params", [b'{"x":1e5}', b'{"x":-0.0}', b'{"x":123456789012345678901234567890}', b'{"x":0.1}'])
-def test_what_it_carries_as_it_is_does(read: Read, params: bytes) -> None:
+def test_requests_that_a_payload_keeps_unchanged_are_sent_inline(read: Read, params: bytes) -> None:
     assert read(b'{"custom_id":"a","params":%s}\n' % params).items() == [
         {"custom_id": "a", "params": json.loads(params)}
     ]
@@ -202,7 +202,7 @@ def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
         (b'[{"custom_id":"a","params":{"x":"\xff"}}]', "requests[0]: not UTF-8 (byte 32)"),
     ],
 )
-def test_problems_are_said_with_their_place(read: Read, data: bytes, problem: str) -> None:
+def test_problems_are_reported_with_their_place(read: Read, data: bytes, problem: str) -> None:
     with pytest.raises(InvalidRequests) as caught:
         read(data)
     assert caught.value.problems[0].startswith(problem)
@@ -239,19 +239,19 @@ WARNED = [
 
 
 @pytest.mark.parametrize(("params", "says"), WARNED)
-def test_what_will_come_back_errored_is_warned_of(read: Read, params: dict[str, Any], says: str) -> None:
+def test_requests_that_will_be_errored_get_a_warning(read: Read, params: dict[str, Any], says: str) -> None:
     requests = read(dump(request("a", **params)))
     (warning,) = requests.warnings
     assert warning.message.startswith(says)
     assert str(warning) == f"1 request will be errored: {warning.message} (a)"
 
 
-def test_what_is_fine_is_not_warned_of(read: Read) -> None:
+def test_valid_requests_get_no_warning(read: Read) -> None:
     fine = request("a", stream=False, temperature=0.5, research_preview_2026_02="off", max_tokens=300_000, tools=[])
     assert read(dump(fine)).warnings == []
 
 
-def test_a_request_without_anything_is_warned_of_in_every_way(read: Read) -> None:
+def test_an_empty_request_gets_every_warning(read: Read) -> None:
     warnings = read(b'{"custom_id":"a","params":{}}').warnings
     assert [w.message for w in warnings] == ["`model` is missing", "`messages` is missing", "`max_tokens` is missing"]
 
@@ -275,7 +275,7 @@ STRICTER = [
 
 
 @pytest.mark.parametrize(("params", "says"), STRICTER)
-def test_some_things_are_refused_since_a_later_version(read: Read, params: dict[str, Any], says: str) -> None:
+def test_some_warnings_depend_on_the_api_version(read: Read, params: dict[str, Any], says: str) -> None:
     data = dump(request("a", **params))
     assert read(data).warnings == []
     (warning,) = read(data, version="2026-10-21").warnings

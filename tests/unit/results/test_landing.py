@@ -93,7 +93,7 @@ async def test_lines_land_in_the_order_of_the_requests_byte_for_byte(store: Obje
     assert beats
 
 
-async def test_a_last_line_without_newline_and_blank_lines_are_fine(store: ObjectStore) -> None:
+async def test_a_last_line_without_newline_and_blank_lines_are_accepted(store: ObjectStore) -> None:
     lines = [succeeded("r-1"), b"", b" \r", succeeded("r-0")]
     cut = sum(len(line) + 1 for line in lines) - 1
     landed = await landing(store, arriving(lines, cut=cut), await manifest_of(store, 2), 2)
@@ -108,7 +108,7 @@ async def test_without_requests_the_provider_s_order_stays(store: ObjectStore) -
     assert not landed.verified
 
 
-async def test_the_summary_adds_up_what_came_back(store: ObjectStore) -> None:
+async def test_the_summary_adds_up_the_results(store: ObjectStore) -> None:
     lines = [
         succeeded("r-0", cache_creation_input_tokens=5, cache_read_input_tokens=7),
         succeeded("r-1", model="claude-b"),
@@ -132,7 +132,7 @@ async def test_the_summary_adds_up_what_came_back(store: ObjectStore) -> None:
     }
 
 
-async def test_the_summary_stays_small_whatever_comes(store: ObjectStore) -> None:
+async def test_the_summary_stays_small_for_any_results(store: ObjectStore) -> None:
     lines = [errored(f"r-{n}", f"{n:04}" + "t" * 2_000, "m" * 9_000) for n in range(400)]
     lines += [succeeded(f"r-{n}", model=f"{n:04}" + "m" * 2_000) for n in range(400, 800)]
     landed = await landing(store, arriving(lines, 100_000), await manifest_of(store, 800), 800)
@@ -174,7 +174,7 @@ async def test_a_line_that_strict_json_refuses_lands_but_is_not_parsed(store: Ob
         {"type": "errored", "error": {}},
     ],
 )
-async def test_an_odd_result_counts_as_errored(store: ObjectStore, result: Any) -> None:
+async def test_an_unknown_result_type_counts_as_errored(store: ObjectStore, result: Any) -> None:
     line = dump({"custom_id": "r-0", "result": result})
     landed = await landing(store, arriving([line]), await manifest_of(store, 1), 1)
     assert landed.summary.counts == ResultCounts(errored=1)
@@ -215,7 +215,7 @@ GOOD = [succeeded(f"r-{n}") for n in range(20)]
         ([*GOOD, b'{"custom_id":7}', b"[]", b"{}"], "3 lines that are not results (line 21: no custom_id"),
     ],
 )
-async def test_what_is_missing_or_wrong_is_named(store: ObjectStore, lines: list[bytes], says: str) -> None:
+async def test_defects_are_named(store: ObjectStore, lines: list[bytes], says: str) -> None:
     with pytest.raises(ResultsIncomplete, match=re.escape(says)) as caught:
         await landing(store, arriving(lines), await manifest_of(store, 20), 20)
     assert BATCH in str(caught.value)
@@ -241,13 +241,13 @@ async def kept(store: ObjectStore, error: ResultsIncomplete) -> bytes:
     return await store.read(name) or b""
 
 
-async def test_what_did_arrive_is_kept_where_asked(store: ObjectStore) -> None:
+async def test_partial_results_are_kept_on_request(store: ObjectStore) -> None:
     with pytest.raises(ResultsIncomplete) as caught:
         await landing(store, arriving([*GOOD[3:], GOOD[9]]), await manifest_of(store, 20), 20, keep_partial=True)
     assert await kept(store, caught.value) == b"".join(line + b"\n" for line in [*GOOD[3:], GOOD[9]])
 
 
-async def test_of_far_too_many_lines_what_did_arrive_is_kept_as_well(store: ObjectStore) -> None:
+async def test_partial_results_of_far_too_many_lines_are_kept(store: ObjectStore) -> None:
     line = succeeded("r-0", "x" * 5_000)
     with pytest.raises(ResultsIncomplete, match=f"{BATCH} are incomplete: .* lines arrived for 1") as caught:
         await landing(store, arriving([line] * 3_000), await manifest_of(store, 1), 1, keep_partial=True)
@@ -279,7 +279,7 @@ def never() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
     return arriving([], error=AssertionError("downloaded again"))
 
 
-async def test_a_late_twin_gets_what_the_first_published(store: ObjectStore) -> None:
+async def test_a_late_second_attempt_gets_the_results_of_the_first(store: ObjectStore) -> None:
     manifest = await manifest_of(store, 20)
     assert await find_landed(store, BATCH, manifest) is None
     first = await landing(store, arriving(GOOD), manifest, 20)
@@ -287,7 +287,7 @@ async def test_a_late_twin_gets_what_the_first_published(store: ObjectStore) -> 
     assert await find_landed(store, BATCH, manifest) == first
 
 
-async def test_a_file_that_was_landed_and_is_gone_is_said(store: ObjectStore) -> None:
+async def test_a_missing_landed_file_is_reported(store: ObjectStore) -> None:
     manifest = await manifest_of(store, 20)
     first = await landing(store, arriving(GOOD), manifest, 20)
     await store.remove(store.name(first.results_file.uri))
@@ -295,13 +295,13 @@ async def test_a_file_that_was_landed_and_is_gone_is_said(store: ObjectStore) ->
         await landing(store, never(), manifest, 20)
 
 
-async def test_a_damaged_record_is_said(store: ObjectStore) -> None:
+async def test_a_damaged_record_is_reported(store: ObjectStore) -> None:
     await store.create(f"results/{BATCH}/unverified.json", b"{}")
     with pytest.raises(StoreUnavailable, match=r"unverified\.json is damaged"):
         await landing(store, never(), None, 20)
 
 
-async def test_of_twins_at_once_one_is_published(store: ObjectStore) -> None:
+async def test_of_two_simultaneous_attempts_one_is_published(store: ObjectStore) -> None:
     manifest = await manifest_of(store, 20)
     twins = [landing(store, arriving(random.Random(n).sample(GOOD, 20)), manifest, 20) for n in range(6)]
     landed = await asyncio.gather(*twins)
@@ -309,7 +309,7 @@ async def test_of_twins_at_once_one_is_published(store: ObjectStore) -> None:
     assert await stored(store, landed[0]) == GOOD
 
 
-async def test_what_was_landed_unverified_is_landed_anew_with_requests(store: ObjectStore) -> None:
+async def test_unverified_results_are_landed_again_with_requests(store: ObjectStore) -> None:
     alone = await landing(store, arriving(GOOD[::-1]), None, 20)
     assert not alone.verified
     checked = await landing(store, arriving(GOOD[::-1]), await manifest_of(store, 20), 20)
@@ -318,7 +318,7 @@ async def test_what_was_landed_unverified_is_landed_anew_with_requests(store: Ob
     assert await landing(store, never(), None, 20) == alone
 
 
-async def test_cancelling_amid_the_download_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
+async def test_a_cancelled_download_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
     reached = asyncio.Event()
 
     @asynccontextmanager
@@ -341,7 +341,7 @@ async def test_cancelling_amid_the_download_leaves_nothing(store: ObjectStore, t
     assert await store.names("results/") == []
 
 
-async def test_a_cancellation_waits_for_the_thread_at_work() -> None:
+async def test_a_cancellation_waits_for_the_running_thread() -> None:
     started, released, done = threading.Event(), threading.Event(), threading.Event()
 
     def work(data: bytes) -> None:
@@ -362,7 +362,7 @@ async def test_a_cancellation_waits_for_the_thread_at_work() -> None:
     assert done.is_set()
 
 
-async def test_the_next_chunk_is_read_while_one_is_made_use_of() -> None:
+async def test_the_next_chunk_is_read_while_one_is_used() -> None:
     begun = threading.Event()
 
     def chunks() -> Iterator[bytes]:
@@ -376,7 +376,7 @@ async def test_the_next_chunk_is_read_while_one_is_made_use_of() -> None:
     assert [chunk async for chunk in reading] == [b"second"]
 
 
-async def test_reading_ahead_that_is_given_up_waits_for_the_thread_at_work() -> None:
+async def test_an_abandoned_prefetch_waits_for_the_running_thread() -> None:
     started, released, done = threading.Event(), threading.Event(), threading.Event()
 
     def chunks() -> Iterator[bytes]:
@@ -393,7 +393,7 @@ async def test_reading_ahead_that_is_given_up_waits_for_the_thread_at_work() -> 
     assert done.is_set()
 
 
-async def test_a_scratch_folder_that_fails_is_said(store: ObjectStore, tmp_path: Path) -> None:
+async def test_a_scratch_folder_that_fails_is_reported(store: ObjectStore, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     manifest = await manifest_of(store, 20)
     with pytest.raises(StoreUnavailable, match="MESSAGE_BATCHES_SCRATCH"):

@@ -1,4 +1,4 @@
-"""What may go from a store: walked exhaustively without one, then done to a directory and a local S3."""
+"""The plan of a purge, tried exhaustively without a store; then its execution in a directory and a local S3."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ RUN, BATCH, MANIFEST = GroupKey.of_run("flow", "first"), GroupKey.of_batch("msgb
 
 
 def intent(time: datetime, **changes: Any) -> SubmissionIntent:
-    """A POST of the run `flow`."""
+    """Return the intent of a POST of the run `flow`."""
     known: dict[str, Any] = {
         "workflow_id": "flow",
         "first_run_id": "first",
@@ -78,8 +78,6 @@ def decided(holdings: Inventory, *in_use: GroupKey) -> list[str]:
     return going(plan_purge(holdings, set(in_use)))
 
 
-# --- the decision --------------------------------------------------------------------------------------------------
-
 PARTS = [
     f"{FOLDER}/flow-first-1.json",
     f"{FOLDER}/flow-first-1.outcome.json",
@@ -93,7 +91,7 @@ CLAIM = BatchClaim(owner="flow", first_run_id="first")
 
 
 def add_part(holdings: Inventory, name: str, age: datetime) -> None:
-    """An object of the run `flow`, as the store has it."""
+    """Add an object of the run `flow`, as the store has it."""
     records: dict[str, StoredRecord] = {
         PARTS[0]: intent(age),
         PARTS[1]: SubmissionOutcome(batch_id="msgbatch_1"),
@@ -102,7 +100,7 @@ def add_part(holdings: Inventory, name: str, age: datetime) -> None:
     holdings.add(StoredObject(name, 1, age), records.get(name))
 
 
-def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_use() -> None:
+def test_a_run_is_removed_completely_and_in_order_or_kept_if_any_part_is_recent_or_in_use() -> None:
     keys = [RUN, BATCH, MANIFEST]
     for ages in product((OLD, YOUNG), repeat=len(PARTS)):
         holdings = Inventory(BEFORE)
@@ -117,7 +115,7 @@ def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_u
             requests_stay = family_stays or YOUNG in ages[5:] or MANIFEST in in_use
             expected = ([] if family_stays else PARTS[:5]) + ([] if requests_stay else PARTS[5:])
             assert going(plan) == expected, (ages, in_use)
-            assert sum(tally.objects for tally in plan.kept.values()) == len(PARTS) - len(expected)
+            assert sum(totals.objects for totals in plan.kept.values()) == len(PARTS) - len(expected)
 
 
 @pytest.mark.parametrize(
@@ -125,26 +123,26 @@ def test_a_run_goes_whole_in_order_or_not_at_all_whatever_of_it_is_young_or_in_u
     [None, SubmissionOutcome(created=False), SubmissionOutcome(), SubmissionOutcome(batch_id="msgbatch_1")],
     ids=str,
 )
-def test_a_record_stays_as_long_as_its_batch_may_live_whatever_came_of_it(outcome: SubmissionOutcome | None) -> None:
+def test_a_record_is_kept_for_the_lifetime_of_its_batch(outcome: SubmissionOutcome | None) -> None:
     for time, written, goes in [(OLD, OLD, True), (YOUNG, YOUNG, False), (YOUNG, OLD, False)]:
         holdings = Inventory(BEFORE)
         add_run(holdings, time, outcome, written=written)
         assert bool(decided(holdings)) is goes
 
 
-def test_the_age_of_an_intent_counts_from_the_end_of_its_time() -> None:
+def test_the_age_of_an_intent_counts_from_its_timeout() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, None, timeout=timedelta(days=2))
     assert decided(holdings) == []
 
 
-def test_an_intent_is_as_old_as_it_says_wherever_the_store_was_copied() -> None:
+def test_the_age_of_an_intent_survives_a_copy_of_the_store() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, None, written=NOW)
     assert decided(holdings) == [f"{FOLDER}/flow-first-1.json"]
 
 
-def test_the_posts_of_one_run_stay_together_and_go_in_their_order() -> None:
+def test_the_posts_of_one_run_are_removed_together_and_in_order() -> None:
     for last, goes in [(OLD, True), (YOUNG, False)]:
         holdings = Inventory(BEFORE)
         for number in range(1, 12):
@@ -155,7 +153,7 @@ def test_the_posts_of_one_run_stay_together_and_go_in_their_order() -> None:
         assert decided(holdings) == (expected if goes else [])
 
 
-def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of_it() -> None:
+def test_runs_that_name_one_batch_are_kept_together_without_any_object_of_the_batch() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id="msgbatch_1"))
     add_run(holdings, YOUNG, SubmissionOutcome(batch_id="msgbatch_1"), name="later-first-1", workflow_id="later")
@@ -163,19 +161,19 @@ def test_runs_that_name_one_batch_stay_together_even_if_nothing_else_is_there_of
     plan = plan_purge(holdings, set())
 
     assert going(plan) == []
-    assert {why: tally.objects for (_, why), tally in plan.kept.items()} == {
+    assert {why: totals.objects for (_, why), totals in plan.kept.items()} == {
         KeepReason.RECENT: 2,
         KeepReason.BELONGS: 2,
     }
 
 
-def test_a_run_whose_batch_another_run_works_on_stays() -> None:
+def test_a_run_is_kept_while_another_run_uses_its_batch() -> None:
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id="msgbatch_1"))
     assert decided(holdings, BATCH) == []
 
 
-def test_old_requests_stay_while_any_run_or_results_that_stay_are_of_them() -> None:
+def test_old_requests_are_kept_while_a_kept_run_or_result_refers_to_them() -> None:
     requests = [StoredObject(f"manifests/{SHA}.{end}", 1, OLD) for end in ("jsonl", "ids")]
     by_run, by_results, by_none = Inventory(BEFORE), Inventory(BEFORE), Inventory(BEFORE)
     for holdings in (by_run, by_results, by_none):
@@ -190,13 +188,13 @@ def test_old_requests_stay_while_any_run_or_results_that_stay_are_of_them() -> N
     assert decided(by_none)[-2:] == [f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
 
 
-def test_what_cannot_be_read_stays() -> None:
+def test_unreadable_records_are_kept() -> None:
     holdings = Inventory(BEFORE)
     holdings.add(StoredObject(f"{FOLDER}/flow-first-1.json", 1, OLD))
     assert [why for _, why in plan_purge(holdings, set()).kept] == [KeepReason.UNREADABLE]
 
 
-def test_what_belongs_to_a_run_whose_outcome_cannot_be_read_stays() -> None:
+def test_objects_of_a_run_with_an_unreadable_outcome_are_kept() -> None:
     holdings = Inventory(BEFORE)
     for name in PARTS:
         if name == PARTS[1]:
@@ -215,7 +213,7 @@ def test_what_belongs_to_a_run_whose_outcome_cannot_be_read_stays() -> None:
     }
 
 
-def test_what_a_run_claims_stays_while_the_run_does() -> None:
+def test_a_claimed_batch_is_kept_with_its_run() -> None:
     holdings = Inventory(BEFORE)
     for name in PARTS[2:5]:
         add_part(holdings, name, OLD)
@@ -224,7 +222,7 @@ def test_what_a_run_claims_stays_while_the_run_does() -> None:
     assert decided(holdings) == []
 
 
-def test_what_a_purge_that_broke_off_left_is_taken_up_again() -> None:
+def test_the_remains_of_an_interrupted_purge_are_purged() -> None:
     for first in range(len(PARTS)):
         rest = PARTS[first:]
         holdings = Inventory(BEFORE)
@@ -261,7 +259,7 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
+def test_foreign_objects_are_never_removed(name: str) -> None:
     holdings = Inventory(BEFORE)
     holdings.add(StoredObject(name, 5, OLD))
     holdings.drop_foreign()
@@ -269,19 +267,19 @@ def test_what_is_not_of_a_run_is_never_touched(name: str) -> None:
     plan = plan_purge(holdings, set())
 
     assert plan.removals == []
-    assert [(key, tally.objects, tally.bytes) for key, tally in plan.kept.items()] == [
+    assert [(key, totals.objects, totals.bytes) for key, totals in plan.kept.items()] == [
         ((ObjectCategory.OTHER, KeepReason.FOREIGN), 1, 5)
     ]
 
 
-def test_a_broken_off_upload_goes_by_its_own_age() -> None:
+def test_an_interrupted_upload_is_purged_by_its_own_age() -> None:
     holdings = Inventory(BEFORE)
     for name, age in [(PARTS[3], YOUNG), (f"{PARTS[3]}#1", OLD), (f"manifests/{SHA}.jsonl#2", YOUNG)]:
         holdings.add(StoredObject(name, 1, age))
     assert decided(holdings) == [f"{PARTS[3]}#1"]
 
 
-def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_them() -> None:
+def test_long_and_unusual_ids_are_found_under_their_encoded_names() -> None:
     batch_id = "msgbatch_" + "x" * 110
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id=batch_id), workflow_id="a/b c")
@@ -289,9 +287,6 @@ def test_long_and_strange_ids_are_found_under_the_names_that_the_store_has_for_t
     holdings.add(StoredObject(f"claims/{GroupKey.of_batch(batch_id).name}.json", 1, OLD), CLAIM)
     assert decided(holdings) == []
     assert {key.group for key in holdings.groups} == {"run", "batch"}
-
-
-# --- a store -------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -313,12 +308,12 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
 
 
 def now_old() -> datetime:
-    """A moment for which all that was written by now is old enough: the store's clock cannot be set back."""
+    """Return a time at which everything written so far is old enough: the store's clock cannot be set back."""
     return datetime.now(UTC) + timedelta(days=1)
 
 
 async def landed_run(store: ObjectStore, batch_id: str, *, workflow_id: str = "flow") -> Manifest:
-    """A run with a POST of which nothing came, and one whose batch landed."""
+    """Create a run with a POST that created nothing, and one whose batch landed."""
     await store.identity()
     line = b'{"custom_id":"a","params":{"model":"m","max_tokens":1,"messages":[]}}\n'
     manifest = await write_manifest(store, pieces(line))
@@ -351,7 +346,7 @@ async def purged(store: ObjectStore) -> PurgeResult:
     return await execute_purge(store, plan_purge(await scan(store, now_old()), set()), nobody)
 
 
-async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: ObjectStore) -> None:
+async def test_a_purged_store_keeps_its_id_and_foreign_objects(store: ObjectStore) -> None:
     for number in range(3):
         await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow {number}")
     await store.create("mine/input.jsonl", b"x")
@@ -360,34 +355,34 @@ async def test_a_store_is_purged_to_its_id_and_what_is_not_of_a_run(store: Objec
     done = await purged(store)
 
     assert await names(store) == ["mine/input.jsonl", "store.json"]
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 15,
         ObjectCategory.RESULTS: 6,
         ObjectCategory.REQUESTS: 2,
     }
-    assert sum(tally.objects for tally in done.removed.values()) == found - 2
+    assert sum(totals.objects for totals in done.removed.values()) == found - 2
     assert (await purged(store)).removed == {}
 
 
-async def test_what_is_of_today_stays(store: ObjectStore) -> None:
+async def test_objects_of_today_are_kept(store: ObjectStore) -> None:
     await landed_run(store, "msgbatch_1")
     before = await names(store)
 
     holdings = await scan(store, datetime.now(UTC) - timedelta(days=30))
 
-    # The intents say that they are old; what landed today holds on to them.
+    # The intents are old by their own time; the results that landed today keep them.
     assert plan_purge(holdings, set()).removals == []
     assert await names(store) == before
 
 
-async def test_a_directory_of_more_than_one_page_is_listed_whole(tmp_path: Path) -> None:
+async def test_a_directory_of_more_than_one_page_is_listed_completely(tmp_path: Path) -> None:
     (tmp_path / "claims").mkdir()
     for number in range(2100):
         (tmp_path / "claims" / str(number)).touch()
     assert (await scan(open_store(tmp_path.as_uri()), BEFORE)).foreign.objects == 2100
 
 
-async def test_a_run_that_begins_meanwhile_keeps_what_it_needs(store: ObjectStore) -> None:
+async def test_a_run_that_begins_during_a_purge_keeps_its_objects(store: ObjectStore) -> None:
     manifest = await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
 
@@ -405,7 +400,7 @@ async def test_a_run_that_begins_meanwhile_keeps_what_it_needs(store: ObjectStor
 
 
 def in_the_way(path: Path) -> None:
-    """Something that cannot be removed, by root neither."""
+    """Create an object that cannot be removed, not even by root."""
     if path.is_file():
         path.unlink()
         (path / "full").mkdir(parents=True)
@@ -415,7 +410,7 @@ def left_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one_ends_it(tmp_path: Path) -> None:
+async def test_a_purge_interrupted_anywhere_misleads_no_run_and_the_next_one_completes_it(tmp_path: Path) -> None:
     steps = 9
     for broken in range(steps):
         folder = tmp_path / str(broken)
@@ -448,7 +443,7 @@ async def test_a_purge_that_breaks_off_anywhere_misleads_nobody_and_the_next_one
         assert await names(store) == ["store.json"]
 
 
-async def test_what_fails_does_not_keep_the_rest(tmp_path: Path) -> None:
+async def test_a_failed_removal_does_not_stop_the_others(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     for number in range(3):
         await landed_run(store, f"msgbatch_{number}", workflow_id=f"flow-{number}")
@@ -471,7 +466,7 @@ async def test_what_fails_does_not_keep_the_rest(tmp_path: Path) -> None:
     ]
 
 
-async def test_where_nothing_can_be_removed_it_gives_up(tmp_path: Path) -> None:
+async def test_a_purge_stops_if_nothing_can_be_removed(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
@@ -483,36 +478,38 @@ async def test_where_nothing_can_be_removed_it_gives_up(tmp_path: Path) -> None:
     assert "none of the last objects could be removed" in done.stop_reason
 
 
-async def test_what_is_in_use_is_asked_again_at_every_step(tmp_path: Path) -> None:
+async def test_the_groups_in_use_are_read_again_before_each_chunk(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     manifest = await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
-    looks = [set(), {GroupKey.of_manifest(manifest.sha256)}]
+    answers = [set(), {GroupKey.of_manifest(manifest.sha256)}]
 
-    async def look() -> set[GroupKey]:
-        return looks.pop(0)
+    async def in_use() -> set[GroupKey]:
+        return answers.pop(0)
 
-    done = await execute_purge(store, plan, look, at_once=1)
+    done = await execute_purge(store, plan, in_use, at_once=1)
 
-    assert (looks, done.needed_again.objects) == ([], 2)
+    assert (answers, done.needed_again.objects) == ([], 2)
 
 
-async def test_where_it_cannot_be_told_any_more_what_is_in_use_it_stops_and_says_what_went(tmp_path: Path) -> None:
+async def test_a_purge_stops_if_the_groups_in_use_become_unknown_and_reports_the_removed_objects(
+    tmp_path: Path,
+) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     plan = plan_purge(await scan(store, now_old()), set())
     asked = 0
 
-    async def look() -> set[GroupKey]:
+    async def in_use() -> set[GroupKey]:
         nonlocal asked
         asked += 1
         if asked > 1:
             raise MessageBatchesError("Temporal went away")
         return set()
 
-    done = await execute_purge(store, plan, look, at_once=1)
+    done = await execute_purge(store, plan, in_use, at_once=1)
 
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 5,
         ObjectCategory.RESULTS: 2,
     }
@@ -524,7 +521,7 @@ async def put_old(store: ObjectStore, name: str, content: str) -> None:
     assert await store.create(name, content.encode())
 
 
-async def test_what_only_looks_like_a_runs_is_told_by_what_it_says(store: ObjectStore) -> None:
+async def test_foreign_objects_with_similar_names_are_recognized_by_their_content(store: ObjectStore) -> None:
     await landed_run(store, "msgbatch_1")
     kept = {
         "claims/2025-0001.json": '{"insured": "ACME"}',
@@ -540,11 +537,11 @@ async def test_what_only_looks_like_a_runs_is_told_by_what_it_says(store: Object
 
     done = await purged(store)
 
-    assert sum(tally.objects for tally in done.removed.values()) == 9
+    assert sum(totals.objects for totals in done.removed.values()) == 9
     assert await names(store) == sorted([*kept, STORE_ID])
 
 
-async def test_results_without_a_claim_are_known_by_their_publication(store: ObjectStore) -> None:
+async def test_results_without_a_claim_are_recognized_by_their_publication(store: ObjectStore) -> None:
     await landed_run(store, "msgbatch_1")
     for name in await names(store):
         if not name.startswith(("results/", STORE_ID)):
@@ -552,7 +549,7 @@ async def test_results_without_a_claim_are_known_by_their_publication(store: Obj
 
     done = await purged(store)
 
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {ObjectCategory.RESULTS: 2}
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {ObjectCategory.RESULTS: 2}
 
 
 @pytest.mark.parametrize(
@@ -560,7 +557,7 @@ async def test_results_without_a_claim_are_known_by_their_publication(store: Obj
     [{"time": "2026-01-01T00:00:00"}, {"time": "9999-12-31T23:59:59Z"}, {"number": "first"}],
     ids=["without a zone", "at the end of time", "of another kind"],
 )
-async def test_an_intent_that_cannot_be_read_stays_and_the_rest_goes(
+async def test_an_unreadable_intent_is_kept_and_the_rest_is_removed(
     store: ObjectStore, changes: dict[str, str]
 ) -> None:
     await landed_run(store, "msgbatch_1")
@@ -574,7 +571,7 @@ async def test_an_intent_that_cannot_be_read_stays_and_the_rest_goes(
     assert await names(store) == [STORE_ID, damaged]
 
 
-async def test_one_odd_name_in_a_directory_stops_nothing(tmp_path: Path) -> None:
+async def test_an_unusual_file_name_does_not_stop_a_purge(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     odd = [b"odd\\name.json", b"a\tb.json", b"\xff.json", b"a" * 245 + b".json"]
@@ -585,7 +582,7 @@ async def test_one_odd_name_in_a_directory_stops_nothing(tmp_path: Path) -> None
     done = await execute_purge(store, plan, nobody)
 
     assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == len(odd)
-    assert (sum(tally.objects for tally in done.removed.values()), done.failures) == (9, {})
+    assert (sum(totals.objects for totals in done.removed.values()), done.failures) == (9, {})
     assert sorted(map(os.fsencode, os.listdir(tmp_path / "claims"))) == sorted(odd)
 
 
@@ -613,7 +610,7 @@ async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path:
         plan = plan_purge(await scan(store, now_old()), set())
         done = await execute_purge(store, plan, nobody)
 
-    assert {kind: tally.objects for kind, tally in done.removed.items()} == {
+    assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 5,
         ObjectCategory.RESULTS: 2,
         ObjectCategory.REQUESTS: 2,
@@ -622,7 +619,7 @@ async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path:
     assert sorted(path.name for path in elsewhere.iterdir()) == ["loop", "msgbatch_9"]
 
 
-async def test_folders_that_became_empty_go_and_nothing_that_is_put_there_meanwhile_is_lost(tmp_path: Path) -> None:
+async def test_empty_folders_are_removed_without_losing_a_concurrent_put(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     await purged(store)
@@ -642,7 +639,7 @@ async def test_folders_that_became_empty_go_and_nothing_that_is_put_there_meanwh
     assert left_in(tmp_path) == empty
 
 
-async def test_what_a_broken_off_upload_left_in_a_directory_goes(tmp_path: Path) -> None:
+async def test_the_file_of_an_interrupted_upload_is_removed(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     (left,) = [tmp_path / f"{name}#1" for name in await names(store) if name.startswith("manifests") and "ids" in name]
@@ -658,6 +655,6 @@ async def test_what_a_broken_off_upload_left_in_a_directory_goes(tmp_path: Path)
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "a//b#1"])
-async def test_what_is_no_name_is_not_removed(store: ObjectStore, name: str) -> None:
+async def test_an_invalid_name_is_not_removed(store: ObjectStore, name: str) -> None:
     with pytest.raises(ValueError, match="not a name"):
         await store.remove(name)

@@ -1,4 +1,4 @@
-"""The input of a run, decoded: from any caller, and from workers of any version."""
+"""The decoded input of a run: from any caller, and from workers of any version."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def test_the_requests_are_those_of_the_input_and_of_the_manifest() -> None:
 
 
 @pytest.mark.parametrize("state", [None, {}, [], "state"])
-def test_without_a_state_it_is_the_first_run(state: Any) -> None:
+def test_a_run_without_a_state_is_the_first_of_its_chain(state: Any) -> None:
     start = RunStart.of({"batchId": "msgbatch_1", "state": state})
 
     assert (start.batch_ids, start.continued, start.state) == (("msgbatch_1",), False, None)
@@ -50,7 +50,7 @@ def test_fields_of_an_unexpected_type_count_as_missing(given: dict[str, Any]) ->
     assert (start.batch_ids, start.requests_uris, start.state) == ((), (), None)
 
 
-def test_a_state_that_cannot_be_read_still_names_its_batch() -> None:
+def test_an_unreadable_state_still_names_its_batch() -> None:
     start = RunStart.of({"state": {"phase": "of a later version", "submission": {"batch_id": "msgbatch_2"}}})
 
     assert (start.batch_ids, start.continued, start.state) == (("msgbatch_2",), True, None)

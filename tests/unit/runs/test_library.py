@@ -1,4 +1,4 @@
-"""The package is a library: it loads no terminal, and says nothing in words of the command line."""
+"""The package is a library: it loads no terminal, and its texts name no command."""
 
 import ast
 import subprocess
@@ -13,13 +13,13 @@ COMMAND_LINE = ("starter.py", "worker.py", "--")
 
 
 def texts(path: Path) -> Iterator[str]:
-    """Every string of a module, its docstrings too."""
+    """Return every string of a module, docstrings included."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
 
 
-def test_no_module_loads_what_prints() -> None:
+def test_no_module_loads_a_printing_library() -> None:
     names = [f"message_batches.runs.{path.stem}" for path in FOLDER.glob("*.py") if path.stem != "__init__"]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
 

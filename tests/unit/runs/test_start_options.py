@@ -1,4 +1,4 @@
-"""The options of a run, and the input that they become."""
+"""The options of a run, and its input built from them."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ def test_the_defaults_are_those_of_the_input() -> None:
 
 def test_every_option_reaches_the_input() -> None:
     options = StartOptions(
-        account=ApiProfile(api_key="team-a", anthropic_version="2026-10-21", anthropic_beta=("one",)),
+        profile=ApiProfile(api_key="team-a", anthropic_version="2026-10-21", anthropic_beta=("one",)),
         poll=PollSchedule(retry_after=timedelta(seconds=5), retry_limit=7),
         submission=SubmissionSchedule(timeout=timedelta(seconds=8)),
         delete_after_landing=True,
@@ -26,7 +26,7 @@ def test_every_option_reaches_the_input() -> None:
 
     given = options.batch_input(SHOWN, batch_id="msgbatch_1")
 
-    assert given.account == options.account
+    assert given.profile == options.profile
     assert (given.poll, given.submission) == (options.poll, options.submission)
     assert given.delete_after_landing
     assert given.batch_id == "msgbatch_1"

@@ -1,4 +1,4 @@
-"""Addresses that would lead out of a bucket's prefix: no caller reads what is beside it."""
+"""Addresses that would lead out of a bucket's prefix: no caller can read objects outside it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -27,7 +27,7 @@ def store(bucket: Any) -> ObjectStore:
     return open_store("s3://bucket/team-a", endpoint=bucket.meta.endpoint_url, **local_s3.KEYS)
 
 
-async def test_what_is_in_the_prefix_is_read(store: ObjectStore) -> None:
+async def test_an_object_in_the_prefix_is_read(store: ObjectStore) -> None:
     assert (await load_manifest(store, "s3://bucket/team-a/requests.jsonl")).count == 1
 
 
@@ -58,6 +58,6 @@ async def test_what_is_in_the_prefix_is_read(store: ObjectStore) -> None:
         "s3://bucket/team-a/",
     ],
 )
-async def test_what_is_beside_the_prefix_is_not(store: ObjectStore, uri: str) -> None:
+async def test_an_object_outside_the_prefix_is_not_read(store: ObjectStore, uri: str) -> None:
     with pytest.raises(RequestsNotFound, match="s3://bucket/team-a"):
         await load_manifest(store, uri)

@@ -44,7 +44,7 @@ async def pieces(*data: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def test_what_is_written_is_read(store: ObjectStore) -> None:
+async def test_a_written_object_is_read_back(store: ObjectStore) -> None:
     await store.write("a/b.jsonl", pieces(b"one\n", b"", b"two\n"))
     assert await store.read("a/b.jsonl") == b"one\ntwo\n"
     assert await store.read("a/none") is None
@@ -67,12 +67,12 @@ async def test_a_large_object_streams_in_chunks(store: ObjectStore) -> None:
     assert all(type(chunk) is bytes for chunk in chunks)
 
 
-async def test_streaming_what_is_not_there_is_file_not_found(store: ObjectStore) -> None:
+async def test_streaming_a_missing_object_is_file_not_found(store: ObjectStore) -> None:
     with pytest.raises(FileNotFoundError, match="none"):
         [chunk async for chunk in store.stream("none")]
 
 
-async def test_of_many_creators_one_wins(store: ObjectStore) -> None:
+async def test_one_of_many_concurrent_creates_succeeds(store: ObjectStore) -> None:
     won = await asyncio.gather(*(store.create("claims/x", str(n).encode()) for n in range(12)))
     assert won.count(True) == 1
     assert await store.read("claims/x") == str(won.index(True)).encode()
@@ -100,7 +100,7 @@ async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> 
         await store.identity()
 
 
-async def test_a_damaged_identity_is_said(tmp_path: Path) -> None:
+async def test_a_damaged_identity_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text("{}")
     with pytest.raises(StoreUnavailable, match=r"store\.json does not hold"):
         await open_store(tmp_path.as_uri()).identity()
@@ -126,7 +126,7 @@ BAD_NAMES = ["/a", "a/", "a//b", "..", "a/../b", "./a", "a/.", "a\nb", "a\\b", "
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
-async def test_what_is_no_name_is_refused(store: ObjectStore, name: str) -> None:
+async def test_an_invalid_name_is_refused(store: ObjectStore, name: str) -> None:
     for use in (store.read, lambda n: store.create(n, b""), lambda n: store.write(n, pieces())):
         with pytest.raises(ValueError, match="not a name"):
             await use(name)
@@ -184,7 +184,7 @@ async def test_a_cancelled_write_leaves_nothing(store: ObjectStore, s3: Any) -> 
     assert litter(store, s3) == []
 
 
-async def test_stalled_writes_do_not_hold_up_the_rest(store: ObjectStore) -> None:
+async def test_stalled_writes_do_not_block_other_calls(store: ObjectStore) -> None:
     await store.create("small", b"1")
     marks = [asyncio.Event() for _ in range(8)]
     writing = [asyncio.create_task(store.write(f"stalled/{n}", stalling(mark))) for n, mark in enumerate(marks)]
@@ -196,7 +196,7 @@ async def test_stalled_writes_do_not_hold_up_the_rest(store: ObjectStore) -> Non
     await asyncio.gather(*writing, return_exceptions=True)
 
 
-async def test_a_bucket_that_is_not_there_is_unavailable_and_not_empty(s3: Any) -> None:
+async def test_a_missing_bucket_is_unavailable_and_not_empty(s3: Any) -> None:
     store = s3_store(s3, "s3://no-such-bucket/x")
     for call in (store.read("a"), store.create("a", b""), store.names("a/"), store.write("a", pieces(b"x"))):
         with pytest.raises(StoreUnavailable, match="s3://no-such-bucket/x/a"):
@@ -249,7 +249,7 @@ async def test_nothing_is_written_read_or_removed_behind_a_link(tmp_path: Path) 
     assert await store.read("claims/linked") == b"ours now"
 
 
-async def test_a_folder_that_is_in_the_way_is_unavailable(tmp_path: Path) -> None:
+async def test_a_folder_at_an_objects_path_is_unavailable(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await store.create("a", b"")
     with pytest.raises(StoreUnavailable, match="/a/b"):
@@ -277,7 +277,7 @@ asyncio.run(main())
 """
 
 
-def test_a_full_disk_is_said_and_frees_what_was_written(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_the_partial_file_is_removed(tmp_path: Path) -> None:
     script = 'mount -t tmpfs -o size=4m tmpfs "$1" && exec "$2" -c "$3" "$1"'
     inside = [shutil.which("unshare") or "unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     try:
@@ -295,7 +295,7 @@ def test_a_full_disk_is_said_and_frees_what_was_written(tmp_path: Path) -> None:
     "url",
     ["", "nonsense", "relative/path", "ftp://x/y", "https://x/y", "memory:///", "file://host/x", "file:x", "s3://"],
 )
-def test_what_is_no_store_url_is_refused(url: str) -> None:
+def test_an_invalid_store_url_is_refused(url: str) -> None:
     with pytest.raises(InvalidStoreUrl, match=r"is not valid|cannot be opened"):
         open_store(url)
 
@@ -321,13 +321,13 @@ def test_a_store_url_with_a_secret_in_it_is_refused_and_not_repeated(url: str) -
     assert "SECRET" not in str(caught.value)
 
 
-def test_neither_a_signature_nor_a_password_is_in_what_is_said_of_a_failure() -> None:
+def test_a_failure_message_has_neither_signature_nor_password() -> None:
     text = "GET http://user:SECRET@minio:9000/b?X-Amz-Signature=SECRET, then https://SECRET@proxy/\nuri: SECRET"
 
     assert first_line(text) == "GET http://minio:9000/b then https://proxy/"
 
 
-def test_a_directory_that_is_made_is_its_owners_alone_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_created_directory_is_private_and_an_existing_one_is_unchanged(tmp_path: Path) -> None:
     (there := tmp_path / "there").mkdir()
     there.chmod(0o755)
 
@@ -345,7 +345,7 @@ def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
 
 
 def test_a_process_that_used_the_store_ends_cleanly(tmp_path: Path) -> None:
-    """What led to calling obstore in threads: awaited, it aborts some of such runs."""
+    """The reason why obstore is called in threads: awaited, it aborts some of these runs."""
     use = (
         "import asyncio, sys\nfrom message_batches.storage.object_store import open_store\n"
         "async def main():\n    store = open_store(sys.argv[1])\n    await store.create('a', b'1')\n"

@@ -54,7 +54,7 @@ def store(tmp_path: Path) -> ObjectStore:
 
 
 def names_in(store: ObjectStore) -> list[str]:
-    """List every file of a store."""
+    """Return every file of a store."""
     root = Path(store.uri("").removeprefix("file://"))
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
 
@@ -75,8 +75,6 @@ async def arriving(data: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
     yield chunks()
 
 
-# --- a run's records -------------------------------------------------------------------------------------------------
-
 WORKFLOW_IDS = {
     "run-1": "run-1",
     "nightly.2026-11-22_a~b": "nightly.2026-11-22_a~b",
@@ -93,7 +91,7 @@ WORKFLOW_IDS = {
     "x" * 101: f"{'x' * 60}-{hashed('x' * 101)}",
     "ü" * 1000: f"{'_C3_BC' * 10}-{hashed('ü' * 1000)}",
 }
-"""Ids of workflows, which a caller chooses, and the part of a path that each becomes."""
+"""Ids of workflows, which a caller chooses, and the part of a path that each is encoded as."""
 
 
 def submitter(workflow_id: str, api_key: str = "default") -> Submitter:
@@ -114,7 +112,7 @@ def intent_of(who: Submitter, number: int) -> SubmissionIntent:
 
 
 @pytest.mark.parametrize(("workflow_id", "part"), WORKFLOW_IDS.items(), ids=range(len(WORKFLOW_IDS)))
-async def test_an_intent_and_its_outcome_are_their_runs(store: ObjectStore, workflow_id: str, part: str) -> None:
+async def test_an_intent_and_its_outcome_belong_to_their_run(store: ObjectStore, workflow_id: str, part: str) -> None:
     records = SubmissionRecords(store)
     who = submitter(workflow_id, "team-a")
 
@@ -137,7 +135,7 @@ async def test_an_intent_and_its_outcome_are_their_runs(store: ObjectStore, work
     assert await records.outcome(who, 12) == found[0].outcome
 
 
-async def test_runs_whose_ids_look_alike_have_records_of_their_own(store: ObjectStore) -> None:
+async def test_runs_with_similar_ids_have_separate_records(store: ObjectStore) -> None:
     records = SubmissionRecords(store)
     for workflow_id in WORKFLOW_IDS:
         who = submitter(workflow_id)
@@ -150,8 +148,6 @@ async def test_runs_whose_ids_look_alike_have_records_of_their_own(store: Object
     assert set(await records.records_of_workflows(WORKFLOW_IDS.keys())) == set(WORKFLOW_IDS)
 
 
-# --- a batch's claim and results -------------------------------------------------------------------------------------
-
 BATCH_IDS = {
     "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d": "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d",
     "_": "_",
@@ -159,18 +155,18 @@ BATCH_IDS = {
     "x" * 100: "x" * 100,
     "x" * 101: f"{'x' * 60}-{hashed('x' * 101)}",
     "x" * 128: f"{'x' * 60}-{hashed('x' * 128)}",
-    # No provider gives any of these, and an input with one is refused: they stay inside their folder all the same.
+    # No provider uses any of these, and an input with one is refused; still, they stay inside their folder.
     "a/b": f"a_2Fb-{hashed('a/b')}",
     "a%2Fb": f"a_252Fb-{hashed('a%2Fb')}",
     "two words": f"two_20words-{hashed('two words')}",
     "für": f"f_C3_BCr-{hashed('für')}",
     "msg.batch": "msg.batch",
 }
-"""Ids of batches, and the part of a path that each becomes: the same for a claim and for results."""
+"""Ids of batches, and the part of a path that each is encoded as: the same for a claim and for results."""
 
 
 @pytest.mark.parametrize(("batch_id", "part"), BATCH_IDS.items(), ids=range(len(BATCH_IDS)))
-async def test_a_claim_is_its_batchs(store: ObjectStore, batch_id: str, part: str) -> None:
+async def test_a_claim_belongs_to_its_batch(store: ObjectStore, batch_id: str, part: str) -> None:
     claim = BatchClaim(owner="run-1", first_run_id=RUN)
 
     assert await SubmissionRecords(store).claim(batch_id, claim) == claim
@@ -182,9 +178,7 @@ async def test_a_claim_is_its_batchs(store: ObjectStore, batch_id: str, part: st
 
 
 @pytest.mark.parametrize(("batch_id", "part"), BATCH_IDS.items(), ids=range(len(BATCH_IDS)))
-async def test_results_are_their_batchs_however_much_of_them_there_is(
-    store: ObjectStore, batch_id: str, part: str
-) -> None:
+async def test_complete_and_partial_results_belong_to_their_batch(store: ObjectStore, batch_id: str, part: str) -> None:
     folder = f"results/{part}"
     two = await manifest_of(store, 2)
     unverified = await land(store, arriving(RESULT), batch_id=batch_id, manifest=None, expected_count=1)
@@ -219,14 +213,11 @@ async def test_results_are_their_batchs_however_much_of_them_there_is(
 
 
 @pytest.mark.parametrize("batch_id", ["", ".", ".."])
-async def test_what_cannot_be_a_folder_is_no_batch(store: ObjectStore, batch_id: str) -> None:
+async def test_an_id_that_cannot_be_a_folder_is_not_a_batch(store: ObjectStore, batch_id: str) -> None:
     with pytest.raises(ValueError, match="not a name in the store"):
         await land(store, arriving(RESULT), batch_id=batch_id, manifest=None, expected_count=1)
 
     assert names_in(store) == []
-
-
-# --- requests --------------------------------------------------------------------------------------------------------
 
 
 async def manifest_of(store: ObjectStore, count: int) -> Manifest:
@@ -253,10 +244,7 @@ async def test_requests_and_their_ids_are_named_by_the_hash_of_the_requests(stor
     assert await load_manifest(store, manifest.uri) == manifest
 
 
-# --- what is not of one run ------------------------------------------------------------------------------------------
-
-
-async def test_the_stores_id_is_nobodys_and_never_purged(store: ObjectStore) -> None:
+async def test_the_stores_id_belongs_to_no_group_and_is_never_purged(store: ObjectStore) -> None:
     store_id = await store.identity()
 
     assert paths.STORE_ID == "store.json"
@@ -270,20 +258,20 @@ async def test_the_stores_id_is_nobodys_and_never_purged(store: ObjectStore) -> 
     "namespace_id", ["7f6a5c1e-0000-4000-8000-000000000001", "default", "team-a.a1b2c", "x" * 200, "two words", "für"]
 )
 async def test_a_namespace_is_found_by_its_id_and_never_purged(store: ObjectStore, namespace_id: str) -> None:
-    noted = NamespaceRecord(name="default", address="127.0.0.1:7233", encrypted=True)
+    record = NamespaceRecord(name="default", address="127.0.0.1:7233", encrypted=True)
     namespaces = NamespaceRecords(store)
 
     name = store.name(namespaces.uri(namespace_id))
-    await store.create(name, noted.model_dump_json().encode())
+    await store.create(name, record.model_dump_json().encode())
 
     assert names_in(store) == [name] == [f"namespaces/{namespace_id}.json"]
-    assert await namespaces.all() == {namespace_id: noted}
+    assert await namespaces.all() == {namespace_id: record}
     assert await namespaces.encrypted("default") == namespaces.uri(namespace_id)
     assert parse_path(name) is None
 
 
-async def test_a_worker_leaves_its_namespace_under_the_servers_id(store: ObjectStore, temporal: DevServer) -> None:
-    await NamespaceRecords(store).note(temporal.client)
+async def test_a_worker_records_its_namespace_under_the_servers_id(store: ObjectStore, temporal: DevServer) -> None:
+    await NamespaceRecords(store).record_once(temporal.client)
 
     namespace_id = await id_of(temporal.client)
     assert UUID.fullmatch(namespace_id)
@@ -306,13 +294,13 @@ async def test_a_worker_leaves_its_namespace_under_the_servers_id(store: ObjectS
         (f"manifests/{'0' * 64}.ids", None),
     ],
 )
-async def test_what_an_upload_leaves_behind_is_a_leftover_of_what_it_was_for(
+async def test_an_interrupted_upload_is_a_leftover_of_its_object(
     store: ObjectStore, name: str, of: GroupKey | None
 ) -> None:
     under_way: list[str] = []
 
     async def chunks() -> AsyncIterator[bytes]:
-        for _ in range(3):  # Two are taken before anything is written.
+        for _ in range(3):  # Two chunks are read before anything is written.
             yield b"x"
         async for page in store.listing(name.partition("/")[0]):
             under_way.extend(stored.name for stored in page)

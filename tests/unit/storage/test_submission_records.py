@@ -42,7 +42,7 @@ def intent(who: Submitter, number: int = 1) -> SubmissionIntent:
     )
 
 
-async def test_an_intent_is_new_once_and_then_tells_what_is_known(records: SubmissionRecords) -> None:
+async def test_an_intent_is_new_once_and_then_returns_the_record(records: SubmissionRecords) -> None:
     who = submitter()
 
     assert await records.record_intent(who, intent(who)) is None
@@ -57,7 +57,7 @@ async def test_an_intent_is_new_once_and_then_tells_what_is_known(records: Submi
     assert found.outcome == SubmissionOutcome(batch_id="msgbatch_1")
 
 
-async def test_the_first_claim_stands_and_is_found_again_by_its_owner(records: SubmissionRecords) -> None:
+async def test_the_first_claim_holds_and_is_returned_to_its_owner(records: SubmissionRecords) -> None:
     first, again = submitter("run-a").claim, submitter("run-a", run="2").claim
 
     assert await records.claim_of("msgbatch_1") is None
@@ -92,7 +92,7 @@ async def test_rivals_are_others_whose_batch_no_record_names(records: Submission
     assert {r.intent.workflow_id for r in others if r.may_have_created} == {"run-d", "run-e"}
 
 
-async def test_workflow_ids_of_any_form_are_told_apart(records: SubmissionRecords) -> None:
+async def test_workflow_ids_of_any_form_are_distinguished(records: SubmissionRecords) -> None:
     ids = ["a/b", "a%2Fb", "a_2Fb", "ü" * 80, "ü" * 81, "x" * 300, "x" * 301, "../../etc", "a-b", "a"]
     for workflow_id in ids:
         who = submitter(workflow_id)

@@ -1,4 +1,4 @@
-"""Temporal's own configuration: what is wrong with it is said without a line or a value of it: it may be a key."""
+"""Temporal's own configuration: errors in it do not repeat a line or a value, which may be a key."""
 
 import traceback
 from pathlib import Path
@@ -33,13 +33,13 @@ async def refused(says: str) -> None:
         ('tls.client_key_path = "/hidden"\ntls.client_cert_path = "/hidden"', "a file named in it: No such file"),
     ],
 )
-async def test_a_mistake_in_the_file_is_told_by_its_place_and_reason(tmp_path: Path, line: str, says: str) -> None:
+async def test_an_error_in_the_file_is_reported_by_place_and_reason(tmp_path: Path, line: str, says: str) -> None:
     (tmp_path / "temporal.toml").write_text(f"[profile.default]\n{line}\n")
 
     await refused(says)
 
 
-async def test_a_profile_that_is_not_there_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_name_of_a_missing_profile_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_PROFILE", "hidden")
 
     await refused("Profile not found")
@@ -49,13 +49,13 @@ async def test_a_profile_that_is_not_there_is_not_repeated(monkeypatch: pytest.M
     "address",
     ["http://user:hidden@127.0.0.1:1", "hidden@127.0.0.1:1", "sk-ant-hidden", "127.0.0.1:hidden", "x/hidden"],
 )
-async def test_what_is_no_address_is_not_repeated(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+async def test_an_invalid_address_is_not_repeated(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", address)
 
     await refused("TEMPORAL_ADDRESS.* is not valid: expected host:port")
 
 
-async def test_an_address_where_nobody_answers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_without_a_server_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
 
     await refused("No Temporal server answers at 127.0.0.1:1")

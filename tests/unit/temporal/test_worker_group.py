@@ -10,7 +10,7 @@ from message_batches.temporal.worker_group import MessageBatchWorker
 
 
 class NeverEnds:
-    """In the place of an SDK's worker whose polls the server does not end, seen once in some hundred stops."""
+    """A replacement of an SDK worker whose polls the server does not end, seen once in some hundred stops."""
 
     async def run(self) -> None:
         await asyncio.Event().wait()
@@ -19,7 +19,7 @@ class NeverEnds:
         await asyncio.Event().wait()
 
 
-async def test_a_worker_that_the_sdk_does_not_end_is_left_in_time_and_says_so() -> None:
+async def test_a_worker_that_the_sdk_does_not_stop_is_abandoned_in_time_and_reported() -> None:
     worker = MessageBatchWorker(cast(Worker, NeverEnds()), shutdown_limit=timedelta(seconds=0.1))
 
     async with asyncio.timeout(30):

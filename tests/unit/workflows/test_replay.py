@@ -1,4 +1,4 @@
-"""Every recorded shape of run replays: a worker with today's code can continue the runs of a released version."""
+"""Replay of every recorded shape of run: a worker with today's code can continue the runs of a released version."""
 
 import gzip
 import json
@@ -20,7 +20,7 @@ PATCHES = {
     for path in (ROOT / "workflows").rglob("*.py")
     for found in re.findall(r'\bpatched\(\s*"([\w-]+)"', path.read_text())
 }
-"""The ids of the changes that runs from before them do not take part in."""
+"""The ids of the patches in the workflow's code."""
 
 
 def recorded(path: Path) -> WorkflowHistory:

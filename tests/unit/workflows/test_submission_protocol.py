@@ -1,4 +1,4 @@
-"""The submission protocol, walked through every order of crash, loss, reply and visibility."""
+"""The submission protocol, in every order of crash, loss, reply and visibility."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ ANCHOR = Anchor(batch_id="msgbatch_anchor", created_at=START - timedelta(hours=1
 
 
 class Reply(Enum):
-    """What becomes of one POST: whether a batch is created, and what the run hears of it."""
+    """The outcome of one POST: whether a batch is created, and the reply that the run gets."""
 
     ANSWERED = "200"
     REFUSED = "429"
@@ -51,7 +51,7 @@ class Reply(Enum):
 
 
 class Stranger(Enum):
-    """A batch of our count that somebody else creates at the same time."""
+    """A batch of our count that another program creates at the same time."""
 
     NONE = "none"
     OTHER_IDS = "other custom_ids"
@@ -72,7 +72,7 @@ class Batch:
 
 @dataclass
 class World:
-    """The API and the store as the protocol meets them, on a clock that only waiting moves."""
+    """The API and the store as the protocol sees them, on a clock that advances only by waiting."""
 
     replies: list[Reply]
     stranger: Stranger = Stranger.NONE
@@ -81,7 +81,7 @@ class World:
     now: datetime = START
     batches: list[Batch] = field(default_factory=list)
     posts: int = 0
-    moves: list[Command] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
 
     def post(self, submission: Submission) -> None:
         reply = self.replies[self.posts] if self.posts < len(self.replies) else Reply.ANSWERED
@@ -110,7 +110,7 @@ class World:
         else:
             submission.on_post_unknown(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
 
-    def sightings(self) -> list[CandidateMatch]:
+    def matches(self) -> list[CandidateMatch]:
         return [
             CandidateMatch(
                 candidate=Candidate(
@@ -126,11 +126,11 @@ class World:
         ]
 
     def walk(self, submission: Submission, *, most: int = 500) -> Command:
-        """Do what the protocol says until it is done, carrying it over continue-as-new at every step."""
+        """Execute the protocol's commands until it is done, carrying it over continue-as-new at every step."""
         for _ in range(most):
             submission = Submission.model_validate_json(submission.model_dump_json())
             step = submission.next_command(self.now, SCHEDULE, EVERY)
-            self.moves.append(step)
+            self.commands.append(step)
             match step:
                 case Done() | Fail():
                     return step
@@ -144,7 +144,7 @@ class World:
                     self.now = time
                 case ListCandidates(anchor):
                     assert anchor == ANCHOR
-                    submission.on_list_read(self.sightings(), self.now, SCHEDULE)
+                    submission.on_list_read(self.matches(), self.now, SCHEDULE)
                 case RecordNotFound(numbers):
                     assert numbers == (submission.number,)
                     submission.on_not_found_recorded()
@@ -153,7 +153,7 @@ class World:
                 case ClaimBatch(batch_id):
                     batch = self.batch(batch_id)
                     submission.on_claim_result(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
-        raise AssertionError(f"not done after {most} steps: {self.moves[-5:]}")
+        raise AssertionError(f"not done after {most} steps: {self.commands[-5:]}")
 
     def batch(self, batch_id: str) -> Batch:
         return next(batch for batch in self.batches if batch.id == batch_id)
@@ -165,7 +165,7 @@ class World:
 
 @pytest.mark.parametrize("stranger", Stranger)
 @pytest.mark.parametrize("processing", [timedelta(0), timedelta(seconds=30), timedelta(minutes=10)])
-def test_every_order_of_crash_and_reply_pays_once_and_settles_on_our_batch(
+def test_every_order_of_crash_and_reply_pays_once_and_ends_with_our_batch(
     stranger: Stranger, processing: timedelta
 ) -> None:
     walked = 0
@@ -183,7 +183,7 @@ def test_every_order_of_crash_and_reply_pays_once_and_settles_on_our_batch(
     assert walked == len(Reply) ** 3
 
 
-def test_a_batch_that_appears_only_after_the_quiet_period_is_what_cannot_be_seen() -> None:
+def test_a_batch_that_appears_only_after_the_quiet_period_is_not_detected() -> None:
     world = World([Reply.LOST_CREATED_LATE, Reply.ANSWERED], late=timedelta(hours=1))
 
     end = world.walk(Submission())
@@ -201,7 +201,7 @@ def test_nothing_is_posted_before_the_quiet_period_is_over() -> None:
     assert world.now >= START + SCHEDULE.timeout + SCHEDULE.quiet_period
 
 
-def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day() -> None:
+def test_a_candidate_with_a_rival_waits_a_day_for_an_operator() -> None:
     world = World([Reply.LOST_CREATED, Reply.LOST_NOTHING, Reply.LOST_NOTHING])
     world.batches.append(
         Batch("msgbatch_rival", ours=False, visible=START, ends=START + timedelta(minutes=30), rivals=("run-b",))
@@ -219,10 +219,10 @@ def test_a_candidate_with_a_rival_is_not_claimed_but_left_to_a_person_for_a_day(
         <= world.now
         <= START + timedelta(minutes=30) + OPERATOR_GRACE + 2 * EVERY
     )
-    assert not any(isinstance(move, ClaimBatch) for move in world.moves)
+    assert not any(isinstance(command, ClaimBatch) for command in world.commands)
 
 
-def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
+def test_a_decided_rival_makes_the_remaining_candidate_provable() -> None:
     submission = Submission(anchor=ANCHOR)
     world = World([Reply.LOST_CREATED])
     world.post(submission)
@@ -230,7 +230,7 @@ def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
     for _ in range(20):
         match submission.next_command(world.now, SCHEDULE, EVERY):
             case ListCandidates():
-                submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+                submission.on_list_read(world.matches(), world.now, SCHEDULE)
             case WaitUntil(time, _):
                 world.now = time
             case VerifyCandidate(batch_id):
@@ -243,7 +243,7 @@ def test_a_rival_that_is_decided_makes_the_rest_provable() -> None:
     assert world.walk(submission) == Done("msgbatch_ours1")
 
 
-def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is_taken() -> None:
+def test_two_matches_of_one_post_are_ambiguous_and_of_two_posts_the_older_is_adopted() -> None:
     twins = [Batch(f"msgbatch_{n}", ours=True, visible=START, ends=START) for n in (1, 2)]
     once = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     twice = Submission(anchor=ANCHOR, number=2, posted=2, lost=1, outcome_unknown=True, safe_at=START)
@@ -263,7 +263,7 @@ def test_two_matches_of_one_post_are_not_decidable_and_of_two_posts_the_older_is
         (Resolution(submit_again=True), RecordNotFound((1,))),
     ],
 )
-def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Command) -> None:
+def test_an_operator_resolves_an_undecided_submission(resolution: Resolution, expected: Command) -> None:
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     submission.on_list_read(
         [CandidateMatch(candidate=Candidate(batch_id="b", created_at=START, processing_status="ended"))],
@@ -277,11 +277,11 @@ def test_a_person_settles_what_is_undecided(resolution: Resolution, expected: Co
     assert not submission.undecided
 
 
-def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
+def test_a_candidate_missing_from_one_list_stays_a_candidate() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(hours=1))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+    submission.on_list_read(world.matches(), world.now, SCHEDULE)
 
     gone_at = world.now + SCHEDULE.quiet_period + EVERY
     submission.on_list_read([], gone_at, SCHEDULE)
@@ -290,7 +290,7 @@ def test_a_candidate_that_the_list_lacks_for_once_stays_a_candidate() -> None:
     assert [candidate.batch_id for candidate in submission.candidates.batches] == ["msgbatch_ours1"]
 
 
-def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -> None:
+def test_a_deleted_candidate_does_not_block_the_run_for_ever() -> None:
     running = Candidate(batch_id="msgbatch_deleted", created_at=START, processing_status="in_progress")
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
     submission.on_list_read([CandidateMatch(candidate=running)], START, SCHEDULE)
@@ -301,17 +301,17 @@ def test_a_candidate_that_is_gone_for_good_does_not_hold_up_the_run_for_ever() -
         submission.on_list_read([], now, SCHEDULE)
         assert submission.next_command(now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_deleted")
         submission.candidates.on_unreadable("msgbatch_deleted")
-        move = submission.next_command(now, SCHEDULE, EVERY)
+        command = submission.next_command(now, SCHEDULE, EVERY)
 
-    assert isinstance(move, Fail)
-    assert move.candidates == ("msgbatch_deleted",)
+    assert isinstance(command, Fail)
+    assert command.candidates == ("msgbatch_deleted",)
 
 
-def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> None:
+def test_unreadable_results_are_read_again_after_the_next_list() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(0))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.on_list_read(world.sightings(), world.now, SCHEDULE)
+    submission.on_list_read(world.matches(), world.now, SCHEDULE)
     assert submission.next_command(world.now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_ours1")
 
     submission.candidates.on_unreadable("msgbatch_ours1")
@@ -320,7 +320,7 @@ def test_results_that_cannot_be_read_are_read_again_after_the_next_look() -> Non
     assert world.walk(submission) == Done("msgbatch_ours1")
 
 
-def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
+def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
     schedule = RetrySchedule(retry_limit=2)
     submission = Submission(anchor=ANCHOR)
     patience = []
@@ -332,7 +332,7 @@ def test_not_now_is_heard_as_often_as_the_schedule_allows() -> None:
     assert patience == [False, False, True]
 
 
-def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
+def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None:
     earlier = Anchor(batch_id="msgbatch_before", created_at=START - timedelta(days=1))
     submission = Submission(anchor=ANCHOR)
     submission.on_post_started()
@@ -344,7 +344,7 @@ def test_an_earlier_intent_brings_its_own_anchor_and_stays_in_doubt() -> None:
     assert not submission.may_stop
 
 
-def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post() -> None:
+def test_the_anchor_is_read_again_before_each_post_while_none_may_have_created_a_batch() -> None:
     submission = Submission(anchor=ANCHOR)
     submission.on_post_started()
     submission.on_post_rejected(retry_at=START + EVERY)
@@ -356,22 +356,22 @@ def test_while_nothing_was_taken_the_anchor_is_read_anew_right_before_each_post(
     assert then == FindAnchor()
 
 
-def test_what_a_person_has_ruled_out_is_no_candidate_of_the_next_post() -> None:
+def test_a_dismissed_batch_is_not_a_candidate_of_the_next_post() -> None:
     foreign = Batch("msgbatch_foreign", ours=False, visible=START, ends=START + timedelta(hours=2))
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
-    sightings = World([], batches=[foreign]).sightings()
-    submission.on_list_read(sightings, START, SCHEDULE)
+    matches = World([], batches=[foreign]).matches()
+    submission.on_list_read(matches, START, SCHEDULE)
     submission.on_resolved(Resolution(submit_again=True))
     submission.on_not_found_recorded()
     submission.on_post_started()
     submission.on_post_unknown(START)
 
-    submission.on_list_read(sightings, START, SCHEDULE)
+    submission.on_list_read(matches, START, SCHEDULE)
 
     assert submission.candidates.batches == ()
 
 
-def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_look() -> None:
+def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_read() -> None:
     world = World([Reply.LOST_CREATED_LATE, Reply.ANSWERED], late=timedelta(minutes=30, seconds=20))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
