@@ -250,7 +250,6 @@ async def test_a_wrong_token_begins_no_session(http: httpx.AsyncClient, given: d
 
     assert answer.status_code == 401
     assert "Set-Cookie" not in answer.headers
-    assert "That is not the token" in answer.text
 
 
 async def test_a_session_ends_by_its_date_which_is_signed(http: httpx.AsyncClient) -> None:
@@ -351,19 +350,19 @@ async def test_it_runs_until_sigterm_and_says_what_it_does_and_for_whom(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "variables", "says"),
     [
-        ((), {}, "Set MESSAGE_BATCHES_CODEC_TOKEN"),
-        (("--without-token", "--listen", "0.0.0.0:0"), {}, "on loopback only, not on 0.0.0.0"),
-        (("--without-token",), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "leave --without-token out"),
-        ((), {"MESSAGE_BATCHES_CODEC_TOKEN": "short"}, "MESSAGE_BATCHES_CODEC_TOKEN is not valid"),
-        (("--without-token",), {"MESSAGE_BATCHES_ENCRYPTION_KEYS": ""}, "no key to decrypt with"),
-        (("--ui-origin", "*"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "is not an origin"),
-        (("--ui-origin", f"{UI}/path"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "is not an origin"),
+        ((), {}, "MESSAGE_BATCHES_CODEC_TOKEN"),
+        (("--without-token", "--listen", "0.0.0.0:0"), {}, "0.0.0.0"),
+        (("--without-token",), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "--without-token"),
+        ((), {"MESSAGE_BATCHES_CODEC_TOKEN": "short"}, "MESSAGE_BATCHES_CODEC_TOKEN"),
+        (("--without-token",), {"MESSAGE_BATCHES_ENCRYPTION_KEYS": ""}, "MESSAGE_BATCHES_ENCRYPTION_KEYS"),
+        (("--ui-origin", "*"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "'*'"),
+        (("--ui-origin", f"{UI}/path"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, f"'{UI}/path'"),
         (
             ("--listen", "8234"),
             {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN},
-            "--listen is not valid: expected HOST:PORT, such as 127.0.0.1:8234",
+            "'8234'",
         ),
-        (("--listen", "192.0.2.1:8234"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "cannot listen on 192.0.2.1:8234"),
+        (("--listen", "192.0.2.1:8234"), {"MESSAGE_BATCHES_CODEC_TOKEN": TOKEN}, "192.0.2.1:8234"),
     ],
 )
 async def test_what_it_was_not_told_or_told_wrongly_it_says_in_a_line(

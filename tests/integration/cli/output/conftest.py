@@ -1,15 +1,14 @@
 """Command lines whose output is as wide on every machine: a longer name or queue would move the end of a line."""
 
-from dataclasses import replace
-
 import pytest
 
 from tests.harness.command_line import CommandLine
+from tests.integration.cli.output.runs import in_environment
 
 
 def named(starter: CommandLine) -> CommandLine:
     """The same command line, called `starter.py` in what it suggests."""
-    return replace(starter, environment={**starter.environment, "MESSAGE_BATCHES_COMMAND": "starter.py"})
+    return in_environment(starter, MESSAGE_BATCHES_COMMAND="starter.py")
 
 
 @pytest.fixture
@@ -19,8 +18,7 @@ def starter(starter: CommandLine) -> CommandLine:
 
 @pytest.fixture
 def alone(alone: CommandLine) -> CommandLine:
-    made = named(alone)
-    return replace(made, environment={**made.environment, "MESSAGE_BATCHES_TASK_QUEUE": "nobody-polls"})
+    return in_environment(named(alone), MESSAGE_BATCHES_TASK_QUEUE="nobody-polls")
 
 
 @pytest.fixture

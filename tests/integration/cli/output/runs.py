@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,11 @@ RARELY = ("--poll-interval", "1h", "--quiet-period", "1h", "--submission-timeout
 def file_of(starter: CommandLine, requests: Sequence[Mapping[str, Any]], name: str = "requests.jsonl") -> str:
     """Write a file of requests; its name, without a folder whose length differs from machine to machine."""
     return starter.file(requests, name).name
+
+
+def in_environment(starter: CommandLine, **variables: str) -> CommandLine:
+    """The same command line with other variables."""
+    return replace(starter, environment={**starter.environment, **variables})
 
 
 async def in_both_forms(starter: CommandLine, *arguments: str | Path) -> tuple[Ended, Ended]:

@@ -1,7 +1,6 @@
 """The output of the commands for all runs and the whole store: in every scene, as `tests/golden` has it."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -19,7 +18,16 @@ from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import eventually
 from tests.integration.cli.conftest import command_line
 from tests.integration.cli.output.conftest import named
-from tests.integration.cli.output.runs import WAIT, failed, in_both_forms, polling, terminate, undecided, when
+from tests.integration.cli.output.runs import (
+    WAIT,
+    failed,
+    in_both_forms,
+    in_environment,
+    polling,
+    terminate,
+    undecided,
+    when,
+)
 from tests.integration.cli.test_purge import make_old, works_only_in
 from tests.integration.cli.test_same_content import after_retention
 
@@ -97,11 +105,6 @@ async def in_namespace(
     return in_environment(starter, TEMPORAL_ADDRESS=temporal.address, TEMPORAL_NAMESPACE=client.namespace)
 
 
-def in_environment(starter: CommandLine, **variables: str) -> CommandLine:
-    """The same command line with other variables."""
-    return replace(starter, environment={**starter.environment, **variables})
-
-
 async def test_setup(alone: CommandLine, temporal: DevServer, tmp_path: Path) -> None:
     starter, another = await in_namespace(temporal, alone, {}), await in_namespace(temporal, alone, {})
     text = IndexedValueType.INDEXED_VALUE_TYPE_TEXT
@@ -122,6 +125,9 @@ async def test_purge(starter: CommandLine, live: Stack, forgetful: DevServer, tm
     await starter("start", starter.file(fresh()), *WAIT)
     no_store = in_environment(starter, MESSAGE_BATCHES_STORE=(tmp_path / "another").as_uri())
     never = await in_environment(starter, TEMPORAL_ADDRESS=forgetful.address)("purge", "--older-than", "40d")
+    for record in (live.store_folder / "namespaces").iterdir():
+        record.unlink()
+    unrecorded = await starter("purge", "--older-than", "40d")
     await works_only_in(forgetful.client, live.store_folder)
     make_old(live.store_folder)
     (live.store_folder / "results" / "mine.jsonl").write_text("x")
@@ -133,6 +139,7 @@ async def test_purge(starter: CommandLine, live: Stack, forgetful: DevServer, tm
             "nothing left": await later("purge", "--older-than", "40d", "--delete"),
             "too young": await in_both_forms(later, "purge", "--older-than", "29d"),
             "another namespace's": never,
+            "no namespace recorded": unrecorded,
             "no store": await no_store("purge", "--older-than", "40d"),
             "no age": await later("purge"),
         }

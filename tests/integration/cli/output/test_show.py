@@ -15,6 +15,7 @@ from tests.integration.cli.output.runs import (
     failed,
     file_of,
     in_both_forms,
+    in_environment,
     landed,
     polling,
     retrying,
@@ -102,7 +103,7 @@ async def test_results(patient: CommandLine, pending: Stack, tmp_path: Path) -> 
     for each in (workflow_id, good, stopped):
         await pending.client.get_workflow_handle(each).result()
 
-    scenes: Scenes = {
+    scenes: dict[str, Sequence[Ended] | Ended] = {
         "results": await patient("results", workflow_id, "--json"),
         "texts": await patient("results", workflow_id, "--text"),
         "to a file": [
@@ -123,6 +124,12 @@ async def test_results(patient: CommandLine, pending: Stack, tmp_path: Path) -> 
         "of a run that failed": await patient("results", fails),
         "requests not known": await patient("results", strangers, "--failed"),
         "unknown": await patient("results", "no-such-run"),
+        "in another store": await in_environment(patient, MESSAGE_BATCHES_STORE=(tmp_path / "another").as_uri())(
+            "results", workflow_id
+        ),
     }
+    for file in (pending.store_folder / "results").rglob("*.json*"):
+        file.unlink()
+    scenes["gone"] = await patient("results", workflow_id)
 
     assert_golden("results", scenes, tmp_path)

@@ -1,14 +1,25 @@
 """The output of the commands that start a run, and of `check`: in every scene, as `tests/golden` has it."""
 
-from dataclasses import replace
+import json
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from tests.harness.command_line import QUICK, CommandLine
+from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.golden import Scenes, assert_golden
 from tests.harness.requests import fresh, mixed
 from tests.harness.stack import Stack
-from tests.integration.cli.output.runs import RARELY, WAIT, file_of, in_both_forms, polling, terminate, undecided, when
+from tests.integration.cli.output.runs import (
+    RARELY,
+    WAIT,
+    file_of,
+    in_both_forms,
+    in_environment,
+    polling,
+    terminate,
+    undecided,
+    when,
+)
 from tests.integration.test_lost_reply import post_by_a_stranger
 
 KEY = "sk-ant-api03-secret-AAAA"
@@ -20,7 +31,7 @@ async def test_start(
     file, anew = file_of(starter, mixed()), file_of(starter, fresh(), "anew.jsonl")
     live.emulator.faults.add("spend-limit", operation="create", times=2)
 
-    scenes: Scenes = {
+    scenes: dict[str, Sequence[Ended] | Ended] = {
         "failed": [
             await starter("start", file_of(starter, fresh(), "fails.jsonl"), *WAIT, "--json"),
             await starter("start", anew, *WAIT),
@@ -39,6 +50,9 @@ async def test_start(
         **await started_before(patient, pending),
         **await refused_starts(starter, file),
     }
+    for record in (live.store_folder / "namespaces").iterdir():
+        record.write_text(json.dumps(json.loads(record.read_text()) | {"encrypted": True}))
+    scenes["no key for payloads"] = await starter("start", file_of(starter, fresh(1), "clear.jsonl"))
 
     assert_golden("start", scenes, tmp_path)
 
@@ -63,8 +77,8 @@ async def started_before(patient: CommandLine, pending: Stack) -> Scenes:
 async def refused_starts(starter: CommandLine, file: str) -> Scenes:
     (starter.folder / "bad.jsonl").write_text("no json\n", encoding="utf-8")
     (starter.folder / "broken.yml").write_text("arazzo: 1.0.1\nworkflows: 3\n", encoding="utf-8")
-    nowhere = replace(starter, environment={**starter.environment, "TEMPORAL_ADDRESS": "127.0.0.1:1"})
-    no_store = replace(starter, environment={**starter.environment, "MESSAGE_BATCHES_STORE": "ftp://nowhere/x"})
+    nowhere = in_environment(starter, TEMPORAL_ADDRESS="127.0.0.1:1")
+    no_store = in_environment(starter, MESSAGE_BATCHES_STORE="ftp://nowhere/x")
     return {
         "invalid requests": await in_both_forms(starter, "start", "bad.jsonl"),
         "refused": await in_both_forms(starter, "start", file, "--key", "Not A Name"),
