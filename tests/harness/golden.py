@@ -36,10 +36,10 @@ _KINDS = [
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
 """Numbers that differ from run to run."""
 
-_STATES_ON_THE_WAY = "checking the requests|submitting|waiting for the batch|landing the results"
+_STATE = r"(?:<workflow id>|attach-<batch id>): .*\n"
 _KINDS_IN_TEXT = [
-    # Which of the states a follower sees is a matter of moments.
-    (rf"(?m)(^(<workflow id>|attach-<batch id>): ({_STATES_ON_THE_WAY}).*\n)+", "<workflow id>: <states on the way>\n"),
+    # Which of the states before the last one a follower sees is a matter of moments.
+    (rf"(?m)^(?:{_STATE}|No worker answers just now.*\n)*({_STATE})(?!{_STATE})", r"<run>: <states on the way>\n\1"),
     (r"(?m)^(polls +)\d+", r"\1<count>"),
     (r"\battempt \d+", "attempt <count>"),
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
