@@ -23,6 +23,7 @@ class Ended:
     code: int
     out: str
     err: str
+    arguments: tuple[str, ...] = ()
 
     @property
     def json(self) -> Any:
@@ -44,8 +45,9 @@ class CommandLine:
 
     async def __call__(self, *arguments: str | Path, stdin: str | None = None, within: float = 60) -> Ended:
         """Run a command to its end."""
+        words = tuple(map(str, arguments))
         async with asyncio.timeout(within):
-            ended = Ended(*await run(STARTER, list(map(str, arguments)), self.variables, self.folder, stdin or ""))
+            ended = Ended(*await run(STARTER, words, self.variables, self.folder, stdin or ""), words)
         assert "Traceback" not in ended.err, ended.err
         assert "Fatal Python error" not in ended.err, ended.err
         return ended

@@ -68,7 +68,6 @@ async def test_a_revoked_key_fails_at_once_with_the_next_step(live: Stack) -> No
     failure = await failure_of(await live.start(requests(), api_key="revoked"))
 
     assert failure.type == "AuthenticationFailed"
-    assert "valid key" in failure.message
     assert [call.operation for call in live.emulator.calls] == ["list"]
 
 
@@ -80,7 +79,7 @@ async def test_an_api_that_accepts_calls_and_does_not_answer_is_reported_as_such
     failure = await failure_of(await live.start(requests(), poll=QUICK_POLL.model_copy(update={"transient": once})))
 
     assert failure.type == "ReplyLost"
-    assert "did not answer within 9 s" in failure.message
+    assert " 9 s" in failure.message
 
 
 async def test_permanent_errors_fail_with_their_type_and_the_batch(live: Stack) -> None:

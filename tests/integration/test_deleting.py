@@ -1,5 +1,6 @@
 """Deletion of a batch at the provider: only on request, only after landing and verification, without harm to runs."""
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -78,7 +79,7 @@ async def test_a_delete_that_is_refused_leaves_the_run_its_results(live: Stack) 
 
     assert output.request_counts.succeeded == 3
     assert not output.deleted
-    assert "spend limit" in (output.not_deleted or "")
+    assert "429" in (output.not_deleted or "")
     assert live.emulator.batches
 
 
@@ -93,8 +94,8 @@ async def test_a_changed_landed_file_is_detected(tmp_path: Path) -> None:
     await verify_landed(store, landed)
 
     (tmp_path / "results/a.jsonl").write_bytes(b"[]\n")
-    with pytest.raises(StoreUnavailable, match="has changed since it was landed"):
+    with pytest.raises(StoreUnavailable, match=re.escape(uri)):
         await verify_landed(store, landed)
     (tmp_path / "results/a.jsonl").unlink()
-    with pytest.raises(StoreUnavailable, match="no longer in the store"):
+    with pytest.raises(StoreUnavailable, match=re.escape(uri)):
         await verify_landed(store, landed)

@@ -77,7 +77,7 @@ async def test_without_its_record_a_namespace_does_not_count_as_encrypted(
 
     assert unknown is None
     assert (refused.code, begun.code) == (2, 0)
-    assert f"switched off for good, remove {record}. Nothing was sent" in refused.err
+    assert str(record) in refused.err
     await live.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 
@@ -120,17 +120,15 @@ async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, l
     run = await live.start(requests(2, "a hidden prompt"), poll=slow)
     await live.saw("retrieve")
     starter = starter_with(OLD, live=live, temporal=temporal, folder=tmp_path / "user")
-    shown: list[str] = []
 
-    async def said() -> bool:
-        shown.append((await starter("status", run.id)).out)
-        return "pollBatchStatus has failed" in shown[-1]
+    async def failing() -> list[str]:
+        retrying = (await starter("status", run.id, "--json")).json["retrying"]
+        return [each["failure"] for each in retrying if each["activity"] == "pollBatchStatus"]
 
-    await eventually(said, "a poll that has failed")
+    (failure,) = await eventually(failing, "a poll that has failed")
     await run.terminate()
 
-    assert "The API answered 529" in shown[-1]
-    assert "Encoded failure" not in shown[-1]
+    assert " 529 " in failure
 
 
 async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(

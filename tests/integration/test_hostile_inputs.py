@@ -143,13 +143,12 @@ def test_an_input_that_cannot_be_read_is_refused(given: str | bytes) -> None:
     refusal = refusal_of(payload(given))
 
     assert refusal.type == "InvalidInput"
-    assert "nothing was sent" in refusal.message
 
 
 async def test_an_input_that_cannot_be_read_fails_its_run_instead_of_stalling_it(live: Stack) -> None:
     given = UNREADABLE["10,000 deep, where nobody looks"]
 
-    await assert_refused(live, payload(given), kind="InvalidInput", says="nothing was sent")
+    await assert_refused(live, payload(given), kind="InvalidInput")
 
 
 @pytest.mark.parametrize("encoding", ["binary/plain", "json/protobuf", "binary/null", "x/y"])
@@ -158,8 +157,8 @@ def test_an_input_that_is_not_json_is_refused(encoding: str) -> None:
 
 
 async def test_a_missing_input_is_refused(live: Stack) -> None:
-    assert "there is none" in refusal_of(NOTHING).message
-    await assert_refused(live, kind="InvalidInput", says="there is none")
+    assert refusal_of(NOTHING).type == "InvalidInput"
+    await assert_refused(live, kind="InvalidInput")
 
 
 def test_a_run_that_continues_another_waits_for_a_worker_that_can_read_it() -> None:
@@ -192,7 +191,6 @@ def test_a_key_in_another_field_is_refused_and_not_repeated(field: str, given: d
 
     assert refusal.type == "InvalidInput"
     assert f"{field}: " in refusal.message
-    assert "rotate it" in refusal.message
     assert RAW_KEY not in "".join(traceback.format_exception(refusal))
     assert RAW_KEY not in str(refusal.details)
 
@@ -265,7 +263,6 @@ def test_an_invalid_key_name_is_refused(name: str) -> None:
     refusal = refusal_of(payload(other(apiKey=name)))
 
     assert refusal.type == "UnknownKey"
-    assert "rotate it" in refusal.message
 
 
 async def test_an_invalid_key_name_fails_its_run_and_nothing_is_sent(live: Stack) -> None:

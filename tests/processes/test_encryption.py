@@ -106,21 +106,22 @@ async def test_no_prompt_and_no_reply_is_on_the_server_even_if_the_key_is_rotate
     secret = await processes.start("a hidden prompt", OLD)
     processes.emulator.faults.add("spend-limit", operation="create", times=1)
     starter = processes.starter(OLD)
-    refused = await starter("start", starter.file(requests(1, "a refused prompt")), "--wait", *QUICK)
+    refused = await starter("start", starter.file(requests(1, "a refused prompt")), "--wait", "--json", *QUICK)
 
     # The rotation: the new key encrypts from now on, the old one still decrypts older payloads.
     await processes.worker(NEW, OLD)
     processes.emulator.clock.advance(PROCESSING)
     starter = processes.starter(NEW, OLD)
     for run in (before, secret):
-        ended = await starter("watch", run)
+        ended = await starter("watch", run, "--json")
         assert ended.code == 0, ended.said
-        assert "2 results, 2 succeeded" in ended.out
+        assert ended.json["output"]["summary"]["counts"]["succeeded"] == 2
 
     for ended in in_clear:
         assert ended.code == 2
-        assert "Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE" in ended.err
-    assert "The API answered" in refused.said
+        assert "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE" in ended.err
+    assert refused.json["failure"]["type"] == "SpendLimitReached"
+    assert " 429 " in refused.json["failure"]["message"]
     exported, database = await processes.exported(secret), processes.database()
     assert b"2026-01" in exported
     assert b"2026-11" in exported
@@ -153,13 +154,13 @@ async def test_a_worker_without_the_key_names_it_and_the_run_continues_once_it_i
 
     worker = await processes.worker()
     await eventually(lambda: "encrypted with key '2026-01'" in worker.output, "a worker that asks for its key")
-    shown = await processes.starter(NEW, OLD)("status", run)
+    shown = await processes.starter(NEW, OLD)("status", run, "--json")
     await processes.worker(NEW, OLD)
     processes.emulator.clock.advance(PROCESSING)
     ended = await processes.starter(NEW, OLD)("watch", run, within=90)
 
     assert shown.code == 0
-    assert "No worker answers just now; this is the last known state, from the history" in shown.out
-    assert "msgbatch_" in shown.out
+    assert shown.json["answeredByWorker"] is False
+    assert shown.json["batchId"] == processes.emulator.batches[0].id
     assert ended.code == 0, ended.said
     assert len(processes.emulator.batches) == 1

@@ -85,18 +85,18 @@ def test_a_value_in_the_wrong_variable_is_not_repeated(variable: str) -> None:
 
 @pytest.mark.parametrize("variable", ["ANTHROPIC_BASE_URL", "ANTHROPIC_BASE_URL_TEAM_A"])
 @pytest.mark.parametrize(
-    ("base_url", "says"),
+    "base_url",
     [
-        ("https://user:SECRET@gateway", "without user and password"),
-        ("https://SECRET@gateway/path", "without user and password"),
-        ("https://user:SEC/RET@gateway", "without user and password"),
-        ("https://gateway/path?key=SECRET", "expected https:"),
-        ("https://gateway/path#SECRET", "expected https:"),
-        ("https://gateway:SECRET", "expected https:"),
+        "https://user:SECRET@gateway",
+        "https://SECRET@gateway/path",
+        "https://user:SEC/RET@gateway",
+        "https://gateway/path?key=SECRET",
+        "https://gateway/path#SECRET",
+        "https://gateway:SECRET",
     ],
 )
-def test_a_base_url_with_a_secret_in_it_is_refused_and_not_repeated(variable: str, base_url: str, says: str) -> None:
-    with pytest.raises(InvalidSettings, match=f"{variable} .*{says}") as caught:
+def test_a_base_url_with_a_secret_in_it_is_refused_and_not_repeated(variable: str, base_url: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable} ") as caught:
         Settings.from_environment({"ANTHROPIC_API_KEY_TEAM_A": "sk-1", variable: base_url})
 
     assert "SEC" not in str(caught.value)
@@ -112,7 +112,7 @@ def test_a_base_url_may_have_a_port_and_a_path(base_url: str) -> None:
 def test_a_key_file_that_is_not_text_is_refused_and_named(tmp_path: Path) -> None:
     (tmp_path / "default").write_bytes(b"SECRET\xff")
 
-    with pytest.raises(InvalidSettings, match=r"the file .*/default is not valid: expected a key") as caught:
+    with pytest.raises(InvalidSettings, match=re.escape(str(tmp_path / "default"))) as caught:
         Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path)})
 
     assert "SECRET" not in str(caught.value)
@@ -135,7 +135,7 @@ def test_a_worker_has_no_build_unless_configured() -> None:
     ],
 )
 def test_a_release_that_temporal_would_refuse_is_refused(variable: str, value: str) -> None:
-    with pytest.raises(InvalidSettings, match=f"{variable} is not valid: expected"):
+    with pytest.raises(InvalidSettings, match=f"{variable} "):
         Settings.from_environment({variable: value})
 
 
@@ -154,7 +154,7 @@ def test_a_key_may_have_a_base_url_of_its_own() -> None:
 
 
 def test_a_base_url_for_a_key_that_is_not_held_is_refused() -> None:
-    with pytest.raises(InvalidSettings, match=r"ANTHROPIC_BASE_URL_TEAM_A is set.*set ANTHROPIC_API_KEY_TEAM_A"):
+    with pytest.raises(InvalidSettings, match=r"ANTHROPIC_BASE_URL_TEAM_A .*ANTHROPIC_API_KEY_TEAM_A"):
         Settings.from_environment({"ANTHROPIC_BASE_URL_TEAM_A": "https://a.example"})
 
 
@@ -180,16 +180,16 @@ def test_encryption_keys_are_read_from_the_environment_or_a_file_in_order(tmp_pa
 @pytest.mark.parametrize(
     ("value", "says"),
     [
-        (SECRET, "entry 1 is not of the form id:base64"),
-        (f"{SECRET}:a", "entry 1 begins with no id"),
-        (f"{SECRET.rstrip('=')}:a", "entry 1 begins with no id"),
-        (f"a b:{SECRET}", "entry 1 begins with no id"),
-        (f"a:{SECRET},b:{SECRET[:-2]}", "entry 2, 'b': what follows the colon is not base64"),
-        (f"a:{SECRET[:40]}", "'a': the key has 30 bytes, 32 are needed"),
-        (f"a:{SECRET[:-1]}{SECRET}", "not base64"),
-        (f"a:{SECRET},a:{SECRET}", "entry 2 has the id 'a' of an earlier one"),
-        ("# nothing but a remark", "there is no key in it"),
-        (",", "there is no key in it"),
+        (SECRET, "entry 1"),
+        (f"{SECRET}:a", "entry 1"),
+        (f"{SECRET.rstrip('=')}:a", "entry 1"),
+        (f"a b:{SECRET}", "entry 1"),
+        (f"a:{SECRET},b:{SECRET[:-2]}", "entry 2, 'b'"),
+        (f"a:{SECRET[:40]}", "30 bytes"),
+        (f"a:{SECRET[:-1]}{SECRET}", "entry 1, 'a'"),
+        (f"a:{SECRET},a:{SECRET}", "entry 2"),
+        ("# nothing but a remark", "no key"),
+        (",", "no key"),
     ],
 )
 def test_an_encryption_key_of_another_form_is_refused_without_its_text(value: str, says: str, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_an_encryption_key_of_another_form_is_refused_without_its_text(value: st
 
     for variable, given in (("_KEYS", value), ("_KEYS_FILE", str(file))):
         name = f"MESSAGE_BATCHES_ENCRYPTION{variable}"
-        with pytest.raises(InvalidSettings, match=re.escape(f"{name} is not valid: ")) as caught:
+        with pytest.raises(InvalidSettings, match=rf"{name}\b") as caught:
             encryption_keys({name: given})
         assert says in str(caught.value)
         assert SECRET[:12] not in "".join(traceback.format_exception(caught.value))
@@ -206,9 +206,7 @@ def test_an_encryption_key_of_another_form_is_refused_without_its_text(value: st
 
 @pytest.mark.parametrize("file", ["/nowhere/at/all", "/", written([A])])
 def test_a_keys_file_that_cannot_be_read_is_not_repeated_it_may_be_a_key(file: str) -> None:
-    with pytest.raises(
-        InvalidSettings, match="MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE is not valid: expected a file that can be read"
-    ) as caught:
+    with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE ") as caught:
         encryption_keys({"MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": file})
 
     assert SECRET not in "".join(traceback.format_exception(caught.value))
@@ -217,7 +215,7 @@ def test_a_keys_file_that_cannot_be_read_is_not_repeated_it_may_be_a_key(file: s
 def test_encryption_keys_in_two_places_are_refused() -> None:
     both = {"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([A]), "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "/keys"}
 
-    with pytest.raises(InvalidSettings, match="both set"):
+    with pytest.raises(InvalidSettings, match=r"_KEYS_FILE .*_KEYS "):
         encryption_keys(both)
 
 
@@ -228,6 +226,6 @@ def test_the_token_of_the_codec_server_is_valid_or_not_set() -> None:
     assert token
     assert token.get_secret_value() == "0123456789abcdef"
     for wrong in ("short", "with a space in it", "0123456789abcdeü"):
-        with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_CODEC_TOKEN is not valid: expected") as caught:
+        with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_CODEC_TOKEN ") as caught:
             codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": wrong})
         assert wrong not in str(caught.value)

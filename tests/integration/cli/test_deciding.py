@@ -31,16 +31,16 @@ async def polling(starter: CommandLine, live: Stack) -> str:
 async def test_cancel_stops_the_batch_and_lands_what_had_finished(starter: CommandLine, live: Stack) -> None:
     workflow_id = await polling(starter, live)
 
-    cancelled = await starter("cancel", workflow_id)
+    cancelled = await starter("cancel", workflow_id, "--json")
     watched = await starter("watch", workflow_id, "--json")
-    after = await starter("cancel", workflow_id)
+    after = await starter("cancel", workflow_id, "--json")
 
     assert cancelled.code == 0, cancelled.err
-    assert "is canceling" in cancelled.out
+    assert cancelled.json["processingStatus"] == "canceling"
     assert watched.code == 0
     assert watched.json["output"]["summary"]["counts"]["canceled"] == 3
     assert after.code == 2
-    assert "is over" in after.err
+    assert after.json["error"]["type"] == "Refused"
 
 
 async def test_cancel_abandon_ends_the_run_and_lands_nothing(starter: CommandLine, live: Stack) -> None:
@@ -55,14 +55,13 @@ async def test_cancel_abandon_ends_the_run_and_lands_nothing(starter: CommandLin
     assert live.operations()[-1] == "cancel"
 
 
-async def test_without_a_worker_nothing_is_stopped_and_that_is_said(alone: CommandLine) -> None:
+async def test_without_a_worker_nothing_is_stopped(alone: CommandLine) -> None:
     started = await alone("start", alone.file(fresh()), "--json")
 
     cancelled = await alone("cancel", started.json["workflowId"], "--json")
 
     assert cancelled.code == 1
     assert cancelled.json["error"]["type"] == "NoAnswer"
-    assert "python worker.py" in cancelled.err
 
 
 async def undecided(starter: CommandLine, live: Stack) -> str:
@@ -82,13 +81,12 @@ async def test_an_undecided_run_names_its_candidates_and_takes_the_one_adopted(
     workflow_id = await undecided(starter, live)
     (batch,) = live.emulator.batches
 
-    status = await starter("status", workflow_id)
+    status = await starter("status", workflow_id, "--json")
     resolved = await starter("resolve", workflow_id, "--adopt", batch.id)
     live.emulator.clock.advance(timedelta(minutes=11))
     watched = await starter("watch", workflow_id, "--json")
 
-    assert f"May be ours: {batch.id}" in status.out
-    assert "--adopt" in status.out
+    assert [candidate["batchId"] for candidate in status.json["progress"]["candidates"]] == [batch.id]
     assert resolved.code == 0, resolved.err
     assert watched.json["output"]["batchId"] == batch.id
     assert watched.json["output"]["verified"]
@@ -109,10 +107,11 @@ async def test_an_undecided_run_submits_again_when_told_so(starter: CommandLine,
 async def test_a_run_that_is_not_undecided_cannot_be_resolved(starter: CommandLine, live: Stack) -> None:
     workflow_id = await polling(starter, live)
 
-    resolved = await starter("resolve", workflow_id, "--submit-again")
+    resolved = await starter("resolve", workflow_id, "--submit-again", "--json")
 
     assert resolved.code == 2
-    assert "not undecided" in resolved.err
+    assert resolved.json["error"]["type"] == "Refused"
+    assert live.operations().count("create") == 1
     await live.client.get_workflow_handle(workflow_id).terminate()
 
 
@@ -124,17 +123,16 @@ async def test_attach_takes_over_a_strangers_batch_and_checks_it_where_its_reque
     live.emulator.clock.advance(timedelta(minutes=11))
 
     alone = await starter("attach", batch_id, "--wait", "--json", *QUICK[:2])
-    failed = await starter("results", batch_id, "--failed")
+    failed = await starter("results", batch_id, "--failed", "--json")
     checked = await starter("attach", batch_id, "--requests", starter.file(given), "--wait", "--json", *QUICK[:2])
-    again = await starter("attach", batch_id)
+    again = await starter("attach", batch_id, "--json")
 
     assert alone.code == 0, alone.err
     assert alone.json["output"]["verified"] is False
     assert failed.code == 2
-    assert "without its requests" in failed.err
+    assert failed.json["error"]["type"] == "ResultsNotFound"
     assert checked.json["output"]["verified"] is True
-    assert "landed before" in again.err
-    assert "3 results" in again.out
+    assert again.json["output"]["resultsFile"] == checked.json["output"]["resultsFile"]
 
 
 async def test_attach_to_a_batch_that_a_run_follows_already_attaches_to_that_run(
@@ -146,5 +144,4 @@ async def test_attach_to_a_batch_that_a_run_follows_already_attaches_to_that_run
     attached = await starter("attach", batch.id, "--json")
 
     assert attached.json["workflowId"] == workflow_id
-    assert "already" in attached.err
     await live.client.get_workflow_handle(workflow_id).terminate()

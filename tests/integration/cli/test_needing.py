@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,13 @@ def seen(progress: Progress) -> RunView:
     return RunView("a-run", "1", "1", RunStatus.RUNNING, "queue", NOW, progress=progress, answered=True, worker=True)
 
 
+async def needing(starter: CommandLine, workflow_id: str) -> dict[str, Any]:
+    """What the list of those that need attention has of a run, once."""
+    documents: list[dict[str, Any]] = (await starter("list", "--needs-attention", "--json")).json
+    (document,) = [each for each in documents if each["workflowId"] == workflow_id]
+    return document
+
+
 async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: CommandLine, live: Stack) -> None:
     requests = fresh()
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
@@ -39,16 +47,9 @@ async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: 
     run = live.client.get_workflow_handle(workflow_id)
     await progress_when(run, lambda progress: len(progress.candidates) == 2)
 
-    listed = await starter("list", "--needs-attention")
-    (document,) = [
-        each
-        for each in (await starter("list", "--needs-attention", "--json")).json
-        if each["workflowId"] == workflow_id
-    ]
+    document = await needing(starter, workflow_id)
 
-    assert workflow_id in listed.out
-    assert f"starter.py resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again" in listed.out
-    assert document["command"].endswith(f"resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again")
+    assert f" resolve {workflow_id} --adopt " in document["command"]
 
 
 async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live: Stack) -> None:
@@ -59,11 +60,10 @@ async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live:
     live.emulator.clock.advance(timedelta(minutes=10))
     await live.saw("results")
 
-    listed = await starter("list", "--needs-attention")
+    document = await needing(starter, workflow_id)
 
-    assert workflow_id in listed.out
-    assert "retrieveResults has failed, attempt 2" in listed.out
-    assert f"watch {workflow_id}" in listed.out
+    assert "503" in document["why"]
+    assert document["command"].endswith(f" watch {workflow_id}")
 
 
 async def test_a_run_that_only_waits_needs_nothing(starter: CommandLine, live: Stack) -> None:
@@ -83,7 +83,7 @@ def test_a_batch_near_the_end_of_its_time_can_be_stopped_and_landed(left: timede
     assert bool(found) is needing
     if found:
         document = attention_document(found, NOW)
-        assert document.why == "The batch expires in 1:30:00"
+        assert "1:30:00" in document.why
         assert document.command.endswith("cancel a-run")
 
 
@@ -91,4 +91,4 @@ async def test_status_and_attention_are_two_questions(starter: CommandLine) -> N
     asked = await starter("list", "--status", "failed", "--needs-attention")
 
     assert asked.code == 2
-    assert "one at a time" in asked.said
+    assert "--needs-attention" in asked.err

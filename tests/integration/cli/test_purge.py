@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,6 +19,7 @@ from temporalio.service import RPCError
 
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.models import BatchInput, BatchOutput
+from message_batches.retention.purge import KeepReason
 from message_batches.retention.references import RunReferences
 from message_batches.runs.control import Refused
 from message_batches.storage.object_store import open_store
@@ -55,6 +57,11 @@ async def works_only_in(client: Client, folder: Path) -> None:
     await NamespaceRecords(open_store(folder.as_uri())).add(client)
 
 
+def counted(documents: list[dict[str, Any]]) -> dict[str, int]:
+    """The number of objects of each kind."""
+    return {each["kind"]: each["objects"] for each in documents}
+
+
 def files(folder: Path, under: str = "") -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in (folder / under).rglob("*") if path.is_file())
 
@@ -69,14 +76,12 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
     (live.store_folder / "results" / "mine.jsonl").write_text("x")
     found = files(live.store_folder)
 
-    shown = await later("purge", "--older-than", "40d")
+    shown = await later("purge", "--older-than", "40d", "--json")
     assert shown.code == 0
-    assert f"0 runs known in namespace default at {forgetful.address}\nwould go" in shown.out
-    assert re.search(r"would go +objects +bytes", shown.out)
-    assert re.search(
-        r"requests +4 .*\nrecords +3 .*\nresults +2 .*\nstays .*\nother files +1 +1 +not of a run", shown.out
-    )
-    assert "Nothing was removed; with --delete it is. After that the same content" in shown.out
+    assert not shown.json["deleted"]
+    assert shown.json["namespaces"] == [{"namespace": "default", "address": forgetful.address, "runs": 0}]
+    assert counted(shown.json["goes"]) == {"requests": 4, "records": 3, "results": 2}
+    assert counted(shown.json["stays"]) == {"other files": 1}
     assert files(live.store_folder) == found
     again = await later("start", file, "--json", *QUICK)
     assert again.json["output"]["resultsFile"] == first.json["output"]["resultsFile"]
@@ -85,16 +90,15 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
     removed = await later("purge", "--older-than", "40d", "--delete", "--json")
     assert removed.code == 0, removed.err
     assert removed.json["deleted"]
-    assert {counted["kind"]: counted["objects"] for counted in removed.json["goes"]} == {
+    assert counted(removed.json["goes"]) == {
         "requests": 4,  # The file as it was given, and what the run made of the requests in its input.
         "records": 3,
         "results": 2,
     }
     left = [name for name in files(live.store_folder) if not name.startswith("namespaces/")]
     assert left == ["results/mine.jsonl", "store.json"]
-    nothing = await later("purge", "--older-than", "40d", "--delete")
-    assert nothing.code == 0
-    assert "nothing" in nothing.out
+    nothing = await later("purge", "--older-than", "40d", "--delete", "--json")
+    assert (nothing.code, nothing.json["goes"]) == (0, [])
 
     anew = await later("start", file, "--wait", "--json", *QUICK)
     assert anew.code == 0, anew.err
@@ -116,7 +120,7 @@ async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: Comm
     assert [name for name in left if not name.startswith("manifests/")] == found
     (results_of,) = re.findall(r"results/\w+/([0-9a-f]{64})\.json", " ".join(left))
     assert f"manifests/{results_of}.jsonl" in left
-    assert {kept["why"] for kept in ended.json["stays"]} == {"of a run that Temporal knows"}
+    assert {kept["why"] for kept in ended.json["stays"]} == {KeepReason.IN_USE}
     results = await starter("results", first.json["workflowId"])
     assert len(results.out.splitlines()) == 3
 
@@ -193,9 +197,7 @@ async def test_requests_that_a_run_has_yet_to_read_stay(
     ended = await alone("purge", "--older-than", "40d", "--delete", "--json")
 
     assert files(folder) == found
-    assert [(kept["kind"], kept["why"]) for kept in ended.json["stays"]] == [
-        ("requests", "of a run that Temporal knows")
-    ]
+    assert [(kept["kind"], kept["why"]) for kept in ended.json["stays"]] == [("requests", KeepReason.IN_USE)]
     await temporal.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 
@@ -218,15 +220,11 @@ async def test_of_a_workflow_id_that_is_used_again_the_forgotten_run_goes_alone(
     assert len(files(live.store_folder, "manifests")) == 2
 
 
-@pytest.mark.parametrize(
-    ("age", "said"),
-    [("29d", "at least 30 days"), ("1h", "for 29 days after it was created"), ("soon", "is not a duration")],
-)
-async def test_what_could_still_be_needed_is_refused_with_the_reason(alone: CommandLine, age: str, said: str) -> None:
+@pytest.mark.parametrize("age", ["29d", "1h", "soon"])
+async def test_an_age_at_which_objects_could_still_be_needed_is_refused(alone: CommandLine, age: str) -> None:
     ended = await alone("purge", "--older-than", age, "--delete")
 
-    assert ended.code == 2
-    assert said in ended.said
+    assert (ended.code, "--older-than" in ended.err) == (2, True)
 
 
 async def test_an_age_must_be_given(alone: CommandLine) -> None:
@@ -239,7 +237,7 @@ async def test_where_there_is_no_store_that_is_said_and_none_is_made(alone: Comm
     ended = await alone("purge", "--older-than", "40d", "--delete")
 
     assert ended.code == 2
-    assert "There is no store at" in ended.said
+    assert (tmp_path / "store").as_uri() in ended.err
     assert files(tmp_path / "store") == []
 
 
@@ -252,7 +250,7 @@ async def test_without_temporal_nothing_is_removed(starter: CommandLine, live: S
     ended = await cut_off("purge", "--older-than", "40d", "--delete")
 
     assert ended.code == 2
-    assert "No Temporal server answers" in ended.said
+    assert "127.0.0.1:9" in ended.err
     assert files(live.store_folder) == found
 
 
@@ -305,10 +303,10 @@ async def test_results_that_are_gone_are_told_from_those_of_another_store(
     gone = await starter("results", run.id)
 
     assert (outside.code, gone.code) == (2, 2)
-    assert "is outside this store" in outside.said
-    assert "set MESSAGE_BATCHES_STORE" in outside.said
-    assert "is gone from this store" in gone.said
-    assert "MESSAGE_BATCHES_STORE" not in gone.said
+    for ended in (outside, gone):
+        assert f"{live.store_url}/results/" in ended.err
+    assert "MESSAGE_BATCHES_STORE" in outside.err
+    assert "MESSAGE_BATCHES_STORE" not in gone.err
 
 
 @pytest.fixture(scope="module")
@@ -340,8 +338,8 @@ async def test_a_namespace_that_never_worked_with_a_store_is_refused_and_those_t
 
     for ended in [await wrong("purge", "--older-than", "40d", "--delete"), await wrong("purge", "--older-than", "40d")]:
         assert ended.code == 2
-        assert f"namespace {second.namespace} at " in ended.said
-        assert "these have: default at " in ended.said
+        assert second.namespace in ended.err
+        assert f"default at {patient.environment['TEMPORAL_ADDRESS']}" in ended.err
     assert files(pending.store_folder) == found
     await run.terminate()
 
@@ -380,7 +378,8 @@ async def test_a_namespace_that_cannot_be_looked_at_is_refused_with_its_note(
     ended = await starter("purge", "--older-than", "40d", "--delete")
 
     assert ended.code == 2
-    assert f"default at {forgetful.address} (recorded in {live.store_url}/namespaces/" in ended.said
+    assert f"default at {forgetful.address}" in ended.err
+    assert f"{live.store_url}/namespaces/" in ended.err
     assert files(live.store_folder) == found
 
 
@@ -393,13 +392,13 @@ async def test_where_no_namespace_is_noted_nothing_is_removed_until_a_run_was_ta
     notes[0].unlink()
     make_old(live.store_folder)
 
-    refused = await starter("purge", "--older-than", "40d", "--delete")
+    refused = await starter("purge", "--older-than", "40d", "--delete", "--json")
     async with running_stack(live.client, live.emulator, live.store_url) as upgraded:
         await upgraded.run(fresh())
     done = await starter("purge", "--older-than", "40d", "--delete")
 
     assert refused.code == 2
-    assert "No namespace is recorded" in refused.said
+    assert refused.json["error"]["type"] == "Refused"
     assert done.code == 0, done.err
 
 
@@ -423,7 +422,7 @@ async def test_a_server_that_goes_away_meanwhile_is_an_answer_too() -> None:
     async with dev_server() as server:
         in_use = RunReferences(server.client)
         assert await in_use.refresh() == set()
-    with pytest.raises(Refused, match="nothing more is removed"):
+    with pytest.raises(Refused):
         await in_use.refresh()
 
 

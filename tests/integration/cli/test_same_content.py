@@ -47,7 +47,6 @@ async def test_while_it_runs_a_second_start_attaches_to_it(patient: CommandLine,
 
     assert second.code == 0
     assert second.json["workflowId"] == first.json["workflowId"]
-    assert "attached to it" in second.err
     assert len(pending.emulator.batches) == 1
 
 
@@ -56,12 +55,9 @@ async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine
     first = await starter("start", file, "--wait", "--json", *QUICK)
 
     second = await starter("start", file, "--json", *QUICK)
-    shown = await starter("start", file, *QUICK)
 
     assert second.code == 0
-    assert "have been run before" in second.err
     assert second.json["output"]["resultsFile"] == first.json["output"]["resultsFile"]
-    assert "3 results, 3 succeeded" in shown.out
     assert len(live.emulator.batches) == 1
 
 
@@ -127,7 +123,8 @@ async def test_where_nothing_was_sent_a_second_start_starts_anew(starter: Comman
 
     assert first.json["failure"]["type"] == "SpendLimitReached"
     assert second.code == 0, second.err
-    assert "Started anew" in second.err
+    assert second.json["workflowId"] == first.json["workflowId"]
+    assert second.json["runId"] != first.json["runId"]
     assert len(live.emulator.batches) == 1
 
 
@@ -148,9 +145,8 @@ async def test_where_the_outcome_is_unknown_a_second_start_is_refused(
 
     assert second.code == 2
     assert second.json["error"]["type"] == "Refused"
-    assert "attach" in second.err
-    assert "--again" in second.err
     assert third.code == 2
+    assert third.json["error"]["type"] == "Refused"
     assert again.code == 0
     assert again.json["workflowId"].startswith(f"{first.json['workflowId']}-")
 
@@ -190,7 +186,7 @@ async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
         second = await alone("start", file, "--json", *QUICK)
 
     assert second.code == 2
-    assert "may have been sent" in second.err
+    assert second.json["error"]["type"] == "Refused"
 
 
 async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_bought(
@@ -205,7 +201,7 @@ async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_boug
 
     assert first.json["failure"]["type"] == "SubmissionUnknown"
     assert second.code == 2
-    assert "no reply was seen" in second.err
+    assert second.json["error"]["type"] == "Refused"
 
 
 async def test_two_starters_at_once_buy_one_batch(starter: CommandLine, live: Stack) -> None:

@@ -40,12 +40,13 @@ async def test_setup_registers_what_is_missing_and_a_second_time_nothing(tempora
         temporal, tmp_path, {"BatchRequests": IndexedValueType.INDEXED_VALUE_TYPE_INT, "Other": 2}
     )
 
-    first = await starter("setup")
+    first = await starter("setup", "--json")
     again = await starter("setup", "--json")
 
     assert first.code == 0, first.err
-    assert "BatchStatus Keyword registered" in first.said
-    assert "BatchRequests Int existed before" in first.said
+    assert {found["name"]: found["registered"] for found in first.json["searchAttributes"]} == {
+        name: name != "BatchRequests" for name in NAMES
+    }
     assert again.code == 0
     assert [found["name"] for found in again.json["searchAttributes"]] == NAMES
     assert not any(found["registered"] for found in again.json["searchAttributes"])
@@ -54,21 +55,22 @@ async def test_setup_registers_what_is_missing_and_a_second_time_nothing(tempora
 async def test_setup_says_which_attribute_is_of_another_type_and_leaves_it(temporal: DevServer, tmp_path: Path) -> None:
     starter = await in_namespace(temporal, tmp_path, {"BatchStatus": IndexedValueType.INDEXED_VALUE_TYPE_TEXT})
 
-    ended = await starter("setup")
+    ended = await starter("setup", "--json")
 
     assert ended.code == 1
-    assert "BatchStatus Text is in the way: it should be Keyword" in ended.said
-    assert "BatchId Keyword registered" in ended.said
+    found = {each["name"]: (each["type"], each["registered"]) for each in ended.json["searchAttributes"]}
+    assert found["BatchStatus"] == ("Text", False)
+    assert found["BatchId"] == ("Keyword", True)
 
 
 async def test_setup_that_is_refused_says_why_and_what_is_to_be_registered(alone: CommandLine) -> None:
     nowhere = CommandLine(alone.folder, {**alone.environment, "TEMPORAL_NAMESPACE": "no-such-namespace"})
 
-    ended = await nowhere("setup")
+    ended = await nowhere("setup", "--json")
 
     assert ended.code == 2
-    assert "does not register search attributes in namespace 'no-such-namespace' for you: Namespace" in ended.said
-    assert "BatchRequests (Int)" in ended.said
+    assert ended.json["error"]["type"] == "Refused"
+    assert all(name in ended.json["error"]["message"] for name in (*NAMES, "'no-such-namespace'"))
 
 
 async def test_runs_are_listed_by_where_they_stand(temporal: DevServer, tmp_path: Path) -> None:
@@ -127,10 +129,10 @@ async def test_a_status_that_is_none_is_refused_with_those_that_are(alone: Comma
 async def test_without_the_attributes_the_list_says_what_registers_them(temporal: DevServer, tmp_path: Path) -> None:
     starter = await in_namespace(temporal, tmp_path, {})
 
-    ours = await starter("list", "--status", "undecided")
-    temporals = await starter("list", "--status", "failed")
+    ours = await starter("list", "--status", "undecided", "--json")
+    temporals = await starter("list", "--status", "failed", "--json")
 
     assert ours.code == 2
-    assert "starter.py setup` registers it" in ours.said
-    assert temporals.code == 0
-    assert "No run is failed" in temporals.out
+    assert ours.json["error"]["type"] == "Refused"
+    assert "BatchStatus" in ours.json["error"]["message"]
+    assert (temporals.code, temporals.json) == (0, [])

@@ -28,13 +28,9 @@ async def test_a_file_is_submitted_waited_for_and_reported(starter: CommandLine,
 
     assert ended.code == 0, ended.err
     (batch,) = live.emulator.batches
-    assert f"Batch {batch.id}: 4 results, 2 succeeded, 2 errored" in ended.out
-    assert "request-0000 succeeded" in ended.said
-    assert "not_found_error 1 model: claude-does-not-exist-9 (request-0001)" in ended.said
-    assert "claude-sonnet-5-20260801" in ended.out
-    assert f"results {live.store_url}/results/{batch.id}/" in ended.said
-    assert "--failed -o retry.jsonl" in ended.out
-    assert f"landed, {batch.id}" in ended.err
+    assert batch.id in ended.out
+    assert f"{live.store_url}/results/{batch.id}/" in ended.out
+    assert batch.id in ended.err
 
 
 async def test_waiting_with_json_prints_one_document(starter: CommandLine) -> None:
@@ -46,10 +42,10 @@ async def test_waiting_with_json_prints_one_document(starter: CommandLine) -> No
 
 
 async def test_strict_makes_errored_requests_a_failure(starter: CommandLine) -> None:
-    ended = await starter("start", starter.file(mixed()), "--wait", "--strict", *QUICK)
+    ended = await starter("start", starter.file(mixed()), "--wait", "--strict", "--json", *QUICK)
 
     assert ended.code == 1
-    assert "2 errored" in ended.out
+    assert ended.json["output"]["summary"]["counts"]["errored"] == 2
 
 
 async def test_away_from_a_terminal_the_run_is_left_to_itself(starter: CommandLine, live: Stack) -> None:
@@ -57,7 +53,7 @@ async def test_away_from_a_terminal_the_run_is_left_to_itself(starter: CommandLi
 
     assert ended.code == 0, ended.err
     assert ended.json["detached"]
-    assert "No worker" not in ended.err
+    assert ended.err == ""
     assert (await live.client.get_workflow_handle(ended.json["workflowId"]).result())["verified"]
 
 
@@ -65,8 +61,7 @@ async def test_a_queue_without_a_worker_is_said_at_the_start(alone: CommandLine)
     ended = await alone("start", alone.file(fresh()))
 
     assert ended.code == 0
-    assert "No worker polls task queue" in ended.err
-    assert "python worker.py" in ended.err
+    assert alone.environment["MESSAGE_BATCHES_TASK_QUEUE"] in ended.err
 
 
 @pytest.mark.parametrize("form", ["array", "object"])
@@ -138,7 +133,6 @@ async def test_every_problem_in_the_requests_is_named_with_its_line_and_nothing_
     assert ended.code == 2
     assert ended.json["error"]["type"] == "InvalidRequests"
     assert [problem[:6] for problem in ended.json["error"]["problems"]] == ["line 1", "line 2", "line 3"]
-    assert "nothing was sent" in ended.err
     assert not live.emulator.calls
 
 
@@ -147,8 +141,8 @@ async def test_a_raw_key_is_refused_and_its_text_repeated_nowhere(starter: Comma
     ended = await starter("start", starter.file(fresh()), "--key", key, "--json")
 
     assert ended.code == 2
+    assert ended.json["error"]["type"] == "Refused"
     assert key not in ended.out + ended.err
-    assert "rotate it" in ended.err
     assert not live.emulator.calls
 
 
@@ -172,7 +166,6 @@ async def test_a_raw_key_in_another_place_is_refused_too(
     assert ended.code == 2
     assert ended.json["error"]["type"] == "Refused"
     assert key not in ended.out + ended.err
-    assert "rotate it" in ended.err
     assert not live.emulator.calls
 
 
@@ -181,19 +174,19 @@ async def test_a_version_or_a_beta_that_can_be_no_header_is_refused(starter: Com
         ended = await starter("start", starter.file(fresh()), option, "a b")
 
         assert ended.code == 2
-        assert ended.err.startswith(f"{option} cannot be used: ")
+        assert option in ended.err
 
 
 async def test_an_unknown_key_name_fails_the_run_with_nothing_sent(starter: CommandLine, live: Stack) -> None:
-    ended = await starter("start", starter.file(fresh()), "--wait", "--key", "team-b", *QUICK)
+    ended = await starter("start", starter.file(fresh()), "--wait", "--json", "--key", "team-b", *QUICK)
 
     assert ended.code == 1
-    assert "UnknownKey" in ended.out
-    assert "team-b" in ended.out
+    assert ended.json["failure"]["type"] == "UnknownKey"
+    assert "'team-b'" in ended.json["failure"]["message"]
     assert not live.emulator.calls
 
 
-async def test_an_invalid_key_fails_the_run_at_once_with_what_to_do(starter: CommandLine, live: Stack) -> None:
+async def test_an_invalid_key_fails_the_run_at_once(starter: CommandLine, live: Stack) -> None:
     ended = await starter("start", starter.file(fresh()), "--wait", "--key", "revoked", "--json", *QUICK)
 
     assert ended.code == 1
@@ -210,7 +203,7 @@ async def test_without_a_server_one_line_says_what_to_start(tmp_path: Path) -> N
     for ended in (started, listed):
         assert ended.code == 2
         assert len(ended.err.splitlines()) == 1
-        assert "No Temporal server answers at 127.0.0.1:1" in ended.err
+        assert "127.0.0.1:1" in ended.err
     assert listed.json["error"]["type"] == "TemporalUnreachable"
 
 
@@ -220,11 +213,11 @@ async def test_without_a_server_one_line_says_what_to_start(tmp_path: Path) -> N
         (["nonsense"], "nonsense"),
         (["start"], "FILE"),
         (["start", "there-is-none.jsonl"], "there-is-none.jsonl"),
-        (["start", "x", "--poll-interval", "30"], "'30' is not a duration"),
+        (["start", "x", "--poll-interval", "30"], "'30'"),
         (["start", "x", "--nonsense"], "--nonsense"),
-        (["attach", "batch_1"], "not a batch id"),
+        (["attach", "batch_1"], "'batch_1'"),
         (["resolve", "x"], "--adopt"),
-        (["resolve", "x", "--adopt", "y"], "not a batch id"),
+        (["resolve", "x", "--adopt", "y"], "'y'"),
     ],
 )
 async def test_wrong_arguments_get_one_line(alone: CommandLine, arguments: list[str], named: str) -> None:
@@ -242,18 +235,16 @@ async def test_a_store_that_is_none_is_refused_before_anything_is_sent(starter: 
     ended = await elsewhere("start", starter.file(fresh()))
 
     assert ended.code == 2
-    assert "MESSAGE_BATCHES_STORE is not valid: " in ended.err
+    assert "MESSAGE_BATCHES_STORE" in ended.err
     assert not live.emulator.calls
 
 
 async def test_check_counts_and_warns_and_needs_no_server(tmp_path: Path) -> None:
     nowhere = CommandLine(tmp_path, {"TEMPORAL_ADDRESS": "127.0.0.1:1"})
 
-    shown = await nowhere("check", nowhere.file(mixed()))
     ended = await nowhere("check", nowhere.file(mixed()), "--json")
 
-    assert (shown.code, ended.code) == (0, 0)
-    assert "`messages` is missing" in shown.out
+    assert ended.code == 0
     assert ended.json["count"] == 4
     assert ended.json["models"] == {"claude-sonnet-5": 3, "claude-does-not-exist-9": 1}
     assert ended.json["maxTokens"] == 4 * 256

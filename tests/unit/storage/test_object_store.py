@@ -1,5 +1,6 @@
 import asyncio
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -102,7 +103,7 @@ async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> 
 
 async def test_a_damaged_identity_is_reported(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text("{}")
-    with pytest.raises(StoreUnavailable, match=r"store\.json does not hold"):
+    with pytest.raises(StoreUnavailable, match=r"store\.json"):
         await open_store(tmp_path.as_uri()).identity()
 
 
@@ -209,9 +210,7 @@ async def test_a_store_that_does_not_answer_is_unavailable_within_seconds() -> N
     store = open_store("s3://bucket/x", endpoint="http://127.0.0.1:9", **local_s3.KEYS)
     async with asyncio.timeout(20):
         for call in (store.read("a"), store.create("a", b""), store.write("a", failing(RuntimeError("not reached")))):
-            with pytest.raises(
-                StoreUnavailable, match=r"cannot \w+ s3://bucket/x/a: check its address and credentials"
-            ):
+            with pytest.raises(StoreUnavailable, match="s3://bucket/x/a"):
                 await call
 
 
@@ -287,7 +286,7 @@ def test_a_full_disk_is_reported_and_the_partial_file_is_removed(tmp_path: Path)
     done = subprocess.run(
         [*inside, str(tmp_path), sys.executable, FILL], check=True, capture_output=True, text=True, timeout=60
     )
-    assert "The store is full and cannot write" in done.stdout
+    assert " full " in done.stdout
     assert done.stdout.endswith("[] True\n")
 
 
@@ -296,7 +295,7 @@ def test_a_full_disk_is_reported_and_the_partial_file_is_removed(tmp_path: Path)
     ["", "nonsense", "relative/path", "ftp://x/y", "https://x/y", "memory:///", "file://host/x", "file:x", "s3://"],
 )
 def test_an_invalid_store_url_is_refused(url: str) -> None:
-    with pytest.raises(InvalidStoreUrl, match=r"is not valid|cannot be opened"):
+    with pytest.raises(InvalidStoreUrl):
         open_store(url)
 
 
@@ -315,7 +314,7 @@ def test_an_invalid_store_url_is_refused(url: str) -> None:
     ],
 )
 def test_a_store_url_with_a_secret_in_it_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(InvalidStoreUrl, match="MESSAGE_BATCHES_STORE is not valid") as caught:
+    with pytest.raises(InvalidStoreUrl, match="MESSAGE_BATCHES_STORE") as caught:
         open_store(url)
 
     assert "SECRET" not in str(caught.value)
@@ -340,8 +339,9 @@ def test_a_created_directory_is_private_and_an_existing_one_is_unchanged(tmp_pat
 
 def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreUnavailable, match="cannot open"):
-        open_store((tmp_path / "file" / "store").as_uri())
+    uri = (tmp_path / "file" / "store").as_uri()
+    with pytest.raises(StoreUnavailable, match=re.escape(uri)):
+        open_store(uri)
 
 
 def test_a_process_that_used_the_store_ends_cleanly(tmp_path: Path) -> None:
