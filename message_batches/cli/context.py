@@ -79,7 +79,7 @@ class CommandContext:
         if self.json:
             sys.stdout.write(as_json(_plain(result.document)) + "\n")
         elif result.shown is not None:
-            self.out.print(result.shown, crop=False)
+            self.out.print(result.shown, crop=False, soft_wrap=isinstance(result.shown, str))
         sys.stdout.flush()
 
 
