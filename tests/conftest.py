@@ -26,13 +26,15 @@ TOGETHER = (
     "external/deploy",
     "external/examples",
     "external/ui",
+    "integration/test_encryption.py",
     "processes/crash",
     "processes/docs",
     "processes/observability",
+    "unit/emulator/test_official_client.py",
     "unit/retention",
     "unit/storage",
 )
-"""Folders whose tests share an expensive fixture: one process of pytest runs them all."""
+"""Folders and files whose tests share what takes long to make: one process of pytest runs them all."""
 
 PROMPT_DELETION = (
     *("--dynamic-config-value", "history.transferProcessorEnsureCloseBeforeDelete=false"),
@@ -45,6 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--screenshots", type=Path, help="the folder of the pictures for README: make test-ui ARGS=...")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests by their folder."""
     for item in items:
@@ -64,7 +67,7 @@ async def temporal() -> AsyncIterator[DevServer]:
 
 @pytest.fixture
 async def emulator() -> AsyncIterator[Emulator]:
-    async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.3))) as running:
+    async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as running:
         yield running
 
 

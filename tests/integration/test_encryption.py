@@ -39,8 +39,6 @@ OLD, NEW = key("2026-01"), key("2026-11")
 PROCESSING = timedelta(hours=1)
 TOKEN = "a-token-of-the-tests-0123456789"
 
-pytestmark = pytest.mark.xdist_group("encryption")
-
 
 @pytest.fixture(scope="module")
 async def temporal() -> AsyncIterator[DevServer]:

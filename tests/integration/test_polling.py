@@ -89,7 +89,6 @@ async def test_a_long_wait_continues_as_new_and_keeps_its_count(late: Stack) -> 
     assert b"Say hello" not in later.events[0].SerializeToString()
 
 
-@pytest.mark.xdist_group("short-lived")
 async def test_a_running_update_is_answered_before_the_run_continues_as_new(
     short_lived: DevServer, tmp_path: Path
 ) -> None:

@@ -136,7 +136,6 @@ async def test_a_failing_landing_sets_its_status_once_until_it_lands(live: Stack
     assert await statuses(run) == ["submitting", "polling", "retrieving", "landing-failing", "landed"]
 
 
-@pytest.mark.xdist_group("short-lived")
 async def test_polls_do_not_change_the_attributes_and_a_continued_run_keeps_them(
     short_lived: DevServer, tmp_path: Path
 ) -> None:

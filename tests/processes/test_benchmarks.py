@@ -75,7 +75,11 @@ async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("measure", "rows"),
     [
-        (landing.measure, ["| land 100 re", "official client", "memory above idle", "from a server that only sends"]),
+        pytest.param(
+            landing.measure,
+            ["| land 100 re", "official client", "memory above idle", "from a server that only sends"],
+            marks=pytest.mark.slow,
+        ),
         (submitting.measure, ["| submit 100 re", "memory above idle", "to a server that only reads"]),
         (history.measure, ["| one poll, in the history", "| 11 events, ", "20 polls in 1 runs"]),
         (fleet.measure, ["| 1 live batches: lateness of a poll", "of a core, and memory"]),

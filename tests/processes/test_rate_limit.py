@@ -56,9 +56,10 @@ def handed_out(limit: int, seconds: int) -> int:
     ("limit", "seconds", "least"),
     [
         pytest.param(480, 6, 20, id="a few seconds"),
-        pytest.param(60, 60, 50, id="a minute", marks=pytest.mark.slow),
+        pytest.param(60, 60, 50, id="a minute"),
     ],
 )
+@pytest.mark.slow
 async def test_three_workers_stay_within_the_limit_together_and_use_it(
     temporal: DevServer, tmp_path: Path, limit: int, seconds: int, least: int
 ) -> None:

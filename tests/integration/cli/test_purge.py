@@ -14,7 +14,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, RegisterNamespaceRequest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from message_batches.contract import WORKFLOW_TYPE
@@ -30,6 +30,7 @@ from message_batches.temporal.namespaces import NamespaceRecords
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh, requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
+from tests.harness.waiting import eventually
 from tests.integration.cli.conftest import command_line
 
 
@@ -64,6 +65,14 @@ def counted(documents: list[dict[str, Any]]) -> dict[str, int]:
 
 def files(folder: Path, under: str = "") -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in (folder / under).rglob("*") if path.is_file())
+
+
+async def polling(live: Stack, run: WorkflowHandle[Any, BatchOutput]) -> None:
+    """Wait until a run polls and its batch is recorded: from then on it writes nothing until the batch has ended."""
+    await progress_when(run, lambda progress: progress.polls > 0)
+    await eventually(
+        lambda: any(name.endswith(".json") for name in files(live.store_folder, "claims")), "the record of the batch"
+    )
 
 
 async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_anew(
@@ -155,7 +164,7 @@ async def test_a_run_that_took_over_a_batch_keeps_its_requests(
         WORKFLOW_TYPE, taking_over, id=f"mine-{uuid4()}", task_queue=pending.task_queue, result_type=BatchOutput
     )
     await pending.client.get_workflow_handle(first.json["workflowId"]).terminate()
-    await progress_when(run, lambda progress: progress.polls > 0)
+    await polling(pending, run)
     if continues:
         await continued(pending.client, run.id)
     make_old(pending.store_folder, 200)
@@ -331,7 +340,7 @@ async def test_a_namespace_that_never_worked_with_a_store_is_refused_and_those_t
     patient: CommandLine, pending: Stack, second: Client
 ) -> None:
     run = await pending.start(fresh())
-    await progress_when(run, lambda progress: progress.polls > 0)
+    await polling(pending, run)
     make_old(pending.store_folder)
     found = files(pending.store_folder)
     wrong = CommandLine(patient.folder, {**patient.environment, "TEMPORAL_NAMESPACE": second.namespace})
@@ -352,7 +361,7 @@ async def test_a_purge_looks_at_every_namespace_of_the_server_that_works_with_th
     await over.terminate()
     async with running_stack(second, pending.emulator, pending.store_url) as beside:
         run = await beside.start(fresh())
-        await progress_when(run, lambda progress: progress.polls > 0)
+        await polling(beside, run)
         make_old(pending.store_folder)
 
         ended = await patient("purge", "--older-than", "40d", "--delete", "--json")

@@ -57,6 +57,7 @@ async def test_killed_between_the_post_and_its_reply(scene: Scene) -> None:
     assert len(scene.calls("create")) == 1
 
 
+@pytest.mark.slow
 @played_together(processing_time=UNTIL_ENDED)
 async def test_killed_again_while_it_searches_for_its_batch(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, seconds=60)

@@ -9,14 +9,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
-import pytest
 
 from message_batches.emulator import Emulator
 
 BATCHES = "/v1/messages/batches"
 HEADERS = {"x-api-key": "sk-one", "anthropic-version": "2023-06-01"}
 HOUR, DAY = 3600, 86400
-WITH_OFFICIAL_CLIENT = pytest.mark.xdist_group("official client")
 
 
 def request(custom_id: str = "a", text: str = "Why is the sky blue?", **params: Any) -> dict[str, Any]:

@@ -10,9 +10,7 @@ import pytest
 
 from message_batches.emulator import Emulator
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import WITH_OFFICIAL_CLIENT, official, request
-
-pytestmark = WITH_OFFICIAL_CLIENT
+from tests.unit.emulator.support import official, request
 
 
 async def test_six_operations_asynchronously(anthropic: Any, start: Start) -> None:
@@ -139,3 +137,10 @@ async def test_its_own_retries_create_a_second_batch(emulator: Emulator) -> None
     assert [call.status for call in emulator.calls] == [None, 200]
     assert len(emulator.batches) == 2
     assert emulator.batches[1].id == made.id
+
+
+async def test_results_without_a_content_type(sdk: Any, emulator: Emulator) -> None:
+    made = await sdk.messages.batches.create(requests=[request()])
+    emulator.faults.add("no-content-type", operation="results", times=1)
+
+    assert [line.custom_id async for line in await sdk.messages.batches.results(made.id)] == ["a"]
