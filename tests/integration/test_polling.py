@@ -20,11 +20,12 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, failure_of, progress_when, running_stack
-from workflows.continue_as_new import CONTINUE_AFTER
 from workflows.state import BatchRun, RunState
 from workflows.submission.protocol import Submission
 
 RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+CONTINUE_AFTER = 10
+"""Polls after which a run continues as new here; `tests/exhaustive/test_day_of_polls.py` has the real number."""
 POLLS = CONTINUE_AFTER + 10
 """Polls after which a batch ends, in the second run of a chain."""
 
@@ -62,8 +63,9 @@ async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, Batc
 
 
 @pytest.fixture
-async def late(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
+async def late(temporal: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
     """Return an API whose batch ends after a number of polls."""
+    monkeypatch.setattr("workflows.continue_as_new.CONTINUE_AFTER", CONTINUE_AFTER)
     async with (
         Emulator(EmulatorOptions(ends_after_polls=POLLS)) as emulator,
         running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,

@@ -151,15 +151,14 @@ async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: Co
 
 @pytest.mark.parametrize("continues", [False, True], ids=["in its first run", "after continue-as-new"])
 async def test_a_run_that_took_over_a_batch_keeps_its_requests(
-    patient: CommandLine, pending: Stack, continues: bool
+    patient: CommandLine, pending: Stack, continues: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("workflows.continue_as_new.CONTINUE_AFTER", 10)
     given = fresh()
     first = await patient("start", patient.file(given), "--json", *QUICK)
     await pending.saw("retrieve")
     batch_id = pending.emulator.batches[0].id
-    # 100 polls, after which it continues as new, are soon over.
-    poll = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=1)})
-    taking_over = BatchInput(batch_id=batch_id, requests=given, poll=poll)
+    taking_over = BatchInput(batch_id=batch_id, requests=given, poll=QUICK_POLL)
     run = await pending.client.start_workflow(
         WORKFLOW_TYPE, taking_over, id=f"mine-{uuid4()}", task_queue=pending.task_queue, result_type=BatchOutput
     )

@@ -20,7 +20,11 @@ from tests.harness.requests import requests
 from tests.harness.terminal import Terminal
 from tests.processes.docs.conftest import World
 
-WITH_COMMANDS = [one for one in PAGES if one.commands]
+WITH_COMMANDS = [
+    pytest.param(one, id=one.name, marks=[] if one.name == README.name else pytest.mark.slow)
+    for one in PAGES
+    if one.commands
+]
 BAD = ['{"custom_id": "bad id", "params": {}}', '{"custom_id": "a"}', "not JSON"]
 
 
@@ -70,7 +74,7 @@ async def with_ids(command: Command, world: World) -> Command:
     return Command(text, command.shown)
 
 
-@pytest.mark.parametrize("one", WITH_COMMANDS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", WITH_COMMANDS)
 async def test_the_commands_of_a_page_run_one_after_the_other(one: Page, world: World, terminal: Terminal) -> None:
     following = [*(command.text for command in one.commands[1:]), ""]
     async with AsyncExitStack() as running:
