@@ -107,7 +107,7 @@ async def test_a_run_that_does_not_own_a_batch_does_not_delete_it(pending: Stack
     assert (await owner.result()).verified
 
 
-@pytest.mark.parametrize("how", ["cancelled", "failed"])
+@pytest.mark.parametrize("how", ["cancelled", pytest.param("failed", marks=pytest.mark.slow)])
 async def test_a_run_that_ends_records_its_batch_after_an_outage_of_the_store(pending: Stack, how: str) -> None:
     claims = pending.store_folder / "claims"
     claims.parent.mkdir(exist_ok=True)

@@ -80,9 +80,15 @@ async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -
             ["| land 100 re", "official client", "memory above idle", "from a server that only sends"],
             marks=pytest.mark.slow,
         ),
-        (submitting.measure, ["| submit 100 re", "memory above idle", "to a server that only reads"]),
+        pytest.param(
+            submitting.measure,
+            ["| submit 100 re", "memory above idle", "to a server that only reads"],
+            marks=pytest.mark.slow,
+        ),
         (history.measure, ["| one poll, in the history", "| 11 events, ", "20 polls in 1 runs"]),
-        (fleet.measure, ["| 1 live batches: lateness of a poll", "of a core, and memory"]),
+        pytest.param(
+            fleet.measure, ["| 1 live batches: lateness of a poll", "of a core, and memory"], marks=pytest.mark.slow
+        ),
     ],
     ids=["landing", "submitting", "history", "fleet"],
 )
@@ -99,6 +105,7 @@ def printed(*arguments: str) -> str:
     return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=250).stdout
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_the_table_without_goals_for_smaller_sizes() -> None:
     table = printed("startup", "--scale", "0.001")
 

@@ -43,6 +43,7 @@ async def suggestion_works(starter: CommandLine, shown: str) -> None:
     assert {json.loads(line)["custom_id"] for line in lines} == {"ticket-0005", "review-0003", "chat-0002"}
 
 
+@pytest.mark.slow
 async def test_two_concurrent_demos_show_their_results_and_their_suggested_commands_work(tmp_path: Path) -> None:
     starters = [CommandLine(tmp_path / name) for name in ("one", "two")]
     for starter in starters:

@@ -93,6 +93,7 @@ async def test_a_worker_that_polls_is_healthy(temporal: DevServer, tmp_path: Pat
         assert await probed.terminate() == 0
 
 
+@pytest.mark.slow
 async def test_without_temporal_it_is_unhealthy_but_alive(tmp_path: Path) -> None:
     server = TemporalProcess(tmp_path)
     await server.start()
@@ -153,6 +154,7 @@ async def test_with_another_store_it_is_unhealthy(
     assert found.problems[-1] == f"{identity.as_uri()} {problem.format(id=store_id)}"
 
 
+@pytest.mark.slow
 async def test_a_store_that_hangs_is_reported_in_time_and_read_only_once(temporal: DevServer, tmp_path: Path) -> None:
     hanging = tmp_path / "hanging"
     # Opening the store's id blocks on this pipe until another process writes into it.

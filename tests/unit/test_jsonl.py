@@ -142,6 +142,7 @@ def test_100_000_requests_are_accepted_and_one_more_is_refused() -> None:
         check.finish()
 
 
+@pytest.mark.slow
 def test_256_million_bytes_are_accepted_and_one_more_is_refused() -> None:
     head, tail = b'{"custom_id":"a","params":{"x":"', b'"}}'
     room = 256_000_000 - len(BODY_START + head + tail + BODY_END)

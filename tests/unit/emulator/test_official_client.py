@@ -12,6 +12,8 @@ from message_batches.emulator import Emulator
 from tests.unit.emulator.conftest import Start
 from tests.unit.emulator.support import official, request
 
+pytestmark = pytest.mark.slow  # Its import takes 3 s of CPU.
+
 
 async def test_six_operations_asynchronously(anthropic: Any, start: Start) -> None:
     emulator = await start(processing_time=timedelta(hours=1))

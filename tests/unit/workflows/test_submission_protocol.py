@@ -164,7 +164,9 @@ class World:
 
 
 @pytest.mark.parametrize("stranger", Stranger)
-@pytest.mark.parametrize("processing", [timedelta(0), timedelta(seconds=30), timedelta(minutes=10)])
+@pytest.mark.parametrize(
+    "processing", [timedelta(0), timedelta(seconds=30), pytest.param(timedelta(minutes=10), marks=pytest.mark.slow)]
+)
 def test_every_order_of_crash_and_reply_pays_once_and_ends_with_our_batch(
     stranger: Stranger, processing: timedelta
 ) -> None:
