@@ -22,7 +22,6 @@ from message_batches.errors import (
     MessageBatchesError,
     NotSent,
     OwnedByAnotherRun,
-    ReplyLost,
     RequestRefused,
     StoreUnavailable,
 )
@@ -100,7 +99,8 @@ class MessageBatchActivities:
                 if earlier:
                     return from_earlier_record(earlier, given.manifest)
                 try:
-                    batch = await self._post(given, upload)
+                    async with upload.deadline():
+                        batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
                         await self._record(given, SubmissionOutcome(created=False))
@@ -191,19 +191,6 @@ class MessageBatchActivities:
             yield
         finally:
             self._uploads.release()
-
-    async def _post(self, given: SubmitInput, upload: Upload) -> MessageBatch:
-        try:
-            async with asyncio.timeout(upload.time_left()):
-                return await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
-        except (TimeoutError, ReplyLost, asyncio.CancelledError) as error:
-            if upload.complete:
-                if isinstance(error, TimeoutError):
-                    raise ReplyLost(f"The API did not answer the POST within {given.timeout}") from error
-                raise
-            # A body that is cut short is not a request: nothing was created, whatever happened to the connection.
-            why = str(error) or "the time was up, or the worker is stopping"
-            raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
 
     async def _record(self, given: SubmitInput, outcome: SubmissionOutcome) -> None:
         """Record as far as the store allows: the run records a batch again; until then the POST counts as undecided."""

@@ -57,6 +57,7 @@ class Upload:
     def __init__(self, body: AsyncIterator[bytes], length: int, *, started: datetime, timeout: timedelta) -> None:
         self._body = body
         self._left = length
+        self._timeout = timeout
         self._at = started + timeout
         self._monotonic = time.monotonic() + timeout.total_seconds()
         self.complete = False
@@ -65,6 +66,21 @@ class Upload:
         """Return the seconds until the deadline, 0 after it."""
         by_clock = (self._at - datetime.now(UTC)).total_seconds()
         return max(0.0, min(by_clock, self._monotonic - time.monotonic()))
+
+    @asynccontextmanager
+    async def deadline(self) -> AsyncIterator[None]:
+        """End the POST at the deadline: with `ReplyLost` if all of the body was sent by then, else with `NotSent`."""
+        try:
+            async with asyncio.timeout(self.time_left()):
+                yield
+        except (TimeoutError, ReplyLost, asyncio.CancelledError) as error:
+            if self.complete:
+                if isinstance(error, TimeoutError):
+                    raise ReplyLost(f"The API did not answer the POST within {self._timeout}") from error
+                raise
+            # A body cut short is no request: nothing was created, whatever happened to the connection.
+            why = str(error) or "the time was up, or the worker is stopping"
+            raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body, each chunk only before the deadline; `NotSent` if that cuts it short."""
