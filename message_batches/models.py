@@ -204,11 +204,13 @@ class FailureDetails(ContractModel):
         action: the next step for an operator, None if there is none beyond the message.
         batch_id: the batch that remains at the provider.
         candidates: batches that may be the run's, if that was never decided.
+        possibly_paid_twice: batches that match the run's after a second POST; normally empty.
     """
 
     action: NextAction | None = None
     batch_id: str | None = None
     candidates: tuple[str, ...] = ()
+    possibly_paid_twice: tuple[str, ...] = ()
 
 
 EXPIRY_WARNING = timedelta(hours=2)

@@ -1,7 +1,8 @@
 """Serialization of data that crosses a process boundary: the base model, durations, and the nesting limit."""
 
+from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 from pydantic.alias_generators import to_camel
@@ -22,6 +23,12 @@ class ContractModel(BaseModel):
         # NaN is kept, and refused later: as null it would be a different request, sent and paid for.
         ser_json_inf_nan="constants",
     )
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with some fields changed; pydantic by itself drops a name that is not a field in silence."""
+        if unknown := set(update or ()) - set(type(self).model_fields):
+            raise AttributeError(f"{type(self).__name__} has no field {', '.join(sorted(unknown))}")
+        return super().model_copy(update=update, deep=deep)
 
 
 MAX_INLINE_DEPTH = 100

@@ -32,7 +32,7 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
 from tests.harness.stack import Stack, failure_of, progress_when, running_stack
 from workflows.input_validation import NOTHING, check_input, parse_input
-from workflows.state import BatchRun
+from workflows.state import BatchRun, RunState
 
 DEEP = "[" * 10_000 + "]" * 10_000
 ONE = json.dumps(requests(1))
@@ -272,8 +272,12 @@ async def test_an_invalid_key_name_fails_its_run_and_nothing_is_sent(live: Stack
 STATES: dict[str, dict[str, Any]] = {
     "empty": {},
     "that would stall the run": {"started": "2020-01-01T00:00:00"},
-    "that would skip the claim": {"store_id": "any", "settled": True, "submission": {"batch_id": "msgbatch_1"}},
-    "with a path": {"store_id": "any", "settled": True, "submission": {"batch_id": "../../v1/models"}},
+    "that would skip the claim": {
+        "store_id": "any",
+        "outcome_recorded": True,
+        "submission": {"batch_id": "msgbatch_1"},
+    },
+    "with a path": {"store_id": "any", "outcome_recorded": True, "submission": {"batch_id": "../../v1/models"}},
 }
 
 
@@ -286,6 +290,7 @@ def continuing(state: dict[str, Any]) -> RawValue:
 def test_a_made_up_state_is_refused_by_the_first_run_of_a_chain(state: dict[str, Any]) -> None:
     refusal = refusal_of(continuing(state))
 
+    assert state.keys() <= RunState.model_fields.keys()
     assert refusal.type == "InvalidInput"
     assert "state: " in refusal.message
     assert parse_input(continuing({}).payload, CONVERTER, continued=True).state is not None
