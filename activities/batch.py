@@ -15,6 +15,7 @@ from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, Ret
 from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
+from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiUnavailable,
     BatchNotFound,
@@ -64,7 +65,7 @@ class MessageBatchActivities:
         self._scratch = scratch
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
 
-    @activity.defn(name="prepareRequests")
+    @activity.defn(name=ActivityType.PREPARE_REQUESTS)
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
         """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
         with errors_as_failures():
@@ -83,7 +84,7 @@ class MessageBatchActivities:
                 attributes = await self._search_attributes.names(activity.client())
                 return Prepared(store_id=store_id, manifest=manifest, search_attributes=attributes)
 
-    @activity.defn(name="submitBatch")
+    @activity.defn(name=ActivityType.SUBMIT_BATCH)
     async def submit_batch(self, given: SubmitInput) -> Submitted:
         """POST the requests once, with an intent in the store before it; no intent, no POST."""
         with errors_as_failures():
@@ -109,7 +110,7 @@ class MessageBatchActivities:
                 await self._record(given, SubmissionOutcome(batch_id=batch.id))
                 return Submitted(batch=batch)
 
-    @activity.defn(name="pollBatchStatus")
+    @activity.defn(name=ActivityType.POLL_BATCH_STATUS)
     async def poll_batch_status(self, batch: BatchRef) -> MessageBatch:
         """GET the batch once."""
         info = activity.info()
@@ -121,7 +122,7 @@ class MessageBatchActivities:
             activity.logger.debug("Polled")
             return found
 
-    @activity.defn(name="retrieveResults")
+    @activity.defn(name=ActivityType.RETRIEVE_RESULTS)
     async def retrieve_results(self, given: RetrieveInput) -> LandedResults:
         """Stream the results into the store: checked, in the order of the requests, published once."""
         began = time.monotonic()
@@ -141,7 +142,7 @@ class MessageBatchActivities:
         LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
         return landed
 
-    @activity.defn(name="cancelBatch")
+    @activity.defn(name=ActivityType.CANCEL_BATCH)
     async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
         """Cancel the batch at the provider; one that has ended already is left as it is."""
         with errors_as_failures(batch.batch_id):
@@ -156,7 +157,7 @@ class MessageBatchActivities:
                     raise
                 return current
 
-    @activity.defn(name="deleteBatch")
+    @activity.defn(name=ActivityType.DELETE_BATCH)
     async def delete_batch(self, given: DeleteInput) -> None:
         """Delete the batch at the provider, once the landed file has been read again and is whole."""
         with errors_as_failures():

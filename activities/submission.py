@@ -17,6 +17,7 @@ from activities.models import (
 from activities.timeouts import heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import ApiProfile, MessageBatch
+from message_batches.contract import ActivityType
 from message_batches.errors import OwnedByAnotherRun, ReplyLost
 from message_batches.models import Anchor, Candidate
 from message_batches.requests.manifest import read_ids
@@ -51,7 +52,7 @@ class SubmissionActivities:
         self._store = store
         self._records = SubmissionRecords(store)
 
-    @activity.defn(name="findAnchor")
+    @activity.defn(name=ActivityType.FIND_ANCHOR)
     async def find_anchor(self, profile: ApiProfile) -> Anchor:
         """Return the account's newest batch; without any, the API's clock less the overlap of the list."""
         with errors_as_failures():
@@ -61,7 +62,7 @@ class SubmissionActivities:
                 return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
 
-    @activity.defn(name="findCandidates")
+    @activity.defn(name=ActivityType.FIND_CANDIDATES)
     async def find_candidates(self, given: FindCandidatesInput) -> FindCandidatesResult:
         """Return the batches of our count created when ours must have been, with what the store knows of them."""
         with errors_as_failures():
@@ -81,7 +82,7 @@ class SubmissionActivities:
                     posts=sum(not record.created_nothing for record in mine),
                 )
 
-    @activity.defn(name="verifyCandidate")
+    @activity.defn(name=ActivityType.VERIFY_CANDIDATE)
     async def verify_candidate(self, given: VerifyCandidateInput) -> bool:
         """Return whether a batch's results are for exactly our custom_ids."""
         with errors_as_failures(given.batch_id):
@@ -91,7 +92,7 @@ class SubmissionActivities:
                 async with self._api.results(given.profile, given.batch_id) as chunks:
                     return await holds_exactly(chunks, ids)
 
-    @activity.defn(name="findBatchToAdopt")
+    @activity.defn(name=ActivityType.FIND_BATCH_TO_ADOPT)
     async def find_batch_to_adopt(self, given: AdoptInput) -> MessageBatch:
         """Return the batch that an operator named; `OwnedByAnotherRun` if another run has claimed it."""
         with errors_as_failures(given.batch_id):
@@ -102,7 +103,7 @@ class SubmissionActivities:
                 raise OwnedByAnotherRun(f"{given.batch_id} is the batch of the run {claim.owner}")
             return batch
 
-    @activity.defn(name="recordOutcome")
+    @activity.defn(name=ActivityType.RECORD_OUTCOME)
     async def record_outcome(self, given: RecordOutcomeInput) -> bool:
         """Record the outcome of the POSTs and claim the batch; return whether the claim is ours."""
         with errors_as_failures(given.batch_id):

@@ -8,9 +8,7 @@ from typing import Any, TypeVar
 BATCH_BYTES = 1024 * 1024
 
 
-async def process_in_thread(
-    chunks: AsyncIterable[bytes], work: Callable[[bytes], None], heartbeat: Callable[[], None]
-) -> None:
+async def process_in_thread(chunks: AsyncIterable[bytes], work: Callable[[bytes], None]) -> None:
     """Process a stream by `work` in a thread, 1 MiB or more at a time, while the next chunks are read.
 
     However this ends, `work` is no longer running, so that the file that it writes to can be closed.
@@ -18,7 +16,6 @@ async def process_in_thread(
     Args:
         chunks: chunks of any size.
         work: called with joined chunks, never twice at the same time.
-        heartbeat: called on the event loop, for each chunk.
     """
     loop = asyncio.get_running_loop()
     running: asyncio.Future[None] | None = None
@@ -38,7 +35,6 @@ async def process_in_thread(
             async for chunk in chunks:
                 batch.append(chunk)
                 size += len(chunk)
-                heartbeat()
                 if size >= BATCH_BYTES:
                     await hand_over()
         except Exception:

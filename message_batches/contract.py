@@ -1,4 +1,4 @@
-"""Names that callers and workers share: workflow type, task queues, query, signal, updates and next actions.
+"""Names that are shared: workflow type, task queues, query, signal, updates, next actions and activity types.
 
 Short, because it is alone: a caller in another process needs these names and nothing else.
 """
@@ -11,6 +11,22 @@ PROGRESS = "progress"
 POLL_NOW = "pollNow"
 CANCEL_BATCH = "cancelBatch"
 RESOLVE_SUBMISSION = "resolveSubmission"
+
+
+class ActivityType(StrEnum):
+    """The activities of a run: those of the document's steps have the names of their operations."""
+
+    PREPARE_REQUESTS = "prepareRequests"
+    FIND_ANCHOR = "findAnchor"
+    SUBMIT_BATCH = "submitBatch"
+    FIND_CANDIDATES = "findCandidates"
+    VERIFY_CANDIDATE = "verifyCandidate"
+    FIND_BATCH_TO_ADOPT = "findBatchToAdopt"
+    RECORD_OUTCOME = "recordOutcome"
+    POLL_BATCH_STATUS = "pollBatchStatus"
+    CANCEL_BATCH = "cancelBatch"
+    RETRIEVE_RESULTS = "retrieveResults"
+    DELETE_BATCH = "deleteBatch"
 
 
 class NextAction(StrEnum):

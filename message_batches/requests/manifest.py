@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ async def write_manifest(
     source: AsyncIterable[bytes],
     *,
     scratch: Path | None = None,
-    heartbeat: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Check JSONL and put it into the store under its own sha256; `InvalidRequests` names every problem.
 
@@ -31,13 +30,12 @@ async def write_manifest(
         store: where the manifest is put.
         source: JSONL in chunks of any size.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
-        heartbeat: called often on the event loop.
     """
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
-        await process_in_thread(source, draft.feed, heartbeat)
+        await process_in_thread(source, draft.feed)
         await run_in_thread(draft.finish)
-        return await _publish(store, draft, heartbeat)
+        return await _publish(store, draft)
 
 
 async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
@@ -58,7 +56,7 @@ async def write_inline_manifest(store: Store, requests: list[Any], *, scratch: P
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
         await run_in_thread(lambda: draft.items(requests))
-        return await _publish(store, draft, lambda: None)
+        return await _publish(store, draft)
 
 
 async def request_body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
@@ -131,13 +129,13 @@ class _ManifestDraft:
             self.file.append(data)
 
 
-async def _publish(store: Store, draft: _ManifestDraft, heartbeat: Callable[[], None]) -> Manifest:
+async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
     sha256 = draft.sha256.hexdigest()
     name, ids_name = requests_path(sha256), ids_path(sha256)
     ids = "".join(f"{custom_id}\n" for custom_id in draft.check.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
     if await store.read(ids_name) != ids or not await _exists(store, name):
-        await store.write(name, _chunks(draft.file, heartbeat))
+        await store.write(name, _chunks(draft.file))
         await store.write(ids_name, _one(ids))
     return Manifest(
         uri=store.uri(name),
@@ -159,10 +157,9 @@ async def _exists(store: Store, name: str) -> bool:
     return False
 
 
-async def _chunks(file: Scratch, heartbeat: Callable[[], None]) -> AsyncIterator[bytes]:
+async def _chunks(file: Scratch) -> AsyncIterator[bytes]:
     for chunk in file.chunks(file.size):
         yield chunk
-        heartbeat()
 
 
 async def _one(data: bytes) -> AsyncIterator[bytes]:

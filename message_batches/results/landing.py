@@ -5,7 +5,7 @@ attach without requests and one with them have different publications: the first
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,6 @@ async def land(
     manifest: Manifest | None,
     expected_count: int,
     scratch: Path | None = None,
-    heartbeat: Callable[[], None] = lambda: None,
     keep_partial: bool = False,
 ) -> LandedResults:
     """Land a batch's results once; a second attempt returns the results that the first one published.
@@ -59,7 +58,6 @@ async def land(
         manifest: the requests; without them only count and uniqueness are checked, and the provider's order stays.
         expected_count: the number of requests in the batch.
         scratch: a folder for an unnamed file of the size of the results.
-        heartbeat: called often on the event loop.
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
     """
     if landed := await find_landed(store, batch_id, manifest):
@@ -74,7 +72,7 @@ async def land(
         collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count))
         try:
             async with results as chunks:
-                await process_in_thread(chunks, collector.feed, heartbeat)
+                await process_in_thread(chunks, collector.feed)
             await run_in_thread(collector.finish)
             defects = await run_in_thread(collector.defects)
         except ReplyLost as error:
@@ -84,10 +82,10 @@ async def land(
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, batch_id, manifest, collector, heartbeat)
+            return await _publish(store, batch_id, manifest, collector)
         kept = ""
         if keep_partial and collector.complete_bytes:
-            kept = f"; {await _keep(store, batch_id, file.chunks(collector.complete_bytes), heartbeat)}"
+            kept = f"; {await _keep(store, batch_id, file.chunks(collector.complete_bytes))}"
         raise ResultsIncomplete(f"The results of {batch_id} are incomplete: {defects}{kept}")
 
 
@@ -103,9 +101,7 @@ async def verify_landed(store: Store, file: ResultsFile) -> None:
         raise StoreUnavailable(f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}")
 
 
-async def _publish(
-    store: Store, batch_id: str, manifest: Manifest | None, collector: ResultCollector, heartbeat: Callable[[], None]
-) -> LandedResults:
+async def _publish(store: Store, batch_id: str, manifest: Manifest | None, collector: ResultCollector) -> LandedResults:
     path = new_results_path(batch_id)
     digest = hashlib.sha256()
     size = 0
@@ -118,7 +114,6 @@ async def _publish(
             size += len(chunk)
             if size <= MAX_INLINE_BYTES:
                 small.append(chunk)
-            heartbeat()
             yield chunk
 
     async with aclosing(prefetch(collector.ordered())) as lines:
@@ -160,16 +155,10 @@ def _parse_inline(data: bytes, size: int) -> tuple[list[Any] | None, str | None]
     return results, None
 
 
-async def _keep(store: Store, batch_id: str, lines: Iterator[bytes], heartbeat: Callable[[], None]) -> str:
+async def _keep(store: Store, batch_id: str, lines: Iterator[bytes]) -> str:
     path = new_results_path(batch_id, incomplete=True)
-
-    async def arrived(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            heartbeat()
-            yield chunk
-
     async with aclosing(prefetch(lines)) as chunks:
-        await store.write(path, arrived(chunks))
+        await store.write(path, chunks)
     return f"the lines that did arrive are in {store.uri(path)}"
 
 

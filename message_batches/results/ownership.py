@@ -19,7 +19,7 @@ async def holds_exactly(chunks: AsyncIterable[bytes], ids: Sequence[str]) -> boo
     A single foreign line among ours leaves it undecided: taking our own batch for foreign would pay for it twice.
     """
     check = _OwnershipCheck(ids)
-    await process_in_thread(_until_foreign(chunks, check), check.feed, lambda: None)
+    await process_in_thread(_until_foreign(chunks, check), check.feed)
     return check.verdict()
 
 

@@ -16,13 +16,10 @@ from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
 from message_batches.api.models import MessageBatch
-from message_batches.contract import NextAction
+from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME
 from message_batches.models import BatchOutput, FailureDetails, Phase, Progress
 from message_batches.serialization import ContractModel
-
-PREPARE, SUBMIT, POLL = "prepareRequests", "submitBatch", "pollBatchStatus"
-CANCEL, LAND = "cancelBatch", "retrieveResults"
 
 
 class _CarriedSubmission(ContractModel):
@@ -124,7 +121,7 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
                 if start.continued:
                     return StoreReferences(start.batch_ids, start.requests_uris, complete=True)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-                if event.activity_task_scheduled_event_attributes.activity_type.name == PREPARE:
+                if event.activity_task_scheduled_event_attributes.activity_type.name == ActivityType.PREPARE_REQUESTS:
                     preparing.add(event.event_id)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 completed = event.activity_task_completed_event_attributes
@@ -196,12 +193,12 @@ class _ProgressReading:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 completed = event.activity_task_completed_event_attributes
                 name = self._types.get(completed.scheduled_event_id, "")
-                if name in (SUBMIT, POLL, CANCEL):
+                if name in (ActivityType.SUBMIT_BATCH, ActivityType.POLL_BATCH_STATUS, ActivityType.CANCEL_BATCH):
                     self._completed(name, await _first(self._converter, completed.result))
             case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
                 failed = event.activity_task_failed_event_attributes.scheduled_event_id
                 timed_out = event.activity_task_timed_out_event_attributes.scheduled_event_id
-                if self._types.get(failed or timed_out) == SUBMIT:
+                if self._types.get(failed or timed_out) == ActivityType.SUBMIT_BATCH:
                     self._phase = Phase.UNDECIDED
                     kind = event.activity_task_failed_event_attributes.failure.application_failure_info.type
                     self._posts -= kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
@@ -229,22 +226,22 @@ class _ProgressReading:
                 self._update_batch(start.state.batch)
 
     def _scheduled(self, name: str) -> None:
-        if name == SUBMIT:
+        if name == ActivityType.SUBMIT_BATCH:
             self._phase = Phase.SUBMITTING
             self._posts += 1
-        elif name == POLL:
+        elif name == ActivityType.POLL_BATCH_STATUS:
             self._phase = Phase.POLLING
-        elif name == LAND:
+        elif name == ActivityType.RETRIEVE_RESULTS:
             self._phase = Phase.RETRIEVING
 
     def _completed(self, name: str, value: dict[str, Any]) -> None:
-        if name == SUBMIT:
+        if name == ActivityType.SUBMIT_BATCH:
             self._batch_id = value.get("recorded") or self._batch_id
             value = value.get("batch") or {}
         if not value.get("id"):
             return
         batch = MessageBatch.model_validate(value)
-        self._polls += name == POLL and not batch.ended
+        self._polls += name == ActivityType.POLL_BATCH_STATUS and not batch.ended
         self._update_batch(batch)
 
     def _update_batch(self, batch: MessageBatch) -> None:

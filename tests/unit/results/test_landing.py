@@ -83,14 +83,10 @@ async def test_lines_land_in_the_order_of_the_requests_byte_for_byte(store: Obje
     lines = [succeeded(f"r-{n}", f"\u2028\u0085 {n} ü\n") for n in range(100)]
     lines[7] = b' {"result" : {"type":"canceled", "x":1.0e2} ,"custom_id":"r-7"}\t\r'
     shuffled = random.Random(1).sample(lines, 100)
-    beats: list[int] = []
-    landed = await landing(
-        store, arriving(shuffled, size), await manifest_of(store, 100), 100, heartbeat=lambda: beats.append(1)
-    )
+    landed = await landing(store, arriving(shuffled, size), await manifest_of(store, 100), 100)
     assert await stored(store, landed) == lines
     assert landed.verified
     assert landed.results == [json.loads(line) for line in lines]
-    assert beats
 
 
 async def test_a_last_line_without_newline_and_blank_lines_are_accepted(store: ObjectStore) -> None:
@@ -353,7 +349,7 @@ async def test_a_cancellation_waits_for_the_running_thread() -> None:
         yield b"x" * 2_000_000
         await asyncio.Event().wait()
 
-    task = asyncio.create_task(process_in_thread(chunks(), work, lambda: None))
+    task = asyncio.create_task(process_in_thread(chunks(), work))
     await asyncio.to_thread(started.wait)
     task.cancel()
     asyncio.get_running_loop().call_later(0.1, released.set)
