@@ -1,6 +1,9 @@
 """Comparison of the pages' tables with the code."""
 
+import inspect
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -16,6 +19,8 @@ from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_A
 from tests.harness.encryption import key
 from tests.harness.pages import README, ROOT, page
 from tests.processes.observability.test_metrics import RULES, exported
+from workflows.message_batch import MessageBatchWorkflow
+from workflows.submit_step import SubmitStep
 
 
 def test_every_variable_is_read_and_every_variable_read_is_named() -> None:
@@ -67,6 +72,24 @@ def test_the_messages_are_those_of_the_contract() -> None:
 
     assert re.findall(r"^\| (?:query|signal|update) \| `(\w+)`", messages, re.M) == list(names)
     assert all(f'"{info.alias or name}"' in messages for name, info in Resolution.model_fields.items())
+
+
+def test_every_failure_type_of_an_update_is_listed() -> None:
+    run = MessageBatchWorkflow
+    raised = {
+        contract.CANCEL_BATCH: failure_types(run._may_cancel_batch, run.cancel_batch),
+        contract.RESOLVE_SUBMISSION: failure_types(run._may_resolve, run.resolve_submission, SubmitStep.resolve),
+    }
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page("docs/messages.md").text, re.M)
+
+    assert sorted(rows) == sorted((kind, update) for update, kinds in raised.items() for kind in kinds)
+    assert page("docs/messages.md").column("type") == [kind for kind, _ in rows]
+
+
+def failure_types(*functions: Callable[..., Any]) -> set[str]:
+    """Return the types of the failures that functions raise themselves."""
+    source = "".join(inspect.getsource(function) for function in functions)
+    return set(re.findall(r'\bfailure\(\s*"(\w+)"', source))
 
 
 def test_every_fault_is_one_of_the_emulator() -> None:
