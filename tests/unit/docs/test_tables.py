@@ -92,6 +92,25 @@ def failure_types(*functions: Callable[..., Any]) -> set[str]:
     return set(re.findall(r'\bfailure\(\s*"(\w+)"', source))
 
 
+def test_the_map_names_every_module_of_the_run_and_every_part_of_the_library() -> None:
+    library = ROOT / "message_batches"
+    run = [path for folder in ("workflows", "activities") for path in (ROOT / folder).rglob("*.py")]
+    packages = {f"message_batches/{path.parent.name}/" for path in library.glob("*/__init__.py")}
+    modules = {str(path.relative_to(ROOT)) for path in (*run, *library.glob("*.py")) if path.name != "__init__.py"}
+    architecture = page("docs/architecture.md")
+    named = {*architecture.column("module"), *_parts_of_the_library()}
+
+    assert modules | packages == named
+    assert {"workflows/", "activities/", "message_batches/"} <= set(architecture.column("where"))
+
+
+def _parts_of_the_library() -> list[str]:
+    """Return the first cells of the table under the heading "The library"."""
+    section = page("docs/architecture.md").text.split("### The library\n", 1)[1].split("\n## ", 1)[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+
+
 def test_every_fault_is_one_of_the_emulator() -> None:
     assert sorted(set(page("docs/emulator.md").column("fault"))) == sorted(FAULT_KINDS)
 
