@@ -25,7 +25,8 @@ EXAMPLE = HERE / "examples" / "requests.jsonl"
 app = typer.Typer(
     name="starter.py",
     help="Send a file of requests to Claude as one message batch, paid for once, its results complete and checked.",
-    epilog="Exit codes: 0 landed or left running, 1 the run failed, 2 refused and nothing sent.",
+    epilog="Exit codes: 0 done, landed or left running; 1 the run failed, no worker answered, or another error; "
+    "2 refused and no requests sent; 130 interrupted. docs/cli.md has all cases.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -1,1 +1,1 @@
-"""README and the pages of docs/ keep to what there is: commands run, snippets executed, tables and links true."""
+"""Tests of the README and the pages of docs/ that run their commands and execute their snippets."""

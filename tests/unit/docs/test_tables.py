@@ -1,6 +1,9 @@
 """Comparison of the pages' tables with the code."""
 
+import inspect
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
@@ -16,6 +19,8 @@ from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_A
 from tests.harness.encryption import key
 from tests.harness.pages import README, ROOT, page
 from tests.processes.observability.test_metrics import RULES, exported
+from workflows.message_batch import MessageBatchWorkflow
+from workflows.submit_step import SubmitStep
 
 
 def test_every_variable_is_read_and_every_variable_read_is_named() -> None:
@@ -67,6 +72,43 @@ def test_the_messages_are_those_of_the_contract() -> None:
 
     assert re.findall(r"^\| (?:query|signal|update) \| `(\w+)`", messages, re.M) == list(names)
     assert all(f'"{info.alias or name}"' in messages for name, info in Resolution.model_fields.items())
+
+
+def test_every_failure_type_of_an_update_is_listed() -> None:
+    run = MessageBatchWorkflow
+    raised = {
+        contract.CANCEL_BATCH: failure_types(run._may_cancel_batch, run.cancel_batch),
+        contract.RESOLVE_SUBMISSION: failure_types(run._may_resolve, run.resolve_submission, SubmitStep.resolve),
+    }
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \|", page("docs/messages.md").text, re.M)
+
+    assert sorted(rows) == sorted((kind, update) for update, kinds in raised.items() for kind in kinds)
+    assert page("docs/messages.md").column("type") == [kind for kind, _ in rows]
+
+
+def failure_types(*functions: Callable[..., Any]) -> set[str]:
+    """Return the types of the failures that functions raise themselves."""
+    source = "".join(inspect.getsource(function) for function in functions)
+    return set(re.findall(r'\bfailure\(\s*"(\w+)"', source))
+
+
+def test_the_map_names_every_module_of_the_run_and_every_part_of_the_library() -> None:
+    library = ROOT / "message_batches"
+    run = [path for folder in ("workflows", "activities") for path in (ROOT / folder).rglob("*.py")]
+    packages = {f"message_batches/{path.parent.name}/" for path in library.glob("*/__init__.py")}
+    modules = {str(path.relative_to(ROOT)) for path in (*run, *library.glob("*.py")) if path.name != "__init__.py"}
+    architecture = page("docs/architecture.md")
+    named = {*architecture.column("module"), *_parts_of_the_library()}
+
+    assert modules | packages == named
+    assert {"workflows/", "activities/", "message_batches/"} <= set(architecture.column("where"))
+
+
+def _parts_of_the_library() -> list[str]:
+    """Return the first cells of the table under the heading "The library"."""
+    section = page("docs/architecture.md").text.split("### The library\n", 1)[1].split("\n## ", 1)[0]
+    rows = [row.split("|")[1] for row in section.splitlines() if row.startswith("| `")]
+    return [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
 
 
 def test_every_fault_is_one_of_the_emulator() -> None:
