@@ -14,7 +14,7 @@ RUN /opt/build/bin/hatchling build --target wheel --directory dist && \
     python -m pip --python /opt/venv/bin/python install --no-deps --no-index dist/*.whl
 
 FROM python:3.13.14-slim-trixie
-# The home of whoever runs it; and a store that is not mounted is an error, not a folder that goes with the container.
+# A home for any user; and a store that is not mounted is an error, not a folder that is lost with the container.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \

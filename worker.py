@@ -104,9 +104,8 @@ def build_worker(
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         max_concurrent_activities=MAX_ACTIVITIES,
         max_task_queue_activities_per_second=rates.runs if rates else None,
-        disable_eager_activity_execution=bool(
-            rates
-        ),  # Eager ones come with a workflow task, past the queue and its rate.
+        # Eager ones come with a workflow task, past the queue and its rate.
+        disable_eager_activity_execution=bool(rates),
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     landings = Worker(

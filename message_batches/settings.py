@@ -1,4 +1,7 @@
-"""The environment: the only place that reads it. Temporal's own part is read by `temporalio.envconfig`."""
+"""The settings from the environment.
+
+Two parts are read elsewhere: Temporal's own by `temporalio.envconfig`, MESSAGE_BATCHES_DEBUG by `cli/options.py`.
+"""
 
 import os
 import re

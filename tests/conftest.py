@@ -44,7 +44,9 @@ PROMPT_DELETION = (
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--screenshots", type=Path, help="the folder of the pictures for README: make test-ui ARGS=...")
+    parser.addoption(
+        "--screenshots", type=Path, help="the folder of the pictures of README and docs/: make test-ui ARGS=..."
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -89,7 +89,7 @@ def _warnings(state: RunState, now: datetime) -> list[str]:
     if status is BatchStatus.EXPIRING and batch:
         left = format_duration(batch.expires_at - now)
         return [
-            f"**It expires in {left}**: requests that are not done by then come back as expired, and is not billed."
+            f"**It expires in {left}**: requests that are not done by then come back as expired, and are not billed."
         ]
     if status is BatchStatus.LANDING_FAILING and batch and state.landing_fails_since:
         since, gone = format_time(state.landing_fails_since), format_time(batch.created_at + RESULTS_RETENTION)

@@ -19,9 +19,7 @@ async def main() -> int:
     parser = argparse.ArgumentParser(description="Have questions answered by a message batch.")
     parser.add_argument("questions", nargs="+", metavar="QUESTION")
     parser.add_argument("--by-name", action="store_true", help="with the parent that knows the child by name only")
-    parser.add_argument(
-        "--cadence", type=seconds, default=30, metavar="SECONDS", help="how often the batch is looked at"
-    )
+    parser.add_argument("--cadence", type=seconds, default=30, metavar="SECONDS", help="how often the batch is polled")
     options = parser.parse_args()
 
     try:

@@ -38,10 +38,8 @@ async def main() -> int:
         ):
             print(f"Worker ready: task queue {TASK_QUEUE}", flush=True)
             await stop.wait()
-    except (
-        TemporalUnreachable,
-        RuntimeError,
-    ) as error:  # the SDK's RuntimeError, such as for a namespace that does not exist
+    # RuntimeError is the SDK's, such as for a namespace that does not exist.
+    except (TemporalUnreachable, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

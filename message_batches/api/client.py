@@ -165,7 +165,7 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
         return model.model_validate_json(reply.content)
     except ValidationError as error:
         raise ReplyLost(
-            f"The API answered 200 with a body that is no {model.__name__}: {error.error_count()} fields do not fit",
+            f"The API answered 200 with an invalid {model.__name__}: {error.error_count()} fields do not fit",
             status=200,
             request_id=request_id_of(reply),
         ) from error
@@ -181,5 +181,7 @@ def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
 
 def _path(batch_id: str) -> str:
     if not re.fullmatch(BATCH_ID_PATTERN, batch_id):
-        raise RequestRefused(f"{batch_id[:100]!r} is no id of a batch, and would lead elsewhere. Nothing was asked")
+        raise RequestRefused(
+            f"{batch_id[:100]!r} is not a batch id: it would change the path of the call. Nothing was sent"
+        )
     return f"{PATH}/{batch_id}"

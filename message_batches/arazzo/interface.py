@@ -110,7 +110,9 @@ def check_outputs(workflow: Workflow, calls: StepCalls) -> tuple[str, ...]:
             if expected.get(name, expression) != expression:
                 raise DocumentError(child(step.at("outputs"), name), f"must be {expected[name]}")
             if not expression.startswith(("$response.", "$statusCode", "$inputs.", "$steps.", "$request.")):
-                raise DocumentError(child(step.at("outputs"), name), "is no runtime expression, such as $response.body")
+                raise DocumentError(
+                    child(step.at("outputs"), name), "is not a runtime expression, such as $response.body"
+                )
     for name, expression in workflow.outputs.items():
         place = child(workflow.at("outputs"), name)
         if name not in origins:

@@ -52,7 +52,7 @@ class Node(BaseModel):
             if not key.startswith("x-") and not isinstance(self, Schema):
                 near = difflib.get_close_matches(key, names, 1)
                 hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(names)}"
-                raise DocumentError(child(pointer, key), f"is no field of an Arazzo {type(self).__name__}; {hint}")
+                raise DocumentError(child(pointer, key), f"is not a field of an Arazzo {type(self).__name__}; {hint}")
         for key, name in names.items():
             if name in self.model_fields_set and getattr(self, name) is None and name not in _NULL_MEANS_SOMETHING:
                 raise DocumentError(child(pointer, key), "is empty; give it a value, or delete it")

@@ -192,7 +192,7 @@ def _text(text: str, pointer: str) -> str:
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise DocumentError(pointer, "holds half of a surrogate pair, which is no text") from None
+        raise DocumentError(pointer, "holds half of a surrogate pair, which is not text") from None
 
 
 def _number(text: str, kind: str, pointer: str) -> int | float:

@@ -10,7 +10,7 @@ from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import DetachedRun, RunDocument
 from message_batches.cli.live_progress import display
-from message_batches.cli.report import Reply, read_reply, report
+from message_batches.cli.report import ReplyCell, read_reply, report
 from message_batches.errors import MessageBatchesError
 from message_batches.models import BatchOutput, LandedResults
 from message_batches.results import reader
@@ -75,7 +75,7 @@ async def results_report(
     context: CommandContext, landed: LandedResults | BatchOutput, location: ResultsLocation
 ) -> RenderableType:
     """Build the report of landed results, with the first of the replies."""
-    replies: list[Reply] = []
+    replies: list[ReplyCell] = []
     try:
         lines = await reader.first_lines(location.store, landed.results_file.uri, SHOWN_REPLIES)
         replies = [read_reply(line) for line in lines]

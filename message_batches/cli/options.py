@@ -9,7 +9,6 @@ import typer
 
 
 def _duration(text: str) -> timedelta:
-
     try:
         return read_duration(text)
     except ValueError as error:
@@ -17,7 +16,6 @@ def _duration(text: str) -> timedelta:
 
 
 def _age(text: str) -> timedelta:
-
     try:
         return read_duration(text, longest=timedelta(days=36500))
     except ValueError as error:

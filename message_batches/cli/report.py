@@ -14,7 +14,7 @@ from message_batches.results.parser import decode_leniently, read_result
 
 
 @dataclass(frozen=True)
-class Reply:
+class ReplyCell:
     """A result in words.
 
     Attributes:
@@ -27,16 +27,16 @@ class Reply:
     text: str
 
 
-def read_reply(line: bytes) -> Reply:
+def read_reply(line: bytes) -> ReplyCell:
     """Read a result line; `ValueError` if it is not one."""
     result = read_result(line)
     if result.error:
         kind, message = result.error
-        return Reply(result.custom_id, result.type, f"{kind}: {message}")
+        return ReplyCell(result.custom_id, result.type, f"{kind}: {message}")
     # A lone surrogate, which models do write, is shown as a question mark.
     decoded = decode_leniently(line)
     text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
-    return Reply(result.custom_id, result.type, text.encode("utf-8", "replace").decode())
+    return ReplyCell(result.custom_id, result.type, text.encode("utf-8", "replace").decode())
 
 
 def _texts(message: Any) -> list[str]:
@@ -56,7 +56,7 @@ _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expire
 
 
 def report(
-    landed: LandedResults | BatchOutput, replies: Sequence[Reply], *, command: str, link: str | None = None
+    landed: LandedResults | BatchOutput, replies: Sequence[ReplyCell], *, command: str, link: str | None = None
 ) -> RenderableType:
     """Show landed results.
 
@@ -96,7 +96,7 @@ def _headline(landed: LandedResults | BatchOutput) -> Text:
     return line
 
 
-def _replies(replies: Sequence[Reply], total: int) -> RenderableType:
+def _replies(replies: Sequence[ReplyCell], total: int) -> RenderableType:
     # The text takes the rest of the line and is cut short there; an id never is.
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0), expand=True)
     table.add_column("custom_id", no_wrap=True, min_width=max(len(reply.custom_id) for reply in replies))

@@ -1,4 +1,4 @@
-"""The command line: ``python -m message_batches.codec_server``."""
+"""The command line: `python -m message_batches.codec_server`."""
 
 import argparse
 import asyncio

@@ -28,7 +28,7 @@ _Convert = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
 
 
 class CodecServer:
-    """Temporal's remote codec; use it with ``async with``, and call ``url``."""
+    """Temporal's remote codec; use it with `async with`, and call `url`."""
 
     def __init__(
         self, codec: PayloadCodec, access: TokenAuth, *, host: str = "127.0.0.1", port: int = 0, encode: bool = False

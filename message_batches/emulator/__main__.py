@@ -1,4 +1,4 @@
-"""The command line: ``python -m message_batches.emulator``."""
+"""The command line: `python -m message_batches.emulator`."""
 
 import argparse
 import asyncio
@@ -38,7 +38,7 @@ def _fault(text: str) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of the arguments, with the defaults of ``EmulatorOptions``."""
+    """Build the parser of the arguments, with the defaults of `EmulatorOptions`."""
     given = EmulatorOptions()
     duration = _checked(parse_duration)
     parser = _Parser(

@@ -74,7 +74,7 @@ class RateLimits:
         self._buckets[workspace] = (left - 1, time.monotonic())
 
     def headers(self, workspace: str) -> dict[str, str]:
-        """Return the ``anthropic-ratelimit-requests-*`` headers as they are now."""
+        """Return the `anthropic-ratelimit-requests-*` headers as they are now."""
         limit = self._limit or _PLAUSIBLE
         left = self._left(workspace) if self._limit else float(limit)
         full = self._clock.now() + timedelta(minutes=(limit - left) / limit)

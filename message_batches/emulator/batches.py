@@ -32,7 +32,7 @@ _BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
 
 
 class ProcessingStatus(StrEnum):
-    """The values of ``processing_status``."""
+    """The values of `processing_status`."""
 
     IN_PROGRESS = "in_progress"
     CANCELING = "canceling"
@@ -40,7 +40,7 @@ class ProcessingStatus(StrEnum):
 
 
 class ResultType(StrEnum):
-    """The values of a result's ``type``."""
+    """The values of a result's `type`."""
 
     SUCCEEDED = "succeeded"
     ERRORED = "errored"
@@ -119,7 +119,7 @@ class Batch:
         return self._end
 
     def status(self, now: datetime) -> ProcessingStatus:
-        """Return its ``processing_status``."""
+        """Return its `processing_status`."""
         if self.end(now) is not None:
             return ProcessingStatus.ENDED
         return ProcessingStatus.CANCELING if self.cancel_initiated_at else ProcessingStatus.IN_PROGRESS
@@ -142,7 +142,7 @@ class Batch:
         self.cancel_initiated_at = now
 
     def outcome(self, rank: int, end: BatchEnd) -> ResultType:
-        """Return the result type of the request at a rank of ``order``."""
+        """Return the result type of the request at a rank of `order`."""
         if rank >= end.done:
             return end.others
         return ResultType.ERRORED if self.refusal(self.order[rank]) else ResultType.SUCCEEDED
@@ -152,7 +152,7 @@ class Batch:
         return self.requests[number].refusal or (_BAD_LUCK if number in self._unlucky else None)
 
     def counts(self, now: datetime) -> dict[str, int]:
-        """Return its ``request_counts``."""
+        """Return its `request_counts`."""
         end = self.end(now)
         counts = {"processing": 0, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0}
         if end is not None:

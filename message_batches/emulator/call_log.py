@@ -13,7 +13,7 @@ _KEPT = 200_000
 
 @dataclass(slots=True)
 class Call:
-    """One call; ``status`` stays null while it is in progress, and for good when no reply was sent."""
+    """One call; `status` stays null while it is in progress, and for good when no reply was sent."""
 
     time: datetime
     method: str
@@ -27,7 +27,7 @@ class Call:
     faults: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
-        """Return the entry as ``GET /_emulator/calls`` shows it."""
+        """Return the entry as `GET /_emulator/calls` shows it."""
         return {
             "time": rfc3339(self.time),
             "method": self.method,

@@ -9,7 +9,7 @@ _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 class VirtualClock:
-    """A clock that starts at the real time and passes ``scale`` seconds in each real one, until the year 9000."""
+    """A clock that starts at the real time and passes `scale` seconds in each real one, until the year 9000."""
 
     def __init__(self, scale: float = 1.0) -> None:
         self._scale = scale
@@ -34,10 +34,10 @@ class VirtualClock:
 
 
 def rfc3339(moment: datetime) -> str:
-    """Format a UTC time as the API does: ``2024-08-20T18:37:24.100435Z``."""
+    """Format a UTC time as the API does: `2024-08-20T18:37:24.100435Z`."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def http_date(moment: datetime) -> str:
-    """Format a UTC time as the ``Date`` header does."""
+    """Format a UTC time as the `Date` header does."""
     return format_datetime(moment, usegmt=True)

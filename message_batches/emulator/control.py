@@ -1,4 +1,4 @@
-"""The control endpoints under ``/_emulator``: faults, calls, batches, the clock. They need no key."""
+"""The control endpoints under `/_emulator`: faults, calls, batches, the clock. They need no key."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from message_batches.emulator.repository import BatchRepository
 
 
 class ControlEndpoints:
-    """A server of ``/_emulator/*``."""
+    """A server of `/_emulator/*`."""
 
     def __init__(self, clock: VirtualClock, repository: BatchRepository, faults: Faults, calls: CallLog) -> None:
         self._clock = clock

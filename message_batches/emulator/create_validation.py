@@ -58,7 +58,7 @@ class RequestCollector:
             self._extra = f"{name}: Extra inputs are not permitted"
 
     def no_object(self) -> None:
-        """Take a body that is no object at all."""
+        """Take a body that is not an object."""
         self._problem = "Input should be a valid dictionary"
 
     def finish(self) -> list[BatchRequest]:

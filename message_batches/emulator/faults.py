@@ -25,7 +25,7 @@ class FaultStage(StrEnum):
 
 @dataclass(frozen=True)
 class FaultKind:
-    """One kind of fault; ``parameters`` maps each name to the type and the least value it may have."""
+    """One kind of fault; `parameters` maps each name to the type and the least value it may have."""
 
     stage: FaultStage
     operations: tuple[str, ...] = OPERATIONS
@@ -38,7 +38,7 @@ _RESULTS = ("results",)
 FAULT_KINDS: Mapping[str, FaultKind] = {
     # A proxy's response before it has read the body.
     "html-413": FaultKind(FaultStage.UNREAD),
-    # ``late`` delays the effect of the call as well, not its response alone.
+    # `late` delays the effect of the call as well, not its response alone.
     "slow": FaultKind(FaultStage.PACE, parameters={"seconds": float, "bytes_per_second": float, "late": bool}),
     "refuse-then-5xx": FaultKind(FaultStage.REFUSE, parameters={"status": int, **_RETRY}),
     "404": FaultKind(FaultStage.REFUSE, ("retrieve", "results", "cancel", "delete")),
@@ -99,7 +99,7 @@ def _from_text(text: str) -> object:
 
 @dataclass(slots=True)
 class Fault:
-    """One fault in force: for its ``times``, or with its ``probability``, or until it is cleared."""
+    """One fault in force: for its `times`, or with its `probability`, or until it is cleared."""
 
     name: str
     operation: str = "*"
@@ -118,7 +118,7 @@ class Fault:
         return None if value is None else bool(value)
 
     def as_json(self) -> dict[str, object]:
-        """Return the fault as ``GET /_emulator/faults`` shows it."""
+        """Return the fault as `GET /_emulator/faults` shows it."""
         return {
             "fault": self.name,
             "operation": self.operation,
@@ -213,7 +213,7 @@ def read_fault(described: Mapping[str, object]) -> Fault:
 
 
 def read_fault_flag(text: str) -> dict[str, object]:
-    """Convert ``accept-then-drop:operation=create,times=1`` to a fault's JSON form."""
+    """Convert `accept-then-drop:operation=create,times=1` to a fault's JSON form."""
     name, _, rest = text.partition(":")
     described: dict[str, object] = {"fault": name}
     for part in filter(None, rest.split(",")):

@@ -17,11 +17,11 @@ class Identifiers:
         self._per_call = random.Random(self._random.random())
 
     def batch(self) -> str:
-        """Return a ``msgbatch_...`` id."""
+        """Return a `msgbatch_...` id."""
         return "msgbatch_" + encode(self._random.getrandbits(128))
 
     def request(self) -> str:
-        """Return a ``req_...`` id."""
+        """Return a `req_...` id."""
         return "req_" + encode(self._per_call.getrandbits(128))
 
     def seed(self) -> int:
@@ -30,7 +30,7 @@ class Identifiers:
 
 
 def encode(number: int) -> str:
-    """Format a number below 2**128 in the ids' alphabet, after the ``01`` that marks their version."""
+    """Format a number below 2**128 in the ids' alphabet, after the `01` that marks their version."""
     digits = []
     for _ in range(22):
         number, digit = divmod(number, 58)

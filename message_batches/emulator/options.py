@@ -22,7 +22,7 @@ class UndocumentedBehaviour:
     limit_out_of_range: int = 400
     results_archived: int = 404
 
-    # A 200 means: the batch as it is, the batch deleted, an empty page, ``after_id`` only, the nearest limit.
+    # A 200 means: the batch as it is, the batch deleted, an empty page, `after_id` only, the nearest limit.
     CHOICES: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "cancel_after_ended": (400, 409, 200),
         "cancel_twice": (200, 400, 409),
@@ -46,18 +46,18 @@ class EmulatorOptions:
     host: str = "127.0.0.1"
     port: int = 0
     public_url: str | None = None
-    """The URL for clients; without it, ``results_url`` follows the request's own Host."""
+    """The URL for clients; without it, `results_url` follows the request's own Host."""
     time_scale: float = 1.0
     """Virtual seconds that pass in one real second."""
     processing_time: timedelta = timedelta(seconds=10)
     jitter: float = 0.0
     """Share by which a processing time may be longer or shorter: 0.2 is plus or minus 20 %."""
     cancel_time: timedelta = timedelta(seconds=2)
-    """The time for which a batch stays ``canceling``, unless it would have ended sooner."""
+    """The time for which a batch stays `canceling`, unless it would have ended sooner."""
     ends_after_polls: int | None = None
     """Batches end at this retrieve, and no longer by time."""
     live_counts: bool = False
-    """Move ``request_counts`` while a batch is processed; else all stays ``processing`` until the end."""
+    """Move `request_counts` while a batch is processed; else all stays `processing` until the end."""
     seed: int | None = None
     """The seed of ids, orders and outcomes; without one they differ at every start."""
     reply_bytes: int = 0
@@ -65,7 +65,7 @@ class EmulatorOptions:
     error_rate: float = 0.0
     """Share of valid requests that come back errored, and may be sent again."""
     api_keys: tuple[str, ...] = field(default=(), repr=False)
-    """The only keys that are accepted; if empty, every key except ``sk-invalid*``."""
+    """The only keys that are accepted; if empty, every key except `sk-invalid*`."""
     requests_per_minute: int = 0
     """Calls that a workspace may make in a (real) minute; 0 is no limit."""
     queue_limit: int = 0
@@ -75,7 +75,7 @@ class EmulatorOptions:
     max_requests: int = 100_000
     """The most requests in a batch."""
     faults: tuple[str, ...] = ()
-    """Faults from the start, in the form of ``--fault``."""
+    """Faults from the start, in the form of `--fault`."""
     undocumented: UndocumentedBehaviour = UndocumentedBehaviour()
 
     def __post_init__(self) -> None:
@@ -96,7 +96,7 @@ class EmulatorOptions:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Read ``30s``, ``1m``, ``0.2s``, ``24h``, ``29d`` or ``250ms``; raise ValueError for anything else."""
+    """Read `30s`, `1m`, `0.2s`, `24h`, `29d` or `250ms`; raise ValueError for anything else."""
     found = _DURATION.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 1m, 0.2s or 24h")

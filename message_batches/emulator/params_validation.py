@@ -1,4 +1,4 @@
-"""The asynchronous validation of ``params``: a request refused here comes back as an ``errored`` line."""
+"""The asynchronous validation of `params`: a request refused here comes back as an `errored` line."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ _DATED = {
 
 
 class Refusal(NamedTuple):
-    """The reason why a request comes back errored; ``at_work`` if it was found during its processing."""
+    """The reason why a request comes back errored; `at_work` if it was found during its processing."""
 
     type: str
     message: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 _EXCERPT = 80
-_CHARACTERS_PER_TOKEN = 4
+CHARACTERS_PER_TOKEN = 4
 _PER_MESSAGE = 4
 _PER_IMAGE = 1_500
 
@@ -101,7 +101,7 @@ def _text(part: object) -> str:
 def _tokens(part: object, text: str) -> int:
     if isinstance(part, dict) and part.get("type") == "image":
         return _PER_IMAGE
-    return _PER_MESSAGE + -(-len(text) // _CHARACTERS_PER_TOKEN)
+    return _PER_MESSAGE + -(-len(text) // CHARACTERS_PER_TOKEN)
 
 
 def _last_user_text(params: dict[str, object]) -> str:

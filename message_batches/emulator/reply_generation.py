@@ -8,8 +8,7 @@ from message_batches.emulator.batches import Batch, BatchEnd, ResultType
 from message_batches.emulator.errors import compact
 from message_batches.emulator.identifiers import encode
 from message_batches.emulator.params_validation import resolve_model
-
-_CHARACTERS_PER_TOKEN = 4
+from message_batches.emulator.prompt_parsing import CHARACTERS_PER_TOKEN
 
 _OPENINGS = (
     "In short, it depends on what you weigh most.",
@@ -88,7 +87,7 @@ class ReplyWriter:
         else:
             text, length, stop = self._text(number)
             content = f'{{"type":"text","text":"{text}"}}'
-        tokens = -(-length // _CHARACTERS_PER_TOKEN)
+        tokens = -(-length // CHARACTERS_PER_TOKEN)
         five, hour = (prompt.cache_written, 0) if prompt.cache_lifetime == "5m" else (0, prompt.cache_written)
         return (
             f'{{"model":{model},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
@@ -111,7 +110,7 @@ class ReplyWriter:
             wanted = max(0, self._reply_bytes - len(head))
         else:
             wanted = _STARTS[place + 2 + digest // 256 % 3] - 1 - begin
-        room = request.max_tokens * _CHARACTERS_PER_TOKEN
+        room = request.max_tokens * CHARACTERS_PER_TOKEN
         length = len(head) + wanted
         if length <= room:
             return json.dumps(head, ensure_ascii=False)[1:-1] + self._filler[begin : begin + wanted], length, "end_turn"

@@ -25,7 +25,7 @@ class BatchRepository:
         return iter(self._batches.values())
 
     def create(self, workspace: str, requests: Sequence[BatchRequest], *, invisible: float = 0.0) -> Batch:
-        """Create a batch, invisible for ``invisible`` real seconds; raise 429 when the queue is full."""
+        """Create a batch, invisible for `invisible` real seconds; raise 429 when the queue is full."""
         limit = self._options.queue_limit
         if limit and self._processing(workspace) + len(requests) > limit:
             message = f"This request would exceed the limit of {limit} batch requests in the processing queue."

@@ -67,7 +67,7 @@ def gzipped(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def cut(pieces: Iterable[bytes], at: int) -> Iterator[bytes]:
-    """Keep the first ``at`` bytes."""
+    """Keep the first `at` bytes."""
     for piece in pieces:
         if at <= 0:
             return
@@ -76,7 +76,7 @@ def cut(pieces: Iterable[bytes], at: int) -> Iterator[bytes]:
 
 
 def paced(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Split into pieces of at most ``size`` bytes."""
+    """Split into pieces of at most `size` bytes."""
     for piece in pieces:
         for start in range(0, len(piece), size):
             yield piece[start : start + size]

@@ -22,7 +22,7 @@ _SILENT = logging.Logger("message_batches.emulator.http", logging.CRITICAL + 1)
 
 
 class Emulator:
-    """A Message Batches API on this machine; use it with ``async with``, and call ``url``."""
+    """A Message Batches API on this machine; use it with `async with`, and call `url`."""
 
     def __init__(self, options: EmulatorOptions | None = None) -> None:
         self.options = options or EmulatorOptions()

@@ -16,7 +16,7 @@ import msgspec
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import MAX_BODY_BYTES, Splitter
 from message_batches.requests.preflight import Preflight, PreflightWarning
-from message_batches.requests.validation import RequestCheck
+from message_batches.requests.validation import BLANK, BOM, RequestCheck
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.scratch import Scratch, scratch_file
 
@@ -24,8 +24,6 @@ CHUNK_BYTES = 1024 * 1024
 
 # An array is read into memory; up to half of it may be white space.
 MAX_ARRAY_BYTES = 2 * MAX_BODY_BYTES
-_BLANK = b" \t\r\n"
-_BOM = b"\xef\xbb\xbf"
 
 _OTHER_FORMATS = {
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
@@ -149,7 +147,7 @@ class _RequestCollector:
 
 def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRequests:
     head = file.read(CHUNK_BYTES)
-    start = head.removeprefix(_BOM).lstrip(_BLANK)
+    start = head.removeprefix(BOM).lstrip(BLANK)
     _refuse_other_formats(head, name)
     if start[:1] == b"[":
         _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], collector)
@@ -166,7 +164,7 @@ def _refuse_other_formats(head: bytes, name: str) -> None:
             raise UnreadableFile(f"{name} is {what}")
     if b"\0" in head:
         raise UnreadableFile(f"{name} is not text: expected JSONL, a JSON array, or an object with `requests`")
-    if not head.removeprefix(_BOM).strip(_BLANK):
+    if not head.removeprefix(BOM).strip(BLANK):
         raise UnreadableFile(f"{name} is empty: expected requests in it")
 
 
@@ -184,13 +182,13 @@ def _read_array(data: bytes, name: str, form: Any, collector: _RequestCollector)
         raise UnreadableFile(
             f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
         )
-    data = data.removeprefix(_BOM)
+    data = data.removeprefix(BOM)
     try:
         decoded = msgspec.json.decode(data, type=form)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         _refuse_array(data, name, error)
     for position, raw in enumerate(decoded.requests if isinstance(decoded, _RequestsObject) else decoded):
-        item = bytes(raw).strip(_BLANK)
+        item = bytes(raw).strip(BLANK)
         if b"\n" in item or b"\r" in item:
             # Over several lines: white space between values is removed, the values are unchanged.
             item = msgspec.json.format(item, indent=-1)

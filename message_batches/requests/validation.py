@@ -87,8 +87,8 @@ MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
 BODY_START = b'{"requests":['
 BODY_END = b"]}"
-_BOM = b"\xef\xbb\xbf"
-_BLANK = b" \t\r\n"
+BOM = b"\xef\xbb\xbf"
+BLANK = b" \t\r\n"
 
 
 class _Object(msgspec.Struct):
@@ -137,8 +137,8 @@ class RequestCheck:
         for line in lines:
             self._line += 1
             if self._line == 1:
-                line = line.removeprefix(_BOM)
-            line = line.strip(_BLANK)
+                line = line.removeprefix(BOM)
+            line = line.strip(BLANK)
             if line:
                 self.request(line, f"line {self._line}")
                 kept.append(line)

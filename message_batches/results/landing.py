@@ -24,7 +24,7 @@ from message_batches.storage.interface import Store
 from message_batches.storage.paths import new_results_path, publication_path, results_folder
 from message_batches.storage.scratch import scratch_file
 
-MAX_INLINE_BYTES = 256 * 1024
+MAX_INLINE_RESULTS_BYTES = 256 * 1024
 
 
 async def find_landed(store: Store, batch_id: str, manifest: Manifest | None) -> LandedResults | None:
@@ -112,7 +112,7 @@ async def _publish(store: Store, batch_id: str, manifest: Manifest | None, colle
         async for chunk in lines:
             await run_in_thread(partial(digest.update, chunk))
             size += len(chunk)
-            if size <= MAX_INLINE_BYTES:
+            if size <= MAX_INLINE_RESULTS_BYTES:
                 small.append(chunk)
             yield chunk
 
@@ -141,8 +141,8 @@ def _parse_inline(data: bytes, size: int) -> tuple[list[Any] | None, str | None]
 
     A payload cannot carry more than 256 KiB, text that is not strictly JSON, or deep nesting.
     """
-    if size > MAX_INLINE_BYTES:
-        return None, f"{size:,} bytes are more than {MAX_INLINE_BYTES:,}: read the results file"
+    if size > MAX_INLINE_RESULTS_BYTES:
+        return None, f"{size:,} bytes are more than {MAX_INLINE_RESULTS_BYTES:,}: read the results file"
     results = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:

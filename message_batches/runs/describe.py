@@ -206,12 +206,12 @@ async def _with_end(client: Client, view: RunView) -> RunView:
     return replace(view, failure=end, progress=await read_progress(client, view.workflow_id))
 
 
-async def _query(handle: WorkflowHandle[Any, Any], patience: timedelta) -> Progress | None:
+async def _query(handle: WorkflowHandle[Any, Any], query_timeout: timedelta) -> Progress | None:
     """Return the run's own answer; None if no worker gives one in time."""
     try:
         # The SDK retries some failures, each time for as long as an RPC may take.
-        async with asyncio.timeout(patience.total_seconds()):
-            progress: Progress = await handle.query(PROGRESS, result_type=Progress, rpc_timeout=patience)
+        async with asyncio.timeout(query_timeout.total_seconds()):
+            progress: Progress = await handle.query(PROGRESS, result_type=Progress, rpc_timeout=query_timeout)
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError):
         return None
     return progress

@@ -33,7 +33,7 @@ from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 
-MAX_INLINE_BYTES = 128 * 1024
+MAX_INLINE_REQUESTS_BYTES = 128 * 1024
 """Requests up to this size are part of the run's input; larger ones travel as a reference to the store."""
 
 _MAX_TRIES = 5
@@ -248,7 +248,7 @@ class _Starter:
 
 def _inline(requests: CheckedRequests) -> list[Any] | None:
     """Return the requests as part of the run's input, if they are small."""
-    if requests.body_bytes > MAX_INLINE_BYTES:
+    if requests.body_bytes > MAX_INLINE_REQUESTS_BYTES:
         return None
     try:
         return requests.items()

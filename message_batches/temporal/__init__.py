@@ -1,1 +1,1 @@
-"""Temporal: the connection, a development server, search attributes, worker pools."""
+"""Temporal: connection, development server, search attributes, namespaces, task queues, worker group, rate limit."""

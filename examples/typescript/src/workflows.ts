@@ -15,7 +15,7 @@ const { writeAnswers } = proxyActivities<ReturnType<typeof answerFiles>>({
   retry: { maximumAttempts: 3 },
 });
 
-/** What the parent is asked; each question is a request of one batch, which is looked at every `cadence` seconds. */
+/** What the parent is asked; each question is a request of one batch, which is polled every `cadence` seconds. */
 export interface Questions {
   questions: string[];
   model?: string;
@@ -46,11 +46,11 @@ export async function answerQuestions({
       args: [{ requests, poll: { retryAfter: cadence } }],
       workflowId: `${workflowInfo().workflowId}-batch`,
       taskQueue: TASK_QUEUE,
-      // By default the server would terminate the child with its parent, and the batch would go on and be billed.
+      // By default the server would terminate the child with its parent, and the batch would continue and be billed.
       parentClosePolicy: 'REQUEST_CANCEL',
       // A parent that is cancelled ends when the batch has been stopped, not before.
       cancellationType: 'WAIT_CANCELLATION_COMPLETED',
-      // A parent that is run again under its id must not buy the batch again: better that it fails.
+      // A parent that is run again under its id must not submit (and pay for) the batch again: better that it fails.
       workflowIdReusePolicy: 'REJECT_DUPLICATE',
     });
   } catch (error) {

@@ -6,7 +6,6 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import httpx
@@ -17,30 +16,6 @@ from tests.harness.processes import Running, bare_environment, lasting_port
 from tests.harness.waiting import eventually
 
 _ACCOUNT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-
-
-class RoundStore(Protocol):
-    """The store of a round's requests, results and records."""
-
-    url: str
-    settings: Mapping[str, str]
-    """The variables that the workers need for it."""
-
-    def names(self) -> frozenset[str]:
-        """Return the names of all objects; none while the round runs if listing them is expensive."""
-        ...
-
-    def uri(self, name: str) -> str:
-        """Return the address of an object."""
-        ...
-
-    def put(self, name: str, data: bytes) -> None:
-        """Put an object, as a caller does."""
-        ...
-
-    def read(self, uri: str) -> bytes:
-        """Return the object at an address."""
-        ...
 
 
 class Directory:

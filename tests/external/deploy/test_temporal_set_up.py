@@ -74,7 +74,7 @@ def stand_in(folder: Path, name: str, script: str) -> dict[str, str]:
     return {"PATH": f"{folder}:{os.environ['PATH']}"}
 
 
-def carry_out(service: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run_service_script(service: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """Run the script of a service in docker-compose.yml."""
     composed = project({"POSTGRES_PASSWORD": "x"})["services"][service]
     [script] = composed["command"]
@@ -88,7 +88,7 @@ case "$*" in *describe*) echo "Error: unable to describe namespace: Request unau
 
 
 def test_a_namespace_that_cannot_be_read_is_not_taken_for_a_missing_one(tmp_path: Path) -> None:
-    done = carry_out("temporal-namespace", stand_in(tmp_path, "temporal", REFUSED))
+    done = run_service_script("temporal-namespace", stand_in(tmp_path, "temporal", REFUSED))
 
     assert done.returncode == 1
     assert "Request unauthorized" in done.stderr
@@ -96,7 +96,7 @@ def test_a_namespace_that_cannot_be_read_is_not_taken_for_a_missing_one(tmp_path
 
 
 def test_a_response_without_a_retention_is_reported(tmp_path: Path) -> None:
-    done = carry_out("temporal-namespace", stand_in(tmp_path, "temporal", 'echo "{}"'))
+    done = run_service_script("temporal-namespace", stand_in(tmp_path, "temporal", 'echo "{}"'))
 
     assert done.returncode == 1
     assert "No retention in what is said of namespace default: {}" in done.stderr
@@ -117,7 +117,7 @@ async def test_an_attribute_of_another_type_is_reported_and_kept_and_the_set_up_
     here = {"TEMPORAL_ADDRESS": temporal.address, "TEMPORAL_NAMESPACE": namespace}
     path = {"PATH": f"{Path(command).parent}:{os.environ['PATH']}"}
 
-    done = await asyncio.to_thread(carry_out, "temporal-namespace", {**here, **path})
+    done = await asyncio.to_thread(run_service_script, "temporal-namespace", {**here, **path})
 
     assert done.returncode == 0, done.stderr
     assert "BatchStatus already exists and has different type" in done.stdout
@@ -126,7 +126,7 @@ async def test_an_attribute_of_another_type_is_reported_and_kept_and_the_set_up_
 
 def test_both_databases_get_the_schema_of_the_server(tmp_path: Path) -> None:
     says = 'echo "$SQL_PLUGIN $SQL_HOST $SQL_PORT $SQL_USER $SQL_PASSWORD" > "$(dirname "$0")/connection"'
-    done = carry_out("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", says))
+    done = run_service_script("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", says))
 
     assert done.returncode == 0, done.stderr
     # Each is created, set to version 0.0, and upgraded to the newest.
@@ -148,7 +148,7 @@ def test_both_databases_get_the_schema_of_the_server(tmp_path: Path) -> None:
 
 
 def test_a_step_that_fails_ends_the_set_up(tmp_path: Path) -> None:
-    done = carry_out("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", "exit 3"))
+    done = run_service_script("temporal-schema", stand_in(tmp_path, "temporal-sql-tool", "exit 3"))
 
     assert done.returncode == 3
     assert (tmp_path / "calls").read_text().splitlines() == ["--db temporal create"]

@@ -1,4 +1,4 @@
-"""The pages of runs in the Web UI, as in the pictures of README."""
+"""The pages of runs in the Web UI, as in the pictures of README and docs/."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""`cancel`, `resolve` and `attach`: what a person decides about a run or a batch."""
+"""`cancel`, `resolve` and `attach`: the decisions of an operator about a run or a batch."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

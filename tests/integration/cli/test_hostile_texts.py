@@ -1,4 +1,4 @@
-"""What somebody else wrote, at a terminal: shown, spelled out, and never obeyed."""
+"""Texts of others at a terminal: shown, with control characters spelled out, and never obeyed."""
 
 import json
 from uuid import uuid4

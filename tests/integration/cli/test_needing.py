@@ -1,4 +1,4 @@
-"""`list --needs-attention`: which runs somebody should look at, why, and what settles it."""
+"""`list --needs-attention`: the runs that an operator should check, why, and the command that settles each."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -31,7 +31,7 @@ def seen(progress: Progress) -> RunView:
 
 
 async def needing(starter: CommandLine, workflow_id: str) -> dict[str, Any]:
-    """What the list of those that need attention has of a run, once."""
+    """Return the entry of a run in the list of those that need attention, which has it once."""
     documents: list[dict[str, Any]] = (await starter("list", "--needs-attention", "--json")).json
     (document,) = [each for each in documents if each["workflowId"] == workflow_id]
     return document

@@ -26,7 +26,7 @@ async def in_namespace(temporal: DevServer, folder: Path, there: dict[str, Any])
 
 
 async def listed(starter: CommandLine, status: str, *, ours: str) -> list[dict[str, Any]]:
-    """What the list says of a run under a status, once Temporal's index has caught up."""
+    """Return the entries of a run in the list of a status, once Temporal's index has caught up."""
     async with asyncio.timeout(30):
         while True:
             ended = await starter("list", "--status", status, "--json", "--limit", "1000")

@@ -14,7 +14,7 @@ from tests.harness.stack import Stack
 
 
 async def given_to(client: Client, workflow_id: str) -> BatchInput:
-    """What a run was started with."""
+    """Return the input that a run was started with."""
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
         payloads = event.workflow_execution_started_event_attributes.input.payloads
         (given,) = await client.data_converter.decode(payloads, [BatchInput])

@@ -1,4 +1,4 @@
-"""What the commands and snippets of the pages meet: a Temporal server, APIs, a store, a worker."""
+"""The surroundings of the commands and snippets of the pages: a Temporal server, APIs, a store, a worker."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -44,7 +44,7 @@ class World:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a reader has set before the first command of a page."""
+        """The variables that a reader has set before the first command of a page."""
         return {
             "TEMPORAL_ADDRESS": self.server.address,
             "ANTHROPIC_BASE_URL": self.quick.emulator.url,

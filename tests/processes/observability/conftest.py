@@ -72,7 +72,7 @@ async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
                     for s in samples
                 )
 
-            await eventually(counted, "a census that counts the run that is undecided")
+            await eventually(counted, "a count of the open runs with the undecided one")
             page = await page_at(url)
             assert await worker.terminate() == 0
             yield Seen(page, worker.output, live, runs)

@@ -33,7 +33,7 @@ FILES: dict[str, tuple[Callable[[str], bytes], str, str]] = {
     "merge key": (
         replaced("requestBody:", "<<: {}\n        requestBody:"),
         f"{SUBMIT}/<<",
-        "no field of an Arazzo Step",
+        "not a field of an Arazzo Step",
     ),
     "key that is a number": (replaced("  title:", "  7: x\n  title:"), "#/info", "not a string"),
     "list at the top": (lambda text: b"- arazzo: 1.0.1\n", "#", "is a list"),

@@ -18,7 +18,7 @@ HOUR, DAY = 3600, 86400
 
 
 def request(custom_id: str = "a", text: str = "Why is the sky blue?", **params: Any) -> dict[str, Any]:
-    """Return a request of a batch; a param that is ``...`` is left out."""
+    """Return a request of a batch; a param that is `...` is left out."""
     all_params = {
         "model": "claude-haiku-4-5",
         "max_tokens": 1024,

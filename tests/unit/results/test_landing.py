@@ -15,7 +15,7 @@ from message_batches.concurrency import prefetch, process_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultCounts, TokenUsage
 from message_batches.requests.manifest import write_inline_manifest
-from message_batches.results.landing import MAX_INLINE_BYTES, find_landed, land
+from message_batches.results.landing import MAX_INLINE_RESULTS_BYTES, find_landed, land
 from message_batches.results.ownership import holds_exactly
 from message_batches.storage.object_store import ObjectStore, open_store
 
@@ -179,10 +179,10 @@ async def test_an_unknown_result_type_counts_as_errored(store: ObjectStore, resu
 
 
 async def test_results_are_parsed_up_to_256_kib(store: ObjectStore) -> None:
-    room = MAX_INLINE_BYTES - len(succeeded("r-0", "")) - 1
+    room = MAX_INLINE_RESULTS_BYTES - len(succeeded("r-0", "")) - 1
     manifest = await manifest_of(store, 1)
     landed = await landing(store, arriving([succeeded("r-0", "x" * room)], 10_000), manifest, 1)
-    assert landed.results_file.bytes == MAX_INLINE_BYTES
+    assert landed.results_file.bytes == MAX_INLINE_RESULTS_BYTES
     assert landed.results is not None
     other = open_store(store.uri("other"))
     manifest = await manifest_of(other, 1)

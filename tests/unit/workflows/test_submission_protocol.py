@@ -325,13 +325,13 @@ def test_unreadable_results_are_read_again_after_the_next_list() -> None:
 def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
     schedule = RetrySchedule(retry_limit=2)
     submission = Submission(anchor=ANCHOR)
-    patience = []
+    exhausted = []
     for _ in range(3):
         submission.on_post_started()
         submission.on_post_rejected(retry_at=START)
-        patience.append(submission.retries_exhausted(schedule))
+        exhausted.append(submission.retries_exhausted(schedule))
 
-    assert patience == [False, False, True]
+    assert exhausted == [False, False, True]
 
 
 def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None:
