@@ -12,7 +12,7 @@ import message_batches.contract as contract
 from message_batches.emulator.faults import FAULT_KINDS
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
-from message_batches.models import BatchInput, BatchOutput, Resolution
+from message_batches.models import BatchInput, BatchOutput, FailureDetails, Resolution
 from message_batches.observability.logs import FIELDS
 from message_batches.observability.metrics import METRICS
 from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
@@ -48,6 +48,10 @@ def test_every_failure_type_is_one_that_a_run_can_end_with() -> None:
         "WrongStore",
         "OwnedByAnotherRun",
     }
+
+
+def test_the_details_of_a_failure_are_those_of_the_model() -> None:
+    assert page("docs/errors.md").column("field") == [info.alias for info in FailureDetails.model_fields.values()]
 
 
 def test_the_inputs_and_outputs_are_those_of_the_models() -> None:
