@@ -18,7 +18,9 @@ APPLICATION = ["activities", "workflows", "worker", "starter"]
 HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic", "cryptography"]
 
 ALLOWED: Mapping[str, str] = {
-    "activities": "api contract errors log_context models observability requests results serialization storage temporal",
+    "activities": (
+        "api contract errors log_context models observability requests results serialization storage temporal"
+    ),
     "api": "errors log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
