@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from temporalio.testing import TimeSkippingConfig, WorkflowEnvironment
+from xdist.remote import Producer  # type: ignore[import-untyped]  # It ships no types.
+from xdist.scheduler import LoadScopeScheduling, Scheduling  # type: ignore[import-untyped]
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.connection import DATA_CONVERTER
@@ -49,15 +51,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests by their folder."""
+    """Mark the tests of the slow folders."""
     for item in items:
-        folder = item.path.parent.relative_to(TESTS)
-        if folder.parts and folder.parts[0] in SLOW:
+        if item.path.relative_to(TESTS).parts[0] in SLOW:
             item.add_marker(pytest.mark.slow)
-        if folder.as_posix() in TOGETHER:
-            item.add_marker(pytest.mark.xdist_group(folder.as_posix()))
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives each test to the next process that is free, and those of a place in `TOGETHER` to one process.
+
+    The groups of pytest-xdist 3.8 have no effect with pytest 9.2, which ignores the name that they add to a test's id.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0].removeprefix("tests/")
+        return next((place for place in TOGETHER if f"{path}/".startswith(f"{place}/")), nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling:
+    return _Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")
