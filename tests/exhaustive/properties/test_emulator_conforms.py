@@ -52,11 +52,24 @@ def open_url() -> Iterator[str]:
         yield address
 
 
-@schema.parametrize()
-def test_every_answer_is_one_that_the_slice_describes(case: Case, url: str) -> None:
-    response = case.call(base_url=url, headers=HEADERS)
+def answers_of(operation_id: str) -> Any:
+    """Make a test of an operation; schemathesis would give the tests of several operations one id with pytest 9.2."""
 
-    _check(case, response)
+    @schema.include(operation_id=operation_id).parametrize()
+    def test(case: Case, url: str) -> None:
+        response = case.call(base_url=url, headers=HEADERS)
+
+        _check(case, response)
+
+    return test
+
+
+test_every_answer_of_create_is_one_that_the_slice_describes = answers_of("createMessageBatch")
+test_every_answer_of_list_is_one_that_the_slice_describes = answers_of("listMessageBatches")
+test_every_answer_of_retrieve_is_one_that_the_slice_describes = answers_of("retrieveMessageBatch")
+test_every_answer_of_results_is_one_that_the_slice_describes = answers_of("retrieveMessageBatchResults")
+test_every_answer_of_cancel_is_one_that_the_slice_describes = answers_of("cancelMessageBatch")
+test_every_answer_of_delete_is_one_that_the_slice_describes = answers_of("deleteMessageBatch")
 
 
 def test_every_answer_over_the_life_of_a_batch_is_one_that_the_slice_describes(open_url: str) -> None:
