@@ -7,8 +7,8 @@ import hashlib
 import httpx
 import psutil
 
+from tests.harness.emulated_api import BATCHES, HEADERS
 from tests.harness.emulator_process import running_emulator
-from tests.unit.emulator.support import BATCHES, HEADERS
 
 
 def test_a_hundred_thousand_requests_in_little_memory() -> None:

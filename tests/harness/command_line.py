@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from message_batches.temporal.dev_server import DevServer
 from tests.harness.forked_starter import run
 from tests.harness.project import ROOT
 
@@ -76,3 +77,16 @@ class CommandLine:
         path = self.folder / name
         path.write_text("".join(json.dumps(item) + "\n" for item in requests), encoding="utf-8")
         return path
+
+
+def command_line(folder: Path, temporal: DevServer, store_url: str, task_queue: str) -> CommandLine:
+    """A command line that works with a server, a store and a queue."""
+    folder.mkdir(exist_ok=True)
+    return CommandLine(
+        folder,
+        {
+            "TEMPORAL_ADDRESS": temporal.address,
+            "MESSAGE_BATCHES_STORE": store_url,
+            "MESSAGE_BATCHES_TASK_QUEUE": task_queue,
+        },
+    )

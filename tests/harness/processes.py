@@ -213,3 +213,12 @@ class TemporalProcess:
         except (MessageBatchesError, RuntimeError):
             return False
         return True
+
+
+async def refused_worker(folder: Path, address: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Return the exit status and the last line of a worker that ends."""
+    environment = bare_environment(folder, TEMPORAL_ADDRESS=address, **variables)
+    command = [sys.executable, "worker.py", *arguments]
+    running = await Running.start(command, folder / "worker.log", environment=environment)
+    async with asyncio.timeout(TIMEOUT):
+        return await running.wait(), running.output

@@ -3,6 +3,12 @@
 from typing import Any
 from uuid import uuid4
 
+TOO_LARGE = [
+    {"custom_id": f"r-{n}", "params": {"model": "claude-sonnet-5", "max_tokens": 1, "messages": [], "x": "y" * 600}}
+    for n in range(1000)
+]
+"""More than fits into the input of a workflow."""
+
 
 def request(custom_id: str, text: str = "Say hello", **params: Any) -> dict[str, Any]:
     """Return one request that succeeds."""

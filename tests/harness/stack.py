@@ -31,6 +31,7 @@ KEYS = {
 QUICK_POLL = PollSchedule(
     retry_after=timedelta(seconds=0.1), transient=RetrySchedule(retry_after=timedelta(seconds=0.2), retry_limit=20)
 )
+PATIENT_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=60))
 QUICK_SUBMISSION = SubmissionSchedule(timeout=timedelta(seconds=8), quiet_period=timedelta(seconds=2))
 
 
@@ -74,6 +75,22 @@ class Stack:
         await waiting.eventually(
             lambda: self.operations(besides=()).count(operation) >= times, f"{times} x {operation}", within=within
         )
+
+    async def saw_a_lost_reply(self) -> None:
+        """Wait until a POST has met the fault that drops its reply: before that, the next call might meet it."""
+        await waiting.eventually(
+            lambda: any("accept-then-drop" in call.faults for call in self.emulator.calls), "a lost reply"
+        )
+
+    async def post_by_a_stranger(self, given: Sequence[dict[str, Any]]) -> str:
+        """Create a batch under the same key that no record in the store names; return its id."""
+        async with http_client(self.emulator.url) as http:
+            reply = await http.post(
+                "/v1/messages/batches",
+                json={"requests": list(given)},
+                headers={"x-api-key": KEYS["default"].get_secret_value(), "anthropic-version": "2023-06-01"},
+            )
+        return str(reply.raise_for_status().json()["id"])
 
 
 async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:

@@ -4,11 +4,10 @@ import pytest
 
 from tests.harness.requests import requests
 from tests.harness.stack import Stack, failure_of
-from tests.integration.test_lost_reply import post_by_a_stranger
 
 
 async def test_a_batch_alone_is_landed_in_the_providers_order_and_not_verified(live: Stack) -> None:
-    batch_id = await post_by_a_stranger(live, requests(5))
+    batch_id = await live.post_by_a_stranger(requests(5))
 
     output = await live.run(batch_id=batch_id)
 
@@ -19,7 +18,7 @@ async def test_a_batch_alone_is_landed_in_the_providers_order_and_not_verified(l
 
 
 async def test_a_batch_with_its_requests_is_checked_fully(live: Stack) -> None:
-    batch_id = await post_by_a_stranger(live, requests(5))
+    batch_id = await live.post_by_a_stranger(requests(5))
 
     output = await live.run(requests(5), batch_id=batch_id)
 
@@ -30,7 +29,7 @@ async def test_a_batch_with_its_requests_is_checked_fully(live: Stack) -> None:
 
 
 async def test_a_batch_landed_alone_can_be_landed_again_verified(live: Stack) -> None:
-    batch_id = await post_by_a_stranger(live, requests(3))
+    batch_id = await live.post_by_a_stranger(requests(3))
 
     alone = await live.run(batch_id=batch_id)
     checked = await live.run(requests(3), batch_id=batch_id)
@@ -39,7 +38,7 @@ async def test_a_batch_landed_alone_can_be_landed_again_verified(live: Stack) ->
 
 
 async def test_a_batch_with_other_requests_fails_and_names_them(live: Stack) -> None:
-    batch_id = await post_by_a_stranger(live, requests(3))
+    batch_id = await live.post_by_a_stranger(requests(3))
     others = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3))]
 
     failure = await failure_of(await live.start(others, batch_id=batch_id))
@@ -50,7 +49,7 @@ async def test_a_batch_with_other_requests_fails_and_names_them(live: Stack) -> 
 
 @pytest.mark.parametrize("missing_line", ["missing-line", "duplicate-line"])
 async def test_a_batch_alone_is_still_counted_and_its_ids_are_unique(live: Stack, missing_line: str) -> None:
-    batch_id = await post_by_a_stranger(live, requests(3))
+    batch_id = await live.post_by_a_stranger(requests(3))
     live.emulator.faults.add(missing_line, operation="results", times=2)
 
     output = await live.run(batch_id=batch_id)

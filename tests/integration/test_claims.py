@@ -12,9 +12,7 @@ from message_batches.models import Phase, Resolution, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import SubmissionRecords
 from tests.harness.requests import requests
-from tests.harness.stack import QUICK_POLL, Stack, failure_of, progress_when
-from tests.integration.test_lost_reply import post_by_a_stranger
-from tests.integration.test_unknown_outcome import PATIENT
+from tests.harness.stack import PATIENT_SUBMISSION, QUICK_POLL, Stack, failure_of, progress_when
 
 
 def refusal(caught: pytest.ExceptionInfo[WorkflowUpdateFailedError]) -> ApplicationError:
@@ -46,7 +44,7 @@ async def test_a_batch_that_another_run_has_sent_cannot_be_adopted(live: Stack) 
     theirs = await live.start(requests(2))
     landed = await theirs.result()
     live.emulator.faults.add("refuse-then-5xx", operation="create")
-    run = await live.start(requests(2, "other prompts"), submission=PATIENT)
+    run = await live.start(requests(2, "other prompts"), submission=PATIENT_SUBMISSION)
     await progress_when(run, lambda now: now.phase is Phase.UNDECIDED)
 
     with pytest.raises(WorkflowUpdateFailedError) as caught:
@@ -62,7 +60,7 @@ async def test_a_late_adoption_is_refused_and_names_the_runs_batch(pending: Stac
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await pending.start(requests(2))
     (candidate,) = (await progress_when(run, lambda now: bool(now.candidates))).candidates
-    other = await post_by_a_stranger(pending, [item | {"custom_id": f"z-{n}"} for n, item in enumerate(requests(2))])
+    other = await pending.post_by_a_stranger([item | {"custom_id": f"z-{n}"} for n, item in enumerate(requests(2))])
     pending.emulator.faults.add("slow", operation="retrieve", seconds=4, times=1)
 
     adopting = asyncio.create_task(run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=other)))

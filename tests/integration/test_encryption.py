@@ -26,13 +26,12 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer, dev_server, temporal_command
 from message_batches.temporal.namespaces import NamespaceRecords
-from tests.harness.command_line import QUICK, CommandLine, Ended
+from tests.harness.command_line import QUICK, CommandLine, Ended, command_line
 from tests.harness.encryption import key, written
 from tests.harness.processes import bare_environment
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, QUICK_POLL, Stack, running_stack
 from tests.harness.waiting import eventually
-from tests.integration.cli.conftest import command_line
 from workflows.message_batch import MessageBatchWorkflow
 
 OLD, NEW = key("2026-01"), key("2026-11")

@@ -8,14 +8,9 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.client import WorkflowHandle
 
 from message_batches.contract import WORKFLOW_TYPE
-from tests.harness.requests import requests
+from tests.harness.requests import TOO_LARGE, requests
 from tests.harness.stack import Stack, failure_of
 from tests.harness.waiting import eventually
-
-LARGE = [
-    {"custom_id": f"r-{n}", "params": {"model": "claude-sonnet-5", "max_tokens": 1, "messages": [], "x": "y" * 600}}
-    for n in range(1000)
-]
 
 
 @pytest.mark.parametrize(
@@ -26,7 +21,7 @@ LARGE = [
         ({"requests": [{"params": {}}]}, "InvalidRequests", "requests[0]"),
         ({"requests": requests(1) + requests(1)}, "InvalidRequests", "request-0000"),
         ({"requests": requests(1), "requestsUri": "file:///x"}, "InvalidRequests", "either"),
-        ({"requests": LARGE}, "InvalidRequests", "requestsUri"),
+        ({"requests": TOO_LARGE}, "InvalidRequests", "requestsUri"),
         ({"requestsUri": "file:///nowhere/requests.jsonl"}, "RequestsNotFound", "file:///nowhere/requests.jsonl"),
         ({"requestsUri": "s3://elsewhere/requests.jsonl"}, "RequestsNotFound", "s3://elsewhere/requests.jsonl"),
         ({"requestsUri": "file://["}, "RequestsNotFound", "file://["),

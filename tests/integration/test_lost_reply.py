@@ -3,7 +3,6 @@
 import asyncio
 from datetime import timedelta
 
-import httpx
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError
@@ -11,22 +10,7 @@ from temporalio.exceptions import ApplicationError
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.models import Phase, Progress, Resolution, SubmissionSchedule
 from tests.harness.requests import requests
-from tests.harness.stack import KEYS, Stack, failure_of, progress_when
-from tests.harness.waiting import eventually
-
-
-async def post_by_a_stranger(live: Stack, given: list[dict[str, object]]) -> str:
-    """Create a batch under the same key that no record in the store names."""
-    headers = {"x-api-key": KEYS["default"].get_secret_value(), "anthropic-version": "2023-06-01"}
-    async with httpx.AsyncClient(base_url=live.emulator.url, headers=headers) as http:
-        reply = await http.post("/v1/messages/batches", json={"requests": given})
-        batch_id: str = reply.raise_for_status().json()["id"]
-        return batch_id
-
-
-async def reply_lost(live: Stack) -> None:
-    """Wait until a POST has met the fault that drops its reply: before that, the next call might meet it instead."""
-    await eventually(lambda: any("accept-then-drop" in call.faults for call in live.emulator.calls), "a lost reply")
+from tests.harness.stack import Stack, failure_of, progress_when
 
 
 @pytest.mark.parametrize("fault", ["accept-then-drop", "accept-then-5xx"])
@@ -74,9 +58,9 @@ async def test_a_foreign_batch_of_the_same_count_is_distinguished(live: Stack) -
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests(3))
-    await reply_lost(live)
+    await live.saw_a_lost_reply()
     foreign = [item | {"custom_id": f"other-{number}"} for number, item in enumerate(requests(3))]
-    strangers = [await post_by_a_stranger(live, foreign) for _ in range(2)]
+    strangers = [await live.post_by_a_stranger(foreign) for _ in range(2)]
 
     output = await run.result()
 
@@ -164,7 +148,7 @@ async def test_an_adopted_batch_that_is_not_ours_fails_the_run(live: Stack) -> N
     run = await live.start(requests(2), submission=SubmissionSchedule(timeout=timedelta(seconds=5)))
     await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.clear()
-    stranger = await post_by_a_stranger(live, foreign)
+    stranger = await live.post_by_a_stranger(foreign)
 
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(adopt=stranger))
     failure = await failure_of(run)

@@ -10,15 +10,13 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
 from tests.harness.requests import requests
-from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, failure_of, progress_when
-from tests.integration.test_lost_reply import post_by_a_stranger
+from tests.harness.stack import PATIENT_SUBMISSION, QUICK_POLL, QUICK_SUBMISSION, Stack, failure_of, progress_when
 
-PATIENT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=60))
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
 
 async def test_an_operators_decision_is_not_overtaken_by_a_running_search(live: Stack) -> None:
-    older = await post_by_a_stranger(live, requests(2))
+    older = await live.post_by_a_stranger(requests(2))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(2), submission=SHORT)
     await live.saw("create", 2)
@@ -36,7 +34,7 @@ async def test_an_operators_decision_is_not_overtaken_by_a_running_search(live: 
 
 async def test_a_dismissed_batch_is_not_adopted_by_another_run(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
-    waiting = await live.start(requests(2, "waiting"), submission=PATIENT)
+    waiting = await live.start(requests(2, "waiting"), submission=PATIENT_SUBMISSION)
     await progress_when(waiting, lambda seen: seen.phase is Phase.UNDECIDED)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("404", operation="results")
@@ -75,7 +73,7 @@ async def test_adopting_a_batch_that_does_not_exist_or_has_another_count_is_refu
     quiet = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(minutes=5))
     run = await live.start(requests(2), submission=quiet)
     await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
-    other = await post_by_a_stranger(live, requests(3))
+    other = await live.post_by_a_stranger(requests(3))
 
     kinds = []
     for batch_id in ("msgbatch_typo", other):
@@ -203,7 +201,7 @@ async def test_a_batch_created_while_our_posts_were_refused_is_not_adopted(live:
     live.emulator.faults.add("429", operation="create", retry_after=3, times=1)
     run = await live.start(requests(3, "ours"))
     await progress_when(run, lambda seen: "refused" in (seen.submission or ""))
-    theirs = await post_by_a_stranger(live, requests(3, "theirs"))
+    theirs = await live.post_by_a_stranger(requests(3, "theirs"))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
 
     output = await run.result()

@@ -24,7 +24,7 @@ from message_batches.observability.health import Health, WatchedWorker, serve_pr
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, settings
+from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, refused_worker, settings
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, Stack
 from tests.harness.waiting import TIMEOUT, eventually
@@ -347,15 +347,6 @@ async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: P
         assert "The worker has failed: it does not poll" in (await http.get(f"{url}/healthz")).json()["problems"]
 
 
-async def refused(folder: Path, address: str, *arguments: str, **variables: str) -> tuple[int, str]:
-    """Return the exit status and the last line of a worker that ends."""
-    environment = bare_environment(folder, TEMPORAL_ADDRESS=address, **variables)
-    command = [sys.executable, "worker.py", *arguments]
-    running = await Running.start(command, folder / "worker.log", environment=environment)
-    async with asyncio.timeout(TIMEOUT):
-        return await running.wait(), running.output
-
-
 async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_on_a_signal(tmp_path: Path) -> None:
     connected = asyncio.Event()
 
@@ -403,7 +394,7 @@ async def test_an_invalid_host_is_refused_in_a_sentence() -> None:
 async def test_a_port_in_use_is_refused_in_a_sentence(emulator: Emulator, temporal: DevServer, tmp_path: Path) -> None:
     taken = emulator.url.removeprefix("http://")
 
-    status, said = await refused(tmp_path, temporal.address, "--health", taken)
+    status, said = await refused_worker(tmp_path, temporal.address, "--health", taken)
 
     assert status == 2
     assert all(word in said for word in ("--health", taken))
@@ -411,7 +402,7 @@ async def test_a_port_in_use_is_refused_in_a_sentence(emulator: Emulator, tempor
 
 
 async def test_a_worker_that_temporal_refuses_ends_with_the_reason(temporal: DevServer, tmp_path: Path) -> None:
-    status, said = await refused(tmp_path, temporal.address, TEMPORAL_NAMESPACE="nowhere")
+    status, said = await refused_worker(tmp_path, temporal.address, TEMPORAL_NAMESPACE="nowhere")
 
     assert status == 1
     assert "nowhere" in said.splitlines()[-1]

@@ -12,9 +12,8 @@ from playwright.async_api import Page, async_playwright, expect
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer, dev_server
-from tests.harness.command_line import CommandLine
+from tests.harness.command_line import CommandLine, command_line
 from tests.harness.stack import Stack, running_stack
-from tests.integration.cli.conftest import command_line
 
 WINDOW = {"width": 1400, "height": 1060}
 

@@ -6,21 +6,8 @@ from pathlib import Path
 import pytest
 
 from message_batches.temporal.dev_server import DevServer, dev_server
-from tests.harness.command_line import CommandLine
+from tests.harness.command_line import CommandLine, command_line
 from tests.harness.stack import Stack
-
-
-def command_line(folder: Path, temporal: DevServer, store_url: str, task_queue: str) -> CommandLine:
-    """A command line that works with a server, a store and a queue."""
-    folder.mkdir(exist_ok=True)
-    return CommandLine(
-        folder,
-        {
-            "TEMPORAL_ADDRESS": temporal.address,
-            "MESSAGE_BATCHES_STORE": store_url,
-            "MESSAGE_BATCHES_TASK_QUEUE": task_queue,
-        },
-    )
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
 from tests.harness.stack import Stack, progress_when
-from tests.integration.test_lost_reply import post_by_a_stranger
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ async def test_attach_takes_over_a_strangers_batch_and_checks_it_where_its_reque
     starter: CommandLine, live: Stack
 ) -> None:
     given = fresh()
-    batch_id = await post_by_a_stranger(live, given)
+    batch_id = await live.post_by_a_stranger(given)
     live.emulator.clock.advance(timedelta(minutes=11))
 
     alone = await starter("attach", batch_id, "--wait", "--json", *QUICK[:2])

@@ -12,10 +12,9 @@ import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.command_line import QUICK, STARTER, CommandLine
+from tests.harness.command_line import QUICK, STARTER, CommandLine, command_line
 from tests.harness.requests import fresh, mixed
 from tests.harness.stack import Stack, running_stack
-from tests.integration.cli.conftest import command_line
 
 COMMANDS = ("status", "watch", "results", "cancel")
 

@@ -14,7 +14,6 @@ from message_batches.runs.list import attention_item
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
 from tests.harness.stack import Stack, progress_when
-from tests.integration.test_lost_reply import post_by_a_stranger, reply_lost
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -42,8 +41,8 @@ async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: 
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     started = await starter("start", starter.file(requests), "--json", *QUICK)
     workflow_id = started.json["workflowId"]
-    await reply_lost(live)
-    await post_by_a_stranger(live, requests)
+    await live.saw_a_lost_reply()
+    await live.post_by_a_stranger(requests)
     run = live.client.get_workflow_handle(workflow_id)
     await progress_when(run, lambda progress: len(progress.candidates) == 2)
 

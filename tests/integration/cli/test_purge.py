@@ -1,11 +1,9 @@
 """`starter.py purge` on stores that a worker has filled, made old, and what may be started afterwards."""
 
 import asyncio
-import json
-import os
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -29,33 +27,16 @@ from message_batches.temporal.dev_server import DevServer, dev_server
 from message_batches.temporal.namespaces import NamespaceRecords
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh, requests
+from tests.harness.retention import after_retention, make_old, works_only_in
 from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
 from tests.harness.waiting import eventually
-from tests.integration.cli.conftest import command_line
 
 
 @pytest.fixture
 async def later(forgetful: DevServer, starter: CommandLine, live: Stack) -> AsyncIterator[CommandLine]:
     """The same store and API, a worker, and a Temporal that has forgotten."""
-    async with running_stack(forgetful.client, live.emulator, live.store_url) as running:
-        yield command_line(starter.folder, forgetful, running.store_url, running.task_queue)
-
-
-def make_old(folder: Path, days: int = 50) -> None:
-    """Set a whole store back, its files and what its intents say."""
-    moment = datetime.now(UTC) - timedelta(days=days)
-    for path in folder.rglob("*"):
-        if path.parts[-4:-3] == ("submissions",) and not path.name.endswith(".outcome.json"):
-            path.write_text(json.dumps(json.loads(path.read_text()) | {"time": moment.isoformat()}))
-        if path.is_file():
-            os.utime(path, (moment.timestamp(), moment.timestamp()))
-
-
-async def works_only_in(client: Client, folder: Path) -> None:
-    """Have a namespace be the only one that works with a store: the server of the others was given up."""
-    for note in (folder / "namespaces").glob("*"):
-        note.unlink()
-    await NamespaceRecords(open_store(folder.as_uri())).add(client)
+    async with after_retention(forgetful, starter, live) as command:
+        yield command
 
 
 def counted(documents: list[dict[str, Any]]) -> dict[str, int]:

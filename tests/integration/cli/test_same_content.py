@@ -1,8 +1,6 @@
 """The same content is the same run: what a second `start` does, by what became of the first."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -19,17 +17,10 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
-from tests.harness.stack import KEYS, Stack, progress_when, running_stack
-from tests.integration.cli.conftest import command_line
+from tests.harness.retention import after_retention
+from tests.harness.stack import KEYS, Stack, progress_when
 from worker import build_worker
 from workflows.message_batch import MessageBatchWorkflow
-
-
-@asynccontextmanager
-async def after_retention(forgetful: DevServer, starter: CommandLine, live: Stack) -> AsyncIterator[CommandLine]:
-    """The same store and API, a worker, and a Temporal that has forgotten."""
-    async with running_stack(forgetful.client, live.emulator, live.store_url) as later:
-        yield command_line(starter.folder, forgetful, later.store_url, later.task_queue)
 
 
 async def over(client: Client, workflow_id: str) -> None:

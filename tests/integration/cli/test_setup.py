@@ -9,11 +9,10 @@ from temporalio.api.enums.v1 import IndexedValueType
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.command_line import QUICK, CommandLine
+from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.namespaces import new_namespace
 from tests.harness.requests import fresh
 from tests.harness.stack import Stack, running_stack
-from tests.integration.cli.conftest import command_line
 
 NAMES = ["BatchId", "BatchStatus", "BatchRequests", "BatchOutcome"]
 

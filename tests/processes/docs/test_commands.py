@@ -12,10 +12,8 @@ from uuid import uuid4
 import pytest
 from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
-from typer.main import get_command
 
-import starter
-from tests.harness.pages import PAGES, README, Command, Page, page
+from tests.harness.pages import PAGES, README, Command, Page
 from tests.harness.requests import requests
 from tests.harness.terminal import Terminal
 from tests.processes.docs.conftest import World
@@ -117,14 +115,3 @@ async def test_a_workflow_with_the_snippet_gets_its_results(
         await client.execute_workflow("Parent", requests(3), id=queue, task_queue=queue)
 
     assert re.fullmatch(r"3 file:///\S+\n", capsys.readouterr().out)
-
-
-def test_every_command_and_option_that_is_named_exists() -> None:
-    commands = get_command(starter.app).commands  # type: ignore[attr-defined]
-    options = {name: {o for given in command.params for o in given.opts} for name, command in commands.items()}
-    for one in PAGES:
-        for name, rest in re.findall(r"starter\.py ([a-z]+)\b([^`\n|]*)", one.text):
-            assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= {*options[name], "--help"}, (one.name, name, rest)
-
-    for table in (page("docs/cli.md"), README):
-        assert {cell.split()[0] for cell in table.column("command") if cell[0] != "-"} == set(options)

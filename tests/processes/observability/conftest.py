@@ -12,11 +12,11 @@ from temporalio.client import WorkflowFailureError
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
+from tests.harness.metrics import Page, page_at
 from tests.harness.processes import WorkerProcess, bare_environment, lasting_port, settings
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when
 from tests.harness.waiting import eventually
-from tests.processes.observability.page import Page, page_at
 
 KEY = "sk-ant-emulated-that-nobody-may-see"
 PROMPT = "Nobody may read this prompt"

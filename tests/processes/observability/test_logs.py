@@ -13,11 +13,10 @@ from urllib.parse import quote
 from message_batches.emulator import Emulator
 from message_batches.observability.logs import JsonFormatter, TextFormatter
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.processes import WorkerProcess, settings
+from tests.harness.processes import WorkerProcess, refused_worker, settings
 from tests.harness.requests import requests
 from tests.harness.stack import Stack
 from tests.processes.observability.conftest import KEY, PROMPT, WRONG, Seen
-from tests.processes.test_health import refused
 
 
 def lines_of(log: str) -> list[dict[str, Any]]:
@@ -112,7 +111,7 @@ async def test_a_text_line_ends_with_its_ids(temporal: DevServer, emulator: Emul
 
 
 async def test_a_failed_start_is_logged_as_json_too(temporal: DevServer, tmp_path: Path) -> None:
-    status, said = await refused(
+    status, said = await refused_worker(
         tmp_path, temporal.address, "--log-format", "json", MESSAGE_BATCHES_SCRATCH="/there/is/none"
     )
 

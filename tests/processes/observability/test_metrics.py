@@ -8,7 +8,6 @@ from typing import Any
 
 import promql_parser
 import pytest
-import yaml
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from message_batches.emulator import Emulator
@@ -26,12 +25,11 @@ from message_batches.observability.metrics import (
 from message_batches.observability.prometheus import start_telemetry
 from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.search_attributes import OPEN_STATUSES
+from tests.harness.metrics import RULES, exported
+from tests.harness.processes import refused_worker
 from tests.harness.project import ROOT
 from tests.processes.observability.conftest import KEY, PROMPT, WRONG, Seen
-from tests.processes.test_health import refused
 
-ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
-RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 DASHBOARD = json.loads((ROOT / "deploy/grafana/message-batches.json").read_text())
 PROMETHEUS_OWN = {"up"}
 LABELS = {
@@ -45,11 +43,6 @@ LABELS = {
     "kind",
     "error",
 } | {*("result", "stage", "le")}
-
-
-def exported(metric: Counter | Gauge | Timing) -> str:
-    """Return the name of one of our metrics on the page."""
-    return metric.name + {Counter: "_total", Gauge: "", Timing: "_seconds"}[type(metric)]
 
 
 def metrics_in(expression: str) -> set[str]:
@@ -203,7 +196,7 @@ async def test_an_address_in_use_is_refused_at_the_start(
 ) -> None:
     taken = emulator.url.removeprefix("http://")
 
-    status, said = await refused(tmp_path, temporal.address, "--metrics", taken)
+    status, said = await refused_worker(tmp_path, temporal.address, "--metrics", taken)
 
     assert status == 2
     assert all(word in said for word in ("--metrics", taken))

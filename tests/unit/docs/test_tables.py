@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
+from typer.main import get_command
 
 import message_batches.contract as contract
+import starter
 from message_batches.emulator.faults import FAULT_KINDS
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
@@ -17,8 +19,8 @@ from message_batches.observability.logs import FIELDS
 from message_batches.observability.metrics import METRICS
 from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
 from tests.harness.encryption import key
-from tests.harness.pages import README, ROOT, page
-from tests.processes.observability.test_metrics import RULES, exported
+from tests.harness.metrics import RULES, exported
+from tests.harness.pages import PAGES, README, ROOT, page
 from workflows.message_batch import MessageBatchWorkflow
 from workflows.submit_step import SubmitStep
 
@@ -150,3 +152,14 @@ def test_the_options_of_the_programs_are_listed() -> None:
         source = (ROOT / program).read_text(encoding="utf-8")
         named = {cell.split()[0] for cell in page(name).column("option") if cell.startswith("--")}
         assert named == set(re.findall(r'"(--[a-z-]+)"', source)), name
+
+
+def test_every_command_and_option_that_is_named_exists() -> None:
+    commands = get_command(starter.app).commands  # type: ignore[attr-defined]
+    options = {name: {o for given in command.params for o in given.opts} for name, command in commands.items()}
+    for one in PAGES:
+        for name, rest in re.findall(r"starter\.py ([a-z]+)\b([^`\n|]*)", one.text):
+            assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= {*options[name], "--help"}, (one.name, name, rest)
+
+    for table in (page("docs/cli.md"), README):
+        assert {cell.split()[0] for cell in table.column("command") if cell[0] != "-"} == set(options)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
-from tests.unit.emulator.support import http, official, official_package
+from tests.harness.emulated_api import http, official, official_package
 
 Start = Callable[..., Awaitable[Emulator]]
 

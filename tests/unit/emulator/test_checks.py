@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
+from tests.harness.emulated_api import BATCHES, body, by_id, create, http, request
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import BATCHES, body, by_id, create, http, request
 
 OLD, NEW = "2023-06-01", "2026-10-21"
 DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}

@@ -14,8 +14,8 @@ import pytest
 from message_batches.emulator import EmulatorOptions, UndocumentedBehaviour
 from message_batches.emulator.__main__ import read_options
 from message_batches.emulator.options import parse_duration
+from tests.harness.emulated_api import BATCHES, HEADERS, body
 from tests.harness.emulator_process import COMMAND, running_emulator
-from tests.unit.emulator.support import BATCHES, HEADERS, body
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

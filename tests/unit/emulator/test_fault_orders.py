@@ -10,8 +10,8 @@ import pytest
 
 from message_batches.emulator import Emulator
 from message_batches.emulator.faults import FAULT_KINDS
+from tests.harness.emulated_api import BATCHES, create, http, retrieve
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import BATCHES, create, http, retrieve
 
 
 async def test_probability_repeats_with_the_seed(start: Start) -> None:

@@ -12,8 +12,7 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
-from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import (
+from tests.harness.emulated_api import (
     BATCHES,
     body,
     create,
@@ -22,6 +21,7 @@ from tests.unit.emulator.support import (
     request,
     results,
 )
+from tests.unit.emulator.conftest import Start
 
 
 async def ended(client: httpx.AsyncClient, count: int = 20) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 import httpx
 
-from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import (
+from tests.harness.emulated_api import (
     BATCHES,
     DAY,
     HOUR,
@@ -22,6 +21,7 @@ from tests.unit.emulator.support import (
     results,
     retrieve,
 )
+from tests.unit.emulator.conftest import Start
 
 REQUESTS = [request(f"r{number}", max_tokens=0 if number % 5 == 0 else 100) for number in range(10)]
 

@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator, UndocumentedBehaviour
-from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import (
+from tests.harness.emulated_api import (
     BATCHES,
     create,
     http,
     request,
 )
+from tests.unit.emulator.conftest import Start
 
 REQUESTS = [request(f"r{number}", max_tokens=0 if number % 5 == 0 else 100) for number in range(10)]
 

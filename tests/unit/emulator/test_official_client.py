@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from message_batches.emulator import Emulator
+from tests.harness.emulated_api import official, request
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import official, request
 
 pytestmark = pytest.mark.slow  # Its import takes 3 s of CPU.
 

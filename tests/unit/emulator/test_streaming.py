@@ -8,8 +8,8 @@ from datetime import timedelta
 import httpx
 
 from message_batches.emulator import Emulator
+from tests.harness.emulated_api import BATCHES, create, http, request, results
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import BATCHES, create, http, request, results
 
 MANY = [request(f"r{number:03d}", f"Question {number}") for number in range(200)]
 

@@ -19,8 +19,8 @@ from message_batches.emulator.create_validation import RequestCollector
 from message_batches.emulator.errors import ErrorReply
 from message_batches.emulator.params_validation import ParamsRules
 from message_batches.emulator.request_body import BodyReader
+from tests.harness.emulated_api import BATCHES, body, eventually, http, raw_create, request, talk
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import BATCHES, body, eventually, http, raw_create, request, talk
 
 WHOLE = json.dumps(body()).encode()
 

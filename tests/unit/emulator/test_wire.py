@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
+from tests.harness.emulated_api import BATCHES, HEADERS, body, by_id, create, http, lines, request, results, retrieve
 from tests.unit.emulator.conftest import Start
-from tests.unit.emulator.support import BATCHES, HEADERS, body, by_id, create, http, lines, request, results, retrieve
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 

@@ -3,12 +3,7 @@
 import pytest
 
 from tests.harness.command_line import CommandLine
-from tests.integration.cli.output.runs import in_environment
-
-
-def named(starter: CommandLine) -> CommandLine:
-    """The same command line, called `starter.py` in what it suggests."""
-    return in_environment(starter, MESSAGE_BATCHES_COMMAND="starter.py")
+from tests.integration.cli.output.runs import in_environment, named
 
 
 @pytest.fixture

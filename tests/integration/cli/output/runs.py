@@ -88,3 +88,8 @@ async def terminate(live: Stack, *workflow_ids: str, reason: str | None = None) 
 
 async def _started(starter: CommandLine, *arguments: str | Path) -> str:
     return str((await starter("start", *arguments, "--json")).json["workflowId"])
+
+
+def named(starter: CommandLine) -> CommandLine:
+    """The same command line, called `starter.py` in what it suggests."""
+    return in_environment(starter, MESSAGE_BATCHES_COMMAND="starter.py")

@@ -10,26 +10,24 @@ from temporalio.api.enums.v1 import IndexedValueType
 from message_batches.contract import POLL_NOW
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.command_line import CommandLine
+from tests.harness.command_line import CommandLine, command_line
 from tests.harness.golden import Scenes, assert_golden
 from tests.harness.namespaces import new_namespace
 from tests.harness.requests import fresh
+from tests.harness.retention import after_retention, make_old, works_only_in
 from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import eventually
-from tests.integration.cli.conftest import command_line
-from tests.integration.cli.output.conftest import named
 from tests.integration.cli.output.runs import (
     WAIT,
     failed,
     in_both_forms,
     in_environment,
+    named,
     polling,
     terminate,
     undecided,
     when,
 )
-from tests.integration.cli.test_purge import make_old, works_only_in
-from tests.integration.cli.test_same_content import after_retention
 
 
 @pytest.fixture

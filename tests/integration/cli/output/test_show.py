@@ -8,7 +8,7 @@ from uuid import uuid4
 from message_batches.contract import WORKFLOW_TYPE
 from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.golden import Scenes, assert_golden
-from tests.harness.requests import fresh
+from tests.harness.requests import TOO_LARGE, fresh
 from tests.harness.stack import Stack, failure_of
 from tests.integration.cli.output.runs import (
     WAIT,
@@ -24,8 +24,6 @@ from tests.integration.cli.output.runs import (
     when,
     while_waiting_to_retry,
 )
-from tests.integration.test_input import LARGE
-from tests.integration.test_lost_reply import post_by_a_stranger
 
 
 async def test_status(patient: CommandLine, alone: CommandLine, pending: Stack, tmp_path: Path) -> None:
@@ -66,7 +64,7 @@ async def test_status(patient: CommandLine, alone: CommandLine, pending: Stack, 
 async def too_large(live: Stack) -> str:
     """The workflow id of a run with more requests in its input than fit."""
     run = await live.client.start_workflow(
-        WORKFLOW_TYPE, {"requests": LARGE}, id=f"large-{uuid4()}", task_queue=live.task_queue
+        WORKFLOW_TYPE, {"requests": TOO_LARGE}, id=f"large-{uuid4()}", task_queue=live.task_queue
     )
     await failure_of(run)
     return run.id
@@ -94,7 +92,7 @@ async def test_results(patient: CommandLine, pending: Stack, tmp_path: Path) -> 
     workflow_id, fails = await polling(patient, pending, *QUICK), await failed(patient, pending)
     good = (await patient("start", file_of(patient, fresh()), "--json", *QUICK)).json["workflowId"]
     await when(pending, good, lambda seen: bool(seen.polls))
-    strangers = await post_by_a_stranger(pending, fresh())
+    strangers = await pending.post_by_a_stranger(fresh())
     none_yet = await in_both_forms(patient, "results", workflow_id)
     stopped = await polling(patient, pending, *QUICK)
     await patient("cancel", stopped)

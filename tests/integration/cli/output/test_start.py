@@ -20,7 +20,6 @@ from tests.integration.cli.output.runs import (
     undecided,
     when,
 )
-from tests.integration.test_lost_reply import post_by_a_stranger
 
 KEY = "sk-ant-api03-secret-AAAA"
 
@@ -109,8 +108,8 @@ async def test_check(tmp_path: Path) -> None:
 async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     given = fresh()
     # Without the requests their order is not known: one has only one.
-    one, two, short = [await post_by_a_stranger(pending, fresh(1)) for _ in range(3)]
-    batch_id = await post_by_a_stranger(pending, given)
+    one, two, short = [await pending.post_by_a_stranger(fresh(1)) for _ in range(3)]
+    batch_id = await pending.post_by_a_stranger(given)
     followed = await polling(patient, pending)
     detached = [await patient("attach", one, "--json", *QUICK[:2]), await patient("attach", two, *QUICK[:2])]
     again = await patient("attach", pending.emulator.batches[-1].id)

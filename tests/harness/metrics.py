@@ -1,10 +1,17 @@
-"""A worker's page of metrics, parsed as Prometheus does."""
+"""A worker's page of metrics, parsed as Prometheus does, and the alerts on it."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
+import yaml
+
+from message_batches.observability.metrics import Counter, Gauge, Timing
+from tests.harness.project import ROOT
+
+_ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())
+RULES = [rule for group in _ALERTS["groups"] for rule in group["rules"]]
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -53,3 +60,8 @@ async def page_at(url: str) -> Page:
             assert match, f"no line of a page of metrics: {line}"
             samples.append(Sample(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"])))
     return Page(samples, types, text)
+
+
+def exported(metric: Counter | Gauge | Timing) -> str:
+    """Return the name of one of our metrics on the page."""
+    return metric.name + {Counter: "_total", Gauge: "", Timing: "_seconds"}[type(metric)]
