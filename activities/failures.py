@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
+from activities.models import FailedCall
 from message_batches.errors import ApiError, MessageBatchesError, WrongStore
 from message_batches.log_context import log_batch_id
 from message_batches.observability.logs import error_fields
@@ -24,6 +25,7 @@ def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
             _report(error)
             failure = ApplicationError(
                 str(error),
+                *_details(error),
                 type=type(error).__name__,
                 non_retryable=not error.retryable,
                 next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,
@@ -43,6 +45,13 @@ async def check_store(store: Store, store_id: str) -> None:
             f"This worker's store {store.uri('')} has the id {found}, the run's store has {store_id}. Set "
             "MESSAGE_BATCHES_STORE of every worker and caller to one shared store, or stop the workers on the other"
         )
+
+
+def _details(error: MessageBatchesError) -> tuple[FailedCall, ...]:
+    """Return the API's answer, by which a run knows whether the API still works on a call."""
+    if isinstance(error, ApiError) and error.status:
+        return (FailedCall(status=error.status, request_id=error.request_id),)
+    return ()
 
 
 def _report(error: MessageBatchesError) -> None:

@@ -1,6 +1,6 @@
 """The inputs and results of the activities: ids, counters and references, never the requests of a large batch."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
@@ -12,6 +12,13 @@ from message_batches.storage.submission_records import BatchClaim, Submitter
 
 Profile = Annotated[ApiProfile, Field(alias="account")]
 """The profile that an activity calls the API with; in a history it is `account`."""
+
+
+class FailedCall(ContractModel):
+    """The detail of an activity's failure where the API answered: with this status, and its own id of the call."""
+
+    status: int
+    request_id: str | None = None
 
 
 class BatchRef(ContractModel):
@@ -77,12 +84,38 @@ class Submitted(ContractModel):
     earlier_absent: bool = False
 
 
+EARLY = timedelta(seconds=45)
+"""By how much a batch may seem older than its POST: a task may begin late, by up to a heartbeat."""
+
+LATE = timedelta(seconds=10)
+"""By how much a batch may seem younger than the end of its POST: clocks are compared to the second."""
+
+
+class PostWindow(ContractModel):
+    """The time in which a POST can have created a batch, on the Temporal server's clock.
+
+    Attributes:
+        since: the POST's start; None for one before a reset of the run, which is not known.
+        until: the API's reply to it, or the time when it can no longer be under way; None while it is.
+    """
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+    def admits(self, created_at: datetime, margin: timedelta = timedelta(0)) -> bool:
+        """Return whether a batch of that time may be the POST's, where the clocks differ by `margin` at most."""
+        return (self.since is None or created_at >= self.since - EARLY - margin) and (
+            self.until is None or created_at <= self.until + LATE + margin
+        )
+
+
 class FindCandidatesInput(ContractModel):
     """A POST whose reply was lost, and the time within which its batch must have been created.
 
     Attributes:
-        number: of that POST.
+        number: of that POST; 0 for a last search after several.
         until: the time by which its batch must have been created, on the Temporal server's clock.
+        windows: the POSTs that may have created a batch; empty where any time from the anchor to `until` counts.
     """
 
     profile: Profile
@@ -91,6 +124,7 @@ class FindCandidatesInput(ContractModel):
     number: int
     anchor: Anchor
     until: datetime
+    windows: tuple[PostWindow, ...] = ()
 
 
 class CandidateMatch(ContractModel):
@@ -126,6 +160,7 @@ class AdoptInput(ContractModel):
     profile: Profile
     batch_id: str
     claim: BatchClaim
+    store_id: str | None = None
 
 
 class VerifyCandidateInput(ContractModel):

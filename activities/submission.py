@@ -1,5 +1,6 @@
 """The activities of the submission protocol: the anchor, the list of candidates, the proof, the claim."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from typing import TypeGuard
 
@@ -11,6 +12,7 @@ from activities.models import (
     CandidateMatch,
     FindCandidatesInput,
     FindCandidatesResult,
+    PostWindow,
     RecordOutcomeInput,
     VerifyCandidateInput,
 )
@@ -20,8 +22,8 @@ from message_batches.api.models import ApiProfile, MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import OwnedByAnotherRun, ReplyLost
 from message_batches.models import Anchor, Candidate
-from message_batches.requests.manifest import read_ids
-from message_batches.results.ownership import holds_exactly
+from message_batches.results.contradictions import read_expected
+from message_batches.results.ownership import are_ours
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
     CLOCK_MARGIN,
@@ -65,6 +67,7 @@ class SubmissionActivities:
     @activity.defn(name=ActivityType.FIND_CANDIDATES)
     async def find_candidates(self, given: FindCandidatesInput) -> FindCandidatesResult:
         """Return the batches of our count created when ours must have been, with what the store knows of them."""
+        began = time.monotonic()
         with errors_as_failures():
             async with heartbeats():
                 await check_store(self._store, given.manifest.store_id)
@@ -72,7 +75,7 @@ class SubmissionActivities:
                 known = await self._records.outcome(given.submitter, given.number)
                 if known and known.batch_id:
                     return FindCandidatesResult(read_at=read_at, recorded=known.batch_id)
-                batches = await self._created_since(given)
+                batches = await self._created_since(given, began)
                 # Read after the list: the run that created one of these batches had written an intent before.
                 mine, others = await self._records.own_and_other_posts(given.submitter) if batches else ([], [])
                 found = [await self._match(batch, given.submitter, others) for batch in batches]
@@ -84,18 +87,20 @@ class SubmissionActivities:
 
     @activity.defn(name=ActivityType.VERIFY_CANDIDATE)
     async def verify_candidate(self, given: VerifyCandidateInput) -> bool:
-        """Return whether a batch's results are for exactly our custom_ids."""
+        """Return whether a batch's results are for exactly our custom_ids, and may be answers to our requests."""
         with errors_as_failures(given.batch_id):
             async with heartbeats():
                 await check_store(self._store, given.manifest.store_id)
-                ids = await read_ids(self._store, given.manifest)
+                expected = await read_expected(self._store, given.manifest)
                 async with self._api.results(given.profile, given.batch_id) as chunks:
-                    return await holds_exactly(chunks, ids)
+                    return await are_ours(chunks, expected)
 
     @activity.defn(name=ActivityType.FIND_BATCH_TO_ADOPT)
     async def find_batch_to_adopt(self, given: AdoptInput) -> MessageBatch:
         """Return the batch that an operator named; `OwnedByAnotherRun` if another run has claimed it."""
         with errors_as_failures(given.batch_id):
+            if given.store_id:
+                await check_store(self._store, given.store_id)
             async with reply_deadline():
                 batch = await self._api.retrieve(given.profile, given.batch_id)
             claim = await self._records.claim_of(given.batch_id)
@@ -123,25 +128,30 @@ class SubmissionActivities:
             activity.logger.warning("The batch is claimed by %r already", owner.owner, extra={"batch_id": batch_id})
         return ours
 
-    async def _created_since(self, given: FindCandidatesInput) -> list[MessageBatch]:
-        """Read the list back to the anchor, page by page; return the batches of our count in the time of the POST."""
+    async def _created_since(self, given: FindCandidatesInput, began: float) -> list[MessageBatch]:
+        """Read the list back to the anchor, page by page; return the batches of our count in the time of the POST.
+
+        Args:
+            given: the POSTs.
+            began: when this activity began, by this process's monotonic clock.
+        """
         anchor = given.anchor
         found: list[MessageBatch] = []
         seen: set[str] = set()
         after: str | None = None
-        until: datetime | None = None
+        ahead, margin = timedelta(0), CLOCK_MARGIN
         while True:
             page = await self._api.list(given.profile, limit=PAGE_SIZE, after_id=after)
-            # The API's clock may be off from the server's, on which `until` was read.
-            until = until or given.until + (page.date - activity.info().started_time if page.date else CLOCK_MARGIN)
+            if margin and page.date:
+                # The API's clock may be off from the server's, on which the times of the POSTs were read.
+                now = activity.info().started_time + timedelta(seconds=time.monotonic() - began)
+                ahead, margin = page.date - now, timedelta(0)
             new = {batch.id for batch in page.data} - seen
             seen |= new
             if page.data and (not new or len(seen) > MAX_LISTED):
                 # A list cut off before our batch would have it submitted, and charged, again.
                 raise ReplyLost(f"The list of batches does not end: {len(seen):,} ids, and more to come")
-            found += [
-                batch for batch in page.data if batch.id in new and anchor.created_at <= batch.created_at <= until
-            ]
+            found += [b for b in page.data if b.id in new and _may_be_of(given, b, ahead, margin)]
             past = any(batch.created_at < anchor.created_at - LIST_OVERLAP for batch in page.data)
             if past or not page.has_more or not page.data:
                 return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
@@ -160,6 +170,14 @@ class SubmissionActivities:
             taken=named or _is_taken(claim, who.claim),
             rivals=tuple(sorted(rivals)[:MAX_RIVALS]),
         )
+
+
+def _may_be_of(given: FindCandidatesInput, batch: MessageBatch, ahead: timedelta, margin: timedelta) -> bool:
+    """Return whether a batch was created in the time of the POSTs; the API's clock is `ahead` of the server's."""
+    windows = given.windows or (PostWindow(until=given.until),)
+    return batch.created_at >= given.anchor.created_at and any(
+        window.admits(batch.created_at - ahead, margin) for window in windows
+    )
 
 
 def _is_taken(claim: BatchClaim | None, ours: BatchClaim) -> TypeGuard[BatchClaim]:

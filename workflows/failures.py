@@ -1,6 +1,6 @@
 """The failures of a run: a type, a sentence on what happened, and details with the batch's id and the next step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
@@ -95,6 +95,19 @@ def is_known_ended(error: ActivityError) -> bool:
     # The SDK reports this for an activity that it stopped, once that has ended.
     stopped = isinstance(cause, ApplicationError) and cause.type == "WorkerShutdown"
     return stopped or error_type_of(error) is not None
+
+
+_STILL_AT_WORK = (408, 502, 503, 504)
+"""Replies that a gateway may send while the API still works on the call."""
+
+
+def is_answered(error: ActivityError) -> bool:
+    """Return whether the API itself answered the activity's call, and so does no more about it."""
+    details = error.cause.details if isinstance(error.cause, ApplicationError) else ()
+    answer = details[0] if details else None
+    if not isinstance(answer, Mapping):
+        return False
+    return bool(answer.get("requestId")) and answer.get("status") not in _STILL_AT_WORK
 
 
 def _failure(kind: str, message: str, details: FailureDetails) -> ApplicationError:

@@ -20,6 +20,7 @@ from workflows.failures import (
     FIXED_BY_ANOTHER_WORKER,
     error_type_of,
     failure,
+    is_answered,
     is_known_ended,
     post_refused,
     submission_unknown,
@@ -179,7 +180,7 @@ class SubmitStep:
 
     async def _post(self, post: Post) -> None:
         submission, timeout = self._submission, self._request.submission.timeout
-        submission.on_post_started()
+        submission.on_post_started(self._context.now)
         try:
             submitted = await self._calls.post(post.number, post.anchor)
         except ActivityError as error:
@@ -198,7 +199,8 @@ class SubmitStep:
                 submission.on_earlier_not_found()
             else:
                 # The earlier POST may be under way on a worker that does not know of this reset.
-                submission.on_post_unknown(self._context.now + timeout)
+                safe_at = self._context.now + timeout
+                submission.on_post_unknown(safe_at, until=safe_at, earlier=True)
         if submission.undecided:
             LOST_REPLIES.add(workflow.metric_meter())
             self._context.log("The outcome of POST %d is not known", post.number, level=logging.WARNING)
@@ -213,7 +215,10 @@ class SubmitStep:
             submission.on_post_rejected()
             raise post_refused(error, sent_before=submission.posted > 0) from error
         else:
-            submission.on_post_unknown(self._context.now if is_known_ended(error) else self._context.now + timeout)
+            now, later = self._context.now, self._context.now + timeout
+            submission.on_post_unknown(
+                now if is_known_ended(error) else later, until=now if is_answered(error) else later
+            )
 
     def _retry_at(self, error: ActivityError) -> datetime:
         """Return when the next POST may be made: as the API asks, or else by the document's schedule."""
