@@ -56,7 +56,11 @@ class Prepared(ContractModel):
 
 
 class SubmitInput(ContractModel):
-    """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start."""
+    """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start.
+
+    Attributes:
+        began: when the run was started.
+    """
 
     profile: Profile
     manifest: Manifest
@@ -64,6 +68,7 @@ class SubmitInput(ContractModel):
     number: int
     anchor: Anchor
     timeout: Seconds
+    began: AwareDatetime | None = None
 
 
 class Submitted(ContractModel):
@@ -72,7 +77,8 @@ class Submitted(ContractModel):
     Attributes:
         batch: the API's answer to this POST.
         recorded: the id of the batch that the earlier POST is known to have created.
-        earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known.
+        earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known. Along with
+            `batch` that of another run's POST of these requests, which may have created a batch as well.
         earlier_not_created: whether the earlier POST is known to have created nothing.
         earlier_absent: whether the earlier POST's batch was searched for during the quiet period, and not found.
     """

@@ -31,7 +31,6 @@ from message_batches.storage.submission_records import (
     SubmissionOutcome,
     SubmissionRecord,
     SubmissionRecords,
-    Submitter,
     may_stem_from,
 )
 
@@ -78,7 +77,7 @@ class SubmissionActivities:
                 batches = await self._created_since(given, began)
                 # Read after the list: the run that created one of these batches had written an intent before.
                 mine, others = await self._records.own_and_other_posts(given.submitter) if batches else ([], [])
-                found = [await self._match(batch, given.submitter, others) for batch in batches]
+                found = [await self._match(batch, given, others) for batch in batches]
                 return FindCandidatesResult(
                     read_at=read_at,
                     matches=tuple(sorted(found, key=lambda match: match.candidate.created_at)),
@@ -157,17 +156,32 @@ class SubmissionActivities:
                 return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
             after = page.last_id or page.data[-1].id
 
-    async def _match(self, batch: MessageBatch, who: Submitter, others: list[SubmissionRecord]) -> CandidateMatch:
+    async def _match(
+        self, batch: MessageBatch, given: FindCandidatesInput, others: list[SubmissionRecord]
+    ) -> CandidateMatch:
+        who = given.submitter
         claim = await self._records.claim_of(batch.id)
-        named = any(record.outcome and record.outcome.batch_id == batch.id for record in others)
-        rivals = {r.intent.workflow_id for r in others if r.may_have_created and may_stem_from(r, batch.created_at)}
+        # A run with this workflow id and these requests, which Temporal no longer has, is no rival.
+        foreign = [
+            record
+            for record in others
+            if (record.intent.workflow_id, record.intent.sha256) != (who.workflow_id, given.manifest.sha256)
+        ]
+        named = any(record.outcome and record.outcome.batch_id == batch.id for record in foreign)
+        rivals = {
+            record.intent.workflow_id
+            for record in foreign
+            if record.may_have_created and may_stem_from(record, batch.created_at)
+        }
         if claim and claim.attached and not claim.of_same_run(who.claim):
             rivals.add(claim.owner)
+        # The last search, for what was paid for twice, also names the batch that such a run has claimed.
+        taken = _is_taken(claim, who.claim) and (bool(given.number) or claim.owner != who.workflow_id)
         return CandidateMatch(
             candidate=Candidate(
                 batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status
             ),
-            taken=named or _is_taken(claim, who.claim),
+            taken=named or taken,
             rivals=tuple(sorted(rivals)[:MAX_RIVALS]),
         )
 

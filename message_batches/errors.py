@@ -8,6 +8,7 @@
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
     ├── OwnedByAnotherRun        another run's batch
+    ├── SentByAnotherRun         the same requests may be under way in another run
     ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
         ├── NotSent              no connection: the API has seen nothing
@@ -78,6 +79,12 @@ class WrongStore(MessageBatchesError):
 
 class OwnedByAnotherRun(MessageBatchesError):
     """The batch belongs to another run; it was left as it is."""
+
+
+class SentByAnotherRun(MessageBatchesError):
+    """Another run with this workflow id may be sending the same requests just now; nothing was sent by this one."""
+
+    retryable = True
 
 
 class CannotDecrypt(MessageBatchesError):

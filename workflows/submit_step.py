@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from message_batches.errors import CannotDecrypt, NotSent, RateLimited
+from message_batches.errors import CannotDecrypt, NotSent, RateLimited, SentByAnotherRun
 from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
@@ -39,7 +39,10 @@ from workflows.submission.commands import (
     WaitUntil,
 )
 
-REJECTED_RETRYABLE = (*FIXED_BY_ANOTHER_WORKER, CannotDecrypt, NotSent, RateLimited)
+NOT_COUNTED = (*FIXED_BY_ANOTHER_WORKER, SentByAnotherRun)
+"""The refusals that do not count: they pass when something else does."""
+
+REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited)
 """After these a POST has certainly created nothing, and may be made again later."""
 
 _Result = TypeVar("_Result")
@@ -189,6 +192,8 @@ class SubmitStep:
             if submitted.earlier_anchor:
                 submission.on_earlier_anchor(submitted.earlier_anchor)
             if submitted.batch:
+                if submitted.earlier_anchor:
+                    submission.on_post_of_another_run()
                 self._state.update_batch(submitted.batch, self._context.now)
                 submission.on_post_succeeded(submitted.batch.id)
             elif submitted.recorded:
@@ -208,7 +213,7 @@ class SubmitStep:
     def _on_post_failed(self, error: ActivityError, timeout: timedelta) -> None:
         submission, kind = self._submission, error_type_of(error)
         if kind in REJECTED_RETRYABLE:
-            submission.on_post_rejected(retry_at=self._retry_at(error), counts=kind not in FIXED_BY_ANOTHER_WORKER)
+            submission.on_post_rejected(retry_at=self._retry_at(error), counts=kind not in NOT_COUNTED)
             if submission.retries_exhausted(self._request.poll.transient):
                 raise post_refused(error, sent_before=submission.posted > 0) from error
         elif kind and not kind.outcome_unknown:

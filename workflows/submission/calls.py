@@ -59,6 +59,7 @@ class SubmissionCalls:
                 number=number,
                 anchor=anchor,
                 timeout=timeout,
+                began=self._context.state.started,
             ),
             **activity_options.submit(timeout),
             summary=f"POST {plural(self.manifest.count, 'request')}, {format_size(self.manifest.body_bytes)}",

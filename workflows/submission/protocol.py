@@ -147,6 +147,10 @@ class Submission(BaseModel):
         self.posted += 1
         self._decide(batch_id)
 
+    def on_post_of_another_run(self) -> None:
+        """Take in that the store has another POST of these requests, which may have created a batch too."""
+        self.recorded_posts = max(self.recorded_posts, 2)
+
     def on_post_rejected(self, *, retry_at: datetime | None = None, counts: bool = True) -> None:
         """Take in that the last POST certainly created nothing.
 
