@@ -108,10 +108,11 @@ class PostWindow(ContractModel):
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
 
-    def admits(self, created_at: datetime, margin: timedelta = timedelta(0)) -> bool:
-        """Return whether a batch of that time may be the POST's, where the clocks differ by `margin` at most."""
-        return (self.since is None or created_at >= self.since - EARLY - margin) and (
-            self.until is None or created_at <= self.until + LATE + margin
+    def admits(self, earliest: datetime, latest: datetime | None = None) -> bool:
+        """Return whether a batch that was created at a time, or between two, may be the POST's."""
+        latest = latest or earliest
+        return (self.since is None or latest >= self.since - EARLY) and (
+            self.until is None or earliest <= self.until + LATE
         )
 
 

@@ -18,9 +18,9 @@ from activities.models import (
 )
 from activities.timeouts import heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import ApiProfile, MessageBatch
+from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
 from message_batches.contract import ActivityType
-from message_batches.errors import OwnedByAnotherRun, ReplyLost
+from message_batches.errors import OtherWorkspace, OwnedByAnotherRun, ReplyLost
 from message_batches.models import Anchor, Candidate
 from message_batches.results.contradictions import read_expected
 from message_batches.results.ownership import are_ours
@@ -59,9 +59,10 @@ class SubmissionActivities:
         with errors_as_failures():
             async with reply_deadline():
                 page = await self._api.list(profile, limit=1)
+            account = {"organization_id": page.organization_id, "workspace_id": page.workspace_id}
             if page.data:
-                return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at)
-            return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP)
+                return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at, **account)
+            return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP, **account)
 
     @activity.defn(name=ActivityType.FIND_CANDIDATES)
     async def find_candidates(self, given: FindCandidatesInput) -> FindCandidatesResult:
@@ -138,19 +139,20 @@ class SubmissionActivities:
         found: list[MessageBatch] = []
         seen: set[str] = set()
         after: str | None = None
-        ahead, margin = timedelta(0), CLOCK_MARGIN
+        ahead: timedelta | None = None
         while True:
             page = await self._api.list(given.profile, limit=PAGE_SIZE, after_id=after)
-            if margin and page.date:
+            _check_account(given, page)
+            if ahead is None and page.date:
                 # The API's clock may be off from the server's, on which the times of the POSTs were read.
                 now = activity.info().started_time + timedelta(seconds=time.monotonic() - began)
-                ahead, margin = page.date - now, timedelta(0)
+                ahead = page.date - now
             new = {batch.id for batch in page.data} - seen
             seen |= new
             if page.data and (not new or len(seen) > MAX_LISTED):
                 # A list cut off before our batch would have it submitted, and charged, again.
                 raise ReplyLost(f"The list of batches does not end: {len(seen):,} ids, and more to come")
-            found += [b for b in page.data if b.id in new and _may_be_of(given, b, ahead, margin)]
+            found += [b for b in page.data if b.id in new and _may_be_of(given, b, ahead)]
             past = any(batch.created_at < anchor.created_at - LIST_OVERLAP for batch in page.data)
             if past or not page.has_more or not page.data:
                 return [b for b in found if b.id != anchor.batch_id and b.request_counts.total == given.manifest.count]
@@ -186,12 +188,28 @@ class SubmissionActivities:
         )
 
 
-def _may_be_of(given: FindCandidatesInput, batch: MessageBatch, ahead: timedelta, margin: timedelta) -> bool:
-    """Return whether a batch was created in the time of the POSTs; the API's clock is `ahead` of the server's."""
+def _check_account(given: FindCandidatesInput, page: BatchPage) -> None:
+    """Raise `OtherWorkspace` if the key is of another account now than when the requests were sent."""
+    for what in ("organization", "workspace"):
+        then, now = getattr(given.anchor, f"{what}_id"), getattr(page, f"{what}_id")
+        if then and now and then != now:
+            raise OtherWorkspace(
+                f"The key {given.profile.api_key!r} is of the {what} {now} now, and the requests were sent to {then}: "
+                f"whether they made a batch there cannot be seen from here. Give the workers a key of {then} again"
+            )
+
+
+def _may_be_of(given: FindCandidatesInput, batch: MessageBatch, ahead: timedelta | None) -> bool:
+    """Return whether a batch was created in the time of the POSTs.
+
+    The API's clock is `ahead` of the Temporal server's, now: that it was less at the time of the POST is possible. None
+    if the API does not tell its time.
+    """
+    created_at = batch.created_at
+    earliest = created_at - (CLOCK_MARGIN if ahead is None else ahead)
+    latest = created_at + (CLOCK_MARGIN if ahead is None else max(-ahead, timedelta(0)))
     windows = given.windows or (PostWindow(until=given.until),)
-    return batch.created_at >= given.anchor.created_at and any(
-        window.admits(batch.created_at - ahead, margin) for window in windows
-    )
+    return created_at >= given.anchor.created_at and any(window.admits(earliest, latest) for window in windows)
 
 
 def _is_taken(claim: BatchClaim | None, ours: BatchClaim) -> TypeGuard[BatchClaim]:

@@ -8,6 +8,7 @@
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
     ├── OwnedByAnotherRun        another run's batch
+    ├── OtherWorkspace           the key is no longer of the account that the requests were sent to
     ├── SentByAnotherRun         the same requests may be under way in another run
     ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
@@ -79,6 +80,10 @@ class WrongStore(MessageBatchesError):
 
 class OwnedByAnotherRun(MessageBatchesError):
     """The batch belongs to another run; it was left as it is."""
+
+
+class OtherWorkspace(MessageBatchesError):
+    """The key belongs to another organization or workspace than when the requests were sent: it sees other batches."""
 
 
 class SentByAnotherRun(MessageBatchesError):

@@ -15,6 +15,7 @@ from message_batches.api.keys import ApiKeys
 from message_batches.api.models import BATCH_ID_PATTERN, ApiModel, ApiProfile, BatchPage, DeletedBatch, MessageBatch
 from message_batches.api.responses import (
     BASE_URL,
+    account_of,
     date_of,
     error_of,
     printable,
@@ -100,7 +101,8 @@ class HttpBatchApi:
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
         with _there():
             reply = await self._call("GET", PATH, profile, params=params)
-        return _parsed(reply, BatchPage).model_copy(update={"date": date_of(reply.headers.get("date"))})
+        told = {"date": date_of(reply.headers.get("date")), **account_of(reply)}
+        return _parsed(reply, BatchPage).model_copy(update=told)
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""

@@ -53,6 +53,12 @@ def request_id_of(reply: httpx.Response) -> str | None:
     return printable(reply.headers.get("request-id"), _WORD) or None
 
 
+def account_of(reply: httpx.Response) -> dict[str, str | None]:
+    """Return the ids of the organization and the workspace that the call's key belongs to."""
+    names = {"organization_id": "anthropic-organization-id", "workspace_id": "anthropic-workspace-id"}
+    return {field: printable(reply.headers.get(name), _WORD) or None for field, name in names.items()}
+
+
 def error_of(reply: httpx.Response) -> ApiError:
     """Return the `ApiError` for a response other than 200, whether it is the API's JSON or a proxy's HTML."""
     status = reply.status_code

@@ -1,6 +1,6 @@
 """All parts that a run needs, connected in one process."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -115,14 +115,16 @@ async def progress_when(
 
 
 @asynccontextmanager
-async def running_stack(client: Client, emulator: Emulator, store_url: str) -> AsyncIterator[Stack]:
+async def running_stack(
+    client: Client, emulator: Emulator, store_url: str, keys: Mapping[str, SecretStr] = KEYS
+) -> AsyncIterator[Stack]:
     """Run a worker on a queue of its own."""
     made = Stack(client, emulator, store_url)
     async with (
         http_client(emulator.url) as http,
         build_worker(
             client,
-            HttpBatchApi(http, ApiKeys(KEYS)),
+            HttpBatchApi(http, ApiKeys(keys)),
             open_store(store_url),
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),
