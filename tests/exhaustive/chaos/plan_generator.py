@@ -37,6 +37,7 @@ MOMENTS: Mapping[Act, Sequence[Moment]] = {
         *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING, Moment.VERIFYING),
         *(Moment.POLLING, Moment.LANDING),
     ),
+    Act.INTRUDE: tuple(Moment),
 }
 """The moments at which each act is done."""
 
@@ -103,6 +104,8 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
             lasts = 33 if moment in LONG_HEARTBEATS else chance.uniform(10.5, 13)
         case Act.OUTAGE:
             lasts = chance.uniform(0.3, 2.5)
+        case Act.INTRUDE:
+            lasts = 0.0
         case Act.RESTART:
             lasts = chance.uniform(0.2, 4)
         case _:
