@@ -4,11 +4,13 @@ import asyncio
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Self
 
@@ -173,6 +175,7 @@ class TemporalProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._database, self._backup = folder / "temporal.db", folder / "backup.db"
         self.port = lasting_port()
         self._running: Running | None = None
 
@@ -187,7 +190,7 @@ class TemporalProcess:
         self._running = await Running.start(
             [
                 *(command, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.port)),
-                *("--db-filename", str(self._folder / "temporal.db"), "--log-level", "error", *PROMPT_TIMERS),
+                *("--db-filename", str(self._database), "--log-level", "error", *PROMPT_TIMERS),
             ],
             self._folder / "temporal.log",
         )
@@ -198,6 +201,17 @@ class TemporalProcess:
         """Send SIGKILL."""
         if self._running:
             await self._running.kill()
+
+    def back_up(self) -> None:
+        """Copy its database as it is now, while it runs."""
+        with closing(sqlite3.connect(self._database)) as now, closing(sqlite3.connect(self._backup)) as copy:
+            now.backup(copy)
+
+    def set_back(self) -> None:
+        """Replace its database by the copy, while it does not run."""
+        for file in self._folder.glob(f"{self._database.name}-*"):
+            file.unlink()
+        shutil.copy(self._backup, self._database)
 
     async def terminate(self) -> None:
         """Send SIGTERM: it closes its file."""

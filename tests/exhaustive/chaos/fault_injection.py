@@ -11,7 +11,7 @@ from tests.exhaustive.chaos.callers import requests_of
 from tests.exhaustive.chaos.moments import SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act, Harm
 from tests.exhaustive.chaos.proxy import Proxy
-from tests.exhaustive.chaos.stores import Bucket
+from tests.exhaustive.chaos.stores import Bucket, Directory
 from tests.exhaustive.chaos.world import World
 from tests.harness.processes import WorkerProcess
 
@@ -82,6 +82,10 @@ class FaultInjection:
                 await self._isolate(harm)
             case Act.OUTAGE:
                 await self._close([self.world.api_proxy], harm)
+            case Act.SET_BACK:
+                await self._set_back(harm)
+            case Act.LOSE:
+                await self._lose(harm)
             case Act.INTRUDE:
                 await self._intrude()
 
@@ -112,6 +116,22 @@ class FaultInjection:
         await asyncio.sleep(harm.lasts)
         for proxy in proxies:
             await proxy.open()
+
+    async def _set_back(self, harm: Harm) -> None:
+        """Have Temporal forget what happened from this moment on; it still knows every run."""
+        await self.world.all_started.wait()
+        await asyncio.to_thread(self.world.temporal.back_up)
+        await asyncio.sleep(harm.lasts)
+        await self.world.temporal.kill()
+        self.world.temporal.set_back()
+        await self.world.temporal.start()
+
+    async def _lose(self, harm: Harm) -> None:
+        assert isinstance(self.world.store, Directory)
+        await self.world.all_started.wait()  # Callers put their files into the store.
+        self.world.store.move_away()
+        await asyncio.sleep(harm.lasts)
+        self.world.store.move_back()
 
     async def _intrude(self) -> None:
         """Have another program with the same key send batches with the custom_ids of each run, for another model."""

@@ -23,6 +23,8 @@ class Act(StrEnum):
     CLOSE = "close the bucket"
     ISOLATE = "cut off from Temporal"
     OUTAGE = "cut off from the API"
+    SET_BACK = "set Temporal's database back"
+    LOSE = "take the store's folder away"
     INTRUDE = "a batch of another program with our ids"
 
 
