@@ -7,10 +7,9 @@ import resource
 import shutil
 import signal
 import socket
-import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -175,7 +174,7 @@ class TemporalProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._database, self._backup = folder / "temporal.db", folder / "backup.db"
+        self._database, self._backup = folder / "temporal.db", folder / "backup"
         self.port = lasting_port()
         self._running: Running | None = None
 
@@ -203,15 +202,17 @@ class TemporalProcess:
             await self._running.kill()
 
     def back_up(self) -> None:
-        """Copy its database as it is now, while it runs."""
-        with closing(sqlite3.connect(self._database)) as now, closing(sqlite3.connect(self._backup)) as copy:
-            now.backup(copy)
+        """Copy its database, while it does not run."""
+        self._backup.mkdir(exist_ok=True)
+        for file in self._folder.glob(f"{self._database.name}*"):
+            shutil.copy(file, self._backup)
 
     def set_back(self) -> None:
         """Replace its database by the copy, while it does not run."""
-        for file in self._folder.glob(f"{self._database.name}-*"):
+        for file in self._folder.glob(f"{self._database.name}*"):
             file.unlink()
-        shutil.copy(self._backup, self._database)
+        for file in self._backup.iterdir():
+            shutil.copy(file, self._folder)
 
     async def terminate(self) -> None:
         """Send SIGTERM: it closes its file."""

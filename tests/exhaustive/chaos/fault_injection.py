@@ -120,11 +120,16 @@ class FaultInjection:
     async def _set_back(self, harm: Harm) -> None:
         """Have Temporal forget what happened from this moment on; it still knows every run."""
         await self.world.all_started.wait()
-        await asyncio.to_thread(self.world.temporal.back_up)
+        temporal, workers = self.world.temporal, self.world.alive
+        await temporal.kill()
+        temporal.back_up()
+        await temporal.start()
         await asyncio.sleep(harm.lasts)
-        await self.world.temporal.kill()
-        self.world.temporal.set_back()
-        await self.world.temporal.start()
+        # Workers keep a history in memory that Temporal no longer has, and cannot go on with it.
+        await asyncio.gather(temporal.kill(), *(worker.kill() for worker in workers))
+        temporal.set_back()
+        await temporal.start()
+        await asyncio.gather(*(self.world.add_worker() for _ in workers))
 
     async def _lose(self, harm: Harm) -> None:
         assert isinstance(self.world.store, Directory)

@@ -152,7 +152,7 @@ def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
     An attempt that was interrupted after it had written its file is repeated, and leaves that file behind.
     """
     yield from (f"{path} is left over" for path in seen.litter)
-    killed = any(harm.act is Act.KILL for harm in seen.harms)
+    killed = any(harm.act in (Act.KILL, Act.SET_BACK) for harm in seen.harms)
     published = {run.output["resultsFile"]["uri"].rsplit("/", 1)[1] for run in seen.runs if run.output}
     for name in sorted(seen.store):
         found = parse_path(name)
