@@ -25,9 +25,12 @@ class Prompt(NamedTuple):
     cache_read: int
     cache_lifetime: CacheLifetime
     tool: str | None
+    """The tool that the reply must use."""
+    schema: str | None
+    """The JSON schema of the tool's input, or of the reply's text."""
 
 
-EMPTY = Prompt("", 0, 0, 0, 0, "5m", None)
+EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None)
 
 
 class PromptReader:
@@ -35,6 +38,8 @@ class PromptReader:
 
     def __init__(self) -> None:
         self._cached: set[bytes] = set()
+        # The requests of a batch mostly have the same few schemas.
+        self._schemas: dict[str, str] = {}
 
     def read(self, params: dict[str, object]) -> Prompt:
         """Measure a valid request's prompt."""
@@ -62,6 +67,8 @@ class PromptReader:
                 self._cached.add(name)
         last = _last_user_text(params)
         digest = hashlib.blake2b(last.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        tool, schema = _wanted(params)
+        wanted = None if schema is None else json.dumps(schema)
         return Prompt(
             _excerpt(last),
             int.from_bytes(digest, "big"),
@@ -69,7 +76,8 @@ class PromptReader:
             written,
             read,
             lifetime,
-            _forced_tool(params),
+            tool,
+            None if wanted is None else self._schemas.setdefault(wanted, wanted),
         )
 
 
@@ -126,11 +134,19 @@ def _excerpt(text: str) -> str:
     return head if len(head) <= _EXCERPT else head[: _EXCERPT - 1].rstrip() + "…"
 
 
-def _forced_tool(params: dict[str, object]) -> str | None:
+def _wanted(params: dict[str, object]) -> tuple[str | None, object]:
+    """Return the tool that the reply must use, and the schema that it must follow."""
     choice, tools = params.get("tool_choice"), params.get("tools")
-    if not isinstance(choice, dict) or not isinstance(tools, list) or not tools:
-        return None
-    name = choice.get("name")
-    if choice.get("type") == "any" and isinstance(tools[0], dict):
-        name = tools[0].get("name")
-    return name if isinstance(name, str) and choice.get("type") in ("any", "tool") else None
+    kind = choice.get("type") if isinstance(choice, dict) else None
+    if isinstance(choice, dict) and kind in ("any", "tool") and isinstance(tools, list):
+        for tool in tools:
+            # Of any tool, the first that the caller carries out; a tool of the server's has no schema here.
+            if isinstance(tool, dict) and "input_schema" in tool and kind == "any":
+                return str(tool.get("name")), tool["input_schema"]
+            if isinstance(tool, dict) and tool.get("name") == choice.get("name") and kind == "tool":
+                return str(tool["name"]), tool.get("input_schema", {"type": "object"})
+    config = params.get("output_config")
+    form = config.get("format") if isinstance(config, dict) else None
+    # The field on its own is the older beta's.
+    form = form or params.get("output_format")
+    return None, form.get("schema") if isinstance(form, dict) else None

@@ -32,7 +32,8 @@ async def send(
         pieces = gzipped(pieces)
         all_headers["Content-Encoding"] = "gzip"
     if "cut" in faults:
-        pieces = cut(pieces, int(faults["cut"].parameters.get("at", _CUT_AT)))
+        at = faults["cut"].number("at")
+        pieces = cut(pieces, _CUT_AT if at is None else int(at))
     if pace:
         pieces = paced(pieces, max(1, int(pace / 10)))
     response = web.StreamResponse(status=answer.status, headers=all_headers)

@@ -1,0 +1,235 @@
+"""Checks of `params` whose answer the API's documentation does not give: the words are those that its users report.
+
+They are switched off with `--params-refused 200`: such a request is then answered like any other.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}|mcp_toolset")
+_BLOCKS = frozenset(
+    (
+        "advisor_tool_result",
+        "bash_code_execution_tool_result",
+        "code_execution_tool_result",
+        "compaction",
+        "container_upload",
+        "document",
+        "fallback",
+        "image",
+        "mcp_tool_listing",
+        "mcp_tool_result",
+        "mcp_tool_use",
+        "redacted_thinking",
+        "search_result",
+        "server_tool_use",
+        "text",
+        "text_editor_code_execution_tool_result",
+        "thinking",
+        "tool_addition",
+        "tool_removal",
+        "tool_result",
+        "tool_search_tool_result",
+        "tool_use",
+        "web_fetch_tool_result",
+        "web_search_tool_result",
+    )
+)
+_THINKING = ("adaptive", "between_tools", "disabled", "enabled")
+_CHOICES = ("any", "auto", "none", "tool")
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_LEAST_BUDGET = 1_024
+
+
+def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) -> Iterator[str]:
+    """Yield what is wrong in a request that is documented to be right; `interleaved` is the beta of that thinking."""
+    yield from _of_tools(params)
+    yield from _of_tool_choice(params)
+    yield from _of_thinking(params, interleaved=interleaved)
+    yield from _of_messages(_dictionaries(params.get("messages")))
+    yield from _of_output(params.get("output_config"))
+    system = params.get("system")
+    for number, block in enumerate(system if isinstance(system, list) else ()):
+        if not isinstance(block, dict):
+            yield f"system.{number}: Input should be a valid dictionary"
+        elif block.get("type") != "text":
+            yield _tag(f"system.{number}", block.get("type"), ("text",))
+    stops = params.get("stop_sequences")
+    if stops is not None and not isinstance(stops, list):
+        yield "stop_sequences: Input should be a valid list"
+    for number, stop in enumerate(stops if isinstance(stops, list) else ()):
+        if not isinstance(stop, str):
+            yield f"stop_sequences.{number}: Input should be a valid string"
+        elif not stop.strip():
+            yield "stop_sequences: each stop sequence must contain non-whitespace"
+    if not isinstance(params.get("metadata") or {}, dict):
+        yield "metadata: Input should be a valid dictionary"
+    if params.get("service_tier", "auto") not in ("auto", "standard_only"):
+        yield "service_tier: Input should be 'auto' or 'standard_only'"
+
+
+def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
+    tools = params.get("tools")
+    if tools is None:
+        return
+    if not isinstance(tools, list):
+        yield "tools: Input should be a valid list"
+        return
+    for number, tool in enumerate(tools):
+        at = f"tools.{number}"
+        if not isinstance(tool, dict):
+            yield f"{at}: Input should be a valid dictionary"
+            continue
+        kind = tool.get("type")
+        if kind not in (None, "custom"):
+            if not isinstance(kind, str) or not _SERVER_TOOL.fullmatch(kind):
+                yield _tag(at, kind, ("custom",))
+            continue
+        name, schema = tool.get("name"), tool.get("input_schema")
+        for field in ("name", "input_schema"):
+            if field not in tool:
+                yield f"{at}.custom.{field}: Field required"
+        if not isinstance(name, str):
+            yield f"{at}.custom.name: Input should be a valid string"
+        elif not _TOOL_NAME.fullmatch(name):
+            yield f"{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
+        if not isinstance(schema, dict):
+            yield f"{at}.custom.input_schema: Input should be a valid dictionary"
+        elif "type" not in schema:
+            yield f"{at}.custom.input_schema.type: Field required"
+        elif schema["type"] != "object":
+            yield f"{at}.custom.input_schema.type: Input should be 'object'"
+    names = [tool["name"] for tool in _dictionaries(tools) if isinstance(tool.get("name"), str)]
+    if len(set(names)) < len(names):
+        yield "tools: Tool names must be unique."
+
+
+def _of_tool_choice(params: Mapping[str, object]) -> Iterator[str]:
+    choice, tools = params.get("tool_choice"), params.get("tools")
+    if choice is None:
+        return
+    if not isinstance(choice, dict):
+        yield "tool_choice: Input should be a valid dictionary"
+        return
+    kind, name = choice.get("type"), choice.get("name")
+    if kind not in _CHOICES:
+        yield _tag("tool_choice", kind, _CHOICES)
+    if not tools and not params.get("mcp_servers") and kind != "none":
+        yield "tool_choice: Tool choice may only be specified while providing tools."
+    if kind != "tool":
+        return
+    if not isinstance(name, str):
+        yield "tool_choice.tool.name: Field required"
+    offered = _dictionaries(tools)
+    # The tools of a set or of an MCP server have names that are not in the request.
+    named = not params.get("mcp_servers") and all("name" in tool for tool in offered)
+    if named and name not in [tool["name"] for tool in offered]:
+        yield f"Tool '{name}' not found in provided tools"
+
+
+def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator[str]:
+    thinking, asked, choice = params.get("thinking"), params.get("max_tokens"), params.get("tool_choice")
+    if thinking is None:
+        return
+    if not isinstance(thinking, dict):
+        yield "thinking: Input should be a valid dictionary"
+        return
+    kind, budget = thinking.get("type"), thinking.get("budget_tokens")
+    if kind not in _THINKING:
+        yield _tag("thinking", kind, _THINKING)
+    if kind != "enabled":
+        return
+    if "budget_tokens" not in thinking:
+        yield "thinking.enabled.budget_tokens: Field required"
+    elif not isinstance(budget, int) or isinstance(budget, bool):
+        yield "thinking.enabled.budget_tokens: Input should be a valid integer"
+    elif budget < _LEAST_BUDGET:
+        yield f"thinking.enabled.budget_tokens: Input should be greater than or equal to {_LEAST_BUDGET}"
+    elif isinstance(asked, int) and budget >= asked and not interleaved:
+        yield "`max_tokens` must be greater than `thinking.budget_tokens`."
+    if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
+        yield "Thinking may not be enabled when tool_choice forces tool use."
+
+
+def _of_output(config: object) -> Iterator[str]:
+    if config is None:
+        return
+    if not isinstance(config, dict):
+        yield "output_config: Input should be a valid dictionary"
+        return
+    effort, form = config.get("effort"), config.get("format")
+    if effort is not None and effort not in _EFFORTS:
+        yield "output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'"
+    if form is None:
+        return
+    if not isinstance(form, dict):
+        yield "output_config.format: Input should be a valid dictionary"
+    elif form.get("type") != "json_schema":
+        yield "output_config.format.type: Input should be 'json_schema'"
+    elif not isinstance(form.get("schema"), dict):
+        problem = "Input should be a valid dictionary" if "schema" in form else "Field required"
+        yield f"output_config.format.schema: {problem}"
+
+
+def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    last = len(messages) - 1
+    for number, message in enumerate(messages):
+        content = message.get("content")
+        if not content and message.get("role") == "assistant" and number < last:
+            exempt = "except for the optional final assistant message"
+            yield f"messages.{number}: all messages must have non-empty content {exempt}"
+        blocks = _dictionaries(content)
+        for place, block in enumerate(blocks):
+            at = f"messages.{number}.content.{place}"
+            if block.get("type") not in _BLOCKS:
+                yield _tag(at, block.get("type"), sorted(_BLOCKS))
+        texts = [block.get("text") for block in blocks if block.get("type") == "text"]
+        if any(isinstance(text, str) and text and not text.strip() for text in texts):
+            yield "messages: text content blocks must contain non-whitespace text"
+        if number == last and message.get("role") == "assistant":
+            ending = content if isinstance(content, str) else texts[-1] if texts else ""
+            if isinstance(ending, str) and ending != ending.rstrip():
+                yield "messages: final assistant content cannot end with trailing whitespace"
+    yield from _of_tool_results(messages)
+
+
+def _of_tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
+    """Match the results of a turn with the uses of the turn before it; messages of one role in a row are one turn."""
+    spoken = [(number, message) for number, message in enumerate(messages) if message.get("role") != "system"]
+    asked: list[object] = []
+    for role, turn in groupby(spoken, key=lambda each: each[1].get("role")):
+        blocks = [
+            (number, place, block)
+            for number, message in turn
+            for place, block in enumerate(_dictionaries(message.get("content")))
+        ]
+        answered = [block.get("tool_use_id") for _, _, block in blocks if block.get("type") == "tool_result"]
+        for number, place, block in blocks:
+            if block.get("type") == "tool_result" and block.get("tool_use_id") not in asked:
+                yield (
+                    f"messages.{number}.content.{place}: unexpected `tool_use_id` found in `tool_result` blocks: "
+                    f"{block.get('tool_use_id')}. Each `tool_result` block must have a corresponding `tool_use` block "
+                    "in the previous message."
+                )
+        without = [str(use) for use in asked if use not in answered]
+        if without:
+            yield (
+                "messages: `tool_use` ids were found without `tool_result` blocks immediately after: "
+                f"{', '.join(without)}. Each `tool_use` block must have a corresponding `tool_result` block in the "
+                "next message."
+            )
+        uses = role == "assistant"
+        asked = [block.get("id") for _, _, block in blocks if uses and block.get("type") == "tool_use"]
+
+
+def _dictionaries(values: object) -> list[Mapping[str, object]]:
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def _tag(at: str, kind: object, expected: Sequence[str]) -> str:
+    if not isinstance(kind, str):
+        return f"{at}: Unable to extract tag using discriminator 'type'"
+    tags = ", ".join(f"'{tag}'" for tag in expected)
+    return f"{at}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
