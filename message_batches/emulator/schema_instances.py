@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from message_batches.emulator.schema_texts import text_of
+from message_batches.emulator.schema_texts import matches, text_of
 
 _DEEP = 5
 """From this depth on only what is required: a schema may contain itself."""
@@ -56,7 +56,8 @@ class _Writer:
             "boolean": lambda _, __: self._chance.random() < 0.5,
             "null": lambda _, __: None,
         }
-        return makers.get(self._type_of(found, depth), self._string)(found, depth)
+        kind = self._type_of(found, depth)
+        return makers.get(kind, self._string)({**found, "type": kind}, depth)
 
     def _is_sparing(self, depth: int) -> bool:
         return depth >= _DEEP or self._values > _MOST_VALUES
@@ -92,7 +93,10 @@ class _Writer:
 
     def _chosen(self, branches: Sequence[object], depth: int) -> object:
         simple = [branch for branch in branches if self._is_simple(branch)]
-        full = [branch for branch in branches if not _is_null(branch)]
+        full = [branch for branch in branches if _type(branch) != "null"]
+        if any(_type(branch) in ("integer", "number") for branch in full):
+            # A decimal is a number or a text, and the text's pattern does not have the number's bounds.
+            full = [branch for branch in full if _type(branch) != "string"]
         # An optional field is filled, as long as the schema does not lead on and on.
         return self._chance.choice((simple if self._is_sparing(depth) else full) or list(branches))
 
@@ -134,7 +138,7 @@ class _Writer:
 
     def _schema_of_other(self, schema: Schema, name: str) -> object:
         for pattern, other in _dictionary(schema.get("patternProperties")).items():
-            if text_of({"pattern": pattern}, self._chance, name) == name:
+            if matches(pattern, name):
                 return other
         return schema.get("additionalProperties", {})
 
@@ -205,8 +209,8 @@ def _branches(schema: dict[str, Any]) -> list[object]:
     return []
 
 
-def _is_null(branch: object) -> bool:
-    return isinstance(branch, dict) and branch.get("type") == "null"
+def _type(branch: object) -> object:
+    return branch.get("type") if isinstance(branch, dict) else None
 
 
 def _merged(first: object, second: object) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-_LENGTHS = 20
+_TRIES = 50
 _MOST_REPEATS = 4
+_MOST_PARTS = 10_000
 _LONGEST = 100_000
 _PRINTABLE = [chr(code) for code in range(0x20, 0x7F)]
 _CATEGORIES = {
@@ -28,7 +29,7 @@ def text_of(schema: Mapping[str, Any], chance: random.Random, usual: str) -> str
     most = min(int(schema.get("maxLength", _LONGEST)), _LONGEST)
     pattern, form = schema.get("pattern"), schema.get("format")
     if isinstance(pattern, str):
-        found = _matching(pattern, chance, usual, least, most)
+        found = _matching(pattern, chance, least, most)
         if found is not None:
             return found
     if isinstance(form, str) and form in _FORMATS:
@@ -67,7 +68,7 @@ _FORMATS: Mapping[str, Callable[[random.Random], str]] = {
 }
 
 
-def _matching(pattern: str, chance: random.Random, usual: str, least: int, most: int) -> str | None:
+def _matching(pattern: str, chance: random.Random, least: int, most: int) -> str | None:
     """Return a text with a match of a pattern, or None if none is found."""
     try:
         search = re.compile(pattern).search
@@ -75,21 +76,30 @@ def _matching(pattern: str, chance: random.Random, usual: str, least: int, most:
         parsed = importlib.import_module("re._parser").parse(pattern)
     except (re.error, RecursionError, OverflowError):
         return None
-    if least <= len(usual) <= most and search(usual):
-        return usual
-    for _ in range(_LENGTHS):
-        found = _PatternText(chance).of(parsed)
+    for _ in range(_TRIES):
+        writer = _PatternText(chance)
+        found = writer.of(parsed)
         # A part of a pattern that looks ahead or behind is only looked at here.
         if least <= len(found) <= most and search(found):
             return found
+        if writer.room <= 0:
+            return None
     return None
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Return whether a text has a match of a pattern; a pattern that is not valid matches nothing."""
+    try:
+        return re.search(pattern, text) is not None
+    except (re.error, RecursionError, OverflowError):
+        return False
 
 
 class _PatternText:
     def __init__(self, chance: random.Random) -> None:
         self._chance = chance
         self._groups: dict[int, str] = {}
-        self._room = _LONGEST
+        self.room = _MOST_PARTS
 
     def of(self, parsed: Any) -> str:
         return "".join(self._part(str(name), argument) for name, argument in parsed)
@@ -123,9 +133,9 @@ class _PatternText:
         times = self._chance.randint(least, max(least, min(int(most), least + _MOST_REPEATS)))
         made = []
         for _ in range(times):
-            if self._room <= 0:
+            if self.room <= 0:
                 break
-            self._room -= 1
+            self.room -= 1
             made.append(self.of(what))
         return "".join(made)
 
