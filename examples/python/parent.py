@@ -20,7 +20,7 @@ class Questions(BaseModel):
     """The input of a parent; each question is a request of one batch, which is polled every `cadence` seconds."""
 
     questions: list[str]
-    model: str = "claude-haiku-5"
+    model: str = "claude-haiku-5-5"
     cadence: float = 30
 
     @property

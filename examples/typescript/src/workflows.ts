@@ -36,7 +36,7 @@ export interface Answers {
 
 export async function answerQuestions({
   questions,
-  model = 'claude-haiku-5',
+  model = 'claude-haiku-5-5',
   cadence = 30,
 }: Questions): Promise<Answers> {
   const requests = questions.map((question, number) => request(number, question, model));
