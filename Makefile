@@ -81,11 +81,13 @@ docs: setup ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-lock: ## renew the locks: everything, the demo's part, pip itself, what the image holds, what builds it (needs uv)
+lock: ## renew the locks: everything, the demo's part, pip itself, what the image holds, what builds it, clients (needs uv)
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --extra demo -c requirements.lock -o requirements-demo.lock pyproject.toml
 	echo pip | $(LOCK) --no-annotate -o requirements-pip.lock -
 	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	echo "instructor[anthropic]" | $(LOCK) --no-annotate -o tests/external/clients/instructor.lock -
+	echo "pydantic-ai-slim[anthropic]" | $(LOCK) --no-annotate -o tests/external/clients/pydantic-ai.lock -
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove what the targets made
