@@ -59,8 +59,8 @@ types: setup
 contract: setup ## the linters, and a runner that is not ours, on the document (needs npm)
 	$(BIN)/python -m pytest tests/external/contract tests/unit/arazzo $(ARGS)
 
-interop: setup ## workflows in Python and TypeScript that call ours (TypeScript needs npm)
-	$(BIN)/python -m pytest tests/external/examples $(ARGS)
+interop: setup ## workflows that call ours, clients that call the emulator, in Python and TypeScript (needs npm)
+	$(BIN)/python -m pytest tests/external/examples tests/external/clients $(ARGS)
 
 test-ui: setup ## what a browser shows of a run in the Web UI (needs Chromium; ARGS="--screenshots docs" renews the pictures)
 	$(BIN)/python -m pytest tests/external/ui $(ARGS)
@@ -91,4 +91,4 @@ lock: ## renew the locks: everything, the demo's part, pip itself, what the imag
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove what the targets made
-	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist site
+	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib tests/external/clients/typescript/node_modules dist site

@@ -104,7 +104,10 @@ def _value_of(key: str, value: str) -> object:
         case "alias":
             return value
         case "released" | "retires_at":
-            return date.fromisoformat(value)
+            try:
+                return date.fromisoformat(value)
+            except ValueError:
+                raise ValueError(f"{key} is a day such as 2026-12-24") from None
         case "batches" if value in ("true", "false"):
             return value == "true"
         case "lifecycle" if value in _LIFECYCLES:
