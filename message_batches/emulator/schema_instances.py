@@ -195,10 +195,9 @@ def _bounds(schema: Schema, whole: bool) -> tuple[float, float]:
         low = max(above + 1 if whole else math.nextafter(above, math.inf), -math.inf if low is None else low)
     if below is not None and below is not False:
         high = min(below - 1 if whole else math.nextafter(below, -math.inf), math.inf if high is None else high)
-    if low is None:
-        low = 0 if high is None or high > 0 else high - 100
-    if high is None:
-        high = low + 100
+    # Of a wide range, what is near to zero: it reads better.
+    low = max(-math.inf if low is None else low, min(0, math.inf if high is None else high - 100))
+    high = min(math.inf if high is None else high, max(0, low) + 100)
     return low, max(low, high)
 
 

@@ -28,12 +28,13 @@ def text_of(schema: Mapping[str, Any], chance: random.Random, usual: str) -> str
     least = min(int(schema.get("minLength", 0)), _LONGEST)
     most = min(int(schema.get("maxLength", _LONGEST)), _LONGEST)
     pattern, form = schema.get("pattern"), schema.get("format")
+    formed = _FORMATS[form](chance) if isinstance(form, str) and form in _FORMATS else None
+    if formed is not None and (not isinstance(pattern, str) or matches(pattern, formed)):
+        return formed
     if isinstance(pattern, str):
         found = _matching(pattern, chance, least, most)
         if found is not None:
             return found
-    if isinstance(form, str) and form in _FORMATS:
-        return _FORMATS[form](chance)
     padded = usual if len(usual) >= least else (usual + " ") + "." * (least - len(usual) - 1)
     return padded[:most]
 

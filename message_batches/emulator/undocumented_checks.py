@@ -37,6 +37,14 @@ _BLOCKS = frozenset(
         "web_search_tool_result",
     )
 )
+_NEEDED = {
+    "document": ("source",),
+    "image": ("source",),
+    "tool_result": ("tool_use_id",),
+    "tool_use": ("id", "name", "input"),
+}
+_SOURCES = ("base64", "content", "file", "text", "url")
+_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _THINKING = ("adaptive", "between_tools", "disabled", "enabled")
 _CHOICES = ("any", "auto", "none", "tool")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
@@ -64,6 +72,9 @@ def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) ->
             yield f"stop_sequences.{number}: Input should be a valid string"
         elif not stop.strip():
             yield "stop_sequences: each stop sequence must contain non-whitespace"
+    top_k = params.get("top_k")
+    if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
+        yield "top_k: Input should be a valid integer"
     if not isinstance(params.get("metadata") or {}, dict):
         yield "metadata: Input should be a valid dictionary"
     if params.get("service_tier", "auto") not in ("auto", "standard_only"):
@@ -141,6 +152,8 @@ def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator
         yield _tag("thinking", kind, _THINKING)
     if kind != "enabled":
         return
+    if params.get("temperature", 1) != 1:
+        yield "`temperature` may only be set to 1 when thinking is enabled."
     if "budget_tokens" not in thinking:
         yield "thinking.enabled.budget_tokens: Field required"
     elif not isinstance(budget, int) or isinstance(budget, bool):
@@ -182,9 +195,7 @@ def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
             yield f"messages.{number}: all messages must have non-empty content {exempt}"
         blocks = _dictionaries(content)
         for place, block in enumerate(blocks):
-            at = f"messages.{number}.content.{place}"
-            if block.get("type") not in _BLOCKS:
-                yield _tag(at, block.get("type"), sorted(_BLOCKS))
+            yield from _of_block(f"messages.{number}.content.{place}", block)
         texts = [block.get("text") for block in blocks if block.get("type") == "text"]
         if any(isinstance(text, str) and text and not text.strip() for text in texts):
             yield "messages: text content blocks must contain non-whitespace text"
@@ -193,6 +204,24 @@ def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
             if isinstance(ending, str) and ending != ending.rstrip():
                 yield "messages: final assistant content cannot end with trailing whitespace"
     yield from _of_tool_results(messages)
+
+
+def _of_block(at: str, block: Mapping[str, object]) -> Iterator[str]:
+    kind, source = block.get("type"), block.get("source")
+    if not isinstance(kind, str) or kind not in _BLOCKS:
+        yield _tag(at, kind, sorted(_BLOCKS))
+        return
+    for field in _NEEDED.get(kind, ()):
+        if field not in block:
+            yield f"{at}.{kind}.{field}: Field required"
+    if kind not in ("document", "image"):
+        return
+    if not isinstance(source, dict):
+        yield f"{at}.{kind}.source: Input should be a valid dictionary"
+    elif source.get("type") not in _SOURCES:
+        yield _tag(f"{at}.{kind}.source", source.get("type"), _SOURCES)
+    elif kind == "image" and source["type"] == "base64" and source.get("media_type") not in _PICTURES:
+        yield f"{at}.image.source.base64.media_type: Input should be {' or '.join(map(repr, _PICTURES))}"
 
 
 def _of_tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:

@@ -154,7 +154,12 @@ async def test_rich_params_are_answered(client: httpx.AsyncClient) -> None:
         request("forced", tools=[tool], tool_choice={"type": "tool", "name": "weather"}),
         request("picture", messages=turns([picture, {"type": "text", "text": "What is this?"}])),
         request("system", system=[{"type": "text", "text": "Be brief."}], thinking={"type": "adaptive"}),
-        request("result", messages=turns("weather?", [{"type": "tool_use", "id": "toolu_1"}], [result])),
+        request(
+            "result",
+            messages=turns(
+                "weather?", [{"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}], [result]
+            ),
+        ),
         request("quotes", 'Say "hi" \\ \u2028 \n then 🙂 and half of one: \ud83d'),
         request("metadata", metadata={"user_id": "u"}, stop_sequences=["x"], service_tier="auto"),
     )

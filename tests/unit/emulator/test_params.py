@@ -13,6 +13,7 @@ from tests.harness.emulated_api import by_id, create, http, request
 
 TOOL = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
+DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "sunny"}
 INTERLEAVED = {"anthropic-beta": "interleaved-thinking-2025-05-14"}
 
@@ -66,6 +67,22 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"messages": said([{"type": "input_text", "text": "a"}])}, "messages.0.content.0: Input tag 'input_text' found"),
     ({"messages": said([{"type": "image_url", "image_url": {}}])}, "messages.0.content.0: Input tag 'image_url' found"),
+    ({"messages": said("a", [{"type": "tool_use", "id": "1"}])}, "messages.1.content.0.tool_use.name: Field required"),
+    ({"messages": said([{"type": "image"}])}, "messages.0.content.0.image.source: Field required"),
+    ({"messages": said([{"type": "image", "source": "x"}])}, "messages.0.content.0.image.source: Input should be"),
+    (
+        {"messages": said([{"type": "image", "source": {"type": "path"}}])},
+        "messages.0.content.0.image.source: Input tag 'path' found using 'type'",
+    ),
+    (
+        {"messages": said([{"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": ""}}])},
+        "messages.0.content.0.image.source.base64.media_type: Input should be 'image/jpeg' or",
+    ),
+    (
+        {**thinking(budget_tokens=1024), "temperature": 0},
+        "`temperature` may only be set to 1 when thinking is enabled.",
+    ),
+    ({"top_k": "5"}, "top_k: Input should be a valid integer"),
     ({"messages": said("a", "", "b")}, "messages.1: all messages must have non-empty content except for the optional"),
     ({"messages": said("a", [], "b")}, "messages.1: all messages must have non-empty content except for the optional"),
     (
@@ -143,11 +160,7 @@ async def test_by_option_such_requests_are_answered() -> None:
         {"messages": [*said("a", [USE]), {"role": "system", "content": "Note"}, *said([RESULT])]},
         {"messages": said("a", "The answer is")},
         {"messages": said("a", "")},
-        {
-            "messages": said(
-                [{"type": "search_result", "source": "x", "title": "t", "content": []}, {"type": "document"}]
-            )
-        },
+        {"messages": said([{"type": "search_result", "source": "x", "title": "t", "content": []}, DOCUMENT])},
         {"system": ""},
         {"system": [{"type": "text", "text": "Be brief."}], "stop_sequences": ["END"], "metadata": {"user_id": "u"}},
         {"output_config": {"effort": "xhigh"}, "service_tier": "standard_only", "metadata": None},

@@ -132,12 +132,31 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
     "numbers": {
         "type": "array",
-        "minItems": 3,
+        "minItems": 5,
         "prefixItems": [
             {"type": "integer", "exclusiveMinimum": 4, "exclusiveMaximum": 6},
             {"type": "number", "maximum": -3.5},
             {"type": "number", "multipleOf": 0.25, "minimum": 0.1, "maximum": 0.6},
+            {"type": "integer", "minimum": -7, "maximum": -7},
+            {"type": "number", "minimum": -1e9, "exclusiveMaximum": 0},
         ],
+    },
+    "as zod writes them": {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "type": "object",
+        "properties": {
+            "email": {
+                "type": "string",
+                "format": "email",
+                "pattern": r"^(?!\.)(?!.*\.\.)([A-Za-z0-9_'+\-\.]*)[A-Za-z0-9_+-]"
+                r"@([A-Za-z0-9][A-Za-z0-9\-]*\.)+[A-Za-z]{2,}$",
+            },
+            "count": {"type": "integer", "exclusiveMinimum": 0, "maximum": 9007199254740991},
+            "any": {"type": "integer", "minimum": -9007199254740991, "maximum": 9007199254740991},
+            "id": {"type": "string", "pattern": r"^[cC][^\s-]{8,}$"},
+        },
+        "required": ["email", "count", "any", "id"],
+        "additionalProperties": False,
     },
     "lengths": {"type": "string", "minLength": 300, "maxLength": 301},
     "nothing": {},
