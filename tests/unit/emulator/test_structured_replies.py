@@ -270,7 +270,7 @@ async def test_a_json_schema_is_answered_with_json_of_it(client: httpx.AsyncClie
 
 async def test_a_structured_reply_is_cut_at_max_tokens(client: httpx.AsyncClient) -> None:
     forced = {"tools": [INVOICE], "tool_choice": {"type": "any"}}
-    asked = {"format": {"output_config": {"format": FORMAT}}, "tool": forced}
+    asked: dict[str, dict[str, Any]] = {"format": {"output_config": {"format": FORMAT}}, "tool": forced}
     made = await create(client, *(request(name, max_tokens=20, **params) for name, params in asked.items()))
 
     got = {name: result["message"] for name, result in (await by_id(client, made["id"])).items()}
