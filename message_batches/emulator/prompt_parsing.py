@@ -25,7 +25,7 @@ class Prompt(NamedTuple):
     cache_read: int
     cache_lifetime: CacheLifetime
     tool: str | None
-    """The tool that the reply must use."""
+    """The tool that the reply uses."""
     schema: str | None
     """The JSON schema of the tool's input, or of the reply's text."""
 
@@ -135,18 +135,33 @@ def _excerpt(text: str) -> str:
 
 
 def _wanted(params: dict[str, object]) -> tuple[str | None, object]:
-    """Return the tool that the reply must use, and the schema that it must follow."""
+    """Return the tool that the reply uses, if any, and the schema that the reply follows.
+
+    A model that may choose uses each tool of the caller's once, in their order, and then answers: so an agent gets
+    through its tools to its answer.
+    """
     choice, tools = params.get("tool_choice"), params.get("tools")
-    kind = choice.get("type") if isinstance(choice, dict) else None
-    if isinstance(choice, dict) and kind in ("any", "tool") and isinstance(tools, list):
-        for tool in tools:
-            # Of any tool, the first that the caller carries out; a tool of the server's has no schema here.
-            if isinstance(tool, dict) and "input_schema" in tool and kind == "any":
-                return str(tool.get("name")), tool["input_schema"]
-            if isinstance(tool, dict) and tool.get("name") == choice.get("name") and kind == "tool":
-                return str(tool["name"]), tool.get("input_schema", {"type": "object"})
+    kind = choice.get("type") if isinstance(choice, dict) else "auto"
+    offered = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    # A tool of the server's has no schema here.
+    callers = [tool for tool in offered if "input_schema" in tool]
+    if kind == "tool" and isinstance(choice, dict):
+        callers = [
+            {"input_schema": {"type": "object"}, **tool} for tool in offered if tool.get("name") == choice.get("name")
+        ]
+    elif kind in ("any", "auto"):
+        used = set(_used_tools(params["messages"]))
+        callers = [tool for tool in callers if tool.get("name") not in used] or (callers if kind == "any" else [])
+    if callers and kind != "none":
+        return str(callers[0].get("name")), callers[0]["input_schema"]
     config = params.get("output_config")
     form = config.get("format") if isinstance(config, dict) else None
     # The field on its own is the older beta's.
     form = form or params.get("output_format")
     return None, form.get("schema") if isinstance(form, dict) else None
+
+
+def _used_tools(messages: object) -> Iterator[object]:
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message["content"], list):
+            yield from (block.get("name") for block in message["content"] if block.get("type") == "tool_use")

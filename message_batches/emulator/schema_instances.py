@@ -4,6 +4,7 @@ The keywords are those that clients generate from types (pydantic, zod) and peop
 not looked at, nor is whether a value of one branch of `oneOf` is one of another as well.
 """
 
+import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,11 @@ _KEYWORDS_OF_TYPE = {
     "string": ("pattern", "format", "minLength", "maxLength"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
+
+_BOUNDS = (
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "uniqueItems"),
+)
 
 Schema = Mapping[str, Any]
 
@@ -43,6 +49,7 @@ class _Writer:
         if depth > _DEEPEST:
             return None
         found = self._resolved(schema, depth)
+        found = {**_described(found.get("description")), **found}
         if "const" in found:
             return found["const"]
         if isinstance(found.get("enum"), list) and found["enum"]:
@@ -224,6 +231,23 @@ def _merged(first: object, second: object) -> dict[str, Any]:
         else:
             merged[word] = value
     return merged
+
+
+def _described(description: object) -> dict[str, Any]:
+    """Return the bounds that the official client writes at the end of a description: `{minimum: 0, maximum: 1}`."""
+    tail = description[-500:] if isinstance(description, str) else ""
+    start = tail.rfind("{")
+    if start < 0 or not tail.endswith("}"):
+        return {}
+    found: dict[str, Any] = {}
+    for part in tail[start + 1 : -1].split(", "):
+        word, _, text = part.partition(": ")
+        if word in _BOUNDS:
+            try:
+                found[word] = json.loads(text.lower())
+            except ValueError:
+                continue
+    return {word: value for word, value in found.items() if isinstance(value, int | float)}
 
 
 def _dictionary(value: object) -> dict[str, Any]:

@@ -39,13 +39,20 @@ async def send(
     response = web.StreamResponse(status=answer.status, headers=all_headers)
     await response.prepare(exchange.request)
     try:
+        last = b""
         for piece in pieces:
-            await response.write(piece)
-            await asyncio.sleep(len(piece) / pace if pace else 0)
+            if last:
+                await response.write(last)
+                await asyncio.sleep(len(last) / pace if pace else 0)
+            last = piece
         if "cut" in faults and not faults["cut"].flag("clean"):
+            if last:
+                await response.write(last)
             await abort(exchange.request, flush=True)
         else:
-            await response.write_eof()
+            await asyncio.sleep(len(last) / pace if pace else 0)
+            # The last piece goes with the end: a short answer is one packet, as from a server that is near.
+            await response.write_eof(last)
     except ConnectionError:
         # The client has disconnected: there is nobody to answer.
         pass

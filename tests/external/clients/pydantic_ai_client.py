@@ -34,7 +34,7 @@ class Found(BaseModel):
 
     party: Annotated[Person | Company, Field(discriminator="kind")]
     certainty: float = Field(ge=0, le=1)
-    words: dict[str, int]
+    words: list[str] = Field(max_length=5)
 
 
 async def main() -> None:

@@ -177,6 +177,20 @@ def test_an_instance_of_a_pydantic_model_is_valid(model: type[BaseModel]) -> Non
         model.model_validate_json(json.dumps(instance_of(model.model_json_schema(), seed, "About")))
 
 
+def test_bounds_in_a_description_are_met() -> None:
+    """The official client moves those that the API's schemas do not have there."""
+    schema = {
+        "type": "array",
+        "description": "Some numbers\n\n{minItems: 3, maxItems: 3, uniqueItems: True, title: X}",
+        "items": {"type": "integer", "description": "{minimum: 7, exclusiveMaximum: 11}"},
+    }
+
+    for seed in range(20):
+        made = instance_of(schema, seed, "About")
+        assert isinstance(made, list)
+        assert (len(made), len({*made} & {7, 8, 9, 10})) == (3, 3)
+
+
 def test_a_schema_without_an_end_gets_an_answer_all_the_same() -> None:
     """Every node must have a child, which no finite instance has."""
     made = instance_of(Node.model_json_schema(), 1, "About")
@@ -245,12 +259,46 @@ async def test_a_forced_tool_is_used_with_an_instance_of_its_schema(
         assert f"Text {number[1:]}" in invoice.number
 
 
-@pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "none"}, ...])
-async def test_a_tool_that_is_not_forced_is_not_used(client: httpx.AsyncClient, choice: Any) -> None:
-    made = await create(client, request("a", tools=[INVOICE], tool_choice=choice))
+USED = [
+    {"type": "tool_use", "id": "toolu_1", "name": "record_invoice", "input": {}},
+    {"type": "tool_result", "tool_use_id": "toolu_1", "content": "recorded"},
+]
+
+
+def conversation(used: list[Any]) -> list[dict[str, Any]]:
+    """Return a question, and what came of it: the use of a tool, and its result."""
+    turns = [{"role": role, "content": [block]} for role, block in zip(("assistant", "user"), used, strict=False)]
+    return [{"role": "user", "content": "Text"}, *turns]
+
+
+@pytest.mark.parametrize(
+    ("choice", "used", "expected"),
+    [
+        ({"type": "auto"}, [], "record_invoice"),
+        (..., [], "record_invoice"),
+        ({"type": "auto"}, USED, "other"),
+        ({"type": "any"}, USED, "other"),
+        ({"type": "none"}, [], None),
+    ],
+)
+async def test_a_model_that_may_choose_uses_each_tool_once(
+    client: httpx.AsyncClient, choice: Any, used: list[Any], expected: str | None
+) -> None:
+    messages = conversation(used)
+    made = await create(client, request("a", tools=[INVOICE, OTHER], tool_choice=choice, messages=messages))
 
     message = (await by_id(client, made["id"]))["a"]["message"]
-    assert (message["content"][0]["type"], message["stop_reason"]) == ("text", "end_turn")
+    assert message["stop_reason"] == ("end_turn" if expected is None else "tool_use")
+    assert message["content"][0].get("name") == expected
+
+
+async def test_after_its_tools_an_agent_gets_its_answer(client: httpx.AsyncClient) -> None:
+    asked: dict[str, Any] = {"tools": [INVOICE, SEARCH], "messages": conversation(USED)}
+    made = await create(client, request("text", **asked), request("any", **asked, tool_choice={"type": "any"}))
+
+    got = {name: result["message"] for name, result in (await by_id(client, made["id"])).items()}
+    assert (got["text"]["stop_reason"], got["text"]["content"][0]["type"]) == ("end_turn", "text")
+    assert got["any"]["content"][0]["name"] == "record_invoice"
 
 
 FORMAT = {"type": "json_schema", "schema": Invoice.model_json_schema()}
