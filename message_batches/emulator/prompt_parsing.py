@@ -140,6 +140,8 @@ def _wanted(params: dict[str, object]) -> tuple[str | None, object]:
     A model that may choose uses each tool of the caller's once, in their order, and then answers: so an agent gets
     through its tools to its answer.
     """
+    if not _ASKS_FOR_FORM & params.keys():
+        return None, None
     choice, tools = params.get("tool_choice"), params.get("tools")
     kind = choice.get("type") if isinstance(choice, dict) else "auto"
     offered = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
@@ -159,6 +161,9 @@ def _wanted(params: dict[str, object]) -> tuple[str | None, object]:
     # The field on its own is the older beta's.
     form = form or params.get("output_format")
     return None, form.get("schema") if isinstance(form, dict) else None
+
+
+_ASKS_FOR_FORM = frozenset(("tools", "output_config", "output_format"))
 
 
 def _used_tools(messages: object) -> Iterator[object]:

@@ -50,6 +50,7 @@ class ReplyWriter:
         self._filler = _FILLER
         while len(self._filler) < reply_bytes + len(_FILLER):
             self._filler += " " + _FILLER
+        self._quotes: dict[str, str] = {}
 
     def line(self, rank: int) -> str:
         """Return the line at a position in the batch's order, with its line feed."""
@@ -92,13 +93,20 @@ class ReplyWriter:
         tokens = -(-length // CHARACTERS_PER_TOKEN)
         five, hour = (prompt.cache_written, 0) if prompt.cache_lifetime == "5m" else (0, prompt.cache_written)
         return (
-            f'{{"model":{json.dumps(request.model)},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
-            f'"content":[{content}],"stop_reason":{json.dumps(stop)},"stop_sequence":null,'
+            f'{{"model":{self._quoted(request.model)},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
+            f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":null,'
             f'"usage":{{"input_tokens":{prompt.input_tokens},"cache_creation_input_tokens":{prompt.cache_written},'
             f'"cache_read_input_tokens":{prompt.cache_read},'
             f'"cache_creation":{{"ephemeral_5m_input_tokens":{five},"ephemeral_1h_input_tokens":{hour}}},'
             f'"output_tokens":{tokens},"service_tier":"batch","inference_geo":"global"}}}}'
         )
+
+    def _quoted(self, text: str) -> str:
+        """Return a text of which there are few, as JSON."""
+        found = self._quotes.get(text)
+        if found is None:
+            found = self._quotes[text] = json.dumps(text)
+        return found
 
     def _tool_use(self, number: int) -> tuple[str, int, str]:
         """Return the block of a forced tool, its length in characters, and the stop reason."""
@@ -154,6 +162,8 @@ class ReplyWriter:
 
 def _text_blocks(text: str, number: int) -> str:
     """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape."""
+    if number == 1:
+        return f'{{"type":"text","text":"{text}"}}'
     places = [len(text) * place // number for place in range(1, number)]
     cuts = [0, *(place for place in places if "\\" not in text[max(0, place - 6) : place]), len(text)]
     return ",".join(f'{{"type":"text","text":"{text[start:end]}"}}' for start, end in pairwise(cuts))

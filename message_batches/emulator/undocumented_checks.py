@@ -4,7 +4,7 @@ They are switched off with `--params-refused 200`: such a request is then answer
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
@@ -53,38 +53,47 @@ _LEAST_BUDGET = 1_024
 
 def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) -> Iterator[str]:
     """Yield what is wrong in a request that is documented to be right; `interleaved` is the beta of that thinking."""
-    yield from _of_tools(params)
-    yield from _of_tool_choice(params)
-    yield from _of_thinking(params, interleaved=interleaved)
+    for name, check in _CHECKS.items():
+        if params.get(name) is not None:
+            yield from check(params)
+    if params.get("thinking") is not None:
+        yield from _of_thinking(params, interleaved=interleaved)
     yield from _of_messages(_dictionaries(params.get("messages")))
-    yield from _of_output(params.get("output_config"))
+
+
+def _of_system(params: Mapping[str, object]) -> Iterator[str]:
     system = params.get("system")
     for number, block in enumerate(system if isinstance(system, list) else ()):
         if not isinstance(block, dict):
             yield f"system.{number}: Input should be a valid dictionary"
         elif block.get("type") != "text":
             yield _tag(f"system.{number}", block.get("type"), ("text",))
+
+
+def _of_stop_sequences(params: Mapping[str, object]) -> Iterator[str]:
     stops = params.get("stop_sequences")
-    if stops is not None and not isinstance(stops, list):
+    if not isinstance(stops, list):
         yield "stop_sequences: Input should be a valid list"
-    for number, stop in enumerate(stops if isinstance(stops, list) else ()):
+        return
+    for number, stop in enumerate(stops):
         if not isinstance(stop, str):
             yield f"stop_sequences.{number}: Input should be a valid string"
         elif not stop.strip():
             yield "stop_sequences: each stop sequence must contain non-whitespace"
+
+
+def _of_values(params: Mapping[str, object]) -> Iterator[str]:
     top_k = params.get("top_k")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
         yield "top_k: Input should be a valid integer"
     if not isinstance(params.get("metadata") or {}, dict):
         yield "metadata: Input should be a valid dictionary"
-    if params.get("service_tier", "auto") not in ("auto", "standard_only"):
+    if (params.get("service_tier") or "auto") not in ("auto", "standard_only"):
         yield "service_tier: Input should be 'auto' or 'standard_only'"
 
 
 def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
     tools = params.get("tools")
-    if tools is None:
-        return
     if not isinstance(tools, list):
         yield "tools: Input should be a valid list"
         return
@@ -119,8 +128,6 @@ def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
 
 def _of_tool_choice(params: Mapping[str, object]) -> Iterator[str]:
     choice, tools = params.get("tool_choice"), params.get("tools")
-    if choice is None:
-        return
     if not isinstance(choice, dict):
         yield "tool_choice: Input should be a valid dictionary"
         return
@@ -142,8 +149,6 @@ def _of_tool_choice(params: Mapping[str, object]) -> Iterator[str]:
 
 def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator[str]:
     thinking, asked, choice = params.get("thinking"), params.get("max_tokens"), params.get("tool_choice")
-    if thinking is None:
-        return
     if not isinstance(thinking, dict):
         yield "thinking: Input should be a valid dictionary"
         return
@@ -166,9 +171,8 @@ def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator
         yield "Thinking may not be enabled when tool_choice forces tool use."
 
 
-def _of_output(config: object) -> Iterator[str]:
-    if config is None:
-        return
+def _of_output(params: Mapping[str, object]) -> Iterator[str]:
+    config = params.get("output_config")
     if not isinstance(config, dict):
         yield "output_config: Input should be a valid dictionary"
         return
@@ -187,23 +191,32 @@ def _of_output(config: object) -> Iterator[str]:
 
 
 def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
-    last = len(messages) - 1
     for number, message in enumerate(messages):
-        content = message.get("content")
-        if not content and message.get("role") == "assistant" and number < last:
-            exempt = "except for the optional final assistant message"
-            yield f"messages.{number}: all messages must have non-empty content {exempt}"
-        blocks = _dictionaries(content)
-        for place, block in enumerate(blocks):
-            yield from _of_block(f"messages.{number}.content.{place}", block)
-        texts = [block.get("text") for block in blocks if block.get("type") == "text"]
-        if any(isinstance(text, str) and text and not text.strip() for text in texts):
-            yield "messages: text content blocks must contain non-whitespace text"
-        if number == last and message.get("role") == "assistant":
-            ending = content if isinstance(content, str) else texts[-1] if texts else ""
-            if isinstance(ending, str) and ending != ending.rstrip():
+        content, is_last = message.get("content"), number == len(messages) - 1
+        if message.get("role") == "assistant":
+            if not content and not is_last:
+                exempt = "except for the optional final assistant message"
+                yield f"messages.{number}: all messages must have non-empty content {exempt}"
+            if is_last and _ends_in_space(content):
                 yield "messages: final assistant content cannot end with trailing whitespace"
-    yield from _of_tool_results(messages)
+        for place, block in enumerate(_dictionaries(content)):
+            yield from _of_block(f"messages.{number}.content.{place}", block)
+        if any(text.isspace() for text in _texts(content)):
+            yield "messages: text content blocks must contain non-whitespace text"
+    if any(isinstance(message.get("content"), list) for message in messages):
+        yield from _of_tool_results(messages)
+
+
+def _texts(content: object) -> list[str]:
+    if isinstance(content, str):
+        return [content]
+    texts = [block.get("text") for block in _dictionaries(content) if block.get("type") == "text"]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _ends_in_space(content: object) -> bool:
+    texts = _texts(content)
+    return bool(texts) and texts[-1] != texts[-1].rstrip()
 
 
 def _of_block(at: str, block: Mapping[str, object]) -> Iterator[str]:
@@ -262,3 +275,16 @@ def _tag(at: str, kind: object, expected: Sequence[str]) -> str:
         return f"{at}: Unable to extract tag using discriminator 'type'"
     tags = ", ".join(f"'{tag}'" for tag in expected)
     return f"{at}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {tags}"
+
+
+_CHECKS: Mapping[str, Callable[[Mapping[str, object]], Iterator[str]]] = {
+    "tools": _of_tools,
+    "tool_choice": _of_tool_choice,
+    "output_config": _of_output,
+    "system": _of_system,
+    "stop_sequences": _of_stop_sequences,
+    "top_k": _of_values,
+    "metadata": _of_values,
+    "service_tier": _of_values,
+}
+"""The checks of the fields that a request may lack."""
