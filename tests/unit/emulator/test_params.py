@@ -97,6 +97,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"system": [{"type": "image"}]}, "system.0: Input tag 'image' found using 'type'"),
     ({"stop_sequences": "x"}, "stop_sequences: Input should be a valid list"),
     ({"stop_sequences": [7]}, "stop_sequences.0: Input should be a valid string"),
+    ({"messages": said(" \n")}, "messages: text content blocks must contain non-whitespace text"),
     ({"stop_sequences": [" "]}, "stop_sequences: each stop sequence must contain non-whitespace"),
     ({"metadata": "x"}, "metadata: Input should be a valid dictionary"),
     ({"service_tier": "batch"}, "service_tier: Input should be 'auto' or 'standard_only'"),
@@ -164,6 +165,7 @@ async def test_by_option_such_requests_are_answered() -> None:
         {"system": ""},
         {"system": [{"type": "text", "text": "Be brief."}], "stop_sequences": ["END"], "metadata": {"user_id": "u"}},
         {"output_config": {"effort": "xhigh"}, "service_tier": "standard_only", "metadata": None},
+        {"tools": None, "tool_choice": None, "thinking": None, "top_k": None, "metadata": {}, "service_tier": None},
     ],
     ids=str,
 )
