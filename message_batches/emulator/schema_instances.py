@@ -34,7 +34,11 @@ Schema = Mapping[str, Any]
 
 def instance_of(schema: object, seed: int, about: str) -> object:
     """Return an instance, the same for the same arguments; its free texts quote `about`."""
-    return _Writer(schema, random.Random(seed), about).value(schema, 0)
+    try:
+        return _Writer(schema, random.Random(seed), about).value(schema, 0)
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+        # It is none: a bound that is a text, or a number that no float holds.
+        return {}
 
 
 class _Writer:
