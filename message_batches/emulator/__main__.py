@@ -67,7 +67,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seed", type=int, help="makes ids, orders and outcomes repeat")
     add("--reply-bytes", type=int, default=given.reply_bytes, metavar="N", help="length of a reply's text")
     add("--error-rate", type=float, default=given.error_rate, metavar="0.01", help="chance of a request to fail")
-    add("--model", type=_checked(_model), action="append", default=[], metavar="ID[:max_tokens=N,...]", help="one more")
+    add(
+        "--model",
+        type=_checked(_model),
+        action="append",
+        default=[],
+        metavar="ID[:max_tokens=N,...]",
+        help="one more model, or a known one changed (repeatable)",
+    )
     add(
         "--api-key",
         action="append",

@@ -102,6 +102,9 @@ def _text(part: object) -> str:
         return part
     if isinstance(part, dict) and isinstance(part.get("text"), str):
         return str(part["text"])
+    if isinstance(part, dict) and part.get("type") == "tool_result":
+        content = part.get("content", "")
+        return "\n".join(map(_text, content if isinstance(content, list) else [content]))
     # Images and documents too: two requests that differ in a picture alone are two different questions.
     return json.dumps(part, sort_keys=True)
 

@@ -305,6 +305,7 @@ async def test_after_its_tools_an_agent_gets_its_answer(client: httpx.AsyncClien
 
     got = {name: result["message"] for name, result in (await by_id(client, made["id"])).items()}
     assert (got["text"]["stop_reason"], got["text"]["content"][0]["type"]) == ("end_turn", "text")
+    assert got["text"]["content"][0]["text"].startswith('On "recorded"')
     assert got["any"]["content"][0]["name"] == "record_invoice"
 
 
