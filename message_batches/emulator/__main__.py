@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import NoReturn, TypeVar
 
-from message_batches.emulator.faults import FAULT_KINDS, read_fault_flag
+from message_batches.emulator.fault_kinds import FAULT_KINDS
+from message_batches.emulator.faults import read_fault_flag
 from message_batches.emulator.model_list import read_model_flag
 from message_batches.emulator.options import EmulatorOptions, UndocumentedBehaviour, parse_duration
 from message_batches.emulator.server import Emulator

@@ -12,7 +12,8 @@ from message_batches.emulator.clock import VirtualClock, http_date
 from message_batches.emulator.errors import ErrorReply
 from message_batches.emulator.exchange import Exchange, Reply
 from message_batches.emulator.fault_effects import error_for, html_page
-from message_batches.emulator.faults import Fault, Faults, FaultStage
+from message_batches.emulator.fault_kinds import FaultStage
+from message_batches.emulator.faults import Fault, Faults
 from message_batches.emulator.identifiers import ORGANIZATION_ID, Identifiers
 from message_batches.emulator.model_list import ModelList
 from message_batches.emulator.operations import Operations

@@ -9,7 +9,8 @@ from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.errors import no_results
 from message_batches.emulator.exchange import Exchange, Reply
 from message_batches.emulator.fault_effects import edited, of_another_writer, outcome_of
-from message_batches.emulator.faults import Fault, Faults, FaultStage
+from message_batches.emulator.fault_kinds import FaultStage
+from message_batches.emulator.faults import Fault, Faults
 from message_batches.emulator.model_list import ModelList, model_as_json
 from message_batches.emulator.options import EmulatorOptions
 from message_batches.emulator.paging import page

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 from itertools import combinations
 
-from message_batches.emulator.faults import FAULT_KINDS
+from message_batches.emulator.fault_kinds import FAULT_KINDS
 
 CYCLE = 200
 """Rounds of a cycle, in which every pair of faults is tried."""

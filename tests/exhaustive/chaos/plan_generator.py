@@ -4,7 +4,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from message_batches.emulator.faults import FAULT_KINDS, FaultStage
+from message_batches.emulator.fault_kinds import FAULT_KINDS, FaultStage
 from tests.exhaustive.chaos.fault_coverage import CYCLE, FaultSet, fault_sets
 from tests.exhaustive.chaos.moments import DROPPED, SIGNS, Moment
 from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Round, Run

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.emulator.faults import OPERATIONS
+from message_batches.emulator.fault_kinds import OPERATIONS
 from tests.harness import npm
 
 HERE = Path(__file__).parent

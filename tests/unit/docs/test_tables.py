@@ -12,7 +12,8 @@ from typer.main import get_command
 
 import message_batches.contract as contract
 import starter
-from message_batches.emulator.faults import FAULT_KINDS, read_fault
+from message_batches.emulator.fault_kinds import FAULT_KINDS
+from message_batches.emulator.faults import read_fault
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
 from message_batches.models import BatchInput, BatchOutput, FailureDetails, Resolution

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator
-from message_batches.emulator.faults import FAULT_KINDS
+from message_batches.emulator.fault_kinds import FAULT_KINDS
 from tests.harness.emulated_api import BATCHES, create, http, retrieve
 from tests.unit.emulator.conftest import Start
 
