@@ -92,6 +92,7 @@ class Manifest(ContractModel):
         count: the number of requests.
         body_bytes: the length of the request body with them.
         sha256: of the JSONL file.
+        content_sha256: of the same requests however they are written; empty if an older version wrote this.
         ids_sha256: of the sorted custom_ids.
         store_id: the store that holds it.
     """
@@ -103,6 +104,12 @@ class Manifest(ContractModel):
     sha256: str
     ids_sha256: str
     store_id: str
+    content_sha256: str = ""
+
+    @property
+    def content(self) -> str:
+        """The identity of the requests: equal ones have the same, except where an older version did not compute it."""
+        return self.content_sha256 or self.sha256
 
 
 class Anchor(ContractModel):

@@ -120,11 +120,13 @@ class DetachedRun(ContractModel):
 
 
 class RequestsWarning(ContractModel):
-    """Requests that will come back errored for one reason."""
+    """Requests that will come back errored for one reason, or may, if it is not certain."""
 
     message: str
     count: int
     custom_ids: tuple[str, ...]
+    places: tuple[str, ...]
+    certain: bool
 
 
 class RequestsDocument(ContractModel):
@@ -147,7 +149,13 @@ class RequestsDocument(ContractModel):
             models=requests.models,
             max_tokens=requests.max_tokens,
             warnings=tuple(
-                RequestsWarning(message=each.message, count=each.count, custom_ids=tuple(each.custom_ids))
+                RequestsWarning(
+                    message=each.message,
+                    count=each.count,
+                    custom_ids=each.custom_ids,
+                    places=each.places,
+                    certain=each.certain,
+                )
                 for each in requests.warnings
             ),
         )

@@ -10,6 +10,7 @@ from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
+from message_batches.requests.content import ContentHash
 from message_batches.requests.validation import BODY_END, BODY_START, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
@@ -21,6 +22,7 @@ async def write_manifest(
     source: AsyncIterable[bytes],
     *,
     scratch: Path | None = None,
+    content_sha256: str | None = None,
 ) -> Manifest:
     """Check JSONL and put it into the store under its own sha256; `InvalidRequests` names every problem.
 
@@ -30,9 +32,10 @@ async def write_manifest(
         store: where the manifest is put.
         source: JSONL in chunks of any size.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
+        content_sha256: of the requests' content, if it is known already.
     """
     with scratch_file(scratch) as file:
-        draft = _ManifestDraft(file)
+        draft = _ManifestDraft(file, content_sha256)
         await process_in_thread(source, draft.feed)
         await run_in_thread(draft.finish)
         return await _publish(store, draft)
@@ -97,11 +100,17 @@ async def read_ids(store: Store, manifest: Manifest) -> list[str]:
 class _ManifestDraft:
     """Requests that are checked and hashed on their way from a source to a scratch file."""
 
-    def __init__(self, file: Scratch) -> None:
+    def __init__(self, file: Scratch, content_sha256: str | None = None) -> None:
         self.file = file
+        self._known_content = content_sha256
+        self._content = ContentHash()
         self.sha256 = hashlib.sha256()
         self.check = RequestCheck()
         self._splitter = Splitter()
+
+    @property
+    def content_sha256(self) -> str:
+        return self._known_content or self._content.hexdigest()
 
     def feed(self, data: bytes) -> None:
         self._keep(self.check.lines(self._splitter.feed(data)))
@@ -127,6 +136,9 @@ class _ManifestDraft:
         if not self.check.too_large:
             self.sha256.update(data)
             self.file.append(data)
+            if not self._known_content:
+                for line in data.split(b"\n")[:-1]:
+                    self._content.add(line)
 
 
 async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
@@ -145,6 +157,7 @@ async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
         sha256=sha256,
         ids_sha256=await run_in_thread(lambda: _digest(draft.check.ids)),
         store_id=await store.identity(),
+        content_sha256=draft.content_sha256,
     )
 
 

@@ -100,8 +100,8 @@ async def start_run(
         again: submit them again (and pay again), in a run with a workflow id of its own.
     """
     starter = _Starter(client, store, options)
-    manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
-    workflow_id = workflow_id_of(manifest.sha256, options.profile)
+    manifest = await _manifest(store, requests, options)
+    workflow_id = workflow_id_of(manifest.content, options.profile)
     items = _inline(requests)
     shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     given = options.batch_input(
@@ -154,7 +154,7 @@ async def attach_run(
     manifest: Manifest | None = None
     shown: StaticDetails | None = None
     if requests:
-        manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
+        manifest = await _manifest(store, requests, options)
         shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     owner = await SubmissionRecords(store).owner_of(batch_id)
     for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
@@ -244,6 +244,11 @@ class _Starter:
             "be sent. Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE or MESSAGE_BATCHES_ENCRYPTION_KEYS; if encryption was "
             f"switched off for good, remove {note}. Nothing was sent"
         )
+
+
+async def _manifest(store: Store, requests: CheckedRequests, options: StartOptions) -> Manifest:
+    content = requests.content_sha256
+    return await write_manifest(store, requests.chunks(), scratch=options.scratch, content_sha256=content)
 
 
 def _inline(requests: CheckedRequests) -> list[Any] | None:

@@ -1,6 +1,7 @@
 """The commands that start a run: `start` and `attach`; `check`, which only reads the requests."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,7 +26,7 @@ OptionsReader = Callable[[Settings], StartOptions]
 async def check(context: CommandContext, file: str, read_options: OptionsReader) -> CommandResult:
     """Read and check a file of requests; nothing is sent."""
     options = read_options(context.settings)
-    with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
+    with _read(file, options) as requests:
         return CommandResult(RequestsDocument.of(requests), tables.checked(requests, _name_of(file)))
 
 
@@ -34,7 +35,7 @@ async def start(
 ) -> CommandResult:
     """Start a run for a file of requests, or continue with the run that these requests have."""
     options = read_options(context.settings)
-    with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
+    with _read(file, options) as requests:
         _warn(context, requests)
         started = await start_run(await context.client(), context.store, requests, _name_of(file), options, again=again)
     return await _follow(context, started, options, waiting)
@@ -47,7 +48,7 @@ async def attach(
     options = read_options(context.settings)
     client = await context.client()
     if file:
-        with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
+        with _read(file, options) as requests:
             started = await attach_run(client, context.store, batch_id, options, requests, _name_of(file))
     else:
         started = await attach_run(client, context.store, batch_id, options)
@@ -112,6 +113,11 @@ def _cadence(document: Path | None) -> tuple[str, PollSchedule]:
         return ApiProfile().anthropic_version, PollSchedule()
     plan = plan_of(load_document(document))
     return plan.anthropic_version, plan.poll
+
+
+def _read(file: str, options: StartOptions) -> AbstractContextManager[CheckedRequests]:
+    profile = options.profile
+    return read_requests(file, version=profile.anthropic_version, betas=profile.anthropic_beta, scratch=options.scratch)
 
 
 def _name_of(file: str) -> str:
