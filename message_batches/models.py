@@ -260,6 +260,7 @@ class Progress(ContractModel):
         submission: one sentence on the submission, until its outcome is known.
         waiting_for: what the run waits for now, other than the next poll.
         candidates: batches that may be the run's, while that is undecided.
+        unread_fields: the fields of the run's input that the worker's version does not know.
     """
 
     phase: Phase
@@ -274,6 +275,7 @@ class Progress(ContractModel):
     waiting_for: str | None = None
     candidates: tuple[Candidate, ...] = ()
     cancel_requested: bool = False
+    unread_fields: tuple[str, ...] = ()
 
 
 class Resolution(ContractModel):
