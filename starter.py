@@ -90,11 +90,16 @@ def start(
 
 
 @app.command()
-def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
+def check(
+    file: given.File,
+    anthropic_version: given.Version = None,
+    beta: given.Betas = None,
+    as_json: given.Json = False,
+) -> int:
     """Check a file of requests, and warn of those that will come back errored; sends nothing."""
     from message_batches.cli.commands import start
 
-    read_options = partial(start.start_options, document=DOCUMENT, version=anthropic_version)
+    read_options = partial(start.start_options, document=DOCUMENT, version=anthropic_version, betas=tuple(beta or ()))
     return _run(partial(start.check, file=file, read_options=read_options), as_json)
 
 

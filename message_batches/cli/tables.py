@@ -71,8 +71,9 @@ def checked(requests: CheckedRequests, name: str) -> RenderableType:
     grid.add_row("max_tokens", f"{requests.max_tokens:,} in all, the most that can come back")
     for warning in requests.warnings:
         grid.add_row("warning", Text(str(warning), style="yellow"))
+    come = "come" if any(warning.certain for warning in requests.warnings) else "may come"
     verdict = (
-        "can be sent" if not requests.warnings else "can be sent; the requests that are warned of come back errored"
+        f"can be sent; the requests that are warned of {come} back errored" if requests.warnings else "can be sent"
     )
     return Group(Text(f"{name}: {verdict}", style="bold"), grid)
 

@@ -11,7 +11,7 @@ from message_batches.errors import RequestsNotFound
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
-from message_batches.requests.validation import BODY_END, BODY_START, RequestCheck
+from message_batches.requests.validation import BLANK, BODY_END, BODY_START, BOM, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
@@ -60,6 +60,32 @@ async def write_inline_manifest(store: Store, requests: list[Any], *, scratch: P
         draft = _ManifestDraft(file)
         await run_in_thread(lambda: draft.items(requests))
         return await _publish(store, draft)
+
+
+async def content_of(store: Store, uri: str) -> str:
+    """Return the sha256 of the content of requests in the store; `RequestsNotFound` if they are not there."""
+    content, splitter = ContentHash(), Splitter()
+
+    def add(lines: list[bytes]) -> None:
+        for line in lines:
+            if request := line.removeprefix(BOM).strip(BLANK):
+                content.add(request)
+
+    try:
+        chunks = store.stream(store.name(uri))
+        await process_in_thread(chunks, lambda data: add(splitter.feed(data)))
+    except FileNotFoundError as error:
+        raise RequestsNotFound(f"{uri} is no longer in the store") from error
+    await run_in_thread(lambda: add(splitter.end()))
+    return content.hexdigest()
+
+
+def content_of_items(requests: list[Any]) -> str:
+    """Return the sha256 of the content of requests in a run's input."""
+    content = ContentHash()
+    for item in requests:
+        content.add(_line(item))
+    return content.hexdigest()
 
 
 async def request_body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
@@ -123,7 +149,7 @@ class _ManifestDraft:
         for position, item in enumerate(items):
             place = f"requests[{position}]"
             try:
-                line = json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+                line = _line(item)
             except (ValueError, TypeError, RecursionError) as error:
                 self.check.unreadable(place, f"cannot be written as JSON: {error}")
                 continue
@@ -139,6 +165,10 @@ class _ManifestDraft:
             if not self._known_content:
                 for line in data.split(b"\n")[:-1]:
                     self._content.add(line)
+
+
+def _line(item: Any) -> bytes:
+    return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
 async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:

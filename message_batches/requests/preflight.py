@@ -6,7 +6,7 @@ The rules are those in the API's reference and in its client's types; there are 
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 from message_batches.formatting import plural
 from message_batches.requests.models import LONG_OUTPUT, LONG_OUTPUT_BETA, most_tokens
@@ -332,5 +332,5 @@ def _is_text(block: dict[str, Any], name: str) -> bool:
     return isinstance(block.get(name), str)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)

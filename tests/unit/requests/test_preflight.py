@@ -192,7 +192,8 @@ def test_warnings_are_grouped_and_name_the_first_three(read: Read) -> None:
 
 
 def test_a_file_of_many_different_errors_has_few_warnings(read: Read) -> None:
-    warnings = read(*(request(f"r-{n}", **{f"x-{n}": 1}) for n in range(500))).warnings
+    odd: list[dict[str, Any]] = [{f"x-{n}": 1} for n in range(500)]
+    warnings = read(*(request(f"r-{n}", **params) for n, params in enumerate(odd))).warnings
 
     assert len(warnings) == MAX_REASONS + 1
     assert sum(warning.count for warning in warnings) == 500
