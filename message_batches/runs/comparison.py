@@ -12,6 +12,7 @@ from message_batches.models import BatchOutput, LandedResults, Manifest, Results
 from message_batches.requests.manifest import content_of, content_of_items, read_ids
 from message_batches.results import reader
 from message_batches.results.landing import land
+from message_batches.results.reader import Publication
 from message_batches.runs.control import Refused
 from message_batches.runs.history import read_start
 from message_batches.storage import paths
@@ -42,15 +43,29 @@ async def is_run_of(client: Client, store: Store, workflow_id: str, batch_id: st
     return True
 
 
-async def compare_landed(
-    store: Store, landed: LandedResults | BatchOutput, manifest: Manifest, *, scratch: Path | None = None
-) -> LandedResults | BatchOutput:
-    """Return landed results that were checked against these requests, or check them now; `Refused` if they differ.
+async def landed_results(
+    store: Store, output: BatchOutput, manifest: Manifest | None, *, scratch: Path | None = None
+) -> BatchOutput:
+    """Return a run's output, with the results that were checked against these requests; `Refused` if they differ.
 
     Results that landed without requests are landed again from the store, in the order of the requests: nothing is
-    downloaded, and they may be gone from the provider.
+    downloaded, and they may be gone from the provider. Without requests here, checked results go first.
     """
-    for publication in await reader.of_batch(store, landed.batch_id):
+    published = await reader.of_batch(store, output.batch_id)
+    if manifest:
+        landed = await _checked(store, output, published, manifest, scratch)
+    else:
+        landed = published[0].landed if published and not output.verified else None
+    if landed is None:
+        return output
+    same = LandedResults.model_fields.keys() & BatchOutput.model_fields.keys()
+    return output.model_copy(update={name: getattr(landed, name) for name in same})
+
+
+async def _checked(
+    store: Store, output: BatchOutput, published: list[Publication], manifest: Manifest, scratch: Path | None
+) -> LandedResults:
+    for publication in published:
         sha256 = publication.manifest_sha256
         if sha256 is None:
             continue
@@ -65,20 +80,20 @@ async def compare_landed(
         ids = await store.read(paths.ids_path(sha256))
         difference = _difference(await read_ids(store, manifest), (ids or b"").decode("ascii", "replace").split())
         raise Refused(
-            f"The results of {landed.batch_id} have been checked against other requests than these: {difference}. "
+            f"The results of {output.batch_id} have been checked against other requests than these: {difference}. "
             "Nothing was changed"
         )
     try:
         return await land(
             store,
-            _landed_lines(store, landed.results_file),
-            batch_id=landed.batch_id,
+            _landed_lines(store, output.results_file),
+            batch_id=output.batch_id,
             manifest=manifest,
-            expected_count=landed.results_file.lines,
+            expected_count=output.results_file.lines,
             scratch=scratch,
         )
     except ResultsIncomplete as error:
-        raise Refused(f"These are not the requests of {landed.batch_id}, whose results have landed. {error}") from error
+        raise Refused(f"These are not the requests of {output.batch_id}, whose results have landed. {error}") from error
 
 
 def _difference(given: list[str], others: list[str]) -> str:

@@ -12,10 +12,10 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 
 from message_batches.api.models import ApiProfile
 from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
-from message_batches.models import BatchInput, BatchOutput, LandedResults, Manifest, PollSchedule, SubmissionSchedule
+from message_batches.models import BatchInput, Manifest, PollSchedule, SubmissionSchedule
 from message_batches.requests.manifest import write_manifest
 from message_batches.requests.reader import CheckedRequests
-from message_batches.runs.comparison import compare_landed, is_run_of
+from message_batches.runs.comparison import is_run_of, landed_results
 from message_batches.runs.control import Refused, check_batch_id
 from message_batches.runs.deduplication import (
     BatchKnown,
@@ -171,9 +171,7 @@ async def attach_run(
             return await starter.join(view, batch_id, manifest)
         if view and view.output and view.output.batch_id == batch_id:
             note = f"The results of this batch have landed before, by {workflow_id}"
-            landed: LandedResults | BatchOutput = view.output
-            if manifest:
-                landed = await compare_landed(store, landed, manifest, scratch=options.scratch)
+            landed = await landed_results(store, view.output, manifest, scratch=options.scratch)
             return StartResult(workflow_id, note, Finished(workflow_id, landed))
     return StartResult(await starter.attach(batch_id, manifest, shown))
 
