@@ -8,13 +8,17 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
+from message_batches.claude_models import by_name
 from message_batches.formatting import plural
-from message_batches.requests.models import LONG_OUTPUT, LONG_OUTPUT_BETA, most_tokens
 
 MAX_IDS = 3
 MAX_REASONS = 50
 """Reasons that are kept apart: they hold names from the file, of which there may be as many as requests."""
 
+LONG_OUTPUT = 300_000
+"""The most that any model gives in a batch, and only with the beta."""
+
+LONG_OUTPUT_BETA = "output-300k-2026-03-24"
 STRICTER_VERSION = "2026-10-21"
 LEAST_THINKING = 1024
 UNSUPPORTED_PARAMS = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint")
@@ -68,6 +72,7 @@ PARAMS = frozenset(
 )
 """The parameters of a message, and those above that have a reason of their own."""
 
+_MODELS = by_name()
 ROLES = ("user", "assistant", "system")
 _BLOCKS = frozenset(
     (
@@ -200,9 +205,11 @@ class Preflight:
         if tokens > LONG_OUTPUT:
             yield f"`max_tokens` is over {LONG_OUTPUT:,}, more than any model gives"
             return
-        limit = most_tokens(model) if isinstance(model, str) else None
-        if limit and tokens > limit and LONG_OUTPUT_BETA not in self.betas:
-            yield f"`max_tokens` is over {limit:,}, the most that {model} gives without the beta {LONG_OUTPUT_BETA}"
+        known = _MODELS.get(model) if isinstance(model, str) else None
+        if known and tokens > (limit := known.output_limit(long_output=LONG_OUTPUT_BETA in self.betas)):
+            more = known.output_limit(long_output=True) > limit
+            beta = f" without the beta {LONG_OUTPUT_BETA}" if more else ""
+            yield f"`max_tokens` is over {limit:,}, the most that {model} gives{beta}"
 
     def _of_thinking(self, thinking: Any, tokens: Any) -> Iterator[str]:
         budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
@@ -220,7 +227,7 @@ def _of_model(model: Any) -> Iterator[str]:
         yield "`model` is missing"
     elif not isinstance(model, str) or not model:
         yield "`model` is not a name"
-    elif most_tokens(model) is None:
+    elif model not in _MODELS:
         yield f"{_UNSURE}`{model[:80]}` is not a model that this version knows of"
 
 

@@ -68,6 +68,13 @@ class SubmissionIntent(ContractModel):
     timeout: Seconds
     nonce: str
     """Distinguishes the writer's own intent, put by a call that the store retried, from an earlier one."""
+    content_sha256: str = ""
+    """Of the requests however they are written; empty if an older version wrote this."""
+
+    @property
+    def content(self) -> str:
+        """The identity of the requests, as `Manifest.content`."""
+        return self.content_sha256 or self.sha256
 
 
 class SubmissionOutcome(ContractModel):

@@ -141,7 +141,7 @@ def test_what_a_later_api_may_know_is_only_a_possible_error(read: Read, params: 
 FINE: list[dict[str, Any]] = [
     {"stream": False, "temperature": 0.5, "research_preview_2026_02": "off", "max_tokens": 128_000, "tools": []},
     {"model": "claude-haiku-4-5-20251001", "max_tokens": 64_000, "temperature": 1.0, "top_p": 0},
-    {"model": "claude-opus-4-5-latest"},
+    {"model": "claude-opus-4-5"},
     {"messages": [{"role": "system", "content": "be brief"}, {"role": "assistant", "content": ""}]},
     {"messages": [CALL, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1"}]}], "tools": [TOOL]},
     {"tools": [TOOL], "tool_choice": {"type": "tool", "name": "look"}},
@@ -163,6 +163,10 @@ def test_a_beta_raises_the_limits_that_it_is_for(read: Read) -> None:
 
     assert [len(read(item).warnings) for item in (long, thinking)] == [1, 1]
     assert read(long, betas=("x", "output-300k-2026-03-24")).warnings == []
+    (shorter,) = read(
+        request("a", model="claude-haiku-4-5", max_tokens=70_000), betas=("output-300k-2026-03-24",)
+    ).warnings
+    assert shorter.message == "`max_tokens` is over 64,000, the most that claude-haiku-4-5 gives"
     assert read(thinking, betas=("interleaved-thinking-2025-05-14",)).warnings == []
 
 
