@@ -1,7 +1,8 @@
 """The documents that `--json` prints: models in camelCase, fields in the order in which they are printed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import PlainSerializer
@@ -129,8 +130,28 @@ class RequestsWarning(ContractModel):
     certain: bool
 
 
+class ModelProblem(StrEnum):
+    """The problem of a model, by the API's own description."""
+
+    NOT_FOUND = "notFound"
+    NO_BATCHES = "noBatches"
+    RETIRED = "retired"
+    RETIRES_SOON = "retiresSoon"
+    TOO_MANY_TOKENS = "tooManyTokens"
+    NOT_ASKED = "notAsked"
+
+
+class ModelFinding(ContractModel):
+    """A problem of a model, and the number of requests that name it."""
+
+    model: str
+    problem: ModelProblem
+    message: str
+    count: int
+
+
 class RequestsDocument(ContractModel):
-    """The content of a file of requests."""
+    """The content of a file of requests; `model_findings` is null where the API was not asked."""
 
     count: int
     body_bytes: int
@@ -138,11 +159,13 @@ class RequestsDocument(ContractModel):
     models: Mapping[str, int]
     max_tokens: int
     warnings: tuple[RequestsWarning, ...]
+    model_findings: tuple[ModelFinding, ...] | None = None
 
     @classmethod
-    def of(cls, requests: CheckedRequests) -> Self:
-        """Convert checked requests."""
+    def of(cls, requests: CheckedRequests, findings: Sequence[ModelFinding] | None = None) -> Self:
+        """Convert checked requests, and what the API says of their models."""
         return cls(
+            model_findings=None if findings is None else tuple(findings),
             count=requests.count,
             body_bytes=requests.body_bytes,
             sha256=requests.sha256,

@@ -131,6 +131,7 @@ class Preflight:
         betas: the betas that they will be sent with.
         models: the number of requests by model.
         max_tokens: the sum of their `max_tokens`.
+        largest: the highest `max_tokens` by model, and its place.
         count: the number of requests.
     """
 
@@ -138,6 +139,7 @@ class Preflight:
     betas: Collection[str] = ()
     models: Counter[str] = field(default_factory=Counter)
     max_tokens: int = 0
+    largest: dict[str, tuple[int, str]] = field(default_factory=dict)
     count: int = 0
     _found: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
@@ -152,6 +154,8 @@ class Preflight:
         self.models[model if isinstance(model, str) else "(none)"] += 1
         if _is_count(tokens):
             self.max_tokens += tokens
+            if isinstance(model, str) and tokens > self.largest.get(model, (0, ""))[0]:
+                self.largest[model] = tokens, place
         for reason in dict.fromkeys(self._reasons(params)):
             if reason not in self._found and len(self._found) >= MAX_REASONS:
                 reason = "of other reasons, each of them in a few requests"
@@ -222,13 +226,18 @@ class Preflight:
             yield "`thinking.budget_tokens` must be less than `max_tokens`"
 
 
+def unknown_model(model: str) -> str:
+    """Return the warning of a model that is not in the table."""
+    return f"`{model[:80]}` is not a model that this version knows of"
+
+
 def _of_model(model: Any) -> Iterator[str]:
     if model is None:
         yield "`model` is missing"
     elif not isinstance(model, str) or not model:
         yield "`model` is not a name"
     elif model not in _MODELS:
-        yield f"{_UNSURE}`{model[:80]}` is not a model that this version knows of"
+        yield f"{_UNSURE}{unknown_model(model)}"
 
 
 def _of_messages(messages: list[Any], *, stricter: bool) -> Iterator[str]:

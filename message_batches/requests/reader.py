@@ -61,6 +61,7 @@ class CheckedRequests:
         content_sha256: of their content, however it is written.
         models: the number of requests by model.
         max_tokens: the sum of `max_tokens`, the most that the replies can use.
+        largest: the highest `max_tokens` by model, and its line.
         warnings: requests that will be errored although the batch is accepted.
     """
 
@@ -71,6 +72,7 @@ class CheckedRequests:
     content_sha256: str
     models: dict[str, int]
     max_tokens: int
+    largest: dict[str, tuple[int, str]] = field(default_factory=dict)
     warnings: list[PreflightWarning] = field(default_factory=list)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -155,6 +157,7 @@ class _RequestCollector:
             content_sha256=self.content.hexdigest(),
             models=dict(self.preflight.models.most_common()),
             max_tokens=self.preflight.max_tokens,
+            largest=self.preflight.largest,
             warnings=self.preflight.warnings(),
         )
 

@@ -1,4 +1,4 @@
-"""The commands that start a run: `start` and `attach`; `check`, which only reads the requests."""
+"""The commands that start a run: `start` and `attach`."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
 from message_batches.api.models import ApiProfile
-from message_batches.cli import next_steps, tables
+from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import ResultsLocation, WaitOptions, exit_code_of, follow_run, results_report
-from message_batches.cli.json_output import DetachedRun, FinishedRun, RequestsDocument
+from message_batches.cli.json_output import DetachedRun, FinishedRun
 from message_batches.cli.live_progress import display
 from message_batches.contract import NextAction
 from message_batches.models import PollSchedule, SubmissionSchedule
@@ -26,23 +26,14 @@ from message_batches.temporal.task_queues import has_worker
 OptionsReader = Callable[[Settings], StartOptions]
 
 
-async def check(context: CommandContext, file: str, read_options: OptionsReader) -> CommandResult:
-    """Read and check a file of requests; nothing is sent."""
-    options = read_options(context.settings)
-    with _read(file, options) as requests:
-        return CommandResult(RequestsDocument.of(requests), tables.checked(requests, _name_of(file)))
-
-
 async def start(
     context: CommandContext, file: str, read_options: OptionsReader, waiting: WaitOptions, *, again: bool = False
 ) -> CommandResult:
     """Start a run for a file of requests, or continue with the run that these requests have."""
     options = read_options(context.settings)
-    with _read(file, options) as requests:
+    with read(file, options) as requests:
         _warn(context, requests)
-        begin = partial(
-            start_run, await context.client(), context.store, requests, _name_of(file), options, again=again
-        )
+        begin = partial(start_run, await context.client(), context.store, requests, name_of(file), options, again=again)
         started = await _checked(context, begin, waiting)
     return await _follow(context, started, options, waiting)
 
@@ -55,8 +46,8 @@ async def attach(
     client = await context.client()
     begin = partial(attach_run, client, context.store, batch_id, options)
     if file:
-        with _read(file, options) as requests:
-            started = await _checked(context, partial(begin, requests, _name_of(file)), waiting)
+        with read(file, options) as requests:
+            started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
     else:
         started = await begin()
     return await _follow(context, started, options, waiting)
@@ -142,12 +133,14 @@ def _cadence(document: Path | None) -> tuple[str, PollSchedule]:
     return plan.anthropic_version, plan.poll
 
 
-def _read(file: str, options: StartOptions) -> AbstractContextManager[CheckedRequests]:
+def read(file: str, options: StartOptions) -> AbstractContextManager[CheckedRequests]:
+    """Read and check a file of requests for a run with these options."""
     profile = options.profile
     return read_requests(file, version=profile.anthropic_version, betas=profile.anthropic_beta, scratch=options.scratch)
 
 
-def _name_of(file: str) -> str:
+def name_of(file: str) -> str:
+    """Return what a file is called in output."""
     return "standard input" if file == "-" else file
 
 
