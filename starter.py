@@ -95,7 +95,7 @@ def check(
     anthropic_version: given.Version = None,
     beta: given.Betas = None,
     key: given.KeyName = "default",
-    live: given.Live = False,
+    live: given.AskModels = False,
     as_json: given.Json = False,
 ) -> int:
     """Check a file of requests, and warn of those that will come back errored; sends nothing."""

@@ -74,7 +74,7 @@ Betas = Annotated[
     list[str] | None, typer.Option("--beta", metavar="NAME", help="An anthropic-beta for the batch. May be repeated.")
 ]
 
-Live = Annotated[
+AskModels = Annotated[
     bool, typer.Option("--live", help="Ask the API for each model: it exists, takes batches and these max_tokens.")
 ]
 

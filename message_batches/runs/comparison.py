@@ -52,6 +52,7 @@ async def landed_results(
     downloaded, and they may be gone from the provider. Without requests here, checked results go first.
     """
     published = await reader.of_batch(store, output.batch_id)
+    landed: LandedResults | None
     if manifest:
         landed = await _checked(store, output, published, manifest, scratch)
     else:

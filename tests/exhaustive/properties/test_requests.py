@@ -123,8 +123,8 @@ def test_a_value_has_one_content_in_every_spelling_and_no_other_value_has_it(
     value: dict[str, Any], other: dict[str, Any]
 ) -> None:
     turned = dict(reversed(value.items()))
-    spelled = [value, turned], [{"ensure_ascii": False}, {"separators": (", ", " :\t")}, {"indent": 1}]
-    contents = {content_of_text(json.dumps(each, **options)) for each in spelled[0] for options in spelled[1]}
+    spellings: list[dict[str, Any]] = [{"ensure_ascii": False}, {"separators": (", ", " :\t")}, {"indent": 1}]
+    contents = {content_of_text(json.dumps(each, **how)) for each in (value, turned) for how in spellings}
 
     assert len(contents) == 1
     assert (content_of_text(json.dumps(other)) in contents) == (by_value(value) == by_value(other))
