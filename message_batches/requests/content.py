@@ -28,6 +28,7 @@ class ContentHash:
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
         self._saved = 0
+        self._exponent = False
         self._decode = msgspec.json.Decoder(float_hook=self._number).decode
         self._encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -43,22 +44,50 @@ class ContentHash:
         return value
 
     def _canonical(self, line: bytes) -> tuple[Any, bytes]:
-        self._saved = 0
+        self._saved, self._exponent = 0, False
         try:
             value = self._decode(line)
             canonical = self._encode(value)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
             return _lenient(line), _AS_WRITTEN + _compact(line)
-        # Nothing becomes longer but numbers, which are counted: with the length kept, no member has been dropped.
-        kept = len(canonical) + self._saved
-        if kept != len(line) and kept != len(compact := _compact(line)) and _has_repeated_names(line):
-            return value, _AS_WRITTEN + compact
+        if self._saved + len(canonical) != len(line) and self._may_repeat_names(line, value, canonical):
+            return value, _AS_WRITTEN + _compact(line)
         return value, canonical
+
+    def _may_repeat_names(self, line: bytes, value: Any, canonical: bytes) -> bool:
+        """Return whether an object has a name twice: then the value lacks a member.
+
+        Looked for by length first. No text becomes longer when it is read and written again, and how much shorter a
+        number becomes is known: with the length kept, nothing is lacking.
+        """
+        compact = _compact(line)
+        if self._saved + len(canonical) == len(compact):
+            return False
+        if compact.isascii() and not self._exponent:
+            # Texts may be escaped to ASCII, as many programs do.
+            try:
+                if self._saved + len(_escaped(value)) == len(compact):
+                    return False
+            except (TypeError, ValueError, RecursionError):
+                pass
+        return _has_repeated_names(line)
 
     def _number(self, text: str) -> Any:
         value = _number(text)
-        self._saved += len(text) - len(self._encode(value))
+        written = self._encode(value)
+        self._saved += len(text) - len(written)
+        # Python writes these otherwise.
+        self._exponent = self._exponent or b"e" in written
         return value
+
+
+_escaped = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _number(self, text: str) -> Any:
+    value = _number(text)
+    self._saved += len(text) - len(self._encode(value))
+    return value
 
 
 def _number(text: str) -> Any:

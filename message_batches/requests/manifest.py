@@ -11,7 +11,7 @@ from message_batches.errors import RequestsNotFound
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
-from message_batches.requests.validation import BLANK, BODY_END, BODY_START, BOM, RequestCheck
+from message_batches.requests.validation import BLANK, BODY_END, BODY_START, BOM, CheckedLines, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
@@ -22,7 +22,6 @@ async def write_manifest(
     source: AsyncIterable[bytes],
     *,
     scratch: Path | None = None,
-    content_sha256: str | None = None,
 ) -> Manifest:
     """Check JSONL and put it into the store under its own sha256; `InvalidRequests` names every problem.
 
@@ -32,13 +31,12 @@ async def write_manifest(
         store: where the manifest is put.
         source: JSONL in chunks of any size.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
-        content_sha256: of the requests' content, if it is known already.
     """
     with scratch_file(scratch) as file:
-        draft = _ManifestDraft(file, content_sha256)
+        draft = _ManifestDraft(file)
         await process_in_thread(source, draft.feed)
         await run_in_thread(draft.finish)
-        return await _publish(store, draft)
+        return await store_manifest(store, draft.checked())
 
 
 async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
@@ -59,7 +57,7 @@ async def write_inline_manifest(store: Store, requests: list[Any], *, scratch: P
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
         await run_in_thread(lambda: draft.items(requests))
-        return await _publish(store, draft)
+        return await store_manifest(store, draft.checked())
 
 
 async def content_of(store: Store, uri: str) -> str:
@@ -126,17 +124,12 @@ async def read_ids(store: Store, manifest: Manifest) -> list[str]:
 class _ManifestDraft:
     """Requests that are checked and hashed on their way from a source to a scratch file."""
 
-    def __init__(self, file: Scratch, content_sha256: str | None = None) -> None:
+    def __init__(self, file: Scratch) -> None:
         self.file = file
-        self._known_content = content_sha256
-        self._content = ContentHash()
+        self.content = ContentHash()
         self.sha256 = hashlib.sha256()
         self.check = RequestCheck()
         self._splitter = Splitter()
-
-    @property
-    def content_sha256(self) -> str:
-        return self._known_content or self._content.hexdigest()
 
     def feed(self, data: bytes) -> None:
         self._keep(self.check.lines(self._splitter.feed(data)))
@@ -162,32 +155,37 @@ class _ManifestDraft:
         if not self.check.too_large:
             self.sha256.update(data)
             self.file.append(data)
-            if not self._known_content:
-                for line in data.split(b"\n")[:-1]:
-                    self._content.add(line)
+            for line in data.split(b"\n")[:-1]:
+                self.content.add(line)
+
+    def checked(self) -> CheckedLines:
+        check = self.check
+        return CheckedLines(
+            self.file, check.ids, check.count, check.body_bytes, self.sha256.hexdigest(), self.content.hexdigest()
+        )
 
 
 def _line(item: Any) -> bytes:
     return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
-async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
-    sha256 = draft.sha256.hexdigest()
-    name, ids_name = requests_path(sha256), ids_path(sha256)
-    ids = "".join(f"{custom_id}\n" for custom_id in draft.check.ids).encode()
+async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
+    """Put requests that are checked into the store, unless they are there."""
+    name, ids_name = requests_path(requests.sha256), ids_path(requests.sha256)
+    ids = "".join(f"{custom_id}\n" for custom_id in requests.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
     if await store.read(ids_name) != ids or not await _exists(store, name):
-        await store.write(name, _chunks(draft.file))
+        await store.write(name, _chunks(requests.lines))
         await store.write(ids_name, _one(ids))
     return Manifest(
         uri=store.uri(name),
         ids_uri=store.uri(ids_name),
-        count=draft.check.count,
-        body_bytes=draft.check.body_bytes,
-        sha256=sha256,
-        ids_sha256=await run_in_thread(lambda: _digest(draft.check.ids)),
+        count=requests.count,
+        body_bytes=requests.body_bytes,
+        sha256=requests.sha256,
+        ids_sha256=await run_in_thread(lambda: _digest(requests.ids)),
         store_id=await store.identity(),
-        content_sha256=draft.content_sha256,
+        content_sha256=requests.content_sha256,
     )
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -19,7 +19,15 @@ from message_batches.jsonl import MAX_BODY_BYTES, Splitter
 from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import PYTHON, SEVERAL_LINES, form_of, form_of_text
 from message_batches.requests.preflight import Preflight, PreflightWarning
-from message_batches.requests.validation import BETA_FIELDS, BLANK, BOM, MAX_PROBLEMS, RequestCheck, unknown_field
+from message_batches.requests.validation import (
+    BETA_FIELDS,
+    BLANK,
+    BOM,
+    MAX_PROBLEMS,
+    CheckedLines,
+    RequestCheck,
+    unknown_field,
+)
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.scratch import Scratch, scratch_file
 
@@ -50,35 +58,20 @@ class UnreadableFile(MessageBatchesError):
 
 
 @dataclass
-class CheckedRequests:
+class CheckedRequests(CheckedLines):
     """The checked requests of a file.
 
     Attributes:
-        lines: canonical JSONL, the bytes of the manifest.
-        count: the number of requests.
-        body_bytes: the length of the request body with them.
-        sha256: of the lines, and so of the manifest.
-        content_sha256: of their content, however it is written.
         models: the number of requests by model.
         max_tokens: the sum of `max_tokens`, the most that the replies can use.
         largest: the highest `max_tokens` by model, and its line.
         warnings: requests that will be errored although the batch is accepted.
     """
 
-    lines: Scratch
-    count: int
-    body_bytes: int
-    sha256: str
-    content_sha256: str
     models: dict[str, int]
     max_tokens: int
     largest: dict[str, tuple[int, str]] = field(default_factory=dict)
     warnings: list[PreflightWarning] = field(default_factory=list)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the lines from the start, in chunks of 1 MiB, for `write_manifest`."""
-        for chunk in self.lines.chunks(self.lines.size):
-            yield chunk
 
     def items(self) -> list[Any]:
         """Decode the requests, to send them in the input; `MsgspecError` if a payload cannot carry one unchanged."""
@@ -151,6 +144,7 @@ class _RequestCollector:
                 self.preflight.check(request, custom_id, self.check.place_of(custom_id))
         return CheckedRequests(
             lines=self.lines,
+            ids=self.check.ids,
             count=self.check.count,
             body_bytes=self.check.body_bytes,
             sha256=self.sha256.hexdigest(),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
@@ -11,6 +12,7 @@ from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import MAX_BODY_BYTES
 from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text
+from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
 """The name of the field, empty for the whole line, and a description."""
@@ -118,6 +120,27 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decode = msgspec.json.Decoder(_Request).decode
+
+
+@dataclass
+class CheckedLines:
+    """Checked requests, one a line.
+
+    Attributes:
+        lines: canonical JSONL, the bytes of the manifest.
+        ids: their custom_ids, in the same order.
+        count: the number of requests.
+        body_bytes: the length of the request body with them.
+        sha256: of the lines, and so of the manifest.
+        content_sha256: of their content, however it is written.
+    """
+
+    lines: Scratch
+    ids: list[str]
+    count: int
+    body_bytes: int
+    sha256: str
+    content_sha256: str
 
 
 class RequestCheck:

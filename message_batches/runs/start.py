@@ -13,7 +13,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from message_batches.api.models import ApiProfile
 from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
 from message_batches.models import BatchInput, Manifest, PollSchedule, SubmissionSchedule
-from message_batches.requests.manifest import write_manifest
+from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.comparison import is_run_of, landed_results
 from message_batches.runs.control import Refused, check_batch_id
@@ -105,7 +105,7 @@ async def start_run(
         again: submit them again (and pay again), in a run with a workflow id of its own.
     """
     starter = _Starter(client, store, options)
-    manifest = await _manifest(store, requests, options)
+    manifest = await store_manifest(store, requests)
     workflow_id = workflow_id_of(manifest.content, options.profile)
     items = _inline(requests)
     shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
@@ -162,7 +162,7 @@ async def attach_run(
     manifest: Manifest | None = None
     shown: StaticDetails | None = None
     if requests:
-        manifest = await _manifest(store, requests, options)
+        manifest = await store_manifest(store, requests)
         shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     owner = await SubmissionRecords(store).owner_of(batch_id)
     for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
@@ -264,11 +264,6 @@ class _Starter:
             "be sent. Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE or MESSAGE_BATCHES_ENCRYPTION_KEYS; if encryption was "
             f"switched off for good, remove {note}. Nothing was sent"
         )
-
-
-async def _manifest(store: Store, requests: CheckedRequests, options: StartOptions) -> Manifest:
-    content = requests.content_sha256
-    return await write_manifest(store, requests.chunks(), scratch=options.scratch, content_sha256=content)
 
 
 def _inline(requests: CheckedRequests) -> list[Any] | None:

@@ -15,6 +15,7 @@ from message_batches.requests.manifest import (
     load_manifest,
     read_ids,
     request_body,
+    store_manifest,
     write_inline_manifest,
     write_manifest,
 )
@@ -79,7 +80,7 @@ async def test_the_content_is_the_same_however_the_requests_are_written_and_wher
     spelled = "\n".join(json.dumps(item, indent=None, separators=(" ,  ", " : ")) for item in turned).encode()
     (tmp_path / "requests.json").write_text(json.dumps({"requests": turned}, indent=3))
     with read_requests(str(tmp_path / "requests.json")) as read:
-        known = await write_manifest(store, read.chunks(), content_sha256=read.content_sha256)
+        known = await store_manifest(store, read)
     others = [
         await write_manifest(store, pieces(spelled, 7)),
         await write_inline_manifest(store, items),

@@ -15,7 +15,7 @@ import pytest
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.requests import forms
-from message_batches.requests.manifest import write_manifest
+from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests, UnreadableFile, read_requests
 from message_batches.storage.object_store import open_store
 
@@ -103,7 +103,7 @@ except StoreUnavailable as error:
 
 async def test_the_hash_is_that_of_the_manifest(read: Read, tmp_path: Path) -> None:
     requests = read(FORMS["array-pretty"])
-    manifest = await write_manifest(open_store((tmp_path / "store").as_uri()), requests.chunks())
+    manifest = await store_manifest(open_store((tmp_path / "store").as_uri()), requests)
     assert manifest.sha256 == requests.sha256
     assert manifest.body_bytes == requests.body_bytes
     assert manifest.count == requests.count
