@@ -8,6 +8,7 @@ from temporalio.client import Client
 
 from message_batches.contract import NextAction
 from message_batches.errors import RequestsNotFound, ResultsIncomplete
+from message_batches.formatting import plural
 from message_batches.models import BatchOutput, LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import content_of, content_of_items, read_ids
 from message_batches.results import reader
@@ -100,15 +101,11 @@ async def _checked(
 def _difference(given: list[str], others: list[str]) -> str:
     """Return how the custom_ids of two lists of requests differ."""
     parts = [
-        f"{len(only):,} {what} ({', '.join(sorted(only)[:_MAX_IDS])}{', ...' if len(only) > _MAX_IDS else ''})"
-        for what, only in (("only here", {*given} - {*others}), ("only there", {*others} - {*given}))
+        f"{plural(len(only), 'custom_id')} {where} ({', '.join(sorted(only)[:_MAX_IDS])}{', ...' * (len(only) > _MAX_IDS)})"
+        for where, only in (("only here", {*given} - {*others}), ("only there", {*others} - {*given}))
         if only
     ]
-    return (
-        f"custom_ids that are {', and '.join(parts)}"
-        if parts
-        else "their custom_ids are the same, their content is not"
-    )
+    return ", ".join(parts) or "their custom_ids are the same, their content is not"
 
 
 @asynccontextmanager

@@ -186,7 +186,7 @@ async def test_requests_given_for_results_that_were_checked_are_compared_with_th
     same = await world.attach(batch.id, given([turned(item) for item in items]))
     with pytest.raises(Refused, match="their content is not"):
         await world.attach(batch.id, given(other(items)))
-    with pytest.raises(Refused, match=r"1 only here \(another\), and 1 only there \(request-0002\)"):
+    with pytest.raises(Refused, match=r"1 custom_id only here \(another\), 1 custom_id only there"):
         await world.attach(batch.id, given([*items[:-1], renamed(items[-1])]))
 
     assert same.finished
