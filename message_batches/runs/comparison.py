@@ -100,11 +100,11 @@ async def _checked(
 
 def _difference(given: list[str], others: list[str]) -> str:
     """Return how the custom_ids of two lists of requests differ."""
-    parts = [
-        f"{plural(len(only), 'custom_id')} {where} ({', '.join(sorted(only)[:_MAX_IDS])}{', ...' * (len(only) > _MAX_IDS)})"
-        for where, only in (("only here", {*given} - {*others}), ("only there", {*others} - {*given}))
-        if only
-    ]
+    parts = []
+    for where, only in (("only here", {*given} - {*others}), ("only there", {*others} - {*given})):
+        if only:
+            more = ", ..." if len(only) > _MAX_IDS else ""
+            parts.append(f"{plural(len(only), 'custom_id')} {where} ({', '.join(sorted(only)[:_MAX_IDS])}{more})")
     return ", ".join(parts) or "their custom_ids are the same, their content is not"
 
 
