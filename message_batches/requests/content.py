@@ -84,12 +84,6 @@ class ContentHash:
 _escaped = json.JSONEncoder(separators=(",", ":")).encode
 
 
-def _number(self, text: str) -> Any:
-    value = _number(text)
-    self._saved += len(text) - len(self._encode(value))
-    return value
-
-
 def _number(text: str) -> Any:
     """Return the value of a number with a fraction or an exponent: an integer if it is whole."""
     value = float(text)

@@ -47,6 +47,7 @@ _BY_FIELD = {
     "prompt": PARAMETERS,
 }
 _CELLS = re.compile(r'"?[\w .-]{1,60}"?(?:([,;\t|])"?[\w .-]{1,60}"?)(?:\1"?[\w .-]{1,60}"?)*')
+_QUOTED_CELL = re.compile(r'[^{\["]*[,;\t]"|"[^"]*"[,;\t]')
 
 
 def form_of(item: dict[str, Any]) -> str | None:
@@ -72,7 +73,7 @@ def form_of_text(line: str) -> str | None:
         return YAML
     if re.match(r"[{\[][{\[\s]*'", line):
         return PYTHON
-    if _CELLS.fullmatch(line):
+    if _CELLS.fullmatch(line) or _QUOTED_CELL.match(line):
         return TABLE
     return _broken(line) if line[:1] in ("{", "[") else None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 
 from message_batches.claude_models import by_name
-from message_batches.formatting import plural
+from message_batches.formatting import escape_unprintable, plural
 
 MAX_IDS = 3
 MAX_REASONS = 50
@@ -96,6 +96,7 @@ _BLOCKS = frozenset(
 )
 """The types of content, besides the results of tools."""
 
+_MAX_NAME = 80
 _UNSURE = "?"
 """Before a reason that need not hold: the API may know more than this version does."""
 
@@ -228,7 +229,7 @@ class Preflight:
 
 def unknown_model(model: str) -> str:
     """Return the warning of a model that is not in the table."""
-    return f"`{model[:80]}` is not a model that this version knows of"
+    return f"{_quoted(model)} is not a model that this version knows of"
 
 
 def _of_model(model: Any) -> Iterator[str]:
@@ -249,10 +250,10 @@ def _of_messages(messages: list[Any], *, stricter: bool) -> Iterator[str]:
         role, content = message.get("role"), message.get("content")
         if role not in ROLES:
             known = "is none of user, assistant and system"
-            yield f"the role `{role[:40]}` {known}" if isinstance(role, str) else "a message has no `role`"
+            yield f"the role {_quoted(role)} {known}" if isinstance(role, str) else "a message has no `role`"
         for name in message:
             if name not in ("role", "content"):
-                yield f"`{name[:80]}` is not a field of a message"
+                yield f"{_quoted(name)} is not a field of a message"
         if content is None:
             yield "a message has no `content`"
         elif not content and role == "user":
@@ -286,7 +287,7 @@ def _of_block(block: dict[str, Any], role: Any, asked: set[Any], *, stricter: bo
         if not _is_text(block, "tool_use_id") or block["tool_use_id"] not in asked:
             yield "a `tool_result` answers no `tool_use` of the assistant's message before it"
     elif kind not in _BLOCKS and not kind.endswith("_tool_result"):
-        yield f"{_UNSURE}`{kind[:40]}` is not a type of content that this version knows of"
+        yield f"{_UNSURE}{_quoted(kind)} is not a type of content that this version knows of"
     if stricter and role == "assistant" and kind == "document":
         yield f"a `document` in an assistant message is not accepted since version {STRICTER_VERSION}"
     if stricter and role == "user" and kind == "text" and block.get("citations"):
@@ -300,7 +301,7 @@ def _refused(params: dict[str, Any]) -> Iterator[str]:
         elif key in CLIENT_OPTIONS:
             yield f"`{key}` is not a parameter of a message: betas and version are headers of the batch"
         elif key not in PARAMS:
-            yield f"`{key[:80]}` is not a parameter of a message"
+            yield f"{_quoted(key)} is not a parameter of a message"
     if params.get("stream"):
         yield "`stream` is true, and a batch does not stream"
     if params.get("research_preview_2026_02") == "active":
@@ -342,6 +343,12 @@ def _of_tools(tools: Any, choice: Any) -> Iterator[str]:
         yield "`tool_choice` is of a tool that is not in `tools`"
     elif choice.get("type") == "any" and not listed:
         yield "`tool_choice` asks for a tool, and there are no `tools`"
+
+
+def _quoted(name: str) -> str:
+    """Return a name from the file as code: it is shown at a terminal and as markdown."""
+    shown = escape_unprintable(name[:_MAX_NAME]).replace("`", "'")
+    return f"`{shown}`"
 
 
 def _is_text(block: dict[str, Any], name: str) -> bool:

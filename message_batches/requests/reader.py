@@ -17,7 +17,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import MAX_BODY_BYTES, Splitter
 from message_batches.requests.content import ContentHash
-from message_batches.requests.forms import PYTHON, SEVERAL_LINES, form_of, form_of_text
+from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
@@ -231,6 +231,9 @@ def _read_array(data: bytes | memoryview, name: str, collector: _RequestCollecto
     try:
         items = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if isinstance(error, msgspec.ValidationError):
+            problem = f"requests: {MAP if bytes(data[:1]) == b'{' else 'not a list'}"
+            raise InvalidRequests(f"{name} cannot be read; nothing was sent\n  {problem}", [problem]) from error
         _refuse_json(bytes(data), name, error)
     for position, raw in enumerate(items):
         item = bytes(raw).strip(BLANK)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from temporalio.client import Client
 
@@ -24,9 +25,10 @@ _MAX_IDS = 3
 
 async def is_run_of(client: Client, store: Store, workflow_id: str, batch_id: str, manifest: Manifest) -> bool:
     """Return whether a run under way has these requests; False if it has none, `Refused` if it has others."""
+    content: str | None
     start = await read_start(client, workflow_id)
     if start.requests is not None:
-        content = content_of_items(start.requests)
+        content = _content_of_items(start.requests)
     elif start.requests_uris:
         try:
             content = await content_of(store, start.requests_uris[-1])
@@ -42,6 +44,14 @@ async def is_run_of(client: Client, store: Store, workflow_id: str, batch_id: st
             workflow_id=workflow_id,
         )
     return True
+
+
+def _content_of_items(requests: list[Any]) -> str | None:
+    """Return the content of requests in an input; None for those that no batch can hold, such as NaN."""
+    try:
+        return content_of_items(requests)
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 async def landed_results(

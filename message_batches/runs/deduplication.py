@@ -69,7 +69,7 @@ PriorRun = Running | Finished | BatchKnown | NeverSent | OutcomeUnknown
 
 def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
     """Return the workflow id of this content: from the requests, the version, the betas and the key's name."""
-    content = [content_sha256, profile.anthropic_version, sorted(profile.anthropic_beta), profile.api_key]
+    content = [content_sha256, profile.anthropic_version, sorted({*profile.anthropic_beta}), profile.api_key]
     return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
 
 

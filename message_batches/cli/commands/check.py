@@ -8,7 +8,7 @@ from message_batches.cli import tables
 from message_batches.cli.commands.start import OptionsReader, name_of, read
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.json_output import ModelFinding, ModelProblem, RequestsDocument
-from message_batches.formatting import plural
+from message_batches.formatting import escape_unprintable, plural
 from message_batches.requests.preflight import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
 from message_batches.requests.reader import CheckedRequests
 from message_batches.settings import Settings
@@ -58,7 +58,7 @@ def _problems(
     name: str, model: ModelInfo | None, largest: tuple[int, str] | None, profile: ApiProfile, now: datetime
 ) -> list[tuple[ModelProblem, str]]:
     if model is None:
-        return [(ModelProblem.NOT_FOUND, f"{name[:80]} does not exist, or not for this key")]
+        return [(ModelProblem.NOT_FOUND, f"{escape_unprintable(name[:80])} does not exist, or not for this key")]
     found = []
     if not model.takes_batches:
         found.append((ModelProblem.NO_BATCHES, f"{name} takes no batches"))

@@ -75,12 +75,10 @@ def test_requests_count_in_their_order_and_each_by_itself() -> None:
 
 def test_the_hash_is_that_of_canonical_json_and_stays_what_it_is() -> None:
     """The example of RFC 8785: with a hash that changes, known content would be paid for again."""
-    written = r"""{"numbers": [333333333.33333329, 4.50, 2e-3],
+    written = r"""{"numbers": [333333333.33333329, 4.50, 2e-3, 1E-7, 150e-12, 5e-324],
         "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
         "literals": [null, true, false]}""".replace("\n", " ")
-    canonical = (
-        r"""{"literals":[null,true,false],"numbers":[333333333.3333333,4.5,0.002],"string":"€$\u000f\nA'B\"\\\\\"/"}"""
-    )
+    canonical = r"""{"literals":[null,true,false],"numbers":[333333333.3333333,4.5,0.002,1e-7,1.5e-10,5e-324],"string":"€$\u000f\nA'B\"\\\\\"/"}"""
 
     assert content(written) == hashlib.sha256(f"{canonical}\n".encode()).hexdigest()
 

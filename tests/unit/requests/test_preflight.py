@@ -219,6 +219,15 @@ def test_some_warnings_depend_on_the_api_version(read: Read, params: dict[str, A
     assert warning.message.startswith(says)
 
 
+def test_names_of_the_file_are_shown_as_code_on_one_line(read: Read) -> None:
+    name = "x`\n\x1b[31m**"
+    odd: dict[str, Any] = {name: 1, "model": name}
+    warnings = read(request("a", **odd)).warnings
+
+    shown = [warning.message for warning in warnings if "**" in warning.message]
+    assert [message.partition(" is ")[0] for message in shown] == ["`x'\\n\\x1b[31m**`"] * 2
+
+
 def test_models_are_counted_and_tokens_added_up(read: Read) -> None:
     requests = read(
         request("a", max_tokens=100),
