@@ -51,6 +51,14 @@ APART = {
     "very long numbers": [f"[1{'0' * 5000}]", f"[1{'0' * 5001}]", f"[2{'0' * 5000}]"],
     "names twice": ['{"a":1,"a":2}', '{"a":2,"a":1}', '{"a":2}', '{"a":1}', '{"a":1,"b":2}'],
     "names twice, one escaped": ['{"a":1,"\\u0061":2}', '{"a":2}', '{"\\u0061":2}{'],
+    "names twice, beside an escape": [
+        '{"x":"\\u00e9","a":1,"a":2}',
+        '{"x":"\\u00e9","a":2}',
+        '{"x":"\\u00e9","a":2,"a":2}',
+        '{"x":"\\u00e9",  "a":22, "a":2}',
+    ],
+    "names twice, beside an escape and what is none": ['{"x":"é\\u00e9","a":1,"a":2}', '{"x":"éé","a":2}'],
+    "names twice, beside a number": ['{"x":1e-7,"y":"\\u00e9","a":1,"a":2}', '{"x":1e-7,"y":"é","a":2}'],
     "names twice, lengthened by a number": ['{"a":1e20,"a":2}', '{"a":2}', '{"a":2,"b":1e20}'],
     "halves of surrogate pairs": ['["\\ud83d"]', '["\\ud83e"]', '["\ufffd"]', '["?"]'],
     "empty values": ['{"a":null}', "{}", '{"a":{}}', '{"a":[]}', '{"a":""}', '{"a":false}', '{"a":0}'],
@@ -78,7 +86,9 @@ def test_the_hash_is_that_of_canonical_json_and_stays_what_it_is() -> None:
     written = r"""{"numbers": [333333333.33333329, 4.50, 2e-3, 1E-7, 150e-12, 5e-324],
         "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/",
         "literals": [null, true, false]}""".replace("\n", " ")
-    canonical = r"""{"literals":[null,true,false],"numbers":[333333333.3333333,4.5,0.002,1e-7,1.5e-10,5e-324],"string":"€$\u000f\nA'B\"\\\\\"/"}"""
+    numbers = "[333333333.3333333,4.5,0.002,1e-7,1.5e-10,5e-324]"
+    string = r""""€$\u000f\nA'B\"\\\\\"/""" + '"'
+    canonical = f'{{"literals":[null,true,false],"numbers":{numbers},"string":{string}}}'
 
     assert content(written) == hashlib.sha256(f"{canonical}\n".encode()).hexdigest()
 
