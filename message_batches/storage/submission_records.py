@@ -71,10 +71,9 @@ class SubmissionIntent(ContractModel):
     content_sha256: str = ""
     """Of the requests however they are written; empty if an older version wrote this."""
 
-    @property
-    def content(self) -> str:
-        """The identity of the requests, as `Manifest.content`."""
-        return self.content_sha256 or self.sha256
+    def of_same_requests(self, other: "SubmissionIntent | Manifest") -> bool:
+        """Return whether both are of the same requests, byte for byte or in another spelling."""
+        return self.sha256 == other.sha256 or "" != self.content_sha256 == other.content_sha256
 
 
 class SubmissionOutcome(ContractModel):
