@@ -9,6 +9,7 @@ import pytest
 
 from message_batches.errors import InvalidRequests, RequestsNotFound
 from message_batches.models import Manifest
+from message_batches.requests import forms
 from message_batches.requests.manifest import (
     content_of,
     content_of_items,
@@ -173,6 +174,20 @@ async def test_bad_requests_leave_nothing_in_the_store(store: ObjectStore) -> No
     with pytest.raises(InvalidRequests, match="no requests"):
         await write_inline_manifest(store, [])
     assert await store.names("manifests/") == []
+
+
+async def test_a_file_of_another_form_in_the_store_is_named_once(store: ObjectStore) -> None:
+    items = requests(5)
+    other = b"\n".join(json.dumps({"custom_id": item["custom_id"], "body": {}}).encode() for item in items)
+    files = {
+        forms.SEVERAL_LINES: b"\n".join(json.dumps(item, indent=2).encode() for item in items),
+        forms.BODY: json.dumps({"requests": items}).encode(),
+        forms.OTHER_API: other,
+    }
+    for form, data in files.items():
+        with pytest.raises(InvalidRequests) as caught:
+            await write_manifest(store, pieces(data))
+        assert caught.value.problems == (f"line 1: {form}",)
 
 
 async def test_inline_requests_become_a_manifest(store: ObjectStore) -> None:

@@ -222,7 +222,7 @@ FIELDS_BESIDE = {
     b'{"requests": [%s], "requests": []}': "requests: is there twice",
     b'{"requests": [], "requests": [%s]}': "requests: is there twice",
     b'{"requests": [%s], "r\\u0065quests": []}': "requests: is there twice",
-    b'{"x": "' + b"y" * 2_000_000 + b'", "requests": [%s]}': "line 1: an object with `requests` and other fields",
+    b'{"x": "' + b"y" * 2_000_000 + b'", "requests": [%s]}': f"line 1: {forms.BODY}",
 }
 
 
