@@ -46,6 +46,8 @@ _BY_FIELD = {
     "contents": PARAMETERS,
     "prompt": PARAMETERS,
 }
+_DECODER = json.JSONDecoder()
+_MEMBER = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _CELLS = re.compile(r'"?[\w .-]{1,60}"?(?:([,;\t|])"?[\w .-]{1,60}"?)(?:\1"?[\w .-]{1,60}"?)*')
 _QUOTED_CELL = re.compile(r'[^{\["]*[,;\t]"|"[^"]*"[,;\t]')
 
@@ -78,10 +80,25 @@ def form_of_text(line: str) -> str | None:
     return _broken(line) if line[:1] in ("{", "[") else None
 
 
+def has_requests(start: bytes) -> bool:
+    """Return whether a file is an object with `requests`, which may come after other members."""
+    text = start.decode(errors="replace")
+    at = 0
+    while member := _MEMBER.match(text, at):
+        try:
+            name = json.loads(member[1])
+            if name in ("requests", "custom_id", "params"):
+                return bool(name == "requests")
+            _, at = _DECODER.raw_decode(text, member.end())
+        except (ValueError, RecursionError):
+            return False
+    return False
+
+
 def _broken(line: str) -> str | None:
     """Return the form of a line that begins as JSON does: one that ends too early, or goes on after it."""
     try:
-        _, end = json.JSONDecoder().raw_decode(line)
+        _, end = _DECODER.raw_decode(line)
     except json.JSONDecodeError as error:
         # A text that is not closed is reported where it begins.
         return SEVERAL_LINES if error.pos >= len(line) or "Unterminated" in error.msg else None

@@ -17,7 +17,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import MAX_BODY_BYTES, Splitter
 from message_batches.requests.content import ContentHash
-from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text
+from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
@@ -49,7 +49,6 @@ _OTHER_FORMATS = {
 }
 
 _DECODER = json.JSONDecoder()
-_MEMBER = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
 _REQUESTS_MEMBER = re.compile(rb'\{\s*"requests"\s*:\s*')
 
 
@@ -162,7 +161,7 @@ def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRe
     _refuse_other_formats(head, name)
     if start[:1] == b"[":
         _read_array(_rest(head, file, name), name, collector)
-    elif start[:1] == b"{" and _has_requests(start):
+    elif start[:1] == b"{" and has_requests(start):
         _read_object(_rest(head, file, name), name, collector)
     else:
         _refuse_several_lines(start, name)
@@ -170,23 +169,8 @@ def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRe
     return collector.result()
 
 
-def _has_requests(start: bytes) -> bool:
-    """Return whether a file is an object with `requests`, which may come after other members."""
-    text = start.decode(errors="replace")
-    at = 0
-    while member := _MEMBER.match(text, at):
-        try:
-            name = json.loads(member[1])
-            if name in ("requests", "custom_id", "params"):
-                return bool(name == "requests")
-            _, at = _DECODER.raw_decode(text, member.end())
-        except (ValueError, RecursionError):
-            return False
-    return False
-
-
 def _refuse_several_lines(start: bytes, name: str) -> None:
-    """Raise `InvalidRequests` for an object over several lines that is of a known form, which its lines do not show."""
+    """Refuse an object over several lines that is of a known form, which its lines do not show."""
     line, newline, _ = start.partition(b"\n")
     if not newline or form_of_text(line.strip(BLANK).decode(errors="replace")) is not SEVERAL_LINES:
         return
