@@ -90,12 +90,21 @@ def start(
 
 
 @app.command()
-def check(file: given.File, anthropic_version: given.Version = None, as_json: given.Json = False) -> int:
+def check(
+    file: given.File,
+    anthropic_version: given.Version = None,
+    beta: given.Betas = None,
+    key: given.KeyName = "default",
+    live: given.AskModels = False,
+    as_json: given.Json = False,
+) -> int:
     """Check a file of requests, and warn of those that will come back errored; sends nothing."""
-    from message_batches.cli.commands import start
+    from message_batches.cli.commands import check, start
 
-    read_options = partial(start.start_options, document=DOCUMENT, version=anthropic_version)
-    return _run(partial(start.check, file=file, read_options=read_options), as_json)
+    read_options = partial(
+        start.start_options, document=DOCUMENT, key=key, version=anthropic_version, betas=tuple(beta or ())
+    )
+    return _run(partial(check.check, file=file, read_options=read_options, live=live), as_json)
 
 
 @app.command()

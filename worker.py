@@ -32,6 +32,7 @@ from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
 from workflows.message_batch import MessageBatchWorkflow
+from workflows.runner import OneArgumentRunner
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.
@@ -90,6 +91,7 @@ def build_worker(
         client,
         task_queue=task_queue,
         workflows=[MessageBatchWorkflow],
+        workflow_runner=OneArgumentRunner(),
         activities=[
             steps.prepare_requests,
             steps.submit_batch,

@@ -51,6 +51,8 @@ class NextAction(StrEnum):
     """There is no such run: the list shows which there are."""
     REGISTER_SEARCH_ATTRIBUTES = "registerSearchAttributes"
     """The namespace lacks the search attributes: register them, for runs that begin afterwards."""
+    GIVE_BETAS = "giveBetas"
+    """The file names betas, which are a header of the batch: remove them there, and give them with the run."""
 
 
 def landing_queue(task_queue: str) -> str:

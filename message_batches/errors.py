@@ -42,11 +42,17 @@ class MessageBatchesError(Exception):
 
 
 class InvalidRequests(MessageBatchesError):
-    """Requests that the API would refuse, with every problem found; nothing was sent."""
+    """Requests that the API would refuse, with every problem found; nothing was sent.
 
-    def __init__(self, message: str, problems: Sequence[str] = ()) -> None:
+    Attributes:
+        problems: each with its line and field.
+        action: the next step, None where the problems say all there is.
+    """
+
+    def __init__(self, message: str, problems: Sequence[str] = (), action: NextAction | None = None) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+        self.action = action
 
 
 class RequestsNotFound(MessageBatchesError):

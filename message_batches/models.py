@@ -92,6 +92,7 @@ class Manifest(ContractModel):
         count: the number of requests.
         body_bytes: the length of the request body with them.
         sha256: of the JSONL file.
+        content_sha256: of the same requests however they are written; empty if an older version wrote this.
         ids_sha256: of the sorted custom_ids.
         store_id: the store that holds it.
     """
@@ -103,6 +104,12 @@ class Manifest(ContractModel):
     sha256: str
     ids_sha256: str
     store_id: str
+    content_sha256: str = ""
+
+    @property
+    def content(self) -> str:
+        """The identity of the requests: equal ones have the same, except where an older version did not compute it."""
+        return self.content_sha256 or self.sha256
 
 
 class Anchor(ContractModel):
@@ -259,6 +266,7 @@ class Progress(ContractModel):
         submission: one sentence on the submission, until its outcome is known.
         waiting_for: what the run waits for now, other than the next poll.
         candidates: batches that may be the run's, while that is undecided.
+        unread_fields: the fields of the run's input that the worker's version does not know.
     """
 
     phase: Phase
@@ -273,6 +281,7 @@ class Progress(ContractModel):
     waiting_for: str | None = None
     candidates: tuple[Candidate, ...] = ()
     cancel_requested: bool = False
+    unread_fields: tuple[str, ...] = ()
 
 
 class Resolution(ContractModel):

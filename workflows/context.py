@@ -20,7 +20,7 @@ class RunContext:
 
     def __init__(self, request: BatchRun) -> None:
         self.request = request
-        self.state = request.state or RunState()
+        self.state = request.state or RunState(unread_fields=request.unread_fields)
         info = workflow.info()
         self.state.started = self.state.started or info.start_time
         self._continues = info.continued_run_id is not None

@@ -112,8 +112,14 @@ def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str
         "polls": f"{state.polls:,}{due if polling else ''}" if state.polls or polling else "",
         "expires": f"{format_time(batch.expires_at)} UTC" if batch and not batch.ended else "",
         "waiting for": f"{markdown_text(waiting)}{until}" if waiting else "",
+        "not read": _unread(state.unread_fields),
         "to be cancelled": "as soon as the outcome of the POST is known" if state.cancel_requested else "",
     }
+
+
+def _unread(fields: tuple[str, ...]) -> str:
+    named = ", ".join(map(markdown_code, fields))
+    return f"{named}: this version knows no such field of the input" if fields else ""
 
 
 def _requests(manifest: Manifest | None) -> str:

@@ -1,13 +1,16 @@
 """The check of a run's input, before any activity could repeat what is wrong with it."""
 
-from pydantic import ValidationError
-from pydantic_core import to_json
+import re
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json, to_json
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.converter import PayloadConverter
 
-from message_batches.api.keys import check_key_name
+from message_batches.api.keys import check_key_name, may_be_a_key
 from message_batches.contract import NextAction
 from message_batches.errors import UnknownKey
 from workflows import activity_options
@@ -17,7 +20,12 @@ from workflows.state import BatchRun
 NOTHING = RawValue(Payload())
 """The placeholder for an input that was not given."""
 
+SEVERAL_ARGUMENTS = b"message-batches/several-arguments"
+"""The encoding of the placeholder for several arguments, where one is expected."""
+
 _MAX_PROBLEM_LENGTH = 1000
+_MAX_UNREAD = 20
+_FIELD_NAME = re.compile(r"[A-Za-z_][\w-]{0,59}", re.ASCII)
 
 
 def read_input(given: RawValue) -> BatchRun:
@@ -34,6 +42,8 @@ def parse_input(payload: Payload, converter: PayloadConverter, *, continued: boo
         converter: reads it.
         continued: whether the run continues another one, and so may carry its state.
     """
+    if payload.metadata.get("encoding") == SEVERAL_ARGUMENTS:
+        return BatchRun.unusable("there are several arguments, and it is one object")
     try:
         read = converter.from_payload(payload, BatchRun)
     except Exception as error:
@@ -44,7 +54,23 @@ def parse_input(payload: Payload, converter: PayloadConverter, *, continued: boo
         return BatchRun.unusable("it is not JSON")
     if read.state and not continued:
         return BatchRun.unusable("state: only a run that continues as new may set it")
-    return read
+    return read if continued else read.with_unread(_unread_fields(BatchRun, from_json(payload.data)))
+
+
+def _unread_fields(model: type[BaseModel], given: dict[str, Any], within: str = "") -> tuple[str, ...]:
+    """Return the fields of an input that no model has, at any level: a caller may have meant another name."""
+    known = {name: field for name, field in model.model_fields.items() if field.alias not in given}
+    known |= {field.alias: field for field in model.model_fields.values() if field.alias}
+    found: list[str] = []
+    for name, value in given.items():
+        field = known.get(name)
+        if field is None:
+            # What is no name may be anything, such as a key.
+            readable = _FIELD_NAME.fullmatch(name) and not may_be_a_key(name)
+            found.append(within + (name if readable else "(a name that is not shown)"))
+        elif isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += _unread_fields(field.annotation, value, f"{within}{name}.")
+    return tuple(found[:_MAX_UNREAD])
 
 
 def _problem(error: Exception) -> str:

@@ -58,6 +58,8 @@ class MessageBatchWorkflow:
         self._context.publish_status()
         if self._state.store_id:
             return
+        if unread := self._state.unread_fields:
+            self._context.log("Fields of the input are not read: %s", ", ".join(unread), level=logging.WARNING)
         prepared = await workflow.execute_activity_method(
             MessageBatchActivities.prepare_requests,
             PrepareInput(

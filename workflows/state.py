@@ -27,6 +27,7 @@ class RunState(BaseModel):
         cancel_requested: the run is to end as cancelled once the outcome of each POST is known.
         search_attributes: those that the namespace has.
         outcome: the `BatchOutcome`, or a failure's type, once the run has ended.
+        unread_fields: the fields of the input that this version does not know.
     """
 
     phase: Phase = Phase.PREPARING
@@ -47,6 +48,7 @@ class RunState(BaseModel):
     cancel_requested: bool = False
     search_attributes: tuple[str, ...] = ()
     outcome: str | None = None
+    unread_fields: tuple[str, ...] = ()
 
     @property
     def status(self) -> str:
@@ -82,6 +84,7 @@ class RunState(BaseModel):
             waiting_for=self.waiting_for,
             candidates=self.submission.candidates.batches,
             cancel_requested=self.cancel_requested,
+            unread_fields=self.unread_fields,
         )
 
 
@@ -94,11 +97,22 @@ class BatchRun(BatchInput):
 
     state: RunState | None = None
     _problem: str | None = PrivateAttr(None)
+    _unread: tuple[str, ...] = PrivateAttr(())
 
     @property
     def problem(self) -> str | None:
         """The reason why the input cannot be used, or None."""
         return self._problem
+
+    @property
+    def unread_fields(self) -> tuple[str, ...]:
+        """The fields of the input that this version does not know; of a run that continues another, none."""
+        return self._unread
+
+    def with_unread(self, fields: tuple[str, ...]) -> Self:
+        """Return the input with the names of the fields that were not read."""
+        self._unread = fields
+        return self
 
     @classmethod
     def unusable(cls, problem: str) -> Self:

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from message_batches import __version__
 from message_batches.api.keys import ApiKeys
-from message_batches.api.models import BATCH_ID_PATTERN, ApiModel, ApiProfile, BatchPage, DeletedBatch, MessageBatch
+from message_batches.api.models import (
+    BATCH_ID_PATTERN,
+    ApiModel,
+    ApiProfile,
+    BatchPage,
+    DeletedBatch,
+    MessageBatch,
+    ModelInfo,
+)
 from message_batches.api.responses import (
     BASE_URL,
     account_of,
@@ -28,6 +36,8 @@ from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, 
 from message_batches.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
+MODELS = "/v1/models"
+_MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _KEY = "x-api-key"
 TIMEOUT = httpx.Timeout(60, connect=10)
 
@@ -126,6 +136,20 @@ class HttpBatchApi:
         except httpx.HTTPError as error:
             raise _transport_error(error, headers[_KEY]) from error
 
+    async def model(self, profile: ApiProfile, name: str) -> ModelInfo | None:
+        """GET a model; None if there is none of that name.
+
+        Where a model is not found the list is asked for too: an address without models would know none.
+        """
+        if _MODEL_NAME.fullmatch(name):
+            try:
+                return _parsed(await self._call("GET", f"{MODELS}/{name}", profile), ModelInfo)
+            except BatchNotFound:
+                pass
+        with _there("models"):
+            await self._call("GET", MODELS, profile, params={"limit": "1"})
+        return None
+
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
         url = self._url(profile, path)
         return await _answer(self._http, method, url, headers=self._headers(profile), **options)
@@ -154,12 +178,12 @@ async def _answer(
 
 
 @contextmanager
-def _there() -> Iterator[None]:
+def _there(what: str = "Message Batches API") -> Iterator[None]:
     """Raise `RequestRefused` on a 404 for the collection itself: it is not about a batch."""
     try:
         yield
     except BatchNotFound as error:
-        raise RequestRefused(f"{error}. Correct {BASE_URL}: no Message Batches API is there.") from error
+        raise RequestRefused(f"{error}. Correct {BASE_URL}: no {what} is there.") from error
 
 
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:

@@ -87,6 +87,40 @@ class BatchPage(ApiModel):
     workspace_id: str | None = None
 
 
+class Supported(ApiModel):
+    """Whether a model has a capability."""
+
+    supported: bool
+
+
+class ModelCapabilities(ApiModel):
+    """The capabilities of a model, as far as they are read; None where the API does not name one."""
+
+    batch: Supported | None = None
+
+
+class ModelInfo(ApiModel):
+    """A model as the API describes it.
+
+    Attributes:
+        max_tokens: the highest `max_tokens` of a request without a beta.
+        lifecycle: `active`, `deprecated` or `retired`.
+        retires_at: when it is to be retired, as planned now.
+    """
+
+    id: Annotated[str, Field(max_length=200)]
+    max_tokens: _Count | None = None
+    lifecycle: Annotated[str, Field(max_length=100)] | None = None
+    retires_at: _Time | None = None
+    capabilities: ModelCapabilities | None = None
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether it takes batches, as far as the API says."""
+        batch = self.capabilities.batch if self.capabilities else None
+        return batch is None or batch.supported
+
+
 class ApiProfile(ContractModel):
     """The *name* of a key that the worker holds, and the headers that are sent with every call."""
 

@@ -40,7 +40,8 @@ def compile_criterion(criterion: Criterion) -> CompiledCriterion:
             return _jsonpath(criterion, pointer)
         case "regex":
             return _regex(criterion, pointer)
-    raise DocumentError(criterion.at("type"), "cannot be xpath, the API answers in JSON; write a simple condition")
+    why = "the API answers in JSON" if criterion.language == "xpath" else "which is true of nothing"
+    raise DocumentError(criterion.at("type"), f"cannot be {criterion.language}, {why}; write a simple condition")
 
 
 def _jsonpath(criterion: Criterion, pointer: str) -> CompiledCriterion:

@@ -1,4 +1,4 @@
-"""The objects of Arazzo 1.0.1 (1.1.0 changes nothing here) as typed models with their place in the file."""
+"""The objects of Arazzo 1.0 and 1.1 as typed models with their place in the file."""
 
 import difflib
 from collections.abc import Iterator
@@ -72,6 +72,14 @@ def _nodes(value: object, pointer: str) -> Iterator[tuple[str, Node]]:
             yield from _nodes(item, child(pointer, key))
 
 
+def nodes_of(node: Node) -> Iterator[Node]:
+    """Yield an object of the document and all objects in it."""
+    yield node
+    for name in type(node).model_fields:
+        for _, inner in _nodes(getattr(node, name), ""):
+            yield from nodes_of(inner)
+
+
 class Schema(Node):
     """The part of a JSON Schema that a caller needs: type, required properties and defaults."""
 
@@ -95,14 +103,14 @@ class SourceDescription(Node):
 
     name: Named
     url: Named
-    type: Literal["openapi", "arazzo"] | None = None
+    type: Literal["openapi", "arazzo", "asyncapi"] | None = None
 
 
 class Parameter(Node):
     """A value in a call's path, query, header or cookie."""
 
     name: Named
-    in_: Literal["path", "query", "header", "cookie"] | None = Field(default=None, alias="in")
+    in_: Literal["path", "query", "querystring", "header", "cookie"] | None = Field(default=None, alias="in")
     value: JsonValue
 
 
@@ -117,7 +125,7 @@ class RequestBody(Node):
 class CriterionType(Node):
     """A kind of criterion with the version of its language."""
 
-    type: Literal["jsonpath", "xpath"]
+    type: Literal["jsonpath", "xpath", "jsonpointer"]
     version: str
 
 
@@ -130,7 +138,7 @@ class Criterion(Node):
 
     @property
     def language(self) -> str:
-        """`simple`, `regex`, `jsonpath` or `xpath`."""
+        """`simple`, `regex`, `jsonpath`, `xpath` or `jsonpointer`."""
         return self.type.type if isinstance(self.type, CriterionType) else self.type
 
 
@@ -149,16 +157,27 @@ class Action(Node):
     retry_after: float | None = Field(default=None, ge=0)
     retry_limit: int | None = Field(default=None, ge=0)
     criteria: Several[Criterion] = ()
+    parameters: Several[Parameter] = ()
 
 
 class Step(Node):
-    """One call, its success criteria, its outputs and its actions."""
+    """One call, its success criteria, its outputs and its actions.
+
+    Attributes:
+        timeout: milliseconds.
+        channel_path, action, correlation_id: of a step that sends or receives a message.
+    """
 
     step_id: Named
     description: str | None = None
     operation_id: str | None = None
     operation_path: str | None = None
+    channel_path: str | None = None
     workflow_id: str | None = None
+    action: Literal["send", "receive"] | None = None
+    correlation_id: str | None = None
+    timeout: int | None = Field(default=None, ge=0)
+    depends_on: Several[str] = ()
     parameters: Several[Parameter] = ()
     request_body: RequestBody | None = None
     success_criteria: Several[Criterion] = ()
@@ -183,9 +202,14 @@ class Workflow(Node):
 
 
 class ArazzoDocument(Node):
-    """A whole document; references to its components are resolved."""
+    """A whole document; references to its components and selectors are resolved.
 
-    arazzo: Annotated[str, Field(pattern=r"^1\.[01]\.\d+$")]
+    Attributes:
+        self_: the document's own address; sources are looked for beside the file all the same.
+    """
+
+    arazzo: Annotated[str, Field(pattern=r"^1\.[01]\.\d+(-.+)?$")]
+    self_: Annotated[str, Field(pattern=r"^[^#]*$")] | None = Field(default=None, alias="$self")
     info: Info
     source_descriptions: Annotated[tuple[SourceDescription, ...], Field(strict=False, min_length=1)]
     workflows: Annotated[tuple[Workflow, ...], Field(strict=False, min_length=1)]

@@ -72,6 +72,11 @@ def operation_of(step: Step, document: ArazzoDocument) -> Operation | None:
     Raises:
         DocumentError: the step names no operation or several, or one of an API that the document does not describe.
     """
+    for name in ("channelPath", "action", "correlationId"):
+        if name in step.written:
+            raise DocumentError(
+                step.at(name), "is of a step that sends or receives messages (Arazzo 1.1); a run calls HTTP"
+            )
     ways = {"operationId", "operationPath", "workflowId"}
     if len(ways & step.written) != 1:
         raise DocumentError(step.pointer, f"{step.step_id} must have exactly one of {', '.join(sorted(ways))}")
@@ -98,7 +103,7 @@ def _by_path(path: str, pointer: str, document: ArazzoDocument) -> Operation | N
 
 
 def _require_source(name: str, pointer: str, document: ArazzoDocument) -> None:
-    sources = [source.name for source in document.source_descriptions if source.type != "arazzo"]
+    sources = [source.name for source in document.source_descriptions if source.type in (None, "openapi")]
     if name not in sources:
         raise DocumentError(pointer, f"names the source {name}; the APIs described here are: {', '.join(sources)}")
 

@@ -4,6 +4,8 @@ A run is started with the plan's numbers, so editing the file never touches a ru
 """
 
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
@@ -98,9 +100,35 @@ def _read(document: LoadedDocument, workflow_id: str | None) -> _Reading:
         retrieve_step=calls.retrieve.step_id,
         anthropic_version=version,
         poll=poll,
-        deviations=(*input_deviations, *cadence.deviations, *output_deviations),
+        deviations=(*_missing_files(document), *input_deviations, *cadence.deviations, *output_deviations),
     )
     return _Reading(plan, workflow, calls, cadence.in_order)
+
+
+def _missing_files(document: LoadedDocument) -> tuple[str, ...]:
+    """Return a sentence for each source description whose file is not there; a run does not read them."""
+    folder = document.source.path.parent
+    return tuple(
+        f"{source.at('url')}: There is no file {source.url} beside the document; a run needs none, other tools do."
+        for source in document.arazzo.source_descriptions
+        if (name := _file_of(source.url)) and not _is_file(folder / name)
+    )
+
+
+def _file_of(url: str) -> str | None:
+    """Return the path that a URL names, None if it is not one of a file."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    return unquote(parts.path) if parts.scheme in ("", "file") and not parts.netloc else None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False  # Such as a name that is too long.
 
 
 def _choose(document: ArazzoDocument, workflow_id: str | None) -> Workflow:

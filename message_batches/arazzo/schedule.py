@@ -44,7 +44,15 @@ class PollScheduleReader:
         Raises:
             DocumentError: at the criterion, action or step that no run could follow.
         """
+        before: list[str] = []
         for step in self._calls.steps:
+            if late := [name for name in step.depends_on if name not in before]:
+                raise DocumentError(
+                    step.at("dependsOn"), f"names {late[0]}, which does not run before {step.step_id}; delete it"
+                )
+            before.append(step.step_id)
+            if step.timeout is not None:
+                self._deviate(step.at("timeout"), "A run has its own limits for a call, and waits through an outage.")
             for criterion in self._flow.criteria(step):
                 compiled = compile_criterion(criterion)
                 if compiled.deviation:

@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from message_batches.cli import next_steps
 from message_batches.cli.json_output import ErrorDetails, ErrorDocument, InvalidRequestsDetails
 from message_batches.cli.screen import as_json, screen
-from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
+from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.runs.control import NoAnswer, Runs
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -124,10 +124,10 @@ def run_command(
 
 
 def _details(error: MessageBatchesError) -> ErrorDetails:
-    kind = type(error).__name__
+    kind, message = type(error).__name__, next_steps.error_text(error)
     if isinstance(error, InvalidRequests):
-        return InvalidRequestsDetails(type=kind, message=str(error), problems=error.problems)
-    return ErrorDetails(type=kind, message=next_steps.error_text(error) if isinstance(error, RunError) else str(error))
+        return InvalidRequestsDetails(type=kind, message=message, problems=error.problems)
+    return ErrorDetails(type=kind, message=message)
 
 
 def _fail(context: CommandContext, details: ErrorDetails, exit_code: int) -> int:

@@ -4,7 +4,7 @@ import os
 import sys
 
 from message_batches.contract import NextAction
-from message_batches.errors import RunError
+from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
 from message_batches.runs.history import RunFailure
 from message_batches.runs.list import Decision
 from message_batches.settings import display_command
@@ -52,9 +52,13 @@ def debug() -> str:
     return f"`{called()} --debug ...` shows more"
 
 
-def error_text(error: RunError) -> str:
-    """Return an error's message, followed by its next step."""
-    return _with_step(str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id)
+def error_text(error: MessageBatchesError) -> str:
+    """Return an error's message, followed by its next step if it has one."""
+    if isinstance(error, InvalidRequests):
+        return _with_step(str(error), error.action)
+    if isinstance(error, RunError):
+        return _with_step(str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id)
+    return str(error)
 
 
 def failure_text(failure: RunFailure) -> str:
@@ -92,3 +96,5 @@ def _step(action: NextAction, run: str, batch: str) -> str:
             return f"`{starter} list` shows the runs that there are"
         case NextAction.REGISTER_SEARCH_ATTRIBUTES:
             return f"`{starter} setup` registers it, for runs that begin afterwards"
+        case NextAction.GIVE_BETAS:
+            return "Remove the betas from the file, and give each as an option: `--beta NAME`"

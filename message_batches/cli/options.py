@@ -74,6 +74,10 @@ Betas = Annotated[
     list[str] | None, typer.Option("--beta", metavar="NAME", help="An anthropic-beta for the batch. May be repeated.")
 ]
 
+AskModels = Annotated[
+    bool, typer.Option("--live", help="Ask the API for each model: it exists, takes batches and these max_tokens.")
+]
+
 Queue = Annotated[str | None, typer.Option("--task-queue", metavar="NAME", help="Default: MESSAGE_BATCHES_TASK_QUEUE.")]
 
 DeleteAfterLanding = Annotated[

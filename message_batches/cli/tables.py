@@ -7,8 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from message_batches.cli.json_output import ModelFinding
 from message_batches.cli.next_steps import failure_text, no_worker, resolve
-from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time
+from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time, plural
 from message_batches.models import Phase, Progress
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.describe import RunStatus, RunView
@@ -62,8 +63,8 @@ def decisions(view: RunView) -> list[str]:
     return [f"To decide it yourself: {resolve(view.workflow_id)}"]
 
 
-def checked(requests: CheckedRequests, name: str) -> RenderableType:
-    """Show the content of a file of requests."""
+def checked(requests: CheckedRequests, name: str, findings: Sequence[ModelFinding] | None = None) -> RenderableType:
+    """Show the content of a file of requests, and what the API says of their models."""
     grid = _grid()
     grid.add_row("requests", f"{requests.count:,}")
     grid.add_row("body", f"{requests.body_bytes:,} bytes")
@@ -71,8 +72,13 @@ def checked(requests: CheckedRequests, name: str) -> RenderableType:
     grid.add_row("max_tokens", f"{requests.max_tokens:,} in all, the most that can come back")
     for warning in requests.warnings:
         grid.add_row("warning", Text(str(warning), style="yellow"))
+    for finding in findings or ():
+        grid.add_row("model", Text(f"{finding.message} ({plural(finding.count, 'request')})", style="yellow"))
+    if findings == []:
+        grid.add_row("model", Text("the API takes batches for each of them, with these `max_tokens`"))
+    come = "come" if any(warning.certain for warning in requests.warnings) else "may come"
     verdict = (
-        "can be sent" if not requests.warnings else "can be sent; the requests that are warned of come back errored"
+        f"can be sent; the requests that are warned of {come} back errored" if requests.warnings else "can be sent"
     )
     return Group(Text(f"{name}: {verdict}", style="bold"), grid)
 

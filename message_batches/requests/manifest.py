@@ -10,7 +10,8 @@ from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
-from message_batches.requests.validation import BODY_END, BODY_START, RequestCheck
+from message_batches.requests.content import ContentHash
+from message_batches.requests.validation import BLANK, BODY_END, BODY_START, BOM, CheckedLines, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
@@ -35,7 +36,7 @@ async def write_manifest(
         draft = _ManifestDraft(file)
         await process_in_thread(source, draft.feed)
         await run_in_thread(draft.finish)
-        return await _publish(store, draft)
+        return await store_manifest(store, draft.checked())
 
 
 async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
@@ -56,7 +57,33 @@ async def write_inline_manifest(store: Store, requests: list[Any], *, scratch: P
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
         await run_in_thread(lambda: draft.items(requests))
-        return await _publish(store, draft)
+        return await store_manifest(store, draft.checked())
+
+
+async def content_of(store: Store, uri: str) -> str:
+    """Return the sha256 of the content of requests in the store; `RequestsNotFound` if they are not there."""
+    content, splitter = ContentHash(), Splitter()
+
+    def add(lines: list[bytes]) -> None:
+        for line in lines:
+            if request := line.removeprefix(BOM).strip(BLANK):
+                content.add(request)
+
+    try:
+        chunks = store.stream(store.name(uri))
+        await process_in_thread(chunks, lambda data: add(splitter.feed(data)))
+    except FileNotFoundError as error:
+        raise RequestsNotFound(f"{uri} is no longer in the store") from error
+    await run_in_thread(lambda: add(splitter.end()))
+    return content.hexdigest()
+
+
+def content_of_items(requests: list[Any]) -> str:
+    """Return the sha256 of the content of requests in a run's input."""
+    content = ContentHash()
+    for item in requests:
+        content.add(_line(item))
+    return content.hexdigest()
 
 
 async def request_body(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
@@ -99,6 +126,7 @@ class _ManifestDraft:
 
     def __init__(self, file: Scratch) -> None:
         self.file = file
+        self.content = ContentHash()
         self.sha256 = hashlib.sha256()
         self.check = RequestCheck()
         self._splitter = Splitter()
@@ -114,7 +142,7 @@ class _ManifestDraft:
         for position, item in enumerate(items):
             place = f"requests[{position}]"
             try:
-                line = json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+                line = _line(item)
             except (ValueError, TypeError, RecursionError) as error:
                 self.check.unreadable(place, f"cannot be written as JSON: {error}")
                 continue
@@ -127,24 +155,37 @@ class _ManifestDraft:
         if not self.check.too_large:
             self.sha256.update(data)
             self.file.append(data)
+            for line in data.split(b"\n")[:-1]:
+                self.content.add(line)
+
+    def checked(self) -> CheckedLines:
+        check = self.check
+        return CheckedLines(
+            self.file, check.ids, check.count, check.body_bytes, self.sha256.hexdigest(), self.content.hexdigest()
+        )
 
 
-async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
-    sha256 = draft.sha256.hexdigest()
-    name, ids_name = requests_path(sha256), ids_path(sha256)
-    ids = "".join(f"{custom_id}\n" for custom_id in draft.check.ids).encode()
+def _line(item: Any) -> bytes:
+    return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
+    """Put requests that are checked into the store, unless they are there."""
+    name, ids_name = requests_path(requests.sha256), ids_path(requests.sha256)
+    ids = "".join(f"{custom_id}\n" for custom_id in requests.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
     if await store.read(ids_name) != ids or not await _exists(store, name):
-        await store.write(name, _chunks(draft.file))
+        await store.write(name, _chunks(requests.lines))
         await store.write(ids_name, _one(ids))
     return Manifest(
         uri=store.uri(name),
         ids_uri=store.uri(ids_name),
-        count=draft.check.count,
-        body_bytes=draft.check.body_bytes,
-        sha256=sha256,
-        ids_sha256=await run_in_thread(lambda: _digest(draft.check.ids)),
+        count=requests.count,
+        body_bytes=requests.body_bytes,
+        sha256=requests.sha256,
+        ids_sha256=await run_in_thread(lambda: _digest(requests.ids)),
         store_id=await store.identity(),
+        content_sha256=requests.content_sha256,
     )
 
 

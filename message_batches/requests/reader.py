@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,10 +13,21 @@ from typing import IO, Any, NoReturn
 
 import msgspec
 
+from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import MAX_BODY_BYTES, Splitter
+from message_batches.requests.content import ContentHash
+from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests
 from message_batches.requests.preflight import Preflight, PreflightWarning
-from message_batches.requests.validation import BLANK, BOM, RequestCheck
+from message_batches.requests.validation import (
+    BETA_FIELDS,
+    BLANK,
+    BOM,
+    MAX_PROBLEMS,
+    CheckedLines,
+    RequestCheck,
+    unknown_field,
+)
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.scratch import Scratch, scratch_file
 
@@ -29,11 +40,16 @@ _OTHER_FORMATS = {
     b"\xff\xfe": "UTF-16 text: save it as UTF-8",
     b"\xfe\xff": "UTF-16 text: save it as UTF-8",
     b"\x1f\x8b": "compressed by gzip: unpack it first",
-    b"PK\x03\x04": "a zip archive: unpack it first",
+    b"BZh": "compressed by bzip2: unpack it first",
+    b"\xfd7zXZ": "compressed by xz: unpack it first",
+    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it first",
+    b"PK\x03\x04": "a zip archive, or a spreadsheet: unpack it, or write it as JSONL",
+    b"PAR1": "Parquet: write it as JSONL",
     b"%PDF": "a PDF",
 }
 
-_REQUESTS_OBJECT = re.compile(rb'\{\s*"requests"\s*:')
+_DECODER = json.JSONDecoder()
+_REQUESTS_MEMBER = re.compile(rb'\{\s*"requests"\s*:\s*')
 
 
 class UnreadableFile(MessageBatchesError):
@@ -41,31 +57,20 @@ class UnreadableFile(MessageBatchesError):
 
 
 @dataclass
-class CheckedRequests:
+class CheckedRequests(CheckedLines):
     """The checked requests of a file.
 
     Attributes:
-        lines: canonical JSONL, the bytes of the manifest.
-        count: the number of requests.
-        body_bytes: the length of the request body with them.
-        sha256: of the lines, and so of the manifest.
         models: the number of requests by model.
         max_tokens: the sum of `max_tokens`, the most that the replies can use.
+        largest: the highest `max_tokens` by model, and its line.
         warnings: requests that will be errored although the batch is accepted.
     """
 
-    lines: Scratch
-    count: int
-    body_bytes: int
-    sha256: str
     models: dict[str, int]
     max_tokens: int
+    largest: dict[str, tuple[int, str]] = field(default_factory=dict)
     warnings: list[PreflightWarning] = field(default_factory=list)
-
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the lines from the start, in chunks of 1 MiB, for `write_manifest`."""
-        for chunk in self.lines.chunks(self.lines.size):
-            yield chunk
 
     def items(self) -> list[Any]:
         """Decode the requests, to send them in the input; `MsgspecError` if a payload cannot carry one unchanged."""
@@ -79,7 +84,9 @@ class CheckedRequests:
 
 
 @contextmanager
-def read_requests(path: str, *, version: str = "2023-06-01", scratch: Path | None = None) -> Iterator[CheckedRequests]:
+def read_requests(
+    path: str, *, version: str = "2023-06-01", betas: Collection[str] = (), scratch: Path | None = None
+) -> Iterator[CheckedRequests]:
     """Read and check a file, or standard input for `-`.
 
     Raises `UnreadableFile` for the file, `InvalidRequests` with a list of problems for its requests, and
@@ -88,10 +95,11 @@ def read_requests(path: str, *, version: str = "2023-06-01", scratch: Path | Non
     Args:
         path: a path, or `-`.
         version: the `anthropic-version` that they will be sent under; some warnings depend on it.
+        betas: the betas that they will be sent with; some warnings depend on them.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
     """
     with scratch_file(scratch) as lines:
-        yield _read_file(path, _RequestCollector(version, lines))
+        yield _read_file(path, _RequestCollector(version, betas, lines))
 
 
 def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
@@ -109,18 +117,15 @@ def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
         raise UnreadableFile(f"{name} cannot be read: {error.strerror or error}") from error
 
 
-class _RequestsObject(msgspec.Struct):
-    requests: list[msgspec.Raw]
-
-
 class _RequestCollector:
     """Checks requests and collects them as canonical lines."""
 
-    def __init__(self, version: str, lines: Scratch) -> None:
+    def __init__(self, version: str, betas: Collection[str], lines: Scratch) -> None:
         self.check = RequestCheck()
         self.lines = lines
         self.sha256 = hashlib.sha256()
-        self.preflight = Preflight(version)
+        self.content = ContentHash()
+        self.preflight = Preflight(version, betas)
 
     def keep(self, data: bytes) -> None:
         if self.check.too_large:
@@ -133,14 +138,19 @@ class _RequestCollector:
         splitter = Splitter()
         for chunk in self.lines.chunks(self.lines.size):
             for line in splitter.feed(chunk):
-                self.preflight.check(line)
+                request = self.content.add(line)
+                custom_id = self.check.ids[self.preflight.count]
+                self.preflight.check(request, custom_id, self.check.place_of(custom_id))
         return CheckedRequests(
             lines=self.lines,
+            ids=self.check.ids,
             count=self.check.count,
             body_bytes=self.check.body_bytes,
             sha256=self.sha256.hexdigest(),
+            content_sha256=self.content.hexdigest(),
             models=dict(self.preflight.models.most_common()),
             max_tokens=self.preflight.max_tokens,
+            largest=self.preflight.largest,
             warnings=self.preflight.warnings(),
         )
 
@@ -150,12 +160,36 @@ def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRe
     start = head.removeprefix(BOM).lstrip(BLANK)
     _refuse_other_formats(head, name)
     if start[:1] == b"[":
-        _read_array(head + file.read(MAX_ARRAY_BYTES), name, list[msgspec.Raw], collector)
-    elif _REQUESTS_OBJECT.match(start):
-        _read_array(head + file.read(MAX_ARRAY_BYTES), name, _RequestsObject, collector)
+        _read_array(_rest(head, file, name), name, collector)
+    elif start[:1] == b"{" and has_requests(start):
+        _read_object(_rest(head, file, name), name, collector)
     else:
+        _refuse_several_lines(start, name)
         _read_lines(head, file, collector)
     return collector.result()
+
+
+def _refuse_several_lines(start: bytes, name: str) -> None:
+    """Refuse an object over several lines that is of a known form, which its lines do not show."""
+    line, newline, _ = start.partition(b"\n")
+    if not newline or form_of_text(line.strip(BLANK).decode(errors="replace")) is not SEVERAL_LINES:
+        return
+    try:
+        item, _ = _DECODER.raw_decode(start.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return
+    if form := form_of(item):
+        raise InvalidRequests(f"{name} cannot be read; nothing was sent\n  line 1: {form}", [f"line 1: {form}"])
+
+
+def _rest(head: bytes, file: IO[bytes], name: str) -> bytes:
+    """Return the whole file, without a BOM."""
+    data = head + file.read(MAX_ARRAY_BYTES)
+    if len(data) > MAX_ARRAY_BYTES:
+        raise UnreadableFile(
+            f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
+        )
+    return data.removeprefix(BOM)
 
 
 def _refuse_other_formats(head: bytes, name: str) -> None:
@@ -177,17 +211,15 @@ def _read_lines(head: bytes, file: IO[bytes], collector: _RequestCollector) -> N
     collector.keep(collector.check.lines(splitter.end()))
 
 
-def _read_array(data: bytes, name: str, form: Any, collector: _RequestCollector) -> None:
-    if len(data) > MAX_ARRAY_BYTES:
-        raise UnreadableFile(
-            f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
-        )
-    data = data.removeprefix(BOM)
+def _read_array(data: bytes | memoryview, name: str, collector: _RequestCollector) -> None:
     try:
-        decoded = msgspec.json.decode(data, type=form)
+        items = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse_array(data, name, error)
-    for position, raw in enumerate(decoded.requests if isinstance(decoded, _RequestsObject) else decoded):
+        if isinstance(error, msgspec.ValidationError):
+            problem = f"requests: {MAP if bytes(data[:1]) == b'{' else 'not a list'}"
+            raise InvalidRequests(f"{name} cannot be read; nothing was sent\n  {problem}", [problem]) from error
+        _refuse_json(bytes(data), name, error)
+    for position, raw in enumerate(items):
         item = bytes(raw).strip(BLANK)
         if b"\n" in item or b"\r" in item:
             # Over several lines: white space between values is removed, the values are unchanged.
@@ -196,13 +228,39 @@ def _read_array(data: bytes, name: str, form: Any, collector: _RequestCollector)
         collector.keep(item + b"\n")
 
 
-def _refuse_array(data: bytes, name: str, error: Exception) -> NoReturn:
+def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:
+    """Read `{"requests": [...]}`; any other member is refused by name, since the API would not see it."""
+    try:
+        members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse_json(data, name, error)
+    requests = memoryview(members["requests"])
+    if others := [member for member in members if member != "requests"]:
+        problems = [": ".join(unknown_field(member, "beside `requests`")) for member in others[:MAX_PROBLEMS]]
+        action = NextAction.GIVE_BETAS if BETA_FIELDS.intersection(others) else None
+        raise InvalidRequests(
+            "\n  ".join([f"{name} has more than `requests`, and only they would be sent; nothing was sent", *problems]),
+            problems,
+            action,
+        )
+    data = data.lstrip(BLANK)
+    begin = _REQUESTS_MEMBER.match(data)
+    if begin is None or data[len(begin[0]) + len(requests) :].strip(BLANK) != b"}":
+        problem = "requests: is there twice: remove one"
+        raise InvalidRequests(f"{name} cannot be read; nothing was sent\n  {problem}", [problem])
+    _read_array(requests, name, collector)
+
+
+def _refuse_json(data: bytes, name: str, error: Exception) -> NoReturn:
     """Raise `InvalidRequests` with the position of the error in the JSON, or with its wrong form."""
     problem = str(error)
     try:
         json.loads(data)
     except json.JSONDecodeError as json_error:
         problem = f"line {json_error.lineno}: not JSON: {json_error.msg} (column {json_error.colno})"
+        first = data.lstrip(BLANK)[:CHUNK_BYTES].partition(b"\n")[0].decode(errors="replace")
+        if form_of_text(first.strip()) == PYTHON:
+            problem = f"line {json_error.lineno}: {PYTHON}"
     except UnicodeDecodeError as unicode_error:
         line = data.count(b"\n", 0, unicode_error.start) + 1
         problem = f"line {line}: not UTF-8"

@@ -2,13 +2,17 @@
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
 
+from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import MAX_BODY_BYTES
+from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text
+from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
 """The name of the field, empty for the whole line, and a description."""
@@ -17,6 +21,9 @@ CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _FIELDS = ("custom_id", "params")
 _ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
 """Escapes by which the names of the fields may be written, and then not be found literally."""
+
+BETA_FIELDS = frozenset(("betas", "beta", "anthropic_beta", "anthropic-beta"))
+"""Names under which betas are given to client libraries; to the API they are a header of the batch."""
 
 _FIELD_BYTES = tuple(f'"{name}"'.encode() for name in _FIELDS)
 
@@ -38,8 +45,15 @@ def repeated_fields(line: bytes) -> list[Problem]:
     return [(name, "is there twice: remove one") for name in _FIELDS if names.count(name) > 1]
 
 
-def line_problems(line: bytes, error: Exception) -> list[Problem]:
-    """Return the problems of a line that could not be read as a request."""
+def unknown_field(name: str, where: str) -> Problem:
+    """Return the problem of a field that the API would refuse."""
+    shown = name if re.fullmatch(r"[\w.-]{1,80}", name) else repr(name[:80])
+    beta = "; betas are a header of the batch" if name in BETA_FIELDS else ""
+    return shown, f"not a field {where}{beta}"
+
+
+def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list[Problem]:
+    """Return the problems of a line that could not be read as a request; the first may show the form of its file."""
     if isinstance(error, RecursionError):
         return [("", "nested too deeply")]
     try:
@@ -47,6 +61,8 @@ def line_problems(line: bytes, error: Exception) -> list[Problem]:
     except UnicodeDecodeError as unicode_error:
         return [("", f"not UTF-8 (byte {unicode_error.start})")]
     except json.JSONDecodeError as json_error:
+        if first and (form := form_of_text(line.decode())):
+            return [("", form)]
         return [("", f"not JSON: {json_error.msg} (column {json_error.colno})")]
     except RecursionError:
         return [("", "nested too deeply")]
@@ -60,6 +76,8 @@ def line_problems(line: bytes, error: Exception) -> list[Problem]:
 def _item_problems(item: Any) -> list[Problem]:
     if not isinstance(item, dict):
         return [("", f"not an object but {_kind(item)}")]
+    if form := form_of(item):
+        return [("", form)]
     problems = []
     if "custom_id" not in item:
         problems.append(("custom_id", "missing"))
@@ -71,7 +89,8 @@ def _item_problems(item: Any) -> list[Problem]:
         problems.append(("params", "missing"))
     elif not isinstance(item["params"], dict):
         problems.append(("params", f"not an object but {_kind(item['params'])}"))
-    return problems
+    where = "of a request, which has custom_id and params alone"
+    return problems + [unknown_field(name, where) for name in item if name not in _FIELDS]
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -95,12 +114,33 @@ class _Object(msgspec.Struct):
     """Any JSON object; its content is not read."""
 
 
-class _Request(msgspec.Struct):
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
     custom_id: str
     params: _Object
 
 
 _decode = msgspec.json.Decoder(_Request).decode
+
+
+@dataclass
+class CheckedLines:
+    """Checked requests, one a line.
+
+    Attributes:
+        lines: canonical JSONL, the bytes of the manifest.
+        ids: their custom_ids, in the same order.
+        count: the number of requests.
+        body_bytes: the length of the request body with them.
+        sha256: of the lines, and so of the manifest.
+        content_sha256: of their content, however it is written.
+    """
+
+    lines: Scratch
+    ids: list[str]
+    count: int
+    body_bytes: int
+    sha256: str
+    content_sha256: str
 
 
 class RequestCheck:
@@ -120,6 +160,8 @@ class RequestCheck:
         self._places: dict[str, str] = {}
         self._problems: list[str] = []
         self._found = 0
+        self._forms: set[str] = set()
+        self._betas = False
 
     @property
     def body_bytes(self) -> int:
@@ -130,6 +172,10 @@ class RequestCheck:
     def too_large(self) -> bool:
         """Whether they exceed the limits of a batch; from then on they are only counted."""
         return self.count > MAX_REQUESTS or self.body_bytes > MAX_BODY_BYTES
+
+    def place_of(self, custom_id: str) -> str:
+        """Return the line of a request, or its position in an array."""
+        return self._places[custom_id]
 
     def lines(self, lines: list[bytes]) -> bytes:
         r"""Check the next lines of a JSONL file, and return them as they are stored: stripped, `\n` after each."""
@@ -148,14 +194,14 @@ class RequestCheck:
         """Check one request, as JSON without white space around it; its problems name `place`."""
         self.count += 1
         self._bytes += len(line)
-        if self.too_large:
+        if self.too_large or self._forms & NOT_LINES:
             return
         try:
             custom_id = _decode(line).custom_id
             if not line.isascii():
                 line.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._add(place, line_problems(line, error))
+            self._add(place, line_problems(line, error, first=self.count == 1))
             return
         if repeated := repeated_fields(line):
             self._add(place, repeated)
@@ -174,6 +220,8 @@ class RequestCheck:
 
     def finish(self) -> None:
         """Raise `InvalidRequests` unless the requests may be sent."""
+        if self._forms & NOT_LINES:
+            self._refuse("the requests cannot be read")
         if self._found:
             self._refuse(f"{plural(self._found, 'problem')} in {plural(self.count, 'request')}")
         if self.count == 0:
@@ -183,8 +231,12 @@ class RequestCheck:
 
     def _add(self, place: str, problems: list[Problem]) -> None:
         self._found += len(problems)
-        for field, text in problems[: MAX_PROBLEMS - len(self._problems)]:
-            self._problems.append(f"{place}{_at(place, field)}: {text}")
+        for field, text in problems:
+            self._betas = self._betas or field in BETA_FIELDS
+            if len(self._problems) < MAX_PROBLEMS and text not in self._forms:
+                self._problems.append(f"{place}{_at(place, field)}: {text}")
+            if text in FORMS:
+                self._forms.add(text)
 
     def _refuse(self, what: str) -> NoReturn:
         lines = [f"{what}; nothing was sent", *(f"  {problem}" for problem in self._problems)]
@@ -198,7 +250,7 @@ class RequestCheck:
             )
         elif self._found:
             lines.append("correct them and start again")
-        raise InvalidRequests("\n".join(lines), self._problems)
+        raise InvalidRequests("\n".join(lines), self._problems, NextAction.GIVE_BETAS if self._betas else None)
 
 
 def _at(place: str, field: str) -> str:

@@ -18,6 +18,7 @@ from message_batches.api.models import ApiProfile
 from message_batches.models import BatchOutput, LandedResults, Manifest
 from message_batches.results import reader
 from message_batches.runs.describe import RunView, find_run
+from message_batches.storage import paths
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
 
@@ -66,9 +67,9 @@ class OutcomeUnknown:
 PriorRun = Running | Finished | BatchKnown | NeverSent | OutcomeUnknown
 
 
-def workflow_id_of(manifest_sha256: str, profile: ApiProfile) -> str:
-    """Return the workflow id of this content: from the requests' bytes, the version, the betas and the key's name."""
-    content = [manifest_sha256, profile.anthropic_version, sorted(profile.anthropic_beta), profile.api_key]
+def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
+    """Return the workflow id of this content: from the requests, the version, the betas and the key's name."""
+    content = [content_sha256, profile.anthropic_version, sorted({*profile.anthropic_beta}), profile.api_key]
     return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
 
 
@@ -99,11 +100,22 @@ async def find_prior_run(client: Client, store: Store, manifest: Manifest, api_k
     if batch_id := (view and view.batch_id) or recorded_batch(records):
         ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
         for publication in await reader.of_batch(store, batch_id):
-            if publication.manifest_sha256 in ours:
+            if publication.manifest_sha256 in ours or await _has_ids_of(store, manifest, publication.manifest_sha256):
                 return Finished(workflow_id, publication.landed)
         attached = await find_run(client, attach_id_of(batch_id))
         return Running(attached) if attached and attached.running else BatchKnown(batch_id, _end_of(view))
     return _without_batch(view, records)
+
+
+async def _has_ids_of(store: Store, manifest: Manifest, other_sha256: str | None) -> bool:
+    """Return whether another spelling of the requests has their custom_ids in their order: then so are its results.
+
+    The batch is known to be of this content: a file that was checked against it needs no more to be compared.
+    """
+    if other_sha256 is None:
+        return False
+    others = await store.read(paths.ids_path(other_sha256))
+    return others is not None and others == await store.read(store.name(manifest.ids_uri))
 
 
 def _without_batch(view: RunView | None, records: Sequence[SubmissionRecord]) -> PriorRun:

@@ -42,7 +42,8 @@ class RunStart:
 
     Attributes:
         batch_ids: the batches that it names, the latest known one last.
-        requests_uris: the files of requests in the store that it names.
+        requests_uris: the files of requests in the store that it names, that of the manifest last.
+        requests: those in the input itself.
         continued: whether it continues an earlier run.
         state: carried over from that run; None where it cannot be read.
     """
@@ -51,6 +52,7 @@ class RunStart:
     requests_uris: tuple[str, ...]
     continued: bool
     state: CarriedState | None
+    requests: list[Any] | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "RunStart":
@@ -63,7 +65,10 @@ class RunStart:
             state = CarriedState.model_validate(carried) if carried else None
         except ValidationError:
             state = None
-        return cls(_texts(*named), _texts(*uris), bool(carried), state)
+        requests = given.get("requests")
+        return cls(
+            _texts(*named), _texts(*uris), bool(carried), state, requests if isinstance(requests, list) else None
+        )
 
 
 @dataclass(frozen=True)
@@ -107,6 +112,15 @@ async def read_progress(client: Client, workflow_id: str) -> Progress:
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
         await reading.take(event)
     return reading.progress()
+
+
+async def read_start(client: Client, workflow_id: str) -> RunStart:
+    """Read the input of a workflow id's latest run; an error of the data converter passes through."""
+    async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
+            given = event.workflow_execution_started_event_attributes.input
+            return RunStart.of(await _first(client.data_converter, given))
+    return RunStart.of({})
 
 
 async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> StoreReferences:

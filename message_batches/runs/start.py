@@ -13,8 +13,9 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from message_batches.api.models import ApiProfile
 from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
 from message_batches.models import BatchInput, Manifest, PollSchedule, SubmissionSchedule
-from message_batches.requests.manifest import write_manifest
+from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
+from message_batches.runs.comparison import is_run_of, landed_results
 from message_batches.runs.control import Refused, check_batch_id
 from message_batches.runs.deduplication import (
     BatchKnown,
@@ -24,6 +25,7 @@ from message_batches.runs.deduplication import (
     PriorRun,
     Running,
     attach_id_of,
+    attached_batch,
     find_prior_run,
     workflow_id_of,
 )
@@ -79,11 +81,14 @@ class StartResult:
     Attributes:
         note: the reason why it is not simply a new run; empty if it is one.
         finished: the results, if they had landed before.
+        unchecked: the run takes the batch over without its requests: the given ones can be compared once it has
+            landed, by the same call again.
     """
 
     workflow_id: str
     note: str = ""
     finished: Finished | None = None
+    unchecked: bool = False
 
 
 async def start_run(
@@ -100,8 +105,8 @@ async def start_run(
         again: submit them again (and pay again), in a run with a workflow id of its own.
     """
     starter = _Starter(client, store, options)
-    manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
-    workflow_id = workflow_id_of(manifest.sha256, options.profile)
+    manifest = await store_manifest(store, requests)
+    workflow_id = workflow_id_of(manifest.content, options.profile)
     items = _inline(requests)
     shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     given = options.batch_input(
@@ -142,6 +147,8 @@ async def attach_run(
 ) -> StartResult:
     """Start a run that takes over a batch, unless one follows it already; with its requests the results are verified.
 
+    `Refused` if the batch has a run with other requests, or its results are not those of these requests.
+
     Args:
         client: from `connect()`.
         store: that of the workers.
@@ -151,20 +158,22 @@ async def attach_run(
         name: of their file, for the Web UI.
     """
     check_batch_id(batch_id)
+    starter = _Starter(client, store, options)
     manifest: Manifest | None = None
     shown: StaticDetails | None = None
     if requests:
-        manifest = await write_manifest(store, requests.chunks(), scratch=options.scratch)
+        manifest = await store_manifest(store, requests)
         shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     owner = await SubmissionRecords(store).owner_of(batch_id)
     for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
         view = await find_run(client, workflow_id)
         if view and view.running:
-            return StartResult(workflow_id, f"{workflow_id} follows this batch already")
-        if view and view.output and view.output.batch_id == batch_id and (view.output.verified or not manifest):
+            return await starter.join(view, batch_id, manifest)
+        if view and view.output and view.output.batch_id == batch_id:
             note = f"The results of this batch have landed before, by {workflow_id}"
-            return StartResult(workflow_id, note, Finished(workflow_id, view.output))
-    return StartResult(await _Starter(client, store, options).attach(batch_id, manifest, shown))
+            landed = await landed_results(store, view.output, manifest, scratch=options.scratch)
+            return StartResult(workflow_id, note, Finished(workflow_id, landed))
+    return StartResult(await starter.attach(batch_id, manifest, shown))
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,8 @@ class _Starter:
         self, prior: PriorRun, workflow_id: str, manifest: Manifest, shown: StaticDetails
     ) -> StartResult:
         match prior:
+            case Running(view) if taken_over := attached_batch(view.workflow_id):
+                return await self.join(view, taken_over, manifest)
             case Running(view):
                 note = "These requests have a run already, it is under way: attached to it"
                 return StartResult(view.workflow_id, note)
@@ -202,6 +213,15 @@ class _Starter:
                 )
             case NeverSent():
                 raise AssertionError("a new run is started for these")
+
+    async def join(self, view: RunView, batch_id: str, manifest: Manifest | None) -> StartResult:
+        """Follow the run that a batch has; `Refused` if it has other requests than these."""
+        note = f"{view.workflow_id} follows this batch already"
+        if manifest is None:
+            return StartResult(view.workflow_id, note)
+        if await is_run_of(self.client, self.store, view.workflow_id, batch_id, manifest):
+            return StartResult(view.workflow_id, f"{note}, with the same requests")
+        return StartResult(view.workflow_id, f"{note}, without its requests", unchecked=True)
 
     async def attach(self, batch_id: str, manifest: Manifest | None, requests: StaticDetails | None) -> str:
         """Start a run that takes over a batch, or join the one that runs; return its workflow id."""

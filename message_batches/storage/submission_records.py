@@ -68,6 +68,12 @@ class SubmissionIntent(ContractModel):
     timeout: Seconds
     nonce: str
     """Distinguishes the writer's own intent, put by a call that the store retried, from an earlier one."""
+    content_sha256: str = ""
+    """Of the requests however they are written; empty if an older version wrote this."""
+
+    def of_same_requests(self, other: "SubmissionIntent | Manifest") -> bool:
+        """Return whether both are of the same requests, byte for byte or in another spelling."""
+        return self.sha256 == other.sha256 or "" != self.content_sha256 == other.content_sha256
 
 
 class SubmissionOutcome(ContractModel):

@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 from temporalio.api.common.v1 import Payload
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle, WorkflowUpdateFailedError
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
@@ -24,7 +25,7 @@ from activities.models import PrepareInput
 from message_batches.contract import CANCEL_BATCH, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION, WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import InvalidRequests, RequestsNotFound
-from message_batches.models import BatchOutput, Phase
+from message_batches.models import BatchOutput, Phase, Progress
 from message_batches.requests.manifest import load_manifest, write_inline_manifest
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import DATA_CONVERTER
@@ -159,6 +160,54 @@ def test_an_input_that_is_not_json_is_refused(encoding: str) -> None:
 async def test_a_missing_input_is_refused(live: Stack) -> None:
     assert refusal_of(NOTHING).type == "InvalidInput"
     await assert_refused(live, kind="InvalidInput")
+
+
+SEVERAL_ARGUMENTS: dict[str, list[Any]] = {
+    "two objects": [{}, {}],
+    "a good one and null": [{"requests": requests(1)}, None],
+    "three": [{"requests": requests(1)}, "x", 3],
+    "none of which can be read": [payload("{"), payload(b"\xff", "x/y")],
+    "one far too deep": [{"requests": requests(1)}, payload(DEEP)],
+}
+
+
+@pytest.mark.parametrize("given", SEVERAL_ARGUMENTS.values(), ids=SEVERAL_ARGUMENTS)
+async def test_several_arguments_are_refused_instead_of_stalling_the_run(live: Stack, given: list[Any]) -> None:
+    await assert_refused(live, *given, kind="InvalidInput", says="several arguments")
+
+
+def unread(**fields: Any) -> tuple[str, ...]:
+    """Return the fields that are not read, of an input with one request and these."""
+    return read(payload(other(**fields))).unread_fields
+
+
+def test_fields_that_no_version_knows_are_named_at_every_level() -> None:
+    assert unread() == ()
+    assert unread(poll={"retryAfter": 2, "transient": {"retryLimit": 1}}, staticSummary="x") == ()
+    assert unread(poll={"retryAfterSeconds": 2}) == ("poll.retryAfterSeconds",)
+    assert unread(pol={"retryAfter": 2}, maxTokens=[1]) == ("pol", "maxTokens")
+    assert unread(poll={"transient": {"limit": 1}}, submission={"wait": {"x": 1}}) == (
+        "poll.transient.limit",
+        "submission.wait",
+    )
+    assert unread(apiKey="default", api_key="team-a") == ("api_key",)
+    assert unread(**{RAW_KEY: 1, "a b": 2}) == ("(a name that is not shown)",) * 2
+    assert len(unread(**{f"x{n}": n for n in range(1000)})) == 20
+
+
+async def test_fields_that_are_not_read_are_named_by_the_run_and_in_the_log(
+    live: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = await begin(live, {"requests": requests(1), "poll": {"retryAfterSeconds": 2, "retryAfter": 1}})
+
+    output = await run.result()
+
+    progress = await run.query(PROGRESS, result_type=Progress)
+    shown: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert output.verified
+    assert progress.unread_fields == ("poll.retryAfterSeconds",)
+    assert [r.levelname for r in caplog.records if "poll.retryAfterSeconds" in r.getMessage()] == ["WARNING"]
+    assert "`poll.retryAfterSeconds`" in shown.current_details
 
 
 def test_a_run_that_continues_another_waits_for_a_worker_that_can_read_it() -> None:

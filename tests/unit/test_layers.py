@@ -36,7 +36,7 @@ ALLOWED: Mapping[str, str] = {
     "listen_address": "errors",
     "models": "api contract serialization",
     "observability": "contract errors formatting listen_address log_context models storage temporal",
-    "requests": "concurrency errors formatting jsonl models serialization storage",
+    "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
     "results": "concurrency errors jsonl models requests serialization storage",
     "retention": "contract errors models runs storage temporal",
     "runs": "api contract errors formatting models requests results serialization storage temporal",

@@ -1,17 +1,21 @@
-"""The commands that start a run: `start` and `attach`; `check`, which only reads the requests."""
+"""The commands that start a run: `start` and `attach`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
 from message_batches.api.models import ApiProfile
-from message_batches.cli import next_steps, tables
+from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import ResultsLocation, WaitOptions, exit_code_of, follow_run, results_report
-from message_batches.cli.json_output import DetachedRun, FinishedRun, RequestsDocument
+from message_batches.cli.json_output import DetachedRun, FinishedRun
+from message_batches.cli.live_progress import display
+from message_batches.contract import NextAction
 from message_batches.models import PollSchedule, SubmissionSchedule
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused
@@ -22,21 +26,15 @@ from message_batches.temporal.task_queues import has_worker
 OptionsReader = Callable[[Settings], StartOptions]
 
 
-async def check(context: CommandContext, file: str, read_options: OptionsReader) -> CommandResult:
-    """Read and check a file of requests; nothing is sent."""
-    options = read_options(context.settings)
-    with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
-        return CommandResult(RequestsDocument.of(requests), tables.checked(requests, _name_of(file)))
-
-
 async def start(
     context: CommandContext, file: str, read_options: OptionsReader, waiting: WaitOptions, *, again: bool = False
 ) -> CommandResult:
     """Start a run for a file of requests, or continue with the run that these requests have."""
     options = read_options(context.settings)
-    with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
+    with read(file, options) as requests:
         _warn(context, requests)
-        started = await start_run(await context.client(), context.store, requests, _name_of(file), options, again=again)
+        begin = partial(start_run, await context.client(), context.store, requests, name_of(file), options, again=again)
+        started = await _checked(context, begin, waiting)
     return await _follow(context, started, options, waiting)
 
 
@@ -46,12 +44,33 @@ async def attach(
     """Take over a batch that exists; with its requests the results are fully checked."""
     options = read_options(context.settings)
     client = await context.client()
+    begin = partial(attach_run, client, context.store, batch_id, options)
     if file:
-        with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
-            started = await attach_run(client, context.store, batch_id, options, requests, _name_of(file))
+        with read(file, options) as requests:
+            started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
     else:
-        started = await attach_run(client, context.store, batch_id, options)
+        started = await begin()
     return await _follow(context, started, options, waiting)
+
+
+async def _checked(
+    context: CommandContext, begin: Callable[[], Awaitable[StartResult]], waiting: WaitOptions
+) -> StartResult:
+    """Begin; a run that follows the batch without its requests is waited for, and then compared with these."""
+    started = await begin()
+    if not started.unchecked:
+        return started
+    if not _waits(context, waiting):
+        raise Refused(
+            f"{started.note}, and so these cannot be compared before it has landed: wait for that here (--wait), or do "
+            "the same again afterwards. Nothing was started",
+            NextAction.WATCH,
+            workflow_id=started.workflow_id,
+        )
+    context.say(started.note, style="yellow")
+    with display(context.err) as show:
+        await (await context.runs()).follow(started.workflow_id, show)
+    return await begin()
 
 
 def start_options(
@@ -114,13 +133,24 @@ def _cadence(document: Path | None) -> tuple[str, PollSchedule]:
     return plan.anthropic_version, plan.poll
 
 
-def _name_of(file: str) -> str:
+def read(file: str, options: StartOptions) -> AbstractContextManager[CheckedRequests]:
+    """Read and check a file of requests for a run with these options."""
+    profile = options.profile
+    return read_requests(file, version=profile.anthropic_version, betas=profile.anthropic_beta, scratch=options.scratch)
+
+
+def name_of(file: str) -> str:
+    """Return what a file is called in output."""
     return "standard input" if file == "-" else file
 
 
 def _warn(context: CommandContext, requests: CheckedRequests) -> None:
     for warning in requests.warnings:
         context.say(str(warning), style="yellow")
+
+
+def _waits(context: CommandContext, waiting: WaitOptions) -> bool:
+    return context.out.is_terminal if waiting.wait is None else waiting.wait
 
 
 async def _follow(
@@ -135,7 +165,7 @@ async def _follow(
         document = FinishedRun(workflow_id=finished.workflow_id, batch_id=landed.batch_id, output=landed)
         shown = await results_report(context, landed, location)
         return CommandResult(document, shown, exit_code_of(landed, strict=waiting.strict))
-    if context.out.is_terminal if waiting.wait is None else waiting.wait:
+    if _waits(context, waiting):
         return await follow_run(context, await context.runs(), started.workflow_id, strict=waiting.strict)
     if not await has_worker(await context.client(), options.task_queue):
         context.say(next_steps.no_worker(options.task_queue), style="yellow")

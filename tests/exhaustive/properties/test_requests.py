@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from message_batches.errors import InvalidRequests, RequestsNotFound
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
+from message_batches.requests.content import ContentHash
 from message_batches.requests.manifest import (
     load_manifest,
     read_ids,
@@ -111,6 +113,38 @@ def test_an_array_holds_the_same_requests_as_lines_do(
         lines = read.lines.read(0, read.lines.size).split(b"\n")[:-1]
 
     assert [json.loads(line) for line in lines] == list(items)
+
+
+@given(value=st.dictionaries(TEXT, VALUES, min_size=1), other=st.dictionaries(TEXT, VALUES, min_size=1))
+@example(value={"a": 1}, other={"a": True})
+@example(value={"a": 2**53}, other={"a": 2**53 + 1})
+@example(value={"a": "1"}, other={"a": 1})
+def test_a_value_has_one_content_in_every_spelling_and_no_other_value_has_it(
+    value: dict[str, Any], other: dict[str, Any]
+) -> None:
+    turned = dict(reversed(value.items()))
+    spellings: list[dict[str, Any]] = [{"ensure_ascii": False}, {"separators": (", ", " :\t")}, {"indent": 1}]
+    contents = {content_of_text(json.dumps(each, **how)) for each in (value, turned) for how in spellings}
+
+    assert len(contents) == 1
+    assert (content_of_text(json.dumps(other)) in contents) == (by_value(value) == by_value(other))
+
+
+def by_value(value: Any) -> Any:
+    """Return a value in which what is equal in Python is equal in JSON."""
+    if isinstance(value, dict):
+        return {name: by_value(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [by_value(inner) for inner in value]
+    if isinstance(value, bool):
+        return str(value), bool
+    return Decimal(repr(value)) if isinstance(value, float) else value
+
+
+def content_of_text(text: str) -> str:
+    content = ContentHash()
+    content.add(text.encode("utf-8", "surrogatepass"))
+    return content.hexdigest()
 
 
 @given(data=st.data(), items=MANY)

@@ -134,6 +134,29 @@ async def test_attach_takes_over_a_strangers_batch_and_checks_it_where_its_reque
     assert again.json["output"]["resultsFile"] == checked.json["output"]["resultsFile"]
 
 
+async def test_requests_given_for_a_batch_that_is_followed_without_are_waited_for_or_refused(
+    starter: CommandLine, live: Stack
+) -> None:
+    given = fresh()
+    batch_id = await live.post_by_a_stranger(given)
+    followed = await starter("attach", batch_id, "--json", *QUICK[:2])
+    file = starter.file(given)
+
+    detached = await starter("attach", batch_id, "--requests", file, "--json")
+    live.emulator.clock.advance(timedelta(minutes=11))
+    wrong = await starter("attach", batch_id, "--requests", starter.file(fresh(2), "x.jsonl"), "--wait", "--json")
+    waited = await starter("attach", batch_id, "--requests", file, "--wait", "--json")
+
+    assert detached.code == 2
+    assert detached.json["error"]["type"] == "Refused"
+    assert wrong.code == 2
+    assert wrong.json["error"]["type"] == "Refused"
+    assert waited.code == 0, waited.err
+    assert waited.json["workflowId"] == followed.json["workflowId"]
+    assert waited.json["output"]["verified"] is True
+    assert live.operations().count("results") == 1
+
+
 async def test_attach_to_a_batch_that_a_run_follows_already_attaches_to_that_run(
     starter: CommandLine, live: Stack
 ) -> None:

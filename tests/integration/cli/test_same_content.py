@@ -1,6 +1,7 @@
 """The same content is the same run: what a second `start` does, by what became of the first."""
 
 import asyncio
+import json
 from datetime import timedelta
 
 import pytest
@@ -49,6 +50,26 @@ async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine
 
     assert second.code == 0
     assert second.json["output"]["resultsFile"] == first.json["output"]["resultsFile"]
+    assert len(live.emulator.batches) == 1
+
+
+async def test_the_same_content_in_other_files_is_the_same_run(starter: CommandLine, live: Stack) -> None:
+    items = fresh()
+    lines = [json.dumps(dict(reversed(item.items())), separators=(",", ":")) for item in items]
+    escaped = [line.replace("hello", "\\u0068ello").replace(":256", ":2.56e2") for line in lines]
+    files = {"compact.jsonl": "\n".join(lines), "escaped.jsonl": "\r\n".join(escaped)}
+    files |= {"array.json": json.dumps(items, indent=1), "body.json": json.dumps({"requests": items}, indent="\t")}
+    for name, text in files.items():
+        (starter.folder / name).write_text(text, encoding="utf-8")
+
+    first = await starter("start", starter.file(items), "--wait", "--json", *QUICK)
+    others = [await starter("start", name, "--json", *QUICK) for name in files]
+
+    assert [other.code for other in others] == [0] * 4
+    assert {other.json["workflowId"] for other in others} == {first.json["workflowId"]}
+    assert {other.json["output"]["resultsFile"]["uri"] for other in others} == {
+        first.json["output"]["resultsFile"]["uri"]
+    }
     assert len(live.emulator.batches) == 1
 
 

@@ -22,9 +22,11 @@ SUBMIT, POLL, RETRIEVE = (f"{W}/steps/{index}" for index in range(3))
 
 
 def edited(folder: Path, edit: Edit, original: Path = DOCUMENT) -> Path:
-    """Write a file with the document after `edit` has changed its data in place."""
+    """Write a file with the document after `edit` has changed its data in place, beside what it refers to."""
     data = yaml.safe_load(original.read_text())
     edit(data)
+    if not (folder / "openapi").exists():
+        (folder / "openapi").symlink_to(DOCUMENT.parent / "openapi")
     file = folder / "edited.yml"
     file.write_text(yaml.safe_dump(data, sort_keys=False))
     return file

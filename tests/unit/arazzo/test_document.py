@@ -39,12 +39,13 @@ def test_the_published_dialect_gives_the_same_plan_and_reports_its_deviations() 
     plan = plan_of(load_document(PUBLISHED))
     assert plan.model_copy(update={"deviations": ()}) == OURS
     assert [deviation.split(": ")[0] for deviation in plan.deviations] == [
+        "#/sourceDescriptions/0/url",
         "#/workflows/0/steps/1/onSuccess/0/criteria/0/condition",
         "#/workflows/0/steps/1/onSuccess/1/criteria/0/condition",
         "#/workflows/0/steps/1/onSuccess/0",
         "#/workflows/0/steps/1",
     ]
-    assert "pollBatchStatus again after 30 s, at most 2880 times, while the batch has not ended" in plan.deviations[2]
+    assert "pollBatchStatus again after 30 s, at most 2880 times, while the batch has not ended" in plan.deviations[3]
     assert all(deviation.endswith(".") for deviation in plan.deviations)
 
 
@@ -102,7 +103,7 @@ def test_a_retry_without_a_limit_is_made_once(tmp_path: Path) -> None:
 
 
 def test_an_unquoted_date_is_a_string(tmp_path: Path) -> None:
-    file = tmp_path / "unquoted.yml"
+    file = edited(tmp_path, lambda document: None)
     file.write_text(DOCUMENT.read_text().replace("default: '2023-06-01'", "default: 2023-06-01"))
     assert plan_of(load_document(file)) == OURS
 

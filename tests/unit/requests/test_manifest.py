@@ -9,13 +9,18 @@ import pytest
 
 from message_batches.errors import InvalidRequests, RequestsNotFound
 from message_batches.models import Manifest
+from message_batches.requests import forms
 from message_batches.requests.manifest import (
+    content_of,
+    content_of_items,
     load_manifest,
     read_ids,
     request_body,
+    store_manifest,
     write_inline_manifest,
     write_manifest,
 )
+from message_batches.requests.reader import read_requests
 from message_batches.storage.object_store import ObjectStore
 
 
@@ -65,6 +70,37 @@ async def test_the_manifest_is_named_by_its_content(store: ObjectStore) -> None:
     assert manifest.store_id == await store.identity()
     messy = b"\xef\xbb\xbf\n" + jsonl(requests(50), end=b" \r\n\n\t", last=False)
     assert await write_manifest(store, pieces(messy)) == manifest
+
+
+async def test_the_content_is_the_same_however_the_requests_are_written_and_wherever_they_come_from(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    items = requests(50)
+    manifest = await write_manifest(store, pieces(jsonl(items)))
+    turned = [{"params": dict(reversed(item["params"].items())), "custom_id": item["custom_id"]} for item in items]
+    spelled = "\n".join(json.dumps(item, indent=None, separators=(" ,  ", " : ")) for item in turned).encode()
+    (tmp_path / "requests.json").write_text(json.dumps({"requests": turned}, indent=3))
+    with read_requests(str(tmp_path / "requests.json")) as read:
+        known = await store_manifest(store, read)
+    others = [
+        await write_manifest(store, pieces(spelled, 7)),
+        await write_inline_manifest(store, items),
+        await load_manifest(store, manifest.uri),
+        known,
+    ]
+
+    assert {other.content for other in others} == {manifest.content} == {manifest.content_sha256}
+    assert await content_of(store, manifest.uri) == content_of_items(items) == manifest.content
+    assert (await write_manifest(store, pieces(jsonl(items[::-1])))).content != manifest.content
+    assert len({other.sha256 for other in others}) > 2
+
+
+async def test_the_manifest_of_an_older_version_has_the_identity_of_its_bytes(store: ObjectStore) -> None:
+    manifest = await write_manifest(store, pieces(jsonl(requests(2))))
+    older = manifest.model_dump(mode="json", exclude={"content_sha256"})
+
+    assert "contentSha256" not in older
+    assert Manifest.model_validate(older).content == manifest.sha256
 
 
 async def test_the_ids_are_stored_in_the_same_order(store: ObjectStore) -> None:
@@ -138,6 +174,20 @@ async def test_bad_requests_leave_nothing_in_the_store(store: ObjectStore) -> No
     with pytest.raises(InvalidRequests, match="no requests"):
         await write_inline_manifest(store, [])
     assert await store.names("manifests/") == []
+
+
+async def test_a_file_of_another_form_in_the_store_is_named_once(store: ObjectStore) -> None:
+    items = requests(5)
+    other = b"\n".join(json.dumps({"custom_id": item["custom_id"], "body": {}}).encode() for item in items)
+    files = {
+        forms.SEVERAL_LINES: b"\n".join(json.dumps(item, indent=2).encode() for item in items),
+        forms.BODY: json.dumps({"requests": items}).encode(),
+        forms.OTHER_API: other,
+    }
+    for form, data in files.items():
+        with pytest.raises(InvalidRequests) as caught:
+            await write_manifest(store, pieces(data))
+        assert caught.value.problems == (f"line 1: {form}",)
 
 
 async def test_inline_requests_become_a_manifest(store: ObjectStore) -> None:

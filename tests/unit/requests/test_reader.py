@@ -12,13 +12,15 @@ from typing import Any, Protocol
 import msgspec
 import pytest
 
+from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
-from message_batches.requests.manifest import write_manifest
+from message_batches.requests import forms
+from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests, UnreadableFile, read_requests
 from message_batches.storage.object_store import open_store
 
 GOOD: dict[str, Any] = {
-    "model": "claude-a",
+    "model": "claude-sonnet-5",
     "max_tokens": 100,
     "messages": [{"role": "user", "content": "hi \u2028 ü"}],
 }
@@ -52,7 +54,7 @@ def lines(requests: CheckedRequests) -> list[bytes]:
     return requests.lines.read(0, requests.lines.size).split(b"\n")[:-1]
 
 
-ITEMS = [request("a"), request("b", x=1.0), request("c", x="line\nbreak { [ ] }")]
+ITEMS = [request("a"), request("b", top_k=1.0), request("c", system="line\nbreak { [ ] }")]
 FORMS = {
     "jsonl": b"\n".join(map(dump, ITEMS)),
     "jsonl-windows": b"\xef\xbb\xbf" + b"\r\n\r\n".join(map(dump, ITEMS)) + b"\r\n",
@@ -60,7 +62,7 @@ FORMS = {
     "array-pretty": b"\xef\xbb\xbf \n" + dump(ITEMS, indent=2),
     "array-crlf": dump(ITEMS, indent="\t").replace(b"\n", b"\r\n"),
     "object": dump({"requests": ITEMS}),
-    "object-pretty": b"\n" + dump({"requests": ITEMS, "more": 1}, indent=4) + b"\n",
+    "object-pretty": b"\n" + dump({"requests": ITEMS}, indent=4) + b"\n",
 }
 
 
@@ -72,7 +74,7 @@ def test_every_form_gives_the_same_requests(read: Read, form: str) -> None:
     assert requests.count == 3
     assert requests.body_bytes == len(b'{"requests":[' + b",".join(lines(requests)) + b"]}")
     assert requests.sha256 == hashlib.sha256(b"".join(line + b"\n" for line in lines(requests))).hexdigest()
-    assert requests.models == {"claude-a": 3}
+    assert requests.models == {"claude-sonnet-5": 3}
     assert requests.max_tokens == 300
     assert requests.warnings == []
 
@@ -101,7 +103,7 @@ except StoreUnavailable as error:
 
 async def test_the_hash_is_that_of_the_manifest(read: Read, tmp_path: Path) -> None:
     requests = read(FORMS["array-pretty"])
-    manifest = await write_manifest(open_store((tmp_path / "store").as_uri()), requests.chunks())
+    manifest = await store_manifest(open_store((tmp_path / "store").as_uri()), requests)
     assert manifest.sha256 == requests.sha256
     assert manifest.body_bytes == requests.body_bytes
     assert manifest.count == requests.count
@@ -194,7 +196,8 @@ def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
         (dump({"requests": [7]}), "requests[0]: not an object but a number"),
         (b'[\n{"custom_id": "a",\n', "line 3: not JSON: Expecting property name enclosed in double quotes (column 1)"),
         (b'{"requests": [1,\n2', "line 2: not JSON: Expecting ',' delimiter (column 2)"),
-        (b'{"requests": {}}', "Expected `array`, got `object` - at `$.requests`"),
+        (b'{"requests": {"a": {"messages": []}}}', f"requests: {forms.MAP}"),
+        (b'{"requests": null}', "requests: not a list"),
         (b"[" * 200_000, "maximum recursion depth exceeded"),
         (b'[{"custom_id":"a","params":{"x":"\xff"}}]', "requests[0]: not UTF-8 (byte 32)"),
     ],
@@ -211,82 +214,116 @@ def test_no_requests_are_refused(read: Read, data: bytes) -> None:
         read(data)
 
 
-WARNED = [
-    ({"stream": True}, "`stream` is true"),
-    ({"max_tokens": 0}, "`max_tokens` must be 1 or more"),
-    ({"max_tokens": -1}, "`max_tokens` must be 1 or more"),
-    ({"max_tokens": "100"}, "`max_tokens` must be 1 or more"),
-    ({"max_tokens": 300_001}, "`max_tokens` is over 300,000"),
-    ({"max_tokens": None}, "`max_tokens` is missing"),
-    ({"messages": None}, "`messages` is missing"),
-    ({"messages": "hi"}, "`messages` is not a list"),
-    ({"messages": []}, "`messages` is empty"),
-    ({"model": None}, "`model` is missing"),
-    ({"model": 7}, "`model` is not a name"),
-    ({"speed": "fast"}, "`speed` is not accepted in a batch"),
-    ({"store": False}, "`store` is not accepted in a batch"),
-    ({"previous_thread_event_id": "x"}, "`previous_thread_event_id` is not accepted"),
-    ({"cache_hint": 1}, "`cache_hint` is not accepted"),
-    ({"context_hint": 1}, "`context_hint` is not accepted"),
-    ({"betas": ["x"]}, "`betas` is not a parameter of a message"),
-    ({"research_preview_2026_02": "active"}, "`research_preview_2026_02` is not accepted"),
-    ({"billing_policy": {"bill_to": "user_profile"}}, "`billing_policy.bill_to` user_profile is not accepted"),
-]
+FIELDS_BESIDE = {
+    b'{"requests": [%s], "betas": ["x"]}': "betas: not a field beside `requests`; betas are a header of the batch",
+    b'{"betas": ["x"], "requests": [%s]}': "betas: not a field beside `requests`; betas are a header of the batch",
+    b'\xef\xbb\xbf {\n "model": "m {[\\"", "n": [1, {"requests": 2}],\n "requests": [%s]}': "model: not a field beside",
+    b'{"anthropic-beta": "x",\n"requests": [%s]}': "anthropic-beta: not a field beside `requests`; betas are a header",
+    b'{"requests": [%s], "requests": []}': "requests: is there twice",
+    b'{"requests": [], "requests": [%s]}': "requests: is there twice",
+    b'{"requests": [%s], "r\\u0065quests": []}': "requests: is there twice",
+    b'{"x": "' + b"y" * 2_000_000 + b'", "requests": [%s]}': f"line 1: {forms.BODY}",
+}
 
 
-@pytest.mark.parametrize(("params", "says"), WARNED)
-def test_requests_that_will_be_errored_get_a_warning(read: Read, params: dict[str, Any], says: str) -> None:
-    requests = read(dump(request("a", **params)))
-    (warning,) = requests.warnings
-    assert warning.message.startswith(says)
-    assert (warning.count, warning.custom_ids) == (1, ("a",))
-    assert warning.message in str(warning)
+@pytest.mark.parametrize(("form", "problem"), FIELDS_BESIDE.items(), ids=range(len(FIELDS_BESIDE)))
+def test_a_field_beside_the_requests_is_refused_by_name(read: Read, form: bytes, problem: str) -> None:
+    with pytest.raises(InvalidRequests) as caught:
+        read(form.replace(b"%s", dump(ITEMS[0])))
+
+    assert caught.value.problems[0].startswith(problem)
+    assert caught.value.action == (NextAction.GIVE_BETAS if b"beta" in form else None)
 
 
-def test_valid_requests_get_no_warning(read: Read) -> None:
-    fine = request("a", stream=False, temperature=0.5, research_preview_2026_02="off", max_tokens=300_000, tools=[])
-    assert read(dump(fine)).warnings == []
+@pytest.mark.parametrize("name", ["metadata", "betas", "custom_ID", "method", "a b\n"])
+def test_a_field_of_a_request_that_the_api_would_refuse_is_named_with_its_line(read: Read, name: str) -> None:
+    with pytest.raises(InvalidRequests) as caught:
+        read(dump(ITEMS[0]) + b"\n\n" + dump({**ITEMS[1], name: {"row": 5}}))
+
+    (problem,) = caught.value.problems
+    shown = name if name.isidentifier() else repr(name)
+    assert problem.startswith(f"line 3, {shown}: not a field of a request")
+    assert (caught.value.action is NextAction.GIVE_BETAS) == (name == "betas")
 
 
-def test_an_empty_request_gets_every_warning(read: Read) -> None:
-    warnings = read(b'{"custom_id":"a","params":{}}').warnings
-    assert [w.message for w in warnings] == ["`model` is missing", "`messages` is missing", "`max_tokens` is missing"]
+def another_form(name: str) -> bytes:
+    """Return a file in a form that other tools write."""
+    params = ITEMS[0]["params"]
+    items: dict[str, Any] = {
+        "chat completions": {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": params},
+        "body alone": {"custom_id": "a", "body": params},
+        "bedrock": {"recordId": "a", "modelInput": {"anthropic_version": "bedrock-2023-05-31", **params}},
+        "vertex": {"custom_id": "a", "request": {"anthropic_version": "vertex-2023-10-16", **params}},
+        "gemini": {"key": "a", "request": {"contents": [{"parts": [{"text": "hi"}]}]}},
+        "parameters": params,
+        "a prompt": {"prompt": "hi", "completion": "ho"},
+        "results": {"custom_id": "a", "result": {"type": "expired"}},
+        "results of another api": {
+            "id": "batch_req_1",
+            "custom_id": "a",
+            "response": {"status_code": 200},
+            "error": None,
+        },
+        "results of bedrock": {"recordId": "a", "modelInput": params, "modelOutput": {}},
+        "a batch": {"id": "msgbatch_1", "type": "message_batch", "request_counts": {}},
+        "a map": {"a": params, "b": params},
+        "a map of requests": {"a": {"params": params}},
+    }
+    return dump(items[name])
 
 
-def test_warnings_are_grouped_and_name_the_first_three(read: Read) -> None:
-    items = [request(f"r-{n}", stream=n > 5, speed="x") for n in range(10)]
-    warnings = read(dump(items)).warnings
-    assert [(warning.count, warning.custom_ids) for warning in warnings] == [
-        (10, ("r-0", "r-1", "r-2")),
-        (4, ("r-6", "r-7", "r-8")),
-    ]
-    assert [name in str(warning) for name, warning in zip(("`speed`", "`stream`"), warnings, strict=True)] == [True] * 2
+OTHER_FORMS = {
+    "chat completions": forms.OTHER_API,
+    "body alone": forms.OTHER_API,
+    "bedrock": forms.BEDROCK,
+    "vertex": forms.VERTEX,
+    "gemini": forms.VERTEX,
+    "parameters": forms.PARAMETERS,
+    "a prompt": forms.PARAMETERS,
+    "results": forms.RESULT,
+    "results of another api": forms.RESULT,
+    "results of bedrock": forms.RESULT,
+    "a batch": forms.BATCH,
+    "a map": forms.MAP,
+    "a map of requests": forms.MAP,
+}
 
 
-STRICTER = [
-    ({"temperature": 1}, "`temperature` is not accepted since version 2026-10-21"),
-    ({"top_p": 1}, "`top_p`"),
-    ({"top_k": 1}, "`top_k`"),
-    ({"messages": [{"role": "assistant", "content": [{"type": "document"}] * 2}]}, "a `document` in an assistant"),
-    ({"messages": [{"role": "user", "content": [{"type": "text", "citations": [1]}]}]}, "`citations` in a user's text"),
-]
+@pytest.mark.parametrize(("name", "form"), OTHER_FORMS.items(), ids=OTHER_FORMS)
+def test_the_form_of_another_tool_is_named_once_with_what_to_do(read: Read, name: str, form: str) -> None:
+    line = another_form(name)
+
+    for data, place in ((b"\n".join([line] * 30), "line 1"), (b"[%s]" % b",\n".join([line] * 30), "requests[0]")):
+        with pytest.raises(InvalidRequests) as caught:
+            read(data)
+        assert caught.value.problems == (f"{place}: {form}",)
+        assert "30 problems in 30 requests" in str(caught.value)
 
 
-@pytest.mark.parametrize(("params", "says"), STRICTER)
-def test_some_warnings_depend_on_the_api_version(read: Read, params: dict[str, Any], says: str) -> None:
-    data = dump(request("a", **params))
-    assert read(data).warnings == []
-    (warning,) = read(data, version="2026-10-21").warnings
-    assert warning.message.startswith(says)
+TEXTS = {
+    "pretty-printed": (b"\n".join(dump(item, indent=2) for item in ITEMS), forms.SEVERAL_LINES),
+    "one request pretty-printed": (dump(ITEMS[0], indent="\t"), forms.SEVERAL_LINES),
+    "over lines within": (dump(ITEMS[0]).replace(b'"params": {', b'"params": {\n'), forms.SEVERAL_LINES),
+    "a map pretty-printed": (dump({"a": ITEMS[0]["params"], "b": ITEMS[0]["params"]}, indent=1), forms.MAP),
+    "another api's, pretty-printed": (dump({"custom_id": "a", "body": {}}, indent=1), forms.OTHER_API),
+    "commas at the ends": (b",\n".join(map(dump, ITEMS)), forms.JOINED),
+    "all on one line": (b" ".join(map(dump, ITEMS)), forms.JOINED),
+    "python": (b"{'custom_id': 'a', 'params': {}}\n" * 3, forms.PYTHON),
+    "a list of python": (b"[{'custom_id': 'a', 'params': {}}]", forms.PYTHON),
+    "csv": (b"custom_id,prompt\na,Say hello\nb,Say it again\n", forms.TABLE),
+    "csv of Excel": (b'\xef\xbb\xbf"id";"prompt text";"model"\r\n1;Hello;x\r\n', forms.TABLE),
+    "csv without a header": (b'a,"Say hello, please"\nb,"Again"\n', forms.TABLE),
+    "csv of quoted cells": (b'"a","Say ""hello"", please!"\n', forms.TABLE),
+    "tsv": (b"custom_id\tprompt\na\tSay hello\n", forms.TABLE),
+    "yaml": (b"- custom_id: a\n  params:\n", forms.YAML),
+    "yaml of an object": (b"requests:\n  - custom_id: a\n", forms.YAML),
+    "html": (b"<!DOCTYPE html>\n<html>\n", forms.MARKUP),
+}
 
 
-def test_models_are_counted_and_tokens_added_up(read: Read) -> None:
-    items = [
-        request("a"),
-        request("b", model="claude-b", max_tokens=7),
-        request("c", model="claude-b"),
-        request("d", model=1),
-    ]
-    requests = read(dump(items))
-    assert requests.models == {"claude-b": 2, "claude-a": 1, "(none)": 1}
-    assert requests.max_tokens == 307
+@pytest.mark.parametrize(("data", "form"), TEXTS.values(), ids=TEXTS)
+def test_what_is_not_jsonl_is_named_in_one_sentence(read: Read, data: bytes, form: str) -> None:
+    with pytest.raises(InvalidRequests) as caught:
+        read(data)
+
+    assert caught.value.problems == (f"line 1: {form}",)

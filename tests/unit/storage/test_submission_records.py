@@ -57,6 +57,19 @@ async def test_an_intent_is_new_once_and_then_returns_the_record(records: Submis
     assert found.outcome == SubmissionOutcome(batch_id="msgbatch_1")
 
 
+def test_intents_are_of_the_same_requests_by_their_bytes_or_by_their_content() -> None:
+    older = intent(submitter())
+    ours, spelled = (
+        older.model_copy(update={"sha256": each * 32, "content_sha256": "ff" * 32}) for each in ("cd", "ef")
+    )
+    other = spelled.model_copy(update={"content_sha256": "aa" * 32})
+
+    assert all(older.of_same_requests(each) for each in (older, ours))
+    assert ours.of_same_requests(spelled)
+    assert not any(each.of_same_requests(other) for each in (older, ours))
+    assert not older.of_same_requests(older.model_copy(update={"sha256": "ef" * 32}))
+
+
 async def test_the_first_claim_holds_and_is_returned_to_its_owner(records: SubmissionRecords) -> None:
     first, again = submitter("run-a").claim, submitter("run-a", run="2").claim
 

@@ -98,11 +98,19 @@ async def test_check(tmp_path: Path) -> None:
     scenes: Scenes = {
         "valid": await in_both_forms(nowhere, "check", file_of(nowhere, mixed())),
         "invalid": await in_both_forms(nowhere, "check", file_of(nowhere, [*fresh(1), *fresh(1)], "invalid.jsonl")),
+        "another form": await in_both_forms(nowhere, "check", betas_beside(nowhere)),
         "without a warning": await nowhere("check", file_of(nowhere, fresh(1), "good.jsonl")),
         "no such file": await nowhere("check", "there-is-none.jsonl"),
     }
 
     assert_golden("check", scenes, tmp_path)
+
+
+def betas_beside(starter: CommandLine) -> str:
+    """Write the body of a create with a field that belongs into a header; return its name."""
+    body = {"requests": fresh(1), "betas": ["output-300k-2026-03-24"]}
+    (starter.folder / "body.json").write_text(json.dumps(body), encoding="utf-8")
+    return "body.json"
 
 
 async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
@@ -112,6 +120,7 @@ async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> N
     batch_id = await pending.post_by_a_stranger(given)
     followed = await polling(patient, pending)
     detached = [await patient("attach", one, "--json", *QUICK[:2]), await patient("attach", two, *QUICK[:2])]
+    unread = await patient("attach", two, "--requests", file_of(patient, fresh(1), "two.jsonl"))
     again = await patient("attach", pending.emulator.batches[-1].id)
     limited = await patient("attach", short, "--wait", *QUICK[:2], "--poll-limit", "1")
     pending.emulator.clock.advance(timedelta(minutes=11))
@@ -119,6 +128,7 @@ async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> N
     scenes: Scenes = {
         "detached": detached,
         "followed already": again,
+        "followed without requests": unread,
         "not ended within the limit": limited,
         "without its requests": [
             await patient("attach", batch_id, "--wait", "--json", *QUICK[:2]),
@@ -128,6 +138,9 @@ async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> N
             "attach", batch_id, "--requests", file_of(patient, given), "--wait", "--json", *QUICK[:2]
         ),
         "landed before": await in_both_forms(patient, "attach", batch_id),
+        "with other requests": await in_both_forms(
+            patient, "attach", batch_id, "--requests", file_of(patient, given[1:], "other.jsonl")
+        ),
         "no batch id": await in_both_forms(patient, "attach", KEY),
         "a run's id": await patient("attach", "batch_1"),
     }

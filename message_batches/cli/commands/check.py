@@ -1,0 +1,84 @@
+"""The command that only reads the requests: `check`, and with `--live` what the API says of their models."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from message_batches.api.models import ApiProfile, ModelInfo
+from message_batches.cli import tables
+from message_batches.cli.commands.start import OptionsReader, name_of, read
+from message_batches.cli.context import CommandContext, CommandResult
+from message_batches.cli.json_output import ModelFinding, ModelProblem, RequestsDocument
+from message_batches.formatting import escape_unprintable, plural
+from message_batches.requests.params import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
+from message_batches.requests.reader import CheckedRequests
+from message_batches.settings import Settings
+
+RETIRES_SOON = timedelta(days=30)
+MAX_ASKED = 50
+"""The number of models that are asked for: a file that names more of them has other problems."""
+
+
+async def check(
+    context: CommandContext, file: str, read_options: OptionsReader, *, live: bool = False
+) -> CommandResult:
+    """Read and check a file of requests, and with `live` ask the API for their models; nothing is sent."""
+    options = read_options(context.settings)
+    with read(file, options) as requests:
+        findings = None
+        if live:
+            models = await _ask(context.settings, options.profile, requests)
+            findings = find_problems(requests, models, options.profile, datetime.now(UTC))
+            known = {unknown_model(name) for name, model in models.items() if model}
+            requests = replace(requests, warnings=[each for each in requests.warnings if each.message not in known])
+        return CommandResult(RequestsDocument.of(requests, findings), tables.checked(requests, name_of(file), findings))
+
+
+def find_problems(
+    requests: CheckedRequests, models: dict[str, ModelInfo | None], profile: ApiProfile, now: datetime
+) -> list[ModelFinding]:
+    """Return what the API's own description of their models says against requests.
+
+    Args:
+        requests: from `read_requests()`.
+        models: by their names in the requests; None for one that does not exist.
+        profile: that they will be sent with.
+        now: the time.
+    """
+    found = []
+    for name, model in models.items():
+        for problem, message in _problems(name, model, requests.largest.get(name), profile, now):
+            found.append(ModelFinding(model=name[:200], problem=problem, message=message, count=requests.models[name]))
+    if left := len(requests.models) - len(models):
+        message = f"{plural(left, 'more model')} of the file {'was' if left == 1 else 'were'} not asked for"
+        found.append(ModelFinding(model="", problem=ModelProblem.NOT_ASKED, message=message, count=left))
+    return found
+
+
+def _problems(
+    name: str, model: ModelInfo | None, largest: tuple[int, str] | None, profile: ApiProfile, now: datetime
+) -> list[tuple[ModelProblem, str]]:
+    if model is None:
+        return [(ModelProblem.NOT_FOUND, f"{escape_unprintable(name[:80])} does not exist, or not for this key")]
+    found = []
+    if not model.takes_batches:
+        found.append((ModelProblem.NO_BATCHES, f"{name} takes no batches"))
+    if model.lifecycle == "retired":
+        found.append((ModelProblem.RETIRED, f"{name} is retired"))
+    elif model.retires_at and model.retires_at - now < RETIRES_SOON:
+        verb = "retires" if model.retires_at > now else "was to be retired"
+        found.append((ModelProblem.RETIRES_SOON, f"{name} {verb} on {model.retires_at:%Y-%m-%d}"))
+    if largest and model.max_tokens and largest[0] > model.max_tokens:
+        tokens, place = largest
+        if LONG_OUTPUT_BETA not in profile.anthropic_beta or tokens > LONG_OUTPUT:
+            message = f"{name} gives at most {model.max_tokens:,} tokens: `max_tokens` is {tokens:,} in {place}"
+            found.append((ModelProblem.TOO_MANY_TOKENS, message))
+    return found
+
+
+async def _ask(settings: Settings, profile: ApiProfile, requests: CheckedRequests) -> dict[str, ModelInfo | None]:
+    # Imported here: it takes longer to load than most commands run.
+    from message_batches.api.client import HttpBatchApi, http_client
+
+    async with http_client(settings.base_url) as http:
+        api = HttpBatchApi(http, settings.keys)
+        return {name: await api.model(profile, name) for name in list(requests.models)[:MAX_ASKED]}

@@ -1,0 +1,123 @@
+"""The requests of a file, compared with those of a run that there is: a file that is given is never left unread."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client
+
+from message_batches.contract import NextAction
+from message_batches.errors import RequestsNotFound, ResultsIncomplete
+from message_batches.formatting import plural
+from message_batches.models import BatchOutput, LandedResults, Manifest, ResultsFile
+from message_batches.requests.manifest import content_of, content_of_items, read_ids
+from message_batches.results import reader
+from message_batches.results.landing import land
+from message_batches.results.reader import Publication
+from message_batches.runs.control import Refused
+from message_batches.runs.history import read_start
+from message_batches.storage import paths
+from message_batches.storage.interface import Store
+
+_MAX_IDS = 3
+
+
+async def is_run_of(client: Client, store: Store, workflow_id: str, batch_id: str, manifest: Manifest) -> bool:
+    """Return whether a run under way has these requests; False if it has none, `Refused` if it has others."""
+    content: str | None
+    start = await read_start(client, workflow_id)
+    if start.requests is not None:
+        content = _content_of_items(start.requests)
+    elif start.requests_uris:
+        try:
+            content = await content_of(store, start.requests_uris[-1])
+        except RequestsNotFound as error:
+            raise Refused(f"{workflow_id} follows this batch; its requests cannot be compared: {error}") from error
+    else:
+        return False
+    if content != manifest.content:
+        raise Refused(
+            f"{workflow_id} follows {batch_id} with other requests than these. Nothing was started; the results are "
+            "checked against its own",
+            NextAction.WATCH,
+            workflow_id=workflow_id,
+        )
+    return True
+
+
+def _content_of_items(requests: list[Any]) -> str | None:
+    """Return the content of requests in an input; None for those that no batch can hold, such as NaN."""
+    try:
+        return content_of_items(requests)
+    except (ValueError, TypeError, RecursionError):
+        return None
+
+
+async def landed_results(
+    store: Store, output: BatchOutput, manifest: Manifest | None, *, scratch: Path | None = None
+) -> BatchOutput:
+    """Return a run's output, with the results that were checked against these requests; `Refused` if they differ.
+
+    Results that landed without requests are landed again from the store, in the order of the requests: nothing is
+    downloaded, and they may be gone from the provider. Without requests here, checked results go first.
+    """
+    published = await reader.of_batch(store, output.batch_id)
+    landed: LandedResults | None
+    if manifest:
+        landed = await _checked(store, output, published, manifest, scratch)
+    else:
+        landed = published[0].landed if published and not output.verified else None
+    if landed is None:
+        return output
+    same = LandedResults.model_fields.keys() & BatchOutput.model_fields.keys()
+    return output.model_copy(update={name: getattr(landed, name) for name in same})
+
+
+async def _checked(
+    store: Store, output: BatchOutput, published: list[Publication], manifest: Manifest, scratch: Path | None
+) -> LandedResults:
+    for publication in published:
+        sha256 = publication.manifest_sha256
+        if sha256 is None:
+            continue
+        if sha256 == manifest.sha256:
+            return publication.landed
+        try:
+            same = await content_of(store, store.uri(paths.requests_path(sha256))) == manifest.content
+        except RequestsNotFound:
+            continue  # They are purged: the results alone can be compared.
+        if same:
+            return publication.landed
+        ids = await store.read(paths.ids_path(sha256))
+        difference = _difference(await read_ids(store, manifest), (ids or b"").decode("ascii", "replace").split())
+        raise Refused(
+            f"The results of {output.batch_id} have been checked against other requests than these: {difference}. "
+            "Nothing was changed"
+        )
+    try:
+        return await land(
+            store,
+            _landed_lines(store, output.results_file),
+            batch_id=output.batch_id,
+            manifest=manifest,
+            expected_count=output.results_file.lines,
+            scratch=scratch,
+        )
+    except ResultsIncomplete as error:
+        raise Refused(f"These are not the requests of {output.batch_id}, whose results have landed. {error}") from error
+
+
+def _difference(given: list[str], others: list[str]) -> str:
+    """Return how the custom_ids of two lists of requests differ."""
+    parts = []
+    for where, only in (("only here", {*given} - {*others}), ("only there", {*others} - {*given})):
+        if only:
+            more = ", ..." if len(only) > _MAX_IDS else ""
+            parts.append(f"{plural(len(only), 'custom_id')} {where} ({', '.join(sorted(only)[:_MAX_IDS])}{more})")
+    return ", ".join(parts) or "their custom_ids are the same, their content is not"
+
+
+@asynccontextmanager
+async def _landed_lines(store: Store, file: ResultsFile) -> AsyncIterator[AsyncIterator[bytes]]:
+    yield reader.chunks(store, file.uri)
