@@ -59,6 +59,7 @@ def new_intent(given: SubmitInput) -> SubmissionIntent:
         number=given.number,
         anchor=given.anchor,
         sha256=given.manifest.sha256,
+        content_sha256=given.manifest.content_sha256,
         time=datetime.now(UTC),
         timeout=given.timeout,
         nonce=uuid4().hex,
@@ -80,7 +81,7 @@ def decide(
     earlier: Anchor | None = None
     for record in others:
         other = record.intent
-        if other.workflow_id != intent.workflow_id or other.sha256 != intent.sha256 or record.created_nothing:
+        if other.workflow_id != intent.workflow_id or not other.of_same_requests(intent) or record.created_nothing:
             continue
         over = other.time + other.timeout + CLOCK_SKEW
         if record.outcome and record.outcome.batch_id:
@@ -99,7 +100,7 @@ def decide(
 
 def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submitted:
     """Return what the record of an earlier POST of the same number says, made before a reset or a retry of the run."""
-    if earlier.intent.sha256 != manifest.sha256:
+    if not earlier.intent.of_same_requests(manifest):
         raise InvalidRequests(
             f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "
             "reset or retried; nothing was sent now. Start these under another workflow id"

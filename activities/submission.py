@@ -167,7 +167,7 @@ class SubmissionActivities:
         foreign = [
             record
             for record in others
-            if (record.intent.workflow_id, record.intent.sha256) != (who.workflow_id, given.manifest.sha256)
+            if record.intent.workflow_id != who.workflow_id or not record.intent.of_same_requests(given.manifest)
         ]
         named = any(record.outcome and record.outcome.batch_id == batch.id for record in foreign)
         rivals = {

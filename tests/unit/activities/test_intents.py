@@ -169,3 +169,12 @@ def test_a_post_that_was_searched_for_is_not_searched_for_again() -> None:
 
     assert decide(later, [], [lost], START) == Search(lost.intent.anchor)
     assert decide(later, [searched], [lost], START) == Post(lost.intent.anchor)
+
+
+def test_another_spelling_of_the_same_requests_is_seen_as_the_same() -> None:
+    mine = intent("second", START, sha256="spelled", content_sha256="content")
+    theirs = SubmissionRecord(intent=intent("first", START - SECOND, sha256="written", content_sha256="content"))
+    others = SubmissionRecord(intent=intent("first", START - SECOND, sha256="other", content_sha256="else"))
+
+    assert decide(mine, [], [theirs], START) == Yield()
+    assert decide(mine, [], [others], START) == Post()
