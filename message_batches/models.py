@@ -122,7 +122,10 @@ class ResultsFile(ContractModel):
 
 
 class ErrorGroup(ContractModel):
-    """The errored results of one type, with one message and up to three custom_ids."""
+    """The errored results of one type and message: numbers and ids in it may differ. The first, and three custom_ids.
+
+    Past twenty groups, one takes the further messages of its type, and names one of them.
+    """
 
     type: str
     count: int
@@ -149,7 +152,7 @@ class ResultCounts(ContractModel):
 
 
 class Summary(ContractModel):
-    """A summary of results: counts, errors by type (most frequent first), tokens by model."""
+    """A summary of results: counts, errors by type and message (most frequent first), tokens by model."""
 
     counts: ResultCounts = ResultCounts()
     errors: tuple[ErrorGroup, ...] = ()

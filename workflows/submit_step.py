@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from message_batches.errors import CannotDecrypt, NotSent, RateLimited
+from message_batches.errors import CannotDecrypt, NotSent, RateLimited, RefusedForNow
 from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
@@ -38,7 +38,7 @@ from workflows.submission.commands import (
     WaitUntil,
 )
 
-REJECTED_RETRYABLE = (*FIXED_BY_ANOTHER_WORKER, CannotDecrypt, NotSent, RateLimited)
+REJECTED_RETRYABLE = (*FIXED_BY_ANOTHER_WORKER, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
 """After these a POST has certainly created nothing, and may be made again later."""
 
 _Result = TypeVar("_Result")

@@ -16,6 +16,7 @@ from message_batches.api.models import BATCH_ID_PATTERN, ApiModel, ApiProfile, B
 from message_batches.api.responses import (
     BASE_URL,
     date_of,
+    describe_misfit,
     error_of,
     printable,
     read_bounded,
@@ -89,7 +90,8 @@ class HttpBatchApi:
         async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
             with _there():
                 url = self._url(profile, PATH)
-                return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)
+                reply = await _answer(http, "POST", url, sent=length, headers=headers, content=body)
+                return _parsed(reply, MessageBatch)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
@@ -138,7 +140,7 @@ class HttpBatchApi:
 
 
 async def _answer(
-    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], **options: Any
+    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], sent: int | None = None, **options: Any
 ) -> httpx.Response:
     try:
         async with http.stream(method, url, headers=headers, **options) as coming:
@@ -146,7 +148,7 @@ async def _answer(
     except httpx.HTTPError as error:
         raise _transport_error(error, headers[_KEY]) from error
     if reply.status_code != httpx.codes.OK:
-        raise error_of(reply)
+        raise error_of(reply, sent=sent)
     log_request_id(request_id_of(reply))
     return reply
 
@@ -164,11 +166,7 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
     try:
         return model.model_validate_json(reply.content)
     except ValidationError as error:
-        raise ReplyLost(
-            f"The API answered 200 with an invalid {model.__name__}: {error.error_count()} fields do not fit",
-            status=200,
-            request_id=request_id_of(reply),
-        ) from error
+        raise ReplyLost(describe_misfit(reply, error), status=200, request_id=request_id_of(reply)) from error
 
 
 def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:

@@ -14,9 +14,9 @@ from typing import IO, Any, NoReturn
 import msgspec
 
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.jsonl import MAX_BODY_BYTES, Splitter
+from message_batches.jsonl import BOM, MAX_BODY_BYTES, Splitter
 from message_batches.requests.preflight import Preflight, PreflightWarning
-from message_batches.requests.validation import BLANK, BOM, RequestCheck
+from message_batches.requests.validation import BLANK, RequestCheck
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.scratch import Scratch, scratch_file
 

@@ -8,7 +8,7 @@ import msgspec
 
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
-from message_batches.jsonl import MAX_BODY_BYTES
+from message_batches.jsonl import BOM, MAX_BODY_BYTES
 
 Problem = tuple[str, str]
 """The name of the field, empty for the whole line, and a description."""
@@ -87,7 +87,6 @@ MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
 BODY_START = b'{"requests":['
 BODY_END = b"]}"
-BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 
 

@@ -5,16 +5,13 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from message_batches.errors import RequestsNotFound, RunError
+from message_batches.errors import ErrorCause, RequestsNotFound, RunError, cause_of
 from message_batches.jsonl import Splitter
 from message_batches.models import BatchOutput, LandedResults
 from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
-
-NEEDS_CORRECTION = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
-"""Errors that the same request gets again; any other one may pass by itself, as the API's reference says."""
 
 
 class ResultsNotFound(RunError):
@@ -50,8 +47,8 @@ class FailedRequests:
         """Add a result, unless it succeeded."""
         if result.type == "succeeded":
             return
-        kind = result.error[0] if result.error else None
-        (self.invalid if kind in NEEDS_CORRECTION else self.retryable).add(result.custom_id)
+        to_correct = result.error and cause_of(*result.error, result.error_code) is ErrorCause.REQUEST
+        (self.invalid if to_correct else self.retryable).add(result.custom_id)
 
 
 async def of_batch(store: Store, batch_id: str) -> list[Publication]:
@@ -123,7 +120,7 @@ async def failed_requests(results: AsyncIterable[bytes]) -> FailedRequests:
     failed = FailedRequests()
     async for line in results:
         if line.strip():
-            failed.add(read_result(line))
+            failed.add(read_result(line, landed=True))
     return failed
 
 

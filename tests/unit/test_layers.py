@@ -21,7 +21,7 @@ ALLOWED: Mapping[str, str] = {
     "activities": (
         "api contract errors log_context models observability requests results serialization storage temporal"
     ),
-    "api": "errors log_context serialization",
+    "api": "errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
