@@ -14,9 +14,10 @@ from activities.failures import check_store, errors_as_failures
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import MessageBatch
+from message_batches.api.models import MessageBatch, RequestCounts, StatusReading
 from message_batches.contract import ActivityType
 from message_batches.errors import (
+    ApiError,
     ApiUnavailable,
     BatchNotFound,
     InvalidRequests,
@@ -24,11 +25,14 @@ from message_batches.errors import (
     NotSent,
     OwnedByAnotherRun,
     RequestRefused,
+    ResultsArchived,
     StoreUnavailable,
 )
-from message_batches.models import LandedResults, Manifest
+from message_batches.formatting import format_time
+from message_batches.models import RESULTS_RETENTION, LandedResults, Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
+from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
@@ -117,8 +121,12 @@ class MessageBatchActivities:
         if info.attempt == 1:
             POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
         with errors_as_failures(batch.batch_id):
-            async with reply_deadline():
-                found = await self._api.retrieve(batch.profile, batch.batch_id)
+            try:
+                async with reply_deadline():
+                    found = await self._api.retrieve(batch.profile, batch.batch_id)
+            except BatchNotFound as error:
+                # It may be gone because it is landed and deleted: a run that was reset since then polls it again.
+                found = await find_landed_batch(self._store, batch.batch_id, error)
             activity.logger.debug("Polled")
             return found
 
@@ -129,15 +137,18 @@ class MessageBatchActivities:
         with errors_as_failures(given.batch_id):
             async with heartbeats():
                 await check_store(self._store, given.store_id)
-                landed = await land(
-                    self._store,
-                    self._api.results(given.profile, given.batch_id),
-                    batch_id=given.batch_id,
-                    manifest=given.manifest,
-                    expected_count=given.expected_count,
-                    scratch=self._scratch,
-                    keep_partial=given.keep_partial,
-                )
+                try:
+                    landed = await land(
+                        self._store,
+                        self._api.results(given.profile, given.batch_id),
+                        batch_id=given.batch_id,
+                        manifest=given.manifest,
+                        expected_count=given.expected_count,
+                        scratch=self._scratch,
+                        keep_partial=given.keep_partial,
+                    )
+                except BatchNotFound as error:
+                    raise missing_results(await self._api.retrieve(given.profile, given.batch_id), error) from error
             activity.logger.info("Landed %d lines", landed.results_file.lines)
         LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
         return landed
@@ -206,6 +217,35 @@ class MessageBatchActivities:
                     await asyncio.sleep(1)
         except TimeoutError:
             activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
+
+
+async def find_landed_batch(store: Store, batch_id: str, error: BatchNotFound) -> MessageBatch:
+    """Return a batch that the API no longer has as the store has it landed; raise the API's 404 if it has not."""
+    found = await reader.of_batch(store, batch_id)
+    if not found:
+        raise error
+    landed, now = found[0].landed, datetime.now(UTC)
+    if not found[0].file_there:
+        raise BatchNotFound(f"{error}. Its results were landed, and are gone from the store: {landed.results_file.uri}")
+    return MessageBatch(
+        id=batch_id,
+        processing_status=StatusReading.ENDED,
+        request_counts=RequestCounts(**dict(landed.summary.counts)),
+        created_at=now,
+        expires_at=now,
+        reading=StatusReading.LANDED,
+    )
+
+
+def missing_results(batch: MessageBatch, error: BatchNotFound) -> ApiError:
+    """Return the error for a batch that is there and whose results are not: they are archived, or late."""
+    if batch.archived_at:
+        when = f"were archived at {format_time(batch.archived_at)} UTC"
+    elif not batch.results_url and datetime.now(UTC) >= batch.created_at + RESULTS_RETENTION:
+        when = f"are no longer kept since {format_time(batch.created_at + RESULTS_RETENTION)} UTC"
+    else:
+        return ApiUnavailable(f"{error}. The batch is there, its results are not yet, or not for now", status=404)
+    return ResultsArchived(f"The results of {batch.id} {when}: {error}", status=404)
 
 
 def _intent(given: SubmitInput) -> SubmissionIntent:

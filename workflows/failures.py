@@ -1,11 +1,13 @@
 """The failures of a run: a type, a sentence on what happened, and details with the batch's id and the next step."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from message_batches.contract import NextAction
 from message_batches.errors import ERRORS_BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.formatting import format_time
 from message_batches.models import FailureDetails
 
 FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
@@ -17,11 +19,25 @@ def failure(kind: str, message: str, *, action: NextAction | None = None) -> App
     return _failure(kind, message, FailureDetails(action=action))
 
 
-def batch_failure(kind: str, message: str, batch_id: str) -> ApplicationError:
-    """Return a typed failure of a run whose batch stays at the provider."""
-    message = message.rstrip(".")
-    if kind == "BatchNotFound":
-        note, action = "Check the id, and that the key's workspace is the batch's", None
+def batch_failure(kind: str, message: str, batch_id: str, *, last_seen: datetime | None = None) -> ApplicationError:
+    """Return a typed failure of a run whose batch stays at the provider, unless it is gone from there.
+
+    Args:
+        kind: the failure's type.
+        message: the reason.
+        batch_id: the batch.
+        last_seen: when the API last described it.
+    """
+    message, action = message.rstrip("."), None
+    if kind == "BatchNotFound" and last_seen:
+        note = (
+            f"It was there until {format_time(last_seen)} UTC: somebody has deleted it since, and its results with it, "
+            "or the key is no longer one of its workspace"
+        )
+    elif kind == "BatchNotFound":
+        note = "Check the id, and that the key's workspace is the batch's"
+    elif kind == "ResultsArchived":
+        note = "Nothing is to be had of it any more: its requests can only be submitted, and paid for, again"
     else:
         note = f"Batch {batch_id} is not lost: it stays at the provider, its results for 29 days"
         action = NextAction.ATTACH
@@ -41,14 +57,14 @@ def with_duplicates(failed: ApplicationError, batch_ids: Sequence[str], unchecke
     return _failure(failed.type or "", f"{message}. Possibly paid for besides: {', '.join(batch_ids)}", named)
 
 
-def from_activity(error: ActivityError, *, batch_id: str = "") -> ApplicationError:
+def from_activity(error: ActivityError, *, batch_id: str = "", last_seen: datetime | None = None) -> ApplicationError:
     """Return the run's failure for an activity's last one."""
     cause = _cause(error)
     if isinstance(cause, ApplicationError):
         kind, message = cause.type or "ActivityFailed", cause.message
     else:
         kind, message = "ActivityFailed", f"{error.activity_type}: {cause or error}"
-    return batch_failure(kind, message, batch_id) if batch_id else failure(kind, message)
+    return batch_failure(kind, message, batch_id, last_seen=last_seen) if batch_id else failure(kind, message)
 
 
 def post_refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:

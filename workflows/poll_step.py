@@ -55,6 +55,7 @@ class PollStep:
             if error_type_of(error) is not BatchNotFound:
                 raise
             state.not_found_since = state.not_found_since or self._context.now
+            state.not_found += 1
             if self._context.now - state.not_found_since >= activity_options.NOT_FOUND_GRACE:
                 raise
             return None

@@ -91,22 +91,24 @@ class HttpBatchApi:
             with _there():
                 url = self._url(profile, PATH)
                 reply = await _answer(http, "POST", url, sent=length, headers=headers, content=body)
-                return _parsed(reply, MessageBatch)
+                return _batch_in(reply)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
-        return _parsed(await self._call("GET", _path(batch_id), profile), MessageBatch)
+        return _batch_in(await self._call("GET", _path(batch_id), profile))
 
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
         with _there():
             reply = await self._call("GET", PATH, profile, params=params)
-        return _parsed(reply, BatchPage).model_copy(update={"date": date_of(reply.headers.get("date"))})
+        page = _parsed(reply, BatchPage)
+        batches = tuple(batch.read_status() for batch in page.data)
+        return page.model_copy(update={"data": batches, "date": date_of(reply.headers.get("date"))})
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
-        return _parsed(await self._call("POST", f"{_path(batch_id)}/cancel", profile), MessageBatch)
+        return _batch_in(await self._call("POST", f"{_path(batch_id)}/cancel", profile))
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
@@ -160,6 +162,10 @@ def _there() -> Iterator[None]:
         yield
     except BatchNotFound as error:
         raise RequestRefused(f"{error}. Correct {BASE_URL}: no Message Batches API is there.") from error
+
+
+def _batch_in(reply: httpx.Response) -> MessageBatch:
+    return _parsed(reply, MessageBatch).read_status()
 
 
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:

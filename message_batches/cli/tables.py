@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from message_batches.cli.next_steps import failure_text, no_worker, resolve
-from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time
+from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time, plural
 from message_batches.models import Phase, Progress
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.describe import RunStatus, RunView
@@ -112,7 +112,7 @@ def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
         grid.add_row("polls", f"{progress.polls:,}{due}")
     elif progress.next_poll:
         grid.add_row("next", f"in {format_duration(progress.next_poll - now)}")
-    if progress.expires_at and progress.processing_status != "ended":
+    if progress.expires_at and progress.phase is not Phase.RETRIEVING:
         grid.add_row(
             "expires", f"in {format_duration(progress.expires_at - now)}, {format_time(progress.expires_at)} UTC"
         )
@@ -120,11 +120,27 @@ def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
 
 def _from_progress(progress: Progress) -> list[str]:
     if progress.phase is not Phase.UNDECIDED:
-        return [capitalize_first(progress.waiting_for)] if progress.waiting_for else []
+        waiting = [capitalize_first(progress.waiting_for)] if progress.waiting_for else []
+        return [*_from_batch(progress), *waiting]
     submission = progress.submission or "No reply to the POST: looking for the batch"
     found = [f"{capitalize_first(submission)} (sent {'once' if progress.posts <= 1 else f'{progress.posts} times'})"]
     found += [
         f"May be ours: {c.batch_id}, {c.processing_status}, created {format_time(c.created_at)}"
         for c in progress.candidates
     ]
+    return found
+
+
+def _from_batch(progress: Progress) -> list[str]:
+    """Say what the API's answers about the batch leave open."""
+    found = []
+    if progress.not_found_since:
+        polls = f", in {plural(progress.not_found, 'poll')}" if progress.not_found else ""
+        seen = f"; it was there until {format_time(progress.last_seen)}" if progress.last_seen else ""
+        found.append(f"The API has not found the batch since {format_time(progress.not_found_since)} UTC{polls}{seen}")
+    if progress.unknown_status and progress.phase is Phase.POLLING:
+        found.append(
+            f"The status {progress.processing_status!r} is not known to this version, and nothing shows that the batch "
+            "has ended: it is polled on. Look at it in the Console"
+        )
     return found

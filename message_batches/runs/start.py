@@ -25,6 +25,7 @@ from message_batches.runs.deduplication import (
     Running,
     attach_id_of,
     find_prior_run,
+    has_results,
     workflow_id_of,
 )
 from message_batches.runs.describe import RunView, find_run
@@ -161,9 +162,11 @@ async def attach_run(
         view = await find_run(client, workflow_id)
         if view and view.running:
             return StartResult(workflow_id, f"{workflow_id} follows this batch already")
-        if view and view.output and view.output.batch_id == batch_id and (view.output.verified or not manifest):
+        landed = view.output if view else None
+        usable = landed and landed.batch_id == batch_id and (landed.verified or not manifest)
+        if landed and usable and await has_results(store, landed):
             note = f"The results of this batch have landed before, by {workflow_id}"
-            return StartResult(workflow_id, note, Finished(workflow_id, view.output))
+            return StartResult(workflow_id, note, Finished(workflow_id, landed))
     return StartResult(await _Starter(client, store, options).attach(batch_id, manifest, shown))
 
 

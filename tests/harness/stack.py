@@ -115,11 +115,13 @@ async def progress_when(
 
 
 @asynccontextmanager
-async def running_stack(client: Client, emulator: Emulator, store_url: str) -> AsyncIterator[Stack]:
-    """Run a worker on a queue of its own."""
+async def running_stack(
+    client: Client, emulator: Emulator, store_url: str, *, through: str | None = None
+) -> AsyncIterator[Stack]:
+    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one."""
     made = Stack(client, emulator, store_url)
     async with (
-        http_client(emulator.url) as http,
+        http_client(through or emulator.url) as http,
         build_worker(
             client,
             HttpBatchApi(http, ApiKeys(KEYS)),

@@ -19,7 +19,8 @@ HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer"
 
 ALLOWED: Mapping[str, str] = {
     "activities": (
-        "api contract errors log_context models observability requests results serialization storage temporal"
+        "api contract errors formatting log_context models observability requests results serialization storage "
+        "temporal"
     ),
     "api": "errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",

@@ -76,7 +76,8 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
     landed, manifest = publication.landed, publication.manifest_name
     if manifest is None:
         raise ResultsNotFound(
-            f"{landed.batch_id} was taken over without its requests, which are needed here",
+            f"The requests of {landed.batch_id} are not known here: it was taken over without them, or their record is "
+            "gone",
             NextAction.ATTACH_WITH_REQUESTS,
             batch_id=landed.batch_id,
         )
