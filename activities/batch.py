@@ -148,7 +148,7 @@ class MessageBatchActivities:
                         keep_partial=given.keep_partial,
                     )
                 except BatchNotFound as error:
-                    raise missing_results(await self._api.retrieve(given.profile, given.batch_id), error) from error
+                    landed = await self._landed_of_missing(given, error)
             activity.logger.info("Landed %d lines", landed.results_file.lines)
         LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
         return landed
@@ -187,6 +187,17 @@ class MessageBatchActivities:
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
+
+    async def _landed_of_missing(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
+        """Return results that another run has landed of a batch that is gone; else raise why there are none."""
+        try:
+            batch = await self._api.retrieve(given.profile, given.batch_id)
+        except BatchNotFound:
+            found = [] if given.manifest else await reader.of_batch(self._store, given.batch_id)
+            if found and found[0].file_there:
+                return found[0].landed
+            raise
+        raise missing_results(batch, error) from error
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:
@@ -239,13 +250,12 @@ async def find_landed_batch(store: Store, batch_id: str, error: BatchNotFound) -
 
 def missing_results(batch: MessageBatch, error: BatchNotFound) -> ApiError:
     """Return the error for a batch that is there and whose results are not: they are archived, or late."""
-    if batch.archived_at:
-        when = f"were archived at {format_time(batch.archived_at)} UTC"
-    elif not batch.results_url and datetime.now(UTC) >= batch.created_at + RESULTS_RETENTION:
-        when = f"are no longer kept since {format_time(batch.created_at + RESULTS_RETENTION)} UTC"
-    else:
-        return ApiUnavailable(f"{error}. The batch is there, its results are not yet, or not for now", status=404)
-    return ResultsArchived(f"The results of {batch.id} {when}: {error}", status=404)
+    gone_since = batch.archived_at
+    if not batch.results_url and datetime.now(UTC) >= batch.created_at + RESULTS_RETENTION:
+        gone_since = gone_since or batch.created_at + RESULTS_RETENTION
+    if gone_since:
+        return ResultsArchived(f"The results of {batch.id} are archived since {format_time(gone_since)} UTC: {error}")
+    return BatchNotFound(f"{error}. The batch is there, its results are not", status=404, batch_is_there=True)
 
 
 def _intent(given: SubmitInput) -> SubmissionIntent:

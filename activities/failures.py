@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from message_batches.errors import ApiError, MessageBatchesError, WrongStore
+from message_batches.errors import BATCH_IS_THERE, ApiError, BatchNotFound, MessageBatchesError, WrongStore
 from message_batches.log_context import log_batch_id
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
@@ -24,6 +24,7 @@ def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
             _report(error)
             failure = ApplicationError(
                 str(error),
+                *([BATCH_IS_THERE] if isinstance(error, BatchNotFound) and error.batch_is_there else []),
                 type=type(error).__name__,
                 non_retryable=not error.retryable,
                 next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,

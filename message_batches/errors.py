@@ -29,7 +29,7 @@ import re
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from message_batches.contract import NextAction
 
@@ -165,10 +165,22 @@ class SpendLimitReached(ApiError):
     """402, or 400 or 429 for the account's money: a retry does not help before it is topped up, raised or reset."""
 
 
+BATCH_IS_THERE = "batchIsThere"
+"""A detail of the failure for a `BatchNotFound`: only the results of the batch are missing."""
+
+
 class BatchNotFound(ApiError):
-    """404: no such batch in the key's workspace, or one that is temporarily not visible, which occasionally happens."""
+    """404: no such batch in the key's workspace, or one that is temporarily not visible, which occasionally happens.
+
+    Attributes:
+        batch_is_there: only its results are not.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, batch_is_there: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.batch_is_there = batch_is_there
 
 
 class ResultsArchived(ApiError):

@@ -6,7 +6,16 @@ from datetime import datetime
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from message_batches.contract import NextAction
-from message_batches.errors import ERRORS_BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.errors import (
+    BATCH_IS_THERE,
+    ERRORS_BY_NAME,
+    BatchNotFound,
+    MessageBatchesError,
+    ResultsArchived,
+    StoreUnavailable,
+    UnknownKey,
+    WrongStore,
+)
 from message_batches.formatting import format_time
 from message_batches.models import FailureDetails
 
@@ -19,29 +28,24 @@ def failure(kind: str, message: str, *, action: NextAction | None = None) -> App
     return _failure(kind, message, FailureDetails(action=action))
 
 
-def batch_failure(kind: str, message: str, batch_id: str, *, last_seen: datetime | None = None) -> ApplicationError:
-    """Return a typed failure of a run whose batch stays at the provider, unless it is gone from there.
+def batch_failure(kind: str, message: str, batch_id: str) -> ApplicationError:
+    """Return a typed failure of a run whose batch stays at the provider."""
+    note = f"Batch {batch_id} is not lost: it stays at the provider, its results for 29 days"
+    return _about_batch(kind, message, note, batch_id, NextAction.ATTACH)
 
-    Args:
-        kind: the failure's type.
-        message: the reason.
-        batch_id: the batch.
-        last_seen: when the API last described it.
-    """
-    message, action = message.rstrip("."), None
-    if kind == "BatchNotFound" and last_seen:
+
+def batch_gone(kind: str, message: str, batch_id: str, *, last_seen: datetime | None) -> ApplicationError:
+    """Return a typed failure of a run whose batch or its results are gone from the provider, or were never there."""
+    if kind == ResultsArchived.__name__:
+        note = "Nothing is to be had of it any more: its requests can only be submitted, and paid for, again"
+    elif last_seen:
         note = (
             f"It was there until {format_time(last_seen)} UTC: somebody has deleted it since, and its results with it, "
             "or the key is no longer one of its workspace"
         )
-    elif kind == "BatchNotFound":
-        note = "Check the id, and that the key's workspace is the batch's"
-    elif kind == "ResultsArchived":
-        note = "Nothing is to be had of it any more: its requests can only be submitted, and paid for, again"
     else:
-        note = f"Batch {batch_id} is not lost: it stays at the provider, its results for 29 days"
-        action = NextAction.ATTACH
-    return _failure(kind, f"{message}. {note}", FailureDetails(action=action, batch_id=batch_id))
+        note = "Check the id, and that the key's workspace is the batch's"
+    return _about_batch(kind, message, note, batch_id, None)
 
 
 def with_duplicates(failed: ApplicationError, batch_ids: Sequence[str], unchecked: str | None) -> ApplicationError:
@@ -64,7 +68,12 @@ def from_activity(error: ActivityError, *, batch_id: str = "", last_seen: dateti
         kind, message = cause.type or "ActivityFailed", cause.message
     else:
         kind, message = "ActivityFailed", f"{error.activity_type}: {cause or error}"
-    return batch_failure(kind, message, batch_id, last_seen=last_seen) if batch_id else failure(kind, message)
+    if not batch_id:
+        return failure(kind, message)
+    there = isinstance(cause, ApplicationError) and BATCH_IS_THERE in cause.details
+    if kind == ResultsArchived.__name__ or (kind == BatchNotFound.__name__ and not there):
+        return batch_gone(kind, message, batch_id, last_seen=last_seen)
+    return batch_failure(kind, message, batch_id)
 
 
 def post_refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:
@@ -111,6 +120,10 @@ def is_known_ended(error: ActivityError) -> bool:
     # The SDK reports this for an activity that it stopped, once that has ended.
     stopped = isinstance(cause, ApplicationError) and cause.type == "WorkerShutdown"
     return stopped or error_type_of(error) is not None
+
+
+def _about_batch(kind: str, message: str, note: str, batch_id: str, action: NextAction | None) -> ApplicationError:
+    return _failure(kind, f"{message.rstrip('.')}. {note}", FailureDetails(action=action, batch_id=batch_id))
 
 
 def _failure(kind: str, message: str, details: FailureDetails) -> ApplicationError:

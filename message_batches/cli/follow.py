@@ -8,7 +8,7 @@ from rich.console import RenderableType
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
-from message_batches.cli.json_output import DetachedRun, RunDocument
+from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
 from message_batches.cli.live_progress import display
 from message_batches.cli.report import ReplyCell, read_reply, report
 from message_batches.errors import MessageBatchesError
@@ -69,6 +69,15 @@ async def end_result(
     location = location or ResultsLocation(context.store, next_steps.results(view.workflow_id))
     shown = await results_report(context, view.output, location)
     return CommandResult(document, shown, exit_code_of(view.output, strict=strict))
+
+
+async def stored_result(
+    context: CommandContext, identity: str, landed: LandedResults | BatchOutput, *, strict: bool
+) -> CommandResult:
+    """Report results that had landed before, by the id of their run or their batch."""
+    shown = await results_report(context, landed, ResultsLocation(context.store, next_steps.results(identity)))
+    document = FinishedRun(workflow_id=identity, batch_id=landed.batch_id, output=landed)
+    return CommandResult(document, shown, exit_code_of(landed, strict=strict))
 
 
 async def results_report(

@@ -157,18 +157,18 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
         identity: a workflow id, or the id of a batch.
         connect: connects to Temporal, where the store alone does not have the answer.
     """
-    if is_batch_id(identity) and (found := await reader.landed_of_batch(store, identity)):
+    if is_batch_id(identity) and (found := await find_stored_results(store, identity)):
         return found
     try:
         view = await (await connect()).describe(identity, query_timeout=timedelta())
     except (RunNotFound, TemporalUnreachable):
-        if not is_batch_id(identity) and (past := await find_past_results(store, identity)):
-            return past
+        if found := await find_stored_results(store, identity):
+            return found
         raise
     if view.output:
         return await reader.of_output(store, view.output)
-    if past := await find_past_results(store, view.workflow_id, view.batch_id):
-        return past
+    if found := await find_stored_results(store, view.workflow_id, view.batch_id):
+        return found
     if view.running:
         message = f"{view.workflow_id} has no results yet, it is running"
         raise ResultsNotFound(message, NextAction.WATCH, workflow_id=view.workflow_id)
@@ -185,10 +185,17 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
     )
 
 
-async def find_past_results(store: Store, workflow_id: str, batch_id: str | None = None) -> Publication | None:
-    """Find what the store knows of a run that has no results in Temporal, or is unknown there; None if it has none."""
-    known = [each for each in (batch_id, attached_batch(workflow_id)) if each]
-    return await reader.of_past_run(store, workflow_id, known)
+async def find_stored_results(store: Store, identity: str, batch_id: str | None = None) -> Publication | None:
+    """Find what the store alone knows of a run or a batch, whatever Temporal knows; None if it has no results.
+
+    Args:
+        store: where results and records are.
+        identity: a workflow id, or the id of a batch.
+        batch_id: the run's batch, as far as Temporal names it.
+    """
+    if is_batch_id(identity):
+        return await reader.landed_of_batch(store, identity)
+    return await reader.of_past_run(store, identity, [each for each in (batch_id, attached_batch(identity)) if each])
 
 
 def is_batch_id(text: str) -> bool:

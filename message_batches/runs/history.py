@@ -206,7 +206,7 @@ class _ProgressReading:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
                 failed = event.activity_task_failed_event_attributes.scheduled_event_id
                 timed_out = event.activity_task_timed_out_event_attributes.scheduled_event_id
-                name = self._types.get(failed or timed_out)
+                name = self._types.get(failed or timed_out, "")
                 kind = event.activity_task_failed_event_attributes.failure.application_failure_info.type
                 if name == ActivityType.POLL_BATCH_STATUS and kind == BatchNotFound.__name__:
                     self._not_found_since = self._not_found_since or event.event_time.ToDatetime(tzinfo=UTC)

@@ -47,31 +47,42 @@ class Gateway:
 
     Attributes:
         change: called with every answer; it changes what it wants.
-        calls: the operations that have come through, in order.
+        instead: called with every operation; an answer that it returns is sent in place of the emulator's.
+        calls: the operations that have come in, in order.
     """
 
     url: str
-    change: Callable[[Answer], None]
+    change: Callable[[Answer], None] = lambda _: None
+    instead: Callable[[str], Answer | None] = lambda _: None
     calls: list[str] = field(default_factory=list)
 
+    def refuse(self, operation: str, status: int, body: bytes, *, times: int = 1, content_type: str = "") -> None:
+        """Answer the next calls of an operation with an error of its own."""
+        headers = {"content-type": content_type or "application/json"}
 
-def nothing(_: Answer) -> None:
-    """Change nothing."""
+        def refusal(called: str) -> Answer | None:
+            refused = self.calls.count(operation) <= before + times
+            return Answer(called, status, headers, body) if called == operation and refused else None
+
+        before = self.calls.count(operation)
+        self.instead = refusal
 
 
 @asynccontextmanager
-async def gateway_to(upstream: str, change: Callable[[Answer], None] = nothing) -> AsyncIterator[Gateway]:
+async def gateway_to(upstream: str) -> AsyncIterator[Gateway]:
     """Run a gateway to the server at `upstream`."""
-    running = Gateway(f"http://127.0.0.1:{unused_port()}", change)
+    running = Gateway(f"http://127.0.0.1:{unused_port()}")
     async with httpx.AsyncClient(base_url=upstream, timeout=60) as client:
 
         async def pass_on(request: web.Request) -> web.Response:
+            operation = f"{request.method} {request.path}"
             headers = {name: value for name, value in request.headers.items() if _is_passed_on(name)}
             content = await request.read()
-            reply = await client.request(request.method, str(request.rel_url), headers=headers, content=content)
-            operation = f"{request.method} {request.path}"
-            answer = Answer(operation, reply.status_code, dict(reply.headers), reply.content)
             running.calls.append(operation)
+            answer = running.instead(operation)
+            if answer is None:
+                reply = await client.request(request.method, str(request.rel_url), headers=headers, content=content)
+                answer = Answer(operation, reply.status_code, dict(reply.headers), reply.content)
             running.change(answer)
             passed_on = {name: value for name, value in answer.headers.items() if _is_passed_on(name)}
             return web.Response(status=answer.status, headers=passed_on, body=answer.body)
