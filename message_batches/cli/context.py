@@ -16,7 +16,7 @@ from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
 from message_batches.cli.json_output import ErrorDetails, ErrorDocument, InvalidRequestsDetails
-from message_batches.cli.result_export import give_up_broken_stdout, tolerate_any_text
+from message_batches.cli.result_export import give_up_broken_streams, tolerate_any_text
 from message_batches.cli.screen import as_json, screen
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
 from message_batches.runs.control import NoAnswer, Runs
@@ -83,7 +83,7 @@ class CommandContext:
                 self.out.print(result.shown, crop=False, soft_wrap=isinstance(result.shown, str))
             sys.stdout.flush()
         except BrokenPipeError:
-            give_up_broken_stdout()
+            give_up_broken_streams()
 
 
 def run_command(
@@ -121,7 +121,7 @@ def run_command(
         message = f"Unexpected {kind}: {_first_line(error)}{more}"
         return _fail(context, ErrorDetails(type=kind, message=message), FAILED)
     finally:
-        give_up_broken_stdout()
+        give_up_broken_streams()
 
 
 def _details(error: MessageBatchesError) -> ErrorDetails:

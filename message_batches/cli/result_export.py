@@ -61,7 +61,7 @@ async def write_out(pieces: AsyncIterable[bytes]) -> None:
             sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
     except BrokenPipeError:
-        give_up_broken_stdout()
+        give_up_broken_streams()
 
 
 def tolerate_any_text() -> None:
@@ -74,9 +74,10 @@ def tolerate_any_text() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # For as long as we run.
 
 
-def give_up_broken_stdout() -> None:
-    """Replace a standard output that cannot be written, or Python reports it again when it closes it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def give_up_broken_streams() -> None:
+    """Replace standard output and error where they cannot be written, or Python reports it again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

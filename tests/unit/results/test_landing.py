@@ -396,12 +396,39 @@ async def test_a_late_second_attempt_gets_the_results_of_the_first(store: Object
     assert await find_landed(store, BATCH, manifest) == first
 
 
-async def test_a_missing_landed_file_is_reported(store: ObjectStore) -> None:
+async def lose(store: ObjectStore, landed: LandedResults) -> None:
+    await store.remove(store.name(landed.results_file.uri))
+
+
+async def test_results_whose_file_is_gone_are_landed_again(store: ObjectStore) -> None:
     manifest = await manifest_of(store, 20)
     first = await landing(store, arriving(GOOD), manifest, 20)
-    await store.remove(store.name(first.results_file.uri))
-    with pytest.raises(StoreUnavailable, match=re.escape(first.results_file.uri)):
-        await landing(store, never(), manifest, 20)
+    await lose(store, first)
+    again = await landing(store, arriving(GOOD[::-1]), manifest, 20)
+    assert again.results_file.uri != first.results_file.uri
+    assert await stored(store, again) == GOOD
+    assert await landing(store, never(), manifest, 20) == again
+    assert await find_landed(store, BATCH, manifest) == again
+
+
+async def test_of_several_that_land_again_one_is_published_and_the_files_of_all_are_there(store: ObjectStore) -> None:
+    first = await landing(store, arriving(GOOD), None, 20)
+    await lose(store, first)
+    landed = await asyncio.gather(
+        *[landing(store, arriving(random.Random(n).sample(GOOD, 20)), None, 20) for n in "abc"]
+    )
+    published = await find_landed(store, BATCH, None)
+    assert published in landed
+    for each in landed:
+        assert len(await stored(store, each)) == 20
+
+
+async def test_results_that_cannot_be_landed_again_leave_the_publication_as_it_was(store: ObjectStore) -> None:
+    first = await landing(store, arriving(GOOD), None, 20)
+    await lose(store, first)
+    with pytest.raises(ResultsIncomplete):
+        await landing(store, arriving(GOOD[1:]), None, 20)
+    assert await find_landed(store, BATCH, None) == first
 
 
 async def test_a_damaged_record_is_reported(store: ObjectStore) -> None:
