@@ -37,7 +37,7 @@ ALLOWED: Mapping[str, str] = {
     "models": "api contract serialization",
     "observability": "contract errors formatting listen_address log_context models storage temporal",
     "requests": "concurrency errors formatting jsonl models serialization storage",
-    "results": "concurrency errors jsonl models requests serialization storage",
+    "results": "concurrency contract errors jsonl models requests serialization storage",
     "retention": "contract errors models runs storage temporal",
     "runs": "api contract errors formatting models requests results serialization storage temporal",
     "settings": "api contract encryption errors",
