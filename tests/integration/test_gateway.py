@@ -215,7 +215,7 @@ async def reset_to_the_first_poll(live: Stack, run: WorkflowHandle[Any, BatchOut
     reply = await live.client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(
             namespace=live.client.namespace,
-            workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=run.result_run_id),
+            workflow_execution=WorkflowExecution(workflow_id=run.id, run_id=run.result_run_id or ""),
             workflow_task_finish_event_id=task,
             request_id=f"reset-{run.id}",
             reason="a test",

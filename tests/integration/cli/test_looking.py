@@ -210,7 +210,9 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
 SIGNS = "…“日本”"
 
 
-async def exit_code(starter: CommandLine, *arguments: str | Path, stdout: int, stderr: int, **variables: str) -> int:
+async def exit_code(
+    starter: CommandLine, *arguments: str | Path, stdout: int, stderr: int = 2, encoding: str = "utf-8"
+) -> int:
     """Run the starter in an interpreter of its own, on these streams."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -219,7 +221,7 @@ async def exit_code(starter: CommandLine, *arguments: str | Path, stdout: int, s
         stdin=asyncio.subprocess.DEVNULL,
         stdout=stdout,
         stderr=stderr,
-        env={**starter.variables, **variables},
+        env={**starter.variables, "PYTHONIOENCODING": encoding},
         cwd=starter.folder,
     )
     return await process.wait()
@@ -236,9 +238,11 @@ async def test_an_encoding_that_cannot_show_the_replies_does_not_fail_the_comman
             *("start", starter.file(given), "--wait", *QUICK),
             stdout=out.fileno(),
             stderr=err.fileno(),
-            PYTHONIOENCODING=encoding,
+            encoding=encoding,
         )
-        shown, said = (stream.seek(0) or stream.read() for stream in (out, err))
+        out.seek(0)
+        err.seek(0)
+        shown, said = out.read(), err.read()
 
     assert code == 0, said
     assert b"1 succeeded" in shown
@@ -250,9 +254,7 @@ async def test_an_encoding_that_cannot_show_the_replies_does_not_fail_the_comman
 async def test_results_to_standard_output_are_their_bytes_in_any_encoding(starter: CommandLine, live: Stack) -> None:
     output = await live.run([request("request-0000", f"Say {SIGNS}")])
     with TemporaryFile() as out:
-        code = await exit_code(
-            starter, "results", output.batch_id, stdout=out.fileno(), stderr=2, PYTHONIOENCODING="ascii"
-        )
+        code = await exit_code(starter, "results", output.batch_id, stdout=out.fileno(), encoding="ascii")
         out.seek(0)
         shown = out.read()
 
@@ -270,10 +272,9 @@ async def test_a_reader_that_has_closed_the_output_does_not_change_the_exit_code
     read, write = os.pipe()
     os.close(read)
     with TemporaryFile() as rest:
-        streams = {"stdout": rest.fileno(), "stderr": rest.fileno()}
-        streams |= {name: write for name in streams if closed in (name, "both")}
+        out, err = (write if closed in (name, "both") else rest.fileno() for name in ("stdout", "stderr"))
         codes = [
-            await exit_code(starter, *arguments, **streams)
+            await exit_code(starter, *arguments, stdout=out, stderr=err)
             for arguments in (("watch", workflow_id, "--strict"), ("results", workflow_id))
         ]
     os.close(write)
