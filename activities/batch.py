@@ -189,15 +189,11 @@ class MessageBatchActivities:
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     async def _landed_of_missing(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
-        """Return results that another run has landed of a batch that is gone; else raise why there are none."""
-        try:
-            batch = await self._api.retrieve(given.profile, given.batch_id)
-        except BatchNotFound:
-            found = [] if given.manifest else await reader.of_batch(self._store, given.batch_id)
-            if found and found[0].file_there:
-                return found[0].landed
-            raise
-        raise missing_results(batch, error) from error
+        """Return what another run has landed of a batch that no longer has results; else raise why there are none."""
+        found = [] if given.manifest else await reader.of_batch(self._store, given.batch_id)
+        if found and found[0].file_there:
+            return found[0].landed
+        raise missing_results(await self._api.retrieve(given.profile, given.batch_id), error) from error
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

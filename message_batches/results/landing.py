@@ -17,11 +17,11 @@ from message_batches.concurrency import prefetch, process_in_thread, run_in_thre
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import read_ids
-from message_batches.results.reader import read_publication
+from message_batches.results.reader import has_file, read_publication
 from message_batches.results.validation import ResultCollector
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.interface import Store
-from message_batches.storage.paths import new_results_path, publication_path, results_folder
+from message_batches.storage.paths import new_results_path, publication_path
 from message_batches.storage.scratch import scratch_file
 
 MAX_INLINE_RESULTS_BYTES = 256 * 1024
@@ -44,7 +44,7 @@ async def land(
 ) -> LandedResults:
     """Land a batch's results once; a second attempt returns the results that the first one published.
 
-    Where their file is no longer in the store, they are downloaded, checked and published anew.
+    Where their file is no longer in the store, or not whole, they are downloaded, checked and published anew.
 
     Raises `ResultsIncomplete`, which names the results that are missing, duplicate, foreign or malformed.
 
@@ -58,7 +58,7 @@ async def land(
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
     """
     landed = await find_landed(store, batch_id, manifest)
-    if landed and store.name(landed.results_file.uri) in await store.names(f"{results_folder(batch_id)}/"):
+    if landed and await has_file(store, landed):
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     with scratch_file(scratch) as file:

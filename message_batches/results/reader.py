@@ -1,6 +1,6 @@
 """Landed results: finding them in the store by batch or by run, reading their lines, sorting out the failed ones."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from message_batches.contract import NextAction
 from message_batches.errors import ErrorCause, RequestsNotFound, RunError, StoreUnavailable, cause_of
 from message_batches.jsonl import Splitter
-from message_batches.models import BatchOutput, LandedResults
+from message_batches.models import BatchOutput, LandedResults, ResultsFile
 from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
@@ -25,7 +25,7 @@ class Publication:
     """Landed results, and which requests they were checked against.
 
     Attributes:
-        file_there: whether their file is in the store.
+        file_there: whether their file is in the store, and as large as it was.
     """
 
     landed: LandedResults
@@ -70,10 +70,10 @@ async def read_publication(store: Store, path: str) -> LandedResults | None:
 async def of_batch(store: Store, batch_id: str) -> list[Publication]:
     """Return the published results of a batch: those whose file is there first, and of these the verified ones."""
     found = []
-    names = set(await store.names(f"{paths.results_folder(batch_id)}/"))
-    for path in sorted(names):
+    sizes = await _sizes(store, batch_id)
+    for path in sorted(sizes):
         if path.endswith(".json") and (landed := await read_publication(store, path)):
-            there = _is_among(names, store, landed.results_file.uri)
+            there = _is_among(sizes, store, landed.results_file)
             found.append(Publication(landed, paths.manifest_sha256_of(path), there))
     return sorted(found, key=lambda publication: (not publication.file_there, not publication.landed.verified))
 
@@ -84,7 +84,9 @@ async def landed_of_batch(store: Store, batch_id: str, manifest_sha256: str | No
     Raises `ResultsNotFound` where they were landed and their file is gone.
     """
     found = await of_batch(store, batch_id)
-    for publication in sorted(found, key=lambda each: each.manifest_sha256 != manifest_sha256):
+    for publication in sorted(
+        found, key=lambda each: each.manifest_sha256 != (manifest_sha256 or each.manifest_sha256)
+    ):
         if publication.file_there:
             return publication
     if found:
@@ -108,9 +110,8 @@ async def of_output(store: Store, output: BatchOutput) -> Publication:
 
 
 async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
-    """Return whether the file of landed results is in the store."""
-    names = await store.names(f"{paths.results_folder(landed.batch_id)}/")
-    return _is_among(names, store, landed.results_file.uri)
+    """Return whether the file of landed results is in the store, and as large as it was."""
+    return _is_among(await _sizes(store, landed.batch_id), store, landed.results_file)
 
 
 def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
@@ -194,9 +195,15 @@ async def requests_of(manifest: AsyncIterable[bytes], ids: set[str]) -> AsyncIte
             yield line + b"\n"
 
 
-def _is_among(names: Collection[str], store: Store, uri: str) -> bool:
+async def _sizes(store: Store, batch_id: str) -> dict[str, int]:
+    """Return the sizes of what the store has of a batch's results, by name."""
+    pages = store.listing(paths.results_folder(batch_id))
+    return {stored.name: stored.bytes async for page in pages for stored in page}
+
+
+def _is_among(sizes: Mapping[str, int], store: Store, file: ResultsFile) -> bool:
     try:
-        return store.name(uri) in names
+        return sizes.get(store.name(file.uri)) == file.bytes
     except RequestsNotFound:
         return False
 
@@ -210,7 +217,7 @@ def _missing(store: Store, landed: LandedResults | BatchOutput) -> ResultsNotFou
 
 
 def _gone(store: Store, uri: str) -> str:
-    return f"{uri} is gone from this store, {store.uri('')}: it was purged, or removed by other means"
+    return f"{uri} is gone from this store, {store.uri('')}, or not whole: it was purged, or changed by other means"
 
 
 def _elsewhere(store: Store, uri: str) -> str:

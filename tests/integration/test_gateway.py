@@ -246,6 +246,15 @@ async def test_a_batch_that_was_landed_and_is_deleted_can_be_attached_to(live: S
     assert again.results_file == first.results_file
 
 
+async def test_results_that_were_landed_before_the_batch_was_archived_are_found(live: Stack) -> None:
+    first = await live.run(requests())
+    live.emulator.clock.advance(timedelta(days=30))
+
+    again = await live.run(batch_id=first.batch_id)
+
+    assert again.results_file == first.results_file
+
+
 async def test_landed_results_whose_file_is_gone_are_landed_again(live: Stack) -> None:
     first = await live.run(requests())
     store = open_store(live.store_url)

@@ -400,10 +400,18 @@ async def lose(store: ObjectStore, landed: LandedResults) -> None:
     await store.remove(store.name(landed.results_file.uri))
 
 
-async def test_results_whose_file_is_gone_are_landed_again(store: ObjectStore) -> None:
+async def damage(store: ObjectStore, landed: LandedResults) -> None:
+    async def less() -> AsyncIterator[bytes]:
+        yield GOOD[0]
+
+    await store.write(store.name(landed.results_file.uri), less())
+
+
+@pytest.mark.parametrize("harm", [lose, damage])
+async def test_results_whose_file_is_gone_are_landed_again(store: ObjectStore, harm: Any) -> None:
     manifest = await manifest_of(store, 20)
     first = await landing(store, arriving(GOOD), manifest, 20)
-    await lose(store, first)
+    await harm(store, first)
     again = await landing(store, arriving(GOOD[::-1]), manifest, 20)
     assert again.results_file.uri != first.results_file.uri
     assert await stored(store, again) == GOOD

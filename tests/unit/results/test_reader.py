@@ -54,6 +54,19 @@ async def test_of_two_publications_the_one_whose_file_is_there_goes_before_the_v
     assert found.landed == alone
 
 
+async def test_verified_results_go_before_others_and_those_of_the_run_s_requests_before_all(store: ObjectStore) -> None:
+    alone, verified, others = await publish(store, 1), await publish(store, 2, SHA), await publish(store, 3, "cd" * 32)
+
+    any_of_them = await reader.landed_of_batch(store, BATCH)
+    of_the_run = await reader.landed_of_batch(store, BATCH, "cd" * 32)
+
+    assert any_of_them
+    assert any_of_them.landed in (verified, others)
+    assert any_of_them.landed != alone
+    assert of_the_run
+    assert of_the_run.landed == others
+
+
 async def test_a_file_that_is_gone_comes_with_the_step_that_lands_it_again(store: ObjectStore) -> None:
     gone = await publish(store, 1, SHA, file=False)
 
