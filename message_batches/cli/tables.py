@@ -109,7 +109,8 @@ def _state(view: RunView) -> Text:
 def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
     if progress.phase in (Phase.POLLING, Phase.RETRIEVING) or progress.polls:
         due = f", next in {format_duration(progress.next_poll - now)}" if progress.next_poll else ""
-        grid.add_row("polls", f"{progress.polls:,}{due}")
+        missing = f", then {plural(progress.not_found, '404')}" if progress.not_found else ""
+        grid.add_row("polls", f"{progress.polls:,}{missing}{due}")
     elif progress.next_poll:
         grid.add_row("next", f"in {format_duration(progress.next_poll - now)}")
     if progress.expires_at and progress.phase is not Phase.RETRIEVING:
@@ -135,9 +136,13 @@ def _from_batch(progress: Progress) -> list[str]:
     """Say what the API's answers about the batch leave open."""
     found = []
     if progress.not_found_since:
-        polls = f", in {plural(progress.not_found, 'poll')}" if progress.not_found else ""
-        seen = f"; it was there until {format_time(progress.last_seen)}" if progress.last_seen else ""
-        found.append(f"The API has not found the batch since {format_time(progress.not_found_since)} UTC{polls}{seen}")
+        since = format_time(progress.not_found_since)
+        seen = f"; it was there until {format_time(progress.last_seen)} UTC" if progress.last_seen else ""
+        found.append(
+            f"The API has no results of the batch since {since} UTC"
+            if progress.phase is Phase.RETRIEVING
+            else f"The API has not found the batch since {since} UTC{seen}"
+        )
     if progress.unknown_status and progress.phase is Phase.POLLING:
         found.append(
             f"The status {progress.processing_status!r} is not known to this version, and nothing shows that the batch "
