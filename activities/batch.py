@@ -14,7 +14,7 @@ from activities.failures import check_store, errors_as_failures
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import MessageBatch, RequestCounts, StatusReading
+from message_batches.api.models import MessageBatch, RequestCounts
 from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiError,
@@ -236,11 +236,11 @@ async def find_landed_batch(store: Store, batch_id: str, error: BatchNotFound) -
         raise BatchNotFound(f"{error}. Its results were landed, and are gone from the store: {landed.results_file.uri}")
     return MessageBatch(
         id=batch_id,
-        processing_status=StatusReading.ENDED,
+        processing_status="ended",
         request_counts=RequestCounts(**dict(landed.summary.counts)),
         created_at=now,
         expires_at=now,
-        reading=StatusReading.LANDED,
+        from_store=True,
     )
 
 

@@ -155,9 +155,7 @@ class SubmissionActivities:
             rivals.add(claim.owner)
         return CandidateMatch(
             candidate=Candidate(
-                batch_id=batch.id,
-                created_at=batch.created_at,
-                processing_status="ended" if batch.ended else batch.processing_status,
+                batch_id=batch.id, created_at=batch.created_at, processing_status=batch.processing_status
             ),
             taken=named or _is_taken(claim, who.claim),
             rivals=tuple(sorted(rivals)[:MAX_RIVALS]),

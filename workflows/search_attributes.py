@@ -9,7 +9,6 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
-from message_batches.api.models import StatusReading
 from message_batches.models import EXPIRY_WARNING, BatchOutput, Phase
 from message_batches.temporal.search_attributes import (
     BATCH_ID,
@@ -48,7 +47,7 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
         return None
     if state.phase is Phase.POLLING and batch and not batch.ended and now >= batch.expires_at - EXPIRY_WARNING:
         return BatchStatus.EXPIRING
-    if state.phase is Phase.POLLING and batch and batch.reading is StatusReading.UNKNOWN:
+    if state.phase is Phase.POLLING and batch and batch.unknown_status and workflow.patched("unknown-status"):
         return BatchStatus.UNKNOWN_STATUS
     if state.phase is Phase.RETRIEVING and state.landing_fails_since:
         return BatchStatus.LANDING_FAILING

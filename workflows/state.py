@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, Field, PrivateAttr
 
-from message_batches.api.models import MessageBatch, StatusReading
+from message_batches.api.models import MessageBatch
 from message_batches.models import BatchInput, Manifest, Phase, Progress
 from workflows.submission.protocol import Submission
 
@@ -66,8 +66,8 @@ class RunState(BaseModel):
 
     def update_batch(self, batch: MessageBatch, now: datetime) -> None:
         """Take in the API's description of the batch, or the store's of one that the API no longer has."""
-        if batch.reading is StatusReading.LANDED and self.batch:
-            landed = {name: getattr(batch, name) for name in ("processing_status", "request_counts", "reading")}
+        if batch.from_store and self.batch:
+            landed = {name: getattr(batch, name) for name in ("processing_status", "request_counts", "from_store")}
             self.batch = self.batch.model_copy(update=landed)
         else:
             self.batch = batch
@@ -85,7 +85,7 @@ class RunState(BaseModel):
             request_counts=batch.request_counts if batch else None,
             polls=self.polls,
             next_poll=self.next_poll,
-            unknown_status=batch is not None and batch.reading is StatusReading.UNKNOWN,
+            unknown_status=bool(batch and batch.unknown_status),
             expires_at=batch.expires_at if batch else None,
             last_seen=self.last_seen,
             not_found_since=self.not_found_since or self.results_missing_since,

@@ -103,7 +103,7 @@ class HttpBatchApi:
         with _there():
             reply = await self._call("GET", PATH, profile, params=params)
         page = _parsed(reply, BatchPage)
-        batches = tuple(batch.read_status() for batch in page.data)
+        batches = tuple(batch.with_status_read() for batch in page.data)
         return page.model_copy(update={"data": batches, "date": date_of(reply.headers.get("date"))})
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
@@ -165,7 +165,7 @@ def _there() -> Iterator[None]:
 
 
 def _batch_in(reply: httpx.Response) -> MessageBatch:
-    return _parsed(reply, MessageBatch).read_status()
+    return _parsed(reply, MessageBatch).with_status_read()
 
 
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:

@@ -1,7 +1,6 @@
 """The API's objects, as far as they are read, and the profile that a call is made with."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -50,23 +49,17 @@ class RequestCounts(ApiModel):
         return self.processing + self.succeeded + self.errored + self.canceled + self.expired
 
 
-class StatusReading(StrEnum):
-    """The reading of a status that is not known here, or of a batch that the API no longer has."""
-
-    ENDED = "ended"
-    """The rest of the description says that it has ended."""
-    UNKNOWN = "unknown"
-    """It is polled on, and an operator has to look at it."""
-    LANDED = "landed"
-    """The API does not have the batch; the store has its results."""
-
-
 class MessageBatch(ApiModel):
     """A batch as the API describes it: never its requests, names or metadata.
 
+    The last three are set by the client and the store, not by the API: what a history has is not to be read otherwise
+    by a later version.
+
     Attributes:
-        reading: how the client reads a status that it does not know; None for those of the API's reference. It is
-            set by the client, once: a later version of it must not read a run's history otherwise.
+        reported_status: the API's own word, where `processing_status` is `ended` instead of that.
+        unknown_status: whether `processing_status` is not one of the API's reference, and nothing says that it has
+            ended.
+        from_store: whether the API no longer has the batch, and the store has its results.
     """
 
     id: BatchId
@@ -78,7 +71,9 @@ class MessageBatch(ApiModel):
     cancel_initiated_at: _Time | None = None
     archived_at: _Time | None = None
     results_url: Annotated[str, Field(max_length=2000)] | None = None
-    reading: StatusReading | None = None
+    reported_status: Annotated[str, Field(max_length=100)] | None = None
+    unknown_status: bool | None = None
+    from_store: bool | None = None
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -90,17 +85,21 @@ class MessageBatch(ApiModel):
     @property
     def ended(self) -> bool:
         """Whether every request has an outcome, successful or not."""
-        return self.processing_status == _ENDED or self.reading in (StatusReading.ENDED, StatusReading.LANDED)
+        return self.processing_status == _ENDED
 
-    def read_status(self) -> Self:
-        """Return the batch with the reading of its status; strings compare without case, as in the Arazzo document."""
-        status = self.processing_status.strip().casefold()
-        reading = None
-        if status not in _KNOWN_STATUSES:
-            reading = StatusReading.ENDED if self.ended_at and self.results_url else StatusReading.UNKNOWN
-        elif status == _ENDED != self.processing_status:
-            reading = StatusReading.ENDED
-        return self.model_copy(update={"reading": reading})
+    def with_status_read(self) -> Self:
+        """Return the batch as ended, if it is, under whatever status; strings compare without case, as in Arazzo."""
+        status, reported = self.processing_status.strip().casefold(), self.processing_status
+        known = status in _KNOWN_STATUSES
+        over = status == _ENDED or (not known and self.ended_at and self.results_url)
+        return self.model_copy(
+            update={
+                "processing_status": _ENDED if over else reported,
+                "reported_status": reported if over and reported != _ENDED else None,
+                "unknown_status": True if not known and not over else None,
+                "from_store": None,
+            }
+        )
 
 
 class DeletedBatch(ApiModel):

@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
-from message_batches.api.models import MessageBatch, StatusReading
+from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
 from message_batches.models import BatchOutput, FailureDetails, Phase, Progress
@@ -224,7 +224,7 @@ class _ProgressReading:
             batch_id=self._batch_id,
             processing_status=batch.processing_status if batch else None,
             request_counts=batch.request_counts if batch else None,
-            unknown_status=batch is not None and batch.reading is StatusReading.UNKNOWN,
+            unknown_status=bool(batch and batch.unknown_status),
             polls=self._polls,
             expires_at=batch.expires_at if batch else None,
             last_seen=self._last_seen,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from message_batches.api.models import MessageBatch, StatusReading
+from message_batches.api.models import MessageBatch
 
 NOW = datetime.now(UTC)
 ENDED = {"ended_at": NOW, "results_url": "https://api.invalid/results"}
@@ -21,36 +21,34 @@ def batch(**fields: Any) -> MessageBatch:
         "expires_at": NOW + timedelta(days=1),
         **fields,
     }
-    return MessageBatch.model_validate(said).read_status()
+    return MessageBatch.model_validate(said).with_status_read()
 
 
 @pytest.mark.parametrize(
-    ("fields", "reading", "ended"),
+    ("fields", "ended", "unknown"),
     [
-        ({"processing_status": "in_progress"}, None, False),
-        ({"processing_status": "canceling"}, None, False),
-        ({"processing_status": "ended"}, None, True),
-        ({"processing_status": "Ended"}, StatusReading.ENDED, True),
-        ({"processing_status": " ENDED\n"}, StatusReading.ENDED, True),
-        ({"processing_status": "In_Progress"}, None, False),
-        ({"processing_status": "in_progress", **ENDED}, None, False),
-        *[
-            ({"processing_status": each, **ENDED}, StatusReading.ENDED, True)
-            for each in ("failed", "expired", "", None)
-        ],
-        ({"processing_status": "canceled", "ended_at": NOW}, StatusReading.UNKNOWN, False),
-        ({"processing_status": "failed", "results_url": "x"}, StatusReading.UNKNOWN, False),
-        ({"processing_status": "paused"}, StatusReading.UNKNOWN, False),
-        ({"processing_status": None}, StatusReading.UNKNOWN, False),
-        ({"processing_status": "in_progress", "reading": "ended"}, None, False),
+        ({"processing_status": "in_progress"}, False, False),
+        ({"processing_status": "canceling"}, False, False),
+        ({"processing_status": "ended"}, True, False),
+        ({"processing_status": "Ended"}, True, False),
+        ({"processing_status": " ENDED\n"}, True, False),
+        ({"processing_status": "In_Progress"}, False, False),
+        ({"processing_status": "in_progress", **ENDED}, False, False),
+        *[({"processing_status": each, **ENDED}, True, False) for each in ("failed", "expired", "canceled", "", None)],
+        ({"processing_status": "canceled", "ended_at": NOW}, False, True),
+        ({"processing_status": "failed", "results_url": "x"}, False, True),
+        ({"processing_status": "paused"}, False, True),
+        ({"processing_status": None}, False, True),
+        ({"processing_status": "in_progress", "unknown_status": True, "from_store": True}, False, False),
     ],
 )
-def test_a_status_is_read_by_what_else_the_batch_says(
-    fields: dict[str, Any], reading: StatusReading | None, ended: bool
-) -> None:
+def test_a_status_is_read_by_what_else_the_batch_says(fields: dict[str, Any], ended: bool, unknown: bool) -> None:
     read = batch(**fields)
 
-    assert (read.reading, read.ended) == (reading, ended)
+    assert (read.ended, bool(read.unknown_status)) == (ended, unknown)
+    assert read.reported_status in (None, fields["processing_status"], "null")
+    assert (read.reported_status is not None) is (ended and fields["processing_status"] != "ended")
+    assert not read.from_store
     assert MessageBatch.model_validate_json(read.model_dump_json()) == read
 
 
@@ -62,6 +60,6 @@ def test_a_status_that_is_no_text_is_invalid(status: Any) -> None:
 
 def test_a_history_of_an_older_version_is_read_as_it_was() -> None:
     """A run polled on at such a status: were it read otherwise now, its history would not replay."""
-    said = batch(processing_status="failed", **ENDED).model_dump(mode="json", exclude={"reading"})
+    said = {**batch().model_dump(mode="json"), "processing_status": "failed", **ENDED}
 
     assert not MessageBatch.model_validate(said).ended
