@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
@@ -100,6 +101,12 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
     cause = caught.value.cause
     assert isinstance(cause, ApplicationError), cause
     return cause
+
+
+async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
+    """Return a run's current details as markdown, its cells without padding."""
+    metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return metadata.current_details.replace("\u2003", "").replace("\\", "")
 
 
 async def progress_when(

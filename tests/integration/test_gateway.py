@@ -21,7 +21,7 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.gateway import Answer, Gateway, gateway_to
 from tests.harness.requests import requests
-from tests.harness.stack import Stack, failure_of, progress_when, running_stack
+from tests.harness.stack import Stack, details_of, failure_of, progress_when, running_stack
 
 POST = "POST /v1/messages/batches"
 BOM = b"\xef\xbb\xbf"
@@ -170,9 +170,11 @@ async def test_an_unknown_status_of_a_batch_that_has_not_ended_is_named_and_poll
     run = await behind.start(requests())
 
     progress = await progress_when(run, lambda now: now.unknown_status)
+    details = await details_of(run)
     gateway.change = lambda _: None
 
     assert (progress.phase, progress.processing_status) == (Phase.POLLING, "paused")
+    assert "The status `paused` is not known" in details
     assert (await run.result()).verified
 
 
@@ -187,6 +189,7 @@ async def test_a_followed_batch_that_is_gone_was_there_until_then(
         seen = await progress_when(run, lambda now: now.polls >= 1)
         emulator.faults.add("404", operation="retrieve")
         missing = await progress_when(run, lambda now: now.not_found >= 2)
+        details = await details_of(run)
 
         failure = await failure_of(run)
         read = await read_progress(live.client, run.id)
@@ -195,6 +198,7 @@ async def test_a_followed_batch_that_is_gone_was_there_until_then(
     assert missing.last_seen
     assert missing.not_found_since
     assert missing.last_seen <= missing.not_found_since
+    assert f"it was there until {missing.last_seen:%Y-%m-%d %H:%M:%S} UTC" in details
     assert failure.type == "BatchNotFound"
     assert f"{missing.last_seen:%Y-%m-%d %H:%M:%S} UTC" in failure.message
     assert failure.details[0]["action"] is None
