@@ -10,19 +10,18 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import (
     ApiError,
     ApiUnavailable,
     AuthenticationFailed,
     BatchNotFound,
-    ErrorCause,
     PermissionDenied,
     RateLimited,
     RefusedForNow,
     ReplyLost,
     RequestRefused,
     SpendLimitReached,
-    cause_of,
 )
 from message_batches.jsonl import MAX_BODY_BYTES
 
@@ -151,10 +150,9 @@ def describe_misfit(reply: httpx.Response, error: ValidationError) -> str:
 
 def _too_large(body: _ErrorBody, sent: int | None) -> str:
     """Return what a 413 says about the sizes: a gateway may take less than the API does."""
-    limit = f"the API itself takes {MAX_BODY_BYTES:,}" if body.from_gateway else f"the API takes {MAX_BODY_BYTES:,}"
-    size = f"{sent:,} bytes were sent, {limit}" if sent is not None else f"{limit} bytes"
+    size = f" of {sent:,} bytes" if sent is not None else ""
     also = ", or raise the gateway's limit" if body.from_gateway and (sent or 0) <= MAX_BODY_BYTES else ""
-    return f"The body is too large: {size}. Split the requests{also}"
+    return f"The body{size} is too large; the API itself takes {MAX_BODY_BYTES:,} bytes. Split the requests{also}"
 
 
 def date_of(value: str | None) -> datetime | None:

@@ -11,7 +11,7 @@ from message_batches.cli.context import DONE, FAILED, CommandContext, CommandRes
 from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
 from message_batches.cli.live_progress import display
 from message_batches.cli.report import ReplyCell, read_reply, report
-from message_batches.errors import MessageBatchesError
+from message_batches.errors import MessageBatchesError, RunError
 from message_batches.models import BatchOutput, LandedResults
 from message_batches.results import reader
 from message_batches.runs.control import Runs
@@ -86,10 +86,11 @@ async def results_report(
     """Build the report of landed results, with the first of the replies."""
     replies: list[ReplyCell] = []
     try:
-        lines = await reader.first_lines(location.store, landed.results_file.uri, SHOWN_REPLIES)
+        lines = await reader.first_lines(location.store, landed, SHOWN_REPLIES)
         replies = [read_reply(line) for line in lines]
     except (MessageBatchesError, ValueError) as error:
-        context.say(f"The results cannot be shown: {error}", style="yellow")
+        why = next_steps.error_text(error) if isinstance(error, RunError) else str(error)
+        context.say(f"The results cannot be shown: {why}", style="yellow")
     return report(landed, replies, command=location.command, link=location.link)
 
 

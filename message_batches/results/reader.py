@@ -7,7 +7,8 @@ import msgspec
 from pydantic import ValidationError
 
 from message_batches.contract import NextAction
-from message_batches.errors import ErrorCause, RequestsNotFound, RunError, StoreUnavailable, cause_of
+from message_batches.error_causes import ErrorCause, cause_of
+from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
 from message_batches.jsonl import Splitter
 from message_batches.models import BatchOutput, LandedResults, ResultsFile
 from message_batches.results.parser import ResultLine, read_result
@@ -162,10 +163,12 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield line
 
 
-async def first_lines(store: Store, uri: str, count: int) -> list[bytes]:
-    """Return the first lines of a file in the store."""
+async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:
+    """Return the first of landed results."""
+    if not await has_file(store, landed):
+        raise _missing(store, landed)
     found: list[bytes] = []
-    async for line in lines(chunks(store, uri)):
+    async for line in lines(chunks(store, landed.results_file.uri)):
         found.append(line)
         if len(found) == count:
             break

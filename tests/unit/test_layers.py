@@ -22,7 +22,7 @@ ALLOWED: Mapping[str, str] = {
         "api contract errors formatting log_context models observability requests results serialization storage "
         "temporal"
     ),
-    "api": "errors jsonl log_context serialization",
+    "api": "error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
@@ -37,7 +37,7 @@ ALLOWED: Mapping[str, str] = {
     "models": "api contract serialization",
     "observability": "contract errors formatting listen_address log_context models storage temporal",
     "requests": "concurrency errors formatting jsonl models serialization storage",
-    "results": "concurrency contract errors jsonl models requests serialization storage",
+    "results": "concurrency contract error_causes errors jsonl models requests serialization storage",
     "retention": "contract errors models runs storage temporal",
     "runs": "api contract errors formatting models requests results serialization storage temporal",
     "settings": "api contract encryption errors",
