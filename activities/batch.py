@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -138,17 +138,9 @@ class MessageBatchActivities:
             async with heartbeats():
                 await check_store(self._store, given.store_id)
                 try:
-                    landed = await land(
-                        self._store,
-                        self._api.results(given.profile, given.batch_id),
-                        batch_id=given.batch_id,
-                        manifest=given.manifest,
-                        expected_count=given.expected_count,
-                        scratch=self._scratch,
-                        keep_partial=given.keep_partial,
-                    )
+                    landed = await self._land(given, self._api.results(given.profile, given.batch_id))
                 except BatchNotFound as error:
-                    landed = await self._landed_of_missing(given, error)
+                    landed = await self._land_without_api(given, error)
             activity.logger.info("Landed %d lines", landed.results_file.lines)
         LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
         return landed
@@ -188,12 +180,28 @@ class MessageBatchActivities:
                         raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
-    async def _landed_of_missing(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
-        """Return what another run has landed of a batch that no longer has results; else raise why there are none."""
-        found = [] if given.manifest else await reader.of_batch(self._store, given.batch_id)
-        if found and found[0].file_there:
-            return found[0].landed
-        raise missing_results(await self._api.retrieve(given.profile, given.batch_id), error) from error
+    async def _land(
+        self, given: RetrieveInput, results: AbstractAsyncContextManager[AsyncIterator[bytes]]
+    ) -> LandedResults:
+        return await land(
+            self._store,
+            results,
+            batch_id=given.batch_id,
+            manifest=given.manifest,
+            expected_count=given.expected_count,
+            scratch=self._scratch,
+            keep_partial=given.keep_partial,
+        )
+
+    async def _land_without_api(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
+        """Land what another run has landed of a batch that no longer has results; else raise why there are none."""
+        found = await reader.of_batch(self._store, given.batch_id)
+        if not (found and found[0].file_there):
+            raise missing_results(await self._api.retrieve(given.profile, given.batch_id), error) from error
+        landed = found[0].landed
+        if given.manifest is None:
+            return landed
+        return await self._land(given, nullcontext(reader.chunks(self._store, landed.results_file.uri)))
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

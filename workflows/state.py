@@ -72,7 +72,7 @@ class RunState(BaseModel):
         else:
             self.batch = batch
         self.first_seen = self.first_seen or now
-        self.last_seen = now
+        self.last_seen = self.last_seen if batch.from_store else now
         self.not_found_since, self.not_found = None, 0
 
     def progress(self) -> Progress:

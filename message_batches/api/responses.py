@@ -129,7 +129,7 @@ def error_of(reply: httpx.Response, *, sent: int | None = None) -> ApiError:
             return RefusedForNow(text, retry_after=_retry_after(reply), **facts)
         case _ if 400 <= status < 500 and cause is ErrorCause.ACCESS:
             hint = _HINTS.get(body.code or "", "Settle that, or use a key of another workspace, then start again")
-            return PermissionDenied(f"{text}. {hint}.", **facts)
+            return RequestRefused(f"{text}. {hint}.", **facts)
         case _ if 400 <= status < 500:
             return RequestRefused(text, **facts)
         case _ if status >= 500:

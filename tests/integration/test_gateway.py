@@ -86,7 +86,7 @@ def error(message: str, kind: str = "invalid_request_error", **details: str) -> 
     [
         (error("Your credit balance is too low to access the Anthropic API. Please go to ..."), "SpendLimitReached"),
         (error("You have reached your specified API usage limits."), "SpendLimitReached"),
-        (error("why", error_code="workspace_human_review_disabled"), "PermissionDenied"),
+        (error("why", error_code="workspace_human_review_disabled"), "RequestRefused"),
         (error("requests.0.params: Field required"), "RequestRefused"),
         (b'{"detail":"no such tenant"}', "RequestRefused"),
     ],
@@ -248,6 +248,24 @@ async def test_a_batch_that_was_landed_and_is_deleted_can_be_attached_to(live: S
     again = await live.run(requests() if with_requests else None, batch_id=first.batch_id)
 
     assert again.results_file == first.results_file
+
+
+@pytest.mark.parametrize("ours", [True, False])
+async def test_results_landed_without_requests_are_compared_with_them_once_the_batch_is_gone(
+    live: Stack, ours: bool
+) -> None:
+    alone = await live.run(batch_id=await live.post_by_a_stranger(requests()))
+    live.emulator.clock.advance(timedelta(days=30))
+    given = requests() if ours else [item | {"custom_id": f"{item['custom_id']}-x"} for item in requests()]
+
+    run = await live.start(given, batch_id=alone.batch_id)
+
+    if ours:
+        again = await run.result()
+        assert again.verified
+        assert again.results_file.uri != alone.results_file.uri
+    else:
+        assert (await failure_of(run)).type == "ResultsIncomplete"
 
 
 async def test_results_that_were_landed_before_the_batch_was_archived_are_found(live: Stack) -> None:

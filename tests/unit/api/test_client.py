@@ -119,10 +119,10 @@ async def test_the_body_is_sent_as_it_is_with_an_exact_length(emulator: Emulator
         (answer(422, error_json("api_error")), RefusedForNow, False, True),
         (answer(400, error_json("rate_limit_error")), RefusedForNow, False, True),
         (answer(400, error_json("an_error_of_next_year")), RequestRefused, False, False),
-        (answer(400, error_json("invalid_request_error", "organization_on_hold")), PermissionDenied, False, False),
+        (answer(400, error_json("invalid_request_error", "organization_on_hold")), RequestRefused, False, False),
         (
             answer(400, error_json("invalid_request_error", "workspace_human_review_disabled")),
-            PermissionDenied,
+            RequestRefused,
             False,
             False,
         ),
