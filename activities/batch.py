@@ -11,13 +11,13 @@ from uuid import uuid4
 from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
+from activities.missing import find_landed_batch, find_landed_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import MessageBatch, RequestCounts
+from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import (
-    ApiError,
     ApiUnavailable,
     BatchNotFound,
     InvalidRequests,
@@ -25,11 +25,9 @@ from message_batches.errors import (
     NotSent,
     OwnedByAnotherRun,
     RequestRefused,
-    ResultsArchived,
     StoreUnavailable,
 )
-from message_batches.formatting import format_time
-from message_batches.models import RESULTS_RETENTION, LandedResults, Manifest
+from message_batches.models import LandedResults, Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.results import reader
@@ -195,10 +193,7 @@ class MessageBatchActivities:
 
     async def _land_without_api(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
         """Land what another run has landed of a batch that no longer has results; else raise why there are none."""
-        found = await reader.of_batch(self._store, given.batch_id)
-        if not (found and found[0].file_there):
-            raise missing_results(await self._api.retrieve(given.profile, given.batch_id), error) from error
-        landed = found[0].landed
+        landed = await find_landed_results(self._store, self._api, given.profile, given.batch_id, error)
         if given.manifest is None:
             return landed
         return await self._land(given, nullcontext(reader.chunks(self._store, landed.results_file.uri)))
@@ -232,34 +227,6 @@ class MessageBatchActivities:
                     await asyncio.sleep(1)
         except TimeoutError:
             activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
-
-
-async def find_landed_batch(store: Store, batch_id: str, error: BatchNotFound) -> MessageBatch:
-    """Return a batch that the API no longer has as the store has it landed; raise the API's 404 if it has not."""
-    found = await reader.of_batch(store, batch_id)
-    if not found:
-        raise error
-    landed, now = found[0].landed, datetime.now(UTC)
-    if not found[0].file_there:
-        raise BatchNotFound(f"{error}. Its results were landed, and are gone from the store: {landed.results_file.uri}")
-    return MessageBatch(
-        id=batch_id,
-        processing_status="ended",
-        request_counts=RequestCounts(**dict(landed.summary.counts)),
-        created_at=now,
-        expires_at=now,
-        from_store=True,
-    )
-
-
-def missing_results(batch: MessageBatch, error: BatchNotFound) -> ApiError:
-    """Return the error for a batch that is there and whose results are not: they are archived, or late."""
-    gone_since = batch.archived_at
-    if not batch.results_url and datetime.now(UTC) >= batch.created_at + RESULTS_RETENTION:
-        gone_since = gone_since or batch.created_at + RESULTS_RETENTION
-    if gone_since:
-        return ResultsArchived(f"The results of {batch.id} are archived since {format_time(gone_since)} UTC: {error}")
-    return BatchNotFound(f"{error}. The batch is there, its results are not", status=404, batch_is_there=True)
 
 
 def _intent(given: SubmitInput) -> SubmissionIntent:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from activities.batch import missing_results
+from activities.missing import missing_results
 from message_batches.api.models import MessageBatch
 from message_batches.errors import BatchNotFound, ResultsArchived
 
