@@ -262,7 +262,8 @@ class _ProgressReading:
         self._update_batch(batch, time)
 
     def _update_batch(self, batch: MessageBatch, seen: datetime | None) -> None:
-        self._batch, self._batch_id, self._last_seen = batch, batch.id, seen
+        self._batch, self._batch_id = batch, batch.id
+        self._last_seen = self._last_seen if batch.from_store else seen
         self._not_found_since, self._not_found = None, 0
 
 
