@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
+from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
 from activities.missing import find_landed_batch, find_landed_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, reply_deadline
@@ -20,23 +20,21 @@ from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiUnavailable,
     BatchNotFound,
-    InvalidRequests,
     MessageBatchesError,
     NotSent,
     OwnedByAnotherRun,
     RequestRefused,
+    SentByAnotherRun,
     StoreUnavailable,
 )
-from message_batches.models import LandedResults, Manifest
+from message_batches.models import LandedResults
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
-    SubmissionIntent,
     SubmissionOutcome,
-    SubmissionRecord,
     SubmissionRecords,
 )
 from message_batches.temporal.namespaces import NamespaceRecords
@@ -98,10 +96,22 @@ class MessageBatchActivities:
                     started=activity.info().started_time,
                     timeout=given.timeout,
                 )
-                earlier = await self._records.record_intent(given.submitter, _intent(given))
-                if earlier:
+                intent = new_intent(given)
+                if earlier := await self._records.record_intent(given.submitter, intent):
                     return from_earlier_record(earlier, given.manifest)
                 try:
+                    others = await self._records.posts_of(given.submitter)
+                    match decision := decide(intent, *others, given.began or intent.time):
+                        case Take(batch_id):
+                            await self._record(given, SubmissionOutcome(batch_id=batch_id))
+                            return Submitted(recorded=batch_id)
+                        case Search(anchor):
+                            return Submitted(earlier_anchor=anchor)
+                        case Yield():
+                            raise SentByAnotherRun(
+                                "Another run with this workflow id, which Temporal no longer has, may be sending these "
+                                "requests. Nothing was sent by this one, which waits until that POST is over"
+                            )
                     async with upload.deadline():
                         batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
                 except MessageBatchesError as error:
@@ -110,7 +120,7 @@ class MessageBatchActivities:
                     raise
                 activity.logger.info("Submitted", extra={"batch_id": batch.id})
                 await self._record(given, SubmissionOutcome(batch_id=batch.id))
-                return Submitted(batch=batch)
+                return Submitted(batch=batch, earlier_anchor=decision.earlier)
 
     @activity.defn(name=ActivityType.POLL_BATCH_STATUS)
     async def poll_batch_status(self, batch: BatchRef) -> MessageBatch:
@@ -227,33 +237,3 @@ class MessageBatchActivities:
                     await asyncio.sleep(1)
         except TimeoutError:
             activity.logger.warning("The store did not take the outcome of POST %d yet", given.number)
-
-
-def _intent(given: SubmitInput) -> SubmissionIntent:
-    return SubmissionIntent(
-        workflow_id=given.submitter.workflow_id,
-        first_run_id=given.submitter.first_run_id,
-        number=given.number,
-        anchor=given.anchor,
-        sha256=given.manifest.sha256,
-        time=datetime.now(UTC),
-        timeout=given.timeout,
-        nonce=uuid4().hex,
-    )
-
-
-def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submitted:
-    """Return what the record of an earlier POST of the same number says, made before a reset or a retry of the run."""
-    if earlier.intent.sha256 != manifest.sha256:
-        raise InvalidRequests(
-            f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "
-            "reset or retried; nothing was sent now. Start these under another workflow id"
-        )
-    anchor, outcome = earlier.intent.anchor, earlier.outcome
-    if outcome is None:
-        return Submitted(earlier_anchor=anchor)
-    if outcome.batch_id:
-        return Submitted(earlier_anchor=anchor, recorded=outcome.batch_id)
-    if outcome.created is False:
-        return Submitted(earlier_anchor=anchor, earlier_not_created=True)
-    return Submitted(earlier_anchor=anchor, earlier_absent=True)

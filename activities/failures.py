@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from message_batches.errors import BATCH_IS_THERE, ApiError, BatchNotFound, MessageBatchesError, WrongStore
+from activities.models import FailedCall
+from message_batches.errors import ApiError, BatchNotFound, MessageBatchesError, WrongStore
 from message_batches.log_context import log_batch_id
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
@@ -24,7 +25,7 @@ def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
             _report(error)
             failure = ApplicationError(
                 str(error),
-                *([BATCH_IS_THERE] if isinstance(error, BatchNotFound) and error.batch_is_there else []),
+                *_details(error),
                 type=type(error).__name__,
                 non_retryable=not error.retryable,
                 next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,
@@ -44,6 +45,14 @@ async def check_store(store: Store, store_id: str) -> None:
             f"This worker's store {store.uri('')} has the id {found}, the run's store has {store_id}. Set "
             "MESSAGE_BATCHES_STORE of every worker and caller to one shared store, or stop the workers on the other"
         )
+
+
+def _details(error: MessageBatchesError) -> tuple[FailedCall, ...]:
+    """Return the API's answer, by which a run knows whether the API still works on a call."""
+    if isinstance(error, ApiError) and error.status:
+        there = isinstance(error, BatchNotFound) and error.batch_is_there
+        return (FailedCall(status=error.status, request_id=error.request_id, batch_is_there=there),)
+    return ()
 
 
 def _report(error: MessageBatchesError) -> None:

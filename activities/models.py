@@ -1,6 +1,6 @@
 """The inputs and results of the activities: ids, counters and references, never the requests of a large batch."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
@@ -12,6 +12,18 @@ from message_batches.storage.submission_records import BatchClaim, Submitter
 
 Profile = Annotated[ApiProfile, Field(alias="account")]
 """The profile that an activity calls the API with; in a history it is `account`."""
+
+
+class FailedCall(ContractModel):
+    """The detail of an activity's failure where the API answered: with this status, and its own id of the call.
+
+    Attributes:
+        batch_is_there: of a 404, whether only the results of the batch are missing.
+    """
+
+    status: int
+    request_id: str | None = None
+    batch_is_there: bool = False
 
 
 class BatchRef(ContractModel):
@@ -49,7 +61,11 @@ class Prepared(ContractModel):
 
 
 class SubmitInput(ContractModel):
-    """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start."""
+    """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start.
+
+    Attributes:
+        began: when the run was started.
+    """
 
     profile: Profile
     manifest: Manifest
@@ -57,6 +73,7 @@ class SubmitInput(ContractModel):
     number: int
     anchor: Anchor
     timeout: Seconds
+    began: AwareDatetime | None = None
 
 
 class Submitted(ContractModel):
@@ -65,7 +82,8 @@ class Submitted(ContractModel):
     Attributes:
         batch: the API's answer to this POST.
         recorded: the id of the batch that the earlier POST is known to have created.
-        earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known.
+        earlier_anchor: the earlier POST's; where no other attribute is set, its outcome is not known. Along with
+            `batch` that of another run's POST of these requests, which may have created a batch as well.
         earlier_not_created: whether the earlier POST is known to have created nothing.
         earlier_absent: whether the earlier POST's batch was searched for during the quiet period, and not found.
     """
@@ -77,12 +95,39 @@ class Submitted(ContractModel):
     earlier_absent: bool = False
 
 
+EARLY = timedelta(seconds=45)
+"""By how much a batch may seem older than its POST: a task may begin late, by up to a heartbeat."""
+
+LATE = timedelta(seconds=10)
+"""By how much a batch may seem younger than the end of its POST: clocks are compared to the second."""
+
+
+class PostWindow(ContractModel):
+    """The time in which a POST can have created a batch, on the Temporal server's clock.
+
+    Attributes:
+        since: the POST's start; None for one before a reset of the run, which is not known.
+        until: the API's reply to it, or the time when it can no longer be under way; None while it is.
+    """
+
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+    def admits(self, earliest: datetime, latest: datetime | None = None) -> bool:
+        """Return whether a batch that was created at a time, or between two, may be the POST's."""
+        latest = latest or earliest
+        return (self.since is None or latest >= self.since - EARLY) and (
+            self.until is None or earliest <= self.until + LATE
+        )
+
+
 class FindCandidatesInput(ContractModel):
     """A POST whose reply was lost, and the time within which its batch must have been created.
 
     Attributes:
-        number: of that POST.
+        number: of that POST; 0 for a last search after several.
         until: the time by which its batch must have been created, on the Temporal server's clock.
+        windows: the POSTs that may have created a batch; empty where any time from the anchor to `until` counts.
     """
 
     profile: Profile
@@ -91,6 +136,7 @@ class FindCandidatesInput(ContractModel):
     number: int
     anchor: Anchor
     until: datetime
+    windows: tuple[PostWindow, ...] = ()
 
 
 class CandidateMatch(ContractModel):
@@ -126,6 +172,7 @@ class AdoptInput(ContractModel):
     profile: Profile
     batch_id: str
     claim: BatchClaim
+    store_id: str | None = None
 
 
 class VerifyCandidateInput(ContractModel):

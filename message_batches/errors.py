@@ -8,6 +8,8 @@
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
     ├── OwnedByAnotherRun        another run's batch
+    ├── OtherWorkspace           the key is no longer of the account that the requests were sent to
+    ├── SentByAnotherRun         the same requests may be under way in another run
     ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
         ├── NotSent              no connection: the API has seen nothing
@@ -80,6 +82,16 @@ class WrongStore(MessageBatchesError):
 
 class OwnedByAnotherRun(MessageBatchesError):
     """The batch belongs to another run; it was left as it is."""
+
+
+class OtherWorkspace(MessageBatchesError):
+    """The key belongs to another organization or workspace than when the requests were sent: it sees other batches."""
+
+
+class SentByAnotherRun(MessageBatchesError):
+    """Another run with this workflow id may be sending the same requests just now; nothing was sent by this one."""
+
+    retryable = True
 
 
 class CannotDecrypt(MessageBatchesError):
@@ -161,10 +173,6 @@ class PermissionDenied(ApiError):
 
 class SpendLimitReached(ApiError):
     """402, or 400 or 429 for the account's money: a retry does not help before it is topped up, raised or reset."""
-
-
-BATCH_IS_THERE = "batchIsThere"
-"""A detail of the failure for a `BatchNotFound`: only the results of the batch are missing."""
 
 
 class BatchNotFound(ApiError):

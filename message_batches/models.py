@@ -106,10 +106,16 @@ class Manifest(ContractModel):
 
 
 class Anchor(ContractModel):
-    """The account's newest batch before the run's own was sent; if there was none, the time of the API's clock."""
+    """The account's newest batch before the run's own was sent; if there was none, the time of the API's clock.
+
+    Attributes:
+        organization_id, workspace_id: of the key that it was read with; None if the API did not name them.
+    """
 
     batch_id: str | None = None
     created_at: datetime
+    organization_id: str | None = None
+    workspace_id: str | None = None
 
 
 class ResultsFile(ContractModel):

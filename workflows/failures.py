@@ -1,13 +1,13 @@
 """The failures of a run: a type, a sentence on what happened, and details with the batch's id and the next step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from message_batches.contract import NextAction
 from message_batches.errors import (
-    BATCH_IS_THERE,
     ERRORS_BY_NAME,
     BatchNotFound,
     MessageBatchesError,
@@ -70,7 +70,7 @@ def from_activity(error: ActivityError, *, batch_id: str = "", last_seen: dateti
         kind, message = "ActivityFailed", f"{error.activity_type}: {cause or error}"
     if not batch_id:
         return failure(kind, message)
-    there = isinstance(cause, ApplicationError) and BATCH_IS_THERE in cause.details
+    there = bool(_answer_of(cause).get("batchIsThere"))
     if kind == ResultsArchived.__name__ or (kind == BatchNotFound.__name__ and not there):
         return batch_gone(kind, message, batch_id, last_seen=last_seen)
     return batch_failure(kind, message, batch_id)
@@ -120,6 +120,22 @@ def is_known_ended(error: ActivityError) -> bool:
     # The SDK reports this for an activity that it stopped, once that has ended.
     stopped = isinstance(cause, ApplicationError) and cause.type == "WorkerShutdown"
     return stopped or error_type_of(error) is not None
+
+
+_STILL_AT_WORK = (408, 502, 503, 504)
+"""Replies that a gateway may send while the API still works on the call."""
+
+
+def is_answered(error: ActivityError) -> bool:
+    """Return whether the API itself answered the activity's call, and so does no more about it."""
+    answer = _answer_of(error.cause)
+    return bool(answer.get("requestId")) and answer.get("status") not in _STILL_AT_WORK
+
+
+def _answer_of(cause: BaseException | None) -> Mapping[str, Any]:
+    """Return the API's answer that an activity failed with, a `FailedCall`; empty if there is none."""
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    return details[0] if details and isinstance(details[0], Mapping) else {}
 
 
 def _about_batch(kind: str, message: str, note: str, batch_id: str, action: NextAction | None) -> ApplicationError:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from message_batches.errors import CannotDecrypt, NotSent, RateLimited, RefusedForNow
+from message_batches.errors import CannotDecrypt, NotSent, RateLimited, RefusedForNow, SentByAnotherRun
 from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
@@ -20,6 +20,7 @@ from workflows.failures import (
     FIXED_BY_ANOTHER_WORKER,
     error_type_of,
     failure,
+    is_answered,
     is_known_ended,
     post_refused,
     submission_unknown,
@@ -38,7 +39,10 @@ from workflows.submission.commands import (
     WaitUntil,
 )
 
-REJECTED_RETRYABLE = (*FIXED_BY_ANOTHER_WORKER, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
+NOT_COUNTED = (*FIXED_BY_ANOTHER_WORKER, SentByAnotherRun)
+"""The refusals that do not count: they pass when something else does."""
+
+REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
 """After these a POST has certainly created nothing, and may be made again later."""
 
 _Result = TypeVar("_Result")
@@ -179,7 +183,7 @@ class SubmitStep:
 
     async def _post(self, post: Post) -> None:
         submission, timeout = self._submission, self._request.submission.timeout
-        submission.on_post_started()
+        submission.on_post_started(self._context.now)
         try:
             submitted = await self._calls.post(post.number, post.anchor)
         except ActivityError as error:
@@ -188,6 +192,8 @@ class SubmitStep:
             if submitted.earlier_anchor:
                 submission.on_earlier_anchor(submitted.earlier_anchor)
             if submitted.batch:
+                if submitted.earlier_anchor:
+                    submission.on_post_of_another_run()
                 self._state.update_batch(submitted.batch, self._context.now)
                 submission.on_post_succeeded(submitted.batch.id)
             elif submitted.recorded:
@@ -198,7 +204,8 @@ class SubmitStep:
                 submission.on_earlier_not_found()
             else:
                 # The earlier POST may be under way on a worker that does not know of this reset.
-                submission.on_post_unknown(self._context.now + timeout)
+                safe_at = self._context.now + timeout
+                submission.on_post_unknown(safe_at, until=safe_at, earlier=True)
         if submission.undecided:
             LOST_REPLIES.add(workflow.metric_meter())
             self._context.log("The outcome of POST %d is not known", post.number, level=logging.WARNING)
@@ -206,14 +213,17 @@ class SubmitStep:
     def _on_post_failed(self, error: ActivityError, timeout: timedelta) -> None:
         submission, kind = self._submission, error_type_of(error)
         if kind in REJECTED_RETRYABLE:
-            submission.on_post_rejected(retry_at=self._retry_at(error), counts=kind not in FIXED_BY_ANOTHER_WORKER)
+            submission.on_post_rejected(retry_at=self._retry_at(error), counts=kind not in NOT_COUNTED)
             if submission.retries_exhausted(self._request.poll.transient):
                 raise post_refused(error, sent_before=submission.posted > 0) from error
         elif kind and not kind.outcome_unknown:
             submission.on_post_rejected()
             raise post_refused(error, sent_before=submission.posted > 0) from error
         else:
-            submission.on_post_unknown(self._context.now if is_known_ended(error) else self._context.now + timeout)
+            now, later = self._context.now, self._context.now + timeout
+            submission.on_post_unknown(
+                now if is_known_ended(error) else later, until=now if is_answered(error) else later
+            )
 
     def _retry_at(self, error: ActivityError) -> datetime:
         """Return when the next POST may be made: as the API asks, or else by the document's schedule."""

@@ -15,6 +15,7 @@ from message_batches.api.keys import ApiKeys
 from message_batches.api.models import BATCH_ID_PATTERN, ApiModel, ApiProfile, BatchPage, DeletedBatch, MessageBatch
 from message_batches.api.responses import (
     BASE_URL,
+    account_of,
     date_of,
     describe_misfit,
     error_of,
@@ -104,7 +105,8 @@ class HttpBatchApi:
             reply = await self._call("GET", PATH, profile, params=params)
         page = _parsed(reply, BatchPage)
         batches = tuple(batch.with_status_read() for batch in page.data)
-        return page.model_copy(update={"data": batches, "date": date_of(reply.headers.get("date"))})
+        told = {"date": date_of(reply.headers.get("date")), **account_of(reply)}
+        return page.model_copy(update={"data": batches, **told})
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""

@@ -113,12 +113,16 @@ class BatchPage(ApiModel):
 
     Attributes:
         date: the `Date` header of the answer, the API's own clock; None if absent.
+        organization_id: the key's organization, from the answer's headers; None if absent.
+        workspace_id: the key's workspace, from the answer's headers; None if absent.
     """
 
     data: Annotated[tuple[MessageBatch, ...], Field(max_length=1000)]
     has_more: bool
     last_id: str | None = None
     date: datetime | None = None
+    organization_id: str | None = None
+    workspace_id: str | None = None
 
 
 class ApiProfile(ContractModel):

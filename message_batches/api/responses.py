@@ -69,6 +69,12 @@ def request_id_of(reply: httpx.Response) -> str | None:
     return printable(reply.headers.get("request-id"), _WORD) or None
 
 
+def account_of(reply: httpx.Response) -> dict[str, str | None]:
+    """Return the ids of the organization and the workspace that the call's key belongs to."""
+    names = {"organization_id": "anthropic-organization-id", "workspace_id": "anthropic-workspace-id"}
+    return {field: printable(reply.headers.get(name), _WORD) or None for field, name in names.items()}
+
+
 @dataclass(frozen=True)
 class _ErrorBody:
     """What a body says of an error, and who says it: a gateway, where it is not in the API's form.

@@ -1,10 +1,11 @@
-"""The proof that a batch is ours: its results are for exactly our custom_ids."""
+"""The proof that a batch is ours: its results are for exactly our custom_ids, and may be answers to our requests."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import BOM, Splitter
+from message_batches.results.contradictions import Expected, contradiction_of
 from message_batches.results.parser import read_result
 from message_batches.results.validation import MAX_EXTRA_LINES
 
@@ -13,12 +14,13 @@ FOREIGN_LIMIT = 100
 """The number of foreign custom_ids that proves a foreign batch; fewer may be damaged lines."""
 
 
-async def holds_exactly(chunks: AsyncIterable[bytes], ids: Sequence[str]) -> bool:
-    """Return whether results are for exactly these custom_ids, each once; `ResultsIncomplete` if that is undecided.
+async def are_ours(chunks: AsyncIterable[bytes], expected: Mapping[str, Expected]) -> bool:
+    """Return whether results are for exactly these custom_ids, each once, and contradict none of the requests.
 
-    A single foreign line among ours leaves it undecided: taking our own batch for foreign would pay for it twice.
+    `ResultsIncomplete` if that is undecided: a single foreign line among ours leaves it so, because taking our own
+    batch for foreign would pay for it twice.
     """
-    check = _OwnershipCheck(ids)
+    check = _OwnershipCheck(expected)
     await process_in_thread(_until_foreign(chunks, check), check.feed)
     return check.verdict()
 
@@ -31,13 +33,14 @@ async def _until_foreign(chunks: AsyncIterable[bytes], check: "_OwnershipCheck")
 
 
 class _OwnershipCheck:
-    """Compares result lines with the custom_ids of our requests."""
+    """Compares result lines with our requests, by custom_id."""
 
-    def __init__(self, ids: Sequence[str]) -> None:
+    def __init__(self, expected: Mapping[str, Expected]) -> None:
         self.foreign: set[str] = set()
-        self._count = len(ids)
-        self._missing = set(ids)
-        self._ours = frozenset(ids)
+        self._count = len(expected)
+        self._missing = set(expected)
+        self._expected = expected
+        self._contradicting = 0
         self._repeated = 0
         self._line_feeds = 0
         self._malformed = 0
@@ -63,7 +66,7 @@ class _OwnershipCheck:
         arrived = self._count - len(self._missing) + len(self.foreign)
         if not self._malformed and not self._repeated and arrived == self._count:
             if not self._missing:
-                return True
+                return not self._contradicting
             if len(self.foreign) > 1 or self._count == 1:
                 return False
         raise ResultsIncomplete(
@@ -83,7 +86,8 @@ class _OwnershipCheck:
                 continue
             if custom_id in self._missing:
                 self._missing.discard(custom_id)
-            elif custom_id in self._ours or custom_id in self.foreign:
+                self._contradicting += bool(contradiction_of(line, self._expected[custom_id]))
+            elif custom_id in self._expected or custom_id in self.foreign:
                 self._repeated += 1
             else:
                 self.foreign.add(custom_id)

@@ -75,9 +75,10 @@ class ObjectStore:
         """Return the id in `store.json`; a directory is read each time, to notice that it was unmounted."""
         if self._id is not None and self._folder is None:
             return self._id
+        known = self._id  # As of before the read: another call may write the first identity meanwhile.
         data = await self.read(STORE_ID)
         if data is None:
-            if self._id is not None:
+            if known is not None:
                 raise StoreUnavailable(
                     f"{self.uri(STORE_ID)} is gone: check that the store is still mounted at {self._root}"
                 )

@@ -183,6 +183,14 @@ class SubmissionRecords:
             (own if (record.intent.workflow_id, record.intent.first_run_id) == run else others).append(record)
         return own, others
 
+    async def posts_of(self, submitter: Submitter) -> tuple[list[SubmissionRecord], list[SubmissionRecord]]:
+        """Return the POSTs of these custom_ids under this workflow id: of this run, and of other runs."""
+        names = await self._store.names(f"{submitter.folder}/")
+        found = [await self.read_record(path) for path in paths.intents_among(names, {submitter.workflow_id})]
+        records = [record for record in found if record]
+        mine = [record for record in records if record.intent.first_run_id == submitter.first_run_id]
+        return mine, [record for record in records if record not in mine]
+
     async def records_of_workflow(
         self, manifest: Manifest, *, api_key: str, workflow_id: str
     ) -> list[SubmissionRecord]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -173,6 +174,7 @@ class TemporalProcess:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._database, self._backup = folder / "temporal.db", folder / "backup"
         self.port = lasting_port()
         self._running: Running | None = None
 
@@ -187,7 +189,7 @@ class TemporalProcess:
         self._running = await Running.start(
             [
                 *(command, "server", "start-dev", "--headless", "--ip", "127.0.0.1", "--port", str(self.port)),
-                *("--db-filename", str(self._folder / "temporal.db"), "--log-level", "error", *PROMPT_TIMERS),
+                *("--db-filename", str(self._database), "--log-level", "error", *PROMPT_TIMERS),
             ],
             self._folder / "temporal.log",
         )
@@ -198,6 +200,19 @@ class TemporalProcess:
         """Send SIGKILL."""
         if self._running:
             await self._running.kill()
+
+    def back_up(self) -> None:
+        """Copy its database, while it does not run."""
+        self._backup.mkdir(exist_ok=True)
+        for file in self._folder.glob(f"{self._database.name}*"):
+            shutil.copy(file, self._backup)
+
+    def set_back(self) -> None:
+        """Replace its database by the copy, while it does not run."""
+        for file in self._folder.glob(f"{self._database.name}*"):
+            file.unlink()
+        for file in self._backup.iterdir():
+            shutil.copy(file, self._folder)
 
     async def terminate(self) -> None:
         """Send SIGTERM: it closes its file."""

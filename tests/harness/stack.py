@@ -1,6 +1,6 @@
 """All parts that a run needs, connected in one process."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -123,7 +123,12 @@ async def progress_when(
 
 @asynccontextmanager
 async def running_stack(
-    client: Client, emulator: Emulator, store_url: str, *, through: str | None = None
+    client: Client,
+    emulator: Emulator,
+    store_url: str,
+    keys: Mapping[str, SecretStr] = KEYS,
+    *,
+    through: str | None = None,
 ) -> AsyncIterator[Stack]:
     """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one."""
     made = Stack(client, emulator, store_url)
@@ -131,7 +136,7 @@ async def running_stack(
         http_client(through or emulator.url) as http,
         build_worker(
             client,
-            HttpBatchApi(http, ApiKeys(KEYS)),
+            HttpBatchApi(http, ApiKeys(keys)),
             open_store(store_url),
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),

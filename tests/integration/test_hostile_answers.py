@@ -39,8 +39,9 @@ from message_batches.errors import (
 )
 from message_batches.models import Anchor
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.results.contradictions import ANY
 from message_batches.results.landing import land
-from message_batches.results.ownership import holds_exactly
+from message_batches.results.ownership import are_ours
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.submission_records import Submitter
 from message_batches.temporal.connection import DATA_CONVERTER
@@ -318,7 +319,7 @@ async def test_results_that_decompress_without_end_are_incomplete_and_leave_noth
             await landed(client, store)
         with pytest.raises(ResultsIncomplete):
             async with client.results(PROFILE, "msgbatch_1") as chunks:
-                await holds_exactly(chunks, ["a", "b", "c"])
+                await are_ours(chunks, dict.fromkeys("abc", ANY))
 
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 

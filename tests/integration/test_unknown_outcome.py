@@ -2,15 +2,28 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 
 from message_batches.contract import RESOLVE_SUBMISSION
+from message_batches.emulator import Emulator
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
-from tests.harness.stack import PATIENT_SUBMISSION, QUICK_POLL, QUICK_SUBMISSION, Stack, failure_of, progress_when
+from tests.harness.stack import (
+    KEYS,
+    PATIENT_SUBMISSION,
+    QUICK_POLL,
+    QUICK_SUBMISSION,
+    Stack,
+    failure_of,
+    progress_when,
+    running_stack,
+)
 
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
@@ -236,3 +249,38 @@ async def test_a_post_waits_for_an_unavailable_store(live: Stack) -> None:
     output = await run.result()
 
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
+
+
+async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doubt(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    keys = dict(KEYS)
+    async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), keys) as live:
+        emulator.faults.add("invisible", operation="create", seconds=3600, times=1)
+        emulator.faults.add("accept-then-drop", operation="create", times=1)
+        run = await live.start(requests(2))
+        await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
+        keys["default"] = SecretStr("sk-ant-emulated-of-another-workspace")
+
+        failed = await failure_of(run)
+
+    assert failed.type == "SubmissionUnknown"
+    assert "workspace" in failed.message
+    assert live.operations().count("create") == 1
+
+
+async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack) -> None:
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    run = await live.start(requests(4))
+    await live.saw("create")
+    changed = [item["params"] | {"model": "claude-opus-5", "max_tokens": 16} for item in requests(4)]
+    theirs = await live.post_by_a_stranger(
+        [{"custom_id": item["custom_id"], "params": params} for item, params in zip(requests(4), changed, strict=True)]
+    )
+
+    output = await run.result()
+
+    assert output.batch_id != theirs
+    assert output.verified
+    assert output.possibly_paid_twice == ()
+    assert theirs in [call.batch_id for call in live.emulator.calls if call.operation == "results"]

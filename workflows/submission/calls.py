@@ -59,6 +59,7 @@ class SubmissionCalls:
                 number=number,
                 anchor=anchor,
                 timeout=timeout,
+                began=self._context.state.started,
             ),
             **activity_options.submit(timeout),
             summary=f"POST {plural(self.manifest.count, 'request')}, {format_size(self.manifest.body_bytes)}",
@@ -78,13 +79,14 @@ class SubmissionCalls:
                 number=number,
                 anchor=anchor,
                 until=began + self._request.submission.quiet_period,
+                windows=tuple(self._context.state.submission.windows) if number else (),
             ),
             **options,
             summary=summary,
         )
 
     async def is_ours(self, batch_id: str) -> bool | None:
-        """Return whether the results are for exactly our custom_ids; None if they cannot be read now."""
+        """Return whether the results are answers to our requests; None if they cannot be read now."""
         try:
             return await workflow.execute_activity_method(
                 SubmissionActivities.verify_candidate,
@@ -121,7 +123,12 @@ class SubmissionCalls:
         """Return the batch named by an operator, who waits for it; `OwnedByAnotherRun` if another run claimed it."""
         return await workflow.execute_activity_method(
             SubmissionActivities.find_batch_to_adopt,
-            AdoptInput(profile=self._request.profile, batch_id=batch_id, claim=self._context.claim),
+            AdoptInput(
+                profile=self._request.profile,
+                batch_id=batch_id,
+                claim=self._context.claim,
+                store_id=self._context.state.store_id,
+            ),
             **activity_options.OPERATOR_LOOKUP,
             summary=f"may {batch_id} be ours",
         )

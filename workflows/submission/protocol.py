@@ -7,7 +7,7 @@ Nothing here waits, calls or reads a clock, so a test can walk every order of cr
                    -> rejected for now -> POST again, later
                    -> unknown -> wait until it cannot be under way -> read the list through a quiet period
                         none found      -> POST again from the same anchor, twice at most -> fail
-                        candidates      -> follow them; when one has ended, its custom_ids prove or refute it
+                        candidates      -> follow them; when one has ended, its results prove or refute it
                         proof ambiguous -> an operator decides, or fail 24 h after the last candidate ended
 """
 
@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 from pydantic import BaseModel, Field
 
-from activities.models import CandidateMatch
+from activities.models import CandidateMatch, PostWindow
 from message_batches.models import Anchor, Resolution, RetrySchedule, SubmissionSchedule
 from workflows.submission.candidates import Candidates
 from workflows.submission.commands import (
@@ -53,6 +53,7 @@ class Submission(BaseModel):
         safe_at: when that POST can no longer be under way.
         watching_since: when the list was first read since the POST: an outage of the list proves nothing absent.
         unrecorded: POSTs whose batch was not found or was dismissed, of which the store does not know yet.
+        windows: when the POSTs that may have created a batch can have done so.
     """
 
     batch_id: str | None = None
@@ -67,6 +68,7 @@ class Submission(BaseModel):
     safe_at: datetime | None = None
     watching_since: datetime | None = None
     unrecorded: list[int] = Field(default_factory=list)
+    windows: list[PostWindow] = Field(default_factory=list)
     candidates: Candidates = Field(default_factory=Candidates)
 
     @property
@@ -131,9 +133,10 @@ class Submission(BaseModel):
         if self.anchor is None or anchor.created_at < self.anchor.created_at:
             self.anchor = anchor
 
-    def on_post_started(self) -> None:
+    def on_post_started(self, now: datetime) -> None:
         """Count a POST that is about to be made: from here on its outcome is unknown."""
         self.number += 1
+        self.windows.append(PostWindow(since=now))
         self.outcome_unknown = True
         self.safe_at = None
         self.watching_since = None
@@ -144,6 +147,10 @@ class Submission(BaseModel):
         self.posted += 1
         self._decide(batch_id)
 
+    def on_post_of_another_run(self) -> None:
+        """Take in that the store has another POST of these requests, which may have created a batch too."""
+        self.recorded_posts = max(self.recorded_posts, 2)
+
     def on_post_rejected(self, *, retry_at: datetime | None = None, counts: bool = True) -> None:
         """Take in that the last POST certainly created nothing.
 
@@ -153,6 +160,7 @@ class Submission(BaseModel):
             counts: whether it is one of the refusals that the schedule limits.
         """
         self.outcome_unknown = False
+        self.windows.pop()
         self.refusals += counts
         self.not_before = retry_at
         if retry_at and not self.posted:
@@ -162,14 +170,22 @@ class Submission(BaseModel):
         """Return whether there were more consecutive refusals than the schedule has retries."""
         return self.refusals > schedule.retry_limit
 
-    def on_post_unknown(self, safe_at: datetime) -> None:
-        """Take in that the last POST may or may not have created a batch."""
+    def on_post_unknown(self, safe_at: datetime, *, until: datetime, earlier: bool = False) -> None:
+        """Take in that the last POST may or may not have created a batch.
+
+        Args:
+            safe_at: when the list is worth reading: the POST is no longer under way from here.
+            until: when it can no longer create anything, at the API either.
+            earlier: whether it was made before a reset of the run, at a time that is not known.
+        """
         self.posted += 1
         self.refusals = 0
         self.safe_at = safe_at
+        self.windows[-1] = PostWindow(since=None if earlier else self.windows[-1].since, until=until)
 
     def on_earlier_not_found(self) -> None:
         """Take in that an earlier run of this submission searched for this POST's batch and did not find it."""
+        self.windows.pop()
         self.posted += 1
         self.lost += 1
         self._end_search()

@@ -2,17 +2,23 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
+import httpx
+
+from tests.exhaustive.chaos.callers import requests_of
 from tests.exhaustive.chaos.moments import SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act, Harm
 from tests.exhaustive.chaos.proxy import Proxy
-from tests.exhaustive.chaos.stores import Bucket
+from tests.exhaustive.chaos.stores import Bucket, Directory
 from tests.exhaustive.chaos.world import World
 from tests.harness.processes import WorkerProcess
 
 FULL = 64 * 1024
 """Most bytes of a file on a full disk: more than a log has, less than results that are not tiny."""
+STRANGER = "x"
+"""The name in the prompts of another program."""
 _LOOK = 0.05
 _QUICK_LOOK = 0.002
 
@@ -76,6 +82,12 @@ class FaultInjection:
                 await self._isolate(harm)
             case Act.OUTAGE:
                 await self._close([self.world.api_proxy], harm)
+            case Act.SET_BACK:
+                await self._set_back(harm)
+            case Act.LOSE:
+                await self._lose(harm)
+            case Act.INTRUDE:
+                await self._intrude()
 
     async def _seen(self, moment: Moment) -> None:
         sign, world = SIGNS[moment], self.world
@@ -104,6 +116,36 @@ class FaultInjection:
         await asyncio.sleep(harm.lasts)
         for proxy in proxies:
             await proxy.open()
+
+    async def _set_back(self, harm: Harm) -> None:
+        """Have Temporal forget what happened from this moment on; it still knows every run."""
+        await self.world.all_started.wait()
+        temporal, workers = self.world.temporal, self.world.alive
+        await temporal.kill()
+        temporal.back_up()
+        await temporal.start()
+        await asyncio.sleep(harm.lasts)
+        # Workers keep a history in memory that Temporal no longer has, and cannot go on with it.
+        await asyncio.gather(temporal.kill(), *(worker.kill() for worker in workers))
+        temporal.set_back()
+        await temporal.start()
+        await asyncio.gather(*(self.world.add_worker() for _ in workers))
+
+    async def _lose(self, harm: Harm) -> None:
+        assert isinstance(self.world.store, Directory)
+        await self.world.all_started.wait()  # Callers put their files into the store.
+        self.world.store.move_away()
+        await asyncio.sleep(harm.lasts)
+        self.world.store.move_back()
+
+    async def _intrude(self) -> None:
+        """Have another program with the same key send batches with the custom_ids of each run, for another model."""
+        for run in self.world.plan.runs:
+            stranger = replace(run, name=STRANGER, words=5)
+            given = [{**each, "params": {**each["params"], "model": "claude-opus-5"}} for each in requests_of(stranger)]
+            with suppress(httpx.HTTPError):  # The faults of POSTs strike its own as well.
+                headers = {"anthropic-version": "2023-06-01"}
+                await self.world.api.post("/v1/messages/batches", json={"requests": given}, headers=headers)
 
     async def _isolate(self, harm: Harm) -> None:
         """Cut the workers off from Temporal; they continue with their activities, and cannot report."""

@@ -30,6 +30,7 @@ def every_run_ends(seen: Evidence) -> Iterator[str]:
 
 def paid_for_once(seen: Evidence) -> Iterator[str]:
     """Check for one batch a run; a second one only if the first was invisible for too long, and then named."""
+    runs = {run.plan.name for run in seen.runs}
     for run in seen.runs:
         batches = seen.batches_of(run)
         if len(batches) > 1 and not any(_hidden(seen, batch) >= QUIET for batch in batches):
@@ -41,8 +42,8 @@ def paid_for_once(seen: Evidence) -> Iterator[str]:
         named = set(run.output["possiblyPaidTwice"])
         if run.batch_id not in ids:
             yield f"{run.plan.name} says it has {run.batch_id}, the API knows of {sorted(ids)}"
-        # The same ids: only the replies show whose a batch is.
-        alike = {batch.id for batch in seen.batches if set(batch.custom_ids) == set(run.ids)}
+        # The same ids and models: only the replies show which run's a batch is.
+        alike = {batch.id for batch in seen.batches if set(batch.custom_ids) == set(run.ids) and batch.of in runs}
         if foreign := named - alike:
             yield f"{run.plan.name} names what is not its own as possibly paid twice: {sorted(foreign)}"
         for batch in batches:
@@ -151,7 +152,7 @@ def nothing_is_left_over(seen: Evidence) -> Iterator[str]:
     An attempt that was interrupted after it had written its file is repeated, and leaves that file behind.
     """
     yield from (f"{path} is left over" for path in seen.litter)
-    killed = any(harm.act is Act.KILL for harm in seen.harms)
+    killed = any(harm.act in (Act.KILL, Act.SET_BACK) for harm in seen.harms)
     published = {run.output["resultsFile"]["uri"].rsplit("/", 1)[1] for run in seen.runs if run.output}
     for name in sorted(seen.store):
         found = parse_path(name)

@@ -23,6 +23,9 @@ class Act(StrEnum):
     CLOSE = "close the bucket"
     ISOLATE = "cut off from Temporal"
     OUTAGE = "cut off from the API"
+    SET_BACK = "set Temporal's database back"
+    LOSE = "take the store's folder away"
+    INTRUDE = "a batch of another program with our ids"
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Harm:
 
     Attributes:
         everyone: whether it is done to all workers; otherwise to one of them.
-        lasts: seconds until it is undone; after a kill, until another worker is started.
+        lasts: seconds until it is undone; after a kill, until another worker is started. 0 for what cannot be undone.
     """
 
     act: Act

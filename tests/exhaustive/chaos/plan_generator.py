@@ -37,6 +37,15 @@ MOMENTS: Mapping[Act, Sequence[Moment]] = {
         *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING, Moment.VERIFYING),
         *(Moment.POLLING, Moment.LANDING),
     ),
+    Act.SET_BACK: (
+        *(Moment.PREPARED, Moment.POSTING, Moment.REPLIED, Moment.RECORDED, Moment.SEARCHING),
+        *(Moment.POLLING, Moment.WAITING, Moment.LANDING, Moment.PUBLISHED),
+    ),
+    Act.LOSE: (
+        *(Moment.PREPARED, Moment.ANCHORED, Moment.INTENDED, Moment.POSTING, Moment.SEARCHING),
+        *(Moment.VERIFYING, Moment.LANDING, Moment.PUBLISHING),
+    ),
+    Act.INTRUDE: tuple(Moment),
 }
 """The moments at which each act is done."""
 
@@ -80,7 +89,8 @@ def deck() -> list[tuple[Act, Moment]]:
 def _harms(seed: int, number: int, chance: random.Random, *, alone: bool) -> tuple[Harm, ...]:
     """Draw one or two cards for the round from the deck, which is dealt repeatedly, each time in another order."""
     drawn = [_card(seed, 2 * number - 2), _card(seed, 2 * number - 1)]
-    if chance.random() < 0.4:
+    # What is taken away is a folder, what is closed a bucket.
+    if chance.random() < 0.4 or {act for act, _ in drawn} == {Act.CLOSE, Act.LOSE}:
         drawn.pop()
     if alone:
         # The faults that cause a moment count as well.
@@ -103,7 +113,9 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
             lasts = 33 if moment in LONG_HEARTBEATS else chance.uniform(10.5, 13)
         case Act.OUTAGE:
             lasts = chance.uniform(0.3, 2.5)
-        case Act.RESTART:
+        case Act.INTRUDE:
+            lasts = 0.0
+        case Act.RESTART | Act.SET_BACK:
             lasts = chance.uniform(0.2, 4)
         case _:
             lasts = chance.uniform(3, 8)

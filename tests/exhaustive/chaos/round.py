@@ -21,7 +21,7 @@ from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.fault_injection import FaultInjection
 from tests.exhaustive.chaos.leaks import leaks
 from tests.exhaustive.chaos.operator import decide, owner
-from tests.exhaustive.chaos.plan import Round, Run
+from tests.exhaustive.chaos.plan import Act, Round, Run
 from tests.exhaustive.chaos.world import World, world
 from tests.harness.histories import histories
 from tests.harness.waiting import eventually
@@ -58,6 +58,9 @@ async def _played(made: World) -> Evidence:
     try:
         outcomes = await asyncio.gather(*(_run(made, run) for run in plan.runs))
         await injection.end()
+        if any(harm.act is Act.SET_BACK for harm in injection.done):
+            # What had ended may be under way again.
+            outcomes = await asyncio.gather(*(_follow(made, seen.plan, handle) for seen, handle in outcomes))
     finally:
         lifting.cancel()
         injection.drop()
@@ -92,6 +95,13 @@ async def _emulator_records(made: World) -> dict[str, list[dict[str, Any]]]:
 async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
     await asyncio.sleep(run.after)
     handle = await start(made, run)
+    made.started.add(run.name)
+    if len(made.started) == len(made.plan.runs):
+        made.all_started.set()
+    return await _follow(made, run, handle)
+
+
+async def _follow(made: World, run: Run, handle: Handle) -> tuple[RunSeen, Handle]:
     deciding = asyncio.create_task(decide(made, run.name, handle))
     try:
         return await outcome(made, run, handle), handle

@@ -27,6 +27,17 @@ class Directory:
         self.url = folder.as_uri()
         self.settings: Mapping[str, str] = {}
 
+    def move_away(self) -> None:
+        self._folder.rename(self._away)
+
+    def move_back(self) -> None:
+        """Undo it; the folder must not have been made anew meanwhile."""
+        self._away.rename(self._folder)
+
+    @property
+    def _away(self) -> Path:
+        return self._folder.with_suffix(".away")
+
     def names(self) -> frozenset[str]:
         return frozenset(
             os.path.relpath(os.path.join(where, name), self._folder)

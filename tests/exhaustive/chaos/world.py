@@ -33,6 +33,8 @@ class World:
     workers: list[WorkerProcess] = field(default_factory=list)
     lifted: list[dict[str, Any]] = field(default_factory=list)
     decided: list[str] = field(default_factory=list)
+    started: set[str] = field(default_factory=set)
+    all_started: asyncio.Event = field(default_factory=asyncio.Event)
     proxies: dict[WorkerProcess, Proxy] = field(default_factory=dict)
     """The proxy between each worker and Temporal."""
 

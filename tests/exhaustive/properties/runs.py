@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.batch import from_earlier_record
+from activities.intents import from_earlier_record
 from activities.models import FindCandidatesInput, FindCandidatesResult, RecordOutcomeInput, VerifyCandidateInput
 from activities.submission import SubmissionActivities
 from message_batches.api.interface import BatchApi
@@ -184,9 +184,10 @@ class World:
 
     def _post(self, run: Run, number: int, anchor: Anchor, conditions: PostConditions) -> None:
         submission, now, fate = run.submission, self.clock.now, conditions.fate
-        submission.on_post_started()
+        over = now + SCHEDULE.timeout
+        submission.on_post_started(now)
         if fate is Fate.GONE_BEFORE:
-            submission.on_post_unknown(now + SCHEDULE.timeout)
+            submission.on_post_unknown(over, until=over)
             return
         intent = SubmissionIntent(
             workflow_id=run.id,
@@ -210,7 +211,7 @@ class World:
             elif left.earlier_absent:
                 submission.on_earlier_not_found()
             else:
-                submission.on_post_unknown(now + SCHEDULE.timeout)
+                submission.on_post_unknown(over, until=over, earlier=True)
             return
         made = self._make(run, conditions) if fate in (Fate.ANSWERED, Fate.LOST, Fate.GONE_AFTER) else None
         match fate:
@@ -223,7 +224,7 @@ class World:
                 if fate is Fate.ANSWERED:
                     submission.on_post_succeeded(made.id)
                 else:
-                    submission.on_post_unknown(now + SCHEDULE.timeout)
+                    submission.on_post_unknown(over, until=over)
             case Fate.REJECTED:
                 if conditions.recorded:
                     self._runner.run(
@@ -233,12 +234,12 @@ class World:
             case Fate.STORE_UNAVAILABLE:
                 submission.on_post_rejected(retry_at=now + timedelta(minutes=1))
             case Fate.LOST | Fate.LOST_NOTHING:
-                submission.on_post_unknown(now)
+                submission.on_post_unknown(now, until=now)
             case Fate.FROZEN:
                 self._frozen.append((now + conditions.late, run, conditions))
-                submission.on_post_unknown(now + SCHEDULE.timeout)
+                submission.on_post_unknown(over, until=over)
             case _:
-                submission.on_post_unknown(now + SCHEDULE.timeout)
+                submission.on_post_unknown(over, until=over)
 
     def _make(self, run: Run, conditions: PostConditions) -> Any:
         return self.account.make(run.id, run.ids, lag=conditions.lag, processing=conditions.processing)
@@ -252,6 +253,7 @@ class World:
             number=number,
             anchor=anchor,
             until=until,
+            windows=tuple(run.submission.windows) if number else (),
         )
         found = self._call(self._activities.find_candidates, given)
         self.account.overlooked.clear()

@@ -15,7 +15,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, Re
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
-from message_batches.contract import WORKFLOW_TYPE
+from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.models import BatchInput, BatchOutput
 from message_batches.retention.purge import KeepReason
 from message_batches.retention.references import RunReferences
@@ -51,9 +51,13 @@ def files(folder: Path, under: str = "") -> list[str]:
 async def polling(live: Stack, run: WorkflowHandle[Any, BatchOutput]) -> None:
     """Wait until a run polls and its batch is recorded: from then on it writes nothing until the batch has ended."""
     await progress_when(run, lambda progress: progress.polls > 0)
-    await eventually(
-        lambda: any(name.endswith(".json") for name in files(live.store_folder, "claims")), "the record of the batch"
-    )
+
+    async def recorded() -> bool:
+        pending = (await run.describe()).raw_description.pending_activities
+        return all(each.activity_type.name != ActivityType.RECORD_OUTCOME for each in pending)
+
+    await eventually(recorded, "the record of the batch")
+    assert files(live.store_folder, "claims")
 
 
 async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_anew(

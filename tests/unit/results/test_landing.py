@@ -15,8 +15,9 @@ from message_batches.concurrency import prefetch, process_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultCounts, TokenUsage
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.results.contradictions import ANY
 from message_batches.results.landing import MAX_INLINE_RESULTS_BYTES, find_landed, land
-from message_batches.results.ownership import holds_exactly
+from message_batches.results.ownership import are_ours
 from message_batches.storage.object_store import ObjectStore, open_store
 
 BATCH = "msgbatch_1"
@@ -234,7 +235,7 @@ async def test_a_line_that_is_not_utf8_is_a_defect(store: ObjectStore, text: byt
     assert await store.names("results/") == []
     with pytest.raises(ResultsIncomplete):
         async with arriving(arrived, 10_000) as chunks:
-            await holds_exactly(chunks, ["r-0", "r-1", "r-2"])
+            await are_ours(chunks, dict.fromkeys(["r-0", "r-1", "r-2"], ANY))
 
 
 async def test_text_of_every_width_over_the_end_of_a_piece_lands(store: ObjectStore) -> None:
@@ -262,7 +263,7 @@ async def test_a_bom_is_no_part_of_a_line(store: ObjectStore, arrived: list[byte
     assert [line.strip() for line in await stored(store, landed)] == [succeeded("r-0"), succeeded("r-1")]
     assert landed.results
     async with arriving(arrived, size) as chunks:
-        assert await holds_exactly(chunks, ["r-0", "r-1"])
+        assert await are_ours(chunks, dict.fromkeys(["r-0", "r-1"], ANY))
 
 
 async def test_a_bom_inside_a_line_stays(store: ObjectStore) -> None:
@@ -549,7 +550,7 @@ IDS = [f"r-{n}" for n in range(20)]
 
 async def proof(lines: list[bytes], ids: list[str] = IDS, **options: Any) -> bool:
     async with arriving(lines, **options) as chunks:
-        return await holds_exactly(chunks, ids)
+        return await are_ours(chunks, dict.fromkeys(ids, ANY))
 
 
 async def test_exactly_our_ids_prove_a_batch_ours() -> None:

@@ -93,6 +93,25 @@ async def test_identity_is_written_once_and_shared(store: ObjectStore, url: str,
     assert await store.identity() == ids[0]
 
 
+class _FirstAnswerIsLate(ObjectStore):
+    """A store whose first read answers only once another call has had the identity."""
+
+    late = True
+
+    async def read(self, name: str) -> bytes | None:
+        answer = await super().read(name)
+        if self.late:
+            self.late = False
+            await self.identity()
+        return answer
+
+
+async def test_an_identity_that_is_written_during_a_read_is_not_a_lost_one(tmp_path: Path) -> None:
+    store = _FirstAnswerIsLate(None, tmp_path.as_uri(), tmp_path)
+
+    assert await store.identity() == await open_store(tmp_path.as_uri()).identity()
+
+
 async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await store.identity()

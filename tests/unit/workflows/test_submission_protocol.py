@@ -57,6 +57,8 @@ class Stranger(Enum):
     OTHER_IDS = "other custom_ids"
     CLAIMED = "our custom_ids, claimed by its own run"
     CLAIMED_LATE = "our custom_ids, claimed by its own run after we have seen it"
+    OTHER_REQUESTS = "our custom_ids, its results contradict our requests"
+    AFTERWARDS = "our custom_ids and requests, created well after our POST was answered"
 
 
 @dataclass
@@ -66,7 +68,8 @@ class Batch:
     visible: datetime
     ends: datetime
     claimed: datetime | None = None
-    same_ids: bool = True
+    may_be_ours: bool = True
+    created: datetime = START
     rivals: tuple[str, ...] = ()
 
 
@@ -86,36 +89,49 @@ class World:
     def post(self, submission: Submission) -> None:
         reply = self.replies[self.posts] if self.posts < len(self.replies) else Reply.ANSWERED
         self.posts += 1
-        submission.on_post_started()
-        if self.posts == 1 and self.stranger is not Stranger.NONE:
+        submission.on_post_started(self.now)
+        # One that comes afterwards would be within the time of the next POST, if this one is refused.
+        after = self.stranger is Stranger.AFTERWARDS and reply is not Reply.REFUSED and not self.batches
+        if after or (self.posts == 1 and self.stranger not in (Stranger.NONE, Stranger.AFTERWARDS)):
             claims = {Stranger.CLAIMED: self.now, Stranger.CLAIMED_LATE: self.now + timedelta(seconds=75)}
+            created = self.now
+            if self.stranger is Stranger.AFTERWARDS:
+                created += timedelta(seconds=24) + (SCHEDULE.timeout if reply.worker_gone else timedelta(0))
             self.batches.append(
                 Batch(
                     "msgbatch_stranger",
                     ours=False,
-                    visible=self.now,
+                    visible=created,
                     ends=self.now + timedelta(seconds=80),
                     claimed=claims.get(self.stranger),
-                    same_ids=self.stranger is not Stranger.OTHER_IDS,
+                    may_be_ours=self.stranger not in (Stranger.OTHER_IDS, Stranger.OTHER_REQUESTS),
+                    created=created,
                 )
             )
         if reply.creates:
             visible = self.now + (self.late if reply is Reply.LOST_CREATED_LATE else timedelta(0))
-            batch = Batch(f"msgbatch_ours{self.posts}", ours=True, visible=visible, ends=self.now + self.processing)
+            batch = Batch(
+                f"msgbatch_ours{self.posts}",
+                ours=True,
+                visible=visible,
+                ends=self.now + self.processing,
+                created=self.now,
+            )
             self.batches.append(batch)
         if reply is Reply.ANSWERED:
             submission.on_post_succeeded(self.batches[-1].id)
         elif reply is Reply.REFUSED:
             submission.on_post_rejected(retry_at=self.now + timedelta(seconds=5))
         else:
-            submission.on_post_unknown(self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0)))
+            over = self.now + (SCHEDULE.timeout if reply.worker_gone else timedelta(0))
+            submission.on_post_unknown(over, until=over)
 
-    def matches(self) -> list[CandidateMatch]:
+    def matches(self, submission: Submission) -> list[CandidateMatch]:
         return [
             CandidateMatch(
                 candidate=Candidate(
                     batch_id=batch.id,
-                    created_at=START,
+                    created_at=batch.created,
                     processing_status="ended" if self.now >= batch.ends else "in_progress",
                 ),
                 taken=batch.claimed is not None and self.now >= batch.claimed,
@@ -123,6 +139,7 @@ class World:
             )
             for batch in self.batches
             if self.now >= batch.visible
+            and (not submission.windows or any(window.admits(batch.created) for window in submission.windows))
         ]
 
     def walk(self, submission: Submission, *, most: int = 500) -> Command:
@@ -144,12 +161,12 @@ class World:
                     self.now = time
                 case ListCandidates(anchor):
                     assert anchor == ANCHOR
-                    submission.on_list_read(self.matches(), self.now, SCHEDULE)
+                    submission.on_list_read(self.matches(submission), self.now, SCHEDULE)
                 case RecordNotFound(numbers):
                     assert numbers == (submission.number,)
                     submission.on_not_found_recorded()
                 case VerifyCandidate(batch_id):
-                    submission.candidates.on_verified(batch_id, ours=self.batch(batch_id).same_ids, now=self.now)
+                    submission.candidates.on_verified(batch_id, ours=self.batch(batch_id).may_be_ours, now=self.now)
                 case ClaimBatch(batch_id):
                     batch = self.batch(batch_id)
                     submission.on_claim_result(batch_id, ours=batch.claimed is None or self.now < batch.claimed)
@@ -232,7 +249,7 @@ def test_a_decided_rival_makes_the_remaining_candidate_provable() -> None:
     for _ in range(20):
         match submission.next_command(world.now, SCHEDULE, EVERY):
             case ListCandidates():
-                submission.on_list_read(world.matches(), world.now, SCHEDULE)
+                submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
             case WaitUntil(time, _):
                 world.now = time
             case VerifyCandidate(batch_id):
@@ -283,7 +300,7 @@ def test_a_candidate_missing_from_one_list_stays_a_candidate() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(hours=1))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.on_list_read(world.matches(), world.now, SCHEDULE)
+    submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
 
     gone_at = world.now + SCHEDULE.quiet_period + EVERY
     submission.on_list_read([], gone_at, SCHEDULE)
@@ -313,7 +330,7 @@ def test_unreadable_results_are_read_again_after_the_next_list() -> None:
     world = World([Reply.LOST_CREATED], processing=timedelta(0))
     submission = Submission(anchor=ANCHOR)
     world.post(submission)
-    submission.on_list_read(world.matches(), world.now, SCHEDULE)
+    submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
     assert submission.next_command(world.now, SCHEDULE, EVERY) == VerifyCandidate("msgbatch_ours1")
 
     submission.candidates.on_unreadable("msgbatch_ours1")
@@ -327,7 +344,7 @@ def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
     submission = Submission(anchor=ANCHOR)
     exhausted = []
     for _ in range(3):
-        submission.on_post_started()
+        submission.on_post_started(START)
         submission.on_post_rejected(retry_at=START)
         exhausted.append(submission.retries_exhausted(schedule))
 
@@ -337,9 +354,9 @@ def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
 def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None:
     earlier = Anchor(batch_id="msgbatch_before", created_at=START - timedelta(days=1))
     submission = Submission(anchor=ANCHOR)
-    submission.on_post_started()
+    submission.on_post_started(START)
     submission.on_earlier_anchor(earlier)
-    submission.on_post_unknown(START)
+    submission.on_post_unknown(START, until=START)
     submission.on_earlier_anchor(ANCHOR)
 
     assert submission.next_command(START, SCHEDULE, EVERY) == ListCandidates(earlier)
@@ -348,7 +365,7 @@ def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None
 
 def test_the_anchor_is_read_again_before_each_post_while_none_may_have_created_a_batch() -> None:
     submission = Submission(anchor=ANCHOR)
-    submission.on_post_started()
+    submission.on_post_started(START)
     submission.on_post_rejected(retry_at=START + EVERY)
 
     refused = submission.next_command(START, SCHEDULE, EVERY)
@@ -361,12 +378,12 @@ def test_the_anchor_is_read_again_before_each_post_while_none_may_have_created_a
 def test_a_dismissed_batch_is_not_a_candidate_of_the_next_post() -> None:
     foreign = Batch("msgbatch_foreign", ours=False, visible=START, ends=START + timedelta(hours=2))
     submission = Submission(anchor=ANCHOR, number=1, posted=1, outcome_unknown=True, safe_at=START)
-    matches = World([], batches=[foreign]).matches()
+    matches = World([], batches=[foreign]).matches(submission)
     submission.on_list_read(matches, START, SCHEDULE)
     submission.on_resolved(Resolution(submit_again=True))
     submission.on_not_found_recorded()
-    submission.on_post_started()
-    submission.on_post_unknown(START)
+    submission.on_post_started(START)
+    submission.on_post_unknown(START, until=START)
 
     submission.on_list_read(matches, START, SCHEDULE)
 

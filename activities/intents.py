@@ -1,0 +1,122 @@
+"""The decision before a POST: what the intents in the store say about other POSTs of the same requests.
+
+Every run writes its intent first and then reads the others, so that of two runs with one workflow id at least one sees
+the other: Temporal allows one at a time, but an activity may outlive its run, which was deleted or is not in a
+database that was set back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from activities.models import SubmitInput, Submitted
+from message_batches.errors import InvalidRequests
+from message_batches.models import Anchor, Manifest
+from message_batches.storage.submission_records import SubmissionIntent, SubmissionRecord
+
+CLOCK_SKEW = timedelta(seconds=10)
+"""The most by which the clocks of workers and the Temporal server are expected to differ."""
+
+BATCH_LIFETIME = timedelta(hours=24)
+"""An older POST without an outcome has no batch that still runs: it is not searched for."""
+
+
+@dataclass(frozen=True)
+class Post:
+    """Send the requests; `earlier` is the anchor of a POST that may have created a batch as well."""
+
+    earlier: Anchor | None = None
+
+
+@dataclass(frozen=True)
+class Take:
+    """Take the batch that a concurrent POST of the same requests has created."""
+
+    batch_id: str
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search for the batch of a POST that is over without an outcome, as for one of our own."""
+
+    anchor: Anchor
+
+
+@dataclass(frozen=True)
+class Yield:
+    """Send nothing while another POST may be under way."""
+
+
+Decision = Post | Take | Search | Yield
+
+
+def new_intent(given: SubmitInput) -> SubmissionIntent:
+    """Return the intent of a POST that is about to be made."""
+    return SubmissionIntent(
+        workflow_id=given.submitter.workflow_id,
+        first_run_id=given.submitter.first_run_id,
+        number=given.number,
+        anchor=given.anchor,
+        sha256=given.manifest.sha256,
+        time=datetime.now(UTC),
+        timeout=given.timeout,
+        nonce=uuid4().hex,
+    )
+
+
+def decide(
+    intent: SubmissionIntent, own: Sequence[SubmissionRecord], others: Sequence[SubmissionRecord], began: datetime
+) -> Decision:
+    """Decide on the POST of a new intent by the other records of the same custom_ids, read after it was written.
+
+    Args:
+        intent: of this POST.
+        own: the records of this run.
+        others: the records of other runs; those of other workflow ids and requests are submissions of their own.
+        began: the run's start. A batch of an earlier run is not ours: a caller may start the same requests again.
+    """
+    began -= CLOCK_SKEW
+    earlier: Anchor | None = None
+    for record in others:
+        other = record.intent
+        if other.workflow_id != intent.workflow_id or other.sha256 != intent.sha256 or record.created_nothing:
+            continue
+        over = other.time + other.timeout + CLOCK_SKEW
+        if record.outcome and record.outcome.batch_id:
+            if other.time >= began:
+                return Take(record.outcome.batch_id)
+        elif record.outcome is None and intent.time < over:
+            return Yield()
+        elif record.outcome is None and over >= began and not _was_searched_for(other, own):
+            return Search(other.anchor)
+        elif other.time >= intent.time - BATCH_LIFETIME and (
+            not earlier or other.anchor.created_at < earlier.created_at
+        ):
+            earlier = other.anchor
+    return Post(earlier)
+
+
+def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submitted:
+    """Return what the record of an earlier POST of the same number says, made before a reset or a retry of the run."""
+    if earlier.intent.sha256 != manifest.sha256:
+        raise InvalidRequests(
+            f"The run {earlier.intent.workflow_id} has submitted other requests with the same custom_ids before it was "
+            "reset or retried; nothing was sent now. Start these under another workflow id"
+        )
+    anchor, outcome = earlier.intent.anchor, earlier.outcome
+    if outcome is None:
+        return Submitted(earlier_anchor=anchor)
+    if outcome.batch_id:
+        return Submitted(earlier_anchor=anchor, recorded=outcome.batch_id)
+    if outcome.created is False:
+        return Submitted(earlier_anchor=anchor, earlier_not_created=True)
+    return Submitted(earlier_anchor=anchor, earlier_absent=True)
+
+
+def _was_searched_for(other: SubmissionIntent, own: Sequence[SubmissionRecord]) -> bool:
+    """Return whether this run has searched for the batch of another one's POST, after that was over, and found none."""
+    return any(
+        record.may_have_created and record.outcome is not None and record.intent.time >= other.time + other.timeout
+        for record in own
+    )

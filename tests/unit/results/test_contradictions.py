@@ -1,0 +1,141 @@
+"""Results with our custom_ids that cannot be answers to our requests."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from message_batches.errors import RequestsNotFound
+from message_batches.requests.manifest import write_inline_manifest
+from message_batches.results.contradictions import ANY, MAX_SHAPES, contradiction_of, read_expected
+from message_batches.results.ownership import are_ours
+from message_batches.storage.object_store import open_store
+
+ASKED: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
+TEXT = {"type": "text", "text": "Hello"}
+WEATHER = {"name": "weather", "input_schema": {"type": "object"}}
+SEARCH = {"type": "web_search_20260209", "name": "web_search"}
+CALL = {"type": "tool_use", "id": "t", "name": "weather", "input": {}}
+THOUGHT = {"type": "thinking", "thinking": "...", "signature": "s"}
+
+
+def answer(content: list[Any] | None = None, *, tokens: int = 9, **fields: Any) -> dict[str, Any]:
+    """Return a succeeded result."""
+    message = {"model": ASKED["model"], "content": content or [TEXT], "stop_reason": "end_turn"}
+    usage = {"output_tokens": tokens} | fields.pop("usage", {})
+    return {"type": "succeeded", "message": message | {"usage": usage} | fields}
+
+
+def unknown_model(model: str) -> dict[str, Any]:
+    error = {"type": "not_found_error", "message": f"model: {model}"}
+    return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
+
+
+async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, Any]) -> str:
+    store = open_store(folder.as_uri())
+    manifest = await write_inline_manifest(store, [{"custom_id": "0", "params": ASKED | asked}])
+    expected = await read_expected(store, manifest)
+    return contradiction_of(json.dumps({"custom_id": "0", "result": result}).encode(), expected["0"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "result"),
+    [
+        ({}, answer(model="claude-opus-5")),
+        ({"model": "claude-sonnet-5"}, answer(model="claude-sonnet-5-5")),
+        ({"model": "claude-sonnet-5-5"}, answer(model="claude-sonnet-5")),
+        ({"model": "claude-3-5-haiku-latest"}, answer(model="claude-3-5-sonnet-20241022")),
+        ({}, answer(tokens=65)),
+        ({}, answer([CALL], stop_reason="tool_use")),
+        ({"tools": [WEATHER]}, answer([CALL | {"name": "extract"}], stop_reason="tool_use")),
+        ({"tools": [WEATHER]}, answer([{"type": "server_tool_use", "name": "web_search"}])),
+        ({"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "weather"}}, answer()),
+        ({"tools": [WEATHER], "tool_choice": {"type": "any"}}, answer()),
+        ({}, answer(stop_reason="stop_sequence", stop_sequence="END")),
+        ({"stop_sequences": ["FIN"]}, answer(stop_reason="stop_sequence", stop_sequence="END")),
+        ({"thinking": {"type": "disabled"}}, answer([THOUGHT, TEXT])),
+        ({}, answer([{"type": "redacted_thinking", "data": "x"}, TEXT])),
+        ({}, unknown_model("claude-haiku-5")),
+    ],
+)
+async def test_an_answer_that_contradicts_its_request_says_how(
+    tmp_path: Path, asked: dict[str, Any], result: dict[str, Any]
+) -> None:
+    assert await contradiction(tmp_path, asked, result)
+
+
+@pytest.mark.parametrize(
+    ("asked", "result"),
+    [
+        ({}, answer()),
+        ({}, answer(tokens=64, stop_reason="max_tokens")),
+        ({}, answer(model="claude-haiku-4-5-20251001")),
+        ({"model": "claude-opus-4-0"}, answer(model="claude-opus-4-20250514")),
+        ({"model": "claude-3-5-haiku-latest"}, answer(model="claude-3-5-haiku-20241022")),
+        ({"model": "anthropic.claude-haiku-4-5-v1:0"}, answer()),
+        ({}, answer(model="eu.anthropic.claude-haiku-4-5")),
+        ({"fallbacks": "default"}, answer(model="claude-opus-5")),
+        ({"tools": [WEATHER]}, answer([TEXT, CALL], stop_reason="tool_use")),
+        ({"tools": [WEATHER], "tool_choice": {"type": "any"}}, answer(stop_reason="refusal")),
+        ({"tools": [SEARCH]}, answer([{"type": "server_tool_use", "name": "bash_code_execution"}], tokens=99)),
+        ({"mcp_servers": [{"name": "m"}]}, answer([{"type": "mcp_tool_use", "name": "any"}])),
+        ({"stop_sequences": ["END"]}, answer(stop_reason="stop_sequence", stop_sequence="END")),
+        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, answer([THOUGHT, TEXT])),
+        ({"model": "claude-sonnet-5"}, answer([THOUGHT, TEXT], model="claude-sonnet-5")),
+        ({"max_tokens": "64"}, answer(tokens=1000, model="claude-opus-5")),
+        ({"tools": "weather"}, answer([CALL])),
+        ({}, answer(usage={"iterations": [{}, {}]}, tokens=99)),
+        ({}, unknown_model("claude-haiku-4-5")),
+        ({}, {"type": "errored", "error": {"type": "error", "error": {"type": "api_error", "message": "model: x"}}}),
+        ({}, {"type": "expired"}),
+        ({}, {"type": "succeeded", "message": "of another shape"}),
+    ],
+)
+async def test_an_answer_that_may_be_to_the_request_is_no_contradiction(
+    tmp_path: Path, asked: dict[str, Any], result: dict[str, Any]
+) -> None:
+    assert await contradiction(tmp_path, asked, result) == ""
+
+
+async def test_one_contradiction_refutes_a_batch_with_our_ids(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    manifest = await write_inline_manifest(store, [{"custom_id": str(n), "params": ASKED} for n in range(4)])
+    expected = await read_expected(store, manifest)
+
+    async def proved(results: list[dict[str, Any]]) -> bool:
+        lines = [json.dumps({"custom_id": str(n), "result": result}).encode() for n, result in enumerate(results)]
+        random.Random(1).shuffle(lines)
+
+        async def chunks() -> Any:
+            yield b"\n".join(lines)
+
+        return await are_ours(chunks(), expected)
+
+    assert await proved([answer()] * 4)
+    assert not await proved([answer()] * 3 + [answer(model="claude-opus-5")])
+
+
+async def test_more_shapes_than_are_kept_admit_any_answer(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    many = [{"custom_id": f"r-{n}", "params": ASKED | {"max_tokens": n + 1}} for n in range(MAX_SHAPES + 1)]
+
+    expected = await read_expected(store, await write_inline_manifest(store, many))
+
+    assert list(expected) == [each["custom_id"] for each in many]
+    assert expected[f"r-{MAX_SHAPES - 1}"].max_tokens == MAX_SHAPES
+    assert expected[f"r-{MAX_SHAPES}"] is ANY
+
+
+async def test_requests_that_have_changed_since_prove_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    manifest = await write_inline_manifest(store, [{"custom_id": "0", "params": ASKED}])
+    path = tmp_path / store.name(manifest.uri)
+
+    path.write_bytes(path.read_bytes().replace(b"haiku-4-5", b"haiku-5-5"))
+    with pytest.raises(RequestsNotFound, match="changed"):
+        await read_expected(store, manifest)
+    path.unlink()
+    with pytest.raises(RequestsNotFound, match="no longer"):
+        await read_expected(store, manifest)
