@@ -134,6 +134,9 @@ class MessageBatchActivities:
                     found = await self._api.retrieve(batch.profile, batch.batch_id)
             except BatchNotFound as error:
                 # It may be gone because it is landed and deleted: a run that was reset since then polls it again.
+                if batch.store_id is None:
+                    raise
+                await check_store(self._store, batch.store_id)
                 found = await find_landed_batch(self._store, batch.batch_id, error)
             activity.logger.debug("Polled")
             return found
