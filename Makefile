@@ -59,8 +59,8 @@ types: setup
 contract: setup ## the linters, and a runner that is not ours, on the document (needs npm)
 	$(BIN)/python -m pytest tests/external/contract tests/unit/arazzo $(ARGS)
 
-interop: setup ## workflows in Python and TypeScript that call ours (TypeScript needs npm)
-	$(BIN)/python -m pytest tests/external/examples $(ARGS)
+interop: setup ## workflows that call ours, clients that call the emulator, in Python and TypeScript (needs npm)
+	$(BIN)/python -m pytest tests/external/examples tests/external/clients $(ARGS)
 
 test-ui: setup ## what a browser shows of a run in the Web UI (needs Chromium; ARGS="--screenshots docs" renews the pictures)
 	$(BIN)/python -m pytest tests/external/ui $(ARGS)
@@ -81,12 +81,14 @@ docs: setup ## build the documentation site in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-lock: ## renew the locks: everything, the demo's part, pip itself, what the image holds, what builds it (needs uv)
+lock: ## renew the locks: everything, the demo's part, pip itself, what the image holds, what builds it, clients (needs uv)
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --extra demo -c requirements.lock -o requirements-demo.lock pyproject.toml
 	echo pip | $(LOCK) --no-annotate -o requirements-pip.lock -
 	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	echo "instructor[anthropic]" | $(LOCK) --no-annotate -o tests/external/clients/instructor.lock -
+	echo "pydantic-ai-slim[anthropic]" | $(LOCK) --no-annotate -o tests/external/clients/pydantic-ai.lock -
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -
 
 clean: ## remove what the targets made
-	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib dist site
+	rm -rf .venv .hypothesis .pytest_cache .mypy_cache .ruff_cache arazzo/node_modules examples/typescript/node_modules examples/typescript/lib tests/external/clients/typescript/node_modules dist site

@@ -75,7 +75,7 @@ class Fleet:
         begun = time.monotonic()
         for number in range(self.size):
             await asyncio.sleep(max(0.0, begun + number / STARTS_PER_SECOND - time.monotonic()))
-            params = {"model": "claude-haiku-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+            params = {"model": "claude-haiku-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
             given = BatchInput(
                 requests=[{"custom_id": f"request-{number}", "params": params}],
                 poll=PollSchedule(retry_after=timedelta(seconds=self.cadence)),

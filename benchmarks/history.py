@@ -29,7 +29,7 @@ async def measure(setting: Setting) -> list[Row]:
 
     A wait that is scaled down may be over within the first.
     """
-    params = {"model": "claude-haiku-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+    params = {"model": "claude-haiku-5-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
     given = BatchInput(
         requests=[{"custom_id": "request-1", "params": params}],
         poll=PollSchedule(retry_after=timedelta(milliseconds=10)),

@@ -8,7 +8,7 @@ from message_batches.models import Manifest
 from message_batches.requests.manifest import write_manifest
 from message_batches.storage.object_store import ObjectStore, open_store
 
-MODEL = "claude-haiku-5"
+MODEL = "claude-haiku-5-5"
 _WORDS = "It was a bright cold day in November, and the batch was waiting for its results. "
 
 

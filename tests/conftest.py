@@ -25,6 +25,7 @@ SLOW = ("external", "exhaustive")
 """Folders that `make test` leaves to `make test-all`."""
 TOGETHER = (
     "exhaustive/chaos",
+    "external/clients",
     "external/contract",
     "external/deploy",
     "external/examples",

@@ -20,15 +20,16 @@ class Questions(BaseModel):
     """The input of a parent; each question is a request of one batch, which is polled every `cadence` seconds."""
 
     questions: list[str]
-    model: str = "claude-haiku-5"
+    model: str = "claude-haiku-5-5"
     cadence: float = 30
 
-    @property
     def requests(self) -> list[dict[str, Any]]:
-        """Return the questions as requests of the API."""
+        """Return the questions as requests of the API, for the workflow that sends them."""
+        # Ids that no other program on the same key has: batches are told apart by them.
+        sender = workflow.uuid4().hex[:12]
         return [
             {
-                "custom_id": f"question-{number}",
+                "custom_id": f"{sender}-question-{number}",
                 "params": {
                     "model": self.model,
                     "max_tokens": 1024,
@@ -65,7 +66,7 @@ class AnswerQuestions:
         try:
             output = await workflow.execute_child_workflow(
                 WORKFLOW_TYPE,
-                BatchInput(requests=asked.requests, poll=PollSchedule(retry_after=timedelta(seconds=asked.cadence))),
+                BatchInput(requests=asked.requests(), poll=PollSchedule(retry_after=timedelta(seconds=asked.cadence))),
                 result_type=BatchOutput,
                 id=f"{workflow.info().workflow_id}-batch",
                 task_queue=DEFAULT_TASK_QUEUE,
@@ -99,7 +100,7 @@ class AnswerQuestionsByName:
         """Start the batch, wait for it, compose the answers."""
         output: dict[str, Any] = await workflow.execute_child_workflow(
             "batch-process-and-retrieve-results",
-            {"requests": asked.requests, "poll": {"retryAfter": asked.cadence}},
+            {"requests": asked.requests(), "poll": {"retryAfter": asked.cadence}},
             id=f"{workflow.info().workflow_id}-batch",
             task_queue="message-batches",
             parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,

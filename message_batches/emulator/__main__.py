@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import NoReturn, TypeVar
 
 from message_batches.emulator.faults import FAULT_KINDS, read_fault_flag
+from message_batches.emulator.model_list import read_model_flag
 from message_batches.emulator.options import EmulatorOptions, UndocumentedBehaviour, parse_duration
 from message_batches.emulator.server import Emulator
 
@@ -37,6 +38,11 @@ def _fault(text: str) -> str:
     return text
 
 
+def _model(text: str) -> str:
+    read_model_flag(text)
+    return text
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the arguments, with the defaults of `EmulatorOptions`."""
     given = EmulatorOptions()
@@ -60,8 +66,22 @@ def build_parser() -> argparse.ArgumentParser:
     add("--live-counts", action="store_true", help="move request_counts before the end")
     add("--seed", type=int, help="makes ids, orders and outcomes repeat")
     add("--reply-bytes", type=int, default=given.reply_bytes, metavar="N", help="length of a reply's text")
-    add("--error-rate", type=float, default=given.error_rate, metavar="0.01", help="share of api_error results")
-    add("--api-key", action="append", default=[], metavar="KEY", help="accept only these (repeatable)")
+    add("--error-rate", type=float, default=given.error_rate, metavar="0.01", help="chance of a request to fail")
+    add(
+        "--model",
+        type=_checked(_model),
+        action="append",
+        default=[],
+        metavar="ID[:max_tokens=N,...]",
+        help="one more model, or a known one changed (repeatable)",
+    )
+    add(
+        "--api-key",
+        action="append",
+        default=[],
+        metavar="KEY[=wrkspc_ID]",
+        help="accept only these (repeatable), each with a workspace of its own unless it names one",
+    )
     add("--requests-per-minute", type=int, default=0, metavar="N", help="0 is no limit")
     add("--queue-limit", type=int, default=0, metavar="N", help="requests in processing; 0 is no limit")
     add("--max-bytes", type=int, default=given.max_bytes, metavar="N", help="largest body (%(default)s)")
@@ -82,9 +102,10 @@ def read_options(arguments: Sequence[str] | None = None) -> EmulatorOptions:
     undocumented = UndocumentedBehaviour(
         **{unknown.name: said.pop(unknown.name) for unknown in fields(UndocumentedBehaviour)}
     )
-    keys, faults = tuple(said.pop("api_key")), tuple(said.pop("fault"))
+    for name in ("api_key", "fault", "model"):
+        said[f"{name}s"] = tuple(said.pop(name))
     try:
-        return EmulatorOptions(**said, api_keys=keys, faults=faults, undocumented=undocumented)
+        return EmulatorOptions(**said, undocumented=undocumented)
     except ValueError as error:
         parser.error(str(error))
 

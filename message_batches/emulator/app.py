@@ -11,10 +11,13 @@ from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock, http_date
 from message_batches.emulator.errors import ErrorReply
 from message_batches.emulator.exchange import Exchange, Reply
-from message_batches.emulator.faults import Fault, Faults, FaultStage, error_for, html_413
+from message_batches.emulator.fault_effects import error_for, html_page
+from message_batches.emulator.faults import Fault, Faults, FaultStage
 from message_batches.emulator.identifiers import ORGANIZATION_ID, Identifiers
+from message_batches.emulator.model_list import ModelList
 from message_batches.emulator.operations import Operations
 from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.params_validation import ParamsRules
 from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.sending import abort, send
 from message_batches.emulator.uploads import receive
@@ -26,12 +29,14 @@ _ROUTES = {
     _ROOT + "/{batch_id}": {"GET": "retrieve", "DELETE": "delete"},
     _ROOT + "/{batch_id}/results": {"GET": "results"},
     _ROOT + "/{batch_id}/cancel": {"POST": "cancel"},
+    "/v1/models": {"GET": "models"},
+    "/v1/models/{model_id}": {"GET": "models"},
 }
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EmulatedApi:
-    """A server of the six operations."""
+    """A server of the operations on batches and models."""
 
     def __init__(
         self,
@@ -49,7 +54,8 @@ class EmulatedApi:
         self._ids = ids
         self._authenticator = Authenticator(options.api_keys)
         self._limits = RateLimits(options.requests_per_minute, clock)
-        self._operations = Operations(options, repository, clock, faults)
+        self._models = ModelList(options.models)
+        self._operations = Operations(options, repository, clock, faults, self._models)
 
     def routes(self) -> list[web.RouteDef]:
         """Return the operations' routes, and one that answers in the API's form for every other path."""
@@ -103,7 +109,7 @@ class EmulatedApi:
     async def _serve(self, exchange: Exchange) -> web.StreamResponse:
         self._authenticator.authenticate(exchange)
         if self._struck(exchange, FaultStage.UNREAD):
-            return await send(exchange, html_413(), {"Date": http_date(self._clock.now())})
+            return await send(exchange, html_page(413), {"Date": http_date(self._clock.now())})
         slow = self._struck(exchange, FaultStage.PACE)
         delay = (slow.number("seconds") or 0.0) if slow else 0.0
         pace = (slow.number("bytes_per_second") or 0.0) if slow else 0.0
@@ -111,6 +117,7 @@ class EmulatedApi:
             if exchange.operation == "create":
                 exchange.requests = await receive(
                     exchange,
+                    self._rules(exchange),
                     max_bytes=self._options.max_bytes,
                     max_requests=self._options.max_requests,
                     pace=pace,
@@ -118,8 +125,17 @@ class EmulatedApi:
             if slow and slow.flag("late"):
                 await asyncio.sleep(delay)
                 delay = 0.0
-            self._limits.spend(exchange.workspace)
+            if exchange.operation != "models":
+                self._limits.spend(exchange.workspace)
+            if another := self._struck(exchange, FaultStage.ARRIVED):
+                self._operations.create_another(exchange, another)
             if refusal := self._struck(exchange, FaultStage.REFUSE):
+                after = refusal.number("creates_after")
+                if after is not None and exchange.operation == "create":
+                    self._operations.create_later(exchange, after)
+                if refusal.flag("html"):
+                    page = html_page(int(refusal.number("status") or 500))
+                    return await send(exchange, page, {"Date": http_date(self._clock.now())})
                 raise error_for(refusal, exchange.call.batch_id)
             answer = self._operations.perform(exchange)
         except ErrorReply as error:
@@ -136,6 +152,15 @@ class EmulatedApi:
         damage = self._faults.take_all(exchange.operation, FaultStage.BODY)
         exchange.call.faults.extend(fault.name for fault in damage)
         return await send(exchange, answer, self._headers(exchange), damage, pace)
+
+    def _rules(self, exchange: Exchange) -> ParamsRules:
+        return ParamsRules(
+            version=exchange.version,
+            models=self._models,
+            betas=exchange.betas,
+            user_profile=exchange.request.headers.get("anthropic-user-profile-id"),
+            undocumented=self._options.undocumented.params_refused != 200,
+        )
 
     def _struck(self, exchange: Exchange, stage: FaultStage) -> Fault | None:
         fault = self._faults.take(exchange.operation, stage)

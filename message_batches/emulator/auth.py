@@ -1,5 +1,6 @@
 """Authentication and rate limits: key, workspace and version of a call, in the order the API checks them."""
 
+import re
 import time
 from collections.abc import Collection
 from datetime import timedelta
@@ -11,21 +12,28 @@ from message_batches.emulator.identifiers import workspace_of
 from message_batches.emulator.params_validation import NEW_VERSION
 
 VERSIONS = ("2023-06-01", NEW_VERSION)
+_OF_WORKSPACE = re.compile(r"(.+)=(wrkspc_\w+)")
 
 
 class Authenticator:
     """Authentication of calls; no error message repeats a key."""
 
     def __init__(self, api_keys: Collection[str]) -> None:
-        self._api_keys = frozenset(api_keys)
+        self._workspaces: dict[str, list[str]] = {}
+        for text in api_keys:
+            named = _OF_WORKSPACE.fullmatch(text)
+            key, workspace = named.groups() if named else (text, workspace_of(text))
+            self._workspaces.setdefault(key, []).append(workspace)
 
     def authenticate(self, exchange: Exchange) -> None:
         """Fill in the workspace, the version and the betas of a call; raise 401, 403 or 400."""
         headers = exchange.request.headers
-        exchange.workspace = workspace_of(self._key(headers.get("x-api-key"), headers.get("authorization")))
-        exchange.call.workspace = exchange.workspace
+        key = self._key(headers.get("x-api-key"), headers.get("authorization"))
+        own = self._workspaces.get(key) or [workspace_of(key)]
         asked = headers.get("anthropic-workspace-id")
-        if asked and asked != exchange.workspace:
+        exchange.workspace = asked if asked in own else own[0]
+        exchange.call.workspace = exchange.workspace
+        if asked and asked not in own:
             raise ErrorReply(403, "anthropic-workspace-id: the credential does not belong to this workspace")
         version = headers.get("anthropic-version")
         if not version:
@@ -45,7 +53,7 @@ class Authenticator:
             if scheme.lower() != "bearer":
                 raise ErrorReply(401, "API key is invalid.")
         api_key = api_key.strip()
-        known = api_key in self._api_keys if self._api_keys else bool(api_key)
+        known = api_key in self._workspaces if self._workspaces else bool(api_key)
         if not known or api_key.startswith("sk-invalid"):
             raise ErrorReply(401, "API key is invalid.")
         return api_key

@@ -2,7 +2,8 @@
 
 import random
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -23,12 +24,29 @@ class BatchRequest(NamedTuple):
     prompt: Prompt
 
 
+class OrderedOutcome(NamedTuple):
+    """The outcome of some requests by order: a result type, known or not, with what goes with it."""
+
+    share: float
+    type: str = "errored"
+    refusal: Refusal = Refusal("api_error", "Internal server error", at_work=True)
+    stop_reason: str | None = None
+    blocks: int = 1
+    """Text blocks that the text is split into."""
+    custom_id: str | None = None
+
+    def strikes(self, request: BatchRequest, chance: random.Random) -> bool:
+        """Decide about one request."""
+        if self.custom_id is not None and self.custom_id != request.custom_id:
+            return False
+        return chance.random() < self.share
+
+
 LIFETIME = timedelta(hours=24)
 KEPT = timedelta(days=29)
 
 # A batch that ended at the moment of its creation would never be seen in progress, not even by its creator.
 _INSTANT = timedelta(microseconds=1)
-_BAD_LUCK = Refusal("api_error", "Internal server error", at_work=True)
 
 
 class ProcessingStatus(StrEnum):
@@ -79,7 +97,7 @@ class Batch:
         pace: ProcessingPace,
         seed: int,
         live_counts: bool = False,
-        error_rate: float = 0.0,
+        ordered: Sequence[OrderedOutcome] = (),
         visible_from: float = 0.0,
     ) -> None:
         self.id = id
@@ -94,13 +112,14 @@ class Batch:
         chance = random.Random(seed)
         self.order = array("I", range(len(requests)))
         chance.shuffle(self.order)
-        self._unlucky = frozenset(chance.sample(self.order, round(error_rate * len(requests))))
+        self._ordered = dict(_by_order(ordered, requests, chance))
         self._pace = pace
         self._live_counts = live_counts
         self._polls = 0
         self._done_at_cancel = 0
         self._end: BatchEnd | None = None
-        self._tallied = (0, 0)
+        self._tally: Counter[str] = Counter()
+        self._tallied = 0
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -141,15 +160,23 @@ class Batch:
         self._done_at_cancel = self._done(now)
         self.cancel_initiated_at = now
 
-    def outcome(self, rank: int, end: BatchEnd) -> ResultType:
+    def outcome(self, rank: int, end: BatchEnd) -> str:
         """Return the result type of the request at a rank of `order`."""
-        if rank >= end.done:
-            return end.others
-        return ResultType.ERRORED if self.refusal(self.order[rank]) else ResultType.SUCCEEDED
+        return self._outcome_when_done(self.order[rank]) if rank < end.done else end.others
 
-    def refusal(self, number: int) -> Refusal | None:
-        """Return why a request comes back errored, or None."""
-        return self.requests[number].refusal or (_BAD_LUCK if number in self._unlucky else None)
+    def _outcome_when_done(self, number: int) -> str:
+        if self.requests[number].refusal is not None:
+            return ResultType.ERRORED
+        ordered = self._ordered.get(number)
+        return ResultType.SUCCEEDED if ordered is None else ordered.type
+
+    def refusal(self, number: int) -> Refusal:
+        """Return why a request comes back errored."""
+        return self.requests[number].refusal or self._ordered[number].refusal
+
+    def ordered(self, number: int) -> OrderedOutcome | None:
+        """Return the outcome of a request by order, or None."""
+        return self._ordered.get(number)
 
     def counts(self, now: datetime) -> dict[str, int]:
         """Return its `request_counts`."""
@@ -161,9 +188,9 @@ class Batch:
         else:
             done = self._done_now(now) if self._live_counts else 0
             counts["processing"] = len(self) - done
-        errored = self._errored_among(done)
-        counts["errored"] += errored
-        counts["succeeded"] += done - errored
+        for outcome, count in self._tally_of(done).items():
+            # There is no count for a result type that the API does not have.
+            counts[outcome if outcome in counts else ResultType.ERRORED] += count
         return counts
 
     def as_json(self, now: datetime, results_url: str) -> dict[str, object]:
@@ -179,7 +206,7 @@ class Batch:
             "expires_at": rfc3339(self.expires_at),
             "archived_at": rfc3339(archived) if archived else None,
             "cancel_initiated_at": rfc3339(self.cancel_initiated_at) if self.cancel_initiated_at else None,
-            "results_url": results_url if end else None,
+            "results_url": results_url if end and not archived else None,
         }
 
     def _coming_end(self) -> BatchEnd:
@@ -201,9 +228,21 @@ class Batch:
             return min(len(self), len(self) * self._polls // self._pace.polls)
         return min(len(self), int(len(self) * ((at - self.created_at) / max(self._pace.duration, _INSTANT))))
 
-    def _errored_among(self, done: int) -> int:
+    def _tally_of(self, done: int) -> Mapping[str, int]:
         # A batch of 100,000 requests may be polled a thousand times: count on from where the last poll stopped.
-        start, errored = self._tallied if self._tallied[0] <= done else (0, 0)
-        errored += sum(self.refusal(self.order[rank]) is not None for rank in range(start, done))
-        self._tallied = (done, errored)
-        return errored
+        if self._tallied > done:
+            self._tallied = 0
+            self._tally.clear()
+        self._tally.update(map(self._outcome_when_done, self.order[self._tallied : done]))
+        self._tallied = done
+        return self._tally
+
+
+def _by_order(
+    ordered: Sequence[OrderedOutcome], requests: Sequence[BatchRequest], chance: random.Random
+) -> Iterator[tuple[int, OrderedOutcome]]:
+    """Yield the requests that an order strikes, each for itself, so that small batches have their share too."""
+    for number, request in enumerate(requests if ordered else ()):
+        struck = [outcome for outcome in ordered if outcome.strikes(request, chance)]
+        if struck:
+            yield number, struck[0]

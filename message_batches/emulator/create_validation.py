@@ -48,7 +48,8 @@ class RequestCollector:
             self._requests.append(BatchRequest(custom_id, "", 0, refusal, EMPTY))
             return
         prompt = self._prompts.read(params)
-        self._requests.append(BatchRequest(custom_id, params["model"], params["max_tokens"], None, prompt))
+        model = self._rules.models.find(params["model"]).id
+        self._requests.append(BatchRequest(custom_id, model, params["max_tokens"], None, prompt))
 
     def other(self, name: str) -> None:
         """Take a field that is not a list of requests."""

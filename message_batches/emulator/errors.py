@@ -28,6 +28,7 @@ class ErrorReply(Exception):
         status: int,
         message: str,
         *,
+        type: str | None = None,
         error_code: str | None = None,
         retry_after: float | None = None,
         should_retry: bool | None = None,
@@ -35,6 +36,7 @@ class ErrorReply(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
+        self.type = type or error_type(status)
         self.error_code = error_code
         self.headers: dict[str, str] = {}
         if retry_after is not None:
@@ -44,7 +46,7 @@ class ErrorReply(Exception):
 
     def body(self, request_id: str | None) -> bytes:
         """Return the JSON of the error."""
-        error: dict[str, object] = {"type": error_type(self.status), "message": self.message}
+        error: dict[str, object] = {"type": self.type, "message": self.message}
         if self.error_code is not None:
             error["details"] = {"error_code": self.error_code}
         return compact({"type": "error", "error": error, "request_id": request_id})

@@ -1,14 +1,14 @@
-"""Faults: their kinds with stage, operations and parameters, the faults in force, and the replies they cause."""
+"""Faults: their kinds with stage, operations and parameters, and the faults in force."""
 
+import json
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import TypeVar
 
-from message_batches.emulator.errors import ErrorReply, batch_not_found
-from message_batches.emulator.exchange import Reply
-
-OPERATIONS = ("create", "retrieve", "list", "results", "cancel", "delete")
+OPERATIONS = ("create", "retrieve", "list", "results", "cancel", "delete", "models")
+_OF_A_BATCH = ("create", "retrieve", "list", "cancel")
 
 
 class FaultStage(StrEnum):
@@ -16,8 +16,11 @@ class FaultStage(StrEnum):
 
     UNREAD = "unread"
     PACE = "pace"
+    ARRIVED = "arrived"
     REFUSE = "refuse"
     CREATED = "created"
+    OUTCOMES = "outcomes"
+    OBJECT = "object"
     REPLY = "reply"
     BODY = "body"
     LINES = "lines"
@@ -25,11 +28,12 @@ class FaultStage(StrEnum):
 
 @dataclass(frozen=True)
 class FaultKind:
-    """One kind of fault; `parameters` maps each name to the type and the least value it may have."""
+    """One kind of fault; `parameters` maps each name to its type, and those in `required` must be given."""
 
     stage: FaultStage
     operations: tuple[str, ...] = OPERATIONS
     parameters: Mapping[str, type] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
 
 
 _RETRY: Mapping[str, type] = {"retry_after": float, "should_retry": bool}
@@ -40,7 +44,26 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "html-413": FaultKind(FaultStage.UNREAD),
     # `late` delays the effect of the call as well, not its response alone.
     "slow": FaultKind(FaultStage.PACE, parameters={"seconds": float, "bytes_per_second": float, "late": bool}),
+    # Another program on the same key creates a batch of the same ids, or of its own; `seconds` later, in real ones.
+    "foreign-batch": FaultKind(
+        FaultStage.ARRIVED, ("create",), {"seconds": float, "model": str, "max_tokens": int, "prefix": str}
+    ),
     "refuse-then-5xx": FaultKind(FaultStage.REFUSE, parameters={"status": int, **_RETRY}),
+    # Any error, as the API writes it or as a page of a gateway; with `creates_after` the API is still at work, and
+    # creates the batch so many (real) seconds after the answer.
+    "error": FaultKind(
+        FaultStage.REFUSE,
+        parameters={
+            "status": int,
+            "type": str,
+            "message": str,
+            "error_code": str,
+            "html": bool,
+            "creates_after": float,
+            **_RETRY,
+        },
+        required=("status",),
+    ),
     "404": FaultKind(FaultStage.REFUSE, ("retrieve", "results", "cancel", "delete")),
     "429": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
     "spend-limit": FaultKind(FaultStage.REFUSE, parameters={"should_retry": bool}),
@@ -49,6 +72,24 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "529": FaultKind(FaultStage.REFUSE, parameters=_RETRY),
     # In real seconds: it simulates a replica that lags, independent of the virtual clock.
     "invisible": FaultKind(FaultStage.CREATED, ("create",), {"seconds": float}),
+    # What becomes of the requests of a batch: each is struck with the chance `share`, or the one of a custom_id.
+    "outcome": FaultKind(
+        FaultStage.OUTCOMES,
+        ("create",),
+        {
+            "type": str,
+            "error": str,
+            "message": str,
+            "stop_reason": str,
+            "blocks": int,
+            "share": float,
+            "custom_id": str,
+        },
+    ),
+    # A field of a batch as the answers show it: `value` is any JSON, null if it is not given.
+    "field": FaultKind(
+        FaultStage.OBJECT, _OF_A_BATCH, {"field": str, "value": object, "absent": bool}, required=("field",)
+    ),
     "accept-then-drop": FaultKind(FaultStage.REPLY),
     "accept-then-5xx": FaultKind(FaultStage.REPLY, parameters={"status": int, **_RETRY}),
     "cut": FaultKind(FaultStage.BODY, parameters={"at": int, "clean": bool}),
@@ -59,6 +100,8 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
     "foreign-line": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
     "u2028": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
     "lone-surrogate": FaultKind(FaultStage.LINES, _RESULTS, {"line": int}),
+    # Bytes in hexadecimal: into the text of a line, or where the results have so many bytes.
+    "insert": FaultKind(FaultStage.LINES, _RESULTS, {"hex": str, "line": int, "at": int}, required=("hex",)),
 }
 
 
@@ -66,9 +109,13 @@ _MOST = 1e9
 """Most seconds, or bytes a second: no loop can wait for infinity."""
 
 
-def read_parameter(kind: type, name: str, value: object) -> float | int | bool:
+def read_parameter(kind: type, name: str, value: object) -> object:
     """Read a parameter, from JSON or from the command line; raise ValueError if it is not valid."""
-    if isinstance(value, str):
+    if kind is object:
+        return value
+    if kind is str and isinstance(value, str) and value:
+        return value
+    if isinstance(value, str) and kind is not str:
         value = _from_text(value)
     if kind is bool and isinstance(value, bool):
         return value
@@ -77,6 +124,7 @@ def read_parameter(kind: type, name: str, value: object) -> float | int | bool:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST:
         return float(value)
     wanted = {
+        str: "a text",
         bool: "true or false",
         int: "a whole number of at least 0",
         float: "a number of at least 0, and at most 1e9",
@@ -105,12 +153,18 @@ class Fault:
     operation: str = "*"
     remaining: int | None = None
     probability: float | None = None
-    parameters: dict[str, float | int | bool] = field(default_factory=dict)
+    parameters: dict[str, object] = field(default_factory=dict)
     applied: int = 0
 
     def number(self, name: str) -> float | None:
         """Return a parameter that is a number, or None if it was not given."""
-        return self.parameters.get(name)
+        value = self.parameters.get(name)
+        return value if isinstance(value, int | float) else None
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter that is a text, or None if it was not given."""
+        value = self.parameters.get(name)
+        return value if isinstance(value, str) else None
 
     def flag(self, name: str) -> bool | None:
         """Return a parameter that is true or false, or None if it was not given."""
@@ -146,7 +200,7 @@ class Faults:
         operation: str = "*",
         times: int | None = None,
         probability: float | None = None,
-        **parameters: float | int | bool,
+        **parameters: object,
     ) -> Fault:
         """Put a fault in force; raise ValueError with the known kinds if there is no such fault."""
         said = {"fault": fault, "operation": operation, "times": times, "probability": probability, **parameters}
@@ -197,9 +251,9 @@ def read_fault(described: Mapping[str, object]) -> Fault:
         raise ValueError(f"the operation of {name} is one of {', '.join((*kind.operations, '*'))}")
     fault = Fault(name, str(operation))
     if "times" in given:
-        fault.remaining = int(read_parameter(int, "times", given.pop("times")))
+        fault.remaining = _number(int, "times", given.pop("times"))
     if "probability" in given:
-        fault.probability = float(read_parameter(float, "probability", given.pop("probability")))
+        fault.probability = _number(float, "probability", given.pop("probability"))
         if fault.probability > 1:
             raise ValueError("probability is between 0 and 1")
     for parameter, value in given.items():
@@ -207,48 +261,52 @@ def read_fault(described: Mapping[str, object]) -> Fault:
             exist = ", ".join(("operation", "times", "probability", *kind.parameters))
             raise ValueError(f"{name} knows no {parameter!r}; its parameters are {exist}")
         fault.parameters[parameter] = read_parameter(kind.parameters[parameter], parameter, value)
-    if not 500 <= fault.parameters.get("status", 500) <= 599:
-        raise ValueError("status is between 500 and 599")
+    for parameter in kind.required:
+        if parameter not in fault.parameters:
+            raise ValueError(f"{name} needs {parameter}")
+    least = 400 if name == "error" else 500
+    if not least <= (fault.number("status") or 500) <= 599:
+        raise ValueError(f"status is between {least} and 599")
+    if (fault.number("share") or 0) > 1:
+        raise ValueError("share is between 0 and 1")
+    try:
+        bytes.fromhex(fault.text("hex") or "")
+    except ValueError:
+        raise ValueError("hex is bytes such as fffe") from None
     return fault
 
 
+_N = TypeVar("_N", int, float)
+
+
+def _number(kind: type[_N], name: str, value: object) -> _N:
+    number = read_parameter(kind, name, value)
+    assert isinstance(number, int | float)
+    return kind(number)
+
+
 def read_fault_flag(text: str) -> dict[str, object]:
-    """Convert `accept-then-drop:operation=create,times=1` to a fault's JSON form."""
+    """Convert `accept-then-drop:operation=create,times=1` to a fault's JSON form; JSON is taken as it is."""
+    if text.lstrip().startswith("{"):
+        try:
+            given: dict[str, object] = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{text[:80]!r} is not valid JSON: {error}") from error
+        read_fault(given)
+        return given
     name, _, rest = text.partition(":")
     described: dict[str, object] = {"fault": name}
     for part in filter(None, rest.split(",")):
         parameter, equals, value = part.partition("=")
         if not equals or parameter == "fault":
             raise ValueError(f"{part!r} in {text!r} is not of the form name=value")
-        described[parameter] = value
+        described[parameter] = _json_or_text(value) if parameter == "value" else value
     read_fault(described)
     return described
 
 
-_MESSAGES = {
-    429: "This request would exceed your account's rate limit. Please try again later.",
-    503: "Service unavailable",
-    529: "Overloaded",
-}
-
-
-def error_for(fault: Fault, batch_id: str | None = None) -> ErrorReply:
-    """Return the error of a refusing fault."""
-    retry_after, should_retry = fault.number("retry_after"), fault.flag("should_retry")
-    if fault.name == "404":
-        return batch_not_found(str(batch_id))
-    if fault.name == "spend-limit":
-        message = "This request would exceed your organization's monthly spend limit."
-        return ErrorReply(429, message, error_code="enforced_spend_limit_reached", should_retry=should_retry)
-    status = int(fault.name) if fault.name.isdigit() else int(fault.parameters.get("status", 500))
-    message = _MESSAGES.get(status, "Internal server error")
-    return ErrorReply(status, message, retry_after=retry_after, should_retry=should_retry)
-
-
-def html_413() -> Reply:
-    """Return the page of a proxy before the API: neither JSON nor a request id."""
-    page = (
-        b"<html>\r\n<head><title>413 Payload Too Large</title></head>\r\n<body>\r\n"
-        b"<center><h1>413 Payload Too Large</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n"
-    )
-    return Reply(413, page, "text/html", {"Server": "cloudflare", "Connection": "close"})
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

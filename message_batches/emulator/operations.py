@@ -1,27 +1,38 @@
-"""The six operations of the API, for authenticated calls."""
+"""The operations of the API on batches and models, for authenticated calls."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
 
 from message_batches.emulator.batches import Batch, ProcessingStatus
 from message_batches.emulator.clock import VirtualClock
-from message_batches.emulator.errors import invalid, no_results
+from message_batches.emulator.errors import no_results
 from message_batches.emulator.exchange import Exchange, Reply
-from message_batches.emulator.faults import Faults, FaultStage
+from message_batches.emulator.fault_effects import edited, of_another_writer, outcome_of
+from message_batches.emulator.faults import Fault, Faults, FaultStage
+from message_batches.emulator.model_list import ModelList, model_as_json
 from message_batches.emulator.options import EmulatorOptions
+from message_batches.emulator.paging import page
 from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.results import chunks
-
-_PAGE, _MOST = 20, 1_000
 
 
 class Operations:
     """The operations by name; each turns a call into a response."""
 
     def __init__(
-        self, options: EmulatorOptions, repository: BatchRepository, clock: VirtualClock, faults: Faults
+        self,
+        options: EmulatorOptions,
+        repository: BatchRepository,
+        clock: VirtualClock,
+        faults: Faults,
+        models: ModelList,
     ) -> None:
         self._options = options
         self._repository = repository
         self._clock = clock
         self._faults = faults
+        self._models = models
 
     def perform(self, exchange: Exchange) -> Reply:
         """Perform the operation of a call, or raise the error that refuses it."""
@@ -36,42 +47,57 @@ class Operations:
                 return self._results(exchange)
             case "cancel":
                 return self._cancel(exchange)
+            case "models":
+                return self._models_of(exchange)
             case _:
                 return self._delete(exchange)
 
+    def create_later(self, exchange: Exchange, seconds: float) -> None:
+        """Create the batch of a call some real seconds after it has been answered."""
+        asyncio.get_running_loop().call_later(seconds, self._create, exchange)
+
+    def create_another(self, exchange: Exchange, fault: Fault) -> None:
+        """Create a batch as another program does on the same key, at once or some real seconds later."""
+        requests = of_another_writer(fault, exchange.requests)
+        seconds = fault.number("seconds") or 0.0
+        if seconds:
+            asyncio.get_running_loop().call_later(seconds, self._repository.create, exchange.workspace, requests)
+        else:
+            self._repository.create(exchange.workspace, requests)
+
     def _create(self, exchange: Exchange) -> Reply:
         lag = self._faults.take("create", FaultStage.CREATED)
-        seconds = lag.parameters.get("seconds", 1.0) if lag else 0.0
-        batch = self._repository.create(exchange.workspace, exchange.requests, invisible=seconds)
+        seconds = lag.number("seconds") if lag else 0.0
+        orders = self._faults.take_all("create", FaultStage.OUTCOMES)
+        batch = self._repository.create(
+            exchange.workspace,
+            exchange.requests,
+            invisible=1.0 if seconds is None else seconds,
+            ordered=[outcome_of(fault) for fault in orders],
+        )
         exchange.call.batch_id = batch.id
-        if lag:
-            exchange.call.faults.append(lag.name)
+        exchange.call.faults.extend(fault.name for fault in ([lag] if lag else []) + orders)
         # As it was created, even if it is so quick that it has ended by now.
-        return Reply.ok(batch.as_json(batch.created_at, self._results_url(exchange, batch)))
+        return Reply.ok(self._shown(exchange, batch, batch.created_at))
 
     def _retrieve(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
         now = self._clock.now()
         batch.poll(now)
         hint = {} if batch.status(now) is ProcessingStatus.ENDED else {"retry-after": "10"}
-        return Reply.ok(batch.as_json(now, self._results_url(exchange, batch)), hint)
+        return Reply.ok(self._shown(exchange, batch, now), hint)
 
     def _list(self, exchange: Exchange) -> Reply:
-        query = exchange.request.query
-        batches, has_more = self._repository.page(
-            exchange.workspace,
-            limit=self._limit(query.get("limit")),
-            after_id=query.get("after_id"),
-            before_id=query.get("before_id"),
+        batches, rest = page(
+            self._repository.newest_first(exchange.workspace),
+            lambda batch: batch.id,
+            exchange.request.query,
+            self._options.undocumented,
+            kind="Message Batch",
         )
         now = self._clock.now()
-        page: dict[str, object] = {
-            "data": [batch.as_json(now, self._results_url(exchange, batch)) for batch in batches],
-            "has_more": has_more,
-            "first_id": batches[0].id if batches else None,
-            "last_id": batches[-1].id if batches else None,
-        }
-        return Reply.ok(page)
+        faults = self._edits(exchange)
+        return Reply.ok({"data": [self._shown(exchange, batch, now, faults) for batch in batches], **rest})
 
     def _results(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
@@ -89,7 +115,7 @@ class Operations:
     def _cancel(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
         self._repository.cancel(batch)
-        return Reply.ok(batch.as_json(self._clock.now(), self._results_url(exchange, batch)))
+        return Reply.ok(self._shown(exchange, batch, self._clock.now()))
 
     def _delete(self, exchange: Exchange) -> Reply:
         batch = self._find(exchange)
@@ -99,17 +125,26 @@ class Operations:
     def _find(self, exchange: Exchange) -> Batch:
         return self._repository.find(exchange.workspace, exchange.batch_id)
 
-    def _limit(self, given: str | None) -> int:
-        if given is None:
-            return _PAGE
-        try:
-            limit = int(given)
-        except ValueError:
-            raise invalid("limit: Input should be a valid integer, unable to parse string as an integer") from None
-        if not 1 <= limit <= _MOST and self._options.undocumented.limit_out_of_range != 200:
-            bound = "greater than or equal to 1" if limit < 1 else f"less than or equal to {_MOST}"
-            raise invalid(f"limit: Input should be {bound}")
-        return min(max(limit, 1), _MOST)
+    def _models_of(self, exchange: Exchange) -> Reply:
+        name = exchange.request.match_info.get("model_id")
+        if name is not None:
+            return Reply.ok(model_as_json(self._models.find(name)))
+        query = exchange.request.query
+        asked = [*query.getall("lifecycle", []), *query.getall("lifecycle[]", [])]
+        listed = self._models.of_lifecycles(stage for text in asked for stage in text.split(","))
+        models, rest = page(listed, lambda model: model.id, query, self._options.undocumented, kind="Model")
+        return Reply.ok({"data": [model_as_json(model) for model in models], **rest})
+
+    def _shown(
+        self, exchange: Exchange, batch: Batch, now: datetime, faults: Sequence[Fault] | None = None
+    ) -> dict[str, object]:
+        faults = self._edits(exchange) if faults is None else faults
+        return edited(batch.as_json(now, self._results_url(exchange, batch)), faults)
+
+    def _edits(self, exchange: Exchange) -> list[Fault]:
+        faults = self._faults.take_all(exchange.operation, FaultStage.OBJECT)
+        exchange.call.faults.extend(fault.name for fault in faults)
+        return faults
 
     def _results_url(self, exchange: Exchange, batch: Batch) -> str:
         request = exchange.request

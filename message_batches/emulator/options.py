@@ -21,8 +21,10 @@ class UndocumentedBehaviour:
     both_cursors: int = 400
     limit_out_of_range: int = 400
     results_archived: int = 404
+    params_refused: int = 400
+    """For requests with `params` that the API refuses in words of its own: a 400 makes them errored."""
 
-    # A 200 means: the batch as it is, the batch deleted, an empty page, `after_id` only, the nearest limit.
+    # A 200 means: the batch as it is, the batch deleted, an empty page, `after_id` only, the nearest limit, a reply.
     CHOICES: ClassVar[Mapping[str, tuple[int, ...]]] = {
         "cancel_after_ended": (400, 409, 200),
         "cancel_twice": (200, 400, 409),
@@ -31,6 +33,7 @@ class UndocumentedBehaviour:
         "both_cursors": (400, 200),
         "limit_out_of_range": (400, 200),
         "results_archived": (404, 400, 410),
+        "params_refused": (400, 200),
     }
 
     def __post_init__(self) -> None:
@@ -63,9 +66,15 @@ class EmulatorOptions:
     reply_bytes: int = 0
     """The approximate length of a reply's text; 0 is a few plausible sentences."""
     error_rate: float = 0.0
-    """Share of valid requests that come back errored, and may be sent again."""
+    """The chance of each valid request to come back errored with an `api_error`."""
     api_keys: tuple[str, ...] = field(default=(), repr=False)
-    """The only keys that are accepted; if empty, every key except `sk-invalid*`."""
+    """The only keys that are accepted; if empty, every key except `sk-invalid*`.
+
+    Each key has a workspace of its own, unless it names one: `KEY=wrkspc_one`. A key that is given several times can
+    act on all of these workspaces, and without the header `anthropic-workspace-id` acts on the first.
+    """
+    models: tuple[str, ...] = ()
+    """Models besides those of now, in the form of `--model`."""
     requests_per_minute: int = 0
     """Calls that a workspace may make in a (real) minute; 0 is no limit."""
     queue_limit: int = 0

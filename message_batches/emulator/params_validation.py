@@ -1,12 +1,16 @@
 """The asynchronous validation of `params`: a request refused here comes back as an `errored` line."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from message_batches.emulator.model_list import ModelList
+from message_batches.emulator.undocumented_checks import undocumented_problems
+
 NEW_VERSION = "2026-10-21"
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"
+_INTERLEAVED_BETA = "interleaved-thinking-2025-05-14"
 _SAMPLING = ("temperature", "top_p", "top_k")
 
 # The fields of a Messages request that a batch may have: not speed, store, previous_thread_event_id, cache_hint and
@@ -43,13 +47,6 @@ _KNOWN = frozenset(
     )
 )
 
-_DATED = {
-    "claude-opus-4-1": "claude-opus-4-1-20250805",
-    "claude-sonnet-4-5": "claude-sonnet-4-5-20250929",
-    "claude-haiku-4-5": "claude-haiku-4-5-20251001",
-    "claude-opus-4-5": "claude-opus-4-5-20251101",
-}
-
 
 class Refusal(NamedTuple):
     """The reason why a request comes back errored; `at_work` if it was found during its processing."""
@@ -61,16 +58,14 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True)
 class ParamsRules:
-    """The headers of a create by which its requests are checked."""
+    """The headers of a create, and the options, by which its requests are checked."""
 
     version: str
-    long_output: bool = False
+    models: ModelList = field(default_factory=ModelList)
+    betas: frozenset[str] = frozenset()
     user_profile: str | None = None
-
-    @property
-    def max_tokens(self) -> int:
-        """The most output tokens a request may ask for."""
-        return 300_000 if self.long_output else 64_000
+    undocumented: bool = True
+    """Whether requests are refused in words that the documentation does not have."""
 
     @property
     def known(self) -> frozenset[str]:
@@ -86,25 +81,24 @@ def check_params(params: Mapping[str, object], rules: ParamsRules) -> Refusal | 
     problem = next(_problems(params, rules), None)
     if problem is not None:
         return Refusal("invalid_request_error", problem)
-    model = str(params["model"])
-    if not model.startswith("claude-") or "does-not-exist" in model:
-        return Refusal("not_found_error", f"model: {model}")
-    asked = params["max_tokens"]
-    if isinstance(asked, int) and asked > rules.max_tokens:
-        limit = f"{asked} > {rules.max_tokens}, which is the maximum allowed number of output tokens for"
-        return Refusal("invalid_request_error", f"max_tokens: {limit} {resolve_model(model)}")
+    name = str(params["model"])
+    model = rules.models.get(name)
+    if model is None:
+        return Refusal("not_found_error", f"model: {name}")
+    asked, limit = params["max_tokens"], model.output_limit(long_output=LONG_OUTPUT_BETA in rules.betas)
+    if isinstance(asked, int) and asked > limit:
+        maximum = "which is the maximum allowed number of output tokens for"
+        return Refusal("invalid_request_error", f"max_tokens: {asked} > {limit}, {maximum} {model.id}")
+    if rules.undocumented:
+        if not model.batches:
+            return Refusal("invalid_request_error", f"model: {name} is not supported in the Message Batches API")
+        problem = next(undocumented_problems(params, interleaved=_INTERLEAVED_BETA in rules.betas), None)
+        if problem is not None:
+            return Refusal("invalid_request_error", problem)
     if any(map(_is_unreachable, _sources(params["messages"]))):
         message = "Unable to download the file. Please verify the URL and try again."
         return Refusal("invalid_request_error", message, at_work=True)
     return None
-
-
-def resolve_model(name: str) -> str:
-    """Return the dated name of a model."""
-    name = name.removesuffix("-latest")
-    if name in _DATED:
-        return _DATED[name]
-    return name if name[-8:].isdigit() else f"{name}-20260801"
 
 
 def _problems(params: Mapping[str, object], rules: ParamsRules) -> Iterator[str]:

@@ -25,9 +25,12 @@ class Prompt(NamedTuple):
     cache_read: int
     cache_lifetime: CacheLifetime
     tool: str | None
+    """The tool that the reply uses."""
+    schema: str | None
+    """The JSON schema of the tool's input, or of the reply's text."""
 
 
-EMPTY = Prompt("", 0, 0, 0, 0, "5m", None)
+EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None)
 
 
 class PromptReader:
@@ -35,6 +38,8 @@ class PromptReader:
 
     def __init__(self) -> None:
         self._cached: set[bytes] = set()
+        # The requests of a batch mostly have the same few schemas.
+        self._schemas: dict[str, str] = {}
 
     def read(self, params: dict[str, object]) -> Prompt:
         """Measure a valid request's prompt."""
@@ -62,6 +67,8 @@ class PromptReader:
                 self._cached.add(name)
         last = _last_user_text(params)
         digest = hashlib.blake2b(last.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        tool, schema = _wanted(params)
+        wanted = None if schema is None else json.dumps(schema)
         return Prompt(
             _excerpt(last),
             int.from_bytes(digest, "big"),
@@ -69,7 +76,8 @@ class PromptReader:
             written,
             read,
             lifetime,
-            _forced_tool(params),
+            tool,
+            None if wanted is None else self._schemas.setdefault(wanted, wanted),
         )
 
 
@@ -94,6 +102,9 @@ def _text(part: object) -> str:
         return part
     if isinstance(part, dict) and isinstance(part.get("text"), str):
         return str(part["text"])
+    if isinstance(part, dict) and part.get("type") == "tool_result":
+        content = part.get("content", "")
+        return "\n".join(map(_text, content if isinstance(content, list) else [content]))
     # Images and documents too: two requests that differ in a picture alone are two different questions.
     return json.dumps(part, sort_keys=True)
 
@@ -126,11 +137,39 @@ def _excerpt(text: str) -> str:
     return head if len(head) <= _EXCERPT else head[: _EXCERPT - 1].rstrip() + "…"
 
 
-def _forced_tool(params: dict[str, object]) -> str | None:
+def _wanted(params: dict[str, object]) -> tuple[str | None, object]:
+    """Return the tool that the reply uses, if any, and the schema that the reply follows.
+
+    A model that may choose uses each tool of the caller's once, in their order, and then answers: so an agent gets
+    through its tools to its answer.
+    """
+    if not _ASKS_FOR_FORM & params.keys():
+        return None, None
     choice, tools = params.get("tool_choice"), params.get("tools")
-    if not isinstance(choice, dict) or not isinstance(tools, list) or not tools:
-        return None
-    name = choice.get("name")
-    if choice.get("type") == "any" and isinstance(tools[0], dict):
-        name = tools[0].get("name")
-    return name if isinstance(name, str) and choice.get("type") in ("any", "tool") else None
+    kind = choice.get("type") if isinstance(choice, dict) else "auto"
+    offered = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    # A tool of the server's has no schema here.
+    callers = [tool for tool in offered if "input_schema" in tool]
+    if kind == "tool" and isinstance(choice, dict):
+        callers = [
+            {"input_schema": {"type": "object"}, **tool} for tool in offered if tool.get("name") == choice.get("name")
+        ]
+    elif kind in ("any", "auto"):
+        used = set(_used_tools(params["messages"]))
+        callers = [tool for tool in callers if tool.get("name") not in used] or (callers if kind == "any" else [])
+    if callers and kind != "none":
+        return str(callers[0].get("name")), callers[0]["input_schema"]
+    config = params.get("output_config")
+    form = config.get("format") if isinstance(config, dict) else None
+    # The field on its own is the older beta's.
+    form = form or params.get("output_format")
+    return None, form.get("schema") if isinstance(form, dict) else None
+
+
+_ASKS_FOR_FORM = frozenset(("tools", "output_config", "output_format"))
+
+
+def _used_tools(messages: object) -> Iterator[object]:
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message["content"], list):
+            yield from (block.get("name") for block in message["content"] if block.get("type") == "tool_use")

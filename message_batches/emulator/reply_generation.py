@@ -1,14 +1,14 @@
 """The lines of a batch's results: plausible Messages, generated fast enough to benchmark clients."""
 
 import json
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Final
 
 from message_batches.emulator.batches import Batch, BatchEnd, ResultType
 from message_batches.emulator.errors import compact
 from message_batches.emulator.identifiers import encode
-from message_batches.emulator.params_validation import resolve_model
 from message_batches.emulator.prompt_parsing import CHARACTERS_PER_TOKEN
+from message_batches.emulator.schema_instances import instance_of
 
 _OPENINGS = (
     "In short, it depends on what you weigh most.",
@@ -50,23 +50,22 @@ class ReplyWriter:
         self._filler = _FILLER
         while len(self._filler) < reply_bytes + len(_FILLER):
             self._filler += " " + _FILLER
-        self._models: dict[str, str] = {}
+        self._quotes: dict[str, str] = {}
 
     def line(self, rank: int) -> str:
         """Return the line at a position in the batch's order, with its line feed."""
         batch = self._batch
         number = batch.order[rank]
         outcome = batch.outcome(rank, self._end)
-        start = f'{{"custom_id":"{batch.requests[number].custom_id}",{_TAIL}{outcome.value}"'
-        if outcome is ResultType.SUCCEEDED:
+        start = f'{{"custom_id":"{batch.requests[number].custom_id}",{_TAIL}{outcome}"'
+        if outcome == ResultType.SUCCEEDED:
             return f'{start},"message":{self._message(number)}}}}}\n'
-        if outcome is ResultType.ERRORED:
+        if outcome == ResultType.ERRORED:
             return f'{start},"error":{self._error(number)}}}}}\n'
         return f"{start}}}}}\n"
 
     def _error(self, number: int) -> str:
         refusal = self._batch.refusal(number)
-        assert refusal is not None
         error: dict[str, object] = {"type": refusal.type, "message": refusal.message}
         if not refusal.at_work:
             error["details"] = {"error_visibility": "user_facing"}
@@ -76,27 +75,65 @@ class ReplyWriter:
     def _message(self, number: int) -> str:
         request = self._batch.requests[number]
         prompt = request.prompt
-        model = self._models.get(request.model)
-        if model is None:
-            model = self._models[request.model] = json.dumps(resolve_model(request.model))
         if prompt.tool is not None:
-            answer = {"about": prompt.excerpt, "reference": f"{prompt.digest:016x}"}
-            block = {"type": "tool_use", "id": f"toolu_{self._id(number)}", "name": prompt.tool, "input": answer}
-            content, stop = compact(block).decode(), "tool_use"
-            length = len(content)
+            content, length, stop = self._tool_use(number)
+        elif prompt.schema is not None:
+            text, length, stop = self._json(number)
+            content = _text_blocks(text, 1)
         else:
             text, length, stop = self._text(number)
-            content = f'{{"type":"text","text":"{text}"}}'
+            content = _text_blocks(text, 1)
+        ordered = self._batch.ordered(number)
+        if ordered is not None:
+            stop = ordered.stop_reason or stop
+            if stop == "refusal":
+                content, length = "", 0
+            elif prompt.tool is None:
+                content = _text_blocks(text, ordered.blocks)
         tokens = -(-length // CHARACTERS_PER_TOKEN)
         five, hour = (prompt.cache_written, 0) if prompt.cache_lifetime == "5m" else (0, prompt.cache_written)
         return (
-            f'{{"model":{model},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
-            f'"content":[{content}],"stop_reason":"{stop}","stop_sequence":null,'
+            f'{{"model":{self._quoted(request.model)},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
+            f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":null,'
             f'"usage":{{"input_tokens":{prompt.input_tokens},"cache_creation_input_tokens":{prompt.cache_written},'
             f'"cache_read_input_tokens":{prompt.cache_read},'
             f'"cache_creation":{{"ephemeral_5m_input_tokens":{five},"ephemeral_1h_input_tokens":{hour}}},'
             f'"output_tokens":{tokens},"service_tier":"batch","inference_geo":"global"}}}}'
         )
+
+    def _quoted(self, text: str) -> str:
+        """Return a text of which there are few, as JSON."""
+        found = self._quotes.get(text)
+        if found is None:
+            found = self._quotes[text] = json.dumps(text)
+        return found
+
+    def _tool_use(self, number: int) -> tuple[str, int, str]:
+        """Return the block of a forced tool, its length in characters, and the stop reason."""
+        request = self._batch.requests[number]
+        answer = self._instance(number)
+        room = request.max_tokens * CHARACTERS_PER_TOKEN
+        fits = answer if isinstance(answer, dict) else {}
+        whole = len(fits)
+        # Out of tokens, the API returns the fields that were complete.
+        while fits and len(_json_text(fits)) > room:
+            fits.popitem()
+        block = {"type": "tool_use", "id": f"toolu_{self._id(number)}", "name": request.prompt.tool, "input": fits}
+        cut = len(fits) < whole
+        return _json_text(block), room if cut else len(_json_text(fits)), "max_tokens" if cut else "tool_use"
+
+    def _json(self, number: int) -> tuple[str, int, str]:
+        """Return a reply that follows the schema asked for, as JSON within JSON."""
+        request = self._batch.requests[number]
+        text = _json_text(self._instance(number))
+        room = request.max_tokens * CHARACTERS_PER_TOKEN
+        kept = text[:room]
+        return json.dumps(kept, ensure_ascii=False)[1:-1], len(kept), "end_turn" if kept == text else "max_tokens"
+
+    def _instance(self, number: int) -> object:
+        prompt = self._batch.requests[number].prompt
+        about = f"{prompt.excerpt} ({prompt.digest:016x})"
+        return instance_of(json.loads(prompt.schema or "{}"), self._batch.seed ^ prompt.digest, about)
 
     def _text(self, number: int) -> tuple[str, int, str]:
         """Return the reply's text as JSON, its length in characters, and its stop reason."""
@@ -121,3 +158,16 @@ class ReplyWriter:
     def _id(self, number: int) -> str:
         # Any odd factor spreads neighbours over all digits, and keeps them distinct.
         return encode((self._batch.seed << 64 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)
+
+
+def _text_blocks(text: str, number: int) -> str:
+    """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape."""
+    if number == 1:
+        return f'{{"type":"text","text":"{text}"}}'
+    places = [len(text) * place // number for place in range(1, number)]
+    cuts = [0, *(place for place in places if "\\" not in text[max(0, place - 6) : place]), len(text)]
+    return ",".join(f'{{"type":"text","text":"{text[start:end]}"}}' for start, end in pairwise(cuts))
+
+
+def _json_text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 
-from message_batches.emulator.batches import Batch, BatchRequest, ProcessingPace, ProcessingStatus
+from message_batches.emulator.batches import Batch, BatchRequest, OrderedOutcome, ProcessingPace, ProcessingStatus
 from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.errors import ErrorReply, batch_not_found
 from message_batches.emulator.identifiers import Identifiers
@@ -19,12 +19,20 @@ class BatchRepository:
         self._clock = clock
         self._ids = ids
         self._random = random.Random(ids.seed())
+        self._unlucky = [OrderedOutcome(options.error_rate)] if options.error_rate else []
         self._batches: dict[str, Batch] = {}
 
     def __iter__(self) -> Iterator[Batch]:
         return iter(self._batches.values())
 
-    def create(self, workspace: str, requests: Sequence[BatchRequest], *, invisible: float = 0.0) -> Batch:
+    def create(
+        self,
+        workspace: str,
+        requests: Sequence[BatchRequest],
+        *,
+        invisible: float = 0.0,
+        ordered: Sequence[OrderedOutcome] = (),
+    ) -> Batch:
         """Create a batch, invisible for `invisible` real seconds; raise 429 when the queue is full."""
         limit = self._options.queue_limit
         if limit and self._processing(workspace) + len(requests) > limit:
@@ -42,7 +50,7 @@ class BatchRepository:
             pace=pace,
             seed=self._ids.seed(),
             live_counts=self._options.live_counts,
-            error_rate=self._options.error_rate,
+            ordered=[*ordered, *self._unlucky],
             visible_from=time.monotonic() + invisible if invisible else 0.0,
         )
         self._batches[batch.id] = batch
@@ -80,28 +88,9 @@ class BatchRepository:
                 message = f"Batch {batch.id} cannot be canceled because it has already finished processing."
                 self._refuse(self._options.undocumented.cancel_after_ended, message)
 
-    def page(
-        self, workspace: str, *, limit: int, after_id: str | None = None, before_id: str | None = None
-    ) -> tuple[list[Batch], bool]:
-        """Return a page, newest first, and whether more follow in the requested direction."""
-        undocumented = self._options.undocumented
-        seen = [batch for batch in self._batches.values() if self._is_seen(batch, workspace)]
-        seen.reverse()
-        if after_id and before_id:
-            self._refuse(undocumented.both_cursors, "before_id: only one of after_id and before_id may be given")
-        cursor = after_id or before_id
-        if cursor is None:
-            return seen[:limit], len(seen) > limit
-        place = next((place for place, batch in enumerate(seen) if batch.id == cursor), None)
-        if place is None:
-            name = "after_id" if after_id else "before_id"
-            self._refuse(undocumented.unknown_cursor, f"{name}: Message Batch {cursor} not found.")
-            return [], False
-        if after_id:
-            rest = seen[place + 1 :]
-            return rest[:limit], len(rest) > limit
-        rest = seen[:place]
-        return rest[-limit:], len(rest) > limit
+    def newest_first(self, workspace: str) -> list[Batch]:
+        """Return the batches of a workspace that can be seen."""
+        return [batch for batch in reversed(self._batches.values()) if self._is_seen(batch, workspace)]
 
     def _processing(self, workspace: str) -> int:
         now = self._clock.now()

@@ -21,31 +21,60 @@ def chunks(batch: Batch, end: BatchEnd, reply_bytes: int, damage: Sequence[Fault
     """Yield the result lines of a batch that has ended, in pieces of about 128 KiB."""
     write = ReplyWriter(batch, end, reply_bytes).line
     lines: Iterable[str] = map(write, range(len(batch)))
+    inserted = [fault for fault in damage if fault.number("at") is not None]
     for fault in damage:
         given = fault.number("line")
-        lines = _damaged(lines, fault.name, len(batch) // 2 if given is None else int(given))
+        if fault not in inserted:
+            within = _IN_TEXT.get(fault.name) or _escaped(fault)
+            lines = _damaged(lines, fault.name, within, len(batch) // 2 if given is None else int(given))
+    pieces = _pieces(lines)
+    for fault in inserted:
+        pieces = _with(pieces, bytes.fromhex(fault.text("hex") or ""), int(fault.number("at") or 0))
+    yield from pieces
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[bytes]:
     pending: list[str] = []
     size = 0
     for line in lines:
         pending.append(line)
         size += len(line)
         if size >= _CHUNK:
-            yield "".join(pending).encode()
+            yield "".join(pending).encode("utf-8", "surrogateescape")
             pending.clear()
             size = 0
     if pending:
-        yield "".join(pending).encode()
+        yield "".join(pending).encode("utf-8", "surrogateescape")
 
 
-def _damaged(lines: Iterable[str], name: str, at: int) -> Iterator[str]:
+def _escaped(fault: Fault) -> str | None:
+    """Return the bytes of an insert as a text that is these bytes once it is encoded."""
+    given = fault.text("hex")
+    return None if given is None else bytes.fromhex(given).decode("utf-8", "surrogateescape")
+
+
+def _with(pieces: Iterable[bytes], inserted: bytes, at: int) -> Iterator[bytes]:
+    """Insert bytes at a position; at the end, if the results are shorter."""
+    for piece in pieces:
+        if 0 <= at <= len(piece):
+            yield piece[:at] + inserted + piece[at:]
+            at = -1
+        else:
+            yield piece
+            at -= len(piece) if at >= 0 else 0
+    if at >= 0:
+        yield inserted
+
+
+def _damaged(lines: Iterable[str], name: str, within: str | None, at: int) -> Iterator[str]:
     waiting = True
     for number, line in enumerate(lines):
         if not waiting or number < at:
             yield line
-        elif name in _IN_TEXT:
+        elif within is not None:
             # A line without text cannot be damaged in this way: the next one with text is.
             waiting = _TEXT not in line
-            yield line.replace(_TEXT, _TEXT + _IN_TEXT[name], 1)
+            yield line.replace(_TEXT, _TEXT + within, 1)
         else:
             waiting = False
             if name != "missing-line":

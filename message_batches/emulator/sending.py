@@ -32,19 +32,27 @@ async def send(
         pieces = gzipped(pieces)
         all_headers["Content-Encoding"] = "gzip"
     if "cut" in faults:
-        pieces = cut(pieces, int(faults["cut"].parameters.get("at", _CUT_AT)))
+        at = faults["cut"].number("at")
+        pieces = cut(pieces, _CUT_AT if at is None else int(at))
     if pace:
         pieces = paced(pieces, max(1, int(pace / 10)))
     response = web.StreamResponse(status=answer.status, headers=all_headers)
     await response.prepare(exchange.request)
     try:
+        last = b""
         for piece in pieces:
-            await response.write(piece)
-            await asyncio.sleep(len(piece) / pace if pace else 0)
+            if last:
+                await response.write(last)
+                await asyncio.sleep(len(last) / pace if pace else 0)
+            last = piece
         if "cut" in faults and not faults["cut"].flag("clean"):
+            if last:
+                await response.write(last)
             await abort(exchange.request, flush=True)
         else:
-            await response.write_eof()
+            await asyncio.sleep(len(last) / pace if pace else 0)
+            # The last piece goes with the end: a short answer is one packet, as from a server that is near.
+            await response.write_eof(last)
     except ConnectionError:
         # The client has disconnected: there is nobody to answer.
         pass

@@ -1,7 +1,6 @@
 """Reading the body of a create from the connection."""
 
 import asyncio
-from collections.abc import Mapping
 
 from aiohttp import web
 
@@ -9,13 +8,15 @@ from message_batches.emulator.batches import BatchRequest
 from message_batches.emulator.create_validation import RequestCollector
 from message_batches.emulator.errors import ErrorReply, invalid
 from message_batches.emulator.exchange import Exchange
-from message_batches.emulator.params_validation import LONG_OUTPUT_BETA, ParamsRules
+from message_batches.emulator.params_validation import ParamsRules
 from message_batches.emulator.request_body import BodyReader
 
 _ENCODINGS = ("", "identity", "gzip", "deflate")
 
 
-async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace: float = 0.0) -> list[BatchRequest]:
+async def receive(
+    exchange: Exchange, rules: ParamsRules, *, max_bytes: int, max_requests: int, pace: float = 0.0
+) -> list[BatchRequest]:
     """Read a body at so many bytes a second (0: unlimited); raise 413 or 400 as soon as it is certain.
 
     A body that ends before its Content-Length raises the server library's own error: it must create nothing.
@@ -29,7 +30,7 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
         raise ErrorReply(413, "Request exceeds the maximum size")
     if request.content_type != "application/json":
         raise invalid("content-type: must be application/json")
-    reader = BodyReader(RequestCollector(rules_of(exchange), max_requests))
+    reader = BodyReader(RequestCollector(rules, max_requests))
     size = 0
     try:
         async for chunk in request.content.iter_any():
@@ -43,13 +44,3 @@ async def receive(exchange: Exchange, *, max_bytes: int, max_requests: int, pace
         code = "request_body_encoding_invalid" if encoding else None
         raise ErrorReply(400, "The request body is not valid for its encoding", error_code=code) from error
     return reader.finish()
-
-
-def rules_of(exchange: Exchange) -> ParamsRules:
-    """Return the rules that the headers of a create set for its requests."""
-    headers: Mapping[str, str] = exchange.request.headers
-    return ParamsRules(
-        version=exchange.version,
-        long_output=LONG_OUTPUT_BETA in exchange.betas,
-        user_profile=headers.get("anthropic-user-profile-id"),
-    )

@@ -29,6 +29,7 @@ ALLOWED: Mapping[str, str] = {
         "storage temporal"
     ),
     "codec_server": "encryption errors listen_address settings",
+    "emulator": "claude_models",
     "encryption": "errors",
     "errors": "contract",
     "formatting": "models",

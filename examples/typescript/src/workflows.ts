@@ -4,6 +4,7 @@ import {
   ChildWorkflowFailure,
   executeChild,
   proxyActivities,
+  uuid4,
   workflowInfo,
 } from '@temporalio/workflow';
 import type { answerFiles } from './activities';
@@ -36,10 +37,12 @@ export interface Answers {
 
 export async function answerQuestions({
   questions,
-  model = 'claude-haiku-5',
+  model = 'claude-haiku-5-5',
   cadence = 30,
 }: Questions): Promise<Answers> {
-  const requests = questions.map((question, number) => request(number, question, model));
+  // Ids that no other program on the same key has: batches are told apart by them.
+  const sender = uuid4().slice(0, 8);
+  const requests = questions.map((question, number) => request(`${sender}-question-${number}`, question, model));
   let output: BatchOutput;
   try {
     output = await executeChild<(input: BatchInput) => Promise<BatchOutput>>(WORKFLOW_TYPE, {
@@ -71,9 +74,9 @@ export async function answerQuestions({
   return { report, ...compose(results) };
 }
 
-function request(number: number, question: string, model: string): BatchRequest {
+function request(custom_id: string, question: string, model: string): BatchRequest {
   return {
-    custom_id: `question-${number}`,
+    custom_id,
     params: { model, max_tokens: 1024, messages: [{ role: 'user', content: question }] },
   };
 }

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-from message_batches.emulator.faults import FAULT_KINDS
 from tests.exhaustive.chaos.evidence import Evidence
+from tests.exhaustive.chaos.fault_coverage import DRAWN
 from tests.exhaustive.chaos.plan import Round
 from tests.exhaustive.chaos.plan_generator import deck
 
@@ -59,10 +59,10 @@ class SeriesResults:
             ("runs", f"{len(runs):,}: {_listed(ends)}"),
             ("batches created", f"{sum(len(seen.batches) for seen in played):,}, {twice} named as possibly paid twice"),
             ("left to an operator, and decided", str(sum(len(seen.decided) for seen in played))),
-            ("faults that struck", f"{len(calls)} kinds of {len(FAULT_KINDS)}, in {sum(calls.values()):,} calls"),
+            ("faults that struck", f"{len(calls)} kinds of {len(DRAWN)}, in {sum(calls.values()):,} calls"),
             (
                 "pairs of faults in force together",
-                f"{len(planned)} of {len(FAULT_KINDS) * (len(FAULT_KINDS) - 1) // 2}",
+                f"{len(planned)} of {len(DRAWN) * (len(DRAWN) - 1) // 2}",
             ),
             ("of these, both struck", _but(len(planned & met), [" with ".join(pair) for pair in planned - met])),
             ("harm to processes", f"{_listed(acts)}; {len(tried)} of {len(deck())} combinations with a moment"),

@@ -5,8 +5,8 @@ from itertools import combinations
 
 import pytest
 
-from message_batches.emulator.faults import FAULT_KINDS, read_fault
-from tests.exhaustive.chaos.fault_coverage import CYCLE, fault_sets
+from message_batches.emulator.faults import read_fault
+from tests.exhaustive.chaos.fault_coverage import CYCLE, DRAWN, fault_sets
 from tests.exhaustive.chaos.moments import SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act
 from tests.exhaustive.chaos.plan_generator import deck, round_of
@@ -21,15 +21,15 @@ def cycle(seed: int, first: int = 1) -> list[tuple[str, ...]]:
 def test_the_rounds_of_a_cycle_have_every_fault_alone_and_every_pair(seed: int, first: int) -> None:
     rounds = cycle(seed, first)
 
-    assert {kinds for kinds in rounds if len(kinds) == 1} == {(kind,) for kind in FAULT_KINDS}
+    assert {kinds for kinds in rounds if len(kinds) == 1} == {(kind,) for kind in DRAWN}
     pairs = {frozenset(pair) for kinds in rounds for pair in combinations(kinds, 2)}
-    assert pairs == {frozenset(pair) for pair in combinations(FAULT_KINDS, 2)}
+    assert pairs == {frozenset(pair) for pair in combinations(DRAWN, 2)}
     assert max(map(len, rounds)) <= 3
     assert () in rounds
 
 
 def test_one_more_kind_of_fault_fits_and_too_many_are_refused() -> None:
-    kinds = [*FAULT_KINDS, "new"]
+    kinds = [*DRAWN, "new"]
 
     sets = fault_sets(1, kinds)
 

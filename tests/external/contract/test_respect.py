@@ -27,7 +27,7 @@ REQUESTS = [
     {
         "custom_id": custom_id,
         "params": {
-            "model": "claude-sonnet-4-5",
+            "model": "claude-sonnet-5",
             "max_tokens": 64,
             "messages": [{"role": "user", "content": f"Say {custom_id}."}],
         },

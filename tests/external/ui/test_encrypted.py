@@ -60,7 +60,7 @@ async def test_an_encrypted_run_is_readable_through_the_codec_server_alone(
     await shown.open(waiting=True)
     await expect(shown.codec).to_have_attribute("aria-label", re.compile("converted content"))
     await expect(shown.summary).to_have_text("24 requests from requests.jsonl")
-    await expect(shown.details).to_contain_text(re.compile(r"claude-haiku-5\s+11"))
+    await expect(shown.details).to_contain_text(re.compile(r"claude-haiku-5-5\s+11"))
     await expect(shown.current_details).to_contain_text(f"Waiting for the batch: {seen.batch_id} in_progress")
     await expect(shown.current_details).to_contain_text(re.compile(r"polls\s+\d+, the next at 20.* UTC"))
     if pictures:

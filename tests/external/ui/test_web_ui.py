@@ -30,7 +30,7 @@ async def test_a_run_shows_its_status_and_at_the_end_its_outcome(
     await shown.open(waiting=True)
 
     await expect(shown.summary).to_have_text("24 requests from requests.jsonl")
-    await expect(shown.details).to_contain_text(re.compile(r"claude-haiku-5\s+11"))
+    await expect(shown.details).to_contain_text(re.compile(r"claude-haiku-5-5\s+11"))
     await expect(shown.details).to_contain_text("messages is missing (chat-0002)")
     await expect(shown.current_details).to_contain_text(f"Waiting for the batch: {seen.batch_id} in_progress")
     await expect(shown.current_details).to_contain_text(re.compile(r"elapsed\s+0:\d\d, as of 20.* UTC"))
@@ -51,7 +51,7 @@ async def test_a_run_shows_its_status_and_at_the_end_its_outcome(
     await expect(shown.current_details).to_contain_text(
         re.compile(r"invalid_request_error.*review-0003, chat-0002.*2", re.S)
     )
-    await expect(shown.current_details).to_contain_text(re.compile(r"claude-opus-5-20260801\s+136\s+217"))
+    await expect(shown.current_details).to_contain_text(re.compile(r"claude-opus-5\s+136\s+217"))
     await expect(shown.current_details).to_contain_text(re.compile(r"sha256 [0-9a-f]{64}"))
     if pictures:
         await shown.screenshot(pictures / "web-ui-landed.png")
@@ -69,7 +69,7 @@ async def test_a_run_that_continues_another_still_shows_its_input(
 
     await expect(shown.current_details).to_contain_text("Waiting for the batch")
     await expect(shown.current_details).to_contain_text("24 requests from requests.jsonl")
-    await expect(shown.current_details).to_contain_text(re.compile(r"claude-haiku-5\s+11"))
+    await expect(shown.current_details).to_contain_text(re.compile(r"claude-haiku-5-5\s+11"))
 
 
 async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(

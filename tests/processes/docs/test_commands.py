@@ -1,7 +1,10 @@
 """The commands of the pages run, print what is shown and name options that exist; snippets are executed."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -13,7 +16,7 @@ import pytest
 from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from tests.harness.pages import PAGES, README, Command, Page
+from tests.harness.pages import PAGES, README, ROOT, Command, Page
 from tests.harness.requests import requests
 from tests.harness.terminal import Terminal
 from tests.processes.docs.conftest import World
@@ -82,7 +85,7 @@ async def test_the_commands_of_a_page_run_one_after_the_other(one: Page, world: 
             await terminal.run(await with_ids(command, world), may_fail=then == "echo $?")
 
 
-@pytest.mark.parametrize("snippet", snippets(lambda text: "execute_child_workflow" not in text))
+@pytest.mark.parametrize("snippet", snippets(lambda text: not re.search("execute_child_workflow|pytest.fixture", text)))
 async def test_a_snippet_does_what_it_shows(snippet: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", world.server.address)
     made: dict[str, Any] = {}
@@ -99,6 +102,18 @@ async def test_a_snippet_does_what_it_shows(snippet: str, world: World, monkeypa
         assert "cancel" in world.patient.operations()
     else:
         assert after["emulator"].faults
+
+
+@pytest.mark.slow  # It imports the official client.
+@pytest.mark.parametrize("snippet", snippets(lambda text: "pytest.fixture" in text))
+def test_a_test_that_a_page_shows_passes(snippet: str, tmp_path: Path) -> None:
+    (tmp_path / "test_snippet.py").write_text(snippet)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:schemathesis", "test_snippet.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, re.findall(r"(\d+) passed", done.stdout)) == (0, ["1"]), done.stdout
 
 
 @pytest.mark.parametrize("snippet", snippets(lambda text: "execute_child_workflow" in text))

@@ -1,6 +1,7 @@
 """Comparison of the pages' tables with the code."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ from typer.main import get_command
 
 import message_batches.contract as contract
 import starter
-from message_batches.emulator.faults import FAULT_KINDS
+from message_batches.emulator.faults import FAULT_KINDS, read_fault
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
 from message_batches.models import BatchInput, BatchOutput, FailureDetails, Resolution
@@ -121,6 +122,12 @@ def _parts_of_the_library() -> list[str]:
 
 def test_every_fault_is_one_of_the_emulator() -> None:
     assert sorted(set(page("docs/emulator.md").column("fault"))) == sorted(FAULT_KINDS)
+
+
+def test_every_fault_that_is_written_out_can_be_ordered() -> None:
+    shown = re.findall(r"\{\"fault\".*?\}", page("docs/emulator.md").text)
+
+    assert len({read_fault(json.loads(fault)).name for fault in shown}) >= 5
 
 
 def test_attributes_metrics_alerts_and_log_fields_are_listed() -> None:

@@ -43,6 +43,17 @@ def test_it_prints_its_address_and_ends_on_a_signal(number: signal.Signals) -> N
         (["--time-scale", "0"], "time_scale is above 0"),
         (["--ends-after-polls", "0"], "ends_after_polls is at least 1"),
         (["--cancel-twice", "500"], "argument --cancel-twice: invalid choice: 500"),
+        (["--model", ":x=1"], "argument --model: a model is ID, or ID:name=value,..."),
+        (
+            ["--model", "my-model:colour=red"],
+            "argument --model: 'colour=red' of model my-model is not name=value, with",
+        ),
+        (["--model", "my-model:max_tokens=0"], "argument --model: max_tokens is a whole number of at least 1"),
+        (["--model", "my-model:batches=no"], "argument --model: batches is true or false"),
+        (["--model", "my-model:lifecycle=old"], "argument --model: lifecycle is one of active, deprecated, retired"),
+        (["--model", "my-model:retires_at=soon"], "argument --model: retires_at is a day such as 2026-12-24"),
+        (["--fault", '{"fault": "error"'], 'argument --fault: \'{"fault": "error"\' is not valid JSON: '),
+        (["--fault", "error:status=99"], "argument --fault: status is between 400 and 599"),
         (["--nonsense"], "unrecognized arguments: --nonsense"),
     ],
 )
@@ -71,7 +82,8 @@ def test_arguments_become_options() -> None:
     given = (
         "--port 0 --host 127.0.0.2 --public-url http://x --time-scale 60 --processing-time 1m --jitter 0.2 --seed 7 "
         "--cancel-time 0.2s --ends-after-polls 4 --live-counts --reply-bytes 4000 --error-rate 0.1 --api-key a "
-        "--api-key b --requests-per-minute 50 --queue-limit 100 --max-bytes 1000 --max-requests 10 "
+        "--api-key b=wrkspc_x --model my-model --model claude-opus-5:max_tokens=7 --params-refused 200 "
+        "--requests-per-minute 50 --queue-limit 100 --max-bytes 1000 --max-requests 10 "
         "--fault 429:times=1 --fault cut:operation=results,at=10,clean=true --cancel-after-ended 200"
     )
     assert read_options(given.split()) == EmulatorOptions(
@@ -87,13 +99,14 @@ def test_arguments_become_options() -> None:
         live_counts=True,
         reply_bytes=4000,
         error_rate=0.1,
-        api_keys=("a", "b"),
+        api_keys=("a", "b=wrkspc_x"),
+        models=("my-model", "claude-opus-5:max_tokens=7"),
         requests_per_minute=50,
         queue_limit=100,
         max_bytes=1000,
         max_requests=10,
         faults=("429:times=1", "cut:operation=results,at=10,clean=true"),
-        undocumented=UndocumentedBehaviour(cancel_after_ended=200),
+        undocumented=UndocumentedBehaviour(cancel_after_ended=200, params_refused=200),
     )
 
 
@@ -115,4 +128,4 @@ def test_it_needs_only_aiohttp() -> None:
     loaded = set(shown.stdout.split())
     assert not loaded & {"temporalio", "httpx", "pydantic", "yaml", "anthropic", "obstore", "typer", "rich"}
     ours = {name for name in loaded if name.startswith("message_batches.")}
-    assert all(name.startswith("message_batches.emulator") for name in ours)
+    assert all(name.startswith("message_batches.emulator") for name in ours - {"message_batches.claude_models"})

@@ -51,6 +51,15 @@ async def test_faults_can_be_added_over_http(emulator: Emulator, client: httpx.A
         ({"fault": "slow", "seconds": "soon"}, "seconds is a number of at least 0"),
         ({"fault": "cut", "clean": 1}, "clean is true or false"),
         ({"fault": "refuse-then-5xx", "status": 404}, "status is between 500 and 599"),
+        ({"fault": "error", "status": 200}, "status is between 400 and 599"),
+        ({"fault": "error", "message": "x"}, "error needs status"),
+        ({"fault": "error", "status": 400, "message": 7}, "message is a text"),
+        ({"fault": "outcome", "share": 1.5}, "share is between 0 and 1"),
+        ({"fault": "outcome", "operation": "results"}, "the operation of outcome is one of create, *"),
+        ({"fault": "field", "value": 1}, "field needs field"),
+        ({"fault": "field", "field": "id", "operation": "results"}, "the operation of field is one of create, "),
+        ({"fault": "insert", "hex": "xyz"}, "hex is bytes such as fffe"),
+        ({"fault": "insert"}, "insert needs hex"),
     ],
 )
 async def test_an_invalid_fault_is_refused(
@@ -64,18 +73,27 @@ async def test_an_invalid_fault_is_refused(
 
 async def test_faults_from_the_start(start: Start) -> None:
     emulator = await start(
-        processing_time=timedelta(), faults=("529:operation=list,times=1,retry_after=2", "404:times=1")
+        processing_time=timedelta(),
+        faults=(
+            "529:operation=list,times=1,retry_after=2",
+            "404:times=1",
+            "field:operation=retrieve,field=request_counts.succeeded,value=7",
+            '{"fault": "error", "operation": "cancel", "status": 400, "message": "No, and with commas: a=b."}',
+        ),
     )
     async with http(emulator) as client:
         batch_id = (await create(client))["id"]
         assert (await client.get(BATCHES)).headers["retry-after"] == "2"
         assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 404
-        assert (await client.get(f"{BATCHES}/{batch_id}")).status_code == 200
+        assert (await client.get(f"{BATCHES}/{batch_id}")).json()["request_counts"]["succeeded"] == 7
+        refused = (await client.post(f"{BATCHES}/{batch_id}/cancel")).json()
+        assert refused["error"]["message"] == "No, and with commas: a=b."
 
 
 def test_every_fault_of_the_specification_is_there() -> None:
     named = (
         "accept-then-drop accept-then-5xx refuse-then-5xx slow invisible 404 429 spend-limit 529 html-413 cut "
-        "missing-line duplicate-line foreign-line u2028 lone-surrogate no-content-type gzip"
+        "missing-line duplicate-line foreign-line u2028 lone-surrogate no-content-type gzip "
+        "error outcome field insert foreign-batch"
     )
     assert set(named.split()) <= FAULT_KINDS.keys()

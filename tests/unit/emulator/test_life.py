@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.harness.emulated_api import (
     BATCHES,
@@ -119,6 +120,7 @@ async def test_results_are_archived_after_29_days(start: Start) -> None:
         assert kept == timedelta(days=29)
         reply = await client.get(f"{BATCHES}/{made['id']}/results")
         assert (reply.status_code, reply.json()["error"]["type"]) == (404, "not_found_error")
+    assert (archived["processing_status"], archived["results_url"]) == ("ended", None)
 
 
 async def test_time_can_run_faster(start: Start) -> None:
@@ -186,14 +188,33 @@ async def test_jitter_stays_within_its_share_and_repeats_with_the_seed(start: St
     assert len(set(took[0])) == 20
 
 
-async def test_some_valid_requests_fail_at_the_error_rate(start: Start) -> None:
-    emulator = await start(processing_time=timedelta(), error_rate=0.3)
+@pytest.mark.parametrize(("batches", "of"), [(40, 1), (4, 10), (1, 40)])
+async def test_each_request_fails_at_the_error_rate_whatever_the_size_of_its_batch(
+    start: Start, batches: int, of: int
+) -> None:
+    emulator = await start(processing_time=timedelta(), error_rate=0.3, seed=1)
     async with http(emulator) as client:
-        made = await create(client, *(request(f"r{number}") for number in range(20)))
-        assert (await retrieve(client, made["id"]))["request_counts"] == counts(succeeded=14, errored=6)
-        errors = [line["result"]["error"] for line in await lines(client, made["id"]) if "error" in line["result"]]
+        errors = []
+        for _ in range(batches):
+            made = await create(client, *(request(f"r{number}") for number in range(of)))
+            counted = (await retrieve(client, made["id"]))["request_counts"]
+            failed = [line["result"]["error"] for line in await lines(client, made["id"]) if "error" in line["result"]]
+            assert counted == counts(succeeded=of - len(failed), errored=len(failed))
+            errors += failed
+    assert 6 <= len(errors) <= 20
     assert {error["error"]["type"] for error in errors} == {"api_error"}
     assert all(error["request_id"].startswith("workerreq_") for error in errors)
+
+
+async def test_the_errors_repeat_with_the_seed(start: Start) -> None:
+    failed = []
+    for seed in (1, 1, 2):
+        emulator = await start(processing_time=timedelta(), error_rate=0.5, seed=seed)
+        async with http(emulator) as client:
+            made = await create(client, *(request(f"r{number}") for number in range(40)))
+            got = await by_id(client, made["id"])
+        failed.append({name for name, result in got.items() if result["type"] == "errored"})
+    assert failed[0] == failed[1] != failed[2]
 
 
 async def test_bad_clock_commands_are_refused(client: httpx.AsyncClient) -> None:

@@ -137,6 +137,29 @@ async def test_a_key_is_a_workspace(emulator: Emulator) -> None:
         assert (await two.get(BATCHES, headers=named)).status_code == 403
 
 
+async def test_several_keys_can_have_one_workspace_and_one_key_several(start: Start) -> None:
+    emulator = await start(
+        api_keys=("sk-old=wrkspc_a", "sk-new=wrkspc_a", "sk-all=wrkspc_b", "sk-all=wrkspc_a", "sk=one")
+    )
+    async with http(emulator) as client:
+
+        async def seen_by(key: str, workspace: str | None = None, **headers: str) -> tuple[int, str, int]:
+            named = {} if workspace is None else {"anthropic-workspace-id": workspace}
+            key_header = headers or {"x-api-key": key}
+            reply = await client.get(BATCHES, headers={"x-api-key": "", **key_header, **named})
+            count = len(reply.json().get("data", []))
+            return reply.status_code, reply.headers.get("anthropic-workspace-id", ""), count
+
+        await create(client, **{"x-api-key": "sk-old"})
+        assert await seen_by("sk-new") == (200, "wrkspc_a", 1)
+        assert await seen_by("", authorization="Bearer sk-new") == (200, "wrkspc_a", 1)
+        assert await seen_by("sk-all") == (200, "wrkspc_b", 0)
+        assert await seen_by("sk-all", "wrkspc_a") == (200, "wrkspc_a", 1)
+        assert await seen_by("sk-old", "wrkspc_b") == (403, "wrkspc_a", 0)
+        assert (await seen_by("sk=one"))[0] == 200
+        assert await seen_by("sk-old=wrkspc_a") == (401, "", 0)
+
+
 async def test_only_named_keys(start: Start) -> None:
     emulator = await start(api_keys=("sk-one",))
     async with http(emulator) as client:
