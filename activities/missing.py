@@ -35,7 +35,9 @@ def missing_results(batch: MessageBatch, error: BatchNotFound) -> ApiError:
     if not batch.results_url and datetime.now(UTC) >= batch.created_at + RESULTS_RETENTION:
         gone_since = gone_since or batch.created_at + RESULTS_RETENTION
     if gone_since:
-        return ResultsArchived(f"The results of {batch.id} are archived since {format_time(gone_since)} UTC: {error}")
+        return ResultsArchived(
+            f"The results of {batch.id} have been archived since {format_time(gone_since)} UTC: {error}"
+        )
     return BatchNotFound(f"{error}. The batch is there, its results are not", status=404, batch_is_there=True)
 
 
