@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
+from activities.missing import find_landed_batch, find_landed_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
@@ -29,6 +30,7 @@ from message_batches.errors import (
 from message_batches.models import LandedResults
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
+from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
@@ -127,8 +129,15 @@ class MessageBatchActivities:
         if info.attempt == 1:
             POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
         with errors_as_failures(batch.batch_id):
-            async with reply_deadline():
-                found = await self._api.retrieve(batch.profile, batch.batch_id)
+            try:
+                async with reply_deadline():
+                    found = await self._api.retrieve(batch.profile, batch.batch_id)
+            except BatchNotFound as error:
+                # It may be gone because it is landed and deleted: a run that was reset since then polls it again.
+                if batch.store_id is None:
+                    raise
+                await check_store(self._store, batch.store_id)
+                found = await find_landed_batch(self._store, batch.batch_id, error)
             activity.logger.debug("Polled")
             return found
 
@@ -139,15 +148,10 @@ class MessageBatchActivities:
         with errors_as_failures(given.batch_id):
             async with heartbeats():
                 await check_store(self._store, given.store_id)
-                landed = await land(
-                    self._store,
-                    self._api.results(given.profile, given.batch_id),
-                    batch_id=given.batch_id,
-                    manifest=given.manifest,
-                    expected_count=given.expected_count,
-                    scratch=self._scratch,
-                    keep_partial=given.keep_partial,
-                )
+                try:
+                    landed = await self._land(given, self._api.results(given.profile, given.batch_id))
+                except BatchNotFound as error:
+                    landed = await self._land_without_api(given, error)
             activity.logger.info("Landed %d lines", landed.results_file.lines)
         LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
         return landed
@@ -186,6 +190,26 @@ class MessageBatchActivities:
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
                     activity.logger.info("Batch %s is gone already", given.batch_id)
+
+    async def _land(
+        self, given: RetrieveInput, results: AbstractAsyncContextManager[AsyncIterator[bytes]]
+    ) -> LandedResults:
+        return await land(
+            self._store,
+            results,
+            batch_id=given.batch_id,
+            manifest=given.manifest,
+            expected_count=given.expected_count,
+            scratch=self._scratch,
+            keep_partial=given.keep_partial,
+        )
+
+    async def _land_without_api(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
+        """Land what another run has landed of a batch that no longer has results; else raise why there are none."""
+        landed = await find_landed_results(self._store, self._api, given.profile, given.batch_id, error)
+        if given.manifest is None:
+            return landed
+        return await self._land(given, nullcontext(reader.chunks(self._store, landed.results_file.uri)))
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

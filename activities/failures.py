@@ -8,7 +8,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from activities.models import FailedCall
-from message_batches.errors import ApiError, MessageBatchesError, WrongStore
+from message_batches.errors import ApiError, BatchNotFound, MessageBatchesError, WrongStore
 from message_batches.log_context import log_batch_id
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
@@ -50,7 +50,8 @@ async def check_store(store: Store, store_id: str) -> None:
 def _details(error: MessageBatchesError) -> tuple[FailedCall, ...]:
     """Return the API's answer, by which a run knows whether the API still works on a call."""
     if isinstance(error, ApiError) and error.status:
-        return (FailedCall(status=error.status, request_id=error.request_id),)
+        there = isinstance(error, BatchNotFound) and error.batch_is_there
+        return (FailedCall(status=error.status, request_id=error.request_id, batch_is_there=there),)
     return ()
 
 

@@ -15,22 +15,33 @@ Profile = Annotated[ApiProfile, Field(alias="account")]
 
 
 class FailedCall(ContractModel):
-    """The detail of an activity's failure where the API answered: with this status, and its own id of the call."""
+    """The detail of an activity's failure where the API answered: with this status, and its own id of the call.
+
+    Attributes:
+        batch_is_there: of a 404, whether only the results of the batch are missing.
+    """
 
     status: int
     request_id: str | None = None
+    batch_is_there: bool = False
 
 
 class BatchRef(ContractModel):
-    """A batch and the profile that it is asked for with."""
+    """A batch and the profile that it is asked for with.
+
+    Attributes:
+        store_id: the store that may have its results if the API does not have it; None if they are not looked for.
+    """
 
     profile: Profile
     batch_id: str
+    store_id: str | None = None
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out the profile's defaults: a history holds the input of each of its polls."""
-        return {**serialize(self), "account": self.profile.model_dump(mode="json", exclude_defaults=True)}
+        said = {name: value for name, value in serialize(self).items() if value is not None}
+        return {**said, "account": self.profile.model_dump(mode="json", exclude_defaults=True)}
 
 
 class PrepareInput(ContractModel):

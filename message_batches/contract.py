@@ -43,6 +43,8 @@ class NextAction(StrEnum):
     """The requests are too large for the input: put them into the store and pass `requestsUri`."""
     ATTACH_WITH_REQUESTS = "attachWithRequests"
     """The batch's requests are not known: attach to it again, with them."""
+    LAND_AGAIN = "landAgain"
+    """The landed results are gone from the store: attach to the batch again, with its requests."""
     START_WORKER = "startWorker"
     """No worker answers: start one, check the run, and try again."""
     WATCH = "watch"

@@ -15,11 +15,13 @@
         ├── NotSent              no connection: the API has seen nothing
         ├── ReplyLost            sent, at least in part, but no usable answer
         ├── RateLimited          429
+        ├── RefusedForNow        another 4xx for a reason that passes by itself
         ├── ApiUnavailable       408, 409, 5xx and 529
         ├── AuthenticationFailed 401
         ├── PermissionDenied     403
-        ├── SpendLimitReached    402, and 429 for a spend limit
+        ├── SpendLimitReached    402, and 400 or 429 for a low credit balance or a spend limit
         ├── BatchNotFound        404
+        ├── ResultsArchived      404 for the results of a batch that is archived
         └── RequestRefused       every other 4xx
 
 The class's name is the failure type that a caller of the workflow sees.
@@ -27,7 +29,7 @@ The class's name is the failure type that a caller of the workflow sees.
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from message_batches.contract import NextAction
 
@@ -154,6 +156,12 @@ class RateLimited(ApiError):
     retryable = True
 
 
+class RefusedForNow(ApiError):
+    """Another 4xx for a reason that passes by itself, such as an overload: refused, so a POST has created nothing."""
+
+    retryable = True
+
+
 class ApiUnavailable(ApiError):
     """408, 409, 5xx, 529: the API could not answer now."""
 
@@ -170,13 +178,25 @@ class PermissionDenied(ApiError):
 
 
 class SpendLimitReached(ApiError):
-    """402, or 429 for a spend limit: a retry does not help before the limit is raised or reset."""
+    """402, or 400 or 429 for the account's money: a retry does not help before it is topped up, raised or reset."""
 
 
 class BatchNotFound(ApiError):
-    """404: no such batch in the key's workspace, or one that is temporarily not visible, which occasionally happens."""
+    """404: no such batch in the key's workspace, or one that is temporarily not visible, which occasionally happens.
+
+    Attributes:
+        batch_is_there: only its results are not.
+    """
 
     retryable = True
+
+    def __init__(self, message: str, *, batch_is_there: bool = False, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.batch_is_there = batch_is_there
+
+
+class ResultsArchived(ApiError):
+    """404 for the results of a batch that is archived: nothing is to be had of it any more."""
 
 
 class RequestRefused(ApiError):

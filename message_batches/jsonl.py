@@ -3,6 +3,8 @@ r"""JSONL bytes split into lines on `\n` only."""
 from message_batches.errors import InvalidRequests, MessageBatchesError
 
 MAX_BODY_BYTES = 256_000_000
+BOM = b"\xef\xbb\xbf"
+"""A mark that some programs put before UTF-8: not part of the first line."""
 
 
 class Splitter:

@@ -135,7 +135,10 @@ class ResultsFile(ContractModel):
 
 
 class ErrorGroup(ContractModel):
-    """The errored results of one type, with one message and up to three custom_ids."""
+    """The errored results of one type and message: numbers and ids in it may differ. The first, and three custom_ids.
+
+    Past twenty groups, one takes the further messages of its type, and names one of them.
+    """
 
     type: str
     count: int
@@ -162,7 +165,7 @@ class ResultCounts(ContractModel):
 
 
 class Summary(ContractModel):
-    """A summary of results: counts, errors by type (most frequent first), tokens by model."""
+    """A summary of results: counts, errors by type and message (most frequent first), tokens by model."""
 
     counts: ResultCounts = ResultCounts()
     errors: tuple[ErrorGroup, ...] = ()
@@ -226,6 +229,9 @@ class FailureDetails(ContractModel):
     possibly_paid_twice: tuple[str, ...] = ()
 
 
+RESULTS_RETENTION = timedelta(days=29)
+"""The time from a batch's creation for which the API keeps its results."""
+
 EXPIRY_WARNING = timedelta(hours=2)
 """The time before its expiry in which a batch that has not ended needs attention."""
 
@@ -260,6 +266,10 @@ class Progress(ContractModel):
     """The answer to the `progress` query.
 
     Attributes:
+        unknown_status: `processingStatus` is not one that is known here, and nothing shows that the batch has ended.
+        last_seen: when the API last described the batch.
+        not_found_since: of the first of the 404s that the API gives for the batch now, None while it finds it.
+        not_found: how many of these polls have got.
         polls: the number of polls that found the batch unfinished, over the whole chain of runs.
         next_poll: the time of the next poll, None if none is scheduled.
         posts: how many times the requests were sent.
@@ -273,9 +283,13 @@ class Progress(ContractModel):
     batch_id: str | None = None
     processing_status: str | None = None
     request_counts: RequestCounts | None = None
+    unknown_status: bool = False
     polls: int = 0
     next_poll: datetime | None = None
     expires_at: datetime | None = None
+    last_seen: datetime | None = None
+    not_found_since: datetime | None = None
+    not_found: int = 0
     posts: int = 0
     submission: str | None = None
     waiting_for: str | None = None

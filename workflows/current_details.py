@@ -3,7 +3,7 @@
 They are not part of the history: opening the page has a worker compute them.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from temporalio.exceptions import ActivityError, ApplicationError
 
@@ -20,14 +20,12 @@ from message_batches.formatting import (
     markdown_text,
     plural,
 )
-from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, Summary
+from message_batches.models import RESULTS_RETENTION, BatchInput, BatchOutput, Manifest, Phase, Summary
 from message_batches.temporal.search_attributes import BatchStatus
 from workflows.search_attributes import status_of
 from workflows.state import RunState
 
 MAX_SHOWN_CANDIDATES = 20
-RESULTS_RETENTION = timedelta(days=29)
-"""From a batch's creation on, by the API's documentation."""
 
 
 def describe_status(request: BatchInput, state: RunState, now: datetime) -> str:
@@ -86,6 +84,13 @@ def _headline(state: RunState) -> str:
 def _warnings(state: RunState, now: datetime) -> list[str]:
     """Return what needs attention before it is too late."""
     status, batch = status_of(state, now), state.batch
+    if state.not_found_since and state.phase is Phase.POLLING:
+        return [f"**{_not_found(state)}**"]
+    if status is BatchStatus.UNKNOWN_STATUS and batch:
+        return [
+            f"**The status {markdown_code(batch.processing_status)} is not known to this version**, and nothing shows "
+            "that the batch has ended: it is polled on. Look at it in the Console."
+        ]
     if status is BatchStatus.EXPIRING and batch:
         left = format_duration(batch.expires_at - now)
         return [
@@ -95,6 +100,12 @@ def _warnings(state: RunState, now: datetime) -> list[str]:
         since, gone = format_time(state.landing_fails_since), format_time(batch.created_at + RESULTS_RETENTION)
         return [f"**Landing has failed since {since} UTC**; the API keeps the results until {gone} UTC."]
     return []
+
+
+def _not_found(state: RunState) -> str:
+    since = format_time(state.not_found_since) if state.not_found_since else ""
+    seen = f"; it was there until {format_time(state.last_seen)} UTC" if state.last_seen else ""
+    return f"The API has not found the batch since {since} UTC, in {plural(state.not_found, 'poll')}{seen}"
 
 
 def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str]:

@@ -1,11 +1,22 @@
 """The failures of a run: a type, a sentence on what happened, and details with the batch's id and the next step."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
 
 from message_batches.contract import NextAction
-from message_batches.errors import ERRORS_BY_NAME, MessageBatchesError, StoreUnavailable, UnknownKey, WrongStore
+from message_batches.errors import (
+    ERRORS_BY_NAME,
+    BatchNotFound,
+    MessageBatchesError,
+    ResultsArchived,
+    StoreUnavailable,
+    UnknownKey,
+    WrongStore,
+)
+from message_batches.formatting import format_time
 from message_batches.models import FailureDetails
 
 FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
@@ -19,13 +30,22 @@ def failure(kind: str, message: str, *, action: NextAction | None = None) -> App
 
 def batch_failure(kind: str, message: str, batch_id: str) -> ApplicationError:
     """Return a typed failure of a run whose batch stays at the provider."""
-    message = message.rstrip(".")
-    if kind == "BatchNotFound":
-        note, action = "Check the id, and that the key's workspace is the batch's", None
+    note = f"Batch {batch_id} is not lost: it stays at the provider, its results for 29 days"
+    return _about_batch(kind, message, note, batch_id, NextAction.ATTACH)
+
+
+def batch_gone(kind: str, message: str, batch_id: str, *, last_seen: datetime | None) -> ApplicationError:
+    """Return a typed failure of a run whose batch or its results are gone from the provider, or were never there."""
+    if kind == ResultsArchived.__name__:
+        note = "Nothing is to be had of it any more: its requests can only be submitted, and paid for, again"
+    elif last_seen:
+        note = (
+            f"It was there until {format_time(last_seen)} UTC: somebody has deleted it since, and its results with it, "
+            "or the key is no longer one of its workspace"
+        )
     else:
-        note = f"Batch {batch_id} is not lost: it stays at the provider, its results for 29 days"
-        action = NextAction.ATTACH
-    return _failure(kind, f"{message}. {note}", FailureDetails(action=action, batch_id=batch_id))
+        note = "Check the id, and that the key's workspace is the batch's"
+    return _about_batch(kind, message, note, batch_id, None)
 
 
 def with_duplicates(failed: ApplicationError, batch_ids: Sequence[str], unchecked: str | None) -> ApplicationError:
@@ -41,14 +61,19 @@ def with_duplicates(failed: ApplicationError, batch_ids: Sequence[str], unchecke
     return _failure(failed.type or "", f"{message}. Possibly paid for besides: {', '.join(batch_ids)}", named)
 
 
-def from_activity(error: ActivityError, *, batch_id: str = "") -> ApplicationError:
+def from_activity(error: ActivityError, *, batch_id: str = "", last_seen: datetime | None = None) -> ApplicationError:
     """Return the run's failure for an activity's last one."""
     cause = _cause(error)
     if isinstance(cause, ApplicationError):
         kind, message = cause.type or "ActivityFailed", cause.message
     else:
         kind, message = "ActivityFailed", f"{error.activity_type}: {cause or error}"
-    return batch_failure(kind, message, batch_id) if batch_id else failure(kind, message)
+    if not batch_id:
+        return failure(kind, message)
+    there = bool(_answer_of(cause).get("batchIsThere"))
+    if kind == ResultsArchived.__name__ or (kind == BatchNotFound.__name__ and not there):
+        return batch_gone(kind, message, batch_id, last_seen=last_seen)
+    return batch_failure(kind, message, batch_id)
 
 
 def post_refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:
@@ -103,11 +128,18 @@ _STILL_AT_WORK = (408, 502, 503, 504)
 
 def is_answered(error: ActivityError) -> bool:
     """Return whether the API itself answered the activity's call, and so does no more about it."""
-    details = error.cause.details if isinstance(error.cause, ApplicationError) else ()
-    answer = details[0] if details else None
-    if not isinstance(answer, Mapping):
-        return False
+    answer = _answer_of(error.cause)
     return bool(answer.get("requestId")) and answer.get("status") not in _STILL_AT_WORK
+
+
+def _answer_of(cause: BaseException | None) -> Mapping[str, Any]:
+    """Return the API's answer that an activity failed with, a `FailedCall`; empty if there is none."""
+    details = cause.details if isinstance(cause, ApplicationError) else ()
+    return details[0] if details and isinstance(details[0], Mapping) else {}
+
+
+def _about_batch(kind: str, message: str, note: str, batch_id: str, action: NextAction | None) -> ApplicationError:
+    return _failure(kind, f"{message.rstrip('.')}. {note}", FailureDetails(action=action, batch_id=batch_id))
 
 
 def _failure(kind: str, message: str, details: FailureDetails) -> ApplicationError:

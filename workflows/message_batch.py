@@ -108,11 +108,13 @@ class MessageBatchWorkflow:
         if not isinstance(error, ActivityError | ApplicationError):
             await self._end(Phase.FAILED, None, describe_failure(error))
             return
-        typed = from_activity(error, batch_id=self._context.batch_id) if isinstance(error, ActivityError) else error
-        failed = await self._with_duplicates(typed)
+        failed = await self._with_duplicates(self._typed(error) if isinstance(error, ActivityError) else error)
         await self._end(Phase.FAILED, failed.type, describe_failure(failed))
         if failed is not error:
             raise failed from error
+
+    def _typed(self, error: ActivityError) -> ApplicationError:
+        return from_activity(error, batch_id=self._context.batch_id, last_seen=self._state.last_seen)
 
     async def _with_duplicates(self, failed: ApplicationError) -> ApplicationError:
         """Name possible duplicate batches: a run that attaches to the failed run's batch does not know them."""

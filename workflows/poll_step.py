@@ -44,10 +44,16 @@ class PollStep:
         """Poll the batch; return it if it has ended, or else None."""
         state = self._context.state
         self._context.publish_status()
+        # Not with every poll: the history has the input of each.
+        look_in_store = not state.polls or state.not_found_since
         try:
             batch = await workflow.execute_activity_method(
                 MessageBatchActivities.poll_batch_status,
-                BatchRef(profile=self._context.request.profile, batch_id=self._context.batch_id),
+                BatchRef(
+                    profile=self._context.request.profile,
+                    batch_id=self._context.batch_id,
+                    store_id=state.store_id if look_in_store else None,
+                ),
                 **activity_options.poll(self._schedule),
                 summary=f"poll {state.polls + 1}",
             )
@@ -55,6 +61,7 @@ class PollStep:
             if error_type_of(error) is not BatchNotFound:
                 raise
             state.not_found_since = state.not_found_since or self._context.now
+            state.not_found += 1
             if self._context.now - state.not_found_since >= activity_options.NOT_FOUND_GRACE:
                 raise
             return None

@@ -47,6 +47,8 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
         return None
     if state.phase is Phase.POLLING and batch and not batch.ended and now >= batch.expires_at - EXPIRY_WARNING:
         return BatchStatus.EXPIRING
+    if state.phase is Phase.POLLING and batch and batch.unknown_status and workflow.patched("unknown-status"):
+        return BatchStatus.UNKNOWN_STATUS
     if state.phase is Phase.RETRIEVING and state.landing_fails_since:
         return BatchStatus.LANDING_FAILING
     return BatchStatus(state.phase)

@@ -17,7 +17,9 @@ class RunState(BaseModel):
         started: when the run began, before it continued as new.
         outcome_recorded: the submission's outcome is in the store and the batch is claimed.
         first_seen: when the batch was first seen; its lifetime counts from here.
+        last_seen: when the API last described the batch.
         not_found_since: of the first of the 404s in a row that polling gets now.
+        not_found: how many there are.
         results_missing_since: of the first 404 instead of results.
         polls: answers that were not `ended`, also those before it continued as new.
         next_poll: when the timer that is set fires.
@@ -38,7 +40,9 @@ class RunState(BaseModel):
     outcome_recorded: bool = False
     batch: MessageBatch | None = None
     first_seen: datetime | None = None
+    last_seen: datetime | None = None
     not_found_since: datetime | None = None
+    not_found: int = 0
     results_missing_since: datetime | None = None
     polls: int = 0
     next_poll: datetime | None = None
@@ -63,10 +67,15 @@ class RunState(BaseModel):
         return self.batch.request_counts.total if self.batch else None
 
     def update_batch(self, batch: MessageBatch, now: datetime) -> None:
-        """Take in the API's description of the batch."""
-        self.batch = batch
+        """Take in the API's description of the batch, or the store's of one that the API no longer has."""
+        if batch.from_store and self.batch:
+            landed = {name: getattr(batch, name) for name in ("processing_status", "request_counts", "from_store")}
+            self.batch = self.batch.model_copy(update=landed)
+        else:
+            self.batch = batch
         self.first_seen = self.first_seen or now
-        self.not_found_since = None
+        self.last_seen = self.last_seen if batch.from_store else now
+        self.not_found_since, self.not_found = None, 0
 
     def progress(self) -> Progress:
         """Return the state as callers see it."""
@@ -78,7 +87,11 @@ class RunState(BaseModel):
             request_counts=batch.request_counts if batch else None,
             polls=self.polls,
             next_poll=self.next_poll,
+            unknown_status=bool(batch and batch.unknown_status),
             expires_at=batch.expires_at if batch else None,
+            last_seen=self.last_seen,
+            not_found_since=self.not_found_since or self.results_missing_since,
+            not_found=self.not_found,
             posts=self.submission.posted,
             submission=self.waiting_for if self.phase in (Phase.SUBMITTING, Phase.UNDECIDED) else None,
             waiting_for=self.waiting_for,

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from message_batches.errors import CannotDecrypt, NotSent, RateLimited, SentByAnotherRun
+from message_batches.errors import CannotDecrypt, NotSent, RateLimited, RefusedForNow, SentByAnotherRun
 from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
@@ -42,7 +42,7 @@ from workflows.submission.commands import (
 NOT_COUNTED = (*FIXED_BY_ANOTHER_WORKER, SentByAnotherRun)
 """The refusals that do not count: they pass when something else does."""
 
-REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited)
+REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
 """After these a POST has certainly created nothing, and may be made again later."""
 
 _Result = TypeVar("_Result")

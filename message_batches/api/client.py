@@ -25,6 +25,7 @@ from message_batches.api.responses import (
     BASE_URL,
     account_of,
     date_of,
+    describe_misfit,
     error_of,
     printable,
     read_bounded,
@@ -100,23 +101,26 @@ class HttpBatchApi:
         async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
             with _there():
                 url = self._url(profile, PATH)
-                return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)
+                reply = await _answer(http, "POST", url, sent=length, headers=headers, content=body)
+                return _batch_in(reply)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
-        return _parsed(await self._call("GET", _path(batch_id), profile), MessageBatch)
+        return _batch_in(await self._call("GET", _path(batch_id), profile))
 
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
         with _there():
             reply = await self._call("GET", PATH, profile, params=params)
+        page = _parsed(reply, BatchPage)
+        batches = tuple(batch.with_status_read() for batch in page.data)
         told = {"date": date_of(reply.headers.get("date")), **account_of(reply)}
-        return _parsed(reply, BatchPage).model_copy(update=told)
+        return page.model_copy(update={"data": batches, **told})
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
-        return _parsed(await self._call("POST", f"{_path(batch_id)}/cancel", profile), MessageBatch)
+        return _batch_in(await self._call("POST", f"{_path(batch_id)}/cancel", profile))
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
@@ -164,7 +168,7 @@ class HttpBatchApi:
 
 
 async def _answer(
-    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], **options: Any
+    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], sent: int | None = None, **options: Any
 ) -> httpx.Response:
     try:
         async with http.stream(method, url, headers=headers, **options) as coming:
@@ -172,7 +176,7 @@ async def _answer(
     except httpx.HTTPError as error:
         raise _transport_error(error, headers[_KEY]) from error
     if reply.status_code != httpx.codes.OK:
-        raise error_of(reply)
+        raise error_of(reply, sent=sent)
     log_request_id(request_id_of(reply))
     return reply
 
@@ -186,15 +190,15 @@ def _there(what: str = "Message Batches API") -> Iterator[None]:
         raise RequestRefused(f"{error}. Correct {BASE_URL}: no {what} is there.") from error
 
 
+def _batch_in(reply: httpx.Response) -> MessageBatch:
+    return _parsed(reply, MessageBatch).with_status_read()
+
+
 def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
     try:
         return model.model_validate_json(reply.content)
     except ValidationError as error:
-        raise ReplyLost(
-            f"The API answered 200 with an invalid {model.__name__}: {error.error_count()} fields do not fit",
-            status=200,
-            request_id=request_id_of(reply),
-        ) from error
+        raise ReplyLost(describe_misfit(reply, error), status=200, request_id=request_id_of(reply)) from error
 
 
 def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:

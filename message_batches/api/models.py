@@ -1,9 +1,17 @@
 """The API's objects, as far as they are read, and the profile that a call is made with."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
 from message_batches.serialization import ContractModel
@@ -14,6 +22,9 @@ Betas = Annotated[tuple[HeaderWord, ...], Field(max_length=32)]
 BATCH_ID_PATTERN = r"^[A-Za-z0-9_-]{1,128}$"
 BatchId = Annotated[str, Field(pattern=BATCH_ID_PATTERN)]
 _Count = Annotated[int, Field(ge=0, le=10**9)]
+_ENDED = "ended"
+_KNOWN_STATUSES = ("in_progress", "canceling", _ENDED)
+_Status = Annotated[str, BeforeValidator(lambda status: "null" if status is None else status), Field(max_length=100)]
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
 
@@ -39,10 +50,20 @@ class RequestCounts(ApiModel):
 
 
 class MessageBatch(ApiModel):
-    """A batch as the API describes it: never its requests, names or metadata."""
+    """A batch as the API describes it: never its requests, names or metadata.
+
+    The last three are set by the client and the store, not by the API: what a history has is not to be read otherwise
+    by a later version.
+
+    Attributes:
+        reported_status: the API's own word, where `processing_status` is `ended` instead of that.
+        unknown_status: whether `processing_status` is not one of the API's reference, and nothing says that it has
+            ended.
+        from_store: whether the API no longer has the batch, and the store has its results.
+    """
 
     id: BatchId
-    processing_status: Annotated[str, Field(max_length=100)]
+    processing_status: _Status
     request_counts: RequestCounts
     created_at: _Time
     expires_at: _Time
@@ -50,6 +71,9 @@ class MessageBatch(ApiModel):
     cancel_initiated_at: _Time | None = None
     archived_at: _Time | None = None
     results_url: Annotated[str, Field(max_length=2000)] | None = None
+    reported_status: Annotated[str, Field(max_length=100)] | None = None
+    unknown_status: bool | None = None
+    from_store: bool | None = None
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -61,7 +85,21 @@ class MessageBatch(ApiModel):
     @property
     def ended(self) -> bool:
         """Whether every request has an outcome, successful or not."""
-        return self.processing_status == "ended"
+        return self.processing_status == _ENDED
+
+    def with_status_read(self) -> Self:
+        """Return the batch as ended, if it is, under whatever status; strings compare without case, as in Arazzo."""
+        status, reported = self.processing_status.strip().casefold(), self.processing_status
+        known = status in _KNOWN_STATUSES
+        over = status == _ENDED or (not known and self.ended_at and self.results_url)
+        return self.model_copy(
+            update={
+                "processing_status": _ENDED if over else reported,
+                "reported_status": reported if over and reported != _ENDED else None,
+                "unknown_status": True if not known and not over else None,
+                "from_store": None,
+            }
+        )
 
 
 class DeletedBatch(ApiModel):

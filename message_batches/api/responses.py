@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 
+from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import (
     ApiError,
     ApiUnavailable,
@@ -15,19 +18,32 @@ from message_batches.errors import (
     BatchNotFound,
     PermissionDenied,
     RateLimited,
+    RefusedForNow,
     ReplyLost,
     RequestRefused,
     SpendLimitReached,
 )
+from message_batches.jsonl import MAX_BODY_BYTES
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 BASE_URL = "ANTHROPIC_BASE_URL, or the key's own"
 MAX_BYTES = 8 * 1024 * 1024
 """Most bytes of a decoded body: a page of 1,000 batches takes less than 1 MB, but a few KB may unfold to gigabytes."""
 
-_SPEND_LIMITS = {"enforced_spend_limit_reached", "contract_spend_limit_reached"}
-_MESSAGE, _WORD = 500, 100
+_HINTS = {
+    "workspace_human_review_disabled": "Use a key of a workspace that has human review on, or turn it on in this one",
+    "cmek_key_disabled": "Enable the workspace's own encryption key again, then start again",
+    "cmek_key_network_blocked": "Let Anthropic reach the workspace's own encryption key, then start again",
+    "claude_code_key_creator_not_member": "Use a key of a member of the workspace, not Claude Code's",
+    "organization_on_hold": "Anthropic has disabled the organization: its owner can appeal",
+}
+"""The next step for codes that are about the account, as the official client 2.14 describes them."""
+
+_MESSAGE, _WORD, _NAME = 500, 100, 40
 """Characters of an answer's texts that an error repeats."""
+
+_MOST_MISFITS = 3
+"""The fields that an error names: a page of the list may have thousands that do not fit."""
 
 _OF_THE_TRANSFER = (b"content-encoding", b"content-length", b"transfer-encoding")
 
@@ -59,15 +75,44 @@ def account_of(reply: httpx.Response) -> dict[str, str | None]:
     return {field: printable(reply.headers.get(name), _WORD) or None for field, name in names.items()}
 
 
-def error_of(reply: httpx.Response) -> ApiError:
-    """Return the `ApiError` for a response other than 200, whether it is the API's JSON or a proxy's HTML."""
+@dataclass(frozen=True)
+class _ErrorBody:
+    """What a body says of an error, and who says it: a gateway, where it is not in the API's form.
+
+    Attributes:
+        source: the API, or a gateway as far as its answer names it.
+    """
+
+    source: str = "The API"
+    kind: str = ""
+    message: str = ""
+    code: str | None = None
+
+    @property
+    def from_gateway(self) -> bool:
+        return self.source != _ErrorBody.source
+
+
+def error_of(reply: httpx.Response, *, sent: int | None = None) -> ApiError:
+    """Return the `ApiError` for a response other than 200, whether it is the API's JSON or a gateway's HTML.
+
+    Args:
+        reply: the response, with its body.
+        sent: the bytes of the request's body, where that is large.
+    """
     status = reply.status_code
-    kind, message, code = _error_body(reply)
-    text = f"The API answered {status} {kind}: {message}" if message else f"The API answered {status} {kind}".rstrip()
+    body = _error_body(reply)
+    cause = cause_of(body.kind, body.message, body.code)
+    text = f"{body.source} answered {status} {body.kind}: {body.message}".rstrip(": ")
     facts: dict[str, Any] = {"status": status, "request_id": request_id_of(reply)}
+    if 400 <= status < 500 and cause is ErrorCause.MONEY:
+        return SpendLimitReached(
+            f"{text}. Add credit, raise the spend limit or wait for its reset, then start again.", **facts
+        )
     match status:
-        case _ if code in _SPEND_LIMITS:
-            return SpendLimitReached(f"{text}. Raise the spend limit or wait for its reset, then start again.", **facts)
+        case 401 | 403 if body.from_gateway:
+            kind = AuthenticationFailed if status == 401 else PermissionDenied
+            return kind(f"{text}. It refuses the call by itself: ask who runs it, or correct {BASE_URL}.", **facts)
         case 401:
             return AuthenticationFailed(f"{text}. Give the worker a valid key of that name and restart it.", **facts)
         case 402:
@@ -83,15 +128,37 @@ def error_of(reply: httpx.Response) -> ApiError:
         case 408 | 409:
             return ApiUnavailable(text, **facts)
         case 413:
-            return RequestRefused(f"{text}. The batch is too large for the API: split the requests.", **facts)
+            return RequestRefused(f"{text}. {_too_large(body, sent)}.", **facts)
         case _ if 300 <= status < 400:
             return RequestRefused(f"{text}: a redirect is not followed. Correct {BASE_URL}.", **facts)
+        case _ if 400 <= status < 500 and cause is ErrorCause.PASSING:
+            return RefusedForNow(text, retry_after=_retry_after(reply), **facts)
+        case _ if 400 <= status < 500 and cause is ErrorCause.ACCESS:
+            hint = _HINTS.get(body.code or "", "Settle that, or use a key of another workspace, then start again")
+            return RequestRefused(f"{text}. {hint}.", **facts)
         case _ if 400 <= status < 500:
             return RequestRefused(text, **facts)
         case _ if status >= 500:
             return ApiUnavailable(text, **facts)
         case _:
             return ReplyLost(f"{text}, which this API does not send", **facts)
+
+
+def describe_misfit(reply: httpx.Response, error: ValidationError) -> str:
+    """Return why a 200 cannot be used: the fields that do not fit, by path and by what was expected, never by value."""
+    if _json_of(reply) is None:
+        return f"{_gateway(reply)} answered 200"
+    misfits = error.errors(include_url=False, include_context=False, include_input=False)
+    named = [f"{'.'.join(map(str, each['loc'])) or 'the whole'} ({each['msg']})" for each in misfits[:_MOST_MISFITS]]
+    more = f" and {len(misfits) - len(named):,} more" if len(misfits) > len(named) else ""
+    return f"The API answered 200 with an invalid {error.title}: {', '.join(named)}{more}"
+
+
+def _too_large(body: _ErrorBody, sent: int | None) -> str:
+    """Return what a 413 says about the sizes: a gateway may take less than the API does."""
+    size = f" of {sent:,} bytes" if sent is not None else ""
+    also = ", or raise the gateway's limit" if body.from_gateway and (sent or 0) <= MAX_BODY_BYTES else ""
+    return f"The body{size} is too large; the API itself takes {MAX_BODY_BYTES:,} bytes. Split the requests{also}"
 
 
 def date_of(value: str | None) -> datetime | None:
@@ -110,20 +177,36 @@ def printable(text: object, most: int = _MESSAGE) -> str:
     return "".join(character if character.isprintable() else " " for character in text[:most])
 
 
-def _error_body(reply: httpx.Response) -> tuple[str, str, str | None]:
-    """Return type, message and code of the API's error JSON; for anything else its media type."""
-    try:
-        body = reply.json()
-    except (ValueError, RecursionError):
-        body = None
+def _error_body(reply: httpx.Response) -> _ErrorBody:
+    """Return type, message and code of an error's JSON, as far as there are any."""
+    body = _json_of(reply)
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
-        media_type = reply.headers.get("content-type", "no content type").partition(";")[0]
-        return f"({printable(media_type, _WORD)}, not the API's error form)", "", None
+        return _ErrorBody(_gateway(reply))
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, Mapping) else None
-    kind, message = printable(error.get("type"), _WORD), printable(error.get("message"))
-    return kind, message.rstrip("."), code if isinstance(code, str) else None
+    return _ErrorBody(
+        _ErrorBody.source if body.get("type") == "error" else _gateway(reply),
+        kind=printable(error.get("type"), _WORD),
+        message=printable(error.get("message")).rstrip("."),
+        code=code if isinstance(code, str) else None,
+    )
+
+
+def _gateway(reply: httpx.Response) -> str:
+    """Name the program that has answered in place of the API, as far as its headers tell."""
+    media_type = reply.headers.get("content-type", "no content type").partition(";")[0]
+    server = printable(reply.headers.get("server"), _NAME)
+    named = f"A gateway ({server})" if server else "A gateway"
+    return f"{named} in place of the API, with {printable(media_type, _NAME)} and not the API's form,"
+
+
+def _json_of(reply: httpx.Response) -> Any:
+    """Return the body as JSON; None if it is none."""
+    try:
+        return reply.json()
+    except (ValueError, RecursionError):
+        return None
 
 
 def _retry_after(reply: httpx.Response) -> timedelta | None:

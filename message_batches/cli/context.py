@@ -1,7 +1,6 @@
 """The context of a command: its settings and connections, its output as text or JSON, and its exit code."""
 
 import asyncio
-import os
 import signal
 import sys
 import traceback
@@ -17,6 +16,7 @@ from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
 from message_batches.cli.json_output import ErrorDetails, ErrorDocument, InvalidRequestsDetails
+from message_batches.cli.result_export import give_up_broken_streams, tolerate_any_text
 from message_batches.cli.screen import as_json, screen
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.runs.control import NoAnswer, Runs
@@ -75,18 +75,22 @@ class CommandContext:
         self.err.print(text, style=style, markup=False, soft_wrap=True)
 
     def give(self, result: CommandResult) -> None:
-        """Print the result on standard output."""
-        if self.json:
-            sys.stdout.write(as_json(_plain(result.document)) + "\n")
-        elif result.shown is not None:
-            self.out.print(result.shown, crop=False, soft_wrap=isinstance(result.shown, str))
-        sys.stdout.flush()
+        """Print the result on standard output, unless its reader has closed it."""
+        try:
+            if self.json:
+                sys.stdout.write(as_json(_plain(result.document)) + "\n")
+            elif result.shown is not None:
+                self.out.print(result.shown, crop=False, soft_wrap=isinstance(result.shown, str))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            give_up_broken_streams()
 
 
 def run_command(
     command: Callable[[CommandContext], Awaitable[CommandResult]], *, json: bool, debug: bool = False
 ) -> int:
     """Run a command, print its result or one line that says why it failed, and return the exit code."""
+    tolerate_any_text()
     context = CommandContext(json=json)
 
     async def run() -> CommandResult:
@@ -101,9 +105,6 @@ def run_command(
         result = asyncio.run(run())
         context.give(result)
         return result.exit_code
-    except BrokenPipeError:
-        # The reader of our output has closed it.
-        return FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         context.say("Interrupted")
         return INTERRUPTED
@@ -120,7 +121,7 @@ def run_command(
         message = f"Unexpected {kind}: {_first_line(error)}{more}"
         return _fail(context, ErrorDetails(type=kind, message=message), FAILED)
     finally:
-        _give_up_a_broken_stdout()
+        give_up_broken_streams()
 
 
 def _details(error: MessageBatchesError) -> ErrorDetails:
@@ -141,14 +142,6 @@ def _plain(document: BaseModel | Sequence[BaseModel] | None) -> object:
     if isinstance(document, BaseModel):
         return document.model_dump(mode="json")
     return [each.model_dump(mode="json") for each in document or ()]
-
-
-def _give_up_a_broken_stdout() -> None:
-    """Replace a standard output that cannot be written, or Python reports it again when it closes it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _first_line(error: Exception) -> str:

@@ -8,10 +8,10 @@ from rich.console import RenderableType
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
-from message_batches.cli.json_output import DetachedRun, RunDocument
+from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
 from message_batches.cli.live_progress import display
 from message_batches.cli.report import ReplyCell, read_reply, report
-from message_batches.errors import MessageBatchesError
+from message_batches.errors import MessageBatchesError, RunError
 from message_batches.models import BatchOutput, LandedResults
 from message_batches.results import reader
 from message_batches.runs.control import Runs
@@ -71,16 +71,26 @@ async def end_result(
     return CommandResult(document, shown, exit_code_of(view.output, strict=strict))
 
 
+async def stored_result(
+    context: CommandContext, identity: str, landed: LandedResults | BatchOutput, *, strict: bool
+) -> CommandResult:
+    """Report results that had landed before, by the id of their run or their batch."""
+    shown = await results_report(context, landed, ResultsLocation(context.store, next_steps.results(identity)))
+    document = FinishedRun(workflow_id=identity, batch_id=landed.batch_id, output=landed)
+    return CommandResult(document, shown, exit_code_of(landed, strict=strict))
+
+
 async def results_report(
     context: CommandContext, landed: LandedResults | BatchOutput, location: ResultsLocation
 ) -> RenderableType:
     """Build the report of landed results, with the first of the replies."""
     replies: list[ReplyCell] = []
     try:
-        lines = await reader.first_lines(location.store, landed.results_file.uri, SHOWN_REPLIES)
+        lines = await reader.first_lines(location.store, landed, SHOWN_REPLIES)
         replies = [read_reply(line) for line in lines]
     except (MessageBatchesError, ValueError) as error:
-        context.say(f"The results cannot be shown: {error}", style="yellow")
+        why = next_steps.error_text(error) if isinstance(error, RunError) else str(error)
+        context.say(f"The results cannot be shown: {why}", style="yellow")
     return report(landed, replies, command=location.command, link=location.link)
 
 

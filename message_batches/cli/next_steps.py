@@ -81,6 +81,8 @@ def _step(action: NextAction, run: str, batch: str) -> str:
             return f"`{starter} attach {batch}` takes it over"
         case NextAction.ATTACH_WITH_REQUESTS:
             return f"`{starter} attach {batch} --requests FILE` adds them"
+        case NextAction.LAND_AGAIN:
+            return f"`{starter} attach {batch} --requests FILE` downloads, checks and lands them again"
         case NextAction.CHECK_BATCHES:
             return (
                 f"If one of them is yours, `{starter} attach {batch} --requests FILE` takes it over; if none is, "

@@ -29,7 +29,7 @@ class ReplyCell:
 
 def read_reply(line: bytes) -> ReplyCell:
     """Read a result line; `ValueError` if it is not one."""
-    result = read_result(line)
+    result = read_result(line, landed=True)
     if result.error:
         kind, message = result.error
         return ReplyCell(result.custom_id, result.type, f"{kind}: {message}")
@@ -40,15 +40,20 @@ def read_reply(line: bytes) -> ReplyCell:
 
 
 def _texts(message: Any) -> list[str]:
+    """Return the texts and tool calls of a message, a list item for each line of its own."""
     content = message.get("content") if isinstance(message, dict) else None
-    texts = []
+    texts: list[str] = []
+    after_text = False
     for block in content if isinstance(content, list) else []:
-        if not isinstance(block, dict):
-            continue
-        if block.get("type") == "text":
+        kind = block.get("type") if isinstance(block, dict) else None
+        if kind == "text" and after_text:
+            # One text in several blocks: a sentence with citations is one, and so may be a JSON document.
+            texts[-1] += str(block.get("text", ""))
+        elif kind == "text":
             texts.append(str(block.get("text", "")))
-        elif block.get("type") == "tool_use":
+        elif kind == "tool_use":
             texts.append(f"{block.get('name')}({json.dumps(block.get('input'), ensure_ascii=False)})")
+        after_text = kind == "text"
     return texts
 
 

@@ -1,6 +1,7 @@
-"""Writing bytes from the store into a user's file, completely or not at all, or to standard output."""
+"""Writing bytes from the store into a user's file, completely or not at all, or to standard output; its streams."""
 
 import contextlib
+import io
 import os
 import sys
 import tempfile
@@ -54,7 +55,29 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 
 async def write_out(pieces: AsyncIterable[bytes]) -> None:
-    """Write to standard output."""
-    async for piece in pieces:
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+    """Write to standard output, for as long as its reader takes it."""
+    try:
+        async for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        give_up_broken_streams()
+
+
+def tolerate_any_text() -> None:
+    """Have standard output and error replace what their encoding cannot take, and take all if they are closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper) and stream.errors != "backslashreplace":
+            stream.reconfigure(errors="replace")
+        elif stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  # For as long as we run.
+
+
+def give_up_broken_streams() -> None:
+    """Replace standard output and error where they cannot be written, or Python reports it again when it ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -25,6 +25,10 @@ class Screen(Console):
         text = self.render_str(renderable) if isinstance(renderable, str) else renderable
         return super().render(_spelled_out(text) if isinstance(text, Text) else text, options)
 
+    def on_broken_pipe(self) -> None:
+        """Print no more, since the reader has closed the output; Rich's own would end the program as failed."""
+        self.quiet = True
+
 
 def screen(*, stderr: bool = False) -> Screen:
     """Return a console; without a terminal its lines are not cut."""

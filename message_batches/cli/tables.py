@@ -115,10 +115,11 @@ def _state(view: RunView) -> Text:
 def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
     if progress.phase in (Phase.POLLING, Phase.RETRIEVING) or progress.polls:
         due = f", next in {format_duration(progress.next_poll - now)}" if progress.next_poll else ""
-        grid.add_row("polls", f"{progress.polls:,}{due}")
+        missing = f", then {plural(progress.not_found, '404')}" if progress.not_found else ""
+        grid.add_row("polls", f"{progress.polls:,}{missing}{due}")
     elif progress.next_poll:
         grid.add_row("next", f"in {format_duration(progress.next_poll - now)}")
-    if progress.expires_at and progress.processing_status != "ended":
+    if progress.expires_at and progress.phase is not Phase.RETRIEVING:
         grid.add_row(
             "expires", f"in {format_duration(progress.expires_at - now)}, {format_time(progress.expires_at)} UTC"
         )
@@ -126,11 +127,31 @@ def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
 
 def _from_progress(progress: Progress) -> list[str]:
     if progress.phase is not Phase.UNDECIDED:
-        return [capitalize_first(progress.waiting_for)] if progress.waiting_for else []
+        waiting = [capitalize_first(progress.waiting_for)] if progress.waiting_for else []
+        return [*_from_batch(progress), *waiting]
     submission = progress.submission or "No reply to the POST: looking for the batch"
     found = [f"{capitalize_first(submission)} (sent {'once' if progress.posts <= 1 else f'{progress.posts} times'})"]
     found += [
         f"May be ours: {c.batch_id}, {c.processing_status}, created {format_time(c.created_at)}"
         for c in progress.candidates
     ]
+    return found
+
+
+def _from_batch(progress: Progress) -> list[str]:
+    """Say what the API's answers about the batch leave open."""
+    found = []
+    if progress.not_found_since:
+        since = format_time(progress.not_found_since)
+        seen = f"; it was there until {format_time(progress.last_seen)} UTC" if progress.last_seen else ""
+        found.append(
+            f"The API has no results of the batch since {since} UTC"
+            if progress.phase is Phase.RETRIEVING
+            else f"The API has not found the batch since {since} UTC{seen}"
+        )
+    if progress.unknown_status and progress.phase is Phase.POLLING:
+        found.append(
+            f"The status {progress.processing_status!r} is not known to this version, and nothing shows that the batch "
+            "has ended: it is polled on. Look at it in the Console"
+        )
     return found

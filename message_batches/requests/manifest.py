@@ -8,10 +8,10 @@ from typing import Any
 
 from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
-from message_batches.jsonl import Splitter
+from message_batches.jsonl import BOM, Splitter
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
-from message_batches.requests.validation import BLANK, BODY_END, BODY_START, BOM, CheckedLines, RequestCheck
+from message_batches.requests.validation import BLANK, BODY_END, BODY_START, CheckedLines, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file

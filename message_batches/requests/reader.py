@@ -15,14 +15,13 @@ import msgspec
 
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.jsonl import MAX_BODY_BYTES, Splitter
+from message_batches.jsonl import BOM, MAX_BODY_BYTES, Splitter
 from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
     BLANK,
-    BOM,
     MAX_PROBLEMS,
     CheckedLines,
     RequestCheck,

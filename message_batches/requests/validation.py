@@ -10,7 +10,7 @@ import msgspec
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
-from message_batches.jsonl import MAX_BODY_BYTES
+from message_batches.jsonl import BOM, MAX_BODY_BYTES
 from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text
 from message_batches.storage.scratch import Scratch
 
@@ -106,7 +106,6 @@ MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
 BODY_START = b'{"requests":['
 BODY_END = b"]}"
-BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r\n"
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from pydantic import ValidationError
 
 from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import read_ids
+from message_batches.results.reader import has_file, read_publication
 from message_batches.results.validation import ResultCollector
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.interface import Store
-from message_batches.storage.paths import new_results_path, publication_path, results_folder
+from message_batches.storage.paths import new_results_path, publication_path
 from message_batches.storage.scratch import scratch_file
 
 MAX_INLINE_RESULTS_BYTES = 256 * 1024
@@ -29,12 +29,7 @@ MAX_INLINE_RESULTS_BYTES = 256 * 1024
 
 async def find_landed(store: Store, batch_id: str, manifest: Manifest | None) -> LandedResults | None:
     """Return the published results of a batch and these requests, None if there are none yet."""
-    path = _publication(batch_id, manifest)
-    content = await store.read(path)
-    try:
-        return None if content is None else LandedResults.model_validate_json(content)
-    except ValidationError as error:
-        raise StoreUnavailable(f"{store.uri(path)} is damaged: remove it to have the results landed again") from error
+    return await read_publication(store, _publication(batch_id, manifest))
 
 
 async def land(
@@ -49,23 +44,21 @@ async def land(
 ) -> LandedResults:
     """Land a batch's results once; a second attempt returns the results that the first one published.
 
+    Where their file is no longer in the store, or not whole, they are downloaded, checked and published anew.
+
     Raises `ResultsIncomplete`, which names the results that are missing, duplicate, foreign or malformed.
 
     Args:
         store: where the results are put.
-        results: the download, entered only if nothing is published yet.
+        results: the download, entered only if nothing is published that is still there.
         batch_id: the batch that they are of.
         manifest: the requests; without them only count and uniqueness are checked, and the provider's order stays.
         expected_count: the number of requests in the batch.
         scratch: a folder for an unnamed file of the size of the results.
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
     """
-    if landed := await find_landed(store, batch_id, manifest):
-        if store.name(landed.results_file.uri) not in await store.names(f"{results_folder(batch_id)}/"):
-            raise StoreUnavailable(
-                f"{landed.results_file.uri} was landed and is no longer in the store: restore it, or remove "
-                f"{store.uri(_publication(batch_id, manifest))} to have the results landed again"
-            )
+    landed = await find_landed(store, batch_id, manifest)
+    if landed and await has_file(store, landed):
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     with scratch_file(scratch) as file:
@@ -82,7 +75,7 @@ async def land(
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, batch_id, manifest, collector)
+            return await _publish(store, batch_id, manifest, collector, instead_of=landed)
         kept = ""
         if keep_partial and collector.complete_bytes:
             kept = f"; {await _keep(store, batch_id, file.chunks(collector.complete_bytes))}"
@@ -101,7 +94,15 @@ async def verify_landed(store: Store, file: ResultsFile) -> None:
         raise StoreUnavailable(f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}")
 
 
-async def _publish(store: Store, batch_id: str, manifest: Manifest | None, collector: ResultCollector) -> LandedResults:
+async def _publish(
+    store: Store,
+    batch_id: str,
+    manifest: Manifest | None,
+    collector: ResultCollector,
+    *,
+    instead_of: LandedResults | None,
+) -> LandedResults:
+    """Write the lines and publish them; `instead_of` is a publication whose file is gone."""
     path = new_results_path(batch_id)
     digest = hashlib.sha256()
     size = 0
@@ -128,6 +129,10 @@ async def _publish(store: Store, batch_id: str, manifest: Manifest | None, colle
         summary=collector.summary.build(),
     )
     publication = _publication(batch_id, manifest)
+    # Read again: another attempt may have replaced it already. One that does so in between is replaced by this one, and
+    # what it has returned stays true: its file is kept.
+    if instead_of and await find_landed(store, batch_id, manifest) == instead_of:
+        await store.remove(publication)
     if await store.create(publication, landed.model_dump_json().encode()):
         return landed
     first = await find_landed(store, batch_id, manifest)

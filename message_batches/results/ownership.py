@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import Splitter
+from message_batches.jsonl import BOM, Splitter
 from message_batches.results.contradictions import Expected, contradiction_of
 from message_batches.results.parser import read_result
 from message_batches.results.validation import MAX_EXTRA_LINES
@@ -76,7 +76,7 @@ class _OwnershipCheck:
         )
 
     def _add_lines(self, lines: list[bytes]) -> None:
-        for line in lines:
+        for line in (each.removeprefix(BOM) for each in lines):
             if not line.strip():
                 continue
             try:

@@ -1,5 +1,6 @@
 """The few fields of a result line that are read; the line itself is landed byte for byte."""
 
+import codecs
 import json
 import re
 from typing import Annotated, Any, NamedTuple
@@ -12,6 +13,9 @@ MAX_TOKEN_COUNT = 2**53
 _READ_DEPTH = 8
 """Levels of nesting that hold the fields that are read."""
 
+_PIECE_BYTES = 1024 * 1024
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
+
 _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
 
 
@@ -21,6 +25,7 @@ class ResultLine(NamedTuple):
     Attributes:
         type: `succeeded`, `errored`, `canceled`, `expired`, or another text that the line has there.
         error: type and message of an errored result.
+        error_code: its `details.error_code`.
         tokens: input, output, cache write, cache read.
     """
 
@@ -29,6 +34,7 @@ class ResultLine(NamedTuple):
     error: tuple[str, str] | None = None
     model: str = ""
     tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+    error_code: str = ""
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN_COUNT)]
@@ -46,9 +52,14 @@ class _Message(msgspec.Struct):
     usage: _Usage | None = None
 
 
+class _Details(msgspec.Struct):
+    error_code: str | None = None
+
+
 class _Error(msgspec.Struct):
     type: str | None = None
     message: str | None = None
+    details: _Details | None = None
     error: "_Error | None" = None
 
 
@@ -66,24 +77,31 @@ class _Line(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def read_result(line: bytes | memoryview) -> ResultLine:
-    r"""Read a line; `ValueError` if it is not a JSON object with a custom_id and a result.
+def read_result(line: bytes | memoryview, *, landed: bool = False) -> ResultLine:
+    r"""Read a line; `ValueError` if it is not UTF-8, or not a JSON object with a custom_id and a result.
 
     A line of another shape than expected is read too, as is one with half a surrogate pair (`\ud83d` alone), or one
     nested deeper than decoders accept: models do write both.
+
+    Args:
+        line: without its line feed.
+        landed: it was checked when it arrived. Versions before that check have landed lines that are not UTF-8.
     """
+    if not landed:
+        _check_utf8(line)
     try:
         decoded = _decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
         return _read_leniently(line)
     outcome = decoded.result
     error = None
-    model = ""
+    code = model = ""
     tokens = (0, 0, 0, 0)
     if outcome.error:
         # The result's error is a complete error response, which holds the error itself.
         inner = outcome.error.error or outcome.error
         error = (inner.type or "unknown", inner.message or "")
+        code = (inner.details and inner.details.error_code) or ""
     if outcome.message:
         model = outcome.message.model or ""
         if usage := outcome.message.usage:
@@ -93,7 +111,24 @@ def read_result(line: bytes | memoryview) -> ResultLine:
                 usage.cache_creation_input_tokens or 0,
                 usage.cache_read_input_tokens or 0,
             )
-    return ResultLine(decoded.custom_id, outcome.type, error, model, tokens)
+    return ResultLine(decoded.custom_id, outcome.type, error, model, tokens, code)
+
+
+def _check_utf8(line: bytes | memoryview) -> None:
+    """Raise `ValueError` at a byte that is not UTF-8; the JSON decoder does not check what it skips, keys and values.
+
+    In pieces: a character beyond ASCII makes the text of a whole line up to four times as large as the line.
+    """
+    try:
+        if len(line) <= _PIECE_BYTES:
+            str(line, "utf-8")
+            return
+        decoder = _Utf8Decoder()
+        for start in range(0, len(line), _PIECE_BYTES):
+            decoder.decode(bytes(line[start : start + _PIECE_BYTES]))
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error.reason})") from error
 
 
 def decode_leniently(line: bytes | memoryview) -> Any:
@@ -128,6 +163,7 @@ def _read_leniently(line: bytes | memoryview) -> ResultLine:
             _number(usage.get("cache_creation_input_tokens")),
             _number(usage.get("cache_read_input_tokens")),
         ),
+        _text(_object(inner.get("details")).get("error_code")),
     )
 
 

@@ -1,20 +1,20 @@
 """Landed results: finding them in the store by batch or by run, reading their lines, sorting out the failed ones."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from pydantic import ValidationError
 
-from message_batches.errors import RequestsNotFound, RunError
+from message_batches.contract import NextAction
+from message_batches.error_causes import ErrorCause, cause_of
+from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
 from message_batches.jsonl import Splitter
-from message_batches.models import BatchOutput, LandedResults
+from message_batches.models import BatchOutput, LandedResults, ResultsFile
 from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
-
-NEEDS_CORRECTION = frozenset({"invalid_request_error", "not_found_error", "request_too_large"})
-"""Errors that the same request gets again; any other one may pass by itself, as the API's reference says."""
 
 
 class ResultsNotFound(RunError):
@@ -23,10 +23,15 @@ class ResultsNotFound(RunError):
 
 @dataclass(frozen=True)
 class Publication:
-    """Landed results, and which requests they were checked against."""
+    """Landed results, and which requests they were checked against.
+
+    Attributes:
+        file_there: whether their file is in the store, and as large as it was.
+    """
 
     landed: LandedResults
     manifest_sha256: str | None
+    file_there: bool = True
 
     @property
     def manifest_name(self) -> str | None:
@@ -50,40 +55,90 @@ class FailedRequests:
         """Add a result, unless it succeeded."""
         if result.type == "succeeded":
             return
-        kind = result.error[0] if result.error else None
-        (self.invalid if kind in NEEDS_CORRECTION else self.retryable).add(result.custom_id)
+        to_correct = result.error and cause_of(*result.error, result.error_code) is ErrorCause.REQUEST
+        (self.invalid if to_correct else self.retryable).add(result.custom_id)
+
+
+async def read_publication(store: Store, path: str) -> LandedResults | None:
+    """Read the publication at a path; None if there is none."""
+    content = await store.read(path)
+    try:
+        return None if content is None else LandedResults.model_validate_json(content)
+    except ValidationError as error:
+        raise StoreUnavailable(f"{store.uri(path)} is damaged: remove it to have the results landed again") from error
 
 
 async def of_batch(store: Store, batch_id: str) -> list[Publication]:
-    """Return the published results of a batch, the verified ones first."""
+    """Return the published results of a batch: those whose file is there first, and of these the verified ones."""
     found = []
-    for path in await store.names(f"{paths.results_folder(batch_id)}/"):
-        if path.endswith(".json") and (content := await store.read(path)):
-            landed = LandedResults.model_validate_json(content)
-            found.append(Publication(landed, paths.manifest_sha256_of(path)))
-    return sorted(found, key=lambda publication: not publication.landed.verified)
+    sizes = await _sizes(store, batch_id)
+    for path in sorted(sizes):
+        if path.endswith(".json") and (landed := await read_publication(store, path)):
+            there = _is_among(sizes, store, landed.results_file)
+            found.append(Publication(landed, paths.manifest_sha256_of(path), there))
+    return sorted(found, key=lambda publication: (not publication.file_there, not publication.landed.verified))
+
+
+async def landed_of_batch(store: Store, batch_id: str, manifest_sha256: str | None = None) -> Publication | None:
+    """Return the landed results of a batch, those of these requests first; None if there are none.
+
+    Raises `ResultsNotFound` where they were landed and their file is gone.
+    """
+    found = await of_batch(store, batch_id)
+    for publication in sorted(
+        found, key=lambda each: each.manifest_sha256 != (manifest_sha256 or each.manifest_sha256)
+    ):
+        if publication.file_there:
+            return publication
+    if found:
+        raise _missing(store, found[0].landed)
+    return None
 
 
 async def of_output(store: Store, output: BatchOutput) -> Publication:
-    """Return a run's own results, as they are in the store."""
-    for publication in await of_batch(store, output.batch_id):
+    """Return a run's own results, as they are in the store, or what has been landed of its batch since."""
+    found = await of_batch(store, output.batch_id)
+    there = [publication for publication in found if publication.file_there]
+    for publication in there:
         if publication.landed.results_file.uri == output.results_file.uri:
             return publication
+    if await has_file(store, output):
+        # The record that publishes it is gone, the file is not: what the run itself has said of it is as good.
+        return Publication(LandedResults.model_validate(dict(output)), None)
+    if there:
+        return there[0]
+    raise _missing(store, output)
+
+
+async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
+    """Return whether the file of landed results is in the store, and as large as it was."""
+    return _is_among(await _sizes(store, landed.batch_id), store, landed.results_file)
+
+
+def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
+    """Return whether landed results are in another store than this one."""
     try:
-        store.name(output.results_file.uri)
-    except RequestsNotFound as error:
-        raise _elsewhere(store, output.results_file.uri) from error
-    raise _gone(store, output.results_file.uri)
+        store.name(landed.results_file.uri)
+    except RequestsNotFound:
+        return True
+    return False
 
 
-async def of_past_run(store: Store, workflow_id: str) -> Publication | None:
-    """Return the results of a run that Temporal no longer knows: those of the last batch that its records name."""
-    records = await SubmissionRecords(store).records_of_workflows({workflow_id})
-    for record in reversed(records.get(workflow_id, [])):
-        batch_id = record.outcome.batch_id if record.outcome else None
-        for publication in await of_batch(store, batch_id) if batch_id else []:
-            if publication.manifest_sha256 == record.intent.sha256:
-                return publication
+async def of_past_run(store: Store, workflow_id: str, batch_ids: Sequence[str] = ()) -> Publication | None:
+    """Return what the store knows of a run without results in Temporal: the results of the last batch that it had.
+
+    Args:
+        store: that of the run.
+        workflow_id: the run's.
+        batch_ids: batches that are known to be its own; the others are those of its records and claims.
+    """
+    records = SubmissionRecords(store)
+    submitted = (await records.records_of_workflows({workflow_id})).get(workflow_id, [])
+    requests = {record.outcome.batch_id: record.intent.sha256 for record in submitted if record.outcome}
+    claimed = () if requests or batch_ids else await records.claimed_by(workflow_id)
+    for batch_id in (*batch_ids, *reversed(requests), *claimed):
+        if batch_id and (found := await landed_of_batch(store, batch_id, requests.get(batch_id))):
+            return found
     return None
 
 
@@ -93,9 +148,9 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
         async for chunk in store.stream(store.name(uri)):
             yield chunk
     except FileNotFoundError as error:
-        raise _gone(store, uri) from error
+        raise ResultsNotFound(_gone(store, uri)) from error
     except RequestsNotFound as error:
-        raise _elsewhere(store, uri) from error
+        raise ResultsNotFound(_elsewhere(store, uri)) from error
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -108,10 +163,12 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield line
 
 
-async def first_lines(store: Store, uri: str, count: int) -> list[bytes]:
-    """Return the first lines of a file in the store."""
+async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:
+    """Return the first of landed results."""
+    if not await has_file(store, landed):
+        raise _missing(store, landed)
     found: list[bytes] = []
-    async for line in lines(chunks(store, uri)):
+    async for line in lines(chunks(store, landed.results_file.uri)):
         found.append(line)
         if len(found) == count:
             break
@@ -123,7 +180,7 @@ async def failed_requests(results: AsyncIterable[bytes]) -> FailedRequests:
     failed = FailedRequests()
     async for line in results:
         if line.strip():
-            failed.add(read_result(line))
+            failed.add(read_result(line, landed=True))
     return failed
 
 
@@ -141,14 +198,30 @@ async def requests_of(manifest: AsyncIterable[bytes], ids: set[str]) -> AsyncIte
             yield line + b"\n"
 
 
-def _gone(store: Store, uri: str) -> ResultsNotFound:
-    return ResultsNotFound(
-        f"{uri} is gone from this store, {store.uri('')}: it was purged, or removed by other means. The API keeps "
-        "results for 29 days after their batch was created"
-    )
+async def _sizes(store: Store, batch_id: str) -> dict[str, int]:
+    """Return the sizes of what the store has of a batch's results, by name."""
+    pages = store.listing(paths.results_folder(batch_id))
+    return {stored.name: stored.bytes async for page in pages for stored in page}
 
 
-def _elsewhere(store: Store, uri: str) -> ResultsNotFound:
-    return ResultsNotFound(
-        f"{uri} is outside this store, {store.uri('')}: set MESSAGE_BATCHES_STORE to the worker's store"
-    )
+def _is_among(sizes: Mapping[str, int], store: Store, file: ResultsFile) -> bool:
+    try:
+        return sizes.get(store.name(file.uri)) == file.bytes
+    except RequestsNotFound:
+        return False
+
+
+def _missing(store: Store, landed: LandedResults | BatchOutput) -> ResultsNotFound:
+    uri = landed.results_file.uri
+    if is_elsewhere(store, landed):
+        return ResultsNotFound(_elsewhere(store, uri))
+    kept = "The API keeps results for 29 days after their batch was created"
+    return ResultsNotFound(f"{_gone(store, uri)}. {kept}", NextAction.LAND_AGAIN, batch_id=landed.batch_id)
+
+
+def _gone(store: Store, uri: str) -> str:
+    return f"{uri} is gone from this store, {store.uri('')}, or not whole: it was purged, or changed by other means"
+
+
+def _elsewhere(store: Store, uri: str) -> str:
+    return f"{uri} is outside this store, {store.uri('')}: set MESSAGE_BATCHES_STORE to the worker's store"

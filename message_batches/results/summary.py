@@ -1,5 +1,6 @@
 """The summary of results, built line by line and bounded: it goes into the workflow's history."""
 
+import re
 from dataclasses import dataclass, field
 
 from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
@@ -10,6 +11,32 @@ MAX_NAME = 100
 MAX_MESSAGE = 300
 MAX_IDS = 3
 OTHER = "other"
+OTHER_MESSAGES = "other messages, such as: "
+
+_WORDS = re.compile(r"[A-Za-z0-9_-]+")
+_NUMBER = re.compile(r"-?\d[\d_-]*[A-Za-z]{0,2}\d*")
+"""Also with a unit (`6MB`), and a date."""
+
+_GROUPS_OF_DIGITS = re.compile(r"#(?:[.,:]#)+")
+_ID = re.compile(
+    # What the API numbers: `file_011CNha8iCJcU1wXNR6q4V8w`; but not a version of a tool, such as `bash_20250124`.
+    r"[a-z]+_(?!\d{8}$)\w*\d\w*"
+    r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|(?=[a-z]*\d)[0-9a-f]{16,}"
+)
+
+
+def same_but_for_numbers(message: str, custom_id: str) -> str:
+    """Return the message with one sign for each number, the request's own id, and each id that the API gives.
+
+    A model's name is a word: another model is another message.
+    """
+
+    def replaced(word: re.Match[str]) -> str:
+        text = word[0]
+        return "#" if text == custom_id or _NUMBER.fullmatch(text) or _ID.fullmatch(text) else text
+
+    return _GROUPS_OF_DIGITS.sub("#", _WORDS.sub(replaced, message))
 
 
 @dataclass
@@ -19,11 +46,14 @@ class _Group:
 
 
 class SummaryBuilder:
-    """Builds a summary; an unknown `result.type` counts as errored, in a group of its own name."""
+    """Builds a summary; an unknown `result.type` counts as errored, in a group of its own name.
+
+    Errors are grouped by type and message. Once there are many groups, a type's further messages share one.
+    """
 
     def __init__(self) -> None:
         self._counts = dict.fromkeys(ResultCounts.model_fields, 0)
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[tuple[str, str | None], _Group] = {}
         self._tokens: dict[str, list[int]] = {}
 
     def add(self, result: ResultLine, position: int) -> None:
@@ -45,18 +75,10 @@ class SummaryBuilder:
 
     def build(self) -> Summary:
         """Build the summary of the results so far."""
-        groups = sorted(self._groups.items(), key=lambda item: (-item[1].count, item[0]))
+        groups = sorted(self._groups.items(), key=lambda item: (-item[1].count, item[0][0], item[1].first))
         return Summary(
             counts=ResultCounts(**self._counts),
-            errors=tuple(
-                ErrorGroup(
-                    type=kind,
-                    count=group.count,
-                    message=group.first[0][2],
-                    custom_ids=tuple(custom_id for _, custom_id, _ in group.first),
-                )
-                for kind, group in groups
-            ),
+            errors=tuple(_error_group(kind, message, group) for (kind, message), group in groups),
             tokens={
                 model: TokenUsage(input=sums[0], output=sums[1], cache_write=sums[2], cache_read=sums[3])
                 for model, sums in sorted(self._tokens.items())
@@ -71,10 +93,23 @@ class SummaryBuilder:
 
     def _add_error(self, kind: str, example: tuple[int, str, str]) -> None:
         kind = kind[:MAX_NAME]
-        if kind not in self._groups and len(self._groups) >= MAX_GROUPS:
-            kind = OTHER
-        group = self._groups.setdefault(kind, _Group())
+        _, custom_id, message = example
+        key: tuple[str, str | None] = (kind, same_but_for_numbers(message, custom_id))
+        if key not in self._groups and len(self._groups) >= MAX_GROUPS:
+            types = {kind for kind, message in self._groups if message is None}
+            key = (kind if kind in types or len(types) < MAX_GROUPS else OTHER, None)
+        group = self._groups.setdefault(key, _Group())
         group.count += 1
         # Results come in any order; the examples are the first in the order of the requests.
         if len(group.first) < MAX_IDS or example < group.first[-1]:
             group.first = sorted([*group.first, example])[:MAX_IDS]
+
+
+def _error_group(kind: str, message: str | None, group: _Group) -> ErrorGroup:
+    examples = group.first if message is not None else group.first[:1]
+    return ErrorGroup(
+        type=kind,
+        count=group.count,
+        message=f"{'' if message is not None else OTHER_MESSAGES}{examples[0][2]}",
+        custom_ids=tuple(custom_id for _, custom_id, _ in examples),
+    )

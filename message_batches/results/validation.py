@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import Splitter
+from message_batches.jsonl import BOM, Splitter
 from message_batches.results.parser import read_result
 from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
@@ -97,6 +97,8 @@ class ResultCollector:
     def _add_lines(self, lines: Sequence[bytes | memoryview]) -> None:
         for line in lines:
             offset, self.complete_bytes = self.complete_bytes, self.complete_bytes + len(line) + 1
+            if line[: len(BOM)] == BOM:
+                offset, line = offset + len(BOM), line[len(BOM) :]
             if not line:
                 continue
             try:

@@ -19,7 +19,7 @@ from message_batches.errors import RunError
 from message_batches.models import Resolution
 from message_batches.results import reader
 from message_batches.results.reader import Publication, ResultsNotFound
-from message_batches.runs.deduplication import attach_id_of
+from message_batches.runs.deduplication import attach_id_of, attached_batch
 from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
@@ -157,18 +157,18 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
         identity: a workflow id, or the id of a batch.
         connect: connects to Temporal, where the store alone does not have the answer.
     """
-    if is_batch_id(identity) and (found := await reader.of_batch(store, identity)):
-        return found[0]
+    if is_batch_id(identity) and (found := await find_stored_results(store, identity)):
+        return found
     try:
         view = await (await connect()).describe(identity, query_timeout=timedelta())
     except (RunNotFound, TemporalUnreachable):
-        if not is_batch_id(identity) and (past := await reader.of_past_run(store, identity)):
-            return past
+        if found := await find_stored_results(store, identity):
+            return found
         raise
     if view.output:
         return await reader.of_output(store, view.output)
-    if view.batch_id and (found := await reader.of_batch(store, view.batch_id)):
-        return found[0]
+    if found := await find_stored_results(store, view.workflow_id, view.batch_id):
+        return found
     if view.running:
         message = f"{view.workflow_id} has no results yet, it is running"
         raise ResultsNotFound(message, NextAction.WATCH, workflow_id=view.workflow_id)
@@ -183,6 +183,19 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
         batch_id=failure.batch_id,
         candidates=failure.candidates,
     )
+
+
+async def find_stored_results(store: Store, identity: str, batch_id: str | None = None) -> Publication | None:
+    """Find what the store alone knows of a run or a batch, whatever Temporal knows; None if it has no results.
+
+    Args:
+        store: where results and records are.
+        identity: a workflow id, or the id of a batch.
+        batch_id: the run's batch, as far as Temporal names it.
+    """
+    if is_batch_id(identity):
+        return await reader.landed_of_batch(store, identity)
+    return await reader.of_past_run(store, identity, [each for each in (batch_id, attached_batch(identity)) if each])
 
 
 def is_batch_id(text: str) -> bool:

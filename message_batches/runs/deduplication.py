@@ -1,7 +1,7 @@
 """The same content is the same run: looks for an earlier run of these requests in Temporal and in the store.
 
 running                                   attach to it
-landed                                    show its results
+landed, and the results are there         show them
 ended otherwise, and its batch is known   attach to that batch
 nothing was ever sent                     start a new run
 sent, and the outcome is unknown          refuse: only an operator can tell
@@ -94,13 +94,14 @@ async def find_prior_run(client: Client, store: Store, manifest: Manifest, api_k
     view = await find_run(client, workflow_id)
     if view and view.running:
         return Running(view)
-    if view and view.output:
+    if view and view.output and await has_results(store, view.output):
         return Finished(workflow_id, view.output)
     records = await SubmissionRecords(store).records_of_workflow(manifest, api_key=api_key, workflow_id=workflow_id)
     if batch_id := (view and view.batch_id) or recorded_batch(records):
         ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
         for publication in await reader.of_batch(store, batch_id):
-            if publication.manifest_sha256 in ours or await _has_ids_of(store, manifest, publication.manifest_sha256):
+            known = publication.manifest_sha256
+            if publication.file_there and (known in ours or await _has_ids_of(store, manifest, known)):
                 return Finished(workflow_id, publication.landed)
         attached = await find_run(client, attach_id_of(batch_id))
         return Running(attached) if attached and attached.running else BatchKnown(batch_id, _end_of(view))
@@ -116,6 +117,11 @@ async def _has_ids_of(store: Store, manifest: Manifest, other_sha256: str | None
         return False
     others = await store.read(paths.ids_path(other_sha256))
     return others is not None and others == await store.read(store.name(manifest.ids_uri))
+
+
+async def has_results(store: Store, output: BatchOutput) -> bool:
+    """Return whether a run's results are still there; those in another store are taken to be."""
+    return reader.is_elsewhere(store, output) or await reader.has_file(store, output)
 
 
 def _without_batch(view: RunView | None, records: Sequence[SubmissionRecord]) -> PriorRun:
@@ -137,4 +143,6 @@ def _without_batch(view: RunView | None, records: Sequence[SubmissionRecord]) ->
 def _end_of(view: RunView | None) -> str:
     if view is None:
         return "Temporal no longer has its history"
+    if view.output:
+        return "its landed results are gone from the store"
     return f"it {view.status}: {view.failure.message}" if view.failure else f"it {view.status}"

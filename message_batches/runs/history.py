@@ -5,6 +5,7 @@ missing.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,7 +18,7 @@ from temporalio.exceptions import ApplicationError, CancelledError, TerminatedEr
 
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
-from message_batches.errors import ERRORS_BY_NAME
+from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
 from message_batches.models import BatchOutput, FailureDetails, Phase, Progress
 from message_batches.serialization import ContractModel
 
@@ -33,6 +34,9 @@ class CarriedState(ContractModel):
     phase: Phase = Phase.PREPARING
     batch: MessageBatch | None = None
     polls: int = 0
+    last_seen: datetime | None = None
+    not_found_since: datetime | None = None
+    not_found: int = 0
     submission: _CarriedSubmission = _CarriedSubmission()
 
 
@@ -194,6 +198,9 @@ class _ProgressReading:
         self._batch_id: str | None = None
         self._polls = 0
         self._posts = 0
+        self._last_seen: datetime | None = None
+        self._not_found_since: datetime | None = None
+        self._not_found = 0
 
     async def take(self, event: HistoryEvent) -> None:
         match event.event_type:
@@ -208,13 +215,18 @@ class _ProgressReading:
                 completed = event.activity_task_completed_event_attributes
                 name = self._types.get(completed.scheduled_event_id, "")
                 if name in (ActivityType.SUBMIT_BATCH, ActivityType.POLL_BATCH_STATUS, ActivityType.CANCEL_BATCH):
-                    self._completed(name, await _first(self._converter, completed.result))
+                    time = event.event_time.ToDatetime(tzinfo=UTC)
+                    self._completed(name, await _first(self._converter, completed.result), time)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
                 failed = event.activity_task_failed_event_attributes.scheduled_event_id
                 timed_out = event.activity_task_timed_out_event_attributes.scheduled_event_id
-                if self._types.get(failed or timed_out) == ActivityType.SUBMIT_BATCH:
+                name = self._types.get(failed or timed_out, "")
+                kind = event.activity_task_failed_event_attributes.failure.application_failure_info.type
+                if name == ActivityType.POLL_BATCH_STATUS and kind == BatchNotFound.__name__:
+                    self._not_found_since = self._not_found_since or event.event_time.ToDatetime(tzinfo=UTC)
+                    self._not_found += 1
+                if name == ActivityType.SUBMIT_BATCH:
                     self._phase = Phase.UNDECIDED
-                    kind = event.activity_task_failed_event_attributes.failure.application_failure_info.type
                     self._posts -= kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
             case _:
                 pass
@@ -226,8 +238,12 @@ class _ProgressReading:
             batch_id=self._batch_id,
             processing_status=batch.processing_status if batch else None,
             request_counts=batch.request_counts if batch else None,
+            unknown_status=bool(batch and batch.unknown_status),
             polls=self._polls,
             expires_at=batch.expires_at if batch else None,
+            last_seen=self._last_seen,
+            not_found_since=self._not_found_since,
+            not_found=self._not_found,
             posts=self._posts,
         )
 
@@ -237,7 +253,8 @@ class _ProgressReading:
             self._phase, self._polls = start.state.phase, start.state.polls
             self._posts = start.state.submission.posted
             if start.state.batch:
-                self._update_batch(start.state.batch)
+                self._update_batch(start.state.batch, start.state.last_seen)
+            self._not_found_since, self._not_found = start.state.not_found_since, start.state.not_found
 
     def _scheduled(self, name: str) -> None:
         if name == ActivityType.SUBMIT_BATCH:
@@ -248,7 +265,7 @@ class _ProgressReading:
         elif name == ActivityType.RETRIEVE_RESULTS:
             self._phase = Phase.RETRIEVING
 
-    def _completed(self, name: str, value: dict[str, Any]) -> None:
+    def _completed(self, name: str, value: dict[str, Any], time: datetime) -> None:
         if name == ActivityType.SUBMIT_BATCH:
             self._batch_id = value.get("recorded") or self._batch_id
             value = value.get("batch") or {}
@@ -256,10 +273,12 @@ class _ProgressReading:
             return
         batch = MessageBatch.model_validate(value)
         self._polls += name == ActivityType.POLL_BATCH_STATUS and not batch.ended
-        self._update_batch(batch)
+        self._update_batch(batch, time)
 
-    def _update_batch(self, batch: MessageBatch) -> None:
+    def _update_batch(self, batch: MessageBatch, seen: datetime | None) -> None:
         self._batch, self._batch_id = batch, batch.id
+        self._last_seen = self._last_seen if batch.from_store else seen
+        self._not_found_since, self._not_found = None, 0
 
 
 async def _first(converter: DataConverter, payloads: Payloads) -> dict[str, Any]:

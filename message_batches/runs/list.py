@@ -82,7 +82,7 @@ class Decision(StrEnum):
     RESOLVE = "resolve"
     """Decide which batch is the run's."""
     WATCH = "watch"
-    """See why the landing fails."""
+    """See why the landing fails, or which status the batch has."""
     CANCEL = "cancel"
     """Stop the batch before it expires, and land the finished results."""
 
@@ -123,7 +123,7 @@ async def list_runs(client: Client, store: Store, limit: int, statuses: Sequence
 
 
 async def list_attention(client: Client, limit: int) -> list[AttentionItem]:
-    """List undecided submissions, landings that keep failing, and batches near the end of their lifetime."""
+    """List undecided submissions, landings that keep failing, batches of an unknown status or near their end."""
     workflow_ids = await _attention_candidates(client, limit)
     slots = asyncio.Semaphore(_DESCRIBED_AT_ONCE)
 
@@ -148,6 +148,8 @@ def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
             return AttentionItem(view, Decision.WATCH)
         case Phase.POLLING if progress.expires_at and progress.expires_at - now <= EXPIRY_WARNING:
             return AttentionItem(view, Decision.CANCEL, expires_in=progress.expires_at - now)
+        case Phase.POLLING if progress.unknown_status:
+            return AttentionItem(view, Decision.WATCH)
     return None
 
 

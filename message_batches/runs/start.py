@@ -27,6 +27,7 @@ from message_batches.runs.deduplication import (
     attach_id_of,
     attached_batch,
     find_prior_run,
+    has_results,
     workflow_id_of,
 )
 from message_batches.runs.describe import RunView, find_run
@@ -169,7 +170,7 @@ async def attach_run(
         view = await find_run(client, workflow_id)
         if view and view.running:
             return await starter.join(view, batch_id, manifest)
-        if view and view.output and view.output.batch_id == batch_id:
+        if view and view.output and view.output.batch_id == batch_id and await has_results(store, view.output):
             note = f"The results of this batch have landed before, by {workflow_id}"
             landed = await landed_results(store, view.output, manifest, scratch=options.scratch)
             return StartResult(workflow_id, note, Finished(workflow_id, landed))

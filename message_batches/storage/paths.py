@@ -31,6 +31,7 @@ SUBMISSIONS = "submissions"
 FOLDERS = (SUBMISSIONS, "claims", "results", "manifests")
 """The folders of groups; in a directory, each may be a link to another disk."""
 
+CLAIMS_FOLDER = "claims/"
 NAMESPACES = "namespaces"
 STORE_ID = "store.json"
 _UNVERIFIED = "unverified"
@@ -75,7 +76,12 @@ def intents_among(paths: Iterable[str], workflow_ids: Iterable[str] | None = Non
 
 def claim_path(batch_id: str) -> str:
     """Build the path of the claim on a batch."""
-    return f"claims/{id_part(batch_id)}.json"
+    return f"{CLAIMS_FOLDER}{id_part(batch_id)}.json"
+
+
+def claimed_batch(path: str) -> str:
+    """Return the batch in the path of a claim: its id, unless that is so long that the path has a hash."""
+    return path.removeprefix(CLAIMS_FOLDER).removesuffix(".json")
 
 
 def results_folder(batch_id: str) -> str:

@@ -4,6 +4,7 @@ Every record is put once and never changed, so that no worker, not even one that
 another has recorded.
 """
 
+import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -19,6 +20,8 @@ from message_batches.storage.interface import Store
 _Kept = TypeVar("_Kept", bound=ContractModel)
 CLOCK_MARGIN = timedelta(hours=1)
 """The most by which this machine's clock and the API's may differ when a batch is compared with an intent."""
+
+_READ_AT_ONCE = 50
 
 
 class Submitter(ContractModel):
@@ -162,6 +165,20 @@ class SubmissionRecords:
         """Return the workflow id that has claimed a batch, None if none has."""
         claim = await self.claim_of(batch_id)
         return claim.owner if claim else None
+
+    async def claimed_by(self, workflow_id: str) -> list[str]:
+        """Return the batches that a workflow id has claimed; reads every claim in the store."""
+        names = await self._store.names(paths.CLAIMS_FOLDER)
+        found: list[str] = []
+        for start in range(0, len(names), _READ_AT_ONCE):
+            part = names[start : start + _READ_AT_ONCE]
+            claims = await asyncio.gather(*(self._read(name, BatchClaim) for name in part))
+            found += [
+                paths.claimed_batch(name)
+                for name, claim in zip(part, claims, strict=True)
+                if claim and claim.owner == workflow_id
+            ]
+        return found
 
     async def own_and_other_posts(self, submitter: Submitter) -> tuple[list[SubmissionRecord], list[SubmissionRecord]]:
         """Return the POSTs of these custom_ids under this key: the run's own, and those of other runs."""

@@ -32,11 +32,12 @@ _logger = logging.getLogger(__name__)
 
 
 class BatchStatus(StrEnum):
-    """`BatchStatus`: a run's phase, and two states of a phase that need attention."""
+    """`BatchStatus`: a run's phase, and three states of a phase that need attention."""
 
     SUBMITTING = "submitting"
     UNDECIDED = "undecided"
     POLLING = "polling"
+    UNKNOWN_STATUS = "unknown-status"
     EXPIRING = "expiring"
     RETRIEVING = "retrieving"
     LANDING_FAILING = "landing-failing"
@@ -57,7 +58,12 @@ class BatchOutcome(StrEnum):
 OPEN_STATUSES = tuple(status for status in BatchStatus if status not in ("landed", "failed", "canceled"))
 """The statuses of runs that have not ended."""
 
-NEEDS_ATTENTION = (BatchStatus.UNDECIDED, BatchStatus.EXPIRING, BatchStatus.LANDING_FAILING)
+NEEDS_ATTENTION = (
+    BatchStatus.UNDECIDED,
+    BatchStatus.UNKNOWN_STATUS,
+    BatchStatus.EXPIRING,
+    BatchStatus.LANDING_FAILING,
+)
 """The statuses that need an operator."""
 
 

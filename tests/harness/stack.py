@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
@@ -102,6 +103,12 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
     return cause
 
 
+async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
+    """Return a run's current details as markdown, its cells without padding."""
+    metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    return metadata.current_details.replace("\u2003", "").replace("\\", "")
+
+
 async def progress_when(
     run: WorkflowHandle[Any, BatchOutput], condition: Callable[[Progress], bool], *, within: float = TIMEOUT
 ) -> Progress:
@@ -116,12 +123,17 @@ async def progress_when(
 
 @asynccontextmanager
 async def running_stack(
-    client: Client, emulator: Emulator, store_url: str, keys: Mapping[str, SecretStr] = KEYS
+    client: Client,
+    emulator: Emulator,
+    store_url: str,
+    keys: Mapping[str, SecretStr] = KEYS,
+    *,
+    through: str | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run a worker on a queue of its own."""
+    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one."""
     made = Stack(client, emulator, store_url)
     async with (
-        http_client(emulator.url) as http,
+        http_client(through or emulator.url) as http,
         build_worker(
             client,
             HttpBatchApi(http, ApiKeys(keys)),

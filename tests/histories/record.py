@@ -24,6 +24,7 @@ from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
 from message_batches.temporal.dev_server import dev_server
+from tests.harness.gateway import Answer, gateway_to
 from tests.harness.project import HISTORIES, ROOT
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
@@ -41,6 +42,23 @@ async def plain(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     run = await live.start(requests())
     await run.result()
     return run
+
+
+async def unknown_status(live: Stack) -> WorkflowHandle[object, BatchOutput]:
+    """Poll a batch whose status is not known for a while."""
+    return await plain(live)
+
+
+def paused_in_three_polls() -> Callable[[Answer], None]:
+    """Return a gateway's change of the first polls."""
+    left = [1, 2, 3]
+
+    def change(answer: Answer) -> None:
+        if answer.is_batch and answer.operation.startswith("GET") and left:
+            answer.set(processing_status="paused", ended_at=None, results_url=None)
+            left.pop()
+
+    return change
 
 
 async def retried(live: Stack) -> WorkflowHandle[object, BatchOutput]:
@@ -216,6 +234,7 @@ SHAPES = {
     cancelled_unrecorded: ENDLESS,
     adopted_then_reset: ENDLESS,
     sent_again_then_reset: ENDLESS,
+    unknown_status: QUICK,
 }
 
 
@@ -231,7 +250,13 @@ async def record() -> None:
 async def record_shape(client: Client, shape: Shape, options: EmulatorOptions) -> None:
     """Run a shape; write the histories of its chain of runs, without the paths and hosts of this machine."""
     with tempfile.TemporaryDirectory() as store:
-        async with Emulator(options) as emulator, running_stack(client, emulator, Path(store).as_uri()) as live:
+        async with (
+            Emulator(options) as emulator,
+            gateway_to(emulator.url) as gateway,
+            running_stack(client, emulator, Path(store).as_uri(), through=gateway.url) as live,
+        ):
+            if shape is unknown_status:
+                gateway.change = paused_in_three_polls()
             run = await shape(live)
         chain = [found async for found in client.list_workflows(f"WorkflowId = '{run.id}'")]
         for number, found in enumerate(sorted(chain, key=lambda execution: execution.start_time), 1):

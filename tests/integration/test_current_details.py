@@ -5,26 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import WorkflowFailureError, WorkflowHandle
+from temporalio.client import WorkflowFailureError
 
 from message_batches.api.models import MessageBatch, RequestCounts
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchInput, BatchOutput, Phase, SubmissionSchedule
+from message_batches.models import BatchInput, Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
 from tests.harness.requests import requests
-from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
+from tests.harness.stack import QUICK_POLL, Stack, details_of, progress_when, running_stack
 from workflows.current_details import describe_status
 from workflows.state import RunState
 
 CREATED = datetime(2026, 11, 22, tzinfo=UTC)
-
-
-async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
-    """Return the markdown, its cells without padding."""
-    metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
-    return metadata.current_details.replace("\u2003", "").replace("\\", "")
 
 
 async def test_a_waiting_run_shows_its_batch_its_polls_and_when_the_next_is_due(pending: Stack) -> None:

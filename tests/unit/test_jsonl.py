@@ -55,7 +55,7 @@ def test_a_line_longer_than_a_batch_is_not_kept_in_memory(error: type[MessageBat
 
 
 def test_lines_are_kept_byte_for_byte_but_for_the_blanks_around_them() -> None:
-    odd = b'{"params" :  {"x": 1.0e2, "y":"\\u00e9\xe2\x80\xa8"},"custom_id":"b", "more": [null]}'
+    odd = b'{"params" :  {"x": 1.0e2, "more": [null], "y":"\\u00e9\xe2\x80\xa8"},"custom_id":"b"}'
     check = RequestCheck()
     kept = check.lines([b"\xef\xbb\xbf" + request("a") + b"\r", b"", b" \t\r", b"  " + odd])
     check.finish()
@@ -73,7 +73,8 @@ def test_numbers_beyond_a_double_pass_through() -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (b"{", "line 1: not JSON: Expecting property name enclosed in double quotes (column 2)"),
+        (b"{", "line 1: a JSON value over several lines"),
+        (b"{x", "line 1: not JSON: Expecting property name enclosed in double quotes (column 2)"),
         (b"nonsense", "line 1: not JSON: Expecting value (column 1)"),
         (request() + b" x", "line 1: not JSON: Extra data (column 34)"),
         (b"[1]", "line 1: not an object but an array"),

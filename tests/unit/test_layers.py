@@ -19,9 +19,10 @@ HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer"
 
 ALLOWED: Mapping[str, str] = {
     "activities": (
-        "api contract errors log_context models observability requests results serialization storage temporal"
+        "api contract errors formatting log_context models observability requests results serialization storage "
+        "temporal"
     ),
-    "api": "errors log_context serialization",
+    "api": "error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
@@ -37,7 +38,7 @@ ALLOWED: Mapping[str, str] = {
     "models": "api contract serialization",
     "observability": "contract errors formatting listen_address log_context models storage temporal",
     "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
-    "results": "concurrency errors jsonl models requests serialization storage",
+    "results": "concurrency contract error_causes errors jsonl models requests serialization storage",
     "retention": "contract errors models runs storage temporal",
     "runs": "api contract errors formatting models requests results serialization storage temporal",
     "settings": "api contract encryption errors",

@@ -27,7 +27,7 @@ async def list_runs(context: CommandContext, limit: int, statuses: Sequence[str]
 
 
 async def list_attention(context: CommandContext, limit: int) -> CommandResult:
-    """List undecided submissions, landings that keep failing, batches near the end of their lifetime."""
+    """List undecided submissions, landings that keep failing, batches of an unknown status or near their end."""
     now = datetime.now(UTC)
     items = await runs_list.list_attention(await context.client(), limit)
     documents = [attention_document(item, now) for item in items]

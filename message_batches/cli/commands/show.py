@@ -7,14 +7,15 @@ from pathlib import Path
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
-from message_batches.cli.follow import end_result, follow_run
+from message_batches.cli.follow import end_result, follow_run, stored_result
 from message_batches.cli.json_output import FailedRequestsDocument, RunDocument, SavedResults
 from message_batches.cli.report import read_reply
 from message_batches.cli.result_export import refuse_existing, save, write_out
 from message_batches.contract import NextAction
 from message_batches.results import reader
 from message_batches.results.reader import FailedRequests, Publication, ResultsNotFound, failed_requests, requests_of
-from message_batches.runs.control import find_results
+from message_batches.runs.control import find_results, find_stored_results
+from message_batches.runs.describe import RunNotFound
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,12 @@ class ResultsOptions:
 
 
 async def status(context: CommandContext, identity: str) -> CommandResult:
-    """Show the status of a run."""
+    """Show the status of a run; where Temporal no longer knows it, the results that the store has."""
     runs = await context.runs()
-    view = await runs.describe(identity)
+    try:
+        view = await runs.describe(identity)
+    except RunNotFound as error:
+        return await _forgotten(context, identity, error)
     if view.output:
         return await end_result(context, view)
     rows = tables.run_rows(view, datetime.now(UTC))
@@ -47,10 +51,24 @@ async def status(context: CommandContext, identity: str) -> CommandResult:
 async def watch(context: CommandContext, identity: str, *, strict: bool) -> CommandResult:
     """Follow a run to its end."""
     runs = await context.runs()
-    view = await runs.describe(identity)
+    try:
+        view = await runs.describe(identity)
+    except RunNotFound as error:
+        return await _forgotten(context, identity, error, strict=strict)
     if not view.running:
         return await end_result(context, view, strict=strict)
     return await follow_run(context, runs, view.workflow_id, strict=strict)
+
+
+async def _forgotten(
+    context: CommandContext, identity: str, error: RunNotFound, *, strict: bool = False
+) -> CommandResult:
+    """Report the results that the store has of a run; raise the error if there are none."""
+    found = await find_stored_results(context.store, identity)
+    if found is None:
+        raise error
+    context.say(f"{error}. Its results are in the store", style="yellow")
+    return await stored_result(context, identity, found.landed, strict=strict)
 
 
 async def results(context: CommandContext, identity: str, options: ResultsOptions) -> CommandResult:
@@ -76,7 +94,8 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
     landed, manifest = publication.landed, publication.manifest_name
     if manifest is None:
         raise ResultsNotFound(
-            f"{landed.batch_id} was taken over without its requests, which are needed here",
+            f"The requests of {landed.batch_id} are not known here: it was taken over without them, or their record is "
+            "gone",
             NextAction.ATTACH_WITH_REQUESTS,
             batch_id=landed.batch_id,
         )

@@ -12,8 +12,12 @@ from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
 from message_batches.api.models import ApiProfile
 from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
-from message_batches.cli.follow import ResultsLocation, WaitOptions, exit_code_of, follow_run, results_report
-from message_batches.cli.json_output import DetachedRun, FinishedRun
+from message_batches.cli.follow import (
+    WaitOptions,
+    follow_run,
+    stored_result,
+)
+from message_batches.cli.json_output import DetachedRun
 from message_batches.cli.live_progress import display
 from message_batches.contract import NextAction
 from message_batches.models import PollSchedule, SubmissionSchedule
@@ -160,11 +164,7 @@ async def _follow(
     if started.note:
         context.say(started.note, style="yellow")
     if finished := started.finished:
-        landed = finished.landed
-        location = ResultsLocation(context.store, next_steps.results(finished.workflow_id))
-        document = FinishedRun(workflow_id=finished.workflow_id, batch_id=landed.batch_id, output=landed)
-        shown = await results_report(context, landed, location)
-        return CommandResult(document, shown, exit_code_of(landed, strict=waiting.strict))
+        return await stored_result(context, finished.workflow_id, finished.landed, strict=waiting.strict)
     if _waits(context, waiting):
         return await follow_run(context, await context.runs(), started.workflow_id, strict=waiting.strict)
     if not await has_worker(await context.client(), options.task_queue):

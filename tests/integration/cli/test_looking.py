@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import sys
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, STARTER, CommandLine, command_line
-from tests.harness.requests import fresh, mixed
+from tests.harness.requests import fresh, mixed, request
 from tests.harness.stack import Stack, running_stack
 
 COMMANDS = ("status", "watch", "results", "cancel")
@@ -203,3 +205,78 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
         _, err = await process.communicate()
         assert re.findall(r"\w+Error", err.decode()) == named
         assert len(err.splitlines()) == len(named)
+
+
+SIGNS = "…“日本”"
+
+
+async def exit_code(
+    starter: CommandLine, *arguments: str | Path, stdout: int, stderr: int = 2, encoding: str = "utf-8"
+) -> int:
+    """Run the starter in an interpreter of its own, on these streams."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(STARTER),
+        *map(str, arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        env={**starter.variables, "PYTHONIOENCODING": encoding},
+        cwd=starter.folder,
+    )
+    return await process.wait()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict"])
+async def test_an_encoding_that_cannot_show_the_replies_does_not_fail_the_command(
+    starter: CommandLine, live: Stack, encoding: str
+) -> None:
+    given = [request("request-0000", f"Say {SIGNS} to {encoding}")]
+    with TemporaryFile() as out, TemporaryFile() as err:
+        code = await exit_code(
+            starter,
+            *("start", starter.file(given), "--wait", *QUICK),
+            stdout=out.fileno(),
+            stderr=err.fileno(),
+            encoding=encoding,
+        )
+        out.seek(0)
+        err.seek(0)
+        shown, said = out.read(), err.read()
+
+    assert code == 0, said
+    assert b"1 succeeded" in shown
+    assert b"?" in shown
+    assert b"Error" not in said
+    assert len(live.emulator.batches) == 1
+
+
+async def test_results_to_standard_output_are_their_bytes_in_any_encoding(starter: CommandLine, live: Stack) -> None:
+    output = await live.run([request("request-0000", f"Say {SIGNS}")])
+    with TemporaryFile() as out:
+        code = await exit_code(starter, "results", output.batch_id, stdout=out.fileno(), encoding="ascii")
+        out.seek(0)
+        shown = out.read()
+
+    assert code == 0
+    assert SIGNS in shown.decode()
+
+
+@pytest.mark.parametrize(
+    "closed", ["both", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stdout", "stderr"))]
+)
+async def test_a_reader_that_has_closed_the_output_does_not_change_the_exit_code(
+    starter: CommandLine, closed: str
+) -> None:
+    workflow_id = await landed(starter)
+    read, write = os.pipe()
+    os.close(read)
+    with TemporaryFile() as rest:
+        out, err = (write if closed in (name, "both") else rest.fileno() for name in ("stdout", "stderr"))
+        codes = [
+            await exit_code(starter, *arguments, stdout=out, stderr=err)
+            for arguments in (("watch", workflow_id, "--strict"), ("results", workflow_id))
+        ]
+    os.close(write)
+
+    assert codes == [1, 0]

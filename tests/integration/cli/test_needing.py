@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +12,11 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Phase, Progress
 from message_batches.runs.describe import RunStatus, RunView
 from message_batches.runs.list import attention_item
-from tests.harness.command_line import QUICK, CommandLine
+from message_batches.temporal.dev_server import DevServer
+from tests.harness.command_line import QUICK, CommandLine, command_line
+from tests.harness.gateway import Answer, gateway_to
 from tests.harness.requests import fresh
-from tests.harness.stack import Stack, progress_when
+from tests.harness.stack import Stack, progress_when, running_stack
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -84,6 +87,48 @@ def test_a_batch_near_the_end_of_its_time_can_be_stopped_and_landed(left: timede
         document = attention_document(found, NOW)
         assert "1:30:00" in document.why
         assert document.command.endswith("cancel a-run")
+
+
+async def test_a_batch_of_an_unknown_status_is_named_with_it(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    def paused(answer: Answer) -> None:
+        if answer.is_batch:
+            answer.set(processing_status="paused")
+
+    async with (
+        gateway_to(emulator.url) as gateway,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), through=gateway.url) as live,
+    ):
+        gateway.change = paused
+        starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+        workflow_id = (await starter("start", starter.file(fresh()), "--json", *QUICK)).json["workflowId"]
+        await live.saw("retrieve", 2)
+
+        document = await needing(starter, workflow_id)
+        status = await starter("status", workflow_id)
+
+    assert "'paused'" in document["why"]
+    assert document["command"].endswith(f" watch {workflow_id}")
+    assert "'paused'" in status.out
+
+
+async def test_a_batch_that_is_not_found_is_shown_with_the_time(starter: CommandLine, live: Stack) -> None:
+    started = await starter("start", starter.file(fresh()), "--json", *QUICK)
+    workflow_id = started.json["workflowId"]
+    await live.saw("retrieve")
+    live.emulator.faults.add("404", operation="retrieve")
+    run = live.client.get_workflow_handle(workflow_id)
+    progress = await progress_when(run, lambda progress: progress.not_found >= 2)
+
+    status = await starter("status", workflow_id)
+    document = await starter("status", workflow_id, "--json")
+
+    assert progress.not_found_since
+    assert f"{progress.not_found_since:%Y-%m-%d %H:%M:%S} UTC" in status.said
+    assert document.json["progress"]["notFound"] >= 2
+    assert document.json["progress"]["lastSeen"] < document.json["progress"]["notFoundSince"]
+    await run.terminate()
 
 
 async def test_status_and_attention_are_two_questions(starter: CommandLine) -> None:

@@ -13,6 +13,7 @@ from activities.models import SubmitInput, Submitted
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
@@ -87,6 +88,86 @@ async def test_once_landed_and_forgotten_by_temporal_the_store_has_the_results(
     assert second.json["output"]["resultsFile"] == first.json["output"]["resultsFile"]
     assert len(results.out.splitlines()) == 3
     assert len(live.emulator.batches) == 1
+
+
+async def test_a_forgotten_run_that_had_attached_is_found_by_its_id_as_by_its_batch(
+    starter: CommandLine, live: Stack, forgetful: DevServer
+) -> None:
+    batch_id, another = await live.post_by_a_stranger(fresh()), await live.post_by_a_stranger(fresh())
+    attached = await starter("attach", batch_id, "--wait", "--json", *QUICK[:2])
+    by_another_caller = await live.start(batch_id=another, workflow_id=f"nightly-{another}")
+    await by_another_caller.result()
+
+    async with after_retention(forgetful, starter, live) as later:
+        by_run = await later("results", attached.json["workflowId"])
+        by_batch = await later("results", batch_id)
+        theirs = await later("results", by_another_caller.id)
+        status = await later("status", attached.json["workflowId"], "--json")
+        watch = await later("watch", batch_id)
+        unknown = await later("status", "no-such-run")
+
+    assert (by_run.code, by_batch.code, theirs.code) == (0, 0, 0), by_run.err
+    assert by_run.out == by_batch.out
+    assert len(theirs.out.splitlines()) == 3
+    assert (status.code, watch.code) == (0, 0)
+    assert status.json["output"]["batchId"] == batch_id
+    assert batch_id in watch.out
+    assert unknown.code == 2
+
+
+async def test_a_run_reset_and_terminated_after_its_landing_still_has_its_results(
+    starter: CommandLine, live: Stack
+) -> None:
+    run = await live.start(fresh())
+    output = await run.result()
+    handle = await live.client.start_workflow(
+        WORKFLOW_TYPE, {"batchId": output.batch_id}, id=run.id, task_queue="nobody-polls"
+    )
+    await handle.terminate()
+
+    found = await starter("results", run.id)
+
+    assert found.code == 0, found.err
+    assert len(found.out.splitlines()) == 3
+
+
+@pytest.mark.parametrize("gone", ["the file", "the folder"])
+@pytest.mark.parametrize("command", ["start", "attach"])
+async def test_landed_results_that_are_gone_from_the_store_are_landed_anew(
+    starter: CommandLine, live: Stack, gone: str, command: str
+) -> None:
+    file = starter.file(fresh())
+    first = await starter("start", file, "--wait", "--json", *QUICK)
+    workflow_id, batch_id = first.json["workflowId"], first.json["batchId"]
+    for path in (live.store_folder / "results" / batch_id).glob("*.jsonl" if gone == "the file" else "*"):
+        path.unlink()
+
+    missing = await starter("results", workflow_id, "--json")
+    given = (batch_id, "--requests", file) if command == "attach" else (file,)
+    again = await starter(command, *given, "--wait", "--json", *QUICK[:2])
+    found = await starter("results", workflow_id)
+
+    assert missing.code == 2
+    assert missing.json["error"]["type"] == "ResultsNotFound"
+    assert f"attach {batch_id} --requests FILE" in missing.json["error"]["message"]
+    assert again.code == 0, again.err
+    assert again.json["workflowId"] == f"attach-{batch_id}"
+    assert again.json["output"]["verified"]
+    assert found.code == 0, found.err
+    assert len(found.out.splitlines()) == 3
+    assert live.operations().count("create") == 1
+    assert live.operations().count("results") == 2
+
+
+async def test_results_whose_publication_is_gone_are_shown(starter: CommandLine, live: Stack) -> None:
+    first = await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)
+    for path in (live.store_folder / "results").rglob("*.json"):
+        path.unlink()
+
+    found = await starter("results", first.json["workflowId"])
+
+    assert found.code == 0, found.err
+    assert len(found.out.splitlines()) == 3
 
 
 async def test_ended_otherwise_with_a_known_batch_a_second_start_attaches_to_that(

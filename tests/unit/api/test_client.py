@@ -1,6 +1,7 @@
 """The client, against the emulator and a server of raw responses: one call each, and the error for each response."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,6 +23,7 @@ from message_batches.errors import (
     NotSent,
     PermissionDenied,
     RateLimited,
+    RefusedForNow,
     ReplyLost,
     RequestRefused,
     SpendLimitReached,
@@ -64,9 +66,16 @@ def answer(status: int, content: bytes = b"", **headers: str) -> httpx.Response:
     return httpx.Response(status, content=content, headers={name.replace("_", "-"): v for name, v in headers.items()})
 
 
-def error_json(kind: str, code: str | None = None) -> bytes:
+def error_json(kind: str, code: str | None = None, message: str = "why.") -> bytes:
     details = f',"details":{{"error_code":"{code}"}}' if code else ""
-    return f'{{"type":"error","error":{{"type":"{kind}","message":"why."{details}}},"request_id":"req_1"}}'.encode()
+    return (
+        f'{{"type":"error","error":{{"type":"{kind}","message":"{message}"{details}}},"request_id":"req_1"}}'.encode()
+    )
+
+
+LOW_CREDIT = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to upgrade."
+USAGE_LIMIT = "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC."
+SPEND_LIMIT = "This request would exceed your organization's monthly spend limit."
 
 
 async def test_the_body_is_sent_as_it_is_with_an_exact_length(emulator: Emulator) -> None:
@@ -101,6 +110,22 @@ async def test_the_body_is_sent_as_it_is_with_an_exact_length(emulator: Emulator
         (answer(500, error_json("api_error")), ApiUnavailable, True, True),
         (answer(502, b"<html>"), ApiUnavailable, True, True),
         (answer(529, error_json("overloaded_error")), ApiUnavailable, True, True),
+        (answer(400, error_json("invalid_request_error", message=LOW_CREDIT)), SpendLimitReached, False, False),
+        (answer(400, error_json("invalid_request_error", message=USAGE_LIMIT)), SpendLimitReached, False, False),
+        (answer(429, error_json("rate_limit_error", message=SPEND_LIMIT)), SpendLimitReached, False, False),
+        (answer(403, error_json("permission_error", message=LOW_CREDIT)), SpendLimitReached, False, False),
+        (answer(400, error_json("invalid_request_error", message="Overloaded")), RefusedForNow, False, True),
+        (answer(400, error_json("overloaded_error")), RefusedForNow, False, True),
+        (answer(422, error_json("api_error")), RefusedForNow, False, True),
+        (answer(400, error_json("rate_limit_error")), RefusedForNow, False, True),
+        (answer(400, error_json("an_error_of_next_year")), RequestRefused, False, False),
+        (answer(400, error_json("invalid_request_error", "organization_on_hold")), RequestRefused, False, False),
+        (
+            answer(400, error_json("invalid_request_error", "workspace_human_review_disabled")),
+            RequestRefused,
+            False,
+            False,
+        ),
         (answer(201, b"{}"), ReplyLost, True, True),
         (answer(302, b"", location="https://elsewhere.invalid/"), RequestRefused, False, False),
     ],
@@ -114,6 +139,82 @@ def test_every_error_says_whether_the_batch_may_exist_and_whether_a_retry_can_he
     assert type(error) is kind
     assert (error.outcome_unknown, error.retryable) == (unknown, retryable)
     assert str(reply.status_code) in str(error)
+
+
+def test_a_workspace_without_human_review_is_named_as_the_cause() -> None:
+    error = error_of(answer(400, error_json("invalid_request_error", "workspace_human_review_disabled")))
+
+    assert "human review" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("reply", "named"),
+    [
+        (
+            answer(413, b"<html>", content_type="text/html", server="cloudflare"),
+            ["A gateway (cloudflare)", "text/html"],
+        ),
+        (answer(502, b"<html>", content_type="text/html"), ["A gateway", "text/html"]),
+        (answer(403, b"blocked", content_type="text/plain"), ["A gateway", "ANTHROPIC_BASE_URL"]),
+        (answer(401, b'{"message":"Unauthorized"}', content_type="application/json"), ["A gateway"]),
+        (answer(404, b"", server="nginx/1.27"), ["A gateway (nginx/1.27)", "no content type"]),
+        (answer(400, b'{"error":{"message":"no such route","type":"x"}}'), ["A gateway", "no such route"]),
+        (answer(503, b'{"error":"unavailable"}', content_type="application/json"), ["A gateway"]),
+        (answer(500, error_json("api_error")), ["The API answered 500 api_error: why"]),
+    ],
+    ids=lambda value: str(getattr(value, "status_code", "")) or None,
+)
+def test_an_error_names_who_has_answered(reply: httpx.Response, named: list[str]) -> None:
+    error = str(error_of(reply))
+
+    assert [each for each in named if each not in error] == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "sent", "named", "absent"),
+    [
+        (answer(413, b"<html>", content_type="text/html"), 12_345_678, ["12,345,678 bytes", "256,000,000"], []),
+        (answer(413, b"<html>", content_type="text/html"), 12_345_678, ["the gateway's limit"], []),
+        (answer(413, error_json("request_too_large")), 256_000_001, ["256,000,001", "256,000,000"], ["gateway"]),
+        (answer(413, error_json("request_too_large")), None, ["256,000,000"], ["gateway"]),
+    ],
+)
+def test_a_413_says_how_much_was_sent_and_what_is_taken(
+    reply: httpx.Response, sent: int | None, named: list[str], absent: list[str]
+) -> None:
+    error = str(error_of(reply, sent=sent))
+
+    assert [each for each in named if each not in error] == []
+    assert [each for each in absent if each in error] == []
+
+
+def batch_json(**fields: object) -> str:
+    times = {"created_at": "2026-11-22T12:00:00Z", "expires_at": "2026-11-23T12:00:00Z"}
+    said = {"id": "msgbatch_1", "processing_status": "in_progress", "request_counts": {}, **times, **fields}
+    return json.dumps({name: value for name, value in said.items() if value is not ...})
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        (batch_json(id="projects/p/sk-secret-1"), ["id (String should match pattern"]),
+        (batch_json(id=...), ["id (Field required)"]),
+        (batch_json(request_counts={"succeeded": "sk-secret-1"}), ["request_counts.succeeded (", "integer"]),
+        (batch_json(created_at=..., expires_at="sk-secret-1"), ["created_at (Field required)", "expires_at ("]),
+        (batch_json(id=7, request_counts=7, created_at=7, expires_at="x", ended_at="x"), ["id (", "2 more"]),
+        ('["sk-secret-1"]', ["the whole ("]),
+        ("<html>sk-secret-1</html>", ["A gateway"]),
+        ("", ["A gateway"]),
+    ],
+)
+async def test_a_200_that_cannot_be_used_names_the_fields_and_never_their_values(body: str, named: list[str]) -> None:
+    said = f"HTTP/1.1 200 OK\r\ncontent-length: {len(body)}\r\n\r\n{body}".encode()
+    async with server_saying(said) as url, api(url) as client:
+        with pytest.raises(ReplyLost) as caught:
+            await client.retrieve(PROFILE, "msgbatch_1")
+
+    assert [each for each in named if each not in str(caught.value)] == []
+    assert "sk-secret-1" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
 """The pure functions of the starter: durations, ids, the choice of requests to send again."""
 
+import json
+from typing import Any
+
 import pytest
 
 from message_batches.api.models import ApiProfile
 from message_batches.cli.options import read_duration
 from message_batches.cli.report import read_reply
-from message_batches.results.parser import ResultLine
+from message_batches.results.parser import ResultLine, read_result
 from message_batches.results.reader import FailedRequests
 from message_batches.runs.deduplication import workflow_id_of
 
@@ -35,23 +38,67 @@ def test_the_workflow_id_depends_on_bytes_version_betas_and_key() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "again"),
+    ("kind", "message", "again"),
     [
-        ("invalid_request_error", False),
-        ("not_found_error", False),
-        ("request_too_large", False),
-        ("api_error", True),
-        ("overloaded_error", True),
-        ("rate_limit_error", True),
-        ("timeout_error", True),
+        ("invalid_request_error", "why", False),
+        ("not_found_error", "why", False),
+        ("not_found_error", "model: claude-does-not-exist-9", False),
+        ("not_found_error", "The requested model 'claude-x' was not found", False),
+        ("not_found_error", "File not found: file_011CNha8iCJcU1wXNR6q4V8w", True),
+        ("not_found_error", "The requested resource could not be found", True),
+        ("request_too_large", "why", False),
+        ("api_error", "why", True),
+        ("overloaded_error", "why", True),
+        ("rate_limit_error", "why", True),
+        ("timeout_error", "why", True),
+        ("billing_error", "why", True),
+        ("permission_error", "why", True),
+        ("an_error_of_next_year", "why", True),
+        ("invalid_request_error", "Your credit balance is too low to access the Anthropic API. Please go to ...", True),
+        ("invalid_request_error", "You have reached your specified API usage limits. You will regain access on", True),
+        ("invalid_request_error", "You have reached your specified workspace API usage limits.", True),
+        ("invalid_request_error", "Credit balance too low", True),
+        ("invalid_request_error", "Your organization has reached its monthly usage limit", True),
+        ("invalid_request_error", "This request would exceed your workspace's spend limit", True),
+        ("invalid_request_error", "Number of requests has exceeded your rate limit", True),
+        ("invalid_request_error", "This organization has been disabled.", True),
+        ("invalid_request_error", "Your account is suspended", True),
+        ("invalid_request_error", "Unable to download the file. Please verify the URL and try again.", True),
+        ("invalid_request_error", "messages.0.content.1.image.source: Could not fetch the image", True),
+        ("invalid_request_error", "The document could not be downloaded", True),
+        ("invalid_request_error", "Timed out while downloading the image", True),
+        ("invalid_request_error", "Download of https://files.invalid/a.pdf timed out", True),
+        ("invalid_request_error", "Connection refused by the host of the image", True),
+        ("invalid_request_error", "Overloaded", True),
+        ("invalid_request_error", "The model is currently overloaded. Please try again later.", True),
+        ("invalid_request_error", "Internal server error", True),
+        ("invalid_request_error", "Request timed out", True),
+        ("invalid_request_error", "Service temporarily unavailable", True),
+        ("invalid_request_error", "overloaded: Extra inputs are not permitted", False),
+        ("invalid_request_error", "fetch_failed: Extra inputs are not permitted", False),
+        ("invalid_request_error", "Could not process image", False),
+        ("invalid_request_error", "This URL is disallowed by the website's robots.txt file", False),
+        ("invalid_request_error", "prompt is too long: 210000 tokens > 200000 maximum", False),
+        ("invalid_request_error", "max_tokens: 9999999 > 64000, which is the maximum allowed number", False),
+        ("invalid_request_error", "tools.0.name: String should match pattern '^[a-z]+$'", False),
     ],
 )
-def test_an_errored_request_is_worth_sending_again_unless_it_is_invalid(kind: str, again: bool) -> None:
+def test_an_errored_request_is_to_be_corrected_only_where_it_is_the_cause(kind: str, message: str, again: bool) -> None:
     selection = FailedRequests()
 
-    selection.add(ResultLine("a", "errored", (kind, "why")))
+    selection.add(ResultLine("a", "errored", (kind, message)))
 
     assert ("a" in selection.retryable, "a" in selection.invalid) == (again, not again)
+
+
+def test_the_code_of_an_error_goes_before_its_type_and_message() -> None:
+    selection = FailedRequests()
+    error = {"type": "invalid_request_error", "message": "why", "details": {"error_code": "cmek_key_disabled"}}
+    line = {"custom_id": "a", "result": {"type": "errored", "error": {"type": "error", "error": error}}}
+
+    selection.add(read_result(json.dumps(line).encode()))
+
+    assert selection.retryable == {"a"}
 
 
 def test_expired_and_canceled_requests_are_worth_sending_again_and_succeeded_ones_are_not() -> None:
@@ -74,6 +121,31 @@ def test_a_reply_is_shown_as_its_texts_and_tool_calls() -> None:
 
     assert reply.outcome == "succeeded"
     assert reply.text == 'Hello ?\nlook({"at": 1})'
+
+
+@pytest.mark.parametrize(
+    ("blocks", "text"),
+    [
+        (["The sky", " is blue", "."], "The sky is blue."),
+        (['{"a": [1,', " 2]}"], '{"a": [1, 2]}'),
+        (["", "a", ""], "a"),
+        (["ends\n", "begins"], "ends\nbegins"),
+        (["before", {"type": "tool_use", "name": "look", "input": {}}, "af", "ter"], "before\nlook({})\nafter"),
+        (["one", {"type": "web_search_tool_result", "content": []}, "two"], "one\ntwo"),
+        (["one", 7, "two"], "one\ntwo"),
+    ],
+)
+def test_adjacent_texts_of_a_reply_are_one_text(blocks: list[Any], text: str) -> None:
+    content = [{"type": "text", "text": each} if isinstance(each, str) else each for each in blocks]
+    line = json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": {"content": content}}})
+
+    assert read_reply(line.encode()).text == text
+
+
+def test_a_landed_line_of_an_older_version_that_is_not_utf8_is_shown() -> None:
+    line = b'{"custom_id":"a","result":{"type":"succeeded","message":{"content":[{"type":"text","text":"\xff!"}]}}}'
+
+    assert read_reply(line).text == "\ufffd!"
 
 
 def test_a_reply_without_a_message_is_shown_by_its_outcome_alone() -> None:

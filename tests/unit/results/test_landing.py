@@ -129,6 +129,57 @@ async def test_the_summary_adds_up_the_results(store: ObjectStore) -> None:
     }
 
 
+async def errors_of(store: ObjectStore, *lines: bytes) -> list[tuple[int, str, tuple[str, ...]]]:
+    landed = await landing(store, arriving(lines, 10**6), None, len(lines))
+    return [(group.count, group.message, group.custom_ids) for group in landed.summary.errors]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "together"),
+    [
+        ("max_tokens: 99999 > 64000, for claude-a", "max_tokens: 70000 > 64000, for claude-a", True),
+        ("max_tokens: 99999 > 64000, for claude-a", "max_tokens: 99999 > 64000, for claude-b-4", False),
+        ("messages.0.content.3.text: Field required", "messages.12.content.0.text: Field required", True),
+        ("messages.0.content: Field required", "messages.0.role: Field required", False),
+        ("File not found: file_011CNha8iCJcU1wXNR6q4V8w", "File not found: file_011CPMxVD3fHLUhvTqtsQA5w", True),
+        ("no result for toolu_01A09q90qw90lq917835lq9", "no result for toolu_2", True),
+        ("the tag 'bash_20250124' is unknown", "the tag 'bash_20241022' is unknown", False),
+        ("r-0: refused", "r-1: refused", True),
+        ("prompt is too long: 1,203,456 tokens", "prompt is too long: 999 tokens", True),
+        (
+            "You will regain access on 2026-04-01 at 00:00 UTC",
+            "You will regain access on 2026-12-01 at 09:30 UTC",
+            True,
+        ),
+        ("req 6f8c1247-b44f-478b-b12b-ad61437594f0", "req 00000000-b44f-478b-b12b-ad61437594f0", True),
+        ("", "why", False),
+    ],
+)
+async def test_errors_are_grouped_by_message_but_for_numbers_and_ids(
+    store: ObjectStore, first: str, second: str, together: bool
+) -> None:
+    kind = "invalid_request_error"
+    groups = await errors_of(store, errored("r-0", kind, first), errored("r-1", kind, second))
+    apart = [(1, first, ("r-0",)), (1, second, ("r-1",))]
+    assert groups == ([(2, first, ("r-0", "r-1"))] if together else apart)
+
+
+async def test_the_same_message_under_another_type_is_another_group(store: ObjectStore) -> None:
+    lines = [errored("r-0", "api_error", "why"), errored("r-1", "invalid_request_error", "why")]
+    assert [ids for _, _, ids in await errors_of(store, *lines)] == [("r-0",), ("r-1",)]
+
+
+async def test_past_twenty_groups_the_further_messages_of_a_type_share_one(store: ObjectStore) -> None:
+    words = [f"{one}{two}" for one in "abcdefgh" for two in "abcdefgh"]
+    lines = [errored(f"r-{n}", "invalid_request_error", f"field {word}") for n, word in enumerate(words)]
+    lines += [errored("late-0", "api_error", "Internal server error"), errored("late-1", "api_error", "Overloaded")]
+    groups = await errors_of(store, *lines)
+    assert groups[0] == (44, "other messages, such as: field ce", ("r-20",))
+    assert groups[1] == (2, "other messages, such as: Internal server error", ("late-0",))
+    assert len(groups) == 22
+    assert sum(count for count, _, _ in groups) == len(lines)
+
+
 async def test_the_summary_stays_small_for_any_results(store: ObjectStore) -> None:
     lines = [errored(f"r-{n}", f"{n:04}" + "t" * 2_000, "m" * 9_000) for n in range(400)]
     lines += [succeeded(f"r-{n}", model=f"{n:04}" + "m" * 2_000) for n in range(400, 800)]
@@ -141,7 +192,6 @@ async def test_the_summary_stays_small_for_any_results(store: ObjectStore) -> No
 
 ODD = [
     b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":"\\ud83d","model":"m","usage":{"input_tokens":4}}}}',
-    b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":"\xff","model":"m","usage":{"input_tokens":4}}}}',
     b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":NaN,"model":"m","usage":{"input_tokens":4}}}}',
     b'{"custom_id":"r-0","result":{"type":"succeeded","message":{"content":1e999,"model":"m","usage":{"input_tokens":4}}}}',
 ]
@@ -157,6 +207,69 @@ async def test_a_line_that_strict_json_refuses_lands_but_is_not_parsed(store: Ob
     assert landed.summary.counts.succeeded == 1
     assert landed.summary.tokens == {"m": TokenUsage(input=4)}
     assert LandedResults.model_validate_json(landed.model_dump_json()) == landed
+
+
+NOT_UTF8 = {
+    "UTF-16 inside a text": b'"content":"\xff\xfe"',
+    "a sequence cut short": b'"content":"caf\xc3"',
+    "a sequence cut short at the end of the line": b'"content":"x"}}}\xe2\x82',
+    "an overlong form": b'"content":"\xc0\x80"',
+    "an encoded surrogate": b'"content":"\xed\xa0\xbd"',
+    "beyond Unicode": b'"content":"\xf4\x90\x80\x80"',
+    "latin-1": '"content":"Größe"'.encode("latin-1"),
+    "a key": b'"con\xfftent":1',
+    "a value that is not read": b'"stop_sequence":"\x80"',
+    "deep": b'"content":' + b"[" * 20 + b'"\xff"' + b"]" * 20,
+    "deeper than decoders accept": b'"content":' + b"[" * 3000 + b'"\xff"' + b"]" * 3000,
+    "past the first MiB": b'"content":"' + b"x" * 2**20 + b'\xff"',
+    "over the end of a MiB": b'"content":"' + b"x" * (2**20 - 70) + "€".encode() * 30 + b'\xe2"',
+}
+
+
+@pytest.mark.parametrize("text", NOT_UTF8.values(), ids=NOT_UTF8)
+async def test_a_line_that_is_not_utf8_is_a_defect(store: ObjectStore, text: bytes) -> None:
+    line = b'{"custom_id":"r-1","result":{"type":"succeeded","message":{"model":"m",%s}}}' % text
+    arrived = [succeeded("r-0"), line, succeeded("r-2")]
+    with pytest.raises(ResultsIncomplete, match=r"1 missing \(r-1\); 1 lines that are not results \(line 2: not UTF-8"):
+        await landing(store, arriving(arrived, 10_000), await manifest_of(store, 3), 3)
+    assert await store.names("results/") == []
+    with pytest.raises(ResultsIncomplete):
+        async with arriving(arrived, 10_000) as chunks:
+            await are_ours(chunks, dict.fromkeys(["r-0", "r-1", "r-2"], ANY))
+
+
+async def test_text_of_every_width_over_the_end_of_a_piece_lands(store: ObjectStore) -> None:
+    lines = [succeeded(f"r-{n}", "x" * (2**20 - 120 + n) + "é€😀" * 20) for n in range(4)]
+    landed = await landing(store, arriving(lines, 10_000), await manifest_of(store, 4), 4)
+    assert await stored(store, landed) == lines
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("size", [1, 2, 1000], ids=["in three chunks", "in two chunks", "in one chunk"])
+@pytest.mark.parametrize(
+    "arrived",
+    [
+        [BOM + succeeded("r-1"), succeeded("r-0")],
+        [BOM, succeeded("r-1"), succeeded("r-0")],
+        [BOM + succeeded("r-1"), BOM + succeeded("r-0")],
+        [BOM + b" " + succeeded("r-1"), succeeded("r-0")],
+    ],
+    ids=["before the first line", "in a line of its own", "before each line", "before a blank"],
+)
+async def test_a_bom_is_no_part_of_a_line(store: ObjectStore, arrived: list[bytes], size: int) -> None:
+    landed = await landing(store, arriving(arrived, size), await manifest_of(store, 2), 2)
+    assert [line.strip() for line in await stored(store, landed)] == [succeeded("r-0"), succeeded("r-1")]
+    assert landed.results
+    async with arriving(arrived, size) as chunks:
+        assert await are_ours(chunks, dict.fromkeys(["r-0", "r-1"], ANY))
+
+
+async def test_a_bom_inside_a_line_stays(store: ObjectStore) -> None:
+    line = succeeded("r-0", "\ufeffhello")
+    landed = await landing(store, arriving([line]), await manifest_of(store, 1), 1)
+    assert await stored(store, landed) == [line]
 
 
 @pytest.mark.parametrize(
@@ -284,12 +397,47 @@ async def test_a_late_second_attempt_gets_the_results_of_the_first(store: Object
     assert await find_landed(store, BATCH, manifest) == first
 
 
-async def test_a_missing_landed_file_is_reported(store: ObjectStore) -> None:
+async def lose(store: ObjectStore, landed: LandedResults) -> None:
+    await store.remove(store.name(landed.results_file.uri))
+
+
+async def damage(store: ObjectStore, landed: LandedResults) -> None:
+    async def less() -> AsyncIterator[bytes]:
+        yield GOOD[0]
+
+    await store.write(store.name(landed.results_file.uri), less())
+
+
+@pytest.mark.parametrize("harm", [lose, damage])
+async def test_results_whose_file_is_gone_are_landed_again(store: ObjectStore, harm: Any) -> None:
     manifest = await manifest_of(store, 20)
     first = await landing(store, arriving(GOOD), manifest, 20)
-    await store.remove(store.name(first.results_file.uri))
-    with pytest.raises(StoreUnavailable, match=re.escape(first.results_file.uri)):
-        await landing(store, never(), manifest, 20)
+    await harm(store, first)
+    again = await landing(store, arriving(GOOD[::-1]), manifest, 20)
+    assert again.results_file.uri != first.results_file.uri
+    assert await stored(store, again) == GOOD
+    assert await landing(store, never(), manifest, 20) == again
+    assert await find_landed(store, BATCH, manifest) == again
+
+
+async def test_of_several_that_land_again_one_is_published_and_the_files_of_all_are_there(store: ObjectStore) -> None:
+    first = await landing(store, arriving(GOOD), None, 20)
+    await lose(store, first)
+    landed = await asyncio.gather(
+        *[landing(store, arriving(random.Random(n).sample(GOOD, 20)), None, 20) for n in "abc"]
+    )
+    published = await find_landed(store, BATCH, None)
+    assert published in landed
+    for each in landed:
+        assert len(await stored(store, each)) == 20
+
+
+async def test_results_that_cannot_be_landed_again_leave_the_publication_as_it_was(store: ObjectStore) -> None:
+    first = await landing(store, arriving(GOOD), None, 20)
+    await lose(store, first)
+    with pytest.raises(ResultsIncomplete):
+        await landing(store, arriving(GOOD[1:]), None, 20)
+    assert await find_landed(store, BATCH, None) == first
 
 
 async def test_a_damaged_record_is_reported(store: ObjectStore) -> None:

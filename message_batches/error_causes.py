@@ -1,0 +1,108 @@
+"""The cause of an error of the API, by code, type and message: the one place that decides what may be sent again."""
+
+import re
+from enum import StrEnum
+
+
+class ErrorCause(StrEnum):
+    """The cause of an error of the API, which decides whether the same request may be sent again."""
+
+    REQUEST = "request"
+    """The request itself: it gets the same answer until it is corrected."""
+    PASSING = "passing"
+    """A condition that passes by itself: the request may be sent again as it is."""
+    MONEY = "money"
+    """Credit or a spend limit: the request may be sent again as it is, once that is settled."""
+    ACCESS = "access"
+    """The key, the workspace or the organization: the request may be sent again as it is, once that is settled."""
+    UNKNOWN = "unknown"
+    """A type that is not known here: a result's request may be sent again as it is, a call goes by its status."""
+
+
+# The `details.error_code` of the API's errors, as the official client 2.14 lists them with their meaning.
+_CAUSE_BY_CODE = {
+    "enforced_spend_limit_reached": ErrorCause.MONEY,
+    "contract_spend_limit_reached": ErrorCause.MONEY,
+    "linked_organization_spend_limit_reached": ErrorCause.MONEY,
+    "linked_organization_billing_unavailable": ErrorCause.MONEY,
+    "organization_on_hold": ErrorCause.ACCESS,
+    "organization_type_not_supported": ErrorCause.ACCESS,
+    "claude_code_key_creator_not_member": ErrorCause.ACCESS,
+    "cmek_key_disabled": ErrorCause.ACCESS,
+    "cmek_key_network_blocked": ErrorCause.ACCESS,
+    "workspace_human_review_disabled": ErrorCause.ACCESS,
+    "cmek_context_unavailable": ErrorCause.PASSING,
+    "cmek_key_unreachable": ErrorCause.PASSING,
+    "ramp_limit_exceeded": ErrorCause.PASSING,
+}
+
+# The types that say all by themselves, by the API's page on errors. The guide on batches has only two types that are to
+# be corrected, `invalid_request_error` and the `not_found_error` of a model; but what is too large stays too large.
+_CAUSE_BY_TYPE = {
+    "request_too_large": ErrorCause.REQUEST,
+    "billing_error": ErrorCause.MONEY,
+    "authentication_error": ErrorCause.ACCESS,
+    "permission_error": ErrorCause.ACCESS,
+    "api_error": ErrorCause.PASSING,
+    "overloaded_error": ErrorCause.PASSING,
+    "timeout_error": ErrorCause.PASSING,
+    "rate_limit_error": ErrorCause.PASSING,
+}
+
+# The types that are also given to what is no fault of the request, so that the message decides. Some words of it, not
+# the whole sentence: the API's wording changes.
+_TYPES_TO_READ_ON = ("invalid_request_error", "not_found_error")
+_MONEY = re.compile(
+    # 400 "Your credit balance is too low to access the Anthropic API. ...": anthropics/claude-code#66314, and more.
+    r"\bcredit balance (?:is )?too low\b|\b(?:insufficient|not enough|out of|purchase) (?:credit|fund|balance)"
+    # 400 "You have reached your specified API usage limits. You will regain access on ...", or "... workspace API usage
+    # limits ...": anthropics/claude-code#38035. By the API's page on errors it is the spend limit that a user has set.
+    # 429 "This request would exceed your organization's monthly spend limit.": the API's page on rate limits.
+    r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\b(?:usage|spend|spending|billing) (?:limit|cap|threshold)s?\b"
+)
+_ACCESS = re.compile(
+    # 400 "This organization has been disabled.": anthropics/claude-code#72457.
+    r"\b(?:organization|workspace|account) (?:is|was|has been) (?:on hold|disabled|suspended|deactivated|archived)\b"
+)
+_PASSING = re.compile(
+    # "Unable to download the file. Please verify the URL and try again." and its kin for images and documents, after a
+    # source that did not answer in time: the reference of batches has fetches that fail when the request is processed.
+    r"\b(?:unable to|could not|couldn't|cannot|failed to|fail(?:ed|ure|s)?|error|timed out|timeout)"
+    r"(?: while| when| in)? (?:be )?(?:download|fetch|retriev|reach|connect)"
+    r"|\b(?:download|fetch|retriev|connecti)\w* (?:of .{0,200} )?(?:failed|timed out|refused|reset)\b"
+    # The messages of `overloaded_error` and `api_error` under another type: anthropics/claude-code#4151 has both.
+    r"|^overloaded\W*$|\b(?:is|are|temporarily|currently) overloaded\b"
+    r"|\binternal (?:server |service )?error\b|\binternal to anthropic"
+    # The messages of 429, 503 and 504, by the API's pages on errors and on rate limits.
+    r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\brate limits?\b|\btoo many requests\b"
+    r"|\btry again (?:later|in )|\b(?:temporarily|service) unavailable\b|\brequest timed out\b"
+)
+_NOT_A_MODEL = re.compile(
+    r"^(?!(?:the |requested )*model\b).*?\b(?:file|image|document|container|skill|resource|url)s?(?:\b|_)"
+)
+_READ = 500
+"""Characters of a message that are read: a search in them takes no time, whatever they are."""
+
+
+def cause_of(kind: str, message: str, code: str | None = None) -> ErrorCause:
+    """Return the cause of an error that the API gives, whole calls and results of a batch alike.
+
+    Args:
+        kind: the error's type.
+        message: its message.
+        code: its `details.error_code`, which goes first; None if it has none.
+    """
+    if code in _CAUSE_BY_CODE:
+        return _CAUSE_BY_CODE[code]
+    text = message[:_READ].casefold().strip()
+    if _MONEY.search(text):
+        return ErrorCause.MONEY
+    if kind not in _TYPES_TO_READ_ON:
+        return _CAUSE_BY_TYPE.get(kind, ErrorCause.UNKNOWN)
+    if _ACCESS.search(text):
+        return ErrorCause.ACCESS
+    if _PASSING.search(text):
+        return ErrorCause.PASSING
+    if kind == "not_found_error" and _NOT_A_MODEL.search(text):
+        return ErrorCause.UNKNOWN
+    return ErrorCause.REQUEST
