@@ -22,7 +22,7 @@ from message_batches.errors import InvalidRequests, MessageBatchesError, RunErro
 from message_batches.runs.control import NoAnswer, Runs
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.temporal.connection import connect
+from message_batches.temporal.connection import connect, unanswered
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -110,6 +110,9 @@ def run_command(
     except MessageBatchesError as error:
         return _fail(context, _details(error), FAILED if isinstance(error, NoAnswer) else REFUSED)
     except RPCError as error:
+        if unanswered(error):
+            message = f"Temporal gave no answer ({error.message}): run the same command again, it does nothing twice"
+            return _fail(context, ErrorDetails(type="NoAnswer", message=message), FAILED)
         message = f"Temporal did not carry it out: {error.message}"
         return _fail(context, ErrorDetails(type="TemporalFailed", message=message), FAILED)
     except Exception as error:

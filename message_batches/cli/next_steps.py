@@ -86,6 +86,12 @@ def _step(action: NextAction, run: str, batch: str) -> str:
             return f"`{starter} start FILE` puts them into the store first"
         case NextAction.START_WORKER:
             return f"Start a worker (`python worker.py`), check the run (`{starter} status {run}`), and try again"
+        case NextAction.REPEAT_START:
+            return f"`{starter} start FILE` finds it or starts it, and submits nothing twice"
+        case NextAction.REPEAT_AGAIN:
+            return (
+                f"`{starter} start FILE --again --workflow-id {run}` finds it or starts it, and submits nothing twice"
+            )
         case NextAction.WATCH:
             return f"`{watch(run)}` follows it to its end"
         case NextAction.LIST_RUNS:

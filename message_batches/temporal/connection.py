@@ -13,6 +13,7 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.encryption.keys import EncryptionKey
@@ -33,6 +34,22 @@ DATA_CONVERTER = data_converter()
 """The converter without keys: nothing is encrypted."""
 
 _ADDRESS = re.compile(r"(https?://)?(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?/?")
+
+
+_NO_ANSWER = (
+    RPCStatusCode.CANCELLED,  # The SDK's own: no answer within the call's timeout.
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.DATA_LOSS,
+)
+
+
+def unanswered(error: RPCError) -> bool:
+    """Return whether a call has no answer, so that the server may have carried it out in spite of the error."""
+    return error.status in _NO_ANSWER
 
 
 class TemporalUnreachable(MessageBatchesError):

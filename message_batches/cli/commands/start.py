@@ -30,13 +30,31 @@ async def check(context: CommandContext, file: str, read_options: OptionsReader)
 
 
 async def start(
-    context: CommandContext, file: str, read_options: OptionsReader, waiting: WaitOptions, *, again: bool = False
+    context: CommandContext,
+    file: str,
+    read_options: OptionsReader,
+    waiting: WaitOptions,
+    *,
+    again: bool = False,
+    again_id: str | None = None,
 ) -> CommandResult:
     """Start a run for a file of requests, or continue with the run that these requests have."""
     options = read_options(context.settings)
     with read_requests(file, version=options.profile.anthropic_version, scratch=options.scratch) as requests:
         _warn(context, requests)
-        started = await start_run(await context.client(), context.store, requests, _name_of(file), options, again=again)
+        started = await start_run(
+            await context.client(),
+            context.store,
+            requests,
+            _name_of(file),
+            options,
+            again=again,
+            again_id=again_id,
+            on_again=lambda workflow_id: context.say(
+                f"Submitting them again as {workflow_id}; should this command be interrupted, repeat it with "
+                f"--workflow-id {workflow_id}"
+            ),
+        )
     return await _follow(context, started, options, waiting)
 
 
