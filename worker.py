@@ -23,7 +23,13 @@ from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
 from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
-from message_batches.observability.prometheus import COUNT_INTERVAL, report_open_runs, start_telemetry
+from message_batches.observability.prometheus import (
+    COUNT_INTERVAL,
+    StalledRuns,
+    keep_looking,
+    report_open_runs,
+    start_telemetry,
+)
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -154,8 +160,13 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )
+        meter, stalled = Runtime.default().metric_meter, StalledRuns(client, settings.task_queue)
+        if options.metrics or options.health:
+            looking = asyncio.create_task(
+                keep_looking(stalled, client, meter, settings.task_queue, interval=options.count_interval)
+            )
+            resources.callback(looking.cancel)
         if options.metrics:
-            meter = Runtime.default().metric_meter
             counting = asyncio.create_task(
                 report_open_runs(client, meter, settings.task_queue, interval=options.count_interval)
             )
@@ -163,7 +174,13 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         async with worker:
             health.started(
                 WatchedWorker(
-                    client, store, store_id, settings.task_queue, lambda: worker.running, str(settings.release)
+                    client,
+                    store,
+                    store_id,
+                    settings.task_queue,
+                    lambda: worker.running,
+                    str(settings.release),
+                    stalled=lambda: stalled.counts,
                 )
             )
             options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))

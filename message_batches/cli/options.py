@@ -138,7 +138,8 @@ Statuses = Annotated[
 NeedsAttention = Annotated[
     bool,
     typer.Option(
-        "--needs-attention", help="Only undecided submissions, landings that keep failing, batches near their end."
+        "--needs-attention",
+        help="Only what does not move, what must be decided, batches near their end, submissions without a run.",
     ),
 ]
 

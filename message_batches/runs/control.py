@@ -71,7 +71,14 @@ class Runs:
             identity: a workflow id, or the id of the run's batch.
             query_timeout: how long to wait for a worker's answer.
         """
-        return await describe_run(self._client, await self.workflow_id(identity), query_timeout=query_timeout)
+        workflow_id = await self.workflow_id(identity)
+        try:
+            return await describe_run(self._client, workflow_id, query_timeout=query_timeout)
+        except RunNotFound as error:
+            if identity == workflow_id:
+                raise
+            message = f"{identity} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
+            raise RunNotFound(message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity) from error
 
     async def describe_running(self, identity: str) -> RunView:
         """Describe a run that can be stopped or resolved: `Refused` if it is over, `NoAnswer` without a worker."""
@@ -80,7 +87,7 @@ class Runs:
             raise Refused(f"{view.workflow_id} is over ({view.status}): there is nothing to stop or to decide")
         if view.worker is False:
             raise NoAnswer(
-                f"No worker polls task queue {view.task_queue!r}. Nothing was stopped or decided",
+                f"No worker that takes the run polls task queue {view.task_queue!r}. Nothing was stopped or decided",
                 NextAction.START_WORKER,
                 workflow_id=view.workflow_id,
             )

@@ -1,4 +1,4 @@
-"""Answers of Temporal that are lost, late or asked for twice: what was carried out is found, and nothing is done twice."""
+"""Answers of Temporal that are lost, late or doubled: what was carried out is found, and nothing is done twice."""
 
 import asyncio
 import json
