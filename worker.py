@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
@@ -131,7 +132,8 @@ async def open_connections(settings: Settings, address: str | None) -> tuple[Cli
     client = await connect(address=address, identity=worker_identity())
     # Not in a thread of the event loop, which waits for its threads at the end: a hanging mount never frees this one.
     opening = ThreadPoolExecutor(1, "store-open")
-    store = await asyncio.get_running_loop().run_in_executor(opening, open_store, settings.store_url)
+    open_it = partial(open_store, settings.store_url, client_options=settings.network.store_options)
+    store = await asyncio.get_running_loop().run_in_executor(opening, open_it)
     store_id = await store.identity()
     if encrypts(client):
         # Before any run: a caller without a key must not start the first one.
@@ -150,10 +152,10 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             options.say("Worker stopping: it had not started yet")
             return
         client, store, store_id = opened
-        http = await resources.enter_async_context(http_client(settings.base_url))
+        http = await resources.enter_async_context(http_client(settings.base_url, network=settings.network))
         worker = build_worker(
             client,
-            HttpBatchApi(http, settings.keys),
+            HttpBatchApi(http, settings.keys, settings.network),
             store,
             task_queue=settings.task_queue,
             scratch=settings.scratch,
@@ -199,6 +201,7 @@ def _ready(client: Client, settings: Settings, options: Options, *, store: str, 
         f"  API    {settings.base_url}, keys: {settings.keys}",
         f"  store  {store}",
     ]
+    lines += [f"  {line}" for line in settings.network.lines]
     if keys := encryption_keys():
         also = f", opens also {', '.join(key.id for key in keys[1:])}" if keys[1:] else ""
         lines.append(f"  codec  encrypts with key {keys[0].id}{also}")

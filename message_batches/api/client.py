@@ -1,10 +1,8 @@
 """The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
 import re
-import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -13,6 +11,7 @@ from pydantic import ValidationError
 from message_batches import __version__
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import BATCH_ID_PATTERN, ApiModel, ApiProfile, BatchPage, DeletedBatch, MessageBatch
+from message_batches.api.network import DIRECT, Network
 from message_batches.api.responses import (
     BASE_URL,
     date_of,
@@ -23,6 +22,7 @@ from message_batches.api.responses import (
     redacted_head,
     request_id_of,
 )
+from message_batches.api.transport import Transport
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
 from message_batches.log_context import log_request_id
 
@@ -48,30 +48,27 @@ _NEVER_SENT = (
 _WireT = TypeVar("_WireT", bound=ApiModel)
 
 
-def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
+def http_client(
+    base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT, network: Network = DIRECT
+) -> httpx.AsyncClient:
     """Return the connection pool that a worker shares; it follows no redirect, since a key must not travel."""
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=timeout,
-        limits=LIMITS,
         headers={"user-agent": f"message-batches/{__version__}"},
         follow_redirects=False,
-        verify=_tls(),
+        trust_env=False,
+        transport=Transport(network, LIMITS),
     )
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Return the process's TLS context: reading the certificates takes 35 ms of CPU, as much as a whole submission."""
-    return httpx.create_ssl_context()
 
 
 class HttpBatchApi:
     """The `BatchApi` port over one shared httpx client."""
 
-    def __init__(self, http: httpx.AsyncClient, keys: ApiKeys) -> None:
+    def __init__(self, http: httpx.AsyncClient, keys: ApiKeys, network: Network = DIRECT) -> None:
         self._http = http
         self._keys = keys
+        self._network = network
 
     def check(self, profile: ApiProfile) -> None:
         """Raise `UnknownKey` unless the profile's key is held."""
@@ -86,7 +83,7 @@ class HttpBatchApi:
         if profile.anthropic_beta:
             headers["anthropic-beta"] = ",".join(profile.anthropic_beta)
         headers |= self._headers(profile)
-        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
+        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT, network=self._network) as http:
             with _there():
                 url = self._url(profile, PATH)
                 return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)

@@ -59,7 +59,7 @@ class CommandContext:
     @cached_property
     def store(self) -> ObjectStore:
         """The store that the workers share."""
-        return open_store(self.settings.store_url)
+        return open_store(self.settings.store_url, client_options=self.settings.network.store_options)
 
     async def client(self) -> Client:
         """Connect to Temporal, once."""

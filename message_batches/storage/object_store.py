@@ -7,7 +7,7 @@ interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an uplo
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -59,10 +59,11 @@ class ObjectStore:
     The root of a directory and the store's own folders in it may be links; no other link is followed.
     """
 
-    def __init__(self, store: Any, root: str, folder: Path | None) -> None:
+    def __init__(self, store: Any, root: str, folder: Path | None, *, proxy: str = "") -> None:
         self._store = store
         self._root = root
         self._folder = folder
+        self._proxy = proxy
         self._id: str | None = None
         # A pool of its own, because an upload's thread waits for chunks that may come from another call to this store.
         self._calls = ThreadPoolExecutor(32, "store")
@@ -207,7 +208,8 @@ class ObjectStore:
             text = str(error)
             if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
                 raise FileNotFoundError(f"{uri} is not in the store") from error
-            raise StoreUnavailable(failure_message(doing, uri, text)) from error
+            through = f"; calls go through the proxy {self._proxy}" if self._proxy else ""
+            raise StoreUnavailable(f"{failure_message(doing, uri, text)}{through}") from error
 
 
 class _Exists(Exception):
@@ -229,11 +231,19 @@ def open_store(url: str, **options: Any) -> ObjectStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
         options["client_options"] = {**CLIENT, **options.get("client_options", {})}
-        return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
+        store = obstore.store.from_url(url, retry_config=RETRIES, **options)
+        return ObjectStore(store, url.rstrip("/"), None, proxy=_shown_proxy(options["client_options"]))
     except OSError as error:
         raise StoreUnavailable(failure_message("open", url, str(error))) from error
     except (BaseError, ValueError) as error:
         raise InvalidStoreUrl(f"{url} cannot be opened: {first_line(str(error))}") from error
+
+
+def _shown_proxy(client_options: Mapping[str, Any]) -> str:
+    """Return the proxy of a bucket without its password; empty without one."""
+    if client_options.get("proxy_excludes", "").startswith("*"):
+        return ""
+    return re.sub(r"(?<=//)[^/]*@", "", client_options.get("proxy_url", ""))
 
 
 def _pages(store: Any, folder: str) -> Iterator[list[StoredObject]]:

@@ -13,9 +13,11 @@ from uuid import uuid4
 import pytest
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
+from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.urls import InvalidStoreUrl, first_line
 from tests.harness import local_s3
+from tests.harness.processes import lasting_port
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +222,32 @@ async def test_s3_is_configured_by_the_usual_environment(s3: Any, monkeypatch: p
         monkeypatch.setenv(f"AWS_{key.upper()}", value)
     store = open_store(f"s3://bucket/{uuid4()}")
     assert await store.identity() == await store.identity()
+
+
+async def test_a_bucket_is_reached_through_the_proxy_of_the_settings_and_loopback_directly(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = f"http://me:hidden@127.0.0.1:{lasting_port()}"
+    for variable in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, dead)
+    name = f"bucket-{uuid4()}"
+    s3.create_bucket(Bucket=name)
+    endpoint = s3.meta.endpoint_url
+
+    def options(**environment: str) -> dict[str, Any]:
+        return Settings.from_environment(environment).network.store_options
+
+    direct = open_store(f"s3://{name}", endpoint=endpoint, client_options=options(ALL_PROXY=dead), **local_s3.KEYS)
+    unproxied = open_store(f"s3://{name}", endpoint=endpoint, client_options=options(HTTP_PROXY=dead), **local_s3.KEYS)
+    proxied = open_store(
+        f"s3://{name}", endpoint="http://s3.example", client_options=options(ALL_PROXY=dead), **local_s3.KEYS
+    )
+
+    assert await direct.create("a", b"1")
+    assert await unproxied.read("a") == b"1"
+    with pytest.raises(StoreUnavailable, match=r"through the proxy http://127\.0\.0\.1:\d+$") as caught:
+        await proxied.read("a")
+    assert "hidden" not in str(caught.value)
 
 
 async def test_nothing_is_written_read_or_removed_behind_a_link(tmp_path: Path) -> None:
