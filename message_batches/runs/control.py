@@ -31,7 +31,8 @@ from message_batches.runs.deduplication import attach_id_of
 from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
-from message_batches.temporal.connection import TemporalUnreachable, unanswered
+from message_batches.temporal.connection import TemporalUnreachable
+from message_batches.temporal.diagnosis import unanswered
 
 T = TypeVar("T")
 

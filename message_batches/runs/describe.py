@@ -23,6 +23,7 @@ from message_batches.errors import RunError
 from message_batches.models import BatchOutput, Progress
 from message_batches.runs.history import RunFailure, read_end, read_progress
 from message_batches.runs.obstacles import Cause, Obstacle, find_obstacles
+from message_batches.temporal.diagnosis import is_namespace_missing
 from message_batches.temporal.namespaces import address_of
 
 QUERY_TIMEOUT = timedelta(seconds=2)
@@ -175,7 +176,7 @@ async def describe_execution(client: Client, workflow_id: str) -> DescribeWorkfl
     try:
         described = await _raw(client, WorkflowExecution(workflow_id=workflow_id))
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
+        if error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error):
             raise RunNotFound(
                 f"There is no run {workflow_id!r} in namespace {client.namespace!r} at {address_of(client)}",
                 NextAction.LIST_RUNS,

@@ -201,7 +201,7 @@ def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
     if progress.phase is Phase.POLLING and progress.expires_at and progress.expires_at - now <= EXPIRY_WARNING:
         return AttentionItem(view, Decision.CANCEL, expires_in=progress.expires_at - now)
     if grave or (progress.phase is Phase.RETRIEVING and progress.waiting_for):
-        return AttentionItem(view, Decision.WATCH, *grave[:1])
+        return AttentionItem(view, Decision.WATCH, grave[0] if grave else None)
     return None
 
 

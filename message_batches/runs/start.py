@@ -35,7 +35,7 @@ from message_batches.runs.describe import RunView, find_run
 from message_batches.runs.static_details import StaticDetails
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
-from message_batches.temporal.connection import unanswered
+from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 
 MAX_INLINE_REQUESTS_BYTES = 128 * 1024

@@ -5,10 +5,12 @@ of a call is never in one (seen with the SDK's core, temporalio 1.35), so that i
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from tests.harness.carrying import listening
 
 SERVICE = "/temporal.api.workflowservice.v1.WorkflowService/"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -55,7 +57,7 @@ class _Order:
 class TemporalProxy:
     """A port before a server; `struck` has the methods whose answers met a fault, in order."""
 
-    address: str
+    address: str = ""
     struck: list[str] = field(default_factory=list)
     _orders: list[_Order] = field(default_factory=list)
 
@@ -84,22 +86,13 @@ class TemporalProxy:
 @asynccontextmanager
 async def temporal_proxy(server: str) -> AsyncIterator[TemporalProxy]:
     """Run a proxy before a server on a free port of this machine, until the block ends."""
-    connections: set[asyncio.Task[None]] = set()
+    proxy = TemporalProxy()
 
-    def enter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(_Connection(proxy, server).run(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _Connection(proxy, server).run(reader, writer)
 
-    listening = await asyncio.start_server(enter, "127.0.0.1", 0)
-    proxy = TemporalProxy(f"127.0.0.1:{listening.sockets[0].getsockname()[1]}")
-    try:
+    async with listening(handle) as proxy.address:
         yield proxy
-    finally:
-        listening.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
 
 
 @dataclass
@@ -167,6 +160,27 @@ class _Connection:
                 return True
 
 
+@asynccontextmanager
+async def grpc_refusing(status: int, message: str) -> AsyncIterator[str]:
+    """Serve gRPC on a free port, every call refused with a status, and yield the address."""
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(_PREFACE))
+        writer.write(_Frame(_SETTINGS, 0, 0, b"").encoded)
+        while True:
+            frame = await _read(reader)
+            if frame.kind == _SETTINGS and not frame.flags & _ACK:
+                writer.write(_Frame(_SETTINGS, _ACK, 0, b"").encoded)
+            if frame.kind == _HEADERS:
+                refusal = {":status": "200", "content-type": "application/grpc", "grpc-status": str(status)}
+                block = b"".join(_literals(refusal | {"grpc-message": message}))
+                writer.write(_Frame(_HEADERS, _END_STREAM | _END_HEADERS, frame.stream, block).encoded)
+            await writer.drain()
+
+    async with listening(handle) as address:
+        yield address
+
+
 class _Cut(Exception):
     """The connection is to be closed."""
 
@@ -232,7 +246,16 @@ async def _call_once(server: str, method: str, body: bytes) -> None:
     """Make a call on a connection of its own, and wait until the server has answered it."""
     reader, writer = await asyncio.open_connection(*server.rsplit(":", 1))
     try:
-        block = b"".join(_literals(method, server))
+        headers = {
+            ":method": "POST",
+            ":scheme": "http",
+            ":path": f"{SERVICE}{method}",
+            ":authority": server,
+            "content-type": "application/grpc",
+            "grpc-encoding": "gzip",
+            "te": "trailers",
+        }
+        block = b"".join(_literals(headers))
         writer.write(_PREFACE + _Frame(_SETTINGS, 0, 0, b"").encoded)
         writer.write(_Frame(_HEADERS, _END_HEADERS, 1, block).encoded + _Frame(_DATA, _END_STREAM, 1, body).encoded)
         await writer.drain()
@@ -244,16 +267,7 @@ async def _call_once(server: str, method: str, body: bytes) -> None:
         writer.transport.abort()
 
 
-def _literals(method: str, server: str) -> Iterator[bytes]:
-    """Encode the headers of a call, each as a literal that is in no table."""
-    headers = {
-        ":method": "POST",
-        ":scheme": "http",
-        ":path": f"{SERVICE}{method}",
-        ":authority": server,
-        "content-type": "application/grpc",
-        "grpc-encoding": "gzip",
-        "te": "trailers",
-    }
+def _literals(headers: Mapping[str, str]) -> Iterator[bytes]:
+    """Encode headers, each as a literal that is in no table."""
     for name, value in headers.items():
         yield b"\x00" + b"".join(bytes((len(text),)) + text.encode() for text in (name, value))

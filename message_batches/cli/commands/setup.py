@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import SearchAttribute, SetupDocument
 from message_batches.runs.control import Refused
-from message_batches.temporal.connection import unanswered
+from message_batches.temporal.diagnosis import is_namespace_missing, unanswered
 from message_batches.temporal.namespaces import address_of
 from message_batches.temporal.search_attributes import (
     SEARCH_ATTRIBUTES,
@@ -32,7 +32,7 @@ async def setup(context: CommandContext) -> CommandResult:
             await _register(client, missing)
         after = await registered(client)
     except RPCError as error:
-        if unanswered(error):
+        if unanswered(error) or is_namespace_missing(error):
             raise
         raise Refused(_refused(client, error)) from error
     found = {**{name: indexed_type(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}
