@@ -1,7 +1,7 @@
 """The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -27,7 +27,6 @@ from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, 
 from message_batches.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
-_KEY = "x-api-key"
 TIMEOUT = httpx.Timeout(60, connect=10)
 
 # The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
@@ -86,7 +85,8 @@ class HttpBatchApi:
         async with http_client(self._http.base_url, timeout=LONG_TIMEOUT, network=self._network) as http:
             with _there():
                 url = self._url(profile, PATH)
-                return _parsed(await _answer(http, "POST", url, headers=headers, content=body), MessageBatch)
+                reply = await _answer(http, "POST", url, self._hidden(profile), headers=headers, content=body)
+                return _parsed(reply, MessageBatch)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
@@ -110,38 +110,41 @@ class HttpBatchApi:
     @asynccontextmanager
     async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
-        headers = self._headers(profile) | {"accept-encoding": "identity"}
+        headers, hidden = self._headers(profile) | {"accept-encoding": "identity"}, self._hidden(profile)
         url = self._url(profile, f"{_path(batch_id)}/results")
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
-                    raise error_of(await read_bounded(reply, headers[_KEY]))
-                log_request_id(request_id_of(redacted_head(reply, headers[_KEY])))
+                    raise error_of(await read_bounded(reply, hidden))
+                log_request_id(request_id_of(redacted_head(reply, hidden)))
                 yield reply.aiter_bytes()
         except httpx.HTTPError as error:
-            raise _transport_error(error, headers[_KEY]) from error
+            raise _transport_error(error, hidden) from error
 
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
         url = self._url(profile, path)
-        return await _answer(self._http, method, url, headers=self._headers(profile), **options)
+        headers = self._headers(profile)
+        return await _answer(self._http, method, url, self._hidden(profile), headers=headers, **options)
 
     def _url(self, profile: ApiProfile, path: str) -> str:
         """Return the path, or the whole URL where the key has a base URL of its own."""
         return f"{self._keys.base_urls.get(profile.api_key, '')}{path}"
 
     def _headers(self, profile: ApiProfile) -> dict[str, str]:
-        key = self._keys.secret(profile.api_key).get_secret_value()
-        return {_KEY: key, "anthropic-version": profile.anthropic_version}
+        return {**self._keys.headers_of(profile.api_key), "anthropic-version": profile.anthropic_version}
+
+    def _hidden(self, profile: ApiProfile) -> Sequence[str]:
+        return self._keys.hidden(profile.api_key)
 
 
 async def _answer(
-    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], **options: Any
+    http: httpx.AsyncClient, method: str, url: str, hidden: Sequence[str], **options: Any
 ) -> httpx.Response:
     try:
-        async with http.stream(method, url, headers=headers, **options) as coming:
-            reply = await read_bounded(coming, headers[_KEY])
+        async with http.stream(method, url, **options) as coming:
+            reply = await read_bounded(coming, hidden)
     except httpx.HTTPError as error:
-        raise _transport_error(error, headers[_KEY]) from error
+        raise _transport_error(error, hidden) from error
     if reply.status_code != httpx.codes.OK:
         raise error_of(reply)
     log_request_id(request_id_of(reply))
@@ -168,9 +171,9 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
         ) from error
 
 
-def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
+def _transport_error(error: httpx.HTTPError, hidden: Sequence[str]) -> ApiError:
     # The error's text repeats a line that is not HTTP.
-    detail = printable(redact(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
+    detail = printable(redact(hidden, str(error).encode(errors="replace")).decode()) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")
     return ReplyLost(f"The connection to the API was lost: {detail}")

@@ -1,10 +1,15 @@
 """The way to servers: a process's proxies, the hosts that are reached without one, and the trusted certificates."""
 
 import ipaddress
+import os
+import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -12,6 +17,8 @@ LOOPBACK = ("localhost", "127.0.0.0/8", "::1")
 """Hosts that are never reached through a proxy: it would look for them on its own machine."""
 
 
+_CERT_FILE, _CERT_DIR = "SSL_CERT_FILE", "SSL_CERT_DIR"
+_PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _EVERYTHING = ("*", "0.0.0.0/0", "::/0")
 
 
@@ -113,3 +120,84 @@ def split_port(entry: str) -> tuple[str, int | None]:
     if colon and port.isdecimal() and (host.count(":") == 0 or host.endswith("]")):
         return host.strip("[]"), int(port)
     return entry.strip("[]"), None
+
+
+def read_network(env: Mapping[str, str]) -> Network:
+    """Read the proxies and certificates, whose variables other programs know too; lower case goes first, as there."""
+    proxies: dict[str, Proxy] = {}
+    for variable, schemes in (("ALL_PROXY", ("http", "https")), ("HTTP_PROXY", ("http",)), ("HTTPS_PROXY", ("https",))):
+        name, value = _either_case(env, variable)
+        if value:
+            proxies |= dict.fromkeys(schemes, _proxy(name, value))
+    endpoint = env.get("AWS_ENDPOINT_URL", "") or env.get("AWS_ENDPOINT", "")
+    return Network(
+        proxies=proxies,
+        direct=_direct(*_either_case(env, "NO_PROXY")),
+        cert_file=_certificates(env.get(_CERT_FILE, "").strip()),
+        cert_dirs=_certificate_directories(env.get(_CERT_DIR, "").strip()),
+        store_scheme="http" if endpoint.startswith("http://") else "https",
+    )
+
+
+def _either_case(env: Mapping[str, str], variable: str) -> tuple[str, str]:
+    name = variable.lower() if variable.lower() in env else variable
+    return name, env.get(name, "").strip()
+
+
+def _proxy(variable: str, value: str) -> Proxy:
+    url = value if "://" in value else f"http://{value}"
+    try:
+        split = urlsplit(url)
+        valid = split.hostname and split.port != 0 and not (split.path.strip("/") or split.query or split.fragment)
+    except ValueError:
+        valid = False
+    if (
+        not valid
+        or not value.isascii()
+        or not value.isprintable()
+        or " " in value
+        or split.scheme not in _PROXY_SCHEMES
+    ):
+        raise ValueError(
+            f"{variable} is not valid: expected the address of a proxy, such as http://proxy.example:3128; its schemes "
+            f"are {', '.join(_PROXY_SCHEMES)}"
+        )
+    if split.scheme.startswith("socks") and not find_spec("socksio"):
+        raise ValueError(
+            f"{variable} names a SOCKS proxy, which this installation cannot use: install `message-batches[socks]`, "
+            "set an http:// proxy, or unset the variable"
+        )
+    return Proxy(variable, SecretStr(url.rstrip("/")))
+
+
+def _direct(variable: str, value: str) -> tuple[str, ...]:
+    entries = tuple(filter(None, re.split(r"[,\s]+", value)))
+    for entry in entries:
+        host, port = split_port(entry)
+        if (
+            not re.fullmatch(r"\*|(\*?\.)?[A-Za-z0-9_.-]+(/\d{1,3})?|[0-9A-Fa-f:.]+(/\d{1,3})?", host)
+            or (port or 0) > 65535
+        ):
+            raise ValueError(
+                f"{variable} is not valid: expected hosts, domains and networks, separated by commas, such as "
+                "localhost,.example.com,10.0.0.0/8"
+            )
+    return entries
+
+
+def _certificates(file: str) -> Path | None:
+    if not file:
+        return None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=file)
+    except (OSError, ValueError) as error:
+        why = "no certificate in it" if isinstance(error, ssl.SSLError) else getattr(error, "strerror", "not a path")
+        raise ValueError(f"{_CERT_FILE} is not valid: expected a file of certificates in PEM form ({why})") from None
+    return Path(file)
+
+
+def _certificate_directories(value: str) -> tuple[Path, ...]:
+    directories = tuple(filter(None, value.split(os.pathsep)))
+    if not all(map(os.path.isdir, directories)):  # False also for text that cannot be a path.
+        raise ValueError(f"{_CERT_DIR} is not valid: expected directories of certificates that exist")
+    return tuple(map(Path, directories))

@@ -68,7 +68,7 @@ async def connection_problem(attempt: Attempt, reason: str) -> str:
         return await _plain_problem(attempt, reason)
     refused = "nothing listens there" if "ConnectionRefused" in reason else _short(reason)
     return (
-        f"No Temporal server answers at {target} ({refused}). Start one (`temporal server start-dev`) or set {_ADDRESS}"
+        f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set {_ADDRESS} ({refused})"
     )
 
 

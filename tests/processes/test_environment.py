@@ -1,5 +1,6 @@
-"""A worker's proxies and certificates: shown without passwords, obeyed, or refused in one sentence."""
+"""A worker's environment: proxies, certificates, tokens and headers are obeyed or refused, and no secret is shown."""
 
+import asyncio
 from pathlib import Path
 from uuid import uuid4
 
@@ -7,6 +8,7 @@ import pytest
 
 from message_batches.emulator import Emulator
 from message_batches.temporal.dev_server import DevServer
+from tests.harness.carrying import carry_on, listening
 from tests.harness.command_line import Ended, command_line
 from tests.harness.http_proxy import http_proxy
 from tests.harness.processes import WorkerProcess, lasting_port, refused_worker, settings
@@ -95,3 +97,39 @@ async def test_a_failing_proxy_is_named_where_the_run_stands(
 
     assert f"http://***@{proxy.address}" in shown.said
     assert "hidden" not in shown.said + worker.output
+
+
+async def test_a_worker_with_a_token_and_headers_runs_batches_and_repeats_none_of_them(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    store, queue, token, header = (tmp_path / "store").as_uri(), f"token-{uuid4()}", "token-hidden-1", "header-hidden-2"
+    starter = command_line(tmp_path / "user", temporal, store, queue)
+    heads: list[str] = []
+
+    async def gateway(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first = await reader.readuntil(b"\r\n\r\n")
+        heads.append(first.decode().lower())
+        await carry_on(reader, writer, emulator.url.removeprefix("http://"), first)
+
+    async with listening(gateway) as address:
+        configured = settings(
+            temporal=temporal.address,
+            api=f"http://{address}",
+            store=store,
+            task_queue=queue,
+            ANTHROPIC_AUTH_TOKEN=token,
+            ANTHROPIC_CUSTOM_HEADERS=f"X-Gateway-Key: {header}",
+            ANTHROPIC_WORKSPACE_ID="wrkspc_01",
+        )
+        worker = await WorkerProcess.begin(configured, tmp_path / "worker.log", tmp_path, "--log-level", "DEBUG")
+        try:
+            ended = await starter("start", starter.file(fresh()), "--wait", "--json", "--poll-interval", "0.1s")
+        finally:
+            await worker.terminate()
+
+    assert ended.code == 0
+    assert "keys: default (token, headers x-gateway-key, a workspace)" in worker.output
+    assert all(f"authorization: bearer {token}" in head and f"x-gateway-key: {header}" in head for head in heads)
+    history = await temporal.client.get_workflow_handle(ended.json["workflowId"]).fetch_history()
+    everything = worker.output + ended.said + str(history.to_json())
+    assert "hidden" not in everything
