@@ -130,6 +130,8 @@ class _ManifestDraft:
 
 
 async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
+    # Before the first object: a store that holds any, and has no id, is one that has lost it.
+    store_id = await store.identity()
     sha256 = draft.sha256.hexdigest()
     name, ids_name = requests_path(sha256), ids_path(sha256)
     ids = "".join(f"{custom_id}\n" for custom_id in draft.check.ids).encode()
@@ -144,7 +146,7 @@ async def _publish(store: Store, draft: _ManifestDraft) -> Manifest:
         body_bytes=draft.check.body_bytes,
         sha256=sha256,
         ids_sha256=await run_in_thread(lambda: _digest(draft.check.ids)),
-        store_id=await store.identity(),
+        store_id=store_id,
     )
 
 

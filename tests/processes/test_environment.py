@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 
 from message_batches.emulator import Emulator
+from message_batches.emulator.identifiers import workspace_of
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.carrying import carry_on, listening
 from tests.harness.command_line import Ended, command_line
@@ -119,7 +120,7 @@ async def test_a_worker_with_a_token_and_headers_runs_batches_and_repeats_none_o
             task_queue=queue,
             ANTHROPIC_AUTH_TOKEN=token,
             ANTHROPIC_CUSTOM_HEADERS=f"X-Gateway-Key: {header}",
-            ANTHROPIC_WORKSPACE_ID="wrkspc_01",
+            ANTHROPIC_WORKSPACE_ID=workspace_of(token),
         )
         worker = await WorkerProcess.begin(configured, tmp_path / "worker.log", tmp_path, "--log-level", "DEBUG")
         try:
@@ -127,7 +128,7 @@ async def test_a_worker_with_a_token_and_headers_runs_batches_and_repeats_none_o
         finally:
             await worker.terminate()
 
-    assert ended.code == 0
+    assert ended.code == 0, ended.out
     assert "keys: default (token, headers x-gateway-key, a workspace)" in worker.output
     assert all(f"authorization: bearer {token}" in head and f"x-gateway-key: {header}" in head for head in heads)
     history = await temporal.client.get_workflow_handle(ended.json["workflowId"]).fetch_history()

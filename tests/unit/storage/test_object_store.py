@@ -7,17 +7,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import pytest
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
+from message_batches.requests.manifest import write_inline_manifest
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.urls import InvalidStoreUrl, first_line
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
+
+UUID = "5f0a7b0e-6f0e-4a53-9a5e-0d5a3c7d1c55"
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,81 @@ async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> 
     (tmp_path / "store.json").unlink()
     with pytest.raises(StoreUnavailable, match="mounted"):
         await store.identity()
+
+
+RECORDS = (
+    f"submissions/default/1-{'a' * 64}/a-run-{UUID}-1.json",
+    "claims/msgbatch_1.json",
+    f"results/msgbatch_1/{UUID}.jsonl",
+    f"manifests/{'a' * 64}.ids",
+    f"namespaces/{UUID}.json",
+)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+async def test_a_store_with_records_is_never_given_another_identity(
+    store: ObjectStore, url: str, s3: Any, record: str
+) -> None:
+    store_id = await store.identity()
+    await store.create(record, b"{}")
+    await store.remove("store.json")
+
+    next_process = open_store(url) if url.startswith("file:") else s3_store(s3, url)
+    with pytest.raises(StoreUnavailable, match=r"store\.json is gone.*Restore it from a backup, or write"):
+        await next_process.identity()
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await next_process.identity()
+
+    await store.create("store.json", f'{{"id": "{store_id}"}}'.encode())
+    assert await next_process.identity() == store_id
+
+
+async def test_a_new_store_with_files_of_others_gets_an_identity(store: ObjectStore) -> None:
+    for name in ("manifests/mine.jsonl", "requests.jsonl", "results/notes.txt"):
+        await store.create(name, b"")
+
+    assert await store.identity()
+
+
+async def test_of_many_first_starts_all_find_one_identity(url: str, s3: Any) -> None:
+    stores = [open_store(url) if url.startswith("file:") else s3_store(s3, url) for _ in range(8)]
+
+    manifests = await asyncio.gather(
+        *(write_inline_manifest(each, [{"custom_id": f"{n}", "params": {}}]) for n, each in enumerate(stores))
+    )
+
+    assert len({manifest.store_id for manifest in manifests}) == 1
+
+
+async def test_a_store_that_is_not_there_is_no_store_without_objects(store: ObjectStore, url: str, s3: Any) -> None:
+    await store.identity()
+    await store.create("manifests/a", b"1")
+    assert await store.read("none") is None
+    assert await store.names("claims/") == []
+
+    for name in await store.names("manifests/"):
+        await store.remove(name)
+    if url.startswith("file:"):
+        folder = unquote(url.removeprefix("file://"))
+        os.rename(folder, f"{folder}-moved")
+    else:
+        await store.remove("store.json")
+
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await store.read("manifests/a")
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        [chunk async for chunk in store.stream("manifests/a")]
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await store.names("manifests/")
+
+
+async def test_another_store_in_its_place_is_no_store_without_objects(store: ObjectStore) -> None:
+    await store.identity()
+    await store.remove("store.json")
+    await store.create("store.json", b'{"id": "another"}')
+
+    with pytest.raises(StoreUnavailable, match="another store"):
+        await store.read("manifests/a")
 
 
 async def test_a_damaged_identity_is_reported(tmp_path: Path) -> None:
