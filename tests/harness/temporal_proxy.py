@@ -161,8 +161,12 @@ class _Connection:
 
 
 @asynccontextmanager
-async def grpc_refusing(status: int, message: str) -> AsyncIterator[str]:
-    """Serve gRPC on a free port, every call refused with a status, and yield the address."""
+async def grpc_refusing(status: int, message: str, *, connects: bool = False) -> AsyncIterator[str]:
+    """Serve gRPC on a free port, every call refused with a status, and yield the address.
+
+    With `connects` the first call of a connection, `GetSystemInfo`, has an answer without content.
+    """
+    head = {":status": "200", "content-type": "application/grpc"}
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(len(_PREFACE))
@@ -171,9 +175,13 @@ async def grpc_refusing(status: int, message: str) -> AsyncIterator[str]:
             frame = await _read(reader)
             if frame.kind == _SETTINGS and not frame.flags & _ACK:
                 writer.write(_Frame(_SETTINGS, _ACK, 0, b"").encoded)
-            if frame.kind == _HEADERS:
-                refusal = {":status": "200", "content-type": "application/grpc", "grpc-status": str(status)}
-                block = b"".join(_literals(refusal | {"grpc-message": message}))
+            if frame.kind == _HEADERS and connects and path_in(frame.payload, "GetSystemInfo"):
+                writer.write(_Frame(_HEADERS, _END_HEADERS, frame.stream, b"".join(_literals(head))).encoded)
+                writer.write(_Frame(_DATA, 0, frame.stream, bytes(5)).encoded)
+                trailers = b"".join(_literals({"grpc-status": "0"}))
+                writer.write(_Frame(_HEADERS, _END_STREAM | _END_HEADERS, frame.stream, trailers).encoded)
+            elif frame.kind == _HEADERS:
+                block = b"".join(_literals({**head, "grpc-status": str(status), "grpc-message": message}))
                 writer.write(_Frame(_HEADERS, _END_STREAM | _END_HEADERS, frame.stream, block).encoded)
             await writer.drain()
 

@@ -87,7 +87,7 @@ async def test_a_worker_that_polls_is_healthy(temporal: DevServer, tmp_path: Pat
     async with worker(tmp_path, temporal.address) as probed:
         found = await probed.until(is_well)
 
-        assert found == {"connected": True, "polling": True, "storeReachable": True, "problems": []}
+        assert found == {"connected": True, "polling": True, "storeReachable": True, "problems": [], "stalledRuns": {}}
         assert await probed.get("/livez") == (200, {"alive": True})
         assert f"health {probed.url}/healthz" in probed.output
         assert await probed.terminate() == 0

@@ -6,12 +6,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import SearchAttribute, SetupDocument
 from message_batches.runs.control import Refused
-from message_batches.temporal.diagnosis import is_namespace_missing, unanswered
+from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import address_of
 from message_batches.temporal.search_attributes import (
     SEARCH_ATTRIBUTES,
@@ -32,7 +32,9 @@ async def setup(context: CommandContext) -> CommandResult:
             await _register(client, missing)
         after = await registered(client)
     except RPCError as error:
-        if unanswered(error) or is_namespace_missing(error):
+        # A caller who may not register them needs their names, for an administrator.
+        denied = error.status is RPCStatusCode.PERMISSION_DENIED
+        if unanswered(error) or (context.call_problem(error) and not denied):
             raise
         raise Refused(_refused(client, error)) from error
     found = {**{name: indexed_type(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}

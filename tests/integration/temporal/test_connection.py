@@ -190,6 +190,25 @@ async def test_a_namespace_that_does_not_exist_is_no_missing_run(
     assert "TEMPORAL_NAMESPACE" in ended.json["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (PERMISSION_DENIED, "does not permit this in namespace 'default'.*TEMPORAL_NAMESPACE.*TEMPORAL_API_KEY"),
+        (UNAUTHENTICATED, "refuses the credentials.*TEMPORAL_API_KEY"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [("list",), ("status", "some-run"), ("cancel", "some-run")])
+async def test_a_call_that_is_not_permitted_says_what_to_check(
+    status: int, says: str, arguments: tuple[str, ...], temporal: DevServer, tmp_path: Path
+) -> None:
+    starter = command_line(tmp_path / "user", temporal, (tmp_path / "store").as_uri(), "a-queue")
+    async with grpc_refusing(status, "Request unauthorized.", connects=True) as address:
+        ended = await CommandLine(starter.folder, {**starter.environment, "TEMPORAL_ADDRESS": address})(*arguments)
+
+    assert ended.code == 2
+    assert re.search(says, ended.said)
+
+
 def in_namespace(temporal: DevServer, folder: Path, name: str) -> CommandLine:
     starter = command_line(folder / "user", temporal, (folder / "store").as_uri(), "a-queue")
     return CommandLine(starter.folder, {**starter.environment, "TEMPORAL_NAMESPACE": name})
