@@ -22,6 +22,7 @@ from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchInput
 from message_batches.observability.prometheus import StalledRuns
+from message_batches.runs import obstacles
 from message_batches.runs.control import Runs
 from message_batches.runs.describe import RunStatus, RunView, describe_execution
 from message_batches.runs.list import Decision, ListedRun, list_attention, list_runs
@@ -232,3 +233,26 @@ async def test_a_paused_activity_and_a_paused_run_say_so(server: DevServer, stac
 async def in_list(client: Client, stack: Stack, workflow_id: str) -> ListedRun | None:
     runs = await list_runs(client, open_store(stack.store_url), 100)
     return next((run for run in runs if run.workflow_id == workflow_id and run.status is RunStatus.PAUSED), None)
+
+
+async def test_a_landing_that_waits_for_another_one_says_so_and_needs_nobody(
+    server: DevServer, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(obstacles, "TURN_AFTER", timedelta(seconds=0.5))
+    stack.emulator.faults.add("slow", operation="results", seconds=5.0)
+    runs = [await stack.start(fresh()) for _ in range(2)]
+    await stack.saw("retrieve", 2)
+    stack.emulator.clock.advance(timedelta(minutes=10))
+    await stack.saw("results")
+
+    async def waiting() -> RunView | None:
+        views = [await Runs(stack.client, open_store(stack.store_url)).describe(run.id) for run in runs]
+        return next((view for view in views if view.has(Cause.WAITING_FOR_TURN)), None)
+
+    view = await eventually(waiting, "a landing that waits for its turn")
+    needing = await list_attention(server.client, 100)
+
+    assert [each.activity for each in view.obstacles] == [ActivityType.RETRIEVE_RESULTS]
+    assert not {run.id for run in runs} & {item.view.workflow_id for item in needing}
+    for run in runs:
+        await run.result()
