@@ -23,7 +23,7 @@ from message_batches.errors import RunError
 from message_batches.models import BatchOutput, Progress
 from message_batches.runs.history import RunFailure, read_end, read_progress
 from message_batches.runs.obstacles import Cause, Obstacle, find_obstacles
-from message_batches.temporal.diagnosis import is_namespace_missing
+from message_batches.temporal.diagnosis import is_namespace_missing, read_again
 from message_batches.temporal.namespaces import address_of
 
 QUERY_TIMEOUT = timedelta(seconds=2)
@@ -191,7 +191,8 @@ async def describe_execution(client: Client, workflow_id: str) -> DescribeWorkfl
 async def _raw(client: Client, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
     """Describe a run, not by the SDK's own call, which fails for one that is paused (temporalio 1.35)."""
     request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=execution)
-    return await client.workflow_service.describe_workflow_execution(request, retry=True)
+    describe = client.workflow_service.describe_workflow_execution
+    return await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
 
 
 async def _with_end(client: Client, view: RunView) -> RunView:

@@ -29,6 +29,7 @@ from message_batches.runs.describe import (
 from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle, Queues, find_obstacles
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
+from message_batches.temporal.diagnosis import read_again
 from message_batches.temporal.search_attributes import (
     BATCH_ID,
     BATCH_OUTCOME,
@@ -149,9 +150,9 @@ async def list_runs(client: Client, store: Store, limit: int, statuses: Sequence
 async def list_executions(client: Client, query: str, limit: int | None = None) -> AsyncIterator[WorkflowExecutionInfo]:
     """List runs, newest first; not by the SDK's own call, which fails at one that is paused (temporalio 1.35)."""
     request = ListWorkflowExecutionsRequest(namespace=client.namespace, query=query, page_size=limit or 0)
-    seen = 0
+    list_page, seen = client.workflow_service.list_workflow_executions, 0
     while True:
-        page = await client.workflow_service.list_workflow_executions(request, retry=True)
+        page = await read_again(lambda timeout: list_page(request, retry=True, timeout=timeout))
         for info in page.executions:
             yield info
             seen += 1

@@ -3,12 +3,20 @@
 import asyncio
 import re
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 from temporalio.api.errordetails.v1 import NamespaceNotFoundFailure
 from temporalio.service import RPCError, RPCStatusCode
 
+READ_TIMEOUT = timedelta(seconds=10)
+"""The time that the answer of a call that changes nothing may take."""
+
+_READS = 3
 _PROBE_TIMEOUT = 3
+T = TypeVar("T")
 _ADDRESS = "TEMPORAL_ADDRESS"
 _CERT_FILES = "TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
 _INVALID_CERTIFICATES = {
@@ -47,6 +55,21 @@ class Attempt:
 def unanswered(error: RPCError) -> bool:
     """Return whether a call has no answer, so that the server may have carried it out in spite of the error."""
     return error.status in _NO_ANSWER
+
+
+async def read_again(call: Callable[[timedelta], Awaitable[T]]) -> T:
+    """Return the answer of a call that changes nothing, which is made again if its answer is lost or late.
+
+    Args:
+        call: makes the call, with the time that its answer may take.
+    """
+    for _ in range(_READS - 1):
+        try:
+            return await call(READ_TIMEOUT)
+        except RPCError as error:
+            if not unanswered(error):
+                raise
+    return await call(READ_TIMEOUT)
 
 
 async def connection_problem(attempt: Attempt, reason: str) -> str:

@@ -9,6 +9,8 @@ from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue, TaskQueueVersionS
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
+from message_batches.temporal.diagnosis import read_again
+
 POLL_AGE = timedelta(seconds=90)
 """Age at which a poll is no longer recent: each ends after 60 s and is followed by the next."""
 
@@ -59,13 +61,13 @@ async def worker_state(client: Client, task_queue: str, *, build: str = "") -> W
         build: the build that the run stays on; empty for a run that goes to the current one, or to any without builds.
     """
     # Only the plain mode covers every version without naming them, and it returns which ones are current.
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
+    describe = client.workflow_service.describe_task_queue
+    answer = await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
     routing = answer.versioning_info
     versions = (routing.current_deployment_version, routing.ramping_deployment_version)
     current = [f"{version.deployment_name}:{version.build_id}" for version in versions if version.build_id]

@@ -17,8 +17,10 @@ from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs import control, start
 from message_batches.runs.control import NoAnswer, Refused, Runs
 from message_batches.runs.describe import RunStatus
+from message_batches.runs.list import list_runs
 from message_batches.runs.start import StartOptions, attach_run, start_run
 from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.temporal import diagnosis
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine, command_line
@@ -269,6 +271,32 @@ async def test_updates_that_are_never_answered_say_so(
         await Runs(through, store).cancel_batch(started.workflow_id)
 
     assert (caught.value.action, caught.value.workflow_id) == (NextAction.START_WORKER, started.workflow_id)
+
+
+@pytest.mark.parametrize("method", ["DescribeWorkflowExecution", "DescribeTaskQueue", "ListWorkflowExecutions"])
+@pytest.mark.parametrize("fault", [AnswerFault.HANG, AnswerFault.CUT])
+async def test_a_call_that_changes_nothing_is_made_again(
+    method: str,
+    fault: AnswerFault,
+    proxy: TemporalProxy,
+    through: Client,
+    live: Stack,
+    store: ObjectStore,
+    given: CheckedRequests,
+    options: StartOptions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diagnosis, "READ_TIMEOUT", timedelta(seconds=1))
+    started = await start_run(live.client, store, given, "a file", options)
+    await live.saw("retrieve")
+    proxy.add(fault, method)
+
+    view = await Runs(through, store).describe(started.workflow_id)
+    listed = await list_runs(through, store, 1000)
+
+    assert proxy.struck
+    assert view.worker
+    assert started.workflow_id in {run.workflow_id for run in listed}
 
 
 async def test_a_command_repeats_what_is_safe_and_names_what_it_drew(
