@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.storage.object_store import open_store
 from tests.harness.requests import requests
 from tests.harness.stack import PATIENT_SUBMISSION, QUICK_POLL, QUICK_SUBMISSION, Stack, failure_of, progress_when
 
@@ -225,8 +226,8 @@ async def test_a_refusal_after_a_lost_reply_reports_that_a_batch_may_exist(live:
 
 
 async def test_a_post_waits_for_an_unavailable_store(live: Stack) -> None:
+    await open_store(live.store_url).identity()
     away = live.store_folder / "submissions"
-    away.parent.mkdir(exist_ok=True)
     away.write_text("no folder")
     twice = RetrySchedule(retry_after=timedelta(seconds=0.1), retry_limit=1)
     run = await live.start(requests(2), poll=QUICK_POLL.model_copy(update={"transient": twice}))
