@@ -117,7 +117,9 @@ def run_command(
         return _fail(context, _details(error), FAILED if isinstance(error, NoAnswer) else REFUSED)
     except RPCError as error:
         if unanswered(error):
-            message = f"Temporal gave no answer ({error.message}): run the same command again, it does nothing twice"
+            message = (
+                f"Temporal gave no usable answer ({error.message}): run the same command again, it does nothing twice"
+            )
             return _fail(context, ErrorDetails(type="NoAnswer", message=message), FAILED)
         if problem := context.call_problem(error):
             return _fail(context, ErrorDetails(type="TemporalUnreachable", message=problem), REFUSED)
