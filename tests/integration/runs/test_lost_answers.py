@@ -111,10 +111,11 @@ async def test_a_start_that_is_never_answered_says_its_id_and_a_repetition_finds
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(start, "_MAX_TRIES", 2)
+    monkeypatch.setattr(diagnosis, "READ_TIMEOUT", timedelta(seconds=0.5))
     proxy.add(AnswerFault.HANG, START, times=None)
     starting = asyncio.create_task(start_run(through, store, given, "a file", options, again=True))
     await live.saw("create")
-    proxy.add(AnswerFault.CUT, "DescribeWorkflowExecution", times=None)
+    proxy.add(AnswerFault.HANG, "DescribeWorkflowExecution", times=None)
 
     with pytest.raises(NoAnswer) as caught:
         await starting

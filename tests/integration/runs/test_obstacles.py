@@ -239,7 +239,7 @@ async def test_a_landing_that_waits_for_another_one_says_so_and_needs_nobody(
     server: DevServer, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(obstacles, "TURN_AFTER", timedelta(seconds=0.5))
-    stack.emulator.faults.add("slow", operation="results", seconds=5.0)
+    stack.emulator.faults.add("slow", operation="results", seconds=2.0)
     runs = [await stack.start(fresh()) for _ in range(2)]
     await stack.saw("retrieve", 2)
     stack.emulator.clock.advance(timedelta(minutes=10))
