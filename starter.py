@@ -62,6 +62,7 @@ def start(
     beta: given.Betas = None,
     task_queue: given.Queue = None,
     again: given.Again = False,
+    workflow_id: given.WorkflowId = None,
     delete_after_landing: given.DeleteAfterLanding = False,
     wait: given.Wait = None,
     strict: given.Strict = False,
@@ -85,7 +86,11 @@ def start(
         delete_after_landing=delete_after_landing,
     )
     waiting = WaitOptions(wait=wait, strict=strict)
-    command = partial(start.start, file=file, read_options=read_options, waiting=waiting, again=again)
+    if workflow_id and not again:
+        raise typer.BadParameter("--workflow-id goes with --again: without it, the requests themselves name their run")
+    command = partial(
+        start.start, file=file, read_options=read_options, waiting=waiting, again=again, again_id=workflow_id
+    )
     return _run(command, as_json)
 
 

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
@@ -23,7 +24,13 @@ from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
 from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
-from message_batches.observability.prometheus import COUNT_INTERVAL, report_open_runs, start_telemetry
+from message_batches.observability.prometheus import (
+    COUNT_INTERVAL,
+    StalledRuns,
+    keep_looking,
+    report_open_runs,
+    start_telemetry,
+)
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -127,7 +134,8 @@ async def open_connections(settings: Settings, address: str | None) -> tuple[Cli
     client = await connect(address=address, identity=worker_identity())
     # Not in a thread of the event loop, which waits for its threads at the end: a hanging mount never frees this one.
     opening = ThreadPoolExecutor(1, "store-open")
-    store = await asyncio.get_running_loop().run_in_executor(opening, open_store, settings.store_url)
+    open_it = partial(open_store, settings.store_url, client_options=settings.network.store_options)
+    store = await asyncio.get_running_loop().run_in_executor(opening, open_it)
     store_id = await store.identity()
     if encrypts(client):
         # Before any run: a caller without a key must not start the first one.
@@ -146,18 +154,23 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             options.say("Worker stopping: it had not started yet")
             return
         client, store, store_id = opened
-        http = await resources.enter_async_context(http_client(settings.base_url))
+        http = await resources.enter_async_context(http_client(settings.base_url, network=settings.network))
         worker = build_worker(
             client,
-            HttpBatchApi(http, settings.keys),
+            HttpBatchApi(http, settings.keys, settings.network),
             store,
             task_queue=settings.task_queue,
             scratch=settings.scratch,
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )
+        meter, stalled = Runtime.default().metric_meter, StalledRuns(client, settings.task_queue)
+        if options.metrics or options.health:
+            looking = asyncio.create_task(
+                keep_looking(stalled, client, meter, settings.task_queue, interval=options.count_interval)
+            )
+            resources.callback(looking.cancel)
         if options.metrics:
-            meter = Runtime.default().metric_meter
             counting = asyncio.create_task(
                 report_open_runs(client, meter, settings.task_queue, interval=options.count_interval)
             )
@@ -165,7 +178,13 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         async with worker:
             health.started(
                 WatchedWorker(
-                    client, store, store_id, settings.task_queue, lambda: worker.running, str(settings.release)
+                    client,
+                    store,
+                    store_id,
+                    settings.task_queue,
+                    lambda: worker.running,
+                    str(settings.release),
+                    stalled=lambda: stalled.counts,
                 )
             )
             options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))
@@ -184,6 +203,7 @@ def _ready(client: Client, settings: Settings, options: Options, *, store: str, 
         f"  API    {settings.base_url}, keys: {settings.keys}",
         f"  store  {store}",
     ]
+    lines += [f"  {line}" for line in settings.network.lines]
     if keys := encryption_keys():
         also = f", opens also {', '.join(key.id for key in keys[1:])}" if keys[1:] else ""
         lines.append(f"  codec  encrypts with key {keys[0].id}{also}")

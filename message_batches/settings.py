@@ -5,26 +5,27 @@ Two parts are read elsewhere: Temporal's own by `temporalio.envconfig`, MESSAGE_
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import SecretStr
 
-from message_batches.api.keys import _KEY_VARIABLE, DEFAULT_KEY, KEY_NAME, ApiKeys, variable_of
+from message_batches.api.credentials import read_api_keys, read_base_url
+from message_batches.api.keys import ApiKeys
+from message_batches.api.network import DIRECT, Network, read_network
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.encryption.keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError
 
+T = TypeVar("T")
 DEFAULT_DEPLOYMENT = "message-batches"
 DEFAULT_BASE_URL = "https://api.anthropic.com"
-_BASE_URL = "ANTHROPIC_BASE_URL"
 _KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
 _KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
-_SECRETS = "MESSAGE_BATCHES_SECRETS"
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
 _MIN_TOKEN_LENGTH = 16
-_BASE_URL_FORM = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 
 
 class InvalidSettings(MessageBatchesError):
@@ -56,6 +57,7 @@ class Settings:
     scratch: Path | None
     task_queue: str
     release: Release = Release()
+    network: Network = DIRECT
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -65,12 +67,13 @@ class Settings:
         if scratch and not os.path.isdir(scratch):  # False also for text that cannot be a path.
             raise InvalidSettings("MESSAGE_BATCHES_SCRATCH is not valid: expected a directory that exists")
         return cls(
-            keys=_keys(env),
-            base_url=_base_url(env, _BASE_URL) or DEFAULT_BASE_URL,
+            keys=_valid(read_api_keys, env),
+            base_url=_valid(read_base_url, env) or DEFAULT_BASE_URL,
             store_url=env.get("MESSAGE_BATCHES_STORE", "").strip() or _default_store(env),
             scratch=Path(scratch) if scratch else None,
             task_queue=env.get("MESSAGE_BATCHES_TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE,
             release=_release(env),
+            network=_valid(read_network, env),
         )
 
 
@@ -123,56 +126,11 @@ def _release(env: Mapping[str, str]) -> Release:
     return Release(deployment, build_id)
 
 
-def _keys(env: Mapping[str, str]) -> ApiKeys:
-    """Read the keys of the secrets directory, a file for each name, then those of the environment."""
-    secrets: dict[str, SecretStr] = {}
-    directory = env.get(_SECRETS, "").strip()
+def _valid(read: Callable[[Mapping[str, str]], T], env: Mapping[str, str]) -> T:
     try:
-        for path in sorted(Path(directory).iterdir()) if directory else ():
-            if path.is_file() and KEY_NAME.fullmatch(path.name):
-                secrets[path.name] = _secret(f"the file {path}", path.read_text(encoding="utf-8", errors="replace"))
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a path"
-        raise InvalidSettings(
-            f"{_SECRETS} is not valid: expected a directory of files that can be read ({why})"
-        ) from None
-    for variable, value in env.items():
-        name = DEFAULT_KEY if variable == _KEY_VARIABLE else _name_in(variable, _KEY_VARIABLE)
-        if value.strip() and KEY_NAME.fullmatch(name):
-            secrets[name] = _secret(variable, value)
-    base_urls = {}
-    for variable in env:
-        name = _name_in(variable, _BASE_URL)
-        if KEY_NAME.fullmatch(name) and (base_url := _base_url(env, variable)):
-            if name not in secrets:
-                raise InvalidSettings(f"{variable} is set, but there is no key named {name!r}: set {variable_of(name)}")
-            base_urls[name] = base_url
-    return ApiKeys(secrets, base_urls)
-
-
-def _name_in(variable: str, prefix: str) -> str:
-    """Return the name of the key that a variable belongs to; empty if it belongs to none."""
-    return variable.removeprefix(f"{prefix}_").lower().replace("_", "-") if variable.startswith(f"{prefix}_") else ""
-
-
-def _base_url(env: Mapping[str, str], variable: str) -> str | None:
-    base_url = env.get(variable, "").strip().rstrip("/")
-    if "@" in base_url:
-        raise InvalidSettings(
-            f"{variable} is not valid: expected an address without user and password, since it is shown. Set the "
-            f"credential of a gateway in {_KEY_VARIABLE} or {_KEY_VARIABLE}_<NAME>; it is sent as x-api-key"
-        )
-    if base_url and not _BASE_URL_FORM.fullmatch(base_url):
-        raise InvalidSettings(f"{variable} is not valid: expected https:// or http://, a host and perhaps a path")
-    return base_url or None
-
-
-def _secret(where: str, value: str) -> SecretStr:
-    """Return a key that can be a header; no error repeats it."""
-    key = value.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise InvalidSettings(f"{where} is not valid: expected a key as one line of printable ASCII without spaces")
-    return SecretStr(key)
+        return read(env)
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
 
 
 def _default_store(env: Mapping[str, str]) -> str:

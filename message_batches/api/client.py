@@ -1,10 +1,8 @@
 """The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
 import re
-import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache
 from typing import Any, TypeVar
 
 import httpx
@@ -21,6 +19,7 @@ from message_batches.api.models import (
     MessageBatch,
     ModelInfo,
 )
+from message_batches.api.network import DIRECT, Network
 from message_batches.api.responses import (
     BASE_URL,
     account_of,
@@ -33,13 +32,13 @@ from message_batches.api.responses import (
     redacted_head,
     request_id_of,
 )
+from message_batches.api.transport import Transport
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
 from message_batches.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
 MODELS = "/v1/models"
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_KEY = "x-api-key"
 TIMEOUT = httpx.Timeout(60, connect=10)
 
 # The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
@@ -60,30 +59,27 @@ _NEVER_SENT = (
 _WireT = TypeVar("_WireT", bound=ApiModel)
 
 
-def http_client(base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT) -> httpx.AsyncClient:
+def http_client(
+    base_url: str | httpx.URL, *, timeout: httpx.Timeout = TIMEOUT, network: Network = DIRECT
+) -> httpx.AsyncClient:
     """Return the connection pool that a worker shares; it follows no redirect, since a key must not travel."""
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=timeout,
-        limits=LIMITS,
         headers={"user-agent": f"message-batches/{__version__}"},
         follow_redirects=False,
-        verify=_tls(),
+        trust_env=False,
+        transport=Transport(network, LIMITS),
     )
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    """Return the process's TLS context: reading the certificates takes 35 ms of CPU, as much as a whole submission."""
-    return httpx.create_ssl_context()
 
 
 class HttpBatchApi:
     """The `BatchApi` port over one shared httpx client."""
 
-    def __init__(self, http: httpx.AsyncClient, keys: ApiKeys) -> None:
+    def __init__(self, http: httpx.AsyncClient, keys: ApiKeys, network: Network = DIRECT) -> None:
         self._http = http
         self._keys = keys
+        self._network = network
 
     def check(self, profile: ApiProfile) -> None:
         """Raise `UnknownKey` unless the profile's key is held."""
@@ -98,10 +94,11 @@ class HttpBatchApi:
         if profile.anthropic_beta:
             headers["anthropic-beta"] = ",".join(profile.anthropic_beta)
         headers |= self._headers(profile)
-        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT) as http:
+        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT, network=self._network) as http:
             with _there():
                 url = self._url(profile, PATH)
-                reply = await _answer(http, "POST", url, sent=length, headers=headers, content=body)
+                hidden = self._hidden(profile)
+                reply = await _answer(http, "POST", url, hidden, sent=length, headers=headers, content=body)
                 return _batch_in(reply)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
@@ -129,16 +126,16 @@ class HttpBatchApi:
     @asynccontextmanager
     async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
-        headers = self._headers(profile) | {"accept-encoding": "identity"}
+        headers, hidden = self._headers(profile) | {"accept-encoding": "identity"}, self._hidden(profile)
         url = self._url(profile, f"{_path(batch_id)}/results")
         try:
             async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
                 if reply.status_code != httpx.codes.OK:
-                    raise error_of(await read_bounded(reply, headers[_KEY]))
-                log_request_id(request_id_of(redacted_head(reply, headers[_KEY])))
+                    raise error_of(await read_bounded(reply, hidden))
+                log_request_id(request_id_of(redacted_head(reply, hidden)))
                 yield reply.aiter_bytes()
         except httpx.HTTPError as error:
-            raise _transport_error(error, headers[_KEY]) from error
+            raise _transport_error(error, hidden) from error
 
     async def model(self, profile: ApiProfile, name: str) -> ModelInfo | None:
         """GET a model; None if there is none of that name.
@@ -156,25 +153,28 @@ class HttpBatchApi:
 
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
         url = self._url(profile, path)
-        return await _answer(self._http, method, url, headers=self._headers(profile), **options)
+        headers = self._headers(profile)
+        return await _answer(self._http, method, url, self._hidden(profile), headers=headers, **options)
 
     def _url(self, profile: ApiProfile, path: str) -> str:
         """Return the path, or the whole URL where the key has a base URL of its own."""
         return f"{self._keys.base_urls.get(profile.api_key, '')}{path}"
 
     def _headers(self, profile: ApiProfile) -> dict[str, str]:
-        key = self._keys.secret(profile.api_key).get_secret_value()
-        return {_KEY: key, "anthropic-version": profile.anthropic_version}
+        return {**self._keys.headers_of(profile.api_key), "anthropic-version": profile.anthropic_version}
+
+    def _hidden(self, profile: ApiProfile) -> Sequence[str]:
+        return self._keys.hidden(profile.api_key)
 
 
 async def _answer(
-    http: httpx.AsyncClient, method: str, url: str, *, headers: dict[str, str], sent: int | None = None, **options: Any
+    http: httpx.AsyncClient, method: str, url: str, hidden: Sequence[str], *, sent: int | None = None, **options: Any
 ) -> httpx.Response:
     try:
-        async with http.stream(method, url, headers=headers, **options) as coming:
-            reply = await read_bounded(coming, headers[_KEY])
+        async with http.stream(method, url, **options) as coming:
+            reply = await read_bounded(coming, hidden)
     except httpx.HTTPError as error:
-        raise _transport_error(error, headers[_KEY]) from error
+        raise _transport_error(error, hidden) from error
     if reply.status_code != httpx.codes.OK:
         raise error_of(reply, sent=sent)
     log_request_id(request_id_of(reply))
@@ -201,9 +201,9 @@ def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
         raise ReplyLost(describe_misfit(reply, error), status=200, request_id=request_id_of(reply)) from error
 
 
-def _transport_error(error: httpx.HTTPError, key: str) -> ApiError:
+def _transport_error(error: httpx.HTTPError, hidden: Sequence[str]) -> ApiError:
     # The error's text repeats a line that is not HTTP.
-    detail = printable(redact(key, str(error).encode(errors="replace")).decode()) or type(error).__name__
+    detail = printable(redact(hidden, str(error).encode(errors="replace")).decode()) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")
     return ReplyLost(f"The connection to the API was lost: {detail}")

@@ -37,7 +37,18 @@ DEFAULT_KEY = "default"
 
 # A caller's texts go into histories, messages and paths: one that is a key is refused, and repeated nowhere.
 NoKey = AfterValidator(no_key)
-_KEY_VARIABLE = "ANTHROPIC_API_KEY"
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+
+RESERVED_HEADERS = frozenset(
+    (
+        *("anthropic-beta", "anthropic-version", "x-api-key"),
+        *("accept-encoding", "connection", "content-encoding", "content-length", "content-type", "expect", "host"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
+"""Headers that a custom one may not replace: they are the call's own."""
+
+_WORKSPACE = "anthropic-workspace-id"
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,18 @@ class ApiKeys:
     """The keys a process holds, by name.
 
     Attributes:
+        secrets: the API key, or the token.
         base_urls: the base URLs of keys whose calls go to another server.
+        tokens: the names whose secret is a token, which is sent as `Authorization: Bearer`.
+        headers: further headers of the calls with a key; their values are secret too.
+        workspaces: the workspace ids of keys that span workspaces; not secret, since every answer names its workspace.
     """
 
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
     base_urls: Mapping[str, str] = field(default_factory=dict)
+    tokens: frozenset[str] = frozenset()
+    headers: Mapping[str, Mapping[str, SecretStr]] = field(default_factory=dict)
+    workspaces: Mapping[str, str] = field(default_factory=dict)
 
     def secret(self, name: str) -> SecretStr:
         """Return the key of that name; raise `UnknownKey` without repeating the text, which may be a key."""
@@ -63,17 +81,36 @@ class ApiKeys:
                 "or pass the name of a key that it holds. Nothing was sent."
             ) from None
 
+    def headers_of(self, name: str) -> dict[str, str]:
+        """Return the headers that authenticate a call with that key, its workspace, and its further headers."""
+        secret = self.secret(name).get_secret_value()
+        workspace = {_WORKSPACE: self.workspaces[name]} if name in self.workspaces else {}
+        own = {"authorization": f"Bearer {secret}"} if name in self.tokens else {"x-api-key": secret}
+        further = {header: value.get_secret_value() for header, value in self.headers.get(name, {}).items()}
+        return further | workspace | own
+
+    def hidden(self, name: str) -> tuple[str, ...]:
+        """Return the texts that no answer may repeat: the key, and the values of its further headers."""
+        further = [value for header, value in self.headers.get(name, {}).items() if header != _WORKSPACE]
+        return tuple(each.get_secret_value() for each in (self.secret(name), *further))
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the keys, in alphabetical order."""
         return tuple(sorted(self.secrets))
 
     def __str__(self) -> str:
-        """Format the names, each with its own base URL."""
-        own = self.base_urls
-        return ", ".join(f"{name} ({own[name]})" if name in own else name for name in self.names) or "none"
+        """Format the names, each with what is its own."""
+        return ", ".join(map(self._described, self.names)) or "none"
+
+    def _described(self, name: str) -> str:
+        own = ["token"] if name in self.tokens else []
+        own += [self.base_urls[name]] if name in self.base_urls else []
+        own += [f"headers {', '.join(sorted(self.headers[name]))}"] if self.headers.get(name) else []
+        own += ["a workspace"] if name in self.workspaces else []
+        return f"{name} ({', '.join(own)})" if own else name
 
 
 def variable_of(name: str) -> str:
     """Return the variable that holds the key of that name: `team-a` is `ANTHROPIC_API_KEY_TEAM_A`."""
-    return _KEY_VARIABLE if name == DEFAULT_KEY else f"{_KEY_VARIABLE}_{name.upper().replace('-', '_')}"
+    return KEY_VARIABLE if name == DEFAULT_KEY else f"{KEY_VARIABLE}_{name.upper().replace('-', '_')}"

@@ -1,7 +1,7 @@
 """Responses of the API: reading a body within bounds, and the error that a response other than 200 stands for."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -48,20 +48,22 @@ _MOST_MISFITS = 3
 _OF_THE_TRANSFER = (b"content-encoding", b"content-length", b"transfer-encoding")
 
 
-async def read_bounded(reply: httpx.Response, key: str) -> httpx.Response:
-    """Read a response, without the key; a body longer than any of this API is cut, and then does not parse."""
+async def read_bounded(reply: httpx.Response, secrets: Sequence[str]) -> httpx.Response:
+    """Read a response, without the secrets; a body longer than any of this API is cut, and then does not parse."""
     content = bytearray()
     async for chunk in reply.aiter_bytes():
         content += chunk[: MAX_BYTES - len(content)]
         if len(content) == MAX_BYTES:
             break
-    return redacted_head(reply, key, bytes(content))
+    return redacted_head(reply, secrets, bytes(content))
 
 
-def redacted_head(reply: httpx.Response, key: str, content: bytes = b"") -> httpx.Response:
-    """Return a response without the key, with the given content as its body."""
-    headers = [(name, redact(key, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER]
-    return httpx.Response(reply.status_code, headers=headers, content=redact(key, content))
+def redacted_head(reply: httpx.Response, secrets: Sequence[str], content: bytes = b"") -> httpx.Response:
+    """Return a response without the secrets, with the given content as its body."""
+    headers = [
+        (name, redact(secrets, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER
+    ]
+    return httpx.Response(reply.status_code, headers=headers, content=redact(secrets, content))
 
 
 def request_id_of(reply: httpx.Response) -> str | None:
@@ -225,9 +227,10 @@ MIN_KEY_LENGTH = 8
 """Fewest characters of a key that is redacted: a shorter text is not secret, and occurs in words that must be kept."""
 
 
-def redact(key: str, answer: bytes) -> bytes:
-    """Replace the key in a response by another text, also where JSON escapes some of its characters."""
-    if len(key) < MIN_KEY_LENGTH:
-        return answer
-    spelled = "".join(rf"(?:{re.escape(each)}|\\u(?i:{ord(each):04x})|\\{re.escape(each)})" for each in key)
-    return re.sub(spelled.encode(), REDACTED, answer)
+def redact(secrets: Sequence[str], answer: bytes) -> bytes:
+    """Replace secrets in a response by another text, also where JSON escapes some of their characters."""
+    for secret in secrets:
+        if len(secret) >= MIN_KEY_LENGTH:
+            spelled = "".join(rf"(?:{re.escape(each)}|\\u(?i:{ord(each):04x})|\\{re.escape(each)})" for each in secret)
+            answer = re.sub(spelled.encode(), REDACTED, answer)
+    return answer

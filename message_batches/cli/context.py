@@ -23,6 +23,8 @@ from message_batches.runs.control import NoAnswer, Runs
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect
+from message_batches.temporal.diagnosis import call_problem, unanswered
+from message_batches.temporal.namespaces import address_of
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
@@ -59,12 +61,16 @@ class CommandContext:
     @cached_property
     def store(self) -> ObjectStore:
         """The store that the workers share."""
-        return open_store(self.settings.store_url)
+        return open_store(self.settings.store_url, client_options=self.settings.network.store_options)
 
     async def client(self) -> Client:
         """Connect to Temporal, once."""
         self._client = self._client or await connect()
         return self._client
+
+    def call_problem(self, error: RPCError) -> str | None:
+        """Return why Temporal refuses calls, and what to set; None if it refused just this one."""
+        return call_problem(error, self._client.namespace, address_of(self._client)) if self._client else None
 
     async def runs(self) -> Runs:
         """Return the runs of the namespace."""
@@ -111,6 +117,13 @@ def run_command(
     except MessageBatchesError as error:
         return _fail(context, _details(error), FAILED if isinstance(error, NoAnswer) else REFUSED)
     except RPCError as error:
+        if unanswered(error):
+            message = (
+                f"Temporal gave no usable answer ({error.message}): run the same command again, it does nothing twice"
+            )
+            return _fail(context, ErrorDetails(type="NoAnswer", message=message), FAILED)
+        if problem := context.call_problem(error):
+            return _fail(context, ErrorDetails(type="TemporalUnreachable", message=problem), REFUSED)
         message = f"Temporal did not carry it out: {error.message}"
         return _fail(context, ErrorDetails(type="TemporalFailed", message=message), FAILED)
     except Exception as error:

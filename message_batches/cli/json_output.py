@@ -11,9 +11,10 @@ from message_batches.cli.next_steps import failure_text
 from message_batches.models import BatchOutput, LandedResults, Progress
 from message_batches.requests.reader import CheckedRequests
 from message_batches.results.reader import FailedRequests
-from message_batches.runs.describe import FailingActivity, RunView
+from message_batches.runs.describe import RunView
 from message_batches.runs.history import RunFailure
 from message_batches.runs.list import ListedRun
+from message_batches.runs.obstacles import Obstacle
 from message_batches.serialization import ContractModel
 
 Time = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
@@ -36,13 +37,34 @@ class RetryingActivity(ContractModel):
     next_attempt: Time | None
 
     @classmethod
-    def of(cls, failing: FailingActivity) -> Self:
+    def of(cls, failing: Obstacle) -> Self:
         """Convert an activity."""
         return cls(
             activity=failing.activity,
             attempt=failing.attempt,
             failure=failing.failure,
             next_attempt=failing.next_attempt,
+        )
+
+
+class ObstacleDocument(ContractModel):
+    """A reason why a run does not move."""
+
+    cause: str
+    activity: str | None
+    attempt: int | None
+    failure: str | None
+    build: str | None
+
+    @classmethod
+    def of(cls, obstacle: Obstacle) -> Self:
+        """Convert an obstacle."""
+        return cls(
+            cause=obstacle.cause.value,
+            activity=obstacle.activity or None,
+            attempt=obstacle.attempt or None,
+            failure=obstacle.failure or None,
+            build=obstacle.build or None,
         )
 
 
@@ -79,6 +101,7 @@ class RunDocument(ContractModel):
     answered_by_worker: bool | None
     worker_polls: bool | None
     retrying: tuple[RetryingActivity, ...]
+    obstacles: tuple[ObstacleDocument, ...]
     output: _Output | None
     failure: Failure | None
 
@@ -97,6 +120,7 @@ class RunDocument(ContractModel):
             answered_by_worker=view.answered if view.running else None,
             worker_polls=view.worker,
             retrying=tuple(map(RetryingActivity.of, view.failing_activities)),
+            obstacles=tuple(map(ObstacleDocument.of, view.obstacles)),
             output=view.output,
             failure=Failure.of(view.failure) if view.failure else None,
         )

@@ -1,12 +1,16 @@
 """The command lines that the output suggests: every error or failure that names a next step is put into words here."""
 
 import os
+import shlex
 import sys
+from urllib.parse import unquote, urlsplit
 
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
+from message_batches.runs.forgotten import ForgottenSubmission
 from message_batches.runs.history import RunFailure
-from message_batches.runs.list import Decision
+from message_batches.runs.list import AttentionItem, Decision
+from message_batches.runs.obstacles import Cause, Obstacle
 from message_batches.settings import display_command
 
 
@@ -31,15 +35,42 @@ def resolve(workflow_id: str) -> str:
     return f"{called()} resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again"
 
 
-def decide(decision: Decision, workflow_id: str) -> str:
+def decide(item: AttentionItem) -> str:
     """Return the command for a run that needs attention."""
-    match decision:
+    workflow_id, obstacle = item.view.workflow_id, item.obstacle or Obstacle(Cause.ACTIVITY_FAILING)
+    match item.decision:
         case Decision.RESOLVE:
             return resolve(workflow_id)
         case Decision.WATCH:
             return watch(workflow_id)
         case Decision.CANCEL:
             return f"{called()} cancel {workflow_id}"
+        case Decision.START_WORKER:
+            deployment, _, build = obstacle.build.partition(":")
+            named = f"MESSAGE_BATCHES_DEPLOYMENT={deployment} MESSAGE_BATCHES_BUILD_ID={build} " if build else ""
+            return f"{named}python worker.py"
+        case Decision.REGISTER:
+            return setup()
+        case Decision.UNPAUSE if obstacle.activity_id:
+            return f"temporal activity unpause --workflow-id {workflow_id} --activity-id {obstacle.activity_id}"
+        case Decision.UNPAUSE:
+            return f"temporal workflow unpause --workflow-id {workflow_id}"
+
+
+def take_up(submission: ForgottenSubmission) -> str:
+    """Return the command that takes a submission up which no run follows."""
+    file, uri = "FILE", urlsplit(submission.requests_uri or "")
+    if uri.scheme == "file":
+        file = shlex.quote(unquote(uri.path))
+    if submission.batch_id:
+        requests = f" --requests {file}" if submission.requests_uri else ""
+        return f"{called()} attach {submission.batch_id}{requests}"
+    return f"{called()} attach MSGBATCH_ID --requests {file}"
+
+
+def setup() -> str:
+    """Return the command that registers the search attributes."""
+    return f"{called()} setup"
 
 
 def no_worker(task_queue: str) -> str:
@@ -92,6 +123,12 @@ def _step(action: NextAction, run: str, batch: str) -> str:
             return f"`{starter} start FILE` puts them into the store first"
         case NextAction.START_WORKER:
             return f"Start a worker (`python worker.py`), check the run (`{starter} status {run}`), and try again"
+        case NextAction.REPEAT_START:
+            return f"`{starter} start FILE` finds it or starts it, and submits nothing twice"
+        case NextAction.REPEAT_AGAIN:
+            return (
+                f"`{starter} start FILE --again --workflow-id {run}` finds it or starts it, and submits nothing twice"
+            )
         case NextAction.WATCH:
             return f"`{watch(run)}` follows it to its end"
         case NextAction.LIST_RUNS:

@@ -89,6 +89,13 @@ Again = Annotated[
     bool, typer.Option("--again", help="Submit (and pay for) the same requests again, in a run of its own.")
 ]
 
+WorkflowId = Annotated[
+    str | None,
+    typer.Option(
+        "--workflow-id", metavar="ID", help="The id that an earlier --again named: find that run, or start it once."
+    ),
+]
+
 RequestsFile = Annotated[
     str | None, typer.Option("--requests", metavar="FILE", help="The batch's requests: the results are fully checked.")
 ]
@@ -135,7 +142,8 @@ Statuses = Annotated[
 NeedsAttention = Annotated[
     bool,
     typer.Option(
-        "--needs-attention", help="Only undecided submissions, landings that keep failing, batches near their end."
+        "--needs-attention",
+        help="Only what does not move, what must be decided, batches near their end, submissions without a run.",
     ),
 ]
 

@@ -8,12 +8,17 @@ from rich.table import Table
 from rich.text import Text
 
 from message_batches.cli.json_output import ModelFinding
-from message_batches.cli.next_steps import failure_text, no_worker, resolve
+from message_batches.cli.next_steps import failure_text, no_worker, resolve, setup
+from message_batches.contract import ActivityType
 from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time, plural
 from message_batches.models import Phase, Progress
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.describe import RunStatus, RunView
 from message_batches.runs.list import ListedRun
+from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle
+
+_SILENT = (Cause.WORKFLOW_TASK_FAILING, Cause.PAUSED)
+"""Obstacles for which a run does not answer, although a worker is there."""
 
 _STATUS_STYLES = {RunStatus.COMPLETED: "green", RunStatus.RUNNING: "cyan"}
 
@@ -44,16 +49,47 @@ def attention(view: RunView, now: datetime) -> list[str]:
     found = []
     if not view.reachable:
         found.append("Temporal does not answer just now, trying again; this is the last known state")
-    elif view.worker is False:
-        found.append(no_worker(view.task_queue))
-    elif view.running and not view.answered:
+    elif view.running and view.worker and not view.answered and not view.has(*_SILENT):
         found.append("No worker answers just now; this is the last known state, from the history")
-    for failing in view.failing_activities:
-        again = f", again in {format_duration(failing.next_attempt - now)}" if failing.next_attempt else ""
-        found.append(f"{failing.activity} has failed, attempt {failing.attempt}{again}: {failing.failure}")
+    found += [_obstacle(each, view.task_queue, now) for each in view.obstacles]
     if view.running and view.progress:
         found += _from_progress(view.progress)
     return found
+
+
+def _obstacle(obstacle: Obstacle, task_queue: str, now: datetime) -> str:
+    """Say what is in a run's way, and what removes it."""
+    name, reason = obstacle.activity, f": {obstacle.failure}" if obstacle.failure else ""
+    match obstacle.cause:
+        case Cause.NO_WORKER:
+            return no_worker(task_queue)
+        case Cause.OTHER_BUILD if obstacle.build:
+            return (
+                f"No worker of build {obstacle.build!r} polls task queue {task_queue!r}, and the run stays on that "
+                "build: start one of it, or move the run to another (docs/upgrading.md)"
+            )
+        case Cause.OTHER_BUILD:
+            return (
+                f"The workers on task queue {task_queue!r} are of builds that get no new runs: make one of them the "
+                "current version (docs/upgrading.md)"
+            )
+        case Cause.WORKFLOW_TASK_FAILING:
+            mends = (
+                f"register it again: `{setup()}`"
+                if obstacle.failed_as == BAD_SEARCH_ATTRIBUTES
+                else "after a deploy, go back to the build before it (docs/upgrading.md); the workers' log has more"
+            )
+            tried = f"attempt {obstacle.attempt} of its workflow task"
+            return f"The workers cannot continue it, {tried}{reason}. To mend it, {mends}"
+        case Cause.PAUSED:
+            return f"{name or 'The run'} is paused{reason}. Nothing continues it but an unpause"
+        case Cause.ACTIVITY_FAILING:
+            again = f", again in {format_duration(obstacle.next_attempt - now)}" if obstacle.next_attempt else ""
+            return f"{name} has failed, attempt {obstacle.attempt}{again}{reason}"
+        case Cause.WAITING_FOR_TURN if name in (ActivityType.RETRIEVE_RESULTS, ActivityType.DELETE_BATCH):
+            return f"{name} waits for its turn: each worker lands one batch at a time"
+        case Cause.WAITING_FOR_TURN:
+            return f"{name} waits for its turn: all workers are busy, or their calls are bounded in rate"
 
 
 def decisions(view: RunView) -> list[str]:

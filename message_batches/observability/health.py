@@ -3,9 +3,9 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from aiohttp import web
@@ -32,12 +32,17 @@ NO_ANSWER = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStat
 
 @dataclass(frozen=True)
 class HealthReport:
-    """The findings of one check; each problem is a sentence."""
+    """The findings of one check; each problem is a sentence.
+
+    Attributes:
+        stalled: open runs of the queue that do not move, by cause; no problem of this worker, so it stays ready.
+    """
 
     connected: bool = False
     polling: bool = False
     store_reachable: bool = False
     problems: tuple[str, ...] = ()
+    stalled: Mapping[str, int] = field(default_factory=dict)
 
     def answer(self) -> web.Response:
         """Return the findings as JSON: status 200 without a problem, else 503."""
@@ -46,6 +51,7 @@ class HealthReport:
             "polling": self.polling,
             "storeReachable": self.store_reachable,
             "problems": self.problems,
+            "stalledRuns": dict(self.stalled),
         }
         return web.json_response(found, status=503 if self.problems else 200)
 
@@ -57,6 +63,7 @@ class WatchedWorker:
     Attributes:
         runs: returns whether its pollers are running.
         build: `<deployment>:<build id>`, under which a worker of a versioned deployment polls; empty for others.
+        stalled: returns the number of open runs that do not move, by cause.
     """
 
     client: Client
@@ -65,6 +72,7 @@ class WatchedWorker:
     task_queue: str
     runs: Callable[[], bool]
     build: str = ""
+    stalled: Callable[[], Mapping[str, int]] = dict
 
 
 class Health:
@@ -117,6 +125,7 @@ class Health:
             polling=not unanswered and not idle,
             store_reachable=not unreachable,
             problems=tuple(problem for problem in (unanswered, idle, unreachable) if problem),
+            stalled=self._watched.stalled(),
         )
 
     async def _temporal_problems(self, watched: WatchedWorker) -> tuple[str, str]:

@@ -61,6 +61,10 @@ ENDED = Counter("message_batches_ended", "Batches that runs have seen end")
 RUNS_ENDED = Counter("message_batches_runs_ended", "Runs that have ended, by BatchStatus and BatchOutcome")
 OPEN_RUNS = Gauge("message_batches_open_runs", "Runs under way, by BatchStatus, as each worker has counted them")
 
+STALLED_RUNS = Gauge(
+    "message_batches_stalled_runs", "Runs under way that do not move, by cause, as each worker has looked at them"
+)
+
 REQUESTS = Counter("message_batches_requests", "Requests with landed results, by outcome")
 TOKENS = Counter("message_batches_tokens", "Tokens that landed results say were billed, by model and kind")
 LANDED_BYTES = Counter("message_batches_landed_bytes", "Bytes of results that have landed")
@@ -81,7 +85,7 @@ POLL_LATENESS = Timing(
 )
 
 METRICS = (
-    *(SUBMITTED, ENDED, RUNS_ENDED, OPEN_RUNS, REQUESTS, TOKENS, LANDED_BYTES, LANDING),
+    *(SUBMITTED, ENDED, RUNS_ENDED, OPEN_RUNS, STALLED_RUNS, REQUESTS, TOKENS, LANDED_BYTES, LANDING),
     *(LOST_REPLIES, RECONCILIATIONS, PAID_TWICE, FAILED_ATTEMPTS, POLL_LATENESS),
 )
 

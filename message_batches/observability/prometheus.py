@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio.client import Client
@@ -18,7 +21,10 @@ from temporalio.service import RPCError
 
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.listen_address import CannotListen, socket_address
-from message_batches.observability.metrics import OPEN_RUNS, buckets
+from message_batches.observability.metrics import OPEN_RUNS, STALLED_RUNS, buckets
+from message_batches.runs.describe import RunNotFound, describe_execution
+from message_batches.runs.list import MAX_LOOKED_AT, OPEN, list_executions
+from message_batches.runs.obstacles import Cause, Queues, find_obstacles
 from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN_STATUSES, UsableAttributes
 
 METRICS_PORT = 9464
@@ -64,6 +70,55 @@ COUNT_INTERVAL = timedelta(seconds=20)
 """Between two counts by default: about as often as Prometheus scrapes."""
 
 _logger = logging.getLogger(__name__)
+
+
+LOOKED_AT_ONCE = 50
+"""Open runs that are described at each count, in turn: with 1,000 each is looked at every seven minutes."""
+
+
+class StalledRuns:
+    """The open runs of a task queue that do not move, by cause; a bounded number is looked at each time, in turn."""
+
+    def __init__(self, client: Client, task_queue: str) -> None:
+        self._client = client
+        self._query = f'{OPEN} AND TaskQueue = "{task_queue}"'
+        self._seen: dict[str, frozenset[Cause]] = {}
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """The number of runs for each cause that any has."""
+        return Counter(cause.value for causes in self._seen.values() for cause in causes)
+
+    async def look(self) -> None:
+        """Look at the runs that were not looked at for the longest time."""
+        there = [run.execution.workflow_id async for run in list_executions(self._client, self._query, MAX_LOOKED_AT)]
+        # A dictionary keeps the order in which its entries were made: the oldest come first.
+        known = [workflow_id for workflow_id in self._seen if workflow_id in set(there)]
+        new = [workflow_id for workflow_id in there if workflow_id not in self._seen]
+        queues = Queues(self._client)
+        seen = {workflow_id: self._seen[workflow_id] for workflow_id in known}
+        for workflow_id in [*new, *known][:LOOKED_AT_ONCE]:
+            seen.pop(workflow_id, None)
+            with suppress(RunNotFound):
+                described = await describe_execution(self._client, workflow_id)
+                found = await find_obstacles(self._client, described, queues)
+                seen[workflow_id] = frozenset(each.cause for each in found)
+        self._seen = seen
+
+
+async def keep_looking(
+    stalled: StalledRuns, client: Client, meter: MetricMeter, task_queue: str, *, interval: timedelta = COUNT_INTERVAL
+) -> None:
+    """Look at intervals until cancelled, and set the metric."""
+    labelled = meter.with_additional_attributes({"namespace": client.namespace, "task_queue": task_queue})
+    while True:
+        try:
+            await stalled.look()
+            for cause in Cause:
+                STALLED_RUNS.set(labelled, stalled.counts.get(cause.value, 0), cause=cause.value)
+        except RPCError as error:
+            _logger.warning("The runs that do not move cannot be counted now: %s", error.message)
+        await asyncio.sleep(interval.total_seconds())
 
 
 async def report_open_runs(

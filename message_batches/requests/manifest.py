@@ -171,6 +171,8 @@ def _line(item: Any) -> bytes:
 
 async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
     """Put requests that are checked into the store, unless they are there."""
+    # Before the first object: a store that holds any, and has no id, is one that has lost it.
+    store_id = await store.identity()
     name, ids_name = requests_path(requests.sha256), ids_path(requests.sha256)
     ids = "".join(f"{custom_id}\n" for custom_id in requests.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
@@ -184,7 +186,7 @@ async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
         body_bytes=requests.body_bytes,
         sha256=requests.sha256,
         ids_sha256=await run_in_thread(lambda: _digest(requests.ids)),
-        store_id=await store.identity(),
+        store_id=store_id,
         content_sha256=requests.content_sha256,
     )
 

@@ -15,8 +15,7 @@ from message_batches.runs.history import read_references
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import GroupKey, manifest_at
 from message_batches.storage.submission_records import CLOCK_MARGIN
-from message_batches.temporal.connection import connect
-from message_batches.temporal.namespaces import NamespaceRecords, address_of, id_of
+from message_batches.temporal.namespaces import NamespaceRecords, address_of, client_beside, id_of
 
 READS_AT_ONCE = 32
 
@@ -117,7 +116,7 @@ async def clients_of_store(store: Store, client: Client) -> list[Client]:
     for namespace_id, namespace in namespaces.items():
         if namespace_id == own:
             continue
-        other = await _client_beside(client, namespace.name, namespace_id) if namespace else None
+        other = await client_beside(client, namespace.name, namespace_id) if namespace else None
         if other:
             clients.append(other)
         else:
@@ -128,12 +127,3 @@ async def clients_of_store(store: Store, client: Client) -> list[Client]:
             f"{'; '.join(missing)}. Remove the record of one that no longer uses this store. Nothing was removed"
         )
     return clients
-
-
-async def _client_beside(client: Client, name: str, namespace_id: str) -> Client | None:
-    """Return a client of another namespace on the same server, if that has this id."""
-    try:
-        other = await connect(address=address_of(client), namespace=name)
-        return other if await id_of(other) == namespace_id else None
-    except RPCError:
-        return None

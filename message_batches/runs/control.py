@@ -6,11 +6,19 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+from uuid import uuid4
 
-from temporalio.client import Client, WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.client import (
+    Client,
+    WorkflowFailureError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateHandle,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    WorkflowUpdateStage,
+)
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.api.keys import may_be_a_key
 from message_batches.api.models import MessageBatch
@@ -24,10 +32,19 @@ from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, d
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.connection import TemporalUnreachable
+from message_batches.temporal.diagnosis import unanswered
+
+T = TypeVar("T")
 
 _BATCH_ID_PATTERN = re.compile(r"msgbatch_[A-Za-z0-9_-]{1,100}")
 UPDATE_TIMEOUT = timedelta(seconds=30)
 """The time that a worker may take to carry out an update; cancelling a batch is two calls to the API."""
+
+_CALL_TIMEOUT = timedelta(seconds=10)
+"""The time of one call of an update: one whose answer is lost is made again."""
+
+_PAUSE = 0.2
+"""Seconds before a call that failed at once is made again."""
 
 FOLLOW_INTERVAL = 1.0
 """Seconds between two descriptions of a run that is followed."""
@@ -55,7 +72,14 @@ class Runs:
             identity: a workflow id, or the id of the run's batch.
             query_timeout: how long to wait for a worker's answer.
         """
-        return await describe_run(self._client, await self.workflow_id(identity), query_timeout=query_timeout)
+        workflow_id = await self.workflow_id(identity)
+        try:
+            return await describe_run(self._client, workflow_id, query_timeout=query_timeout)
+        except RunNotFound as error:
+            if identity == workflow_id:
+                raise
+            message = f"{identity} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
+            raise RunNotFound(message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity) from error
 
     async def describe_running(self, identity: str) -> RunView:
         """Describe a run that can be stopped or resolved: `Refused` if it is over, `NoAnswer` without a worker."""
@@ -64,7 +88,7 @@ class Runs:
             raise Refused(f"{view.workflow_id} is over ({view.status}): there is nothing to stop or to decide")
         if view.worker is False:
             raise NoAnswer(
-                f"No worker polls task queue {view.task_queue!r}. Nothing was stopped or decided",
+                f"No worker that takes the run polls task queue {view.task_queue!r}. Nothing was stopped or decided",
                 NextAction.START_WORKER,
                 workflow_id=view.workflow_id,
             )
@@ -115,7 +139,9 @@ class Runs:
 
     async def abandon(self, workflow_id: str) -> None:
         """Cancel the run itself: it stops its batch at the provider and lands nothing."""
-        await self._client.get_workflow_handle(workflow_id).cancel()
+        handle = self._client.get_workflow_handle(workflow_id)
+        # A second request to cancel the same run changes nothing.
+        await self._until_answered(lambda: handle.cancel(rpc_timeout=_CALL_TIMEOUT), workflow_id)
 
     async def resolve(self, workflow_id: str, resolution: Resolution) -> None:
         """Decide which batch is a run's, after a lost reply left that open."""
@@ -129,24 +155,61 @@ class Runs:
     async def _update(self, workflow_id: str, name: str, *arguments: Any, result_type: Any = None) -> Any:
         """Return an update's result, None if it was accepted and takes long; `Refused` with the run's own reason."""
         handle = self._client.get_workflow_handle(workflow_id)
-        accepted = handle.start_update(
-            name, args=arguments, wait_for_stage=WorkflowUpdateStage.ACCEPTED, result_type=result_type
-        )
+        # The server carries out an update of one id once, however often it is asked for.
+        update_id = uuid4().hex
+
+        async def start() -> WorkflowUpdateHandle[Any]:
+            return await handle.start_update(
+                name,
+                args=arguments,
+                id=update_id,
+                wait_for_stage=WorkflowUpdateStage.ACCEPTED,
+                result_type=result_type,
+                rpc_timeout=_CALL_TIMEOUT,
+            )
+
         try:
-            update = await asyncio.wait_for(accepted, UPDATE_TIMEOUT.total_seconds())
-        except TimeoutError as error:
-            raise NoAnswer(
-                f"No worker answered within {UPDATE_TIMEOUT.total_seconds():g} s: this may not have been carried out",
-                NextAction.START_WORKER,
-                workflow_id=workflow_id,
-            ) from error
+            update = await self._until_answered(start, workflow_id)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            # The run has ended meanwhile, perhaps by this update, whose answer was lost.
+            update = handle.get_update_handle(update_id, result_type=result_type)
         try:
-            return await asyncio.wait_for(update.result(), UPDATE_TIMEOUT.total_seconds())
-        except TimeoutError:
+            return await self._until_answered(lambda: update.result(rpc_timeout=_CALL_TIMEOUT), workflow_id)
+        except NoAnswer:
             return None
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            raise Refused(
+                f"{workflow_id} ended before this was carried out: there is nothing to stop or to decide"
+            ) from error
         except WorkflowUpdateFailedError as error:
             reason = error.cause.message if isinstance(error.cause, ApplicationError) else str(error.cause)
             raise Refused(reason) from error
+
+    async def _until_answered(self, call: Callable[[], Awaitable[T]], workflow_id: str) -> T:
+        """Make a call that may be repeated until it has an answer; `NoAnswer` after `UPDATE_TIMEOUT`."""
+        clock, task = asyncio.get_running_loop().time, asyncio.current_task()
+        end = clock() + UPDATE_TIMEOUT.total_seconds()
+        while (left := end - clock()) > 0:
+            try:
+                return await asyncio.wait_for(call(), left)
+            except TimeoutError:
+                continue
+            except WorkflowUpdateRPCTimeoutOrCancelledError as error:
+                if task and task.cancelling():  # The SDK reports it in place of the cancellation.
+                    raise asyncio.CancelledError from error
+            except RPCError as error:
+                if not unanswered(error):
+                    raise
+                await asyncio.sleep(_PAUSE)
+        raise NoAnswer(
+            f"No worker answered within {UPDATE_TIMEOUT.total_seconds():g} s: this may not have been carried out",
+            NextAction.START_WORKER,
+            workflow_id=workflow_id,
+        )
 
 
 async def find_results(store: Store, identity: str, connect: Callable[[], Awaitable[Runs]]) -> Publication:

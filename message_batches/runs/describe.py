@@ -1,19 +1,17 @@
-"""A run as seen from outside: its status, progress, result or failure, and the activities that keep failing."""
+"""A run as seen from outside: its status, progress, obstacles, and its result or failure."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from temporalio.api.failure.v1 import Failure
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse
 from temporalio.client import (
     Client,
-    WorkflowExecution,
-    WorkflowExecutionDescription,
-    WorkflowExecutionStatus,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -24,8 +22,9 @@ from message_batches.contract import PROGRESS, WORKFLOW_TYPE, NextAction
 from message_batches.errors import RunError
 from message_batches.models import BatchOutput, Progress
 from message_batches.runs.history import RunFailure, read_end, read_progress
+from message_batches.runs.obstacles import Cause, Obstacle, find_obstacles
+from message_batches.temporal.diagnosis import is_namespace_missing, read_again
 from message_batches.temporal.namespaces import address_of
-from message_batches.temporal.task_queues import has_worker
 
 QUERY_TIMEOUT = timedelta(seconds=2)
 """The time that a worker may take to answer a query; a restarted one has to replay the run first."""
@@ -49,29 +48,13 @@ class RunStatus(StrEnum):
     UNKNOWN = "unknown"
 
     @classmethod
-    def of(cls, status: WorkflowExecutionStatus | None) -> "RunStatus":
-        """Convert Temporal's status; one that is not known here becomes `UNKNOWN`."""
+    def of(cls, info: WorkflowExecutionInfo) -> "RunStatus":
+        """Read a run's status; one that is not known here becomes `UNKNOWN`."""
         try:
-            return cls(status.name.lower().replace("_", "-")) if status else cls.UNKNOWN
+            name = WorkflowExecutionStatus.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_")
+            return cls(name.lower().replace("_", "-"))
         except ValueError:
             return cls.UNKNOWN
-
-
-@dataclass(frozen=True)
-class FailingActivity:
-    """An activity that has failed and is tried again.
-
-    Attributes:
-        activity: its type.
-        attempt: the number of the next attempt.
-        failure: the last failure's message, and its cause's where that says more.
-        next_attempt: when it is due; None while it is under way.
-    """
-
-    activity: str
-    attempt: int
-    failure: str
-    next_attempt: datetime | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +65,8 @@ class RunView:
         first_run_id: of the run that began the chain.
         progress: the run's own answer, or the last that its history shows.
         answered: whether the progress is the run's own answer.
-        worker: whether a worker polls the run's task queue; None once the run is over.
+        obstacles: why it does not move, the gravest first.
+        worker: whether a worker that takes the run polls its task queue; None once the run is over.
         reachable: whether Temporal answered; if not, the rest is the last known state.
     """
 
@@ -97,7 +81,7 @@ class RunView:
     answered: bool = False
     output: BatchOutput | None = None
     failure: RunFailure | None = None
-    failing_activities: tuple[FailingActivity, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
     worker: bool | None = None
     reachable: bool = True
 
@@ -105,6 +89,15 @@ class RunView:
     def running(self) -> bool:
         """Whether the run has not ended."""
         return self.status in (RunStatus.RUNNING, RunStatus.CONTINUED_AS_NEW, RunStatus.PAUSED)
+
+    @property
+    def failing_activities(self) -> tuple[Obstacle, ...]:
+        """The activities that have failed and are tried again."""
+        return tuple(each for each in self.obstacles if each.cause is Cause.ACTIVITY_FAILING)
+
+    def has(self, *causes: Cause) -> bool:
+        """Return whether one of these obstacles is in the run's way."""
+        return any(each.cause in causes for each in self.obstacles)
 
     @property
     def batch_id(self) -> str | None:
@@ -124,22 +117,24 @@ async def describe_run(client: Client, workflow_id: str, *, query_timeout: timed
         workflow_id: of the run.
         query_timeout: how long to wait for a worker's answer; without one the progress is read from the history.
     """
-    handle = client.get_workflow_handle(workflow_id)
-    described = await _describe(client, handle)
+    described = await describe_execution(client, workflow_id)
+    info = described.workflow_execution_info
     view = RunView(
         workflow_id=workflow_id,
-        run_id=described.run_id,
-        first_run_id=described.raw_description.workflow_execution_info.first_run_id or described.run_id,
-        status=RunStatus.of(described.status),
-        task_queue=described.task_queue,
-        started=await _chain_start(client, described),
-        closed=described.close_time,
-        failing_activities=await _failing_activities(client, described.raw_description.pending_activities),
+        run_id=info.execution.run_id,
+        first_run_id=info.first_run_id or info.execution.run_id,
+        status=RunStatus.of(info),
+        task_queue=info.task_queue,
+        started=await start_of_chain(client, info),
+        closed=info.close_time.ToDatetime(tzinfo=UTC) if info.HasField("close_time") else None,
     )
     if not view.running:
         return await _with_end(client, view)
-    worker = await has_worker(client, view.task_queue)
-    progress = await _query(handle, query_timeout) if worker else None
+    view = replace(view, obstacles=await find_obstacles(client, described))
+    worker = not view.has(Cause.NO_WORKER, Cause.OTHER_BUILD)
+    # A run that is paused, or whose workflow task fails, cannot answer.
+    asked = worker and view.status is not RunStatus.PAUSED and not view.has(Cause.WORKFLOW_TASK_FAILING)
+    progress = await _query(client.get_workflow_handle(workflow_id), query_timeout) if asked else None
     if progress:
         return replace(view, progress=progress, answered=True, worker=True)
     return replace(view, progress=await read_progress(client, workflow_id), worker=worker)
@@ -156,47 +151,48 @@ async def find_run(client: Client, workflow_id: str) -> RunView | None:
 async def run_exists(client: Client, workflow_id: str) -> bool:
     """Check whether Temporal knows a run of our type by that workflow id."""
     try:
-        await _describe(client, client.get_workflow_handle(workflow_id))
+        await describe_execution(client, workflow_id)
     except RunNotFound:
         return False
     return True
 
 
-async def start_of_chain(client: Client, run: WorkflowExecution) -> datetime:
-    """Return when a listed run's chain started."""
-    handle = client.get_workflow_handle(run.id, run_id=run.run_id)
+async def start_of_chain(client: Client, info: WorkflowExecutionInfo) -> datetime:
+    """Return when the first run of a chain started: to continue as new is not a new start."""
+    started, run = info.start_time.ToDatetime(tzinfo=UTC), info.execution
     try:
-        return await _chain_start(client, await handle.describe())
+        # A list of runs does not name the first of a chain.
+        first = info.first_run_id or (await _raw(client, run)).workflow_execution_info.first_run_id
+        if not first or first == run.run_id:
+            return started
+        chain = await _raw(client, WorkflowExecution(workflow_id=run.workflow_id, run_id=first))
     except RPCError:
-        return run.start_time
+        return started
+    return chain.workflow_execution_info.start_time.ToDatetime(tzinfo=UTC)
 
 
-async def _describe(client: Client, handle: WorkflowHandle[Any, Any]) -> WorkflowExecutionDescription:
+async def describe_execution(client: Client, workflow_id: str) -> DescribeWorkflowExecutionResponse:
+    """Return the server's description of a workflow id's latest run; `RunNotFound` if there is none of our type."""
     try:
-        described = await handle.describe()
+        described = await _raw(client, WorkflowExecution(workflow_id=workflow_id))
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
+        if error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error):
             raise RunNotFound(
-                f"There is no run {handle.id!r} in namespace {client.namespace!r} at {address_of(client)}",
+                f"There is no run {workflow_id!r} in namespace {client.namespace!r} at {address_of(client)}",
                 NextAction.LIST_RUNS,
             ) from error
         raise
-    if described.workflow_type != WORKFLOW_TYPE:
-        raise RunNotFound(
-            f"{handle.id} is a run of {described.workflow_type!r}, not of {WORKFLOW_TYPE!r}", NextAction.LIST_RUNS
-        )
+    kind = described.workflow_execution_info.type.name
+    if kind != WORKFLOW_TYPE:
+        raise RunNotFound(f"{workflow_id} is a run of {kind!r}, not of {WORKFLOW_TYPE!r}", NextAction.LIST_RUNS)
     return described
 
 
-async def _chain_start(client: Client, described: WorkflowExecutionDescription) -> datetime:
-    """Return when the first run of the chain started: to continue as new is not a new start."""
-    first = described.raw_description.workflow_execution_info.first_run_id
-    if not first or first == described.run_id:
-        return described.start_time
-    try:
-        return (await client.get_workflow_handle(described.id, run_id=first).describe()).start_time
-    except RPCError:
-        return described.start_time
+async def _raw(client: Client, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
+    """Describe a run, not by the SDK's own call, which fails for one that is paused (temporalio 1.35)."""
+    request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=execution)
+    describe = client.workflow_service.describe_workflow_execution
+    return await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
 
 
 async def _with_end(client: Client, view: RunView) -> RunView:
@@ -215,26 +211,3 @@ async def _query(handle: WorkflowHandle[Any, Any], query_timeout: timedelta) -> 
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError):
         return None
     return progress
-
-
-async def _failing_activities(client: Client, pending: Sequence[PendingActivityInfo]) -> tuple[FailingActivity, ...]:
-    failed = [activity for activity in pending if activity.attempt > 1 and activity.HasField("last_failure")]
-    return tuple([await _failing_activity(client, activity) for activity in failed])
-
-
-async def _failing_activity(client: Client, activity: PendingActivityInfo) -> FailingActivity:
-    due = activity.next_attempt_schedule_time.ToDatetime(tzinfo=UTC)
-    return FailingActivity(
-        activity=activity.activity_type.name,
-        attempt=activity.attempt,
-        failure=await _message(client, activity.last_failure),
-        next_attempt=due if activity.HasField("next_attempt_schedule_time") else None,
-    )
-
-
-async def _message(client: Client, failure: Failure) -> str:
-    """Join the failure's message and its cause's, which has the reason why an input was refused."""
-    error = await client.data_converter.decode_failure(failure)
-    messages = [getattr(each, "message", "") for each in (error, error.__cause__)]
-    distinct = dict.fromkeys(filter(None, messages))
-    return ": ".join(distinct) or failure.application_failure_info.type or "no reason given"

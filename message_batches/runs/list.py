@@ -1,13 +1,16 @@
 """Lists of a namespace's runs: the newest, those of some statuses, those that need an operator."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from temporalio.client import Client, WorkflowExecution
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
+from temporalio.client import Client
+from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import WORKFLOW_TYPE, NextAction
@@ -15,9 +18,18 @@ from message_batches.errors import StoreUnavailable
 from message_batches.models import EXPIRY_WARNING, Phase
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch, recorded_batch
-from message_batches.runs.describe import RunNotFound, RunStatus, RunView, describe_run, start_of_chain
+from message_batches.runs.describe import (
+    RunNotFound,
+    RunStatus,
+    RunView,
+    describe_execution,
+    describe_run,
+    start_of_chain,
+)
+from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle, Queues, find_obstacles
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
+from message_batches.temporal.diagnosis import read_again
 from message_batches.temporal.search_attributes import (
     BATCH_ID,
     BATCH_OUTCOME,
@@ -31,6 +43,7 @@ from message_batches.temporal.search_attributes import (
 # Temporal's own, which every run has: also one that failed before its attributes could be set.
 _BY_EXECUTION = {
     "running": "Running",
+    "paused": "Paused",
     "completed": "Completed",
     "landed": "Completed",
     "failed": "Failed",
@@ -42,10 +55,12 @@ _BY_EXECUTION = {
 STATUSES = (*OPEN_STATUSES, *_BY_EXECUTION)
 """The statuses that a list can be limited to."""
 
-_RUNNING = f'WorkflowType = "{WORKFLOW_TYPE}" AND ExecutionStatus = "Running"'
+OPEN = f'WorkflowType = "{WORKFLOW_TYPE}" AND CloseTime IS NULL'
+"""The query for all runs that have not ended, paused ones too."""
 
-# A landing whose own retries are not used up is only retrieving; a run that began before the set-up has no status.
-_MAY_NEED_ATTENTION = (*NEEDS_ATTENTION, BatchStatus.RETRIEVING)
+MAX_LOOKED_AT = 5000
+"""Open runs that are looked at for obstacles, newest first: more would keep Temporal busy for minutes."""
+
 _DESCRIBED_AT_ONCE = 20
 
 
@@ -82,9 +97,15 @@ class Decision(StrEnum):
     RESOLVE = "resolve"
     """Decide which batch is the run's."""
     WATCH = "watch"
-    """See why the landing fails, or which status the batch has."""
+    """See why it does not move, or which status the batch has: it continues by itself once what it needs is there."""
     CANCEL = "cancel"
     """Stop the batch before it expires, and land the finished results."""
+    START_WORKER = "startWorker"
+    """Start a worker, of the build that the run is on."""
+    REGISTER = "registerSearchAttributes"
+    """Register the search attributes that the run sets."""
+    UNPAUSE = "unpause"
+    """Let the run, or its activity, continue."""
 
 
 @dataclass(frozen=True)
@@ -92,18 +113,20 @@ class AttentionItem:
     """A run that needs an operator.
 
     Attributes:
+        obstacle: what is in its way, where that is the reason.
         expires_in: the rest of the batch's lifetime, where that is the reason.
     """
 
     view: RunView
     decision: Decision
+    obstacle: Obstacle | None = None
     expires_in: timedelta | None = None
 
 
 async def list_runs(client: Client, store: Store, limit: int, statuses: Sequence[str] = ()) -> list[ListedRun]:
     """List runs of our workflow type, newest first; of these statuses, if any are named."""
     try:
-        runs = [run async for run in client.list_workflows(_query(statuses), limit=limit)]
+        runs = [run async for run in list_executions(client, _query(statuses), limit)]
     except RPCError as error:
         by_attribute = [status for status in statuses if status in OPEN_STATUSES]
         if not by_attribute or error.status is not RPCStatusCode.INVALID_ARGUMENT:
@@ -114,26 +137,55 @@ async def list_runs(client: Client, store: Store, limit: int, statuses: Sequence
             NextAction.REGISTER_SEARCH_ATTRIBUTES,
         ) from error
     try:
-        records = await SubmissionRecords(store).records_of_workflows({run.id for run in runs})
+        records = await SubmissionRecords(store).records_of_workflows({run.execution.workflow_id for run in runs})
     except StoreUnavailable:
         # The list is Temporal's; the store only adds the batches to it.
         records = {}
     starts = await asyncio.gather(*(start_of_chain(client, run) for run in runs))
-    return [_listed(run, start, records.get(run.id, [])) for run, start in zip(runs, starts, strict=True)]
+    return [
+        _listed(run, start, records.get(run.execution.workflow_id, [])) for run, start in zip(runs, starts, strict=True)
+    ]
+
+
+async def list_executions(client: Client, query: str, limit: int | None = None) -> AsyncIterator[WorkflowExecutionInfo]:
+    """List runs, newest first; not by the SDK's own call, which fails at one that is paused (temporalio 1.35)."""
+    request = ListWorkflowExecutionsRequest(namespace=client.namespace, query=query, page_size=limit or 0)
+    list_page, seen = client.workflow_service.list_workflow_executions, 0
+    while True:
+        page = await read_again(lambda timeout: list_page(request, retry=True, timeout=timeout))
+        for info in page.executions:
+            yield info
+            seen += 1
+            if seen == limit:
+                return
+        if not page.next_page_token:
+            return
+        request.next_page_token = page.next_page_token
 
 
 async def list_attention(client: Client, limit: int) -> list[AttentionItem]:
-    """List undecided submissions, landings that keep failing, batches of an unknown status or near their end."""
-    workflow_ids = await _attention_candidates(client, limit)
-    slots = asyncio.Semaphore(_DESCRIBED_AT_ONCE)
+    """List the runs that need an operator, newest first: those that do not move, undecided ones, expiring batches."""
+    slots, queues = asyncio.Semaphore(_DESCRIBED_AT_ONCE), Queues(client)
 
-    async def item(workflow_id: str) -> AttentionItem | None:
+    async def item(run: WorkflowExecutionInfo) -> AttentionItem | None:
         async with slots:
             with suppress(RunNotFound):  # It has ended since it was listed, and its history is gone.
-                return attention_item(await describe_run(client, workflow_id), datetime.now(UTC))
+                if await may_need_attention(client, run, queues):
+                    return attention_item(await describe_run(client, run.execution.workflow_id), datetime.now(UTC))
         return None
 
-    return [found for found in await asyncio.gather(*map(item, workflow_ids)) if found]
+    runs = [run async for run in list_executions(client, OPEN, MAX_LOOKED_AT)]
+    return [found for found in await asyncio.gather(*map(item, runs)) if found][:limit]
+
+
+async def may_need_attention(client: Client, run: WorkflowExecutionInfo, queues: Queues) -> bool:
+    """Return whether a listed run is worth a full description: by its status, or by an obstacle."""
+    status = decode_typed_search_attributes(run.search_attributes).get(BATCH_STATUS)
+    # A landing whose own retries are not used up is only retrieving; a run that began before the set-up has no status.
+    if status is None or status in (*NEEDS_ATTENTION, BatchStatus.RETRIEVING):
+        return True
+    described = await describe_execution(client, run.execution.workflow_id)
+    return any(obstacle.needs_attention for obstacle in await find_obstacles(client, described, queues))
 
 
 def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
@@ -141,32 +193,31 @@ def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
     progress = view.progress
     if not view.running or progress is None:
         return None
-    match progress.phase:
-        case Phase.UNDECIDED:
-            return AttentionItem(view, Decision.RESOLVE)
-        case Phase.RETRIEVING if progress.waiting_for or view.failing_activities:
-            return AttentionItem(view, Decision.WATCH)
-        case Phase.POLLING if progress.expires_at and progress.expires_at - now <= EXPIRY_WARNING:
-            return AttentionItem(view, Decision.CANCEL, expires_in=progress.expires_at - now)
-        case Phase.POLLING if progress.unknown_status:
-            return AttentionItem(view, Decision.WATCH)
+    grave = [obstacle for obstacle in view.obstacles if obstacle.needs_attention]
+    blocked = [obstacle for obstacle in grave if obstacle.cause is not Cause.ACTIVITY_FAILING]
+    if blocked:
+        return AttentionItem(view, _way_out(blocked[0]), blocked[0])
+    if progress.phase is Phase.UNDECIDED:
+        return AttentionItem(view, Decision.RESOLVE)
+    if progress.phase is Phase.POLLING and progress.expires_at and progress.expires_at - now <= EXPIRY_WARNING:
+        return AttentionItem(view, Decision.CANCEL, expires_in=progress.expires_at - now)
+    if progress.phase is Phase.POLLING and progress.unknown_status:
+        return AttentionItem(view, Decision.WATCH)
+    if grave or (progress.phase is Phase.RETRIEVING and progress.waiting_for):
+        return AttentionItem(view, Decision.WATCH, grave[0] if grave else None)
     return None
 
 
-async def _attention_candidates(client: Client, limit: int) -> list[str]:
-    """Return the runs to describe: by the search attribute; where the namespace has none, all that are running."""
-    statuses = ", ".join(f'"{status}"' for status in _MAY_NEED_ATTENTION)
-    name = BATCH_STATUS.name
-    try:
-        return await _ids(client, f"{_RUNNING} AND ({name} IN ({statuses}) OR {name} IS NULL)", limit)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.INVALID_ARGUMENT:
-            raise
-        return await _ids(client, _RUNNING, limit)
-
-
-async def _ids(client: Client, query: str, limit: int) -> list[str]:
-    return [run.id async for run in client.list_workflows(query, limit=limit)]
+def _way_out(obstacle: Obstacle) -> Decision:
+    match obstacle.cause:
+        case Cause.WORKFLOW_TASK_FAILING if obstacle.failed_as == BAD_SEARCH_ATTRIBUTES:
+            return Decision.REGISTER
+        case Cause.NO_WORKER | Cause.OTHER_BUILD:
+            return Decision.START_WORKER
+        case Cause.PAUSED:
+            return Decision.UNPAUSE
+        case _:
+            return Decision.WATCH
 
 
 def _query(statuses: Sequence[str]) -> str:
@@ -184,16 +235,17 @@ def _condition(status: str) -> str:
     raise Refused(f"There is no status {status!r}: expected one of {', '.join(STATUSES)}")
 
 
-def _listed(run: WorkflowExecution, start: datetime, records: Sequence[SubmissionRecord]) -> ListedRun:
-    shown = run.typed_search_attributes
+def _listed(info: WorkflowExecutionInfo, start: datetime, records: Sequence[SubmissionRecord]) -> ListedRun:
+    shown = decode_typed_search_attributes(info.search_attributes)
+    workflow_id = info.execution.workflow_id
     return ListedRun(
-        workflow_id=run.id,
-        run_id=run.run_id,
-        status=RunStatus.of(run.status),
+        workflow_id=workflow_id,
+        run_id=info.execution.run_id,
+        status=RunStatus.of(info),
         started=start,
-        closed=run.close_time,
+        closed=info.close_time.ToDatetime(tzinfo=UTC) if info.HasField("close_time") else None,
         # Where the search attribute is missing, the run's id or the store's records may have it.
-        batch_id=shown.get(BATCH_ID) or attached_batch(run.id) or recorded_batch(records),
+        batch_id=shown.get(BATCH_ID) or attached_batch(workflow_id) or recorded_batch(records),
         batch_status=shown.get(BATCH_STATUS),
         outcome=shown.get(BATCH_OUTCOME),
         requests=shown.get(BATCH_REQUESTS),

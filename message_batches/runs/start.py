@@ -1,6 +1,9 @@
 """Starting a run: for new requests, for requests that were sent before, for a batch that exists."""
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,6 +12,7 @@ import msgspec
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
 
 from message_batches.api.models import ApiProfile
 from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
@@ -16,7 +20,7 @@ from message_batches.models import BatchInput, Manifest, PollSchedule, Submissio
 from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.comparison import is_run_of, landed_results
-from message_batches.runs.control import Refused, check_batch_id
+from message_batches.runs.control import NoAnswer, Refused, check_batch_id
 from message_batches.runs.deduplication import (
     BatchKnown,
     Finished,
@@ -34,10 +38,14 @@ from message_batches.runs.describe import RunView, find_run
 from message_batches.runs.static_details import StaticDetails
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
+from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 
 MAX_INLINE_REQUESTS_BYTES = 128 * 1024
 """Requests up to this size are part of the run's input; larger ones travel as a reference to the store."""
+
+START_TIMEOUT = timedelta(seconds=10)
+"""The time that Temporal may take to answer a start, before the run is looked for."""
 
 _MAX_TRIES = 5
 
@@ -93,7 +101,15 @@ class StartResult:
 
 
 async def start_run(
-    client: Client, store: Store, requests: CheckedRequests, name: str, options: StartOptions, *, again: bool = False
+    client: Client,
+    store: Store,
+    requests: CheckedRequests,
+    name: str,
+    options: StartOptions,
+    *,
+    again: bool = False,
+    again_id: str | None = None,
+    on_again: Callable[[str], None] | None = None,
 ) -> StartResult:
     """Start a run for requests, unless there is or was one: the same content is the same run.
 
@@ -104,6 +120,8 @@ async def start_run(
         name: of their file, for the Web UI.
         options: of the run.
         again: submit them again (and pay again), in a run with a workflow id of its own.
+        again_id: that id, from an earlier call with an unknown outcome: it is one run, however often it is asked for.
+        on_again: called with the workflow id of such a run before anything is sent.
     """
     starter = _Starter(client, store, options)
     manifest = await store_manifest(store, requests)
@@ -117,11 +135,19 @@ async def start_run(
         requests_uri=None if items is not None else manifest.uri,
     )
     if again:
-        workflow_id = f"{workflow_id}-{uuid4().hex[:8]}"
-        await starter.start_new(workflow_id, given, WorkflowIDReusePolicy.REJECT_DUPLICATE)
-        return StartResult(workflow_id)
+        workflow_id = _again_id(workflow_id, again_id)
+        if on_again:
+            on_again(workflow_id)
+    lost = False
     for _ in range(_MAX_TRIES):
-        prior = await find_prior_run(client, store, manifest, options.profile.api_key, workflow_id)
+        try:
+            prior = await find_prior_run(client, store, manifest, options.profile.api_key, workflow_id)
+        except RPCError as error:
+            if lost and unanswered(error):
+                continue
+            raise
+        if lost and isinstance(prior, Running):
+            return StartResult(workflow_id)
         if not isinstance(prior, NeverSent):
             return await starter.continue_prior(prior, workflow_id, manifest, shown)
         # If another starter has changed anything since then, this fails and the search is repeated.
@@ -134,7 +160,16 @@ async def start_run(
             await starter.start_new(workflow_id, given, policy)
         except WorkflowAlreadyStartedError:
             continue
+        except _StartUnanswered:
+            lost = True
+            continue
         return StartResult(workflow_id, _ended_before(prior.before) if prior.before else "")
+    if lost:
+        raise NoAnswer(
+            f"Temporal did not answer whether {workflow_id} was started",
+            NextAction.REPEAT_AGAIN if again else NextAction.REPEAT_START,
+            workflow_id=workflow_id,
+        )
     raise Refused(f"Others keep starting and ending {workflow_id}; nothing was sent from here")
 
 
@@ -175,6 +210,10 @@ async def attach_run(
             landed = await landed_results(store, view.output, manifest, scratch=options.scratch)
             return StartResult(workflow_id, note, Finished(workflow_id, landed))
     return StartResult(await starter.attach(batch_id, manifest, shown))
+
+
+class _StartUnanswered(Exception):
+    """A start without an answer: the run may exist or not, so it is looked for."""
 
 
 @dataclass(frozen=True)
@@ -233,12 +272,18 @@ class _Starter:
             requests_uri=manifest.uri if manifest else None,
         )
         workflow_id = attach_id_of(batch_id)
-        await self._start(
-            workflow_id,
-            given,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        for _ in range(_MAX_TRIES):
+            try:
+                await self._start(workflow_id, given, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING)
+            except _StartUnanswered:
+                continue
+            return workflow_id
+        raise NoAnswer(
+            f"Temporal did not answer whether {workflow_id} was started; asking again joins it",
+            NextAction.ATTACH,
+            workflow_id=workflow_id,
+            batch_id=batch_id,
         )
-        return workflow_id
 
     async def start_new(self, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:
         """Start a run; `WorkflowAlreadyStartedError` if another one has its workflow id."""
@@ -246,15 +291,21 @@ class _Starter:
 
     async def _start(self, workflow_id: str, given: BatchInput, **policies: Any) -> None:
         await self._refuse_unencrypted()
-        await self.client.start_workflow(
-            WORKFLOW_TYPE,
-            given,
-            id=workflow_id,
-            task_queue=self.options.task_queue,
-            static_summary=given.static_summary,
-            static_details=given.static_details,
-            **policies,
-        )
+        try:
+            await self.client.start_workflow(
+                WORKFLOW_TYPE,
+                given,
+                id=workflow_id,
+                task_queue=self.options.task_queue,
+                static_summary=given.static_summary,
+                static_details=given.static_details,
+                rpc_timeout=START_TIMEOUT,
+                **policies,
+            )
+        except RPCError as error:
+            if unanswered(error):
+                raise _StartUnanswered from error
+            raise
 
     async def _refuse_unencrypted(self) -> None:
         namespace = self.client.namespace
@@ -265,6 +316,18 @@ class _Starter:
             "be sent. Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE or MESSAGE_BATCHES_ENCRYPTION_KEYS; if encryption was "
             f"switched off for good, remove {note}. Nothing was sent"
         )
+
+
+def _again_id(workflow_id: str, given: str | None) -> str:
+    """Return the workflow id of another run of the same content: that given one, or a new one."""
+    if given is None:
+        return f"{workflow_id}-{uuid4().hex[:8]}"
+    if not re.fullmatch(rf"{re.escape(workflow_id)}-[0-9a-f]{{8}}", given):
+        raise Refused(
+            f"{given[:100]!r} is not the id of another run of these requests: those begin with {workflow_id}- and end "
+            "in eight hexadecimal digits. Nothing was sent"
+        )
+    return given
 
 
 def _inline(requests: CheckedRequests) -> list[Any] | None:

@@ -25,8 +25,8 @@ from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.storage import filesystem
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.names import UPLOAD_SUFFIX, checked_name
-from message_batches.storage.paths import STORE_ID
-from message_batches.storage.urls import InvalidStoreUrl, directory_of, failure_message, first_line
+from message_batches.storage.paths import FOLDERS, NAMESPACES, STORE_ID, parse_path
+from message_batches.storage.urls import InvalidStoreUrl, directory_of, failure_message, first_line, shown_proxy
 
 T = TypeVar("T")
 
@@ -59,10 +59,11 @@ class ObjectStore:
     The root of a directory and the store's own folders in it may be links; no other link is followed.
     """
 
-    def __init__(self, store: Any, root: str, folder: Path | None) -> None:
+    def __init__(self, store: Any, root: str, folder: Path | None, *, proxy: str = "") -> None:
         self._store = store
         self._root = root
         self._folder = folder
+        self._proxy = proxy
         self._id: str | None = None
         # A pool of its own, because an upload's thread waits for chunks that may come from another call to this store.
         self._calls = ThreadPoolExecutor(32, "store")
@@ -72,24 +73,30 @@ class ObjectStore:
         return f"ObjectStore({self._root!r})"
 
     async def identity(self) -> str:
-        """Return the id in `store.json`; a directory is read each time, to notice that it was unmounted."""
+        """Return the id in `store.json`; a directory is read each time, to notice that it was unmounted.
+
+        Only an empty store is given one: with another id, no run would find the records that it made.
+        """
         if self._id is not None and self._folder is None:
             return self._id
         known = self._id  # As of before the read: another call may write the first identity meanwhile.
-        data = await self.read(STORE_ID)
+        data = await self._read(STORE_ID)
         if data is None:
             if known is not None:
+                raise self._gone()
+            # Every process gives a store its id before anything else: what is there first, came after an id.
+            record = await self._first_record()
+            data = await self._read(STORE_ID)
+            if data is None and record:
                 raise StoreUnavailable(
-                    f"{self.uri(STORE_ID)} is gone: check that the store is still mounted at {self._root}"
+                    f"{self.uri(STORE_ID)} is gone, and the store holds records such as {record}. Restore it from a "
+                    'backup, or write {"id": "..."} into it: the id is in the first lines of a worker\'s log, and is '
+                    "`storeId` in the history of each run"
                 )
+        if data is None:
             await self.create(STORE_ID, json.dumps({"id": str(uuid4())}).encode())
-            data = await self.read(STORE_ID)
-        try:
-            self._id = str(json.loads(data or b"")["id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreUnavailable(
-                f"{self.uri(STORE_ID)} does not hold the store's id: restore it from a backup"
-            ) from error
+            data = await self._read(STORE_ID)
+        self._id = self._id_in(data)
         return self._id
 
     def uri(self, name: str) -> str:
@@ -147,16 +154,20 @@ class ObjectStore:
 
     async def read(self, name: str) -> bytes | None:
         """Read a small object; None if there is none."""
-        try:
-            return await self._call("read", name, partial(self._bytes, checked_name(name)))
-        except FileNotFoundError:
-            return None
+        data = await self._read(name)
+        if data is None and name != STORE_ID:
+            await self._check_there()
+        return data
 
     async def stream(self, name: str) -> AsyncIterator[bytes]:
         """Read a large object in chunks of about 1 MiB; `FileNotFoundError` if there is none."""
-        chunks = await self._call("read", name, partial(self._chunks, checked_name(name)))
-        while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
-            yield bytes(chunk)
+        try:
+            chunks = await self._call("read", name, partial(self._chunks, checked_name(name)))
+            while (chunk := await self._call("read", name, lambda: next(chunks, None))) is not None:
+                yield bytes(chunk)
+        except FileNotFoundError:
+            await self._check_there()
+            raise
 
     async def names(self, prefix: str) -> list[str]:
         """List the names that begin with `prefix`, which ends in a slash; sorted."""
@@ -166,8 +177,13 @@ class ObjectStore:
     async def listing(self, folder: str) -> AsyncIterator[Sequence[StoredObject]]:
         """List the objects in a folder, unordered, in pages; in a directory, unfinished uploads (`name#1`) too."""
         pages = filesystem.walk(self._folder, checked_name(folder)) if self._folder else _pages(self._store, folder)
+        found = False
         while (page := await self._call("list", folder, lambda: next(pages, None))) is not None:
+            found = found or bool(page)
             yield page
+        # A directory that vanishes while it is listed looks like one with fewer files.
+        if self._folder or not found:
+            await self._check_there()
 
     async def remove(self, name: str) -> None:
         """Remove an object, if it exists, and the folder of its run or batch, if that is empty afterwards."""
@@ -176,6 +192,42 @@ class ObjectStore:
             await self._call("remove", path, partial(filesystem.unlink, self._folder, name))
         else:
             await self._call("remove", path, partial(self._store.delete, name))
+
+    async def _read(self, name: str) -> bytes | None:
+        try:
+            return await self._call("read", name, partial(self._bytes, checked_name(name)))
+        except FileNotFoundError:
+            return None
+
+    async def _check_there(self) -> None:
+        """Raise `StoreUnavailable` if something is missing because the whole store is: unmounted, or moved away."""
+        if self._id is None:
+            return
+        data = await self._read(STORE_ID)
+        if data is None:
+            raise self._gone()
+        if self._id_in(data) != self._id:
+            raise StoreUnavailable(f"{self._root} is another store now: its id was {self._id}")
+
+    async def _first_record(self) -> str | None:
+        """Return the name of a record, which only a store with an id can have; None in a new store."""
+        for folder in (*FOLDERS, NAMESPACES):
+            async for page in self.listing(folder):
+                for stored in page:
+                    if folder == NAMESPACES or parse_path(stored.name):
+                        return stored.name
+        return None
+
+    def _gone(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self.uri(STORE_ID)} is gone: check that the store is still mounted at {self._root}")
+
+    def _id_in(self, data: bytes | None) -> str:
+        try:
+            return str(json.loads(data or b"")["id"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreUnavailable(
+                f"{self.uri(STORE_ID)} does not hold the store's id: restore it from a backup"
+            ) from error
 
     def _bytes(self, name: str) -> bytes:
         return b"".join(filesystem.read(self._folder, name)) if self._folder else bytes(self._store.get(name).bytes())
@@ -208,7 +260,8 @@ class ObjectStore:
             text = str(error)
             if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
                 raise FileNotFoundError(f"{uri} is not in the store") from error
-            raise StoreUnavailable(failure_message(doing, uri, text)) from error
+            through = f"; calls go through the proxy {self._proxy}" if self._proxy else ""
+            raise StoreUnavailable(f"{failure_message(doing, uri, text)}{through}") from error
 
 
 class _Exists(Exception):
@@ -230,7 +283,8 @@ def open_store(url: str, **options: Any) -> ObjectStore:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
         options["client_options"] = {**CLIENT, **options.get("client_options", {})}
-        return ObjectStore(obstore.store.from_url(url, retry_config=RETRIES, **options), url.rstrip("/"), None)
+        store = obstore.store.from_url(url, retry_config=RETRIES, **options)
+        return ObjectStore(store, url.rstrip("/"), None, proxy=shown_proxy(options["client_options"]))
     except OSError as error:
         raise StoreUnavailable(failure_message("open", url, str(error))) from error
     except (BaseError, ValueError) as error:

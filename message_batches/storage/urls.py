@@ -1,7 +1,9 @@
-"""The URLs of stores, and the messages of a store's failures."""
+"""The URLs of stores and of their proxies, and the messages of a store's failures."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from message_batches.errors import MessageBatchesError
@@ -54,3 +56,10 @@ def first_line(text: str) -> str:
     """Return the first line of an error's text, without any secrets in URLs, at most 300 characters."""
     # A signed URL has its secret in the query, that of an endpoint or a proxy before the host.
     return re.sub(r"\?\S*|(?<=//)[^\s/]*@", "", text.split("\n", 1)[0])[:300]
+
+
+def shown_proxy(client_options: Mapping[str, Any]) -> str:
+    """Return the proxy of a bucket without its password; empty without one."""
+    if client_options.get("proxy_excludes", "").startswith("*"):
+        return ""
+    return re.sub(r"(?<=//)[^/]*@", "", client_options.get("proxy_url", ""))

@@ -13,11 +13,13 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.envconfig import ClientConfig
+from temporalio.service import TLSConfig
 
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.encryption.keys import EncryptionKey
 from message_batches.errors import MessageBatchesError
 from message_batches.settings import encryption_keys
+from message_batches.temporal.diagnosis import Attempt, connection_problem
 
 
 def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
@@ -36,7 +38,7 @@ _ADDRESS = re.compile(r"(https?://)?(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5}
 
 
 class TemporalUnreachable(MessageBatchesError):
-    """No Temporal server answers at the configured address."""
+    """Temporal cannot be used as it is configured; the message says why, and what to set."""
 
 
 def worker_identity() -> str:
@@ -71,9 +73,14 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     try:
         return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
     except RuntimeError as error:
-        raise TemporalUnreachable(
-            f"No Temporal server answers at {target}. Start one (`temporal server start-dev`) or set TEMPORAL_ADDRESS."
-        ) from error
+        tls = config.get("tls")
+        attempt = Attempt(
+            target=re.sub("^https?://|/$", "", target),
+            tls=bool(tls) or target.startswith("https://"),
+            certificate=isinstance(tls, TLSConfig) and bool(tls.client_cert),
+            key=bool(config.get("api_key")),
+        )
+        raise TemporalUnreachable(await connection_problem(attempt, str(error))) from error
 
 
 def _reason(error: Exception) -> str:

@@ -20,6 +20,7 @@ from message_batches.errors import StoreUnavailable
 from message_batches.serialization import ContractModel
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
+from message_batches.temporal.connection import connect
 
 _TIMEOUT = 5
 """Seconds that writing the record may delay a run."""
@@ -102,6 +103,15 @@ async def id_of(client: Client) -> str:
     described = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
     # The server does not report its ids: the name is used instead.
     return str(described.namespace_info.id or client.namespace)
+
+
+async def client_beside(client: Client, name: str, namespace_id: str) -> Client | None:
+    """Return a client of another namespace on the same server, if that has this id."""
+    try:
+        other = await connect(address=address_of(client), namespace=name)
+        return other if await id_of(other) == namespace_id else None
+    except RPCError:
+        return None
 
 
 def encrypts(client: Client) -> bool:

@@ -17,6 +17,8 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey
 from temporalio.service import RPCError
 
+from message_batches.temporal.diagnosis import read_again
+
 BATCH_ID = SearchAttributeKey.for_keyword("BatchId")
 BATCH_STATUS = SearchAttributeKey.for_keyword("BatchStatus")
 BATCH_REQUESTS = SearchAttributeKey.for_int("BatchRequests")
@@ -90,7 +92,8 @@ class UsableAttributes:
 async def registered(client: Client) -> Mapping[str, "IndexedValueType.ValueType"]:
     """Return the types of all search attributes registered in a client's namespace, by name."""
     request = ListSearchAttributesRequest(namespace=client.namespace)
-    return (await client.operator_service.list_search_attributes(request)).custom_attributes
+    ask = client.operator_service.list_search_attributes
+    return (await read_again(lambda timeout: ask(request, retry=True, timeout=timeout))).custom_attributes
 
 
 async def register(client: Client, names: tuple[str, ...]) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 
-from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue, TaskQueueVersionSelection
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+
+from message_batches.temporal.diagnosis import read_again
 
 POLL_AGE = timedelta(seconds=90)
 """Age at which a poll is no longer recent: each ends after 60 s and is followed by the next."""
@@ -40,25 +43,59 @@ async def pollers(
     return [poller for kind in kinds for poller in kind.pollers]
 
 
-async def has_worker(client: Client, task_queue: str) -> bool:
-    """Check whether a worker of any version has recently polled a task queue for workflow tasks."""
+class WorkerState(StrEnum):
+    """Whether workers take the tasks of a run."""
+
+    POLLS = "polls"
+    OTHER_BUILD = "other-build"
+    """Only workers poll that the server hands no task of the run."""
+    NONE = "none"
+
+
+async def worker_state(client: Client, task_queue: str, *, build: str = "") -> WorkerState:
+    """Return whether a worker that takes a run's tasks has recently polled its task queue for workflow tasks.
+
+    Args:
+        client: of the namespace.
+        task_queue: its name.
+        build: the build that the run stays on; empty for a run that goes to the current one, or to any without builds.
+    """
     # Only the plain mode covers every version without naming them, and it returns which ones are current.
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
-    if _any_recent(answer.pollers):
-        return True
+    describe = client.workflow_service.describe_task_queue
+    answer = await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
     routing = answer.versioning_info
     versions = (routing.current_deployment_version, routing.ramping_deployment_version)
-    builds = ["", *(f"{version.deployment_name}:{version.build_id}" for version in versions if version.build_id)]
-    for build in builds:
-        if _any_recent(await pollers(client, task_queue, build=build)):
-            return True
-    return False
+    current = [f"{version.deployment_name}:{version.build_id}" for version in versions if version.build_id]
+    wanted = [build] if build else current or [""]
+    if any(_any_recent(poller for poller in answer.pollers if _build_of(poller) == each) for each in wanted):
+        return WorkerState.POLLS
+    for each in wanted:
+        if _any_recent(await pollers(client, task_queue, build=each)):
+            return WorkerState.POLLS
+    others = {"", *current} - {*wanted}
+    if _any_recent(answer.pollers):
+        return WorkerState.OTHER_BUILD
+    for each in others:
+        if _any_recent(await pollers(client, task_queue, build=each)):
+            return WorkerState.OTHER_BUILD
+    return WorkerState.NONE
+
+
+async def has_worker(client: Client, task_queue: str) -> bool:
+    """Check whether a worker that takes new runs has recently polled a task queue for workflow tasks."""
+    return await worker_state(client, task_queue) is WorkerState.POLLS
+
+
+def _build_of(poller: PollerInfo) -> str:
+    options = poller.deployment_options
+    if options.worker_versioning_mode != WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED:
+        return ""
+    return f"{options.deployment_name}:{options.build_id}"
 
 
 def _any_recent(found: Iterable[PollerInfo]) -> bool:

@@ -59,7 +59,8 @@ class MessageBatchWorker:
         if self._failure:
             # The rest repeats the gRPC status in its internal form.
             text = str(self._failure).partition(": Status {")[0]
-            raise WorkerFailed(f"The worker cannot continue: {text}") from self._failure
+            check = ". Check TEMPORAL_NAMESPACE, and the rights of its credentials" if "Namespace" in text else ""
+            raise WorkerFailed(f"The worker cannot continue: {text}{check}") from self._failure
 
     async def _run(self, worker: Worker, block: asyncio.Task[object]) -> None:
         try:

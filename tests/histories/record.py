@@ -23,6 +23,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, Phase, Resolution, SubmissionSchedule
+from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import dev_server
 from tests.harness.gateway import Answer, gateway_to
 from tests.harness.project import HISTORIES, ROOT
@@ -156,6 +157,7 @@ async def failed_after_two_posts(live: Stack) -> WorkflowHandle[object, BatchOut
 
 async def cancelled_unrecorded(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Cancel while the store does not accept the claim."""
+    await open_store(live.store_url).identity()
     claims = live.store_folder / "claims"
     claims.write_text("no folder")
     run = await live.start(requests())

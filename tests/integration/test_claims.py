@@ -111,8 +111,8 @@ async def test_a_run_that_does_not_own_a_batch_does_not_delete_it(pending: Stack
 
 @pytest.mark.parametrize("how", ["cancelled", pytest.param("failed", marks=pytest.mark.slow)])
 async def test_a_run_that_ends_records_its_batch_after_an_outage_of_the_store(pending: Stack, how: str) -> None:
+    await open_store(pending.store_url).identity()
     claims = pending.store_folder / "claims"
-    claims.parent.mkdir(exist_ok=True)
     claims.write_text("no folder")
     ends_by_itself = QUICK_POLL.model_copy(update={"retry_limit": 0})
     run = await pending.start(requests(2), poll=ends_by_itself if how == "failed" else QUICK_POLL)

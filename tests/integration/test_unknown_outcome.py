@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
 from tests.harness.stack import (
@@ -24,6 +25,7 @@ from tests.harness.stack import (
     progress_when,
     running_stack,
 )
+from tests.harness.waiting import eventually
 
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
@@ -238,8 +240,8 @@ async def test_a_refusal_after_a_lost_reply_reports_that_a_batch_may_exist(live:
 
 
 async def test_a_post_waits_for_an_unavailable_store(live: Stack) -> None:
+    await open_store(live.store_url).identity()
     away = live.store_folder / "submissions"
-    away.parent.mkdir(exist_ok=True)
     away.write_text("no folder")
     twice = RetrySchedule(retry_after=timedelta(seconds=0.1), retry_limit=1)
     run = await live.start(requests(2), poll=QUICK_POLL.model_copy(update={"transient": twice}))
@@ -272,7 +274,7 @@ async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doub
 async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(4))
-    await live.saw("create")
+    await eventually(lambda: any("refuse-then-5xx" in call.faults for call in live.emulator.calls), "the refused POST")
     changed = [item["params"] | {"model": "claude-opus-5", "max_tokens": 16} for item in requests(4)]
     theirs = await live.post_by_a_stranger(
         [{"custom_id": item["custom_id"], "params": params} for item, params in zip(requests(4), changed, strict=True)]

@@ -17,10 +17,12 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, PollWorkflowTaskQueueRequest
 from temporalio.client import Client
 
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator
 from message_batches.listen_address import CannotListen
-from message_batches.models import PollSchedule
-from message_batches.observability.health import Health, WatchedWorker, serve_probes
+from message_batches.models import BatchInput, PollSchedule
+from message_batches.observability.health import Health, HealthReport, WatchedWorker, serve_probes
+from message_batches.observability.prometheus import StalledRuns
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer
@@ -87,7 +89,7 @@ async def test_a_worker_that_polls_is_healthy(temporal: DevServer, tmp_path: Pat
     async with worker(tmp_path, temporal.address) as probed:
         found = await probed.until(is_well)
 
-        assert found == {"connected": True, "polling": True, "storeReachable": True, "problems": []}
+        assert found == {"connected": True, "polling": True, "storeReachable": True, "problems": [], "stalledRuns": {}}
         assert await probed.get("/livez") == (200, {"alive": True})
         assert f"health {probed.url}/healthz" in probed.output
         assert await probed.terminate() == 0
@@ -257,6 +259,34 @@ async def test_a_worker_whose_polls_temporal_does_not_see_is_unhealthy(temporal:
             f"Temporal has seen no recent poll of this worker ({temporal.client.identity}) "
             "on task queue nobody-polls-here"
         ]
+
+
+async def test_runs_that_do_not_move_are_counted_and_are_no_problem_of_the_worker(
+    temporal: DevServer, live: Stack
+) -> None:
+    health, store, queue = Health(), open_store(live.store_url), f"nobody-polls-{uuid4()}"
+    run = await live.client.start_workflow(WORKFLOW_TYPE, BatchInput(requests=requests()), id=queue, task_queue=queue)
+    stalled = StalledRuns(live.client, queue)
+    await eventually(lambda: looked(stalled), "a run that was looked at")
+    watched = WatchedWorker(
+        temporal.client, store, await store.identity(), live.task_queue, lambda: True, stalled=lambda: stalled.counts
+    )
+    health.started(watched)
+
+    async def well() -> HealthReport | None:
+        report = await health.report()
+        return None if report.problems else report
+
+    report = await eventually(well, "a healthy worker")
+    await run.terminate()
+
+    assert report.answer().status == 200
+    assert report.stalled == {"no-worker": 1}
+
+
+async def looked(stalled: StalledRuns) -> bool:
+    await stalled.look()
+    return bool(stalled.counts)
 
 
 async def test_polls_of_another_worker_on_this_host_do_not_count(temporal: DevServer, tmp_path: Path) -> None:

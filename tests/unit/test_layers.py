@@ -36,7 +36,7 @@ ALLOWED: Mapping[str, str] = {
     "jsonl": "errors",
     "listen_address": "errors",
     "models": "api contract serialization",
-    "observability": "contract errors formatting listen_address log_context models storage temporal",
+    "observability": "contract errors formatting listen_address log_context models runs storage temporal",
     "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
     "results": "concurrency contract error_causes errors jsonl models requests serialization storage",
     "retention": "contract errors models runs storage temporal",

@@ -8,6 +8,7 @@ import pytest
 
 from message_batches.settings import InvalidSettings, Settings, codec_token, display_command, encryption_keys
 from tests.harness.encryption import key, written
+from tests.harness.tls import make_ca
 
 
 def test_an_empty_environment_has_defaults_and_no_key() -> None:
@@ -107,6 +108,105 @@ def test_a_base_url_with_a_secret_in_it_is_refused_and_not_repeated(variable: st
 )
 def test_a_base_url_may_have_a_port_and_a_path(base_url: str) -> None:
     assert Settings.from_environment({"ANTHROPIC_BASE_URL": base_url}).base_url == base_url
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "https_proxy", "all_proxy"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://",
+        "http://me:hidden@",
+        "http://proxy:hidden",
+        "http://proxy:0",
+        "http://proxy:99999",
+        "ftp://me:hidden@proxy",
+        "socks4://hidden:1",
+        "http://proxy/hidden",
+        "http://proxy?hidden",
+        "http://[hidden",
+        "hidden hidden",
+        "http://hidden\n:1",
+        "http://hïdden",
+    ],
+)
+def test_an_invalid_proxy_is_refused_and_not_repeated(variable: str, value: str) -> None:
+    with pytest.raises(InvalidSettings, match=rf"^{variable} ") as caught:
+        Settings.from_environment({variable: value})
+
+    assert "hidden" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:9", "socks5h://me:hidden@proxy"])
+def test_a_socks_proxy_is_refused_by_name_without_the_extra(value: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"^ALL_PROXY names a SOCKS proxy.*message-batches\[socks\]") as caught:
+        Settings.from_environment({"ALL_PROXY": value})
+
+    assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["http://a.example", "a b/c:d", "example.com:99999", "a,b@c", "10.0.0.0/8888"])
+def test_an_invalid_list_of_direct_hosts_is_refused(value: str) -> None:
+    with pytest.raises(InvalidSettings, match=r"^NO_PROXY is not valid"):
+        Settings.from_environment({"NO_PROXY": value})
+
+
+def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("no certificate")
+
+    for variable, value in (
+        ("SSL_CERT_FILE", "/no/such/hidden"),
+        ("SSL_CERT_FILE", str(tmp_path)),
+        ("SSL_CERT_FILE", str(tmp_path / "empty.pem")),
+        ("SSL_CERT_FILE", "hid\0den"),
+        ("SSL_CERT_DIR", "/no/such/hidden"),
+        ("SSL_CERT_DIR", f"{tmp_path}:/no/such/hidden"),
+        ("SSL_CERT_DIR", "hid\0den"),
+    ):
+        with pytest.raises(InvalidSettings, match=rf"^{variable} is not valid") as caught:
+            Settings.from_environment({variable: value})
+        assert "hidden" not in str(caught.value)
+
+
+def test_a_network_is_described_without_passwords(tmp_path: Path) -> None:
+    ca = make_ca(tmp_path)
+    settings = Settings.from_environment(
+        {
+            "HTTPS_PROXY": "http://me:hidden@proxy.example:3128",
+            "NO_PROXY": "s3.example,10.0.0.0/8",
+            "SSL_CERT_FILE": str(ca.cert_file),
+            "SSL_CERT_DIR": str(tmp_path),
+        }
+    )
+
+    assert settings.network.lines == [
+        "proxy  http://***@proxy.example:3128 (HTTPS_PROXY) for https",
+        "direct s3.example, 10.0.0.0/8 (NO_PROXY)",
+        f"trusts {ca.cert_file} (SSL_CERT_FILE)",
+        f"trusts {tmp_path} (SSL_CERT_DIR)",
+    ]
+    assert "hidden" not in repr(settings)
+    assert Settings.from_environment({"NO_PROXY": "*"}).network.lines == []
+
+
+@pytest.mark.parametrize(
+    ("environment", "proxy", "excluded"),
+    [
+        ({}, None, None),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.example"}, "http://p:1", "localhost,127.0.0.0/8,::1,a.example"),
+        ({"HTTP_PROXY": "http://p:1"}, "http://p:1", "*,0.0.0.0/0,::/0"),
+        (
+            {"HTTP_PROXY": "http://p:1", "AWS_ENDPOINT_URL": "http://minio:9000"},
+            "http://p:1",
+            "localhost,127.0.0.0/8,::1",
+        ),
+    ],
+)
+def test_a_bucket_is_reached_as_the_api_is(
+    environment: dict[str, str], proxy: str | None, excluded: str | None
+) -> None:
+    options = Settings.from_environment(environment).network.store_options
+
+    assert (options.get("proxy_url"), options.get("proxy_excludes")) == (proxy, excluded)
 
 
 def test_a_key_file_that_is_not_text_is_refused_and_named(tmp_path: Path) -> None:

@@ -79,6 +79,6 @@ async def _ask(settings: Settings, profile: ApiProfile, requests: CheckedRequest
     # Imported here: it takes longer to load than most commands run.
     from message_batches.api.client import HttpBatchApi, http_client
 
-    async with http_client(settings.base_url) as http:
-        api = HttpBatchApi(http, settings.keys)
+    async with http_client(settings.base_url, network=settings.network) as http:
+        api = HttpBatchApi(http, settings.keys, settings.network)
         return {name: await api.model(profile, name) for name in list(requests.models)[:MAX_ASKED]}

@@ -20,6 +20,7 @@ from temporalio.client import Client
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
 from message_batches.api.keys import DEFAULT_KEY, ApiKeys
+from message_batches.api.network import DIRECT
 from message_batches.cli import next_steps
 from message_batches.cli.commands.start import start_options
 from message_batches.cli.context import CommandContext, CommandResult
@@ -126,9 +127,10 @@ async def _services(build_worker: BuildWorker, folder: Path, settings: Settings 
                 await running.enter_async_context(_emulator()),
                 ApiKeys({DEFAULT_KEY: SecretStr(_EMULATED_KEY)}),
             )
-        http = await running.enter_async_context(http_client(base_url))
+        network = settings.network if settings else DIRECT
+        http = await running.enter_async_context(http_client(base_url, network=network))
         store = open_store((folder / "store").as_uri())
-        await running.enter_async_context(build_worker(server.client, HttpBatchApi(http, keys), store))
+        await running.enter_async_context(build_worker(server.client, HttpBatchApi(http, keys, network), store))
         yield DemoServices(server, store, base_url)
 
 

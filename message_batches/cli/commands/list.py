@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 
 from rich.console import Group, RenderableType
 from rich.text import Text
+from temporalio.client import Client
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.json_output import AttentionDocument, ListedRunDocument
-from message_batches.formatting import format_duration
+from message_batches.errors import StoreUnavailable
+from message_batches.formatting import format_duration, format_time
 from message_batches.runs import list as runs_list
+from message_batches.runs.forgotten import ForgottenSubmission, list_forgotten
 from message_batches.runs.list import AttentionItem
 
 
@@ -27,11 +30,37 @@ async def list_runs(context: CommandContext, limit: int, statuses: Sequence[str]
 
 
 async def list_attention(context: CommandContext, limit: int) -> CommandResult:
-    """List undecided submissions, landings that keep failing, batches of an unknown status or near their end."""
-    now = datetime.now(UTC)
-    items = await runs_list.list_attention(await context.client(), limit)
-    documents = [attention_document(item, now) for item in items]
+    """List the runs that an operator should look at, and submissions that no run follows."""
+    now, client = datetime.now(UTC), await context.client()
+    documents = [attention_document(item, now) for item in await runs_list.list_attention(client, limit)]
+    documents += await _forgotten(context, client, limit - len(documents))
     return CommandResult(documents, _rows(documents) if documents else "No run needs attention")
+
+
+async def _forgotten(context: CommandContext, client: Client, limit: int) -> list[AttentionDocument]:
+    """Describe the submissions in the store that no run follows."""
+    try:
+        forgotten = await list_forgotten(client, context.store, max(limit, 0))
+    except StoreUnavailable as error:
+        context.say(f"Submissions without a run are not listed: {error}", style="yellow")
+        return []
+    if forgotten.unasked:
+        names = ", ".join(forgotten.unasked)
+        context.say(
+            f"Submissions without a run are not listed: {names} may know them, and does not answer", style="yellow"
+        )
+    return [_forgotten_document(each) for each in forgotten.found]
+
+
+def _forgotten_document(submission: ForgottenSubmission) -> AttentionDocument:
+    sent = f"Temporal has no run of it any more, and no results have landed. Sent {format_time(submission.sent)} UTC"
+    unknown = "" if submission.batch_id else "; the reply was lost: look at the batches of that minute in the Console"
+    return AttentionDocument(
+        workflow_id=submission.workflow_id,
+        batch_id=submission.batch_id,
+        why=f"{sent}{unknown}",
+        command=next_steps.take_up(submission),
+    )
 
 
 def attention_document(item: AttentionItem, now: datetime) -> AttentionDocument:
@@ -42,7 +71,7 @@ def attention_document(item: AttentionItem, now: datetime) -> AttentionDocument:
         workflow_id=view.workflow_id,
         batch_id=view.batch_id,
         why=". ".join([*expiring, *tables.attention(view, now)]),
-        command=next_steps.decide(item.decision, view.workflow_id),
+        command=next_steps.decide(item),
     )
 
 

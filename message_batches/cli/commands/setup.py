@@ -6,11 +6,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import SearchAttribute, SetupDocument
 from message_batches.runs.control import Refused
+from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import address_of
 from message_batches.temporal.search_attributes import (
     SEARCH_ATTRIBUTES,
@@ -28,9 +29,13 @@ async def setup(context: CommandContext) -> CommandResult:
         before = await registered(client)
         missing = tuple(key.name for key in SEARCH_ATTRIBUTES if key.name not in before)
         if missing:
-            await register(client, missing)
+            await _register(client, missing)
         after = await registered(client)
     except RPCError as error:
+        # A caller who may not register them needs their names, for an administrator.
+        denied = error.status is RPCStatusCode.PERMISSION_DENIED
+        if unanswered(error) or (context.call_problem(error) and not denied):
+            raise
         raise Refused(_refused(client, error)) from error
     found = {**{name: indexed_type(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}
     document = SetupDocument(
@@ -43,6 +48,15 @@ async def setup(context: CommandContext) -> CommandResult:
     )
     complete = len(usable_names(found)) == len(SEARCH_ATTRIBUTES)
     return CommandResult(document, _shown(client, found, missing), DONE if complete else FAILED)
+
+
+async def _register(client: Client, missing: tuple[str, ...]) -> None:
+    """Register attributes; whether it happened although the answer was lost, the next list of them shows."""
+    try:
+        await register(client, missing)
+    except RPCError as error:
+        if not unanswered(error) or set(missing) - set(await registered(client)):
+            raise
 
 
 def _shown(client: Client, found: Mapping[str, "IndexedValueType.ValueType"], missing: Sequence[str]) -> RenderableType:

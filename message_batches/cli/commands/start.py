@@ -31,13 +31,32 @@ OptionsReader = Callable[[Settings], StartOptions]
 
 
 async def start(
-    context: CommandContext, file: str, read_options: OptionsReader, waiting: WaitOptions, *, again: bool = False
+    context: CommandContext,
+    file: str,
+    read_options: OptionsReader,
+    waiting: WaitOptions,
+    *,
+    again: bool = False,
+    again_id: str | None = None,
 ) -> CommandResult:
     """Start a run for a file of requests, or continue with the run that these requests have."""
     options = read_options(context.settings)
     with read(file, options) as requests:
         _warn(context, requests)
-        begin = partial(start_run, await context.client(), context.store, requests, name_of(file), options, again=again)
+        begin = partial(
+            start_run,
+            await context.client(),
+            context.store,
+            requests,
+            name_of(file),
+            options,
+            again=again,
+            again_id=again_id,
+            on_again=lambda workflow_id: context.say(
+                f"Submitting them again as {workflow_id}; should this command be interrupted, repeat it with "
+                f"--workflow-id {workflow_id}"
+            ),
+        )
         started = await _checked(context, begin, waiting)
     return await _follow(context, started, options, waiting)
 

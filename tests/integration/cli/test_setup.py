@@ -13,7 +13,9 @@ from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.namespaces import new_namespace
 from tests.harness.requests import fresh
 from tests.harness.stack import Stack, running_stack
+from tests.harness.temporal_proxy import grpc_refusing
 
+UNIMPLEMENTED = 12
 NAMES = ["BatchId", "BatchStatus", "BatchRequests", "BatchOutcome"]
 
 
@@ -63,13 +65,13 @@ async def test_setup_says_which_attribute_is_of_another_type_and_leaves_it(tempo
 
 
 async def test_setup_that_is_refused_says_why_and_what_is_to_be_registered(alone: CommandLine) -> None:
-    nowhere = CommandLine(alone.folder, {**alone.environment, "TEMPORAL_NAMESPACE": "no-such-namespace"})
-
-    ended = await nowhere("setup", "--json")
+    async with grpc_refusing(UNIMPLEMENTED, "not for you", connects=True) as address:
+        starter = CommandLine(alone.folder, {**alone.environment, "TEMPORAL_ADDRESS": address})
+        ended = await starter("setup", "--json")
 
     assert ended.code == 2
     assert ended.json["error"]["type"] == "Refused"
-    assert all(name in ended.json["error"]["message"] for name in (*NAMES, "'no-such-namespace'"))
+    assert all(name in ended.json["error"]["message"] for name in (*NAMES, "not for you"))
 
 
 async def test_runs_are_listed_by_where_they_stand(temporal: DevServer, tmp_path: Path) -> None:

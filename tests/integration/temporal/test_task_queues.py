@@ -11,7 +11,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from message_batches.temporal.dev_server import DevServer
-from message_batches.temporal.task_queues import has_worker, pollers
+from message_batches.temporal.task_queues import WorkerState, has_worker, pollers, worker_state
 from tests.harness.waiting import eventually
 
 VERSION = WorkerDeploymentVersion("batches", "build-1")
@@ -41,16 +41,23 @@ async def worker(client: Client, task_queue: str, *, versioned: bool) -> AsyncIt
 async def test_a_worker_of_any_version_is_detected(temporal: DevServer, versioned: bool) -> None:
     client, queue = temporal.client, f"polled-{uuid4()}"
     build = f"{VERSION.deployment_name}:{VERSION.build_id}" if versioned else ""
-    before = await has_worker(client, queue)
+    before = await worker_state(client, queue, build=build)
+
+    async def polls() -> bool:
+        return await worker_state(client, queue, build=build) is WorkerState.POLLS
 
     async def named() -> bool:
         # The server gives the same answer for some seconds.
         return [poller.identity for poller in await pollers(client, queue, build=build)] == [client.identity]
 
     async with worker(client, queue, versioned=versioned):
-        await eventually(lambda: has_worker(client, queue), "a worker that is seen")
+        await eventually(polls, "a worker that is seen")
         await eventually(named, "the worker among the pollers of its version")
         others = await pollers(client, queue, build="batches:another")
+        another = await worker_state(client, queue, build="batches:another")
+        takes_new = await has_worker(client, queue)
 
-    assert not before
+    assert before is WorkerState.NONE
     assert others == []
+    assert another is WorkerState.OTHER_BUILD
+    assert takes_new is not versioned

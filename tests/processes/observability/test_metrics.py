@@ -38,6 +38,7 @@ LABELS = {
     "workflow_type",
     "activity_type",
     "status",
+    "cause",
     "outcome",
     "model",
     "kind",

@@ -16,6 +16,8 @@ from message_batches.runs.history import RunFailure
         (NextAction.CHECK_BATCHES, "start FILE --again`"),
         (NextAction.STORE_REQUESTS, "start FILE`"),
         (NextAction.START_WORKER, "status a-run`"),
+        (NextAction.REPEAT_START, "start FILE`"),
+        (NextAction.REPEAT_AGAIN, "start FILE --again --workflow-id a-run`"),
         (NextAction.WATCH, "watch a-run`"),
         (NextAction.LIST_RUNS, "list`"),
         (NextAction.REGISTER_SEARCH_ATTRIBUTES, "setup`"),

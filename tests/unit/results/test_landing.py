@@ -455,6 +455,7 @@ async def test_of_two_simultaneous_attempts_one_is_published(store: ObjectStore)
 
 
 async def test_unverified_results_are_landed_again_with_requests(store: ObjectStore) -> None:
+    await store.identity()
     alone = await landing(store, arriving(GOOD[::-1]), None, 20)
     assert not alone.verified
     checked = await landing(store, arriving(GOOD[::-1]), await manifest_of(store, 20), 20)

@@ -588,12 +588,12 @@ async def test_an_unusual_file_name_does_not_stop_a_purge(tmp_path: Path) -> Non
 
 async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path: Path) -> None:
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "store"
+    store = open_store(root.as_uri())
+    await store.identity()
     (elsewhere / "msgbatch_9").mkdir(parents=True)
     (elsewhere / "msgbatch_9" / f"{UUID}.jsonl").touch()
-    root.mkdir()
     (root / "claims").mkdir()
     (root / "results").symlink_to(elsewhere)
-    store = open_store(root.as_uri())
     await landed_run(store, "msgbatch_1")
     for link, target in [
         ("loop", root),

@@ -7,15 +7,20 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import pytest
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
+from message_batches.requests.manifest import write_inline_manifest
+from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.urls import InvalidStoreUrl, first_line
 from tests.harness import local_s3
+from tests.harness.processes import lasting_port
+
+UUID = "5f0a7b0e-6f0e-4a53-9a5e-0d5a3c7d1c55"
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +103,8 @@ class _FirstAnswerIsLate(ObjectStore):
 
     late = True
 
-    async def read(self, name: str) -> bytes | None:
-        answer = await super().read(name)
+    async def _read(self, name: str) -> bytes | None:
+        answer = await super()._read(name)
         if self.late:
             self.late = False
             await self.identity()
@@ -118,6 +123,81 @@ async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> 
     (tmp_path / "store.json").unlink()
     with pytest.raises(StoreUnavailable, match="mounted"):
         await store.identity()
+
+
+RECORDS = (
+    f"submissions/default/1-{'a' * 64}/a-run-{UUID}-1.json",
+    "claims/msgbatch_1.json",
+    f"results/msgbatch_1/{UUID}.jsonl",
+    f"manifests/{'a' * 64}.ids",
+    f"namespaces/{UUID}.json",
+)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+async def test_a_store_with_records_is_never_given_another_identity(
+    store: ObjectStore, url: str, s3: Any, record: str
+) -> None:
+    store_id = await store.identity()
+    await store.create(record, b"{}")
+    await store.remove("store.json")
+
+    next_process = open_store(url) if url.startswith("file:") else s3_store(s3, url)
+    with pytest.raises(StoreUnavailable, match=r"store\.json is gone.*Restore it from a backup, or write"):
+        await next_process.identity()
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await next_process.identity()
+
+    await store.create("store.json", f'{{"id": "{store_id}"}}'.encode())
+    assert await next_process.identity() == store_id
+
+
+async def test_a_new_store_with_files_of_others_gets_an_identity(store: ObjectStore) -> None:
+    for name in ("manifests/mine.jsonl", "requests.jsonl", "results/notes.txt"):
+        await store.create(name, b"")
+
+    assert await store.identity()
+
+
+async def test_of_many_first_starts_all_find_one_identity(url: str, s3: Any) -> None:
+    stores = [open_store(url) if url.startswith("file:") else s3_store(s3, url) for _ in range(8)]
+
+    manifests = await asyncio.gather(
+        *(write_inline_manifest(each, [{"custom_id": f"{n}", "params": {}}]) for n, each in enumerate(stores))
+    )
+
+    assert len({manifest.store_id for manifest in manifests}) == 1
+
+
+async def test_a_store_that_is_not_there_is_no_store_without_objects(store: ObjectStore, url: str, s3: Any) -> None:
+    await store.identity()
+    await store.create("manifests/a", b"1")
+    assert await store.read("none") is None
+    assert await store.names("claims/") == []
+
+    for name in await store.names("manifests/"):
+        await store.remove(name)
+    if url.startswith("file:"):
+        folder = unquote(url.removeprefix("file://"))
+        os.rename(folder, f"{folder}-moved")
+    else:
+        await store.remove("store.json")
+
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await store.read("manifests/a")
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        [chunk async for chunk in store.stream("manifests/a")]
+    with pytest.raises(StoreUnavailable, match="is gone"):
+        await store.names("manifests/")
+
+
+async def test_another_store_in_its_place_is_no_store_without_objects(store: ObjectStore) -> None:
+    await store.identity()
+    await store.remove("store.json")
+    await store.create("store.json", b'{"id": "another"}')
+
+    with pytest.raises(StoreUnavailable, match="another store"):
+        await store.read("manifests/a")
 
 
 async def test_a_damaged_identity_is_reported(tmp_path: Path) -> None:
@@ -239,6 +319,32 @@ async def test_s3_is_configured_by_the_usual_environment(s3: Any, monkeypatch: p
         monkeypatch.setenv(f"AWS_{key.upper()}", value)
     store = open_store(f"s3://bucket/{uuid4()}")
     assert await store.identity() == await store.identity()
+
+
+async def test_a_bucket_is_reached_through_the_proxy_of_the_settings_and_loopback_directly(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = f"http://me:hidden@127.0.0.1:{lasting_port()}"
+    for variable in ("HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(variable, dead)
+    name = f"bucket-{uuid4()}"
+    s3.create_bucket(Bucket=name)
+    endpoint = s3.meta.endpoint_url
+
+    def options(**environment: str) -> dict[str, Any]:
+        return Settings.from_environment(environment).network.store_options
+
+    direct = open_store(f"s3://{name}", endpoint=endpoint, client_options=options(ALL_PROXY=dead), **local_s3.KEYS)
+    unproxied = open_store(f"s3://{name}", endpoint=endpoint, client_options=options(HTTP_PROXY=dead), **local_s3.KEYS)
+    proxied = open_store(
+        f"s3://{name}", endpoint="http://s3.example", client_options=options(ALL_PROXY=dead), **local_s3.KEYS
+    )
+
+    assert await direct.create("a", b"1")
+    assert await unproxied.read("a") == b"1"
+    with pytest.raises(StoreUnavailable, match=r"through the proxy http://127\.0\.0\.1:\d+$") as caught:
+        await proxied.read("a")
+    assert "hidden" not in str(caught.value)
 
 
 async def test_nothing_is_written_read_or_removed_behind_a_link(tmp_path: Path) -> None:

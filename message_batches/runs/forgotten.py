@@ -1,0 +1,135 @@
+"""Submissions that the store has a record of and Temporal no run: after a lost database, or a history that expired."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from temporalio.client import Client
+
+from message_batches.runs.deduplication import recorded_batch
+from message_batches.runs.describe import run_exists
+from message_batches.storage import paths
+from message_batches.storage.interface import Store
+from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
+from message_batches.temporal.namespaces import NamespaceRecords, address_of, client_beside, id_of
+
+RESULTS_KEPT = timedelta(days=29)
+"""The provider keeps results for so long after the batch was created: an older record helps nobody."""
+
+_AT_ONCE = 20
+
+
+@dataclass(frozen=True)
+class ForgottenSubmission:
+    """A submission without landed results that no run follows any more.
+
+    Attributes:
+        workflow_id: of the run that sent it.
+        sent: when it was sent last.
+        batch_id: the batch that it created; None where its reply was lost.
+        requests_uri: the requests in the store; None if they were purged.
+    """
+
+    workflow_id: str
+    sent: datetime
+    batch_id: str | None
+    requests_uri: str | None
+
+
+@dataclass(frozen=True)
+class ForgottenSubmissions:
+    """The forgotten submissions, the newest first.
+
+    Attributes:
+        unasked: namespaces that use the store and could not be asked; then no submission counts as forgotten.
+    """
+
+    found: tuple[ForgottenSubmission, ...] = ()
+    unasked: tuple[str, ...] = ()
+
+
+async def list_forgotten(client: Client, store: Store, limit: int) -> ForgottenSubmissions:
+    """List the submissions of the last 29 days that may have a batch, and have no landed results and no run."""
+    by_run = await _without_results(store)
+    if not by_run:
+        return ForgottenSubmissions()
+    clients, unasked = await _clients(client, store)
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def known(workflow_id: str) -> bool:
+        async with slots:
+            return any([await run_exists(each, workflow_id) for each in clients])
+
+    ids = list({workflow_id for workflow_id, _ in by_run})
+    missing = {each for each, there in zip(ids, await asyncio.gather(*map(known, ids)), strict=True) if not there}
+    records = [records for (workflow_id, _), records in by_run.items() if workflow_id in missing]
+    records.sort(key=lambda each: each[-1].intent.time, reverse=True)
+    if records and unasked:
+        return ForgottenSubmissions(unasked=unasked)
+    manifests = set(await store.names("manifests/")) if records else set()
+    return ForgottenSubmissions(tuple(_forgotten(store, each, manifests) for each in records[:limit]))
+
+
+async def _without_results(store: Store) -> dict[tuple[str, str], list[SubmissionRecord]]:
+    """Return the records by run, oldest first, of the runs that may have bought a batch and have landed none."""
+    oldest = datetime.now(UTC) - RESULTS_KEPT
+    recent = [
+        stored.name async for page in store.listing(paths.SUBMISSIONS) for stored in page if stored.modified >= oldest
+    ]
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(path: str) -> SubmissionRecord | None:
+        async with slots:
+            return await SubmissionRecords(store).read_record(path)
+
+    found: dict[tuple[str, str], list[SubmissionRecord]] = {}
+    for record in await asyncio.gather(*map(read, paths.intents_among(recent))):
+        if record:
+            found.setdefault((record.intent.workflow_id, record.intent.first_run_id), []).append(record)
+    for records in found.values():
+        records.sort(key=lambda record: record.intent.time)
+    landed = await _landed(store) if found else set()
+    return {
+        run: records
+        for run, records in found.items()
+        if not all(record.created_nothing for record in records) and not _batches(records) & landed
+    }
+
+
+async def _landed(store: Store) -> set[paths.GroupKey]:
+    """Return the batches with published results."""
+    parsed = [paths.parse_path(name) for name in await store.names("results/")]
+    return {each.key for each in parsed if each and each.kind is paths.PathKind.PUBLICATION}
+
+
+def _batches(records: Sequence[SubmissionRecord]) -> set[paths.GroupKey]:
+    named = (record.outcome.batch_id for record in records if record.outcome)
+    return {paths.GroupKey.of_batch(batch_id) for batch_id in named if batch_id}
+
+
+async def _clients(client: Client, store: Store) -> tuple[list[Client], tuple[str, ...]]:
+    """Return a client of each namespace that works with the store, and the namespaces that cannot be asked."""
+    own, clients, unasked = await id_of(client), [client], []
+    for namespace_id, record in (await NamespaceRecords(store).all()).items():
+        if namespace_id == own:
+            continue
+        if record and (record.name, record.address) == (client.namespace, address_of(client)):
+            continue  # Of a server that was here before, with another database.
+        beside = await client_beside(client, record.name, namespace_id) if record else None
+        if beside:
+            clients.append(beside)
+        else:
+            unasked.append(str(record or namespace_id))
+    return clients, tuple(unasked)
+
+
+def _forgotten(store: Store, records: Sequence[SubmissionRecord], manifests: Collection[str]) -> ForgottenSubmission:
+    intent = records[-1].intent
+    requests = paths.requests_path(intent.sha256)
+    return ForgottenSubmission(
+        workflow_id=intent.workflow_id,
+        sent=intent.time,
+        batch_id=recorded_batch(records),
+        requests_uri=store.uri(requests) if requests in manifests else None,
+    )

@@ -1,0 +1,133 @@
+"""A store that vanishes, and comes back, while runs need it: they wait, and nothing is bought twice."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from message_batches.api.client import HttpBatchApi, http_client
+from message_batches.api.keys import ApiKeys
+from message_batches.emulator import Emulator
+from message_batches.runs.control import Runs
+from message_batches.runs.list import Decision, list_attention
+from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.temporal.dev_server import DevServer
+from tests.harness.requests import fresh
+from tests.harness.stack import KEYS, Stack
+from tests.harness.waiting import eventually
+from worker import build_worker
+
+
+class Vanishing(ObjectStore):
+    """A directory that is moved away once an object of a folder is written, or right before it is read."""
+
+    after_write = ""
+    before_read = ""
+
+    @property
+    def moved(self) -> Path:
+        assert self._folder
+        return self._folder.with_name("moved-away")
+
+    def vanish(self) -> None:
+        assert self._folder
+        self.after_write = self.before_read = ""
+        self._folder.rename(self.moved)
+
+    def come_back(self) -> None:
+        assert self._folder
+        self.moved.rename(self._folder)
+
+    async def create(self, name: str, data: bytes) -> bool:
+        created = await super().create(name, data)
+        if self.after_write and name.startswith(self.after_write):
+            self.vanish()
+        return created
+
+    async def stream(self, name: str) -> AsyncIterator[bytes]:
+        if self.before_read and name.startswith(self.before_read):
+            self.vanish()
+        async for chunk in super().stream(name):
+            yield chunk
+
+    async def read(self, name: str) -> bytes | None:
+        if self.before_read and name.startswith(self.before_read):
+            self.vanish()
+        return await super().read(name)
+
+
+@asynccontextmanager
+async def worker(stack: Stack, store: ObjectStore) -> AsyncIterator[None]:
+    async with (
+        http_client(stack.emulator.url) as http,
+        build_worker(
+            stack.client,
+            HttpBatchApi(http, ApiKeys(KEYS)),
+            store,
+            task_queue=stack.task_queue,
+            graceful_shutdown_timeout=timedelta(seconds=1),
+        ),
+    ):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("moment", "folder"),
+    [
+        ("after_write", "submissions/"),
+        ("before_read", "manifests/"),
+        ("after_write", "claims/"),
+        ("before_read", "results/"),
+    ],
+)
+async def test_a_run_waits_for_a_store_that_is_gone(
+    moment: str, folder: str, temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    store = Vanishing(None, root.as_uri(), root)
+    await store.identity()
+    stack = Stack(temporal.client, emulator, root.as_uri())
+    setattr(store, moment, folder)
+    async with worker(stack, store):
+        run = await stack.start(fresh())
+        await eventually(store.moved.exists, "a store that is gone")
+
+        async def waits() -> bool:
+            view = await Runs(stack.client, store).describe(run.id)
+            return view.running and any("is gone" in each.failure for each in view.failing_activities)
+
+        if moment == "before_read":
+            await eventually(waits, "a run that waits for its store")
+        store.come_back()
+        output = await run.result()
+
+    assert output.verified
+    assert output.request_counts.succeeded == 3
+    assert len(emulator.batches) == 1
+
+
+async def test_a_store_without_its_identity_needs_attention_and_continues_once_it_is_restored(
+    temporal: DevServer, pending: Stack
+) -> None:
+    run = await pending.start(fresh(), workflow_id=f"identity-{uuid4()}")
+    await pending.saw("retrieve")
+    identity = pending.store_folder / "store.json"
+    kept = identity.read_text()
+    identity.unlink()
+    pending.emulator.clock.advance(timedelta(minutes=10))
+
+    async def needing() -> Decision | None:
+        items = await list_attention(temporal.client, 1000)
+        return next((item.decision for item in items if item.view.workflow_id == run.id), None)
+
+    found = await eventually(needing, "a run that needs attention")
+    view = await Runs(temporal.client, open_store(pending.store_url)).describe(run.id)
+    identity.write_text(kept)
+
+    assert found is Decision.WATCH
+    assert "store.json is gone" in view.failing_activities[0].failure
+    assert (await run.result()).verified
