@@ -71,6 +71,7 @@ async def test_a_revoked_key_fails_at_once_with_the_next_step(live: Stack) -> No
     assert [call.operation for call in live.emulator.calls] == ["list"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("operation", ["list", "retrieve"])
 async def test_an_api_that_accepts_calls_and_does_not_answer_is_reported_as_such(live: Stack, operation: str) -> None:
     live.emulator.faults.add("slow", operation=operation, seconds=100)

@@ -56,6 +56,7 @@ async def test_a_batch_that_another_run_has_sent_cannot_be_adopted(live: Stack) 
     await run.terminate()
 
 
+@pytest.mark.slow
 async def test_a_late_adoption_is_refused_and_names_the_runs_batch(pending: Stack) -> None:
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await pending.start(requests(2))

@@ -55,6 +55,7 @@ async def live(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
         yield running
 
 
+@pytest.mark.slow
 async def test_without_its_record_a_namespace_does_not_count_as_encrypted(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:

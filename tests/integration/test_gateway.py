@@ -228,6 +228,7 @@ async def reset_to_the_first_poll(live: Stack, run: WorkflowHandle[Any, BatchOut
     return live.client.get_workflow_handle(run.id, run_id=reply.run_id, result_type=BatchOutput)
 
 
+@pytest.mark.slow
 async def test_a_run_reset_after_its_batch_was_landed_and_deleted_ends_with_its_results(live: Stack) -> None:
     run = await live.start(requests(), delete_after_landing=True)
     first = await run.result()
@@ -241,6 +242,7 @@ async def test_a_run_reset_after_its_batch_was_landed_and_deleted_ends_with_its_
     assert again.request_counts == first.request_counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_requests", [True, False])
 async def test_a_batch_that_was_landed_and_is_deleted_can_be_attached_to(live: Stack, with_requests: bool) -> None:
     first = await live.run(requests(), delete_after_landing=True)
@@ -250,6 +252,7 @@ async def test_a_batch_that_was_landed_and_is_deleted_can_be_attached_to(live: S
     assert again.results_file == first.results_file
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours", [True, False])
 async def test_results_landed_without_requests_are_compared_with_them_once_the_batch_is_gone(
     live: Stack, ours: bool
@@ -290,6 +293,7 @@ async def test_landed_results_whose_file_is_gone_are_landed_again(live: Stack) -
     assert await landed_bytes(live, again)
 
 
+@pytest.mark.slow
 async def test_a_batch_landed_deleted_and_lost_names_the_file(skipping: WorkflowEnvironment, tmp_path: Path) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,

@@ -303,6 +303,7 @@ async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
     await land(store, client.results(PROFILE, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [b"\0" * 300_000_000, b"\n" * 30_000_000, b'{"custom_id":"a","result":{"type":"expired"}}\n' * 100_000],

@@ -535,6 +535,7 @@ async def test_a_pipe_in_the_store_is_not_waited_for(live: Stack) -> None:
     await assert_refused(live, {"requestsUri": f"{live.store_url}/pipe.jsonl"}, kind="RequestsNotFound")
 
 
+@pytest.mark.slow
 async def test_the_store_and_its_own_folders_may_be_links(temporal: DevServer, tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     (tmp_path / "other-disk").mkdir()

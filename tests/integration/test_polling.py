@@ -91,6 +91,7 @@ async def test_a_long_wait_continues_as_new_and_keeps_its_count(late: Stack) -> 
     assert b"Say hello" not in later.events[0].SerializeToString()
 
 
+@pytest.mark.slow
 async def test_a_running_update_is_answered_before_the_run_continues_as_new(
     short_lived: DevServer, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Stack) -> None:
     assert failure.details[0]["action"] == "attach"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hours", "ends"), [(23, False), (25, True)])
 async def test_the_contracts_limit_is_the_batchs_lifetime(late: Stack, hours: int, ends: bool) -> None:
     await late.start(requests(), poll=QUICK_POLL)

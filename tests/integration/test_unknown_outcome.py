@@ -68,6 +68,7 @@ async def test_a_dismissed_batch_is_not_adopted_by_another_run(live: Stack) -> N
     await waiting.terminate()
 
 
+@pytest.mark.slow
 async def test_a_second_run_under_an_id_does_not_adopt_the_first_ones_batch(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=1.5, times=1)
     first = await live.start(requests(2, "old"), workflow_id="the-same-id")
@@ -121,6 +122,7 @@ async def test_results_are_landed_even_if_the_search_for_duplicates_fails(live: 
     assert output.paid_twice_unchecked is not None
 
 
+@pytest.mark.slow
 async def test_an_undecided_cancelled_run_searches_less_often_and_ends_as_cancelled_once_decided(
     pending: Stack,
 ) -> None:
@@ -204,6 +206,7 @@ async def test_a_stream_that_is_always_cut_fails_as_incomplete_and_keeps_the_par
     assert "incomplete-" in failure.message
 
 
+@pytest.mark.slow
 async def test_a_run_waits_for_results_that_are_not_available_yet(live: Stack) -> None:
     live.emulator.faults.add("404", operation="results", times=12)
 

@@ -61,6 +61,7 @@ async def test_two_concurrent_demos_show_their_results_and_their_suggested_comma
     await suggestion_works(starters[0], shown.out)
 
 
+@pytest.mark.slow
 async def test_with_keep_it_runs_until_ctrl_c_and_other_commands_work_with_it(tmp_path: Path) -> None:
     starter = CommandLine(tmp_path)
     process = await starter.begin("demo", "--keep")

@@ -18,6 +18,7 @@ from tests.harness.stack import KEYS, Stack
 from tests.harness.waiting import eventually
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
     [("ALL_PROXY", "socks5://127.0.0.1:9"), ("https_proxy", "http://me:hidden@"), ("SSL_CERT_FILE", "/no/hidden")],

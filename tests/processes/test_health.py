@@ -115,6 +115,7 @@ async def test_without_temporal_it_is_unhealthy_but_alive(tmp_path: Path) -> Non
         await server.kill()
 
 
+@pytest.mark.slow
 async def test_without_its_store_it_is_unhealthy_but_alive(temporal: DevServer, tmp_path: Path) -> None:
     identity = tmp_path / "store" / "store.json"
     async with worker(tmp_path, temporal.address) as probed:
@@ -224,6 +225,7 @@ async def test_a_worker_that_is_starting_is_alive_and_not_yet_healthy(temporal: 
             assert await probed.get("/livez") == (200, {"alive": True})
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_stopping_answers_until_the_end(
     live: Stack, temporal: DevServer, tmp_path: Path
 ) -> None:

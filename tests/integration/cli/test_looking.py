@@ -194,6 +194,7 @@ async def test_a_failed_run_is_shown_with_its_failure_and_exit_code_1(starter: C
     assert results.json["error"]["type"] == "ResultsNotFound"
 
 
+@pytest.mark.slow
 async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLine) -> None:
     workflow_id = await landed(starter)
     command = f"{shlex.quote(sys.executable)} {STARTER} results {workflow_id}"
@@ -262,6 +263,7 @@ async def test_results_to_standard_output_are_their_bytes_in_any_encoding(starte
     assert SIGNS in shown.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "closed", ["both", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stdout", "stderr"))]
 )

@@ -119,6 +119,7 @@ async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: Comm
     assert len(results.out.splitlines()) == 3
 
 
+@pytest.mark.slow
 async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: CommandLine, pending: Stack) -> None:
     file = patient.file(fresh())
     first = await patient("start", file, "--json", *QUICK)
@@ -134,6 +135,7 @@ async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: Co
     assert landed.json["output"]["verified"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("continues", [False, True], ids=["in its first run", "after continue-as-new"])
 async def test_a_run_that_took_over_a_batch_keeps_its_requests(
     patient: CommandLine, pending: Stack, continues: bool, monkeypatch: pytest.MonkeyPatch
@@ -194,6 +196,7 @@ async def test_requests_that_a_run_has_yet_to_read_stay(
     await temporal.client.get_workflow_handle(begun.json["workflowId"]).terminate()
 
 
+@pytest.mark.slow
 async def test_of_a_workflow_id_that_is_used_again_the_forgotten_run_goes_alone(
     starter: CommandLine, live: Stack
 ) -> None:
@@ -247,6 +250,7 @@ async def test_without_temporal_nothing_is_removed(starter: CommandLine, live: S
     assert files(live.store_folder) == found
 
 
+@pytest.mark.slow
 async def test_results_that_a_run_of_any_name_took_over_stay_after_its_end(
     starter: CommandLine, live: Stack, tmp_path: Path
 ) -> None:
@@ -359,6 +363,7 @@ async def test_a_purge_looks_at_every_namespace_of_the_server_that_works_with_th
         assert (await run.result()).verified
 
 
+@pytest.mark.slow
 async def test_a_namespace_that_cannot_be_looked_at_is_refused_with_its_note(
     starter: CommandLine, live: Stack, forgetful: DevServer
 ) -> None:
@@ -376,6 +381,7 @@ async def test_a_namespace_that_cannot_be_looked_at_is_refused_with_its_note(
     assert files(live.store_folder) == found
 
 
+@pytest.mark.slow
 async def test_where_no_namespace_is_noted_nothing_is_removed_until_a_run_was_taken_up(
     starter: CommandLine, live: Stack
 ) -> None:
@@ -411,6 +417,7 @@ async def test_a_run_that_begins_between_two_looks_is_seen_by_the_second(live: S
     await begun.result()
 
 
+@pytest.mark.slow
 async def test_a_server_that_goes_away_meanwhile_is_an_answer_too() -> None:
     async with dev_server() as server:
         in_use = RunReferences(server.client)

@@ -131,6 +131,7 @@ async def test_a_run_reset_and_terminated_after_its_landing_still_has_its_result
     assert len(found.out.splitlines()) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gone", ["the file", "the folder"])
 @pytest.mark.parametrize("command", ["start", "attach"])
 async def test_landed_results_that_are_gone_from_the_store_are_landed_anew(
@@ -191,6 +192,7 @@ async def test_ended_otherwise_with_a_known_batch_a_second_start_attaches_to_tha
     assert third.json["output"]["batchId"] == batch.id
 
 
+@pytest.mark.slow
 async def test_a_batch_cut_off_by_the_limit_is_attached_to_from_the_stores_records_alone(
     patient: CommandLine, pending: Stack, forgetful: DevServer
 ) -> None:
@@ -207,6 +209,7 @@ async def test_a_batch_cut_off_by_the_limit_is_attached_to_from_the_stores_recor
     assert second.json["output"]["verified"]
 
 
+@pytest.mark.slow
 async def test_where_nothing_was_sent_a_second_start_starts_anew(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     live.emulator.faults.add("spend-limit", operation="create", times=1)
@@ -244,6 +247,7 @@ async def test_where_the_outcome_is_unknown_a_second_start_is_refused(
     assert again.json["workflowId"].startswith(f"{first.json['workflowId']}-")
 
 
+@pytest.mark.slow
 async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
     temporal: DevServer, alone: CommandLine
 ) -> None:
@@ -297,6 +301,7 @@ async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_boug
     assert second.json["error"]["type"] == "Refused"
 
 
+@pytest.mark.slow
 async def test_two_starters_at_once_buy_one_batch(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
 

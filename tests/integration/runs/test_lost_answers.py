@@ -254,6 +254,7 @@ async def test_a_run_that_ended_before_an_update_says_so(
         await Runs(through, store).cancel_batch(started.workflow_id)
 
 
+@pytest.mark.slow
 async def test_updates_that_are_never_answered_say_so(
     proxy: TemporalProxy,
     through: Client,
@@ -274,6 +275,7 @@ async def test_updates_that_are_never_answered_say_so(
     assert (caught.value.action, caught.value.workflow_id) == (NextAction.START_WORKER, started.workflow_id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["DescribeWorkflowExecution", "DescribeTaskQueue", "ListWorkflowExecutions"])
 @pytest.mark.parametrize("fault", [AnswerFault.HANG, AnswerFault.CUT])
 async def test_a_call_that_changes_nothing_is_made_again(

@@ -102,6 +102,7 @@ async def end(stack: Stack, workflow_id: str) -> None:
     await stack.client.get_workflow_handle(workflow_id).terminate()
 
 
+@pytest.mark.slow
 async def test_a_run_whose_search_attribute_was_removed_says_that_its_task_fails(
     server: DevServer, stack: Stack, tmp_path: Path
 ) -> None:
@@ -235,6 +236,7 @@ async def in_list(client: Client, stack: Stack, workflow_id: str) -> ListedRun |
     return next((run for run in runs if run.workflow_id == workflow_id and run.status is RunStatus.PAUSED), None)
 
 
+@pytest.mark.slow
 async def test_a_landing_that_waits_for_another_one_says_so_and_needs_nobody(
     server: DevServer, stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
