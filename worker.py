@@ -38,8 +38,8 @@ from message_batches.temporal.connection import connect, leave, worker_identity
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
 from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
+from message_batches.temporal.workflow_runner import OneArgumentRunner
 from workflows.message_batch import MessageBatchWorkflow
-from workflows.runner import OneArgumentRunner
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.

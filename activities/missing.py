@@ -3,10 +3,10 @@
 from datetime import UTC, datetime
 
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import ApiProfile, MessageBatch, RequestCounts
+from message_batches.api.models import RESULTS_RETENTION, ApiProfile, MessageBatch, RequestCounts
 from message_batches.errors import ApiError, BatchNotFound, ResultsArchived
 from message_batches.formatting import format_time
-from message_batches.models import RESULTS_RETENTION, LandedResults
+from message_batches.models import LandedResults
 from message_batches.results import reader
 from message_batches.storage.interface import Store
 

@@ -229,13 +229,6 @@ class FailureDetails(ContractModel):
     possibly_paid_twice: tuple[str, ...] = ()
 
 
-RESULTS_RETENTION = timedelta(days=29)
-"""The time from a batch's creation for which the API keeps its results."""
-
-EXPIRY_WARNING = timedelta(hours=2)
-"""The time before its expiry in which a batch that has not ended needs attention."""
-
-
 class Phase(StrEnum):
     """The phase of a run; SUBMITTING, POLLING and RETRIEVING are the document's steps."""
 

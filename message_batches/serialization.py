@@ -10,6 +10,10 @@ from pydantic.alias_generators import to_camel
 Seconds = Annotated[timedelta, PlainSerializer(timedelta.total_seconds, return_type=float, when_used="json")]
 
 
+SEVERAL_ARGUMENTS = b"message-batches/several-arguments"
+"""The encoding of the placeholder for several arguments, where one is expected."""
+
+
 class ContractModel(BaseModel):
     """A model that crosses a process boundary; its errors do not repeat the input, which may hold a key or a prompt."""
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from message_batches.api.keys import KEY_NAME
+from message_batches.api.models import RESULTS_RETENTION
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.formatting import (
     PHASE_LABELS,
@@ -20,7 +21,7 @@ from message_batches.formatting import (
     markdown_text,
     plural,
 )
-from message_batches.models import RESULTS_RETENTION, BatchInput, BatchOutput, Manifest, Phase, Summary
+from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, Summary
 from message_batches.temporal.search_attributes import BatchStatus
 from workflows.search_attributes import status_of
 from workflows.state import RunState

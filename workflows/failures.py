@@ -10,8 +10,13 @@ from message_batches.contract import NextAction
 from message_batches.errors import (
     ERRORS_BY_NAME,
     BatchNotFound,
+    CannotDecrypt,
     MessageBatchesError,
+    NotSent,
+    RateLimited,
+    RefusedForNow,
     ResultsArchived,
+    SentByAnotherRun,
     StoreUnavailable,
     UnknownKey,
     WrongStore,
@@ -21,6 +26,12 @@ from message_batches.models import FailureDetails
 
 FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
 """Fixed by repairing or replacing a worker, and so waited for as long as it takes."""
+
+NOT_COUNTED = (*FIXED_BY_ANOTHER_WORKER, SentByAnotherRun)
+"""The refusals that do not count: they pass when something else does."""
+
+REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
+"""After these a POST has certainly created nothing, and may be made again later."""
 
 
 def failure(kind: str, message: str, *, action: NextAction | None = None) -> ApplicationError:

@@ -13,15 +13,13 @@ from temporalio.converter import PayloadConverter
 from message_batches.api.keys import check_key_name, may_be_a_key
 from message_batches.contract import NextAction
 from message_batches.errors import UnknownKey
+from message_batches.serialization import SEVERAL_ARGUMENTS
 from workflows import activity_options
 from workflows.failures import failure
 from workflows.state import BatchRun
 
 NOTHING = RawValue(Payload())
 """The placeholder for an input that was not given."""
-
-SEVERAL_ARGUMENTS = b"message-batches/several-arguments"
-"""The encoding of the placeholder for several arguments, where one is expected."""
 
 _MAX_PROBLEM_LENGTH = 1000
 _MAX_UNREAD = 20

@@ -9,12 +9,13 @@ from typing import Any
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
-from message_batches.models import EXPIRY_WARNING, BatchOutput, Phase
+from message_batches.models import BatchOutput, Phase
 from message_batches.temporal.search_attributes import (
     BATCH_ID,
     BATCH_OUTCOME,
     BATCH_REQUESTS,
     BATCH_STATUS,
+    EXPIRY_WARNING,
     BatchOutcome,
     BatchStatus,
 )

@@ -10,14 +10,14 @@ from typing import Any, NoReturn, TypeVar
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
-from message_batches.errors import CannotDecrypt, NotSent, RateLimited, RefusedForNow, SentByAnotherRun
 from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
 from workflows.context import RunContext
 from workflows.continue_as_new import maybe_continue_as_new, past_history_budget
 from workflows.failures import (
-    FIXED_BY_ANOTHER_WORKER,
+    NOT_COUNTED,
+    REJECTED_RETRYABLE,
     error_type_of,
     failure,
     is_answered,
@@ -38,12 +38,6 @@ from workflows.submission.commands import (
     VerifyCandidate,
     WaitUntil,
 )
-
-NOT_COUNTED = (*FIXED_BY_ANOTHER_WORKER, SentByAnotherRun)
-"""The refusals that do not count: they pass when something else does."""
-
-REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
-"""After these a POST has certainly created nothing, and may be made again later."""
 
 _Result = TypeVar("_Result")
 

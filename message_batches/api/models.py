@@ -1,6 +1,6 @@
 """The API's objects, as far as they are read, and the profile that a call is made with."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -26,6 +26,10 @@ _ENDED = "ended"
 _KNOWN_STATUSES = ("in_progress", "canceling", _ENDED)
 _Status = Annotated[str, BeforeValidator(lambda status: "null" if status is None else status), Field(max_length=100)]
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
+
+
+RESULTS_RETENTION = timedelta(days=29)
+"""The time from a batch's creation for which the API keeps its results."""
 
 
 class ApiModel(BaseModel):

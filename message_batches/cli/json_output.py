@@ -1,15 +1,13 @@
 """The documents that `--json` prints: models in camelCase, fields in the order in which they are printed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, Any, Self
 
 from pydantic import PlainSerializer
 
 from message_batches.cli.next_steps import failure_text
 from message_batches.models import BatchOutput, LandedResults, Progress
-from message_batches.requests.reader import CheckedRequests
 from message_batches.results.reader import FailedRequests
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import RunFailure
@@ -142,70 +140,6 @@ class DetachedRun(ContractModel):
     workflow_id: str
     status: str = "running"
     detached: bool = True
-
-
-class RequestsWarning(ContractModel):
-    """Requests that will come back errored for one reason, or may, if it is not certain."""
-
-    message: str
-    count: int
-    custom_ids: tuple[str, ...]
-    places: tuple[str, ...]
-    certain: bool
-
-
-class ModelProblem(StrEnum):
-    """The problem of a model, by the API's own description."""
-
-    NOT_FOUND = "notFound"
-    NO_BATCHES = "noBatches"
-    RETIRED = "retired"
-    RETIRES_SOON = "retiresSoon"
-    TOO_MANY_TOKENS = "tooManyTokens"
-    NOT_ASKED = "notAsked"
-
-
-class ModelFinding(ContractModel):
-    """A problem of a model, and the number of requests that name it."""
-
-    model: str
-    problem: ModelProblem
-    message: str
-    count: int
-
-
-class RequestsDocument(ContractModel):
-    """The content of a file of requests; `model_findings` is null where the API was not asked."""
-
-    count: int
-    body_bytes: int
-    sha256: str
-    models: Mapping[str, int]
-    max_tokens: int
-    warnings: tuple[RequestsWarning, ...]
-    model_findings: tuple[ModelFinding, ...] | None = None
-
-    @classmethod
-    def of(cls, requests: CheckedRequests, findings: Sequence[ModelFinding] | None = None) -> Self:
-        """Convert checked requests, and what the API says of their models."""
-        return cls(
-            model_findings=None if findings is None else tuple(findings),
-            count=requests.count,
-            body_bytes=requests.body_bytes,
-            sha256=requests.sha256,
-            models=requests.models,
-            max_tokens=requests.max_tokens,
-            warnings=tuple(
-                RequestsWarning(
-                    message=each.message,
-                    count=each.count,
-                    custom_ids=each.custom_ids,
-                    places=each.places,
-                    certain=each.certain,
-                )
-                for each in requests.warnings
-            ),
-        )
 
 
 class ListedRunDocument(ContractModel):

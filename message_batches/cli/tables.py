@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.cli.json_output import ModelFinding
 from message_batches.cli.next_steps import failure_text, no_worker, resolve, setup
+from message_batches.cli.requests_document import ModelFinding
 from message_batches.contract import ActivityType
 from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time, plural
 from message_batches.models import Phase, Progress

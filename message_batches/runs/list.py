@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import WORKFLOW_TYPE, NextAction
 from message_batches.errors import StoreUnavailable
-from message_batches.models import EXPIRY_WARNING, Phase
+from message_batches.models import Phase
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch, recorded_batch
 from message_batches.runs.describe import (
@@ -35,6 +35,7 @@ from message_batches.temporal.search_attributes import (
     BATCH_OUTCOME,
     BATCH_REQUESTS,
     BATCH_STATUS,
+    EXPIRY_WARNING,
     NEEDS_ATTENTION,
     OPEN_STATUSES,
     BatchStatus,

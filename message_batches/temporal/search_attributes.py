@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -31,6 +32,10 @@ _TIMEOUT = 5
 """Seconds that asking the namespace may delay a run."""
 
 _logger = logging.getLogger(__name__)
+
+
+EXPIRY_WARNING = timedelta(hours=2)
+"""The time before its expiry in which a batch that has not ended needs attention."""
 
 
 class BatchStatus(StrEnum):

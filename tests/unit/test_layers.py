@@ -46,7 +46,7 @@ ALLOWED: Mapping[str, str] = {
     "storage": "concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
     "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
-    "workflows": "activities api contract errors formatting models observability storage temporal",
+    "workflows": "activities api contract errors formatting models observability serialization storage temporal",
 }
 """The packages that each package may import, without the library's name; a package not listed imports none."""
 

@@ -7,7 +7,7 @@ from message_batches.api.models import ApiProfile, ModelInfo
 from message_batches.cli import tables
 from message_batches.cli.commands.start import OptionsReader, name_of, read
 from message_batches.cli.context import CommandContext, CommandResult
-from message_batches.cli.json_output import ModelFinding, ModelProblem, RequestsDocument
+from message_batches.cli.requests_document import ModelFinding, ModelProblem, RequestsDocument
 from message_batches.formatting import escape_unprintable, plural
 from message_batches.requests.params import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
 from message_batches.requests.reader import CheckedRequests

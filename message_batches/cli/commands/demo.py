@@ -30,7 +30,8 @@ from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.models import PollSchedule, RetrySchedule, SubmissionSchedule
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused, Runs
-from message_batches.runs.start import StartOptions, start_run
+from message_batches.runs.start import start_run
+from message_batches.runs.starter import StartOptions
 from message_batches.settings import Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store

@@ -23,7 +23,8 @@ from message_batches.contract import NextAction
 from message_batches.models import PollSchedule, SubmissionSchedule
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused
-from message_batches.runs.start import StartOptions, StartResult, attach_run, start_run
+from message_batches.runs.start import attach_run, start_run
+from message_batches.runs.starter import StartOptions, StartResult
 from message_batches.settings import Settings
 from message_batches.temporal.task_queues import has_worker
 

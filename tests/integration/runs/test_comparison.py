@@ -13,7 +13,8 @@ import pytest
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused, Runs
-from message_batches.runs.start import StartOptions, StartResult, attach_run, start_run
+from message_batches.runs.start import attach_run, start_run
+from message_batches.runs.starter import StartOptions, StartResult
 from message_batches.storage.object_store import ObjectStore, open_store
 from tests.harness.requests import TOO_LARGE, fresh
 from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack

@@ -18,7 +18,8 @@ from message_batches.runs import control, start
 from message_batches.runs.control import NoAnswer, Refused, Runs
 from message_batches.runs.describe import RunStatus
 from message_batches.runs.list import list_runs
-from message_batches.runs.start import StartOptions, attach_run, start_run
+from message_batches.runs.start import attach_run, start_run
+from message_batches.runs.starter import StartOptions
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal import diagnosis
 from message_batches.temporal.connection import connect

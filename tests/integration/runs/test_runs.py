@@ -17,7 +17,8 @@ from message_batches.results.reader import ResultsNotFound
 from message_batches.runs.control import NoAnswer, Refused, Runs, find_results
 from message_batches.runs.describe import RunNotFound, RunView
 from message_batches.runs.list import Decision, attention_item, list_runs
-from message_batches.runs.start import StartOptions, StartResult, attach_run, start_run
+from message_batches.runs.start import attach_run, start_run
+from message_batches.runs.starter import StartOptions, StartResult
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from message_batches.api.models import ApiProfile
 from message_batches.models import BatchInput, PollSchedule, SubmissionSchedule
-from message_batches.runs.start import StartOptions
+from message_batches.runs.starter import StartOptions
 from message_batches.runs.static_details import StaticDetails
 
 SHOWN = StaticDetails("3 requests", "**3 requests**")

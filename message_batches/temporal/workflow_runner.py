@@ -8,7 +8,7 @@ from temporalio.worker import WorkflowInstance, WorkflowInstanceDetails
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 from temporalio.workflow import Info
 
-from workflows.input_validation import SEVERAL_ARGUMENTS
+from message_batches.serialization import SEVERAL_ARGUMENTS
 
 
 class OneArgumentRunner(SandboxedWorkflowRunner):
