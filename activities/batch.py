@@ -202,6 +202,7 @@ class MessageBatchActivities:
             expected_count=given.expected_count,
             scratch=self._scratch,
             keep_partial=given.keep_partial,
+            compare=given.compare,
         )
 
     async def _land_without_api(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:

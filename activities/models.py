@@ -213,6 +213,7 @@ class RetrieveInput(ContractModel):
     Attributes:
         expected_count: number of requests by the API's own counts.
         keep_partial: whether to keep in the store what arrived if it is not complete.
+        compare: whether the batch is not the answer to the POST of this run, and its results may be of other requests.
     """
 
     profile: Profile
@@ -221,6 +222,7 @@ class RetrieveInput(ContractModel):
     manifest: Manifest | None
     expected_count: int
     keep_partial: bool = False
+    compare: bool = False
 
 
 class DeleteInput(ContractModel):

@@ -104,6 +104,7 @@ class RetrieveStep:
                 manifest=self._context.state.manifest,
                 expected_count=batch.request_counts.total,
                 keep_partial=last,
+                compare=self._context.request.batch_id is not None or self._context.state.submission.adopted,
             ),
             task_queue=self._context.landing_queue,
             **activity_options.retrieve(self._context.request.poll.transient),

@@ -6,13 +6,14 @@ request can have counts: taking our own batch for another's would pay for it twi
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import RequestsNotFound
+from message_batches.formatting import plural
 from message_batches.jsonl import Splitter
 from message_batches.models import Manifest
 from message_batches.storage.interface import Store
@@ -87,6 +88,22 @@ def contradiction_of(line: bytes | memoryview, expected: Expected) -> str:
     if error and error.type == "not_found_error" and (named := _UNKNOWN_MODEL.fullmatch(error.message or "")):
         return "" if not expected.model or _may_be(expected.model, named[1]) else f"an error on the model {named[1]!r}"
     return ""
+
+
+def contradictions(results: Iterable[bytes], expected: Mapping[str, Expected]) -> str:
+    """Describe results that contradict their requests, with a first example; empty if none does.
+
+    Args:
+        results: chunks of whole lines in the order of the requests, each request once.
+        expected: from `read_expected()`.
+    """
+    count, first = 0, ""
+    lines = (line for chunk in results for line in chunk.split(b"\n")[:-1])
+    for line, (custom_id, request) in zip(lines, expected.items(), strict=True):
+        if reason := contradiction_of(line, request):
+            count += 1
+            first = first or f"{custom_id}: {reason}"
+    return f"{plural(count, 'result')} cannot be of these requests ({first[:300]})" if count else ""
 
 
 async def _stream(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:

@@ -17,6 +17,7 @@ from message_batches.concurrency import prefetch, process_in_thread, run_in_thre
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import read_ids
+from message_batches.results.contradictions import contradictions, read_expected
 from message_batches.results.reader import has_file, read_publication
 from message_batches.results.validation import ResultCollector
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
@@ -41,6 +42,7 @@ async def land(
     expected_count: int,
     scratch: Path | None = None,
     keep_partial: bool = False,
+    compare: bool = False,
 ) -> LandedResults:
     """Land a batch's results once; a second attempt returns the results that the first one published.
 
@@ -56,6 +58,7 @@ async def land(
         expected_count: the number of requests in the batch.
         scratch: a folder for an unnamed file of the size of the results.
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
+        compare: refuse results that cannot be answers to the requests, although they have the same custom_ids.
     """
     landed = await find_landed(store, batch_id, manifest)
     if landed and await has_file(store, landed):
@@ -68,6 +71,9 @@ async def land(
                 await process_in_thread(chunks, collector.feed)
             await run_in_thread(collector.finish)
             defects = await run_in_thread(collector.defects)
+            if compare and manifest and not defects:
+                expected = await read_expected(store, manifest)
+                defects = await run_in_thread(lambda: contradictions(collector.ordered(), expected))
         except ReplyLost as error:
             if not (keep_partial and collector.complete_bytes):
                 raise

@@ -103,6 +103,7 @@ async def _checked(
             manifest=manifest,
             expected_count=output.results_file.lines,
             scratch=scratch,
+            compare=True,
         )
     except ResultsIncomplete as error:
         raise Refused(f"These are not the requests of {output.batch_id}, whose results have landed. {error}") from error

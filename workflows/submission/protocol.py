@@ -53,6 +53,7 @@ class Submission(BaseModel):
         safe_at: when that POST can no longer be under way.
         watching_since: when the list was first read since the POST: an outage of the list proves nothing absent.
         unrecorded: POSTs whose batch was not found or was dismissed, of which the store does not know yet.
+        adopted: whether an operator has named the batch.
         windows: when the POSTs that may have created a batch can have done so.
     """
 
@@ -68,6 +69,7 @@ class Submission(BaseModel):
     safe_at: datetime | None = None
     watching_since: datetime | None = None
     unrecorded: list[int] = Field(default_factory=list)
+    adopted: bool = False
     windows: list[PostWindow] = Field(default_factory=list)
     candidates: Candidates = Field(default_factory=Candidates)
 
@@ -235,6 +237,7 @@ class Submission(BaseModel):
     def on_resolved(self, resolution: Resolution) -> None:
         """Take in an operator's decision: this batch, or none of them and another POST."""
         if resolution.adopt:
+            self.adopted = True
             self._decide(resolution.adopt)
         else:
             # The last POST may still have created a batch: as a recorded POST without one it keeps other runs from it.

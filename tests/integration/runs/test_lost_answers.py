@@ -15,6 +15,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Phase, Resolution
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs import control, start
+from message_batches.runs import starter as start_calls
 from message_batches.runs.control import NoAnswer, Refused, Runs
 from message_batches.runs.describe import RunStatus
 from message_batches.runs.list import list_runs
@@ -73,7 +74,7 @@ def options(live: Stack) -> StartOptions:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(start, "START_TIMEOUT", timedelta(seconds=1))
+    monkeypatch.setattr(start_calls, "START_TIMEOUT", timedelta(seconds=1))
     monkeypatch.setattr(control, "_CALL_TIMEOUT", timedelta(seconds=1))
 
 
@@ -111,7 +112,7 @@ async def test_a_start_that_is_never_answered_says_its_id_and_a_repetition_finds
     options: StartOptions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(start, "_MAX_TRIES", 2)
+    monkeypatch.setattr(start, "MAX_TRIES", 2)
     monkeypatch.setattr(diagnosis, "READ_TIMEOUT", timedelta(seconds=0.5))
     proxy.add(AnswerFault.HANG, START, times=None)
     starting = asyncio.create_task(start_run(through, store, given, "a file", options, again=True))

@@ -2,14 +2,17 @@
 
 import json
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from message_batches.errors import RequestsNotFound
+from message_batches.errors import RequestsNotFound, ResultsIncomplete
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.results.contradictions import ANY, MAX_SHAPES, contradiction_of, read_expected
+from message_batches.results.landing import land
 from message_batches.results.ownership import are_ours
 from message_batches.storage.object_store import open_store
 
@@ -115,6 +118,31 @@ async def test_one_contradiction_refutes_a_batch_with_our_ids(tmp_path: Path) ->
 
     assert await proved([answer()] * 4)
     assert not await proved([answer()] * 3 + [answer(model="claude-opus-5")])
+
+
+async def test_results_of_other_requests_with_the_same_ids_are_not_landed(tmp_path: Path) -> None:
+    store = open_store(tmp_path.as_uri())
+    manifest = await write_inline_manifest(store, [{"custom_id": str(n), "params": ASKED} for n in range(3)])
+
+    async def landed(batch_id: str, last: dict[str, Any], *, compare: bool) -> bool:
+        results = [answer(), answer(), last]
+        lines = [json.dumps({"custom_id": str(n), "result": each}).encode() for n, each in enumerate(results)]
+
+        @asynccontextmanager
+        async def download() -> AsyncIterator[AsyncIterator[bytes]]:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield b"\n".join(reversed(lines))
+
+            yield chunks()
+
+        found = await land(store, download(), batch_id=batch_id, manifest=manifest, expected_count=3, compare=compare)
+        return found.verified
+
+    theirs = answer(model="claude-opus-5")
+    with pytest.raises(ResultsIncomplete, match="1 result cannot be of these requests"):
+        await landed("msgbatch_theirs", theirs, compare=True)
+    assert await landed("msgbatch_ours", answer(), compare=True)
+    assert await landed("msgbatch_answered", theirs, compare=False)
 
 
 async def test_more_shapes_than_are_kept_admit_any_answer(tmp_path: Path) -> None:
