@@ -21,6 +21,7 @@ from message_batches.cli import options as given
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
 EXAMPLE = HERE / "examples" / "requests.jsonl"
+LIVE_EXAMPLE = HERE / "examples" / "live.jsonl"
 
 app = typer.Typer(
     name="starter.py",
@@ -240,7 +241,7 @@ def demo(
     from message_batches.contract import DEFAULT_TASK_QUEUE
     from worker import build_worker
 
-    options = demo.DemoOptions(str(EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
+    options = demo.DemoOptions(str(LIVE_EXAMPLE if live else EXAMPLE), DOCUMENT, keep=keep, live=live, agreed=yes)
     build = partial(build_worker, task_queue=DEFAULT_TASK_QUEUE, graceful_shutdown_timeout=timedelta(seconds=1))
     return _run(partial(demo.demo, options=options, build_worker=build), as_json)
 
