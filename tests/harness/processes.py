@@ -212,7 +212,7 @@ class TemporalProcess:
         for file in self._folder.glob(f"{self._database.name}*"):
             file.unlink()
         for file in self._backup.iterdir():
-            shutil.copy(file, self._folder)
+            file.rename(self._folder / file.name)
 
     async def terminate(self) -> None:
         """Send SIGTERM: it closes its file."""

@@ -14,6 +14,7 @@ from tests.exhaustive.chaos.proxy import Proxy
 from tests.exhaustive.chaos.stores import Bucket, Directory
 from tests.exhaustive.chaos.world import World
 from tests.harness.processes import WorkerProcess
+from tests.harness.temporal_proxy import AnswerFault
 
 FULL = 64 * 1024
 """Most bytes of a file on a full disk: more than a log has, less than results that are not tiny."""
@@ -82,6 +83,8 @@ class FaultInjection:
                 await self._isolate(harm)
             case Act.OUTAGE:
                 await self._close([self.world.api_proxy], harm)
+            case Act.MISLAY:
+                await self._mislay(harm)
             case Act.SET_BACK:
                 await self._set_back(harm)
             case Act.LOSE:
@@ -116,6 +119,15 @@ class FaultInjection:
         await asyncio.sleep(harm.lasts)
         for proxy in proxies:
             await proxy.open()
+
+    async def _mislay(self, harm: Harm) -> None:
+        """Have answers to workers that report not come, come late, or come after the call was carried out twice."""
+        answers = self.world.answers
+        for method in ("RespondActivityTaskCompleted", "RespondWorkflowTaskCompleted"):
+            for fault in AnswerFault:
+                answers.add(fault, method, delay=1)
+        await asyncio.sleep(harm.lasts)
+        answers.clear()
 
     async def _set_back(self, harm: Harm) -> None:
         """Have Temporal forget what happened from this moment on; it still knows every run."""

@@ -23,6 +23,7 @@ class Act(StrEnum):
     CLOSE = "close the bucket"
     ISOLATE = "cut off from Temporal"
     OUTAGE = "cut off from the API"
+    MISLAY = "lose Temporal's answers"
     SET_BACK = "set Temporal's database back"
     LOSE = "take the store's folder away"
     INTRUDE = "a batch of another program with our ids"
@@ -91,6 +92,10 @@ class Round:
     def kinds(self) -> FaultSet:
         """Return the kinds of the faults that the cycle assigns to this round."""
         return tuple(sorted({str(fault["fault"]) for fault in self.faults}))
+
+    def has(self, act: Act) -> bool:
+        """Return whether one of its harms is that act."""
+        return any(harm.act is act for harm in self.harms)
 
     @property
     def all_faults(self) -> Sequence[Mapping[str, Any]]:

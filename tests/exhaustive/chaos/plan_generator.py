@@ -37,6 +37,10 @@ MOMENTS: Mapping[Act, Sequence[Moment]] = {
         *(Moment.SOME_TIME, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING, Moment.VERIFYING),
         *(Moment.POLLING, Moment.LANDING),
     ),
+    Act.MISLAY: (
+        *(Moment.SOME_TIME, Moment.PREPARED, Moment.INTENDED, Moment.POSTING, Moment.REPLIED, Moment.SEARCHING),
+        *(Moment.VERIFYING, Moment.POLLING, Moment.LANDING, Moment.PUBLISHED),
+    ),
     Act.SET_BACK: (
         *(Moment.PREPARED, Moment.POSTING, Moment.REPLIED, Moment.RECORDED, Moment.SEARCHING),
         *(Moment.POLLING, Moment.WAITING, Moment.LANDING, Moment.PUBLISHED),

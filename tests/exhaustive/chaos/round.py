@@ -58,7 +58,7 @@ async def _played(made: World) -> Evidence:
     try:
         outcomes = await asyncio.gather(*(_run(made, run) for run in plan.runs))
         await injection.end()
-        if any(harm.act is Act.SET_BACK for harm in injection.done):
+        if plan.has(Act.SET_BACK):
             # What had ended may be under way again.
             outcomes = await asyncio.gather(*(_follow(made, seen.plan, handle) for seen, handle in outcomes))
     finally:

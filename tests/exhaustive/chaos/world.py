@@ -10,10 +10,11 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
-from tests.exhaustive.chaos.plan import Round
+from tests.exhaustive.chaos.plan import Act, Round
 from tests.exhaustive.chaos.proxy import Proxy, running_proxy
 from tests.exhaustive.chaos.stores import Bucket, Directory, bucket
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, settings
+from tests.harness.temporal_proxy import TemporalProxy, temporal_proxy
 from tests.harness.waiting import eventually
 
 
@@ -29,6 +30,7 @@ class World:
     api: httpx.AsyncClient
     store: Directory | Bucket
     api_proxy: Proxy
+    answers: TemporalProxy
     exits: AsyncExitStack
     workers: list[WorkerProcess] = field(default_factory=list)
     lifted: list[dict[str, Any]] = field(default_factory=list)
@@ -66,7 +68,7 @@ class World:
 
     async def add_worker(self) -> WorkerProcess:
         """Start one more worker; one that cannot start yet is started again, as a supervisor would do."""
-        proxy = await self.exits.enter_async_context(running_proxy(self.temporal.port))
+        proxy = await self.exits.enter_async_context(running_proxy(self._temporal_port))
         log = self.folder / f"worker-{proxy.port}.log"
         configured = settings(
             temporal=proxy.address,
@@ -90,6 +92,12 @@ class World:
         self.workers.append(started[0])
         self.proxies[started[0]] = proxy
         return started[0]
+
+    @property
+    def _temporal_port(self) -> int:
+        """Return the port that workers use; only where answers are lost, each frame is read."""
+        lossy = self.plan.has(Act.MISLAY)
+        return int(self.answers.address.rpartition(":")[2]) if lossy else self.temporal.port
 
     @property
     def alive(self) -> Sequence[WorkerProcess]:
@@ -121,7 +129,8 @@ async def world(plan: Round, folder: Path, key: str) -> AsyncIterator[World]:
         stack.push_async_callback(emulator.kill)
         api = await stack.enter_async_context(httpx.AsyncClient(base_url=emulator.url, headers={"x-api-key": key}))
         api_proxy = await stack.enter_async_context(running_proxy(api.base_url.port or 0))
-        made = World(plan, folder, key, temporal, client, api, store, api_proxy, stack)
+        answers = await stack.enter_async_context(temporal_proxy(temporal.address))
+        made = World(plan, folder, key, temporal, client, api, store, api_proxy, answers, stack)
         stack.push_async_callback(_kill_all, made)
         yield made
 
