@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.dev_server import DevServer, dev_server
 from tests.external.deploy.containers import Engine, up
 from tests.external.deploy.dockerfile import BuildStage
 from tests.harness.encryption import key, written
@@ -63,8 +63,15 @@ async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulat
     assert list((engine.data / "store" / "results").rglob("*.jsonl"))
 
 
+@pytest.fixture
+async def own_server() -> AsyncIterator[DevServer]:
+    """Start a server for encrypted runs, which other tests that look at all runs could not read."""
+    async with dev_server() as server:
+        yield server
+
+
 async def test_with_keys_all_payloads_are_encrypted_and_the_codec_server_decrypts(
-    temporal: DevServer, image: BuildStage, tmp_path: Path
+    own_server: DevServer, image: BuildStage, tmp_path: Path
 ) -> None:
     token = "a-token-of-the-tests-0123456789"
     variables = {
@@ -72,20 +79,20 @@ async def test_with_keys_all_payloads_are_encrypted_and_the_codec_server_decrypt
         "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "./encryption-keys",
         "MESSAGE_BATCHES_CODEC_TOKEN": token,
     }
-    engine = Engine(image, temporal.address, tmp_path, variables)
+    engine = Engine(image, own_server.address, tmp_path, variables)
     (tmp_path / "encryption-keys").write_text(f"# of this test\n{written([key('2026-11')])}\n")
     (engine.data / "requests.jsonl").write_text(json.dumps(requests(1, f"A hidden prompt {uuid4()}")[0]))
 
     async with up(engine, "emulator", "worker", "codec"), httpx.AsyncClient() as http:
         started = await (await engine.run("starter", "start", "requests.jsonl")).end()
         run = re.findall(r"batch-[0-9a-f]{24}", started.output)[0]
-        history = (await temporal.client.get_workflow_handle(run).fetch_history()).to_json()
+        history = (await own_server.client.get_workflow_handle(run).fetch_history()).to_json()
         answer = await http.post(
             f"http://{engine.address('codec')}/decode",
             json=json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"],
             headers={"Authorization": f"Bearer {token}"},
         )
-        await temporal.client.get_workflow_handle(run).terminate()
+        await own_server.client.get_workflow_handle(run).terminate()
 
     assert started.code == 0, started.output
     assert "2026-11" in base64.b64decode(re.findall('"encryption-key-id": "([^"]+)"', history)[0]).decode()

@@ -31,7 +31,7 @@ async def test_a_run_shows_its_status_and_at_the_end_its_outcome(
 
     await expect(shown.summary).to_have_text("24 requests from requests.jsonl")
     await expect(shown.details).to_contain_text(re.compile(r"claude-haiku-5-5\s+11"))
-    await expect(shown.details).to_contain_text("messages is missing (chat-0002)")
+    await expect(shown.details).to_contain_text("messages is missing (chat-0002 in line 24)")
     await expect(shown.current_details).to_contain_text(f"Waiting for the batch: {seen.batch_id} in_progress")
     await expect(shown.current_details).to_contain_text(re.compile(r"elapsed\s+0:\d\d, as of 20.* UTC"))
     await expect(shown.current_details).to_contain_text(re.compile(r"polls\s+\d+, the next at 20.* UTC"))
@@ -49,7 +49,7 @@ async def test_a_run_shows_its_status_and_at_the_end_its_outcome(
     await expect(shown.current_details).to_contain_text(f"Landed: {seen.batch_id} ended")
     await expect(shown.current_details).to_contain_text("21 succeeded, 3 errored")
     await expect(shown.current_details).to_contain_text(
-        re.compile(r"invalid_request_error.*review-0003, chat-0002.*2", re.S)
+        re.compile(r"invalid_request_error.*review-0003.*1.*invalid_request_error.*chat-0002.*1", re.S)
     )
     await expect(shown.current_details).to_contain_text(re.compile(r"claude-opus-5\s+136\s+217"))
     await expect(shown.current_details).to_contain_text(re.compile(r"sha256 [0-9a-f]{64}"))
