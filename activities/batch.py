@@ -108,6 +108,7 @@ class MessageBatchActivities:
                         case Search(anchor):
                             return Submitted(earlier_anchor=anchor)
                         case Yield():
+                            await self._record(given, SubmissionOutcome(created=False, yielded=True))
                             raise SentByAnotherRun(
                                 "Another run with this workflow id, which Temporal no longer has, may be sending these "
                                 "requests. Nothing was sent by this one, which waits until that POST is over"

@@ -51,7 +51,8 @@ def _details(error: MessageBatchesError) -> tuple[FailedCall, ...]:
     """Return the API's answer, by which a run knows whether the API still works on a call."""
     if isinstance(error, ApiError) and error.status:
         there = isinstance(error, BatchNotFound) and error.batch_is_there
-        return (FailedCall(status=error.status, request_id=error.request_id, batch_is_there=there),)
+        request_id = error.request_id if error.by_api else None
+        return (FailedCall(status=error.status, request_id=request_id, batch_is_there=there),)
     return ()
 
 

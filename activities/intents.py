@@ -85,7 +85,7 @@ def decide(
             continue
         over = other.time + other.timeout + CLOCK_SKEW
         if record.outcome and record.outcome.batch_id:
-            if other.time >= began:
+            if other.time >= began or _has_yielded_to(other, own):
                 return Take(record.outcome.batch_id)
         elif record.outcome is None and intent.time < over:
             return Yield()
@@ -113,6 +113,15 @@ def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submit
     if outcome.created is False:
         return Submitted(earlier_anchor=anchor, earlier_not_created=True)
     return Submitted(earlier_anchor=anchor, earlier_absent=True)
+
+
+def _has_yielded_to(other: SubmissionIntent, own: Sequence[SubmissionRecord]) -> bool:
+    """Return whether this run has seen another one's POST under way, and so waited for its outcome."""
+    over = other.time + other.timeout + CLOCK_SKEW
+    return any(
+        record.outcome is not None and record.outcome.yielded and other.time - CLOCK_SKEW <= record.intent.time <= over
+        for record in own
+    )
 
 
 def _was_searched_for(other: SubmissionIntent, own: Sequence[SubmissionRecord]) -> bool:

@@ -15,7 +15,7 @@ Profile = Annotated[ApiProfile, Field(alias="account")]
 
 
 class FailedCall(ContractModel):
-    """The detail of an activity's failure where the API answered: with this status, and its own id of the call.
+    """The detail of an activity's failure where there was an answer: its status, and its id if it is the API's own.
 
     Attributes:
         batch_is_there: of a 404, whether only the results of the batch are missing.
@@ -104,8 +104,8 @@ class Submitted(ContractModel):
 EARLY = timedelta(seconds=45)
 """By how much a batch may seem older than its POST: a task may begin late, by up to a heartbeat."""
 
-LATE = timedelta(seconds=10)
-"""By how much a batch may seem younger than the end of its POST: clocks are compared to the second."""
+LATE = timedelta(seconds=20)
+"""By how much a batch may seem younger than the end of its POST: a gateway may set the header that tells the time."""
 
 
 class PostWindow(ContractModel):

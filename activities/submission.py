@@ -202,11 +202,11 @@ def _check_account(given: FindCandidatesInput, page: BatchPage) -> None:
 def _may_be_of(given: FindCandidatesInput, batch: MessageBatch, ahead: timedelta | None) -> bool:
     """Return whether a batch was created in the time of the POSTs.
 
-    The API's clock is `ahead` of the Temporal server's, now: that it was less at the time of the POST is possible. None
-    if the API does not tell its time.
+    The API's clock is `ahead` of the Temporal server's, now, if the answer's `Date` is the API's: it may have been less
+    at the time of the POST, or be a gateway's, so that it never narrows the time. None without a `Date`.
     """
     created_at = batch.created_at
-    earliest = created_at - (CLOCK_MARGIN if ahead is None else ahead)
+    earliest = created_at - (CLOCK_MARGIN if ahead is None else max(ahead, timedelta(0)))
     latest = created_at + (CLOCK_MARGIN if ahead is None else max(-ahead, timedelta(0)))
     windows = given.windows or (PostWindow(until=given.until),)
     return created_at >= given.anchor.created_at and any(window.admits(earliest, latest) for window in windows)

@@ -55,6 +55,9 @@ _TYPES_TO_READ_ON = ("invalid_request_error", "not_found_error")
 _MONEY = re.compile(
     # 400 "Your credit balance is too low to access the Anthropic API. ...": anthropics/claude-code#66314, and more.
     r"\bcredit balance (?:is )?too low\b|\b(?:insufficient|not enough|out of|purchase) (?:credit|fund|balance)"
+    # The same in other words, as its wording changes.
+    r"|\b(?:credit|fund|balance)s? (?:is|are|was|were|has been|have been) (?:insufficient|exhausted|used up|depleted)\b"
+    r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\bbudget\b"
     # 400 "You have reached your specified API usage limits. You will regain access on ...", or "... workspace API usage
     # limits ...": anthropics/claude-code#38035. By the API's page on errors it is the spend limit that a user has set.
     # 429 "This request would exceed your organization's monthly spend limit.": the API's page on rate limits.
@@ -69,16 +72,19 @@ _PASSING = re.compile(
     # source that did not answer in time: the reference of batches has fetches that fail when the request is processed.
     r"\b(?:unable to|could not|couldn't|cannot|failed to|fail(?:ed|ure|s)?|error|timed out|timeout)"
     r"(?: while| when| in)? (?:be )?(?:download|fetch|retriev|reach|connect)"
-    r"|\b(?:download|fetch|retriev|connecti)\w* (?:of .{0,200} )?(?:failed|timed out|refused|reset)\b"
+    r"|\b(?:download|fetch|retriev|connecti)\w* (?:of .{0,200} |the [a-z]+ )?"
+    r"(?:failed|timed out|timeout|refused|reset)\b"
+    r"|\b(?:image|file|document|url) (?:download|fetch) (?:timeout|failure|error)\b"
+    r"|\burl could not be accessed\b"
     # The messages of `overloaded_error` and `api_error` under another type: anthropics/claude-code#4151 has both.
     r"|^overloaded\W*$|\b(?:is|are|temporarily|currently) overloaded\b"
-    r"|\binternal (?:server |service )?error\b|\binternal to anthropic"
+    r"|\b(?:unexpected )?internal (?:server |service )?(?:error|failure)\b|\binternal to anthropic"
     # The messages of 429, 503 and 504, by the API's pages on errors and on rate limits.
     r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\brate limits?\b|\btoo many requests\b"
     r"|\btry again (?:later|in )|\b(?:temporarily|service) unavailable\b|\brequest timed out\b"
 )
 _NOT_A_MODEL = re.compile(
-    r"^(?!(?:the |requested )*model\b).*?\b(?:file|image|document|container|skill|resource|url)s?(?:\b|_)"
+    r"^(?!(?:the |requested |resource )*model\b).*?\b(?:file|image|document|container|skill|resource|url)s?(?:\b|_)"
 )
 _READ = 500
 """Characters of a message that are read: a search in them takes no time, whatever they are."""

@@ -121,6 +121,7 @@ class ApiError(MessageBatchesError):
         status: the HTTP status, None without a response.
         request_id: the API's own id of the call, None if it gave none.
         retry_after: how long the API asks to wait, None if it does not say.
+        by_api: whether the response is the API's own; otherwise a gateway's, after which the API may still be at work.
     """
 
     def __init__(
@@ -130,11 +131,13 @@ class ApiError(MessageBatchesError):
         status: int | None = None,
         request_id: str | None = None,
         retry_after: timedelta | None = None,
+        by_api: bool = True,
     ) -> None:
         super().__init__(f"{message} (request {request_id})" if request_id else message)
         self.status = status
         self.request_id = request_id
         self.retry_after = retry_after
+        self.by_api = by_api
 
 
 class NotSent(ApiError):

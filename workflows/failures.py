@@ -133,7 +133,7 @@ def is_known_ended(error: ActivityError) -> bool:
     return stopped or error_type_of(error) is not None
 
 
-_STILL_AT_WORK = (408, 502, 503, 504)
+_STILL_AT_WORK = (408, 502, 503, 504, *range(520, 528))
 """Replies that a gateway may send while the API still works on the call."""
 
 

@@ -49,6 +49,8 @@ RESERVED_HEADERS = frozenset(
 """Headers that a custom one may not replace: they are the call's own."""
 
 _WORKSPACE = "anthropic-workspace-id"
+_MIN_SECRET = 12
+"""Fewest characters of a header's value that may be a secret: a word such as a provider's name occurs in answers."""
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ class ApiKeys:
         return further | workspace | own
 
     def hidden(self, name: str) -> tuple[str, ...]:
-        """Return the texts that no answer may repeat: the key, and the values of its further headers."""
+        """Return the texts that no answer may repeat: the key, and those values of its headers that may be secrets."""
         further = [value for header, value in self.headers.get(name, {}).items() if header != _WORKSPACE]
-        return tuple(each.get_secret_value() for each in (self.secret(name), *further))
+        values = [each.get_secret_value() for each in further]
+        return (self.secret(name).get_secret_value(), *(each for each in values if len(each) >= _MIN_SECRET))
 
     @property
     def names(self) -> tuple[str, ...]:

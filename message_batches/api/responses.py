@@ -106,7 +106,11 @@ def error_of(reply: httpx.Response, *, sent: int | None = None) -> ApiError:
     body = _error_body(reply)
     cause = cause_of(body.kind, body.message, body.code)
     text = f"{body.source} answered {status} {body.kind}: {body.message}".rstrip(": ")
-    facts: dict[str, Any] = {"status": status, "request_id": request_id_of(reply)}
+    facts: dict[str, Any] = {
+        "status": status,
+        "request_id": request_id_of(reply),
+        "by_api": not body.from_gateway,
+    }
     if 400 <= status < 500 and cause is ErrorCause.MONEY:
         return SpendLimitReached(
             f"{text}. Add credit, raise the spend limit or wait for its reset, then start again.", **facts

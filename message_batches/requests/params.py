@@ -163,11 +163,15 @@ def _of_model(model: Any) -> Iterator[str]:
 
 def _of_messages(messages: list[Any], *, stricter: bool) -> Iterator[str]:
     asked: set[Any] = set()
+    before: Any = None
     for message in messages:
         if not isinstance(message, dict):
             yield "a message is not an object"
             continue
         role, content = message.get("role"), message.get("content")
+        if role == "assistant" and before != role:  # Turns of one role in a row are one turn.
+            asked = set()
+        before = role
         if role not in ROLES:
             known = "is none of user, assistant and system"
             yield f"the role {_quoted(role)} {known}" if isinstance(role, str) else "a message has no `role`"
@@ -185,13 +189,11 @@ def _of_messages(messages: list[Any], *, stricter: bool) -> Iterator[str]:
             for block in blocks:
                 yield from _of_block(block, role, asked, stricter=stricter)
             if role == "assistant":
-                asked = {
+                asked |= {
                     block.get("id") for block in blocks if block.get("type") == "tool_use" and _is_text(block, "id")
                 }
         elif not isinstance(content, str):
             yield "the content of a message is neither a text nor a list"
-        elif role == "assistant":
-            asked = set()
 
 
 def _of_block(block: dict[str, Any], role: Any, asked: set[Any], *, stricter: bool) -> Iterator[str]:

@@ -7,10 +7,12 @@ request can have counts: taking our own batch for another's would pay for it twi
 import hashlib
 import re
 from collections.abc import AsyncIterator, Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 
+from message_batches.claude_models import by_name
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import RequestsNotFound
 from message_batches.formatting import plural
@@ -91,19 +93,28 @@ def contradiction_of(line: bytes | memoryview, expected: Expected) -> str:
 
 
 def contradictions(results: Iterable[bytes], expected: Mapping[str, Expected]) -> str:
-    """Describe results that contradict their requests, with a first example; empty if none does.
+    """Describe results of which most contradict their requests, with a first example; empty if they may be theirs.
 
     Args:
         results: chunks of whole lines in the order of the requests, each request once.
         expected: from `read_expected()`.
     """
-    count, first = 0, ""
+    lines_read = count = 0
+    first = ""
     lines = (line for chunk in results for line in chunk.split(b"\n")[:-1])
     for line, (custom_id, request) in zip(lines, expected.items(), strict=True):
+        lines_read += 1
         if reason := contradiction_of(line, request):
             count += 1
             first = first or f"{custom_id}: {reason}"
-    return f"{plural(count, 'result')} cannot be of these requests ({first[:300]})" if count else ""
+    return (
+        f"{plural(count, 'result')} cannot be of these requests ({first[:300]})" if refutes(count, lines_read) else ""
+    )
+
+
+def refutes(contradicting: int, results: int) -> bool:
+    """Return whether so many contradictions show that a batch is another's: a model may once answer as none should."""
+    return 2 * contradicting > results
 
 
 async def _stream(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
@@ -244,7 +255,7 @@ def _read_request(line: bytes) -> tuple[str, Expected]:
     request = _decode_request(line)
     try:
         return request.custom_id, _decode_params(request.params).expected
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         # The API refuses it, or knows more than this version: any answer may be its own.
         return request.custom_id, ANY
 
@@ -252,10 +263,12 @@ def _read_request(line: bytes) -> tuple[str, Expected]:
 def _may_be(asked: str, answered: str) -> bool:
     """Return whether a model may answer in another's name: an alias is answered by a dated id of the same model.
 
-    A name of another form, such as one of a gateway, is not comparable.
+    A name that is no model's of this version, such as one of a gateway, is not comparable.
     """
-    if not (asked.startswith("claude-") and answered.startswith("claude-")):
-        return True
-    if asked.endswith("-latest"):
-        return answered.startswith(asked.removesuffix("latest")) or answered == asked.removesuffix("-latest")
-    return _DATE.sub("", asked) == _DATE.sub("", answered)
+    asked, answered = _DATE.sub("", asked), _DATE.sub("", answered)
+    return asked == answered or not {asked, answered} <= _known_models()
+
+
+@cache
+def _known_models() -> frozenset[str]:
+    return frozenset(_DATE.sub("", name) for name in by_name())

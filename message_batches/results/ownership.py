@@ -5,7 +5,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import BOM, Splitter
-from message_batches.results.contradictions import Expected, contradiction_of
+from message_batches.results.contradictions import Expected, contradiction_of, refutes
 from message_batches.results.parser import read_result
 from message_batches.results.validation import MAX_EXTRA_LINES
 
@@ -17,8 +17,8 @@ FOREIGN_LIMIT = 100
 async def are_ours(chunks: AsyncIterable[bytes], expected: Mapping[str, Expected]) -> bool:
     """Return whether results are for exactly these custom_ids, each once, and contradict none of the requests.
 
-    `ResultsIncomplete` if that is undecided: a single foreign line among ours leaves it so, because taking our own
-    batch for foreign would pay for it twice.
+    `ResultsIncomplete` if that is undecided: a single foreign line among ours, or a few answers that contradict their
+    requests, leave it so, because taking our own batch for foreign would pay for it twice.
     """
     check = _OwnershipCheck(expected)
     await process_in_thread(_until_foreign(chunks, check), check.feed)
@@ -65,8 +65,15 @@ class _OwnershipCheck:
         self._add_lines(self._splitter.end())
         arrived = self._count - len(self._missing) + len(self.foreign)
         if not self._malformed and not self._repeated and arrived == self._count:
+            if not self._missing and not self._contradicting:
+                return True
+            if refutes(self._contradicting, self._count):
+                return False
             if not self._missing:
-                return not self._contradicting
+                raise ResultsIncomplete(
+                    f"The owner of these results is undecided: {self._contradicting:,} of {self._count:,} cannot be "
+                    "answers to the requests with their custom_ids"
+                )
             if len(self.foreign) > 1 or self._count == 1:
                 return False
         raise ResultsIncomplete(

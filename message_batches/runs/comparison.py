@@ -79,7 +79,7 @@ async def _checked(
 ) -> LandedResults:
     for publication in published:
         sha256 = publication.manifest_sha256
-        if sha256 is None:
+        if sha256 is None or not publication.file_there:
             continue
         if sha256 == manifest.sha256:
             return publication.landed

@@ -85,6 +85,8 @@ class SubmissionOutcome(ContractModel):
     batch_id: str | None = None
     created: bool | None = None
     """False: certainly not created. None with no batch: not found in the list through the quiet period."""
+    yielded: bool = False
+    """Nothing was sent because another POST of the same requests was under way."""
 
 
 class SubmissionRecord(ContractModel):

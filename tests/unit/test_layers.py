@@ -38,7 +38,9 @@ ALLOWED: Mapping[str, str] = {
     "models": "api contract serialization",
     "observability": "contract errors formatting listen_address log_context models runs storage temporal",
     "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
-    "results": "concurrency contract error_causes errors formatting jsonl models requests serialization storage",
+    "results": (
+        "claude_models concurrency contract error_causes errors formatting jsonl models requests serialization storage"
+    ),
     "retention": "contract errors models runs storage temporal",
     "runs": "api contract errors formatting models requests results serialization storage temporal",
     "settings": "api contract encryption errors",

@@ -76,7 +76,7 @@ class World:
             case Take(batch_id):
                 run.batch = batch_id
             case Yield():
-                run.note(SubmissionOutcome(created=False))
+                run.note(SubmissionOutcome(created=False, yielded=True))
             case Search():
                 run.named |= set(self.batches)
                 run.batch = next(iter(self.batches), None)
@@ -158,6 +158,20 @@ def test_an_old_post_without_a_batch_is_named_and_holds_nothing_up(outcome: Subm
 
     assert decide(intent("second", START), [], [old, older, ancient], START) == Post(older.intent.anchor)
     assert decide(intent("second", START), [], [ancient], START) == Post()
+
+
+def test_a_batch_of_a_post_that_was_waited_for_is_taken_though_it_was_sent_before_this_run_began() -> None:
+    sent = intent("first", START - timedelta(seconds=40))
+    under_way, answered = (
+        SubmissionRecord(intent=sent, outcome=outcome) for outcome in (None, SubmissionOutcome(batch_id="b"))
+    )
+    first, again = intent("second", START + SECOND), intent("second", START + timedelta(seconds=31), 2)
+    waited = SubmissionRecord(intent=first, outcome=SubmissionOutcome(created=False, yielded=True))
+    refused = SubmissionRecord(intent=first, outcome=SubmissionOutcome(created=False))
+
+    assert decide(first, [], [under_way], START) == Yield()
+    assert decide(again, [waited], [answered], START) == Take("b")
+    assert decide(again, [refused], [answered], START) == Post()
 
 
 def test_a_post_that_was_searched_for_is_not_searched_for_again() -> None:

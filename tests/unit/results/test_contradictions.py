@@ -49,7 +49,7 @@ async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, A
         ({}, answer(model="claude-opus-5")),
         ({"model": "claude-sonnet-5"}, answer(model="claude-sonnet-5-5")),
         ({"model": "claude-sonnet-5-5"}, answer(model="claude-sonnet-5")),
-        ({"model": "claude-3-5-haiku-latest"}, answer(model="claude-3-5-sonnet-20241022")),
+        ({"model": "claude-sonnet-4-5-20250929"}, answer(model="claude-haiku-4-5-20251001")),
         ({}, answer(tokens=65)),
         ({}, answer([CALL], stop_reason="tool_use")),
         ({"tools": [WEATHER]}, answer([CALL | {"name": "extract"}], stop_reason="tool_use")),
@@ -60,7 +60,7 @@ async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, A
         ({"stop_sequences": ["FIN"]}, answer(stop_reason="stop_sequence", stop_sequence="END")),
         ({"thinking": {"type": "disabled"}}, answer([THOUGHT, TEXT])),
         ({}, answer([{"type": "redacted_thinking", "data": "x"}, TEXT])),
-        ({}, unknown_model("claude-haiku-5")),
+        ({}, unknown_model("claude-haiku-5-5")),
     ],
 )
 async def test_an_answer_that_contradicts_its_request_says_how(
@@ -79,6 +79,9 @@ async def test_an_answer_that_contradicts_its_request_says_how(
         ({"model": "claude-3-5-haiku-latest"}, answer(model="claude-3-5-haiku-20241022")),
         ({"model": "anthropic.claude-haiku-4-5-v1:0"}, answer()),
         ({}, answer(model="eu.anthropic.claude-haiku-4-5")),
+        ({"model": "claude-default"}, answer(model="claude-sonnet-5")),
+        ({"model": "claude-sonnet-4-5[1m]"}, answer(model="claude-sonnet-4-5-20250929")),
+        ({"model": "claude-3-5-sonnet-v2@20241022"}, answer(model="claude-3-5-sonnet-20241022")),
         ({"fallbacks": "default"}, answer(model="claude-opus-5")),
         ({"tools": [WEATHER]}, answer([TEXT, CALL], stop_reason="tool_use")),
         ({"tools": [WEATHER], "tool_choice": {"type": "any"}}, answer(stop_reason="refusal")),
@@ -102,7 +105,7 @@ async def test_an_answer_that_may_be_to_the_request_is_no_contradiction(
     assert await contradiction(tmp_path, asked, result) == ""
 
 
-async def test_one_contradiction_refutes_a_batch_with_our_ids(tmp_path: Path) -> None:
+async def test_a_majority_of_contradictions_refutes_a_batch_with_our_ids(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     manifest = await write_inline_manifest(store, [{"custom_id": str(n), "params": ASKED} for n in range(4)])
     expected = await read_expected(store, manifest)
@@ -117,7 +120,10 @@ async def test_one_contradiction_refutes_a_batch_with_our_ids(tmp_path: Path) ->
         return await are_ours(chunks(), expected)
 
     assert await proved([answer()] * 4)
-    assert not await proved([answer()] * 3 + [answer(model="claude-opus-5")])
+    assert not await proved([answer(model="claude-opus-5")] * 4)
+    assert not await proved([answer()] + [answer([CALL])] * 3)
+    with pytest.raises(ResultsIncomplete, match="undecided: 1 of 4"):
+        await proved([answer()] * 3 + [answer([CALL])])
 
 
 async def test_results_of_other_requests_with_the_same_ids_are_not_landed(tmp_path: Path) -> None:
@@ -125,7 +131,7 @@ async def test_results_of_other_requests_with_the_same_ids_are_not_landed(tmp_pa
     manifest = await write_inline_manifest(store, [{"custom_id": str(n), "params": ASKED} for n in range(3)])
 
     async def landed(batch_id: str, last: dict[str, Any], *, compare: bool) -> bool:
-        results = [answer(), answer(), last]
+        results = [answer(), last, last]
         lines = [json.dumps({"custom_id": str(n), "result": each}).encode() for n, each in enumerate(results)]
 
         @asynccontextmanager
@@ -139,9 +145,10 @@ async def test_results_of_other_requests_with_the_same_ids_are_not_landed(tmp_pa
         return found.verified
 
     theirs = answer(model="claude-opus-5")
-    with pytest.raises(ResultsIncomplete, match="1 result cannot be of these requests"):
+    with pytest.raises(ResultsIncomplete, match="2 results cannot be of these requests"):
         await landed("msgbatch_theirs", theirs, compare=True)
     assert await landed("msgbatch_ours", answer(), compare=True)
+    assert await landed("msgbatch_odd", answer([CALL]), compare=False)
     assert await landed("msgbatch_answered", theirs, compare=False)
 
 
