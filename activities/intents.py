@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from activities.models import SubmitInput, Submitted
+from message_batches.api.models import BATCH_LIFETIME
 from message_batches.errors import InvalidRequests
 from message_batches.models import Anchor, Manifest
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionRecord
@@ -18,12 +19,9 @@ from message_batches.storage.submission_records import SubmissionIntent, Submiss
 CLOCK_SKEW = timedelta(seconds=10)
 """The most by which the clocks of workers and the Temporal server are expected to differ."""
 
-BATCH_LIFETIME = timedelta(hours=24)
-"""An older POST without an outcome has no batch that still runs: it is not searched for."""
-
 
 @dataclass(frozen=True)
-class Post:
+class Send:
     """Send the requests; `earlier` is the anchor of a POST that may have created a batch as well."""
 
     earlier: Anchor | None = None
@@ -48,7 +46,7 @@ class Yield:
     """Send nothing while another POST may be under way."""
 
 
-Decision = Post | Take | Search | Yield
+Decision = Send | Take | Search | Yield
 
 
 def new_intent(given: SubmitInput) -> SubmissionIntent:
@@ -95,7 +93,7 @@ def decide(
             not earlier or other.anchor.created_at < earlier.created_at
         ):
             earlier = other.anchor
-    return Post(earlier)
+    return Send(earlier)
 
 
 def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submitted:

@@ -28,6 +28,9 @@ _Status = Annotated[str, BeforeValidator(lambda status: "null" if status is None
 _Time = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC), lt=datetime(3000, 1, 1, tzinfo=UTC))]
 
 
+BATCH_LIFETIME = timedelta(hours=24)
+"""After that every batch has ended, also one that was deleted before it was seen to end."""
+
 RESULTS_RETENTION = timedelta(days=29)
 """The time from a batch's creation for which the API keeps its results."""
 

@@ -1,15 +1,13 @@
 """The batches that may be ours after a lost reply, and what is known of each."""
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from pydantic import BaseModel
 
 from activities.models import CandidateMatch
+from message_batches.api.models import BATCH_LIFETIME
 from message_batches.models import Candidate
-
-BATCH_LIFETIME = timedelta(hours=24)
-"""After that every batch has ended, also one that was deleted before it was seen to end."""
 
 
 class Candidates(BaseModel):

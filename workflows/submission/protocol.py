@@ -138,6 +138,9 @@ class Submission(BaseModel):
     def on_post_started(self, now: datetime) -> None:
         """Count a POST that is about to be made: from here on its outcome is unknown."""
         self.number += 1
+        if self.posted and not self.windows:
+            # Carried over from a version that did not keep them.
+            self.windows.append(PostWindow(until=now))
         self.windows.append(PostWindow(since=now))
         self.outcome_unknown = True
         self.safe_at = None
@@ -187,7 +190,7 @@ class Submission(BaseModel):
 
     def on_earlier_not_found(self) -> None:
         """Take in that an earlier run of this submission searched for this POST's batch and did not find it."""
-        self.windows.pop()
+        self.windows[-1] = PostWindow(until=self.windows[-1].since)
         self.posted += 1
         self.lost += 1
         self._end_search()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from activities.intents import Decision, Post, Search, Take, Yield, decide
+from activities.intents import Decision, Search, Send, Take, Yield, decide
 from message_batches.models import Anchor
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionOutcome, SubmissionRecord
 
@@ -68,7 +68,7 @@ class World:
 
     def post(self, run: Run) -> None:
         match run.decisions[-1]:
-            case Post(earlier):
+            case Send(earlier):
                 run.batch = f"batch of {run.name}-{len(run.records)}"
                 if earlier:  # The run reads the list once more, from that anchor, before it lands.
                     run.named |= set(self.batches)
@@ -124,7 +124,7 @@ def test_both_yield_where_each_has_seen_the_other() -> None:
     world.play((0, 1, 0, 1, 0, 1, 0, 1))
 
     assert [type(each) for each in world.first.decisions] == [Yield]
-    assert [type(each) for each in world.second.decisions] == [Yield, Post]
+    assert [type(each) for each in world.second.decisions] == [Yield, Send]
     assert set(world.batches.values()) == {"second"}
 
 
@@ -134,10 +134,10 @@ OTHER = START - timedelta(hours=2)
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        (SubmissionRecord(intent=intent("first", START + SECOND, workflow_id="another")), Post),
-        (SubmissionRecord(intent=intent("first", START + SECOND, sha256="others")), Post),
-        (SubmissionRecord(intent=intent("first", START + SECOND), outcome=SubmissionOutcome(created=False)), Post),
-        (SubmissionRecord(intent=intent("first", OTHER), outcome=SubmissionOutcome(batch_id="b")), Post),
+        (SubmissionRecord(intent=intent("first", START + SECOND, workflow_id="another")), Send),
+        (SubmissionRecord(intent=intent("first", START + SECOND, sha256="others")), Send),
+        (SubmissionRecord(intent=intent("first", START + SECOND), outcome=SubmissionOutcome(created=False)), Send),
+        (SubmissionRecord(intent=intent("first", OTHER), outcome=SubmissionOutcome(batch_id="b")), Send),
         (SubmissionRecord(intent=intent("first", START + SECOND), outcome=SubmissionOutcome(batch_id="b")), Take),
         (SubmissionRecord(intent=intent("first", START + SECOND)), Yield),
         (SubmissionRecord(intent=intent("first", START - TIMEOUT + 5 * SECOND)), Yield),
@@ -156,8 +156,8 @@ def test_an_old_post_without_a_batch_is_named_and_holds_nothing_up(outcome: Subm
     older = SubmissionRecord(intent=intent("zeroth", OTHER - timedelta(minutes=30)), outcome=outcome)
     ancient = SubmissionRecord(intent=intent("before", START - timedelta(days=2)), outcome=outcome)
 
-    assert decide(intent("second", START), [], [old, older, ancient], START) == Post(older.intent.anchor)
-    assert decide(intent("second", START), [], [ancient], START) == Post()
+    assert decide(intent("second", START), [], [old, older, ancient], START) == Send(older.intent.anchor)
+    assert decide(intent("second", START), [], [ancient], START) == Send()
 
 
 def test_a_batch_of_a_post_that_was_waited_for_is_taken_though_it_was_sent_before_this_run_began() -> None:
@@ -171,7 +171,7 @@ def test_a_batch_of_a_post_that_was_waited_for_is_taken_though_it_was_sent_befor
 
     assert decide(first, [], [under_way], START) == Yield()
     assert decide(again, [waited], [answered], START) == Take("b")
-    assert decide(again, [refused], [answered], START) == Post()
+    assert decide(again, [refused], [answered], START) == Send()
 
 
 def test_a_post_that_was_searched_for_is_not_searched_for_again() -> None:
@@ -182,7 +182,7 @@ def test_a_post_that_was_searched_for_is_not_searched_for_again() -> None:
     later = intent("second", START + timedelta(hours=1), 2)
 
     assert decide(later, [], [lost], START) == Search(lost.intent.anchor)
-    assert decide(later, [searched], [lost], START) == Post(lost.intent.anchor)
+    assert decide(later, [searched], [lost], START) == Send(lost.intent.anchor)
 
 
 def test_another_spelling_of_the_same_requests_is_seen_as_the_same() -> None:
@@ -191,4 +191,4 @@ def test_another_spelling_of_the_same_requests_is_seen_as_the_same() -> None:
     others = SubmissionRecord(intent=intent("first", START - SECOND, sha256="other", content_sha256="else"))
 
     assert decide(mine, [], [theirs], START) == Yield()
-    assert decide(mine, [], [others], START) == Post()
+    assert decide(mine, [], [others], START) == Send()

@@ -8,8 +8,8 @@ from enum import Enum
 import pytest
 
 from activities.models import CandidateMatch
+from message_batches.api.models import BATCH_LIFETIME
 from message_batches.models import Anchor, Candidate, Resolution, RetrySchedule, SubmissionSchedule
-from workflows.submission.candidates import BATCH_LIFETIME
 from workflows.submission.commands import (
     ClaimBatch,
     Command,
@@ -398,3 +398,17 @@ def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_read
 
     assert world.walk(submission) == Done("msgbatch_ours1")
     assert world.posts == 1
+
+
+def test_the_batch_of_an_earlier_post_stays_a_candidate_where_its_time_is_not_known() -> None:
+    from_an_older_version = Submission(anchor=ANCHOR, number=1, posted=1, lost=1)
+    after_a_reset = Submission(anchor=ANCHOR)
+    after_a_reset.on_post_started(START)
+    after_a_reset.on_earlier_not_found()
+
+    for submission in (from_an_older_version, after_a_reset):
+        submission.on_post_started(START)
+        submission.on_post_unknown(START, until=START)
+
+        assert any(window.admits(START - timedelta(minutes=30)) for window in submission.windows)
+        assert not any(window.admits(START + timedelta(minutes=30)) for window in submission.windows)
