@@ -15,7 +15,7 @@ from xdist.scheduler import LoadScopeScheduling, Scheduling  # type: ignore[impo
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.connection import DATA_CONVERTER
-from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, temporal_command
+from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, started, temporal_command
 from tests.harness.histories import histories_with_a_key
 from tests.harness.stack import Stack, running_stack
 from tests.harness.wheel import build_wheel, make_environment
@@ -111,16 +111,18 @@ async def pending(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
 @pytest.fixture(scope="session")
 async def skipping() -> AsyncIterator[WorkflowEnvironment]:
     """Start a real server whose workflows skip their own waiting."""
-    environment = await WorkflowEnvironment.start_time_skipping_v2(
-        ts_config=TimeSkippingConfig(enabled=True, max_session_skip_count=1_000_000),
-        data_converter=DATA_CONVERTER,
-        dev_server_existing_path=temporal_command(),
-        dev_server_log_level="error",
-        dev_server_extra_args=[
-            "--dynamic-config-value",
-            "frontend.WorkflowTimeSkippingEnabled=true",
-            *PROMPT_TIMERS,
-        ],
+    environment = await started(
+        lambda: WorkflowEnvironment.start_time_skipping_v2(
+            ts_config=TimeSkippingConfig(enabled=True, max_session_skip_count=1_000_000),
+            data_converter=DATA_CONVERTER,
+            dev_server_existing_path=temporal_command(),
+            dev_server_log_level="error",
+            dev_server_extra_args=[
+                "--dynamic-config-value",
+                "frontend.WorkflowTimeSkippingEnabled=true",
+                *PROMPT_TIMERS,
+            ],
+        )
     )
     async with environment:
         yield environment

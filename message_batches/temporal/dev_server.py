@@ -4,7 +4,7 @@ import asyncio
 import shutil
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ PROMPT_TIMERS = (
     "--dynamic-config-value",
     "history.timerProcessorMaxPollRPS=100000",
 )
+
+_STARTS = 3
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,12 @@ async def dev_server(
     keys: Sequence[EncryptionKey] = (),
 ) -> AsyncIterator[DevServer]:
     """Start a server on free loopback ports, in memory, and stop it at the end; with keys, its client encrypts."""
-    ui_port = free_port()
-    starting = asyncio.ensure_future(
-        WorkflowEnvironment.start_local(
+    ui_port = 0
+
+    def start() -> Awaitable[WorkflowEnvironment]:
+        nonlocal ui_port
+        ui_port = free_port()
+        return WorkflowEnvironment.start_local(
             ui=True,
             ui_port=ui_port,
             data_converter=data_converter(keys),
@@ -61,18 +66,29 @@ async def dev_server(
             dev_server_log_level="error",
             dev_server_extra_args=list(extra_args),
         )
-    )
-    try:
-        environment = await asyncio.shield(starting)
-    except asyncio.CancelledError:
-        # A start that is cancelled halfway leaves its process behind.
-        await (await starting).shutdown()
-        raise
+
+    environment = await started(start)
     try:
         address = environment.client.service_client.config.target_host
         yield DevServer(client=environment.client, address=address, ui_url=f"http://127.0.0.1:{ui_port}")
     finally:
         await environment.shutdown()
+
+
+async def started(start: Callable[[], Awaitable[WorkflowEnvironment]]) -> WorkflowEnvironment:
+    """Start a server, anew where it does not answer within the SDK's 5 s: a busy machine, or a port taken meanwhile."""
+    for tries_left in reversed(range(_STARTS)):
+        starting = asyncio.ensure_future(start())
+        try:
+            return await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # A start that is cancelled halfway leaves its process behind.
+            await (await starting).shutdown()
+            raise
+        except RuntimeError as error:
+            if not tries_left or "did not start within" not in str(error):
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def free_port() -> int:
