@@ -110,7 +110,8 @@ async def test_a_run_that_does_not_own_a_batch_does_not_delete_it(pending: Stack
     assert (await owner.result()).verified
 
 
-@pytest.mark.parametrize("how", ["cancelled", pytest.param("failed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["cancelled", "failed"])
 async def test_a_run_that_ends_records_its_batch_after_an_outage_of_the_store(pending: Stack, how: str) -> None:
     await open_store(pending.store_url).identity()
     claims = pending.store_folder / "claims"

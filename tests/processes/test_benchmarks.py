@@ -85,7 +85,11 @@ async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -
             ["| submit 100 re", "memory above idle", "to a server that only reads"],
             marks=pytest.mark.slow,
         ),
-        (history.measure, ["| one poll, in the history", "| 11 events, ", "20 polls in 1 runs"]),
+        pytest.param(
+            history.measure,
+            ["| one poll, in the history", "| 11 events, ", "20 polls in 1 runs"],
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             fleet.measure, ["| 1 live batches: lateness of a poll", "of a core, and memory"], marks=pytest.mark.slow
         ),

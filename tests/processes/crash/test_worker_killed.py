@@ -25,6 +25,7 @@ async def test_killed_before_the_post(scene: Scene) -> None:
     assert len(scene.calls("create")) == 1
 
 
+@pytest.mark.slow
 @played_together()
 async def test_killed_while_the_body_is_being_sent(scene: Scene) -> None:
     scene.emulator.faults.add("slow", operation="create", times=1, bytes_per_second=500_000)
