@@ -24,13 +24,18 @@ _LOOK = 0.05
 _QUICK_LOOK = 0.002
 
 
+def _locks() -> dict[Act, asyncio.Lock]:
+    locks = {act: asyncio.Lock() for act in Act}
+    return locks | {Act.SET_BACK: locks[Act.RESTART]}  # Both stop and start the Temporal server.
+
+
 @dataclass
 class FaultInjection:
     """The harm of one round in progress; `done` names the harms that were done."""
 
     world: World
     done: list[Harm] = field(default_factory=list)
-    _one_at_a_time: dict[Act, asyncio.Lock] = field(default_factory=lambda: {act: asyncio.Lock() for act in Act})
+    _one_at_a_time: dict[Act, asyncio.Lock] = field(default_factory=_locks)
     _acting: set[asyncio.Task[None]] = field(default_factory=set)
     _waiting: list[asyncio.Task[None]] = field(default_factory=list)
 
