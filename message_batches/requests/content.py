@@ -112,9 +112,14 @@ def _compact(line: bytes) -> bytes:
 def _lenient(line: bytes) -> Any:
     """Return the value of a line that is JSON only for a lenient reader."""
     try:
-        return json.loads(line)
+        return json.loads(line, parse_int=_integer)
     except (ValueError, RecursionError):
         return None
+
+
+def _integer(digits: str) -> int | float:
+    """Return a whole number; as a float, perhaps an infinite one, if it is longer than Python converts."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _has_repeated_names(line: bytes) -> bool:

@@ -57,7 +57,8 @@ def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list
     if isinstance(error, RecursionError):
         return [("", "nested too deeply")]
     try:
-        item = json.loads(line.decode(), parse_constant=_no_constant)
+        # A float, since Python converts no whole number of thousands of digits.
+        item = json.loads(line.decode(), parse_int=float, parse_constant=no_constant)
     except UnicodeDecodeError as unicode_error:
         return [("", f"not UTF-8 (byte {unicode_error.start})")]
     except json.JSONDecodeError as json_error:
@@ -93,7 +94,8 @@ def _item_problems(item: Any) -> list[Problem]:
     return problems + [unknown_field(name, where) for name in item if name not in _FIELDS]
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """Refuse a constant that is JSON only for Python."""
     raise ValueError(f"{name} is not a number in JSON")
 
 
