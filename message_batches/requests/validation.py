@@ -190,7 +190,7 @@ class RequestCheck:
             return
         try:
             request = _decode(line)
-            if memoryview(request.params)[:1] != b"{":
+            if memoryview(request.params)[0] != ord("{"):
                 raise msgspec.ValidationError("params is not an object")
             if not line.isascii():
                 line.decode()
