@@ -134,9 +134,9 @@ class _Writer:
             if name not in made:
                 made[name] = self.value(properties.get(name, self._schema_of_other(schema, name)), depth + 1)
         fewest = max(schema.get("minProperties", 0), 0 if properties or self._is_sparing(depth) else self._free(schema))
-        wanted = min(int(fewest), _MOST_ITEMS)
-        for place in range(20 * wanted):
-            if len(made) >= wanted:
+        least = min(int(fewest), _MOST_ITEMS)
+        for place in range(20 * least):
+            if len(made) >= least:
                 break
             name = self._name(schema, place, depth)
             if name not in made:

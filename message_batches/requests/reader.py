@@ -17,7 +17,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import BOM, MAX_BODY_BYTES, Splitter
 from message_batches.requests.content import ContentHash
-from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests
+from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests, not_json
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
@@ -257,7 +257,7 @@ def _refuse_json(data: bytes, name: str, error: Exception) -> NoReturn:
     try:
         json.loads(data, parse_int=float, parse_constant=no_constant)
     except json.JSONDecodeError as json_error:
-        problem = f"line {json_error.lineno}: not JSON: {json_error.msg} (column {json_error.colno})"
+        problem = f"line {json_error.lineno}: {not_json(json_error)}"
         first = data.lstrip(BLANK)[:CHUNK_BYTES].partition(b"\n")[0].decode(errors="replace")
         if form_of_text(first.strip()) == PYTHON:
             problem = f"line {json_error.lineno}: {PYTHON}"

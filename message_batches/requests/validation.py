@@ -11,7 +11,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import BOM, MAX_BODY_BYTES
-from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text
+from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text, not_json
 from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
@@ -57,7 +57,7 @@ def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list
     except json.JSONDecodeError as json_error:
         if first and (form := form_of_text(line.decode())):
             return [("", form)]
-        return [("", f"not JSON: {json_error.msg} (column {json_error.colno})")]
+        return [("", not_json(json_error))]
     except RecursionError:
         return [("", "nested too deeply")]
     except ValueError as value_error:
@@ -82,7 +82,9 @@ def _item_problems(item: Any) -> list[Problem]:
     if "params" not in item:
         problems.append(("params", "missing"))
     elif not isinstance(item["params"], dict):
-        problems.append(("params", f"not an object but {_kind(item['params'])}"))
+        written = isinstance(item["params"], str) and item["params"].lstrip().startswith("{")
+        kind = "a string of JSON: write the object itself" if written else _kind(item["params"])
+        problems.append(("params", f"not an object but {kind}"))
     where = "of a request, which has custom_id and params alone"
     return problems + [unknown_field(name, where) for name in item if name not in _FIELDS]
 
