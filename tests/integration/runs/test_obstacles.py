@@ -1,8 +1,9 @@
 """Why a run does not move: each obstacle, as `status`, the list of what needs attention and the metrics see it."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -262,6 +263,46 @@ async def test_a_post_that_waits_for_the_api_says_so_and_needs_nobody(server: De
     assert progress.phase is Phase.SUBMITTING
     assert (obstacle.failed_as, obstacle.needs_attention) == ("RateLimited", False)
     assert run.id not in {item.view.workflow_id for item in needing}
+    await end(stack, run.id)
+
+
+async def test_a_post_whose_key_the_worker_has_lost_needs_attention(server: DevServer, tmp_path: Path) -> None:
+    keys = dict(KEYS)
+    async with (
+        Emulator() as emulator,
+        running_stack(server.client, emulator, (tmp_path / "store").as_uri(), keys) as stack,
+    ):
+        emulator.faults.add("slow", operation="list", seconds=1.0, times=1)
+        run = await stack.start(fresh(), poll=PATIENT, api_key="team-a")
+        await stack.saw("list")
+        del keys["team-a"]
+
+        _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING, "UnknownKey")
+        progress = await progress_when(run, lambda seen: bool(seen.waiting_for))
+
+        assert obstacle.activity == ActivityType.SUBMIT_BATCH
+        assert obstacle.failure in (progress.waiting_for or "")
+        assert await decision(server.client, run.id) is Decision.WATCH
+        await end(stack, run.id)
+
+
+async def test_a_post_that_waits_for_another_runs_says_so_and_needs_nobody(server: DevServer, stack: Stack) -> None:
+    given = fresh()
+    earlier = await stack.start(given, workflow_id=f"same-{uuid4()}")
+    await stack.saw("retrieve")
+    await end(stack, earlier.id)
+    outcome, intent = sorted(stack.store_folder.glob("submissions/*/*/*.json"), key=lambda path: len(path.name))[::-1]
+    outcome.unlink()
+    # As if the earlier run's worker were sending it just now.
+    intent.write_text(json.dumps(json.loads(intent.read_text()) | {"time": datetime.now(UTC).isoformat()}))
+
+    run = await stack.start(given, workflow_id=earlier.id, poll=PATIENT)
+    _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING, "SentByAnotherRun")
+    progress = await progress_when(run, lambda seen: bool(seen.waiting_for))
+
+    assert obstacle.failure in (progress.waiting_for or "")
+    assert run.id not in {item.view.workflow_id for item in await list_attention(server.client)}
+    assert len(stack.emulator.batches) == 1
     await end(stack, run.id)
 
 
