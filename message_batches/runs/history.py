@@ -73,15 +73,10 @@ class RunStart:
         except ValidationError:
             state = None
         requests, key = given.get("requests"), given.get("apiKey")
-        return cls(
-            _texts(*named),
-            _texts(*uris),
-            bool(carried),
-            state,
-            requests if isinstance(requests, list) else None,
-            # It may be a key instead of a name, and must not be shown.
-            key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None,
-        )
+        items = requests if isinstance(requests, list) else None
+        # It may be a key instead of a name, and must not be shown.
+        api_key = key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None
+        return cls(_texts(*named), _texts(*uris), bool(carried), state, items, api_key)
 
 
 @dataclass(frozen=True)
@@ -240,8 +235,6 @@ class _ProgressReading:
                     nothing = kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
                     self._phase = self._phase if nothing else Phase.UNDECIDED
                     self._posts -= nothing
-            case _:
-                pass
 
     def progress(self) -> Progress:
         batch = self._batch
