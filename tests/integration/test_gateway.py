@@ -146,6 +146,25 @@ async def test_a_batch_without_results_after_29_days_counts_as_archived(behind: 
     assert "2026-01-30" in failure.message
 
 
+@pytest.mark.parametrize("status", [400, 403, 410])
+async def test_an_archived_batch_whose_results_are_refused_otherwise_fails_at_once(
+    behind: Stack, gateway: Gateway, status: int
+) -> None:
+    batch_id = await behind.post_by_a_stranger(requests())
+    behind.emulator.clock.advance(timedelta(days=30))
+
+    def refused(answer: Answer) -> None:
+        if answer.operation.endswith("/results"):
+            answer.status = status
+
+    gateway.change = refused
+
+    failure = await failure_of(await behind.start(batch_id=batch_id))
+
+    assert failure.type == "ResultsArchived"
+    assert failure.details[0]["action"] is None
+
+
 @pytest.mark.parametrize("status", ["failed", None])
 async def test_a_batch_that_has_ended_under_an_unknown_status_is_landed(
     behind: Stack, gateway: Gateway, status: str | None
