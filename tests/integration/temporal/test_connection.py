@@ -12,7 +12,7 @@ import pytest
 from message_batches.emulator import Emulator
 from message_batches.temporal.connection import TemporalUnreachable, connect
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.carrying import listening
+from tests.harness.carrying import listening, stay_silent
 from tests.harness.command_line import CommandLine, command_line
 from tests.harness.processes import lasting_port, refused_worker
 from tests.harness.temporal_proxy import grpc_refusing
@@ -147,7 +147,7 @@ async def test_the_cause_and_what_to_set_are_in_the_sentence(
 async def test_a_server_that_stays_silent_is_not_waited_for_longer_with_tls(
     variables: dict[str, str], places: Places, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with listening(lambda reader, _: reader.read()) as silent:
+    async with listening(stay_silent) as silent:
         configure(monkeypatch, replace(places, addresses={"silent": silent}), "silent", variables)
 
         async with asyncio.timeout(45):

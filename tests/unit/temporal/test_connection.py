@@ -7,7 +7,7 @@ import pytest
 
 from message_batches.temporal.connection import TemporalUnreachable, connect
 from message_batches.temporal.diagnosis import Attempt, connection_problem
-from tests.harness.carrying import listening
+from tests.harness.carrying import listening, stay_silent
 from tests.harness.processes import lasting_port
 
 
@@ -92,7 +92,7 @@ async def test_an_empty_variable_is_as_one_that_is_not_set(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("tls", ["TEMPORAL_TLS", None])
 async def test_a_server_that_accepts_and_stays_silent_is_told_from_one_that_is_not_reached(tls: str | None) -> None:
-    async with listening(lambda reader, _: reader.read()) as silent:
+    async with listening(stay_silent) as silent:
         problem = await connection_problem(Attempt(silent, tls, False, False), "Timeout expired")
     assert "accepts connections and does not answer" in problem
 
