@@ -10,7 +10,14 @@ from rich.text import Text
 from message_batches.cli.next_steps import failure_text, no_worker, resolve, setup
 from message_batches.cli.requests_document import ModelFinding
 from message_batches.contract import ActivityType
-from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time, plural
+from message_batches.formatting import (
+    PHASE_LABELS,
+    capitalize_first,
+    describe_unknown_end,
+    format_duration,
+    format_time,
+    plural,
+)
 from message_batches.models import Phase, Progress
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.describe import RunStatus, RunView
@@ -196,7 +203,7 @@ def _from_batch(progress: Progress) -> list[str]:
         )
     if progress.unknown_status and progress.phase is Phase.POLLING:
         found.append(
-            f"The status {progress.processing_status!r} is not known to this version, and nothing shows that the batch "
-            "has ended: it is polled on. Look at it in the Console"
+            f"The status {progress.processing_status!r} is not known to this version, and "
+            f"{describe_unknown_end(progress.ended_at)}. Look at it in the Console"
         )
     return found

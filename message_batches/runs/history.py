@@ -246,6 +246,7 @@ class _ProgressReading:
             unknown_status=bool(batch and batch.unknown_status),
             polls=self._polls,
             expires_at=batch.expires_at if batch else None,
+            ended_at=batch.ended_at if batch else None,
             last_seen=self._last_seen,
             not_found_since=self._not_found_since,
             not_found=self._not_found,
