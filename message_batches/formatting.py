@@ -10,7 +10,7 @@ from message_batches.models import Phase
 PHASE_LABELS = {
     Phase.PREPARING: "checking the requests",
     Phase.SUBMITTING: "submitting",
-    Phase.UNDECIDED: "undecided: the reply to the POST was lost",
+    Phase.UNDECIDED: "undecided: no usable reply to the POST",
     Phase.POLLING: "waiting for the batch",
     Phase.RETRIEVING: "landing the results",
     Phase.LANDED: "landed",
