@@ -21,7 +21,7 @@ from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule
 
 _HEAD = 64 * 1024
-_DESCRIPTION = re.compile(rb"""(?:^|\{)[ \t]{0,8}["']?(openapi|swagger|arazzo|asyncapi)["']?[ \t]*:""", re.MULTILINE)
+_DESCRIPTION = re.compile(rb"""(?:^|\{)[ \t]{0,8}["']?(openapi|swagger|arazzo|asyncapi)["']?[ \t]*+:""", re.MULTILINE)
 """The field of a description, in YAML or JSON, that names its kind."""
 
 

@@ -266,6 +266,8 @@ class _ProgressReading:
         if name == ActivityType.SUBMIT_BATCH:
             self._phase = Phase.SUBMITTING
             self._posts += 1
+        elif name == ActivityType.FIND_ANCHOR and self._phase is Phase.PREPARING:
+            self._phase = Phase.SUBMITTING
         elif name == ActivityType.POLL_BATCH_STATUS:
             self._phase = Phase.POLLING
         elif name == ActivityType.RETRIEVE_RESULTS:

@@ -49,7 +49,7 @@ _SOURCES = {
 """The fields of a profile's `tls` that have a file or its text, and their names in temporal.toml."""
 
 _OTHER_OF_THE_PAIR = {"client_cert": "client_private_key", "client_private_key": "client_cert"}
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[\s\w+/=]+-----END CERTIFICATE-----")
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[\s\w+/=]++-----END CERTIFICATE-----")
 _FILE_NAME = re.compile(r"(?!sk-)[\w./\\:~ @+-]{1,200}")
 """A name that may be repeated: a key or a certificate given in its place has lines, or is long."""
 

@@ -197,6 +197,18 @@ async def test_an_unknown_status_of_a_batch_that_has_not_ended_is_named_and_poll
     assert (await run.result()).verified
 
 
+async def test_before_the_post_the_history_shows_the_same_phase_as_the_run(live: Stack) -> None:
+    live.emulator.faults.add("529", operation="list")
+    run = await live.start(requests())
+    progress = await progress_when(run, lambda now: now.phase is Phase.SUBMITTING)
+    await live.saw("list")
+
+    read = await read_progress(live.client, run.id)
+    await run.terminate()
+
+    assert (read.phase, read.posts) == (progress.phase, 0)
+
+
 async def test_a_followed_batch_that_is_gone_was_there_until_then(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:

@@ -239,7 +239,7 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
 async def test_a_full_device_does_not_make_a_landed_run_a_failed_one(
     starter: CommandLine, live: Stack, options: tuple[str, ...]
 ) -> None:
-    arguments = ("start", starter.file(fresh()), "--wait", *options, *QUICK)
+    arguments: tuple[str | Path, ...] = ("start", starter.file(fresh()), "--wait", *options, *QUICK)
     full = os.open("/dev/full", os.O_WRONLY)
     with TemporaryFile() as err:
         code = await exit_code(starter, *arguments, stdout=full, stderr=err.fileno())

@@ -249,7 +249,9 @@ def test_a_name_that_is_there_twice_is_warned_of_with_its_line(tmp_path: Path, w
 
 @pytest.mark.parametrize("name", ["betas", "beta", "anthropic_beta", "anthropic-beta", "anthropic_version"])
 def test_a_warning_of_betas_says_how_they_are_given(read: Read, name: str) -> None:
-    (warning,) = read(request("a", **{name: ["x"]})).warnings
+    options: dict[str, Any] = {name: ["x"]}
+
+    (warning,) = read(request("a", **options)).warnings
 
     assert (warning.action is NextAction.GIVE_BETAS) == ("beta" in name)
     assert ("--beta NAME" in warning_text(warning)) == ("beta" in name)
