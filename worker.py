@@ -19,6 +19,7 @@ from activities.batch import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
+from message_batches.api.transport import MAX_CALLS
 from message_batches.concurrency import run_unless_set
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
@@ -49,11 +50,8 @@ Below the 30 s that Kubernetes waits before it kills."""
 MAX_CACHED_WORKFLOWS = 5000
 """Above the number of live runs: below it a worker replays a run at every step."""
 
-MAX_ACTIVITIES = 100
-"""Above the HTTP pool, which bounds the calls."""
-
 MAX_LANDINGS = 1
-"""Landings at a time: more would fill the scratch disk, and each would end later."""
+"""Landings at a time from one server: more would fill the scratch disk, and each would end later."""
 
 
 @dataclass(frozen=True)
@@ -111,22 +109,26 @@ def build_worker(
         ],
         deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
-        max_concurrent_activities=MAX_ACTIVITIES,
+        # So many of each server's: one that is silent holds no more than its own.
+        max_concurrent_activities=MAX_CALLS * (1 + len(api.servers)),
         max_task_queue_activities_per_second=rates.runs if rates else None,
         # Eager ones come with a workflow task, past the queue and its rate.
         disable_eager_activity_execution=bool(rates),
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
-    landings = Worker(
-        client,
-        task_queue=landing_queue(task_queue),
-        activities=[steps.retrieve_results, steps.delete_batch, submission.verify_candidate],
-        deployment_config=deployment,
-        max_concurrent_activities=MAX_LANDINGS,
-        max_task_queue_activities_per_second=rates.landings if rates else None,
-        graceful_shutdown_timeout=graceful_shutdown_timeout,
-    )
-    return MessageBatchWorker(runs, landings)
+    landings = [
+        Worker(
+            client,
+            task_queue=landing_queue(task_queue, server),
+            activities=[steps.retrieve_results, steps.delete_batch, submission.verify_candidate],
+            deployment_config=deployment,
+            max_concurrent_activities=MAX_LANDINGS,
+            max_task_queue_activities_per_second=rates.landings if rates else None,
+            graceful_shutdown_timeout=graceful_shutdown_timeout,
+        )
+        for server in (None, *api.servers)
+    ]
+    return MessageBatchWorker(runs, *landings)
 
 
 async def open_connections(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:

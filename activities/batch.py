@@ -32,6 +32,7 @@ from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
     SubmissionOutcome,
@@ -60,6 +61,7 @@ class MessageBatchActivities:
         self._api = api
         self._store = store
         self._records = SubmissionRecords(store)
+        self._accounts = AccountRecords(store)
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
@@ -138,9 +140,9 @@ class MessageBatchActivities:
                 if batch.store_id is None:
                     raise
                 await check_store(self._store, batch.store_id)
-                found = await find_landed_batch(self._store, batch.batch_id, error)
+                found = await find_landed_batch(self._store, self._api.account(batch.profile), batch.batch_id, error)
             activity.logger.debug("Polled")
-            return found
+            return found.model_copy(update={"server": self._api.server(batch.profile)})
 
     @activity.defn(name=ActivityType.RETRIEVE_RESULTS)
     async def retrieve_results(self, given: RetrieveInput) -> LandedResults:
@@ -178,7 +180,7 @@ class MessageBatchActivities:
         with errors_as_failures():
             async with heartbeats():
                 await check_store(self._store, given.store_id)
-                claim = await self._records.claim_of(given.batch_id)
+                claim = await self._records.claim_of(self._api.account(given.profile), given.batch_id)
                 if claim and not claim.of_same_run(given.claim):
                     raise OwnedByAnotherRun(
                         f"It is the batch of the run {claim.owner}, which may not have landed it yet"
@@ -198,6 +200,7 @@ class MessageBatchActivities:
         return await land(
             self._store,
             results,
+            account=await self._accounts.record(self._api.account(given.profile)),
             batch_id=given.batch_id,
             manifest=given.manifest,
             expected_count=given.expected_count,
@@ -237,7 +240,8 @@ class MessageBatchActivities:
                     with suppress(StoreUnavailable):
                         await self._records.record_outcome(given.submitter, given.number, outcome)
                         if outcome.batch_id:
-                            await self._records.claim(outcome.batch_id, given.submitter.claim)
+                            account = self._api.account(given.profile)
+                            await self._records.claim(account, outcome.batch_id, given.submitter.claim)
                         return
                     await asyncio.sleep(1)
         except TimeoutError:

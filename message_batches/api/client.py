@@ -1,15 +1,16 @@
 """The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 
 import httpx
 from pydantic import ValidationError
 
 from message_batches import __version__
-from message_batches.api.keys import ApiKeys
+from message_batches.api.keys import Account, ApiKeys
 from message_batches.api.models import (
     BATCH_ID_PATTERN,
     ApiModel,
@@ -69,6 +70,8 @@ def http_client(
         headers={"user-agent": f"message-batches/{__version__}"},
         follow_redirects=False,
         trust_env=False,
+        # A server's cookie is nothing to another one, and nothing to this API.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         transport=Transport(network, LIMITS),
     )
 
@@ -81,9 +84,22 @@ class HttpBatchApi:
         self._keys = keys
         self._network = network
 
+    @property
+    def servers(self) -> Collection[str]:
+        """The names of the servers of keys with a base URL of their own."""
+        return self._keys.servers
+
     def check(self, profile: ApiProfile) -> None:
         """Raise `UnknownKey` unless the profile's key is held."""
         self._keys.secret(profile.api_key)
+
+    def account(self, profile: ApiProfile) -> Account:
+        """Return the account that the profile's batches are of."""
+        return self._keys.account(profile.api_key, str(self._http.base_url).rstrip("/"))
+
+    def server(self, profile: ApiProfile) -> str | None:
+        """Return the name of the server of the profile's key; None for the one of all keys."""
+        return self._keys.server(profile.api_key)
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.

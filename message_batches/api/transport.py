@@ -4,36 +4,56 @@ No library reads the environment for it: `Settings` does, once.
 """
 
 import ssl
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 
 import httpx
 
 from message_batches.api.network import Network, Proxy
 
+MAX_CALLS = 100
+"""Calls to one server at a time, beyond which no more are begun: those that it leaves unanswered must not keep a
+worker's activities from other servers."""
+
+_Server = tuple[str, str, int | None]
+
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each call directly, or through the proxy that its URL has; each way has a pool of connections."""
+    """Sends each call directly, or through the proxy that its URL has; each server has a pool of connections."""
 
     def __init__(self, network: Network, limits: httpx.Limits) -> None:
         self._network = network
         self._limits = limits
-        self._ways: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
+        self._ways: dict[tuple[Proxy | None, _Server], httpx.AsyncHTTPTransport] = {}
+        self._calls: Counter[_Server] = Counter()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; a proxy that wants another user is an error of the proxy, not an answer."""
-        proxy = self._network.proxy_for(request.url.scheme, request.url.host, request.url.port)
-        if proxy is None:
-            return await self._way(None).handle_async_request(request)
+        server = (request.url.scheme, request.url.host, request.url.port)
+        proxy = self._network.proxy_for(*server)
+        if self._calls[server] >= MAX_CALLS:
+            raise httpx.PoolTimeout(f"{MAX_CALLS} calls to it are under way already", request=request)
+        self._calls[server] += 1
         try:
-            reply = await self._way(proxy).handle_async_request(request)
+            reply = await self._send(request, proxy, server)
+        except BaseException:
+            self._calls[server] -= 1
+            raise
+        assert isinstance(reply.stream, httpx.AsyncByteStream)
+        reply.stream = _Stream(reply.stream, proxy, lambda: self._calls.subtract([server]))
+        return reply
+
+    async def _send(self, request: httpx.Request, proxy: Proxy | None, server: _Server) -> httpx.Response:
+        try:
+            reply = await self._way(proxy, server).handle_async_request(request)
         except httpx.TransportError as error:
+            if proxy is None:
+                raise
             raise _through(proxy, error) from error
-        if reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
+        if proxy and reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             await reply.aclose()
             raise _through(proxy, httpx.ProxyError("407 Proxy Authentication Required", request=request))
-        assert isinstance(reply.stream, httpx.AsyncByteStream)
-        reply.stream = _Stream(reply.stream, proxy)
         return reply
 
     async def aclose(self) -> None:
@@ -41,32 +61,40 @@ class Transport(httpx.AsyncBaseTransport):
         for way in self._ways.values():
             await way.aclose()
 
-    def _way(self, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
-        if proxy not in self._ways:
+    def _way(self, proxy: Proxy | None, server: _Server) -> httpx.AsyncHTTPTransport:
+        if (proxy, server) not in self._ways:
             tls = tls_context(self._network)
             through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
-            self._ways[proxy] = httpx.AsyncHTTPTransport(
+            self._ways[proxy, server] = httpx.AsyncHTTPTransport(
                 verify=tls, trust_env=False, limits=self._limits, proxy=through
             )
-        return self._ways[proxy]
+        return self._ways[proxy, server]
 
 
 class _Stream(httpx.AsyncByteStream):
-    """A body that comes through a proxy."""
+    """A body, perhaps through a proxy; the call is over once it is closed."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, proxy: Proxy) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, proxy: Proxy | None, on_closed: Callable[[], None]) -> None:
         self._stream = stream
         self._proxy = proxy
+        self._on_closed: Callable[[], None] | None = on_closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._stream:
                 yield chunk
         except httpx.TransportError as error:
+            if self._proxy is None:
+                raise
             raise _through(self._proxy, error) from error
 
     async def aclose(self) -> None:
-        await self._stream.aclose()
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._on_closed:
+                self._on_closed()
+                self._on_closed = None
 
 
 def _through(proxy: Proxy, error: httpx.TransportError) -> httpx.TransportError:

@@ -62,7 +62,7 @@ async def landed_results(
     Results that landed without requests are landed again from the store, in the order of the requests: nothing is
     downloaded, and they may be gone from the provider. Without requests here, checked results go first.
     """
-    published = await reader.of_batch(store, output.batch_id)
+    published = await reader.beside(store, output)
     landed: LandedResults | None
     if manifest:
         landed = await _checked(store, output, published, manifest, scratch)
@@ -99,6 +99,7 @@ async def _checked(
         return await land(
             store,
             _landed_lines(store, output.results_file),
+            account=reader.account_of(store, output) or "",
             batch_id=output.batch_id,
             manifest=manifest,
             expected_count=output.results_file.lines,

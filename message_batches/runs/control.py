@@ -20,7 +20,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from message_batches.api.keys import may_be_a_key
+from message_batches.api.keys import DEFAULT_KEY, may_be_a_key
 from message_batches.api.models import MessageBatch
 from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION, NextAction
 from message_batches.errors import RunError
@@ -29,6 +29,7 @@ from message_batches.results import reader
 from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.runs.deduplication import attach_id_of, attached_batch
 from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.connection import TemporalUnreachable
@@ -98,12 +99,20 @@ class Runs:
         """Return the workflow id itself, or that of the run which owns a batch."""
         if not is_batch_id(identity):
             return identity
-        if await run_exists(self._client, attach_id_of(identity)):
-            return attach_id_of(identity)
-        owner = await SubmissionRecords(self._store).owner_of(identity)
-        if owner is None:
+        owners = await SubmissionRecords(self._store).owners_of(identity)
+        keys = {DEFAULT_KEY, *(account.api_key for account in await AccountRecords(self._store).all())}
+        for api_key in keys:
+            if await run_exists(self._client, attach_id_of(identity, api_key)):
+                owners[api_key] = attach_id_of(identity, api_key)
+        if not owners:
             raise RunNotFound(f"No run follows batch {identity}", NextAction.ATTACH, batch_id=identity)
-        return owner
+        if len(owners) > 1:
+            named = " and ".join(f"{owner} (key {api_key})" for api_key, owner in sorted(owners.items()))
+            raise Refused(
+                f"{identity} is followed with several keys, for which it may be different batches: name one of the "
+                f"runs, {named}"
+            )
+        return next(iter(owners.values()))
 
     async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
         """Wait for the end of a run, also while Temporal is unavailable.
@@ -258,7 +267,10 @@ async def find_stored_results(store: Store, identity: str, batch_id: str | None 
     """
     if is_batch_id(identity):
         return await reader.landed_of_batch(store, identity)
-    return await reader.of_past_run(store, identity, [each for each in (batch_id, attached_batch(identity)) if each])
+    known: dict[str, str | None] = {batch_id: None} if batch_id else {}
+    if attached := attached_batch(identity):
+        known[attached.batch_id] = attached.api_key
+    return await reader.of_past_run(store, identity, known)
 
 
 def is_batch_id(text: str) -> bool:

@@ -9,11 +9,14 @@ sent, and the outcome is unknown          refuse: only an operator can tell
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from temporalio.client import Client
 
+from message_batches.api.keys import DEFAULT_KEY
 from message_batches.api.models import ApiProfile
 from message_batches.models import BatchOutput, LandedResults, Manifest
 from message_batches.results import reader
@@ -24,6 +27,7 @@ from message_batches.storage.submission_records import SubmissionRecord, Submiss
 
 _ID_DIGITS = 24
 _ATTACH = "attach-"
+_ATTACHED = re.compile(rf"{_ATTACH}(?:(?P<key>[a-z0-9-]+)-)?(?P<batch>[A-Za-z]+_.*)")
 
 
 @dataclass(frozen=True)
@@ -73,14 +77,22 @@ def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
     return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
 
 
-def attach_id_of(batch_id: str) -> str:
-    """Return the workflow id of the run that takes over a batch."""
-    return f"{_ATTACH}{batch_id}"
+def attach_id_of(batch_id: str, api_key: str) -> str:
+    """Return the workflow id of the run that takes over a batch of a key, whose name is left out for the default."""
+    return f"{_ATTACH}{batch_id}" if api_key == DEFAULT_KEY else f"{_ATTACH}{api_key}-{batch_id}"
 
 
-def attached_batch(workflow_id: str) -> str | None:
+class AttachedBatch(NamedTuple):
+    """The batch that a run takes over, and the name of its key."""
+
+    batch_id: str
+    api_key: str
+
+
+def attached_batch(workflow_id: str) -> AttachedBatch | None:
     """Return the batch that a run takes over, by the run's workflow id; None for other runs."""
-    return workflow_id.removeprefix(_ATTACH) if workflow_id.startswith(_ATTACH) else None
+    found = _ATTACHED.fullmatch(workflow_id)
+    return AttachedBatch(found["batch"], found["key"] or DEFAULT_KEY) if found else None
 
 
 def recorded_batch(records: Sequence[SubmissionRecord]) -> str | None:
@@ -99,11 +111,11 @@ async def find_prior_run(client: Client, store: Store, manifest: Manifest, api_k
     records = await SubmissionRecords(store).records_of_workflow(manifest, api_key=api_key, workflow_id=workflow_id)
     if batch_id := (view and view.batch_id) or recorded_batch(records):
         ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
-        for publication in await reader.of_batch(store, batch_id):
+        for publication in await reader.of_key(store, batch_id, api_key):
             known = publication.manifest_sha256
             if publication.file_there and (known in ours or await _has_ids_of(store, manifest, known)):
                 return Finished(workflow_id, publication.landed)
-        attached = await find_run(client, attach_id_of(batch_id))
+        attached = await find_run(client, attach_id_of(batch_id, api_key))
         return Running(attached) if attached and attached.running else BatchKnown(batch_id, _end_of(view))
     return _without_batch(view, records)
 

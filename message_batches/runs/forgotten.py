@@ -104,8 +104,11 @@ async def _landed(store: Store) -> set[paths.GroupKey]:
 
 
 def _batches(records: Sequence[SubmissionRecord]) -> set[paths.GroupKey]:
-    named = (record.outcome.batch_id for record in records if record.outcome)
-    return {paths.GroupKey.of_batch(batch_id) for batch_id in named if batch_id}
+    return {
+        paths.GroupKey.of_batch(record.api_key, record.outcome.batch_id)
+        for record in records
+        if record.outcome and record.outcome.batch_id
+    }
 
 
 async def _clients(client: Client, store: Store) -> tuple[list[Client], tuple[str, ...]]:

@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
+from message_batches.api.keys import DEFAULT_KEY
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
@@ -50,6 +51,7 @@ class RunStart:
         requests: those in the input itself.
         continued: whether it continues an earlier run.
         state: carried over from that run; None where it cannot be read.
+        api_key: the name of its key.
     """
 
     batch_ids: tuple[str, ...]
@@ -57,6 +59,7 @@ class RunStart:
     continued: bool
     state: CarriedState | None
     requests: list[Any] | None = None
+    api_key: str = DEFAULT_KEY
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "RunStart":
@@ -69,9 +72,14 @@ class RunStart:
             state = CarriedState.model_validate(carried) if carried else None
         except ValidationError:
             state = None
-        requests = given.get("requests")
+        requests, api_key = given.get("requests"), given.get("apiKey", DEFAULT_KEY)
         return cls(
-            _texts(*named), _texts(*uris), bool(carried), state, requests if isinstance(requests, list) else None
+            _texts(*named),
+            _texts(*uris),
+            bool(carried),
+            state,
+            requests if isinstance(requests, list) else None,
+            api_key if isinstance(api_key, str) else DEFAULT_KEY,
         )
 
 
@@ -80,11 +88,13 @@ class StoreReferences:
     """The batches and the files of requests that a run names.
 
     Attributes:
+        api_key: the name of the key whose batches they are.
         complete: whether it will never name any more.
     """
 
     batch_ids: tuple[str, ...] = ()
     requests_uris: tuple[str, ...] = ()
+    api_key: str = DEFAULT_KEY
     complete: bool = False
 
 
@@ -137,7 +147,7 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
                 given = event.workflow_execution_started_event_attributes.input
                 start = RunStart.of(await _first(client.data_converter, given))
                 if start.continued:
-                    return StoreReferences(start.batch_ids, start.requests_uris, complete=True)
+                    return StoreReferences(start.batch_ids, start.requests_uris, start.api_key, complete=True)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 if event.activity_task_scheduled_event_attributes.activity_type.name == ActivityType.PREPARE_REQUESTS:
                     preparing.add(event.event_id)
@@ -146,8 +156,8 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
                 if completed.scheduled_event_id in preparing:
                     prepared = await _first(client.data_converter, completed.result)
                     uris = (*start.requests_uris, *_texts(_part(prepared, "manifest").get("uri")))
-                    return StoreReferences(start.batch_ids, uris, complete=True)
-    return StoreReferences(start.batch_ids, start.requests_uris)
+                    return StoreReferences(start.batch_ids, uris, start.api_key, complete=True)
+    return StoreReferences(start.batch_ids, start.requests_uris, start.api_key)
 
 
 async def read_end(client: Client, workflow_id: str, run_id: str) -> BatchOutput | RunFailure:

@@ -137,8 +137,9 @@ async def attach_run(
     if requests:
         manifest = await store_manifest(store, requests)
         shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
-    owner = await SubmissionRecords(store).owner_of(batch_id)
-    for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
+    api_key = options.profile.api_key
+    owners = await SubmissionRecords(store).owners_of(batch_id, api_key)
+    for workflow_id in dict.fromkeys((attach_id_of(batch_id, api_key), *owners.values())):
         view = await find_run(client, workflow_id)
         if view and view.running:
             return await starter.join(view, batch_id, manifest)

@@ -45,7 +45,7 @@ ALLOWED: Mapping[str, str] = {
     "runs": "api contract errors formatting models requests results serialization storage temporal",
     "settings": "api contract encryption errors",
     "starter": "cli contract formatting temporal worker",
-    "storage": "concurrency errors models serialization",
+    "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
     "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
     "workflows": "activities api contract errors formatting models observability serialization storage temporal",
