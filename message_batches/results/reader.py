@@ -143,7 +143,7 @@ async def beside(store: Store, landed: LandedResults | BatchOutput) -> list[Publ
 
 
 def account_of(store: Store, landed: LandedResults | BatchOutput) -> str | None:
-    """Return the account that landed results are of; None if they are not in this store."""
+    """Return the account that landed results are of; None if they are not in this store, or of an earlier version."""
     try:
         return paths.account_of_results(store.name(landed.results_file.uri))
     except RequestsNotFound:
@@ -152,11 +152,10 @@ def account_of(store: Store, landed: LandedResults | BatchOutput) -> str | None:
 
 async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
     """Return whether the file of landed results is in the store, and as large as it was."""
-    account = account_of(store, landed)
-    if account is None:
+    if is_elsewhere(store, landed):
         return False
-    sizes = await _sizes(store, paths.results_folder(account, landed.batch_id))
-    return _is_among(sizes, store, landed.results_file)
+    folder = store.name(landed.results_file.uri).rpartition("/")[0]
+    return _is_among(await _sizes(store, folder), store, landed.results_file)
 
 
 def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
@@ -183,7 +182,7 @@ async def of_past_run(
     submitted = (await records.records_of_workflows({workflow_id})).get(workflow_id, [])
     sent = {record.outcome.batch_id: record for record in submitted if record.outcome and record.outcome.batch_id}
     claimed = {} if sent or batch_ids else await records.claimed_by(workflow_id)
-    keys = claimed | batch_ids | {batch_id: record.api_key for batch_id, record in sent.items()}
+    keys = {**claimed, **batch_ids, **{batch_id: record.api_key for batch_id, record in sent.items()}}
     for batch_id in (*batch_ids, *reversed(sent), *claimed):
         owners = await records.owners_of(batch_id)
         api_key = keys[batch_id] or next((key for key, owner in owners.items() if owner == workflow_id), None)

@@ -95,11 +95,20 @@ async def _checked(
             f"The results of {output.batch_id} have been checked against other requests than these: {difference}. "
             "Nothing was changed"
         )
+    account = reader.account_of(store, output)
+    if account is None:
+        raise Refused(
+            f"The results of {output.batch_id} were landed by an earlier version, at {output.results_file.uri}: they "
+            "cannot be compared with requests. Move that file out of the store to have the batch landed again, if the "
+            "API still has its results",
+            NextAction.LAND_AGAIN,
+            batch_id=output.batch_id,
+        )
     try:
         return await land(
             store,
             _landed_lines(store, output.results_file),
-            account=reader.account_of(store, output) or "",
+            account=account,
             batch_id=output.batch_id,
             manifest=manifest,
             expected_count=output.results_file.lines,

@@ -9,7 +9,6 @@ sent, and the outcome is unknown          refuse: only an operator can tell
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,7 +26,6 @@ from message_batches.storage.submission_records import SubmissionRecord, Submiss
 
 _ID_DIGITS = 24
 _ATTACH = "attach-"
-_ATTACHED = re.compile(rf"{_ATTACH}(?:(?P<key>[a-z0-9-]+)-)?(?P<batch>[A-Za-z]+_.*)")
 
 
 @dataclass(frozen=True)
@@ -78,8 +76,11 @@ def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
 
 
 def attach_id_of(batch_id: str, api_key: str) -> str:
-    """Return the workflow id of the run that takes over a batch of a key, whose name is left out for the default."""
-    return f"{_ATTACH}{batch_id}" if api_key == DEFAULT_KEY else f"{_ATTACH}{api_key}-{batch_id}"
+    """Return the workflow id of the run that takes over a batch of a key, whose name is left out for the default.
+
+    Neither a key's name nor a batch's id has a dot: no server can name a batch so that it is taken for another key's.
+    """
+    return f"{_ATTACH}{batch_id}" if api_key == DEFAULT_KEY else f"{_ATTACH}{api_key}.{batch_id}"
 
 
 class AttachedBatch(NamedTuple):
@@ -91,8 +92,10 @@ class AttachedBatch(NamedTuple):
 
 def attached_batch(workflow_id: str) -> AttachedBatch | None:
     """Return the batch that a run takes over, by the run's workflow id; None for other runs."""
-    found = _ATTACHED.fullmatch(workflow_id)
-    return AttachedBatch(found["batch"], found["key"] or DEFAULT_KEY) if found else None
+    if not workflow_id.startswith(_ATTACH):
+        return None
+    api_key, _, batch_id = workflow_id.removeprefix(_ATTACH).rpartition(".")
+    return AttachedBatch(batch_id, api_key or DEFAULT_KEY)
 
 
 def recorded_batch(records: Sequence[SubmissionRecord]) -> str | None:

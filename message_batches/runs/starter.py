@@ -104,8 +104,8 @@ class Starter:
     ) -> StartResult:
         """Continue with the run or the batch that the requests have; `Refused` where that is not known."""
         match prior:
-            case Running(view) if attached := attached_batch(view.workflow_id):
-                return await self.join(view, attached.batch_id, manifest)
+            case Running(view) if taken_over := attached_batch(view.workflow_id):
+                return await self.join(view, taken_over.batch_id, manifest)
             case Running(view):
                 note = "These requests have a run already, it is under way: attached to it"
                 return StartResult(view.workflow_id, note)

@@ -300,7 +300,8 @@ async def test_a_stores_response_is_not_the_cause_of_a_failure() -> None:
 
 
 async def landed(client: HttpBatchApi, store: ObjectStore) -> None:
-    await land(store, client.results(PROFILE, "msgbatch_1"), batch_id="msgbatch_1", manifest=None, expected_count=3)
+    download, account = client.results(PROFILE, "msgbatch_1"), client.account(PROFILE).part
+    await land(store, download, account=account, batch_id="msgbatch_1", manifest=None, expected_count=3)
 
 
 @pytest.mark.slow

@@ -112,7 +112,7 @@ async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: Comm
     assert ended.code == 0, ended.err
     left = files(live.store_folder)
     assert [name for name in left if not name.startswith("manifests/")] == found
-    (results_of,) = re.findall(r"results/\w+/([0-9a-f]{64})\.json", " ".join(left))
+    (results_of,) = re.findall(r"results/[^/]+/\w+/([0-9a-f]{64})\.json", " ".join(left))
     assert f"manifests/{results_of}.jsonl" in left
     assert {kept["why"] for kept in ended.json["stays"]} == {KeepReason.IN_USE}
     results = await starter("results", first.json["workflowId"])
