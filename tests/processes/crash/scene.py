@@ -163,8 +163,8 @@ class Scene:
         assert output.verified
         assert output.summary.counts.succeeded == len(self.ids)
         self._results_are_complete(output)
-        claim = json.loads((self.store / "claims" / f"{output.batch_id}.json").read_bytes())
-        assert claim["owner"] == self.handle.id
+        (claim,) = self.store.glob(f"claims/*/{output.batch_id}.json")
+        assert json.loads(claim.read_bytes())["owner"] == self.handle.id
         assert list(self.scratch.iterdir()) == []
         await self._key_is_nowhere()
         return output
@@ -175,7 +175,7 @@ class Scene:
         assert [json.loads(line)["custom_id"] for line in data.splitlines()] == self.ids
         assert (file.bytes, file.lines) == (len(data), len(self.ids))
         assert file.sha256 == hashlib.sha256(data).hexdigest()
-        assert len(list((self.store / "results" / output.batch_id).glob("*.jsonl"))) == 1
+        assert len(list(self.store.glob(f"results/*/{output.batch_id}/*.jsonl"))) == 1
 
     async def _key_is_nowhere(self) -> None:
         for history in await self.histories():

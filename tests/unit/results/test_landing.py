@@ -349,7 +349,7 @@ async def test_without_requests_count_and_uniqueness_are_checked(
 
 async def kept(store: ObjectStore, error: ResultsIncomplete) -> bytes:
     (name,) = await store.names("results/")
-    assert name.startswith(f"results/{BATCH}/incomplete-")
+    assert name.startswith(f"results/{ACCOUNT.part}/{BATCH}/incomplete-")
     assert str(error).endswith(store.uri(name))
     return await store.read(name) or b""
 

@@ -10,6 +10,7 @@ from message_batches.contract import NextAction
 from message_batches.models import Anchor, BatchOutput, LandedResults, ResultsFile, Summary
 from message_batches.results import reader
 from message_batches.results.reader import ResultsNotFound
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.object_store import ObjectStore
 from message_batches.storage.paths import publication_path, results_folder
 from message_batches.storage.submission_records import (
@@ -28,6 +29,7 @@ UUID = "00000000-0000-0000-0000-00000000000"
 
 async def publish(store: ObjectStore, number: int, manifest: str | None = None, *, file: bool = True) -> LandedResults:
     """Publish results, with their file or without it."""
+    await AccountRecords(store).record(ACCOUNT)
     name = f"{results_folder(ACCOUNT.part, BATCH)}/{UUID}{number}.jsonl"
     landed = LandedResults(
         batch_id=BATCH,

@@ -617,24 +617,28 @@ async def test_an_unreadable_intent_is_kept_and_the_rest_is_removed(
 async def test_an_unusual_file_name_does_not_stop_a_purge(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
+    claims = [tmp_path / "claims", tmp_path / "claims" / ACCOUNT.part]
     odd = [b"odd\\name.json", b"a\tb.json", b"\xff.json", b"a" * 245 + b".json"]
     for name in odd:
-        (tmp_path / "claims" / os.fsdecode(name)).write_text(CLAIM.model_dump_json())
+        for folder in claims:
+            (folder / os.fsdecode(name)).write_text(CLAIM.model_dump_json())
 
     plan = plan_purge(await scan(store, now_old()), set())
     done = await execute_purge(store, plan, nobody)
 
-    assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == len(odd)
+    assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == 2 * len(odd)
     assert (sum(totals.objects for totals in done.removed.values()), done.failures) == (9, {})
-    assert sorted(map(os.fsencode, os.listdir(tmp_path / "claims"))) == sorted(odd)
+    left = [sorted(os.fsencode(name) for name in os.listdir(folder)) for folder in claims]
+    assert left == [sorted([*odd, ACCOUNT.part.encode()]), sorted(odd)]
 
 
 async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path: Path) -> None:
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "store"
     store = open_store(root.as_uri())
     await store.identity()
-    (elsewhere / "msgbatch_9").mkdir(parents=True)
-    (elsewhere / "msgbatch_9" / f"{UUID}.jsonl").touch()
+    foreign = elsewhere / ACCOUNT.part / "msgbatch_9"
+    foreign.mkdir(parents=True)
+    (foreign / f"{UUID}.jsonl").touch()
     (root / "claims").mkdir()
     (root / "results").symlink_to(elsewhere)
     await landed_run(store, "msgbatch_1")
@@ -659,7 +663,8 @@ async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path:
         ObjectCategory.REQUESTS: 2,
     }
     assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == 1
-    assert sorted(path.name for path in elsewhere.iterdir()) == ["loop", "msgbatch_9"]
+    assert sorted(path.name for path in elsewhere.iterdir()) == [ACCOUNT.part, "loop"]
+    assert list(foreign.parent.iterdir()) == [foreign]
 
 
 async def test_empty_folders_are_removed_without_losing_a_concurrent_put(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.urls import InvalidStoreUrl, first_line
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
+from tests.harness.stack import ACCOUNT
 
 UUID = "5f0a7b0e-6f0e-4a53-9a5e-0d5a3c7d1c55"
 
@@ -127,10 +128,11 @@ async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> 
 
 RECORDS = (
     f"submissions/default/1-{'a' * 64}/a-run-{UUID}-1.json",
-    "claims/msgbatch_1.json",
-    f"results/msgbatch_1/{UUID}.jsonl",
+    f"claims/{ACCOUNT.part}/msgbatch_1.json",
+    f"results/{ACCOUNT.part}/msgbatch_1/{UUID}.jsonl",
     f"manifests/{'a' * 64}.ids",
     f"namespaces/{UUID}.json",
+    f"accounts/{ACCOUNT.part}.json",
 )
 
 
