@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from message_batches.api.keys import Account
 from message_batches.api.models import RequestCounts
 from message_batches.contract import NextAction
 from message_batches.models import Anchor, BatchOutput, LandedResults, ResultsFile, Summary
@@ -122,6 +123,38 @@ async def test_the_results_of_a_forgotten_run_are_found_by_its_records_and_by_it
         assert found
         assert found.landed == landed
     assert await reader.of_past_run(store, "another") is None
+
+
+async def test_results_of_a_version_without_accounts_are_found_by_their_run_alone(store: ObjectStore) -> None:
+    name = f"results/{BATCH}/{UUID}1.jsonl"
+    file = ResultsFile(uri=store.uri(name), bytes=1, lines=1, sha256="")
+    earlier = LandedResults(batch_id=BATCH, results_file=file, verified=True, summary=Summary())
+    await store.create(name, b"\n")
+    await store.create(f"results/{BATCH}/{SHA}.json", earlier.model_dump_json().encode())
+    other_size = file.model_copy(update={"bytes": 2})
+
+    found = await reader.of_output(store, output_of(earlier))
+
+    assert (found.landed, found.manifest_name, found.file_there) == (earlier, None, True)
+    assert reader.account_of(store, earlier) is None
+    assert await reader.has_file(store, earlier)
+    assert not await reader.has_file(store, earlier.model_copy(update={"results_file": other_size}))
+    assert await reader.landed_of_batch(store, BATCH) is None
+
+
+async def test_a_batch_id_of_several_keys_is_refused_without_the_key(store: ObjectStore) -> None:
+    ours = await publish(store, 1, SHA)
+    theirs = Account(api_key="team-a", base_url="https://gateway.example")
+    await AccountRecords(store).record(theirs)
+    forged = ours.model_copy(update={"verified": False})
+    await store.create(publication_path(theirs.part, BATCH, None), forged.model_dump_json().encode())
+
+    with pytest.raises(ResultsNotFound, match="default and team-a"):
+        await reader.landed_of_batch(store, BATCH)
+    found = await reader.landed_of_batch(store, BATCH, "default")
+    assert found
+    assert found.landed == ours
+    assert (await reader.of_output(store, output_of(ours))).landed == ours
 
 
 async def test_a_damaged_publication_is_named(store: ObjectStore) -> None:
