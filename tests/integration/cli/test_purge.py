@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, Re
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from message_batches.api.keys import ApiKeys
 from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.models import BatchInput, BatchOutput
 from message_batches.retention.purge import KeepReason
@@ -28,7 +29,7 @@ from message_batches.temporal.namespaces import NamespaceRecords
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh, requests
 from tests.harness.retention import after_retention, make_old, works_only_in
-from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
+from tests.harness.stack import KEYS, QUICK_POLL, Stack, progress_when, running_stack
 from tests.harness.waiting import eventually
 
 
@@ -90,7 +91,8 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
         "results": 2,
     }
     left = [name for name in files(live.store_folder) if not name.startswith("namespaces/")]
-    assert left == ["results/mine.jsonl", "store.json"]
+    account = ApiKeys(KEYS).account("default", live.emulator.url)
+    assert left == [f"accounts/{account.part}.json", "results/mine.jsonl", "store.json"]
     nothing = await later("purge", "--older-than", "40d", "--delete", "--json")
     assert (nothing.code, nothing.json["goes"]) == (0, [])
 
