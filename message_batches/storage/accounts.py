@@ -19,23 +19,30 @@ class AccountRecords:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._known: set[str] = set()
+        # By the names of their records, which never change.
+        self._known: dict[str, Account] = {}
 
     async def record(self, account: Account) -> str:
         """Record an account before anything is put under it; return its part of a path."""
-        if account.part not in self._known:
-            await self._store.create(paths.account_path(account.part), account.model_dump_json().encode())
-            self._known.add(account.part)
+        name = paths.account_path(account.part)
+        if name not in self._known:
+            await self._store.create(name, account.model_dump_json().encode())
+            self._known[name] = account
         return account.part
 
     async def all(self, api_key: str | None = None) -> list[Account]:
         """Return the accounts of the store, or those of one key."""
-        found = [await self._read(name) for name in sorted(await self._store.names(f"{paths.ACCOUNTS}/"))]
+        names = paths.accounts_among(await self._store.names(f"{paths.ACCOUNTS}/"))
+        found = [await self._read(name) for name in names]
         return [each for each in found if each and (api_key is None or each.api_key == api_key)]
 
     async def _read(self, name: str) -> Account | None:
-        content = await self._store.read(name)
-        try:
-            return None if content is None else Account.model_validate_json(content)
-        except ValidationError as error:
-            raise StoreUnavailable(f"{self._store.uri(name)} is damaged: restore it from a backup") from error
+        if name not in self._known:
+            content = await self._store.read(name)
+            if content is None:
+                return None
+            try:
+                self._known[name] = Account.model_validate_json(content)
+            except ValidationError as error:
+                raise StoreUnavailable(f"{self._store.uri(name)} is damaged: restore it from a backup") from error
+        return self._known[name]

@@ -25,7 +25,7 @@ from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.storage import filesystem
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.names import UPLOAD_SUFFIX, checked_name
-from message_batches.storage.paths import ACCOUNTS, FOLDERS, NAMESPACES, STORE_ID, parse_path
+from message_batches.storage.paths import FOLDERS, NAMESPACES, STORE_ID, parse_path
 from message_batches.storage.urls import InvalidStoreUrl, directory_of, failure_message, first_line, shown_proxy
 
 T = TypeVar("T")
@@ -211,10 +211,10 @@ class ObjectStore:
 
     async def _first_record(self) -> str | None:
         """Return the name of a record, which only a store with an id can have; None in a new store."""
-        for folder in (*FOLDERS, NAMESPACES, ACCOUNTS):
+        for folder in (*FOLDERS, NAMESPACES):
             async for page in self.listing(folder):
                 for stored in page:
-                    if folder not in FOLDERS or parse_path(stored.name):
+                    if folder == NAMESPACES or parse_path(stored.name):
                         return stored.name
         return None
 

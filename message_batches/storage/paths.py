@@ -88,6 +88,11 @@ def account_path(account: str) -> str:
     return f"{ACCOUNTS}/{account}.json"
 
 
+def accounts_among(paths: Iterable[str]) -> list[str]:
+    """Return the paths of the records of accounts, sorted; others there are foreign."""
+    return sorted(path for path in paths if _ACCOUNT.fullmatch(path))
+
+
 def claims_folder(account: str) -> str:
     """Build the folder of the claims on an account's batches."""
     return f"claims/{account}"
@@ -220,6 +225,8 @@ _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SHA256 = "[0-9a-f]{64}"
 
 _KEY, _PLACE = "[a-z0-9-]{1,32}", "[0-9a-f]{12}"
+
+_ACCOUNT = re.compile(rf"{ACCOUNTS}/{_KEY}-{_PLACE}\.json")
 
 _LAYOUT = re.compile(
     rf"submissions/[^/]+/\d+-{_SHA256}/(?P<run>[^/]+)-\d+(?P<outcome>\.outcome)?\.json"

@@ -132,7 +132,6 @@ RECORDS = (
     f"results/{ACCOUNT.part}/msgbatch_1/{UUID}.jsonl",
     f"manifests/{'a' * 64}.ids",
     f"namespaces/{UUID}.json",
-    f"accounts/{ACCOUNT.part}.json",
 )
 
 

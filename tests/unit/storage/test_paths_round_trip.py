@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from message_batches.api.keys import Account
-from message_batches.errors import ResultsIncomplete
+from message_batches.errors import ResultsIncomplete, StoreUnavailable
 from message_batches.models import Anchor, Manifest
 from message_batches.requests.manifest import load_manifest, read_ids, write_inline_manifest
 from message_batches.results.landing import find_landed, land
@@ -264,6 +264,21 @@ async def test_an_account_is_recorded_once_found_by_its_key_and_never_purged(
     of = GroupKey.of_batch(api_key, "msgbatch_1")
     assert parse_path(f"claims/{part}/msgbatch_1.json") == ParsedPath(of, PathKind.CLAIM)
     assert parse_path(f"results/{part}/msgbatch_1/{RUN}.jsonl") == ParsedPath(of, PathKind.RESULTS)
+
+
+async def test_a_damaged_record_of_an_account_is_named_and_foreign_files_beside_it_are_not_read(
+    store: ObjectStore,
+) -> None:
+    await AccountRecords(store).record(TEAM)
+    for foreign in ("accounts/notes.txt", "accounts/2026.json", f"accounts/{TEAM_PART}/x.json"):
+        await store.create(foreign, b"mine")
+    assert await AccountRecords(store).all() == [TEAM]
+
+    damaged = "accounts/default-0123456789ab.json"
+    await store.create(damaged, b"{}")
+
+    with pytest.raises(StoreUnavailable, match=f"{damaged} is damaged"):
+        await AccountRecords(store).all()
 
 
 def test_accounts_that_differ_have_folders_that_differ() -> None:
