@@ -11,7 +11,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import BOM, MAX_BODY_BYTES
-from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text
+from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text, not_json
 from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
@@ -19,13 +19,8 @@ Problem = tuple[str, str]
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _FIELDS = ("custom_id", "params")
-_ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
-"""Escapes by which the names of the fields may be written, and then not be found literally."""
-
 BETA_FIELDS = frozenset(("betas", "beta", "anthropic_beta", "anthropic-beta"))
 """Names under which betas are given to client libraries; to the API they are a header of the batch."""
-
-_FIELD_BYTES = tuple(f'"{name}"'.encode() for name in _FIELDS)
 
 
 def custom_id_problem(custom_id: str) -> Problem:
@@ -35,8 +30,6 @@ def custom_id_problem(custom_id: str) -> Problem:
 
 def repeated_fields(line: bytes) -> list[Problem]:
     """Return a problem for each field that a request has twice: readers differ on which value counts."""
-    if all(line.count(name) < 2 for name in _FIELD_BYTES) and not _ESCAPED.search(line):
-        return []
     try:
         members = json.loads(line, object_pairs_hook=list, parse_int=str)
     except RecursionError:
@@ -57,13 +50,14 @@ def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list
     if isinstance(error, RecursionError):
         return [("", "nested too deeply")]
     try:
-        item = json.loads(line.decode(), parse_constant=_no_constant)
+        # A float, since Python converts no whole number of thousands of digits.
+        item = json.loads(line.decode(), parse_int=float, parse_constant=no_constant)
     except UnicodeDecodeError as unicode_error:
         return [("", f"not UTF-8 (byte {unicode_error.start})")]
     except json.JSONDecodeError as json_error:
         if first and (form := form_of_text(line.decode())):
             return [("", form)]
-        return [("", f"not JSON: {json_error.msg} (column {json_error.colno})")]
+        return [("", not_json(json_error))]
     except RecursionError:
         return [("", "nested too deeply")]
     except ValueError as value_error:
@@ -88,12 +82,15 @@ def _item_problems(item: Any) -> list[Problem]:
     if "params" not in item:
         problems.append(("params", "missing"))
     elif not isinstance(item["params"], dict):
-        problems.append(("params", f"not an object but {_kind(item['params'])}"))
+        written = isinstance(item["params"], str) and item["params"].lstrip().startswith("{")
+        kind = "a string of JSON: write the object itself" if written else _kind(item["params"])
+        problems.append(("params", f"not an object but {kind}"))
     where = "of a request, which has custom_id and params alone"
     return problems + [unknown_field(name, where) for name in item if name not in _FIELDS]
 
 
-def _no_constant(name: str) -> NoReturn:
+def no_constant(name: str) -> NoReturn:
+    """Refuse a constant that is JSON only for Python."""
     raise ValueError(f"{name} is not a number in JSON")
 
 
@@ -109,16 +106,14 @@ BODY_END = b"]}"
 BLANK = b" \t\r\n"
 
 
-class _Object(msgspec.Struct):
-    """Any JSON object; its content is not read."""
-
-
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     custom_id: str
-    params: _Object
+    params: msgspec.Raw
 
 
 _decode = msgspec.json.Decoder(_Request).decode
+_AROUND = len('{"custom_id":"","params":}')
+_SHORTEST = len('"params":{},')
 
 
 @dataclass
@@ -196,13 +191,17 @@ class RequestCheck:
         if self.too_large or self._forms & NOT_LINES:
             return
         try:
-            custom_id = _decode(line).custom_id
+            request = _decode(line)
+            if memoryview(request.params)[0] != ord("{"):
+                raise msgspec.ValidationError("params is not an object")
             if not line.isascii():
                 line.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._add(place, line_problems(line, error, first=self.count == 1))
             return
-        if repeated := repeated_fields(line):
+        custom_id = request.custom_id
+        room = len(line) - len(request.params) - len(custom_id) - _AROUND
+        if room >= _SHORTEST and (repeated := repeated_fields(line)):
             self._add(place, repeated)
         elif not CUSTOM_ID.fullmatch(custom_id):
             self._add(place, [custom_id_problem(custom_id)])

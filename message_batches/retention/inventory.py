@@ -16,7 +16,7 @@ from message_batches.storage.paths import (
     PathKind,
     batch_of,
     id_part,
-    key_in,
+    key_of_intent,
     parse_path,
 )
 from message_batches.storage.submission_records import BatchClaim, SubmissionIntent, SubmissionOutcome
@@ -99,7 +99,7 @@ class Inventory:
             case SubmissionIntent():
                 group.references |= {GroupKey.of_manifest(record.sha256)}
             case SubmissionOutcome(batch_id=str(batch_id)):
-                batch = GroupKey.of_batch(key_in(stored.name), batch_id)
+                batch = GroupKey.of_batch(key_of_intent(stored.name), batch_id)
                 group.references |= {batch}
                 self.batches.add(batch)
             case BatchClaim():

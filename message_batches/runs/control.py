@@ -73,14 +73,16 @@ class Runs:
             identity: a workflow id, or the id of the run's batch.
             query_timeout: how long to wait for a worker's answer.
         """
-        workflow_id = await self.workflow_id(identity)
+        workflow_id, key = await self._owner(identity) if is_batch_id(identity) else (identity, None)
         try:
             return await describe_run(self._client, workflow_id, query_timeout=query_timeout)
         except RunNotFound as error:
-            if identity == workflow_id:
+            if key is None:
                 raise
             message = f"{identity} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
-            raise RunNotFound(message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity) from error
+            raise RunNotFound(
+                message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity, api_key=key
+            ) from error
 
     async def describe_running(self, identity: str) -> RunView:
         """Describe a run that can be stopped or resolved: `Refused` if it is over, `NoAnswer` without a worker."""
@@ -97,22 +99,7 @@ class Runs:
 
     async def workflow_id(self, identity: str) -> str:
         """Return the workflow id itself, or that of the run which owns a batch."""
-        if not is_batch_id(identity):
-            return identity
-        owners = await SubmissionRecords(self._store).owners_of(identity)
-        keys = {DEFAULT_KEY, *(account.api_key for account in await AccountRecords(self._store).all())}
-        for api_key in keys:
-            if await run_exists(self._client, attach_id_of(identity, api_key)):
-                owners[api_key] = attach_id_of(identity, api_key)
-        if not owners:
-            raise RunNotFound(f"No run follows batch {identity}", NextAction.ATTACH, batch_id=identity)
-        if len(owners) > 1:
-            named = " and ".join(f"{owner} (key {api_key})" for api_key, owner in sorted(owners.items()))
-            raise Refused(
-                f"{identity} is followed with several keys, for which it may be different batches: name one of the "
-                f"runs, {named}"
-            )
-        return next(iter(owners.values()))
+        return (await self._owner(identity))[0] if is_batch_id(identity) else identity
 
     async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
         """Wait for the end of a run, also while Temporal is unavailable.
@@ -155,6 +142,23 @@ class Runs:
     async def resolve(self, workflow_id: str, resolution: Resolution) -> None:
         """Decide which batch is a run's, after a lost reply left that open."""
         await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
+
+    async def _owner(self, batch_id: str) -> tuple[str, str]:
+        """Return the workflow id of the run that owns a batch, and the name of its key."""
+        owners = await SubmissionRecords(self._store).owners_of(batch_id)
+        keys = {DEFAULT_KEY, *(account.api_key for account in await AccountRecords(self._store).all())}
+        for api_key in keys:
+            if await run_exists(self._client, attach_id_of(batch_id, api_key)):
+                owners[api_key] = attach_id_of(batch_id, api_key)
+        if not owners:
+            raise RunNotFound(f"No run follows batch {batch_id}", NextAction.ATTACH, batch_id=batch_id)
+        if len(owners) > 1:
+            named = " and ".join(f"{owner} (key {api_key})" for api_key, owner in sorted(owners.items()))
+            raise Refused(
+                f"{batch_id} is followed with several keys, for which it may be different batches: name one of the "
+                f"runs, {named}"
+            )
+        return next((owner, api_key) for api_key, owner in owners.items())
 
     async def _wait_for_end(self, workflow_id: str) -> None:
         """Wait until a run has ended in any way, or Temporal has become unavailable."""
@@ -254,6 +258,7 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
         workflow_id=view.workflow_id,
         batch_id=failure.batch_id,
         candidates=failure.candidates,
+        api_key=failure.api_key,
     )
 
 

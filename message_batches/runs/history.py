@@ -1,7 +1,6 @@
 """The one decoder of a run's history: its input, the state it carries over, its progress, its output or failure.
 
-A history is written by workers of any version, and its input by any caller: fields of an unexpected type count as
-missing.
+It is written by workers of any version, its input by any caller: fields of an unexpected type count as missing.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
-from message_batches.api.keys import DEFAULT_KEY
+from message_batches.api.keys import KEY_NAME
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
@@ -50,8 +49,8 @@ class RunStart:
         requests_uris: the files of requests in the store that it names, that of the manifest last.
         requests: those in the input itself.
         continued: whether it continues an earlier run.
+        api_key: the name of its key; None for a text that is no name.
         state: carried over from that run; None where it cannot be read.
-        api_key: the name of its key.
     """
 
     batch_ids: tuple[str, ...]
@@ -59,7 +58,7 @@ class RunStart:
     continued: bool
     state: CarriedState | None
     requests: list[Any] | None = None
-    api_key: str = DEFAULT_KEY
+    api_key: str | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "RunStart":
@@ -72,29 +71,24 @@ class RunStart:
             state = CarriedState.model_validate(carried) if carried else None
         except ValidationError:
             state = None
-        requests, api_key = given.get("requests"), given.get("apiKey", DEFAULT_KEY)
-        return cls(
-            _texts(*named),
-            _texts(*uris),
-            bool(carried),
-            state,
-            requests if isinstance(requests, list) else None,
-            api_key if isinstance(api_key, str) else DEFAULT_KEY,
-        )
+        requests, key = given.get("requests"), given.get("apiKey")
+        items = requests if isinstance(requests, list) else None
+        # It may be a key instead of a name, and must not be shown.
+        api_key = key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None
+        return cls(_texts(*named), _texts(*uris), bool(carried), state, items, api_key)
 
 
 @dataclass(frozen=True)
 class StoreReferences:
-    """The batches and the files of requests that a run names.
+    """The batches of a key, and the files of requests, that a run names.
 
     Attributes:
-        api_key: the name of the key whose batches they are.
         complete: whether it will never name any more.
     """
 
     batch_ids: tuple[str, ...] = ()
     requests_uris: tuple[str, ...] = ()
-    api_key: str = DEFAULT_KEY
+    api_key: str | None = None
     complete: bool = False
 
 
@@ -108,6 +102,7 @@ class RunFailure:
         batch_id: the batch that stays at the provider.
         candidates: batches that may be the run's, where that stayed undecided.
         action: the next step for an operator, None where the message says all there is.
+        api_key: the name of the run's key, where it is known.
     """
 
     kind: str
@@ -115,6 +110,7 @@ class RunFailure:
     batch_id: str | None = None
     candidates: tuple[str, ...] = ()
     action: NextAction | None = None
+    api_key: str | None = None
 
 
 async def read_progress(client: Client, workflow_id: str) -> Progress:
@@ -236,10 +232,9 @@ class _ProgressReading:
                     self._not_found_since = self._not_found_since or event.event_time.ToDatetime(tzinfo=UTC)
                     self._not_found += 1
                 if name == ActivityType.SUBMIT_BATCH:
-                    self._phase = Phase.UNDECIDED
-                    self._posts -= kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
-            case _:
-                pass
+                    nothing = kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
+                    self._phase = self._phase if nothing else Phase.UNDECIDED
+                    self._posts -= nothing
 
     def progress(self) -> Progress:
         batch = self._batch

@@ -78,9 +78,9 @@ def intents_among(paths: Iterable[str], workflow_ids: Iterable[str] | None = Non
     return [path for path in intents if path.rsplit("/", 1)[-1].startswith(starts)]
 
 
-def key_in(intent: str) -> str:
+def key_of_intent(path: str) -> str:
     """Return the name of the key in the path of an intent."""
-    return intent.split("/")[1]
+    return path.split("/")[1]
 
 
 def account_path(account: str) -> str:

@@ -246,7 +246,7 @@ class SubmissionRecords:
         if intent is None:
             return None
         outcome = await self._read(paths.outcome_path(path), SubmissionOutcome)
-        return SubmissionRecord(intent=intent, outcome=outcome, api_key=paths.key_in(path))
+        return SubmissionRecord(intent=intent, outcome=outcome, api_key=paths.key_of_intent(path))
 
     async def _records_in(self, folder: str) -> list[SubmissionRecord]:
         intents = paths.intents_among(await self._store.names(f"{folder}/"))

@@ -137,12 +137,13 @@ class FaultInjection:
     async def _set_back(self, harm: Harm) -> None:
         """Have Temporal forget what happened from this moment on; it still knows every run."""
         await self.world.all_started.wait()
-        temporal, workers = self.world.temporal, self.world.alive
+        temporal = self.world.temporal
         await temporal.kill()
         temporal.back_up()
         await temporal.start()
         await asyncio.sleep(harm.lasts)
         # Workers keep a history in memory that Temporal no longer has, and cannot go on with it.
+        workers = self.world.alive
         await asyncio.gather(temporal.kill(), *(worker.kill() for worker in workers))
         temporal.set_back()
         await temporal.start()
@@ -151,9 +152,10 @@ class FaultInjection:
     async def _lose(self, harm: Harm) -> None:
         assert isinstance(self.world.store, Directory)
         await self.world.all_started.wait()  # Callers put their files into the store.
-        self.world.store.move_away()
-        await asyncio.sleep(harm.lasts)
-        self.world.store.move_back()
+        async with self.world.starting:  # A worker that starts without it would begin a new one in its place.
+            self.world.store.move_away()
+            await asyncio.sleep(harm.lasts)
+            self.world.store.move_back()
 
     async def _intrude(self) -> None:
         """Have another program with the same key send batches with the custom_ids of each run, for another model."""
