@@ -46,11 +46,10 @@ async def test_a_silent_server_takes_its_own_calls_only(emulator: Emulator) -> N
 
 
 async def test_a_call_that_is_cancelled_or_answered_counts_no_more(emulator: Emulator) -> None:
-    asked = 0
+    asked: list[asyncio.StreamReader] = []
 
     async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        asked += 1
+        asked.append(reader)
         await reader.read()
 
     async with AsyncExitStack() as running:
@@ -58,9 +57,9 @@ async def test_a_call_that_is_cancelled_or_answered_counts_no_more(emulator: Emu
         http = await running.enter_async_context(http_client(emulator.url))
         api = HttpBatchApi(http, ApiKeys(KEYS, base_urls={"team-a": f"http://{address}"}))
         for _ in range(2):
-            asked = 0
+            asked.clear()
             calls = [asyncio.create_task(api.retrieve(TENANTS, "msgbatch_1")) for _ in range(MAX_CALLS)]
-            await eventually(lambda: asked > 0, "calls under way")
+            await eventually(lambda: bool(asked), "calls under way")
             for call in calls:
                 call.cancel()
             ends = await asyncio.gather(*calls, return_exceptions=True)
