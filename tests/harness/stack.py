@@ -131,14 +131,18 @@ async def running_stack(
     keys: Mapping[str, SecretStr] = KEYS,
     *,
     through: str | None = None,
+    base_urls: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one."""
+    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one.
+
+    Keys with a base URL of their own go there.
+    """
     made = Stack(client, emulator, store_url)
     async with (
         http_client(through or emulator.url) as http,
         build_worker(
             client,
-            HttpBatchApi(http, ApiKeys(keys)),
+            HttpBatchApi(http, ApiKeys(keys, base_urls=base_urls or {})),
             open_store(store_url),
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),
