@@ -1,0 +1,125 @@
+"""Listeners under connections that are opened and left: real sockets."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+import pytest
+from aiohttp import web
+
+from message_batches.listener import HEAD_SECONDS, MAX_CONNECTIONS, CannotListen, Listener
+from message_batches.observability.health import Health, serve_probes
+from tests.harness.left_open import HALF, connect, connections
+from tests.harness.waiting import TIMEOUT, eventually
+
+WHOLE = HALF + b"\r\n"
+BODY_TO_COME = b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+SLACK = 2 * 16
+"""Connections above the bound: those that are being accepted."""
+
+
+@pytest.fixture
+async def probes() -> AsyncIterator[str]:
+    async with serve_probes(Health(), "127.0.0.1:0") as url:
+        yield url
+
+
+@contextmanager
+def reconnecting(url: str, sent: bytes = HALF) -> Iterator[list[int]]:
+    """Open connections as fast as possible, and keep the newest 500; yields their number so far."""
+    stop, number, kept = threading.Event(), [0], list[socket.socket]()
+
+    def connect_again() -> None:
+        while not stop.is_set():
+            kept.append(connect(url, sent))
+            number[0] += 1
+            if len(kept) > 500:
+                kept.pop(0).close()
+
+    thread = threading.Thread(target=connect_again)
+    thread.start()
+    try:
+        yield number
+    finally:
+        stop.set()
+        thread.join()
+        for connection in kept:
+            connection.close()
+
+
+def is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        while connection.recv(65536):
+            pass
+        return False
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+async def alive(url: str) -> float:
+    """Return the seconds that a probe took on a connection of its own."""
+    began = time.monotonic()
+    async with httpx.AsyncClient(timeout=TIMEOUT) as http:
+        assert (await http.get(f"{url}/livez")).status_code == 200
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("sent", [b"", HALF, WHOLE, BODY_TO_COME], ids=["nothing", "half", "whole", "no body"])
+async def test_a_probe_is_answered_however_many_connections_are_left_open(probes: str, sent: bytes) -> None:
+    async with connections(probes, 1050, sent) as opened:
+        assert await alive(probes) < 2
+        assert sum(map(is_open, opened)) <= MAX_CONNECTIONS + SLACK
+
+
+async def test_a_probe_is_answered_while_connections_are_opened_all_the_time(probes: str) -> None:
+    with reconnecting(probes) as number:
+        await eventually(lambda: number[0] > MAX_CONNECTIONS, "an attack")
+        taken = [await alive(probes) for _ in range(10)]
+
+    assert max(taken) < 2
+
+
+async def test_a_head_that_does_not_end_is_closed_in_time_also_if_bytes_of_it_come() -> None:
+    async with (
+        Listener(web.Application(), "127.0.0.1", 0, idle_seconds=0.5) as listener,
+        connections(listener.url, 3) as (silent, dripping, again),
+    ):
+        again.sendall(b"\r\n" + HALF)
+
+        def closed() -> bool:
+            with suppress(ConnectionError):
+                dripping.send(b"x")
+            return not any(map(is_open, (silent, dripping, again)))
+
+        await eventually(closed, "connections that are closed")
+    assert HEAD_SECONDS == 5
+
+
+async def test_a_request_under_way_outlives_connections_that_are_left_open() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(_: web.Request) -> web.Response:
+        asked.set()
+        await go_on.wait()
+        return web.Response(text="done")
+
+    app = web.Application()
+    app.add_routes([web.get("/slow", slow)])
+    async with Listener(app, "127.0.0.1", 0) as listener, httpx.AsyncClient(timeout=TIMEOUT) as http:
+        answer = asyncio.create_task(http.get(f"{listener.url}/slow"))
+        await asked.wait()
+        async with connections(listener.url, 3 * MAX_CONNECTIONS):
+            go_on.set()
+            assert (await answer).text == "done"
+
+
+async def test_a_port_in_use_is_named_with_the_reason(probes: str) -> None:
+    with pytest.raises(CannotListen, match=r"^cannot listen on 127\.0\.0\.1:\d+: Address already in use$"):
+        await Listener(web.Application(), "127.0.0.1", int(probes.rpartition(":")[2])).start()
