@@ -52,9 +52,9 @@ class Listener:
         self._most = connections
         self._answering: set[web.RequestHandler] = set()
         app.middlewares.insert(0, self._answered)
-        # aiohttp counts this from the first connection on, until the head of a request is complete.
         # No body is unpacked: a few bytes could become many, also of a body that no handler reads.
         given = {"access_log": None, "auto_decompress": False, "shutdown_timeout": 1, **runner}
+        # aiohttp applies its time to the first head of a connection too.
         self._runner = web.AppRunner(app, keepalive_timeout=idle_seconds, **given)
         self._serve: web.Server | None = None
         self._listening: asyncio.Server | None = None

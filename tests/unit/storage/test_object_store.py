@@ -15,8 +15,9 @@ import pytest
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.settings import Settings
+from message_batches.storage.failures import first_line
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.urls import InvalidStoreUrl, first_line
+from message_batches.storage.urls import InvalidStoreUrl
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
 
