@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ from aiohttp import web
 from message_batches.listener import HEAD_SECONDS, MAX_CONNECTIONS, CannotListen, Listener
 from message_batches.observability.health import Health, serve_probes
 from tests.harness.left_open import HALF, connect, connections
+from tests.harness.project import ROOT
 from tests.harness.waiting import TIMEOUT, eventually
 
 WHOLE = HALF + b"\r\n"
@@ -119,3 +122,26 @@ async def test_a_request_under_way_outlives_connections_that_are_left_open() -> 
 async def test_a_port_in_use_is_named_with_the_reason(probes: str) -> None:
     with pytest.raises(CannotListen, match=r"^cannot listen on 127\.0\.0\.1:\d+: Address already in use$"):
         await Listener(web.Application(), "127.0.0.1", int(probes.rpartition(":")[2])).start()
+
+
+LIMITS = "print(*resource.getrlimit(resource.RLIMIT_NOFILE), *resource.getrlimit(resource.RLIMIT_CORE))"
+
+
+@pytest.mark.parametrize(
+    ("run", "files"),
+    [
+        ("from message_batches.listener import set_process_limits; set_process_limits()", "1024"),
+        ("runpy.run_path('starter.py', run_name='__main__')", "256"),
+    ],
+    ids=["a process that listens", "the starter"],
+)
+def test_a_process_may_open_all_files_that_it_needs_and_dumps_no_core(run: str, files: str) -> None:
+    limits = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (256, 1024)); sys.argv[1:] = ['-h']"
+    )
+    code = f"{limits}\ntry:\n    {run}\nexcept SystemExit:\n    pass\n{LIMITS}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.splitlines()[-1] == f"{files} 1024 0 0"
