@@ -18,8 +18,9 @@ MAX_CONNECTIONS = 64
 HEAD_SECONDS = 5
 """Seconds for the head of a request, and for which a connection may be idle between two."""
 
-# Connections that are accepted at once: fewer than are kept, so that each is read before it can be the oldest.
-_ACCEPTED_AT_ONCE = 16
+# Connections that are accepted in a turn of the event loop. A request is known to be under way after four turns: by
+# then its connection must not be the oldest.
+_ACCEPTED_AT_ONCE = 8
 # Those that wait in the kernel meanwhile.
 _BACKLOG = 1024
 

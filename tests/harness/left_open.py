@@ -24,3 +24,16 @@ async def connections(url: str, number: int, sent: bytes = HALF) -> AsyncIterato
     """Open connections and send the same on each."""
     with ExitStack() as opened:
         yield [opened.enter_context(await asyncio.to_thread(connect, url, sent)) for _ in range(number)]
+
+
+def is_open(connection: socket.socket) -> bool:
+    """Return whether the server has not closed it; what it sent is read."""
+    connection.setblocking(False)
+    try:
+        while connection.recv(65536):
+            pass
+        return False
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False

@@ -6,6 +6,9 @@ import httpx
 import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.emulator.server import MAX_CONNECTIONS
+from tests.harness.left_open import connections, is_open
+from tests.harness.waiting import TIMEOUT
 
 DEEP = "[" * 10_000 + "]" * 10_000
 FAULTS, CLOCK = "/_emulator/faults", "/_emulator/clock"
@@ -127,3 +130,13 @@ async def test_a_page_in_a_browser_is_refused(origin: str) -> None:
         assert answers[0].json()["error"]["type"] == "permission_error"
         assert not any(name.lower().startswith("access-control") for answer in answers for name in answer.headers)
         assert list(emulator.faults) == []
+
+
+async def test_connections_that_are_left_open_are_closed_for_new_ones() -> None:
+    async with (
+        Emulator() as emulator,
+        httpx.AsyncClient(base_url=emulator.url, timeout=TIMEOUT) as client,
+        connections(emulator.url, MAX_CONNECTIONS + 50) as opened,
+    ):
+        assert (await client.get(FAULTS)).status_code == 200
+        assert sum(map(is_open, opened)) <= MAX_CONNECTIONS
