@@ -55,7 +55,7 @@ class Listener:
         app.middlewares.insert(0, self._answered)
         # No body is unpacked: a few bytes could become many, also of a body that no handler reads.
         given = {"access_log": None, "auto_decompress": False, "shutdown_timeout": 1, **runner}
-        # aiohttp applies its time to the first head of a connection too.
+        # From 3.14.4 on aiohttp applies this time to the first head of a connection too.
         self._runner = web.AppRunner(app, keepalive_timeout=idle_seconds, **given)
         self._serve: web.Server | None = None
         self._listening: asyncio.Server | None = None
