@@ -1,13 +1,12 @@
 """A worker's environment: proxies, certificates, tokens and headers are obeyed or refused, and no secret is shown."""
 
 import asyncio
-from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.emulator import Emulator
 from message_batches.emulator.identifiers import workspace_of
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.carrying import carry_on, listening
@@ -36,15 +35,14 @@ async def test_a_variable_that_cannot_be_used_ends_the_worker_in_one_sentence(
 
 
 async def test_a_run_goes_through_the_proxy_to_the_api_and_directly_to_loopback(
-    temporal: DevServer, tmp_path: Path
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
     store, queue, key = (tmp_path / "store").as_uri(), f"proxied-{uuid4()}", KEYS["default"].get_secret_value()
     starter = command_line(tmp_path / "user", temporal, store, queue)
-    options = EmulatorOptions(processing_time=timedelta(seconds=0.3), public_url="http://api.example")
-    async with Emulator(options) as emulator, http_proxy(emulator.url.removeprefix("http://")) as proxy:
+    async with http_proxy(emulator.url.removeprefix("http://")) as proxy:
         configured = settings(
             temporal=temporal.address,
-            api="http://api.example",
+            api="http://api.internal",
             key=key,
             store=store,
             task_queue=queue,
@@ -80,7 +78,7 @@ async def test_a_failing_proxy_is_named_where_the_run_stands(
         proxy.user = "me:right"
         configured = settings(
             temporal=temporal.address,
-            api="http://api.example",
+            api="http://api.internal",
             key=KEYS["default"].get_secret_value(),
             store=store,
             task_queue=queue,
