@@ -23,6 +23,7 @@ from message_batches.api.transport import MAX_CALLS
 from message_batches.concurrency import run_unless_set
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
+from message_batches.listener import set_process_limits
 from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
 from message_batches.observability.prometheus import (
@@ -30,6 +31,7 @@ from message_batches.observability.prometheus import (
     StalledRuns,
     keep_looking,
     report_open_runs,
+    serve_metrics,
     start_telemetry,
 )
 from message_batches.settings import Release, Settings, encryption_keys
@@ -60,7 +62,8 @@ class Options:
 
     Attributes:
         health: HOST:PORT of the probes.
-        metrics: the URL of the metrics, which are served already.
+        metrics: HOST:PORT of the metrics.
+        sdk_metrics: the URL of the SDK's own page of them.
         requests_per_minute: bounds the calls of all workers of the task queue.
         count_interval: between two counts of the open runs, for the metrics.
         say: reports that the worker starts or stops.
@@ -68,6 +71,7 @@ class Options:
 
     health: str | None = None
     metrics: str | None = None
+    sdk_metrics: str | None = None
     requests_per_minute: int | None = None
     count_interval: timedelta = COUNT_INTERVAL
     say: Callable[[str], None] = print
@@ -151,6 +155,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
     async with AsyncExitStack() as resources:
         # First of all, and until all else has ended: a probe is answered at any time.
         url = await resources.enter_async_context(serve_probes(health, options.health)) if options.health else None
+        scrape = None
+        if options.metrics and options.sdk_metrics:
+            scrape = await resources.enter_async_context(serve_metrics(options.sdk_metrics, options.metrics))
         opened = await run_unless_set(stop, open_connections(settings, address))
         if opened is None:
             options.say("Worker stopping: it had not started yet")
@@ -189,7 +196,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
                     stalled=lambda: stalled.counts,
                 )
             )
-            options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))
+            options.say(
+                _ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url, scrape=scrape)
+            )
             await stop.wait()
             health.stopping()
             options.say("Worker stopping: letting activities under way finish")
@@ -197,7 +206,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             leave(0)
 
 
-def _ready(client: Client, settings: Settings, options: Options, *, store: str, health: str | None) -> str:
+def _ready(
+    client: Client, settings: Settings, options: Options, *, store: str, health: str | None, scrape: str | None
+) -> str:
     """Return the lines that a worker prints when it is ready."""
     server, queue, release = client.service_client.config.target_host, settings.task_queue, settings.release
     lines = [
@@ -217,8 +228,8 @@ def _ready(client: Client, settings: Settings, options: Options, *, store: str, 
         lines.append(f"  rate   {options.requests_per_minute} calls a minute, all workers of the queue together")
     if health:
         lines.append(f"  health {health}/healthz")
-    if options.metrics:
-        lines.append(f"  scrape {options.metrics}")
+    if scrape:
+        lines.append(f"  scrape {scrape}")
     return "\n".join(lines)
 
 
@@ -253,11 +264,12 @@ def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta
     parser.add_argument("--log-format", default=LogFormat.TEXT, choices=list(LogFormat), type=LogFormat)
     given = parser.parse_args(arguments)
     log = start_logging(given.log_format, given.log_level)
+    set_process_limits()
     try:
-        metrics = start_telemetry(given.metrics)
         options = Options(
             health=given.health,
-            metrics=metrics,
+            metrics=given.metrics,
+            sdk_metrics=start_telemetry(metrics=bool(given.metrics)),
             requests_per_minute=given.requests_per_minute,
             count_interval=count_interval,
             say=log.say,

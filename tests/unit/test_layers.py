@@ -28,15 +28,15 @@ ALLOWED: Mapping[str, str] = {
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
         "storage temporal"
     ),
-    "codec_server": "encryption errors listen_address settings",
-    "emulator": "claude_models",
+    "codec_server": "encryption errors listener settings",
+    "emulator": "claude_models listener",
     "encryption": "errors",
     "errors": "contract",
     "formatting": "models",
     "jsonl": "errors",
-    "listen_address": "errors",
+    "listener": "errors",
     "models": "api contract serialization",
-    "observability": "contract errors formatting listen_address log_context models runs storage temporal",
+    "observability": "contract errors formatting listener log_context models runs storage temporal",
     "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
     "results": (
         "claude_models concurrency contract error_causes errors formatting jsonl models requests serialization storage"
@@ -47,7 +47,7 @@ ALLOWED: Mapping[str, str] = {
     "starter": "cli contract formatting temporal worker",
     "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
-    "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
+    "worker": "activities api concurrency contract errors listener observability settings storage temporal workflows",
     "workflows": "activities api contract errors formatting models observability serialization storage temporal",
 }
 """The packages that each package may import, without the library's name; a package not listed imports none."""

@@ -23,7 +23,7 @@ from tests.harness.tls import make_ca, make_certificate, tls_front
 from tests.unit.api.test_client import BODY, chunks
 
 PROFILE = ApiProfile()
-HOST = "api.example"
+HOST = "api.internal"
 
 
 def network(**variables: str) -> Network:
