@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -187,7 +188,7 @@ async def _meets(attacked: Attacked, call: Call, answers: Sequence[HostileAnswer
             batch_id = f"msgbatch_{name}"
             key = name if call is Call.CREATE else "" if call is Call.LIST else batch_id
             attacked.server.answers[key] = (call, answer)
-            options = {"api_key": TENANT, "poll": _ONCE}
+            options: dict[str, Any] = {"api_key": TENANT, "poll": _ONCE}
             if call in (Call.CREATE, Call.LIST):
                 given = [{**requests(1)[0], "custom_id": name}]
                 run = await attacked.stack.start(given, **options)
