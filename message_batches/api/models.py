@@ -126,7 +126,7 @@ class BatchPage(ApiModel):
 
     data: Annotated[tuple[MessageBatch, ...], Field(max_length=1000)]
     has_more: bool
-    last_id: str | None = None
+    last_id: BatchId | None = None
     date: datetime | None = None
     organization_id: str | None = None
     workspace_id: str | None = None

@@ -3,13 +3,30 @@
 No library reads the environment for it: `Settings` does, once.
 """
 
+import re
 import ssl
 from collections.abc import AsyncIterator
 from functools import cache
 
 import httpx
+from h11 import _readers
 
 from message_batches.api.network import Network, Proxy
+
+_READ = frozenset(
+    (
+        *(b"content-encoding", b"content-type", b"date", b"retry-after", b"server"),
+        *(b"request-id", b"anthropic-organization-id", b"anthropic-workspace-id"),
+    )
+)
+"""The headers of a response that are read."""
+
+# h11 backtracks over blanks before a character that is not valid: a header of 64,000 of them took 12 s, in which the
+# whole process stood still. This is the same rule without going back.
+_readers.header_field_re = re.compile(
+    rb"(?P<field_name>[-!#$%&'*+.^_`|~0-9a-zA-Z]+):"
+    rb"[ \t]*+(?P<field_value>(?:[^\x00\s\x7f]++(?:[ \t]++[^\x00\s\x7f]++)*+)?+)[ \t]*+"
+)
 
 
 class Transport(httpx.AsyncBaseTransport):
@@ -24,7 +41,7 @@ class Transport(httpx.AsyncBaseTransport):
         """Send a request; a proxy that wants another user is an error of the proxy, not an answer."""
         proxy = self._network.proxy_for(request.url.scheme, request.url.host, request.url.port)
         if proxy is None:
-            return await self._way(None).handle_async_request(request)
+            return _reduced(await self._way(None).handle_async_request(request))
         try:
             reply = await self._way(proxy).handle_async_request(request)
         except httpx.TransportError as error:
@@ -34,7 +51,7 @@ class Transport(httpx.AsyncBaseTransport):
             raise _through(proxy, httpx.ProxyError("407 Proxy Authentication Required", request=request))
         assert isinstance(reply.stream, httpx.AsyncByteStream)
         reply.stream = _Stream(reply.stream, proxy)
-        return reply
+        return _reduced(reply)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -67,6 +84,13 @@ class _Stream(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+
+def _reduced(reply: httpx.Response) -> httpx.Response:
+    """Return a response without its reason and the headers that nothing reads: no cookie is parsed or sent back."""
+    reply.headers = httpx.Headers([(name, value) for name, value in reply.headers.raw if name.lower() in _READ])
+    reply.extensions.pop("reason_phrase", None)
+    return reply
 
 
 def _through(proxy: Proxy, error: httpx.TransportError) -> httpx.TransportError:

@@ -1,0 +1,120 @@
+"""Texts from outside as they may be shown: printable, short, and without the credentials of the call.
+
+A gateway may repeat a key as it is, escaped, encoded or in pieces: a text is decoded first, then compared by its
+letters and digits alone, so that neither case nor anything between them hides a key.
+"""
+
+import html
+import re
+import unicodedata
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from urllib.parse import unquote
+
+REDACTED = "[API key]"
+MIN_KEY_LENGTH = 8
+"""Fewest characters of a key that is redacted: a shorter text is not secret, and occurs in words that must be kept."""
+
+MAX_TEXT = 4096
+"""Characters of a text that are read: no text of this API is longer, and none is shown as long as that."""
+
+_LAYERS = 4
+"""The escapes around escapes that are decoded."""
+
+_ESCAPE = re.compile(
+    r"[\\%]u([0-9A-Fa-f]{4})|[\\%]u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|\\x([0-9A-Fa-f]{2})|\\([0-7]{3})"
+)
+
+
+def shown(text: object, secrets: Sequence[str], most: int) -> str:
+    """Return at most so many characters of a text, without secrets and characters that control a terminal."""
+    if not isinstance(text, str):
+        return ""
+    clean = redact(text[:MAX_TEXT], secrets)[:most]
+    return "".join(character if character.isprintable() else " " for character in clean)
+
+
+def redact(text: str, secrets: Sequence[str], *, whole: bool = False) -> str:
+    """Return a text with another one in place of secrets; with its escapes decoded, where they hid one.
+
+    Args:
+        text: it takes time by its length.
+        secrets: the texts that must not be repeated.
+        whole: leave parts of a secret, for a text that must stay as it is unless it is one: an id may share a word
+            with a key.
+    """
+    decoded = text
+    for _ in range(_LAYERS):
+        clean = _without(decoded, secrets, whole)
+        if clean != decoded:
+            text = decoded = clean
+        further = _decode(decoded) if any(each in decoded for each in "%&\\") else decoded
+        if further == decoded:
+            break
+        decoded = further
+    return text
+
+
+def _without(text: str, secrets: Sequence[str], whole: bool) -> str:
+    for secret in secrets:
+        if len(secret) >= MIN_KEY_LENGTH:
+            text = text.replace(secret, REDACTED)
+    letters = _letters(text)
+    marked = bytearray(len(letters))
+    for width, parts in (each for secret in secrets for each in _parts(secret, whole)):
+        if whole and not any(part in letters for part in parts):
+            continue
+        for at in range(len(letters) - width + 1):
+            if letters[at : at + width] in parts:
+                marked[at : at + width] = b"\1" * width
+    if 1 not in marked:
+        return text
+    places = [place for place, character in enumerate(text) for _ in _letters(character)]
+    result, end = [], 0
+    for run in re.finditer(rb"\x01+", marked):
+        result += [text[end : places[run.start()]], REDACTED]
+        end = places[run.end() - 1] + 1
+    return "".join([*result, text[end:]])
+
+
+def _letters(text: str) -> str:
+    """Return the ASCII letters and digits of a text, in lower case, and those that other characters are forms of."""
+    if not text.isascii():
+        text = "".join(unicodedata.normalize("NFKC", each) for each in text)
+    return text.encode("ascii", "ignore").translate(None, _BETWEEN).decode().lower()
+
+
+_BETWEEN = bytes(each for each in range(256) if not chr(each).isascii() or not chr(each).isalnum())
+
+
+@lru_cache(maxsize=1024)
+def _parts(secret: str, whole: bool) -> tuple[tuple[int, frozenset[str]], ...]:
+    """Return the parts of a secret, in each of its spellings, that are long enough to tell it, by their length."""
+    found: dict[int, set[str]] = {}
+    for letters in set(map(_letters, _spellings(secret))):
+        if len(letters) >= MIN_KEY_LENGTH:
+            width = len(letters) if whole else max(MIN_KEY_LENGTH, len(letters) // 4)
+            parts = (letters[at : at + width] for at in range(len(letters) - width + 1))
+            found.setdefault(width, set()).update(parts)
+    return tuple((width, frozenset(parts)) for width, parts in found.items())
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    for encoding in ("utf-8", "utf-16-be", "utf-16-le"):
+        content = secret.encode(encoding)
+        yield content.hex()
+        # Base64 depends on the place in a group of three bytes; the characters that its neighbours share are left out.
+        for before in range(3):
+            yield b64encode(bytes(before) + content)[-(-before * 8 // 6) : (before + len(content)) * 8 // 6].decode()
+
+
+def _decode(text: str) -> str:
+    text = _ESCAPE.sub(lambda match: _character(filter(None, match.groups()), match), text)
+    return html.unescape(unquote(text))
+
+
+def _character(digits: Iterable[str], match: re.Match[str]) -> str:
+    code = int(next(iter(digits)), 8 if match.group(5) else 16)
+    return chr(code) if code < 0x110000 else match.group()
