@@ -8,12 +8,12 @@ import time
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from functools import cache
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar, get_args, get_origin
 
 import httpx
 import msgspec
 
-from message_batches.api.models import ApiModel
+from message_batches.api.models import MAX_BATCHES, ApiModel
 from message_batches.api.redaction import MAX_TEXT, MIN_KEY_LENGTH, redact
 
 MAX_OBJECT = 64 * 1024
@@ -131,15 +131,22 @@ def _clean(value: Any, secrets: Sequence[str]) -> Any:
 
 
 @cache
-def _struct(model: type[ApiModel]) -> Any:
-    """Return the type of a model's fields, whose values the model checks: other fields are skipped unread."""
-    fields = [(name, _type_of(field.annotation), msgspec.UNSET) for name, field in model.model_fields.items()]
-    return msgspec.defstruct(model.__name__, fields, gc=False)
+def _struct(model: type[ApiModel], *, listed: bool = False) -> Any:
+    """Return the type of a model's fields, whose values the model checks: other fields are skipped unread.
+
+    Of a list it is strict about fields that are absent: the model would describe each of a million empty objects.
+    """
+    fields: list[Any] = []
+    for name, field in model.model_fields.items():
+        absent = () if listed and field.is_required() else (msgspec.UNSET,)
+        fields.append((name, _type_of(field.annotation), *absent))
+    return msgspec.defstruct(model.__name__, fields, gc=False, kw_only=True)
 
 
 def _type_of(annotation: Any) -> Any:
     parts = (annotation, *get_args(annotation))
     model = next((part for part in parts if isinstance(part, type) and issubclass(part, ApiModel)), None)
-    if get_origin(annotation) is tuple:
-        return list[_struct(model)]  # type: ignore[misc]
+    if get_origin(annotation) is tuple and model:
+        items: Any = _struct(model, listed=True)
+        return Annotated[list[items], msgspec.Meta(max_length=MAX_BATCHES)]
     return _struct(model) | _SCALAR if model else _SCALAR

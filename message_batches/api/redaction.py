@@ -26,6 +26,9 @@ _ESCAPE = re.compile(
     r"[\\%]u([0-9A-Fa-f]{4})|[\\%]u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|\\x([0-9A-Fa-f]{2})|\\([0-7]{3})"
 )
 
+_COLOUR = re.compile(r"\x1b\[[0-?]*+[ -/]*+[@-~]")
+"""The commands to a terminal that print nothing."""
+
 
 def shown(text: object, secrets: Sequence[str], most: int) -> str:
     """Return at most so many characters of a text, without secrets and characters that control a terminal."""
@@ -49,7 +52,7 @@ def redact(text: str, secrets: Sequence[str], *, whole: bool = False) -> str:
         clean = _without(decoded, secrets, whole)
         if clean != decoded:
             text = decoded = clean
-        further = _decode(decoded) if any(each in decoded for each in "%&\\") else decoded
+        further = _decode(decoded) if any(each in decoded for each in "%&\\\x1b") else decoded
         if further == decoded:
             break
         decoded = further
@@ -111,7 +114,7 @@ def _spellings(secret: str) -> Iterator[str]:
 
 
 def _decode(text: str) -> str:
-    text = _ESCAPE.sub(lambda match: _character(filter(None, match.groups()), match), text)
+    text = _ESCAPE.sub(lambda match: _character(filter(None, match.groups()), match), _COLOUR.sub("", text))
     return html.unescape(unquote(text))
 
 

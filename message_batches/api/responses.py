@@ -12,7 +12,7 @@ import msgspec
 import pydantic
 
 from message_batches.api.bodies import MAX_OBJECT, text_of
-from message_batches.api.redaction import shown
+from message_batches.api.redaction import redact, shown
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import (
     ApiError,
@@ -86,7 +86,8 @@ def error_of(reply: httpx.Response, secrets: Sequence[str] = (), *, sent: int | 
     status = reply.status_code
     body = _error_body(reply, secrets)
     cause = cause_of(body.kind, body.message, body.code)
-    text = f"{body.source} answered {status} {body.kind}: {body.message}".rstrip(": ")
+    # As a whole again: half of a key may be the type, and the other half the message.
+    text = redact(f"{body.source} answered {status} {body.kind}: {body.message}".rstrip(": "), secrets)
     facts: dict[str, Any] = {
         "status": status,
         "request_id": request_id_of(reply, secrets),
