@@ -12,6 +12,7 @@ import httpx
 from h11 import _readers
 
 from message_batches.api.network import Network, Proxy
+from message_batches.api.redaction import MAX_TEXT, redact
 
 _READ = frozenset(
     (
@@ -21,11 +22,14 @@ _READ = frozenset(
 )
 """The headers of a response that are read."""
 
-# h11 backtracks over blanks before a character that is not valid: a header of 64,000 of them took 12 s, in which the
-# whole process stood still. This is the same rule without going back.
+# h11 backtracks over blanks before a character that is not valid: in a header 64,000 of them took 12 s, in an extension
+# of a chunk 4 s, in which the whole process stood still. These are the same rules without going back.
 _readers.header_field_re = re.compile(
-    rb"(?P<field_name>[-!#$%&'*+.^_`|~0-9a-zA-Z]+):"
-    rb"[ \t]*+(?P<field_value>(?:[^\x00\s\x7f]++(?:[ \t]++[^\x00\s\x7f]++)*+)?+)[ \t]*+"
+    rb"(?P<field_name>[-!#$%&'*+.^_`|~0-9a-zA-Z]++):"
+    rb"[ \t]*+(?P<field_value>(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*+)?+)[ \t]*+"
+)
+_readers.chunk_header_re = re.compile(
+    rb"(?P<chunk_size>[0-9A-Fa-f]{1,20}+)(?P<chunk_ext>;(?:[^\r\n]|\r(?!\n))*+)?+[ \t]*+\r\n"
 )
 
 
@@ -94,7 +98,9 @@ def _reduced(reply: httpx.Response) -> httpx.Response:
 
 
 def _through(proxy: Proxy, error: httpx.TransportError) -> httpx.TransportError:
-    return type(error)(f"{str(error) or type(error).__name__}, through the proxy {proxy}")
+    # It may repeat the proxy's own words, and these the password.
+    words = redact(str(error)[:MAX_TEXT], (httpx.URL(proxy.url.get_secret_value()).password,))
+    return type(error)(f"{words or type(error).__name__}, through the proxy {proxy}")
 
 
 def tls_of(proxy: Proxy, context: ssl.SSLContext) -> ssl.SSLContext | None:

@@ -131,6 +131,7 @@ UNREADABLE = {
     "a header of folded blanks": reply(SAID, "x: y" + "\r\n " * 20_000 + "\0"),
     "a trailer of blanks": chunked([SAID], trailer=b"x:" + b"\t" * 60_000 + b"\0\r\n"),
     "a head of 400 KB": reply(SAID, *["x: " + "y" * 1000] * 400),
+    "an extension of blanks": chunked([SAID], size="{:x};" + " " * 60_000 + "\nx"),
     "a chunk of blanks": chunked([SAID], size="{:x}" + " " * 60_000 + "x"),
 }
 
