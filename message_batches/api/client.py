@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import httpx
 
 from message_batches import __version__
-from message_batches.api.bodies import MAX_OBJECT, MAX_PAGE, kept_up, parse, read_bounded, unpacked
+from message_batches.api.bodies import MAX_OBJECT, MAX_PAGE, kept_up, parse, read_bounded, received, unpacked
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import (
     BATCH_ID_PATTERN,
@@ -149,7 +149,7 @@ class HttpBatchApi:
                     if reply.status_code != httpx.codes.OK:
                         raise error_of(await _read(reply, MAX_OBJECT), hidden)
                 log_request_id(request_id_of(reply, hidden))
-                chunks = unpacked(reply, kept_up(reply.aiter_raw(), self.rate_seconds))
+                chunks = unpacked(reply, kept_up(received(reply), self.rate_seconds))
                 yield await opened.enter_async_context(aclosing(chunks))
         except httpx.HTTPError as error:
             raise _transport_error(error, hidden) from error
