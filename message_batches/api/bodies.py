@@ -131,7 +131,7 @@ def _clean(value: Any, secrets: Sequence[str]) -> Any:
     """Return what was decoded, without secrets in its texts; one too long for any field is left to its check."""
     match value:
         case str() if MIN_KEY_LENGTH <= len(value) <= MAX_TEXT:
-            return redact(value, secrets, whole=True)
+            return redact(value, secrets)
         case dict():
             return {name: _clean(each, secrets) for name, each in value.items()}
         case list():

@@ -79,7 +79,7 @@ class HttpBatchApi:
     """The `BatchApi` port over one shared httpx client.
 
     Attributes:
-        head_seconds: the time in which a download's head must be there.
+        head_seconds: the time in which a download must begin, or its error be there.
         rate_seconds: the time in which a download, once begun, must bring `LEAST_BYTES`, again and again.
     """
 

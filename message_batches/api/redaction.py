@@ -16,12 +16,19 @@ REDACTED = "[API key]"
 MIN_KEY_LENGTH = 8
 """Fewest characters of a key that is redacted: a shorter text is not secret, and occurs in words that must be kept."""
 
+_MIN_PART = 16
+"""Fewest letters that are a part of a key, besides that they are a quarter of it: an id may share a word with one."""
+
 MAX_TEXT = 4096
 """Characters of a text that are read: no text of this API is longer, and none is shown as long as that."""
 
 _LAYERS = 4
 """The escapes around escapes that are decoded."""
 
+_BETWEEN = bytes(each for each in range(128) if not chr(each).isalnum())
+"""The characters of ASCII that may stand between the letters of a key."""
+
+_ESCAPED = re.compile(r"[%&\\\x1b]")
 _ESCAPE = re.compile(
     r"[\\%]u([0-9A-Fa-f]{4})|[\\%]u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|\\x([0-9A-Fa-f]{2})|\\([0-7]{3})"
 )
@@ -38,36 +45,29 @@ def shown(text: object, secrets: Sequence[str], most: int) -> str:
     return "".join(character if character.isprintable() else " " for character in clean)
 
 
-def redact(text: str, secrets: Sequence[str], *, whole: bool = False) -> str:
-    """Return a text with another one in place of secrets; with its escapes decoded, where they hid one.
-
-    Args:
-        text: it takes time by its length.
-        secrets: the texts that must not be repeated.
-        whole: leave parts of a secret, for a text that must stay as it is unless it is one: an id may share a word
-            with a key.
-    """
+def redact(text: str, secrets: Sequence[str]) -> str:
+    """Return a text with another one in place of secrets and of parts of them; decoded, where escapes hid one."""
     decoded = text
     for _ in range(_LAYERS):
-        clean = _without(decoded, secrets, whole)
+        clean = _without(decoded, secrets)
         if clean != decoded:
             text = decoded = clean
-        further = _decode(decoded) if any(each in decoded for each in "%&\\\x1b") else decoded
+        further = _decode(decoded) if _ESCAPED.search(decoded) else decoded
         if further == decoded:
             break
         decoded = further
     return text
 
 
-def _without(text: str, secrets: Sequence[str], whole: bool) -> str:
+def _without(text: str, secrets: Sequence[str]) -> str:
     for secret in secrets:
         if len(secret) >= MIN_KEY_LENGTH:
             text = text.replace(secret, REDACTED)
     letters = _letters(text)
     marked = bytearray(len(letters))
-    for width, parts in (each for secret in secrets for each in _parts(secret, whole)):
-        if whole and not any(part in letters for part in parts):
-            continue
+    for width, parts in _parts(tuple(secrets)):
+        if width > len(letters):
+            break
         for at in range(len(letters) - width + 1):
             if letters[at : at + width] in parts:
                 marked[at : at + width] = b"\1" * width
@@ -88,19 +88,16 @@ def _letters(text: str) -> str:
     return text.encode("ascii", "ignore").translate(None, _BETWEEN).decode().lower()
 
 
-_BETWEEN = bytes(each for each in range(256) if not chr(each).isascii() or not chr(each).isalnum())
-
-
-@lru_cache(maxsize=1024)
-def _parts(secret: str, whole: bool) -> tuple[tuple[int, frozenset[str]], ...]:
-    """Return the parts of a secret, in each of its spellings, that are long enough to tell it, by their length."""
+@lru_cache(maxsize=256)
+def _parts(secrets: tuple[str, ...]) -> tuple[tuple[int, frozenset[str]], ...]:
+    """Return the parts of secrets, in each spelling, that are long enough to tell them, by length, the short first."""
     found: dict[int, set[str]] = {}
-    for letters in set(map(_letters, _spellings(secret))):
+    for letters in {_letters(spelling) for secret in secrets for spelling in _spellings(secret)}:
         if len(letters) >= MIN_KEY_LENGTH:
-            width = len(letters) if whole else max(MIN_KEY_LENGTH, len(letters) // 4)
+            width = min(len(letters), max(_MIN_PART, len(letters) // 4))
             parts = (letters[at : at + width] for at in range(len(letters) - width + 1))
             found.setdefault(width, set()).update(parts)
-    return tuple((width, frozenset(parts)) for width, parts in found.items())
+    return tuple((width, frozenset(found[width])) for width in sorted(found))
 
 
 def _spellings(secret: str) -> Iterator[str]:
