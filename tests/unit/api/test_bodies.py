@@ -44,7 +44,7 @@ class Hasty(HttpBatchApi):
 
 
 @asynccontextmanager
-async def api(*answers: bytes | Send) -> AsyncIterator[HttpBatchApi]:
+async def api(*answers: bytes | Send, patience: float = 5) -> AsyncIterator[HttpBatchApi]:
     """Run a server that gives each call the next of these answers, as bytes on the wire, and yield a client of it."""
     left = list(answers)
 
@@ -64,7 +64,7 @@ async def api(*answers: bytes | Send) -> AsyncIterator[HttpBatchApi]:
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    async with server, http_client(url, timeout=httpx.Timeout(1)) as http:
+    async with server, http_client(url, timeout=httpx.Timeout(patience)) as http:
         yield Hasty(http, ApiKeys(KEYS))
 
 
@@ -132,6 +132,9 @@ UNREADABLE = {
     "a trailer of blanks": chunked([SAID], trailer=b"x:" + b"\t" * 60_000 + b"\0\r\n"),
     "a head of 400 KB": reply(SAID, *["x: " + "y" * 1000] * 400),
     "an extension of blanks": chunked([SAID], size="{:x};" + " " * 60_000 + "\nx"),
+    "provisional answers for ever": b"HTTP/1.1 100 Continue\r\n\r\n" * 20_000,
+    "many provisional heads": (b"HTTP/1.1 103 Hints\r\n" + b"x:\r\n" * 10_000 + b"\r\n") * 10,
+    "another protocol": b"HTTP/1.1 101 Switching\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n" + b"x" * 100_000,
     "a chunk of blanks": chunked([SAID], size="{:x}" + " " * 60_000 + "x"),
 }
 
@@ -260,11 +263,11 @@ async def test_results_may_be_packed_once() -> None:
 
 
 async def test_results_are_unpacked_in_steps() -> None:
-    bomb = reply(gzip.compress(b"\0" * 10**8), "content-encoding: gzip")
+    bomb = reply(gzip.compress(b"\0" * 3 * 10**7), "content-encoding: gzip")
     async with api(bomb) as client, client.results(PROFILE, "msgbatch_1") as chunks:
         longest = max([len(chunk) async for chunk in chunks])
 
-    assert longest <= 256 * 1024, "64 KB of it made 64 MB"
+    assert longest <= 256 * 1024, "30 KB of it made 30 MB"
 
 
 def dripping(begin: bytes, drop: bytes = b"x", *, every: float = 0.05) -> Send:
@@ -288,8 +291,8 @@ DRIPS = {
 
 @pytest.mark.parametrize("answer", DRIPS.values(), ids=DRIPS)
 async def test_an_answer_that_drips_is_lost(answer: Send) -> None:
-    async with api(answer, answer) as client:
-        with pytest.raises(ReplyLost, match="within 2 s"):
+    async with api(answer, answer, patience=0.4) as client:
+        with pytest.raises(ReplyLost, match=r"within 0\.8 s"):
             await client.retrieve(PROFILE, "msgbatch_1")
         with pytest.raises(ReplyLost, match=r"[0-9] s\b"):
             await results(client)
@@ -307,7 +310,7 @@ async def test_a_consumer_that_takes_its_time_is_no_slow_download() -> None:
     async with api(reply(LINES)) as client, client.results(PROFILE, "msgbatch_1") as chunks:
         size = 0
         async for chunk in chunks:
-            await asyncio.sleep(client.rate_seconds / 4)
+            await asyncio.sleep(client.rate_seconds / 8)
             size += len(chunk)
 
     assert size == len(LINES)
