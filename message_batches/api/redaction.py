@@ -7,8 +7,9 @@ letters and digits alone, so that neither case nor anything between them hides a
 import html
 import re
 import unicodedata
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from urllib.parse import unquote
 
@@ -102,6 +103,11 @@ def _parts(secrets: tuple[str, ...]) -> tuple[tuple[int, frozenset[str]], ...]:
 
 def _spellings(secret: str) -> Iterator[str]:
     yield secret
+    for word in secret.split():
+        # A header such as "Basic dXNlcjpwYXNzd29yZA==" is known by what it holds, too.
+        with suppress(ValueError):
+            login = b64decode(word, validate=True).decode("ascii")
+            yield from (login, login.partition(":")[2])
     for encoding in ("utf-8", "utf-16-be", "utf-16-le"):
         content = secret.encode(encoding)
         yield content.hex()

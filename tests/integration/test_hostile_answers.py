@@ -341,6 +341,20 @@ async def test_results_that_decompress_without_end_are_incomplete_and_leave_noth
     assert not [path for path in (tmp_path / "store").rglob("*") if path.is_file()]
 
 
+async def test_no_cookie_of_an_answer_is_sent_back() -> None:
+    asked: list[str | None] = []
+
+    def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.headers.get("cookie"))
+        return web.json_response(BATCH, headers={"set-cookie": "session=of-this-account; Path=/"})
+
+    async with api_saying(answer) as client:
+        for _ in range(2):
+            await client.retrieve(PROFILE, "msgbatch_1")
+
+    assert asked == [None, None]
+
+
 async def test_no_call_and_no_key_goes_to_another_host_named_in_a_response(temporal: DevServer, tmp_path: Path) -> None:
     async with eavesdropper() as (elsewhere, heard):
         options = EmulatorOptions(processing_time=timedelta(seconds=0.1), public_url=elsewhere)

@@ -86,6 +86,14 @@ def test_another_text_stays_as_it_is(text: str) -> None:
     assert shown(text, SECRETS, MAX_TEXT) == text
 
 
+@pytest.mark.parametrize("said", ["gateway:a-long-password", "A-Long-Password", "Basic {}", "{}"])
+def test_a_login_in_a_header_is_removed_as_it_is_sent_and_as_it_is_meant(said: str) -> None:
+    login = b64encode(b"gateway:a-long-password").decode()
+
+    assert "assword" not in redact(said.format(login), [f"Basic {login}"])
+    assert login[:16] not in redact(said.format(login), [f"Basic {login}"])
+
+
 def test_the_text_around_a_key_stays() -> None:
     assert shown(f"a%20{KEY} b", SECRETS, 100) == f"a%20{REDACTED} b"
     assert shown(f"key: {' '.join(KEY)} & c", SECRETS, 100) == f"key: {REDACTED} & c"
