@@ -1,6 +1,7 @@
 """The way of an HTTP call: directly or through a proxy, which an error on it names, and with the trusted certificates.
 
-It bounds what the head of an answer may cost, which the libraries below it parse. No library reads the environment for it: `Settings` does, once.
+It bounds what the head of an answer may cost, which the libraries below it parse. No library reads the environment for
+the way: `Settings` does, once.
 """
 
 import re
