@@ -346,6 +346,7 @@ async def test_no_cookie_of_an_answer_is_sent_back() -> None:
 
     def answer(request: web.Request) -> web.StreamResponse:
         asked.append(request.headers.get("cookie"))
+        assert request.headers["accept-encoding"] == "identity"
         return web.json_response(BATCH, headers={"set-cookie": "session=of-this-account; Path=/"})
 
     async with api_saying(answer) as client:
