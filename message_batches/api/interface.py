@@ -52,5 +52,5 @@ class BatchApi(Protocol):
         ...
 
     def results(self, profile: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
+        """GET the results as chunks of JSONL, unpacked from gzip; `ReplyLost` for a cut, or a download that crawls."""
         ...

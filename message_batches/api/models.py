@@ -118,6 +118,10 @@ class DeletedBatch(ApiModel):
     id: str
 
 
+MAX_BATCHES = 1000
+"""The most batches on a page of the list, by the API's reference."""
+
+
 class BatchPage(ApiModel):
     """One page of the account's batches, newest first.
 
@@ -127,9 +131,9 @@ class BatchPage(ApiModel):
         workspace_id: the key's workspace, from the answer's headers; None if absent.
     """
 
-    data: Annotated[tuple[MessageBatch, ...], Field(max_length=1000)]
+    data: Annotated[tuple[MessageBatch, ...], Field(max_length=MAX_BATCHES)]
     has_more: bool
-    last_id: str | None = None
+    last_id: BatchId | None = None
     date: datetime | None = None
     organization_id: str | None = None
     workspace_id: str | None = None

@@ -1,16 +1,44 @@
 """The way of an HTTP call: directly or through a proxy, which an error on it names, and with the trusted certificates.
 
-No library reads the environment for it: `Settings` does, once.
+It bounds what the head of an answer may cost, which the libraries below it parse. No library reads the environment for
+the way: `Settings` does, once.
 """
 
+import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import cache
+from typing import Any
 
+import httpcore
 import httpx
+from h11 import _readers
 
 from message_batches.api.network import Network, Proxy
+from message_batches.api.redaction import MAX_TEXT, redact
+
+_READ = frozenset(
+    (
+        *(b"content-encoding", b"content-type", b"date", b"retry-after", b"server"),
+        *(b"request-id", b"anthropic-organization-id", b"anthropic-workspace-id"),
+    )
+)
+"""The headers of a response that are read."""
+
+_MAX_HEADS = 128 * 1024
+_HEAD_STEP = 8 * 1024
+"""Bytes of the heads before a body, and those that are read at a time: an empty provisional answer has 20 of them."""
+
+# h11 backtracks over blanks before a character that is not valid: in a header 64,000 of them took 12 s, in an extension
+# of a chunk 4 s, in which the whole process stood still. These are the same rules without going back.
+_readers.header_field_re = re.compile(
+    rb"(?P<field_name>[-!#$%&'*+.^_`|~0-9a-zA-Z]++):"
+    rb"[ \t]*+(?P<field_value>(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*+)?+)[ \t]*+"
+)
+_readers.chunk_header_re = re.compile(
+    rb"(?P<chunk_size>[0-9A-Fa-f]{1,20}+)(?P<chunk_ext>;(?:[^\r\n]|\r(?!\n))*+)?+[ \t]*+\r\n"
+)
 
 MAX_CALLS = 100
 """Calls to one server at a time, beyond which no more are begun: those that it leaves unanswered must not keep a
@@ -54,7 +82,7 @@ class Transport(httpx.AsyncBaseTransport):
         if proxy and reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             await reply.aclose()
             raise _through(proxy, httpx.ProxyError("407 Proxy Authentication Required", request=request))
-        return reply
+        return _reduced(reply)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -65,9 +93,9 @@ class Transport(httpx.AsyncBaseTransport):
         if (proxy, server) not in self._ways:
             tls = tls_context(self._network)
             through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
-            self._ways[proxy, server] = httpx.AsyncHTTPTransport(
-                verify=tls, trust_env=False, limits=self._limits, proxy=through
-            )
+            way = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=through)
+            way._pool._network_backend = _Backend()  # A parameter of the pool, which httpx does not pass on.
+            self._ways[proxy, server] = way
         return self._ways[proxy, server]
 
 
@@ -97,8 +125,61 @@ class _Stream(httpx.AsyncByteStream):
                 self._on_closed = None
 
 
+def _reduced(reply: httpx.Response) -> httpx.Response:
+    """Return a response without its reason and the headers that nothing reads: no cookie is parsed or sent back."""
+    reply.headers = httpx.Headers([(name, value) for name, value in reply.headers.raw if name.lower() in _READ])
+    reply.extensions.pop("reason_phrase", None)
+    # After a 101 it is another.
+    if isinstance(connection := reply.extensions["network_stream"], _Connection):
+        connection.head_is_read()
+    return reply
+
+
+class _Backend(httpcore.AnyIOBackend):
+    """Opens connections on which a head is bounded, with all provisional answers before it."""
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return _Connection(await super().connect_tcp(*args, **options))
+
+
+class _Connection(httpcore.AsyncNetworkStream):
+    """A connection that reads a head in small steps, so that others get their turn, and not for ever."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left: int | None = _MAX_HEADS
+
+    def head_is_read(self) -> None:
+        """Read as much as there is, until the next request."""
+        self._left = None
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        if self._left is None:
+            return await self._stream.read(max_bytes, timeout)
+        data = await self._stream.read(min(max_bytes, _HEAD_STEP), timeout)
+        self._left -= len(data)
+        if self._left < 0:
+            raise httpcore.RemoteProtocolError(f"no answer began within {_MAX_HEADS:,} bytes")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._left = _MAX_HEADS
+        await self._stream.write(buffer, timeout)
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return _Connection(await self._stream.start_tls(*args, **options))
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
+
 def _through(proxy: Proxy, error: httpx.TransportError) -> httpx.TransportError:
-    return type(error)(f"{str(error) or type(error).__name__}, through the proxy {proxy}")
+    # It may repeat the proxy's own words, and these the password.
+    words = redact(str(error)[:MAX_TEXT], (httpx.URL(proxy.url.get_secret_value()).password,))
+    return type(error)(f"{words or type(error).__name__}, through the proxy {proxy}")
 
 
 def tls_of(proxy: Proxy, context: ssl.SSLContext) -> ssl.SSLContext | None:

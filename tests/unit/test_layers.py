@@ -22,7 +22,7 @@ ALLOWED: Mapping[str, str] = {
         "api contract errors formatting log_context models observability requests results serialization storage "
         "temporal"
     ),
-    "api": "error_causes errors jsonl log_context serialization",
+    "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
@@ -61,7 +61,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
         "",
     ),
     "document": ("message_batches.arazzo.plan", "yaml"),
-    "api": ("message_batches.api.client", "httpx rich"),
+    "api": ("message_batches.api.client", "httpx msgspec rich"),
     "temporal": (
         "message_batches.temporal.connection message_batches.encryption.codec "
         "message_batches.temporal.search_attributes message_batches.observability.metrics "
