@@ -8,7 +8,6 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from message_batches.api.keys import DEFAULT_KEY
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch
@@ -88,7 +87,8 @@ class RunReferences:
             raise Refused(
                 f"The history of the run {handle.id} cannot be read, nothing more is removed: {error}"
             ) from error
-        self._keys.update(GroupKey.of_batch(named.api_key or DEFAULT_KEY, batch_id) for batch_id in named.batch_ids)
+        if named.api_key:
+            self._keys.update(GroupKey.of_batch(named.api_key, batch_id) for batch_id in named.batch_ids)
         self._keys.update(key for uri in named.requests_uris if (key := manifest_at(uri)))
         return named.complete
 

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
-from message_batches.api.keys import KEY_NAME
+from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
@@ -71,7 +71,7 @@ class RunStart:
             state = CarriedState.model_validate(carried) if carried else None
         except ValidationError:
             state = None
-        requests, key = given.get("requests"), given.get("apiKey")
+        requests, key = given.get("requests"), given.get("apiKey", DEFAULT_KEY)
         items = requests if isinstance(requests, list) else None
         # It may be a key instead of a name, and must not be shown.
         api_key = key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None
