@@ -131,9 +131,9 @@ class HttpBatchApi:
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
+        hidden = self._hidden(profile)
         with _there():
             reply = await self._call("GET", PATH, profile, params=params, most=MAX_PAGE)
-        hidden = self._hidden(profile)
         page = await _parsed(reply, BatchPage, hidden)
         batches = tuple(batch.with_status_read() for batch in page.data)
         told = {"date": date_of(reply.headers.get("date")), **account_of(reply, hidden)}
