@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -168,6 +169,7 @@ async def test_results_that_a_run_took_over_stay_while_temporal_knows_it(
     starter: CommandLine, live: Stack, later: CommandLine, forgetful: DevServer
 ) -> None:
     first = await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)
+    shutil.rmtree(live.store_folder / "results")
     taken_over = await later("attach", first.json["batchId"], "--wait", "--json")
     await works_only_in(forgetful.client, live.store_folder)
     make_old(live.store_folder)
