@@ -74,10 +74,15 @@ class Splitter:
             raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, the limit of a whole batch")
 
 
-def strip(line: bytes) -> Line:
-    """Return a line without the blanks around it."""
+def without_bom(line: bytes) -> Line:
+    """Return a line without a BOM before it, uncopied: it may be too long to have it twice."""
+    return memoryview(line)[len(BOM) :] if line.startswith(BOM) else line
+
+
+def strip(line: Line) -> Line:
+    """Return a line without the blanks around it; a long one uncopied."""
     if len(line) <= LONG_LINE:
-        return line.strip(BLANK)
+        return bytes(line).strip(BLANK)
     view = memoryview(line)
     while view and not (head := bytes(view[:_PIECE_BYTES]).lstrip(BLANK)):
         view = view[_PIECE_BYTES:]

@@ -34,7 +34,7 @@ NOT_LINES = frozenset((SEVERAL_LINES, JOINED, PYTHON, TABLE, YAML, MARKUP))
 
 FORMS = NOT_LINES | {OTHER_API, BEDROCK, VERTEX, RESULT, BATCH, PARAMETERS, MAP, BODY}
 
-_BY_FIELD = {
+BY_FIELD = {
     "modelOutput": RESULT,
     "response": RESULT,
     "result": RESULT,
@@ -58,7 +58,7 @@ def form_of(item: dict[str, Any]) -> str | None:
         return None
     if item.get("type") in ("message", "message_batch"):
         return BATCH if item["type"] == "message_batch" else RESULT
-    for field, form in _BY_FIELD.items():
+    for field, form in BY_FIELD.items():
         if field in item:
             return form
     values = list(item.values())

@@ -8,10 +8,10 @@ from typing import Any
 
 from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
-from message_batches.jsonl import BOM, Splitter
+from message_batches.jsonl import Line, Splitter, join, strip, without_bom
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
-from message_batches.requests.validation import BLANK, BODY_END, BODY_START, CheckedLines, RequestCheck
+from message_batches.requests.validation import BODY_END, BODY_START, CheckedLines, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
@@ -66,7 +66,7 @@ async def content_of(store: Store, uri: str) -> str:
 
     def add(lines: list[bytes]) -> None:
         for line in lines:
-            if request := line.removeprefix(BOM).strip(BLANK):
+            if request := strip(without_bom(line)):
                 content.add(request)
 
     try:
@@ -147,15 +147,16 @@ class _ManifestDraft:
                 self.check.unreadable(place, f"cannot be written as JSON: {error}")
                 continue
             self.check.request(line, place)
-            self._keep(line + b"\n")
+            self._keep([line])
         self.check.finish()
 
-    def _keep(self, data: bytes) -> None:
+    def _keep(self, lines: list[Line]) -> None:
         # Beyond the limits the rest is only counted, to say into how many files to split it.
         if not self.check.too_large:
-            self.sha256.update(data)
-            self.file.append(data)
-            for line in data.split(b"\n")[:-1]:
+            for piece in join(lines):
+                self.sha256.update(piece)
+                self.file.append(piece)
+            for line in lines:
                 self.content.add(line)
 
     def checked(self) -> CheckedLines:

@@ -15,13 +15,12 @@ import msgspec
 
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.jsonl import BOM, MAX_BODY_BYTES, Splitter
+from message_batches.jsonl import BLANK, BOM, MAX_BODY_BYTES, Line, Splitter, join
 from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
-    BLANK,
     MAX_PROBLEMS,
     CheckedLines,
     RequestCheck,
@@ -126,11 +125,12 @@ class _RequestCollector:
         self.content = ContentHash()
         self.preflight = Preflight(version, betas)
 
-    def keep(self, data: bytes) -> None:
+    def keep(self, lines: list[Line]) -> None:
         if self.check.too_large:
             return
-        self.sha256.update(data)
-        self.lines.append(data)
+        for piece in join(lines):
+            self.sha256.update(piece)
+            self.lines.append(piece)
 
     def result(self) -> CheckedRequests:
         self.check.finish()
@@ -224,7 +224,7 @@ def _read_array(data: bytes | memoryview, name: str, collector: _RequestCollecto
             # Over several lines: white space between values is removed, the values are unchanged.
             item = msgspec.json.format(item, indent=-1)
         collector.check.request(item, f"requests[{position}]")
-        collector.keep(item + b"\n")
+        collector.keep([item])
 
 
 def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:

@@ -10,8 +10,9 @@ import msgspec
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
-from message_batches.jsonl import BOM, MAX_BODY_BYTES
-from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text
+from message_batches.jsonl import LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
+from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text
+from message_batches.requests.long_line import read_long_line
 from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
@@ -25,6 +26,8 @@ _ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
 BETA_FIELDS = frozenset(("betas", "beta", "anthropic_beta", "anthropic-beta"))
 """Names under which betas are given to client libraries; to the API they are a header of the batch."""
 
+_WHERE = "of a request, which has custom_id and params alone"
+_UNKNOWN_FIELD = re.compile("unknown field `(.*)`", re.DOTALL)
 _FIELD_BYTES = tuple(f'"{name}"'.encode() for name in _FIELDS)
 
 
@@ -89,8 +92,34 @@ def _item_problems(item: Any) -> list[Problem]:
         problems.append(("params", "missing"))
     elif not isinstance(item["params"], dict):
         problems.append(("params", f"not an object but {_kind(item['params'])}"))
-    where = "of a request, which has custom_id and params alone"
-    return problems + [unknown_field(name, where) for name in item if name not in _FIELDS]
+    return problems + [unknown_field(name, _WHERE) for name in item if name not in _FIELDS]
+
+
+def _read_long(line: Line, *, first: bool) -> tuple[Any, list[Problem]]:
+    """Return a long line's value, with stand-ins for what is long in it, and its problems."""
+    try:
+        check_utf8(line)
+        item, others_bytes = read_long_line(line)
+    except RecursionError:
+        return None, [("", "nested too deeply")]
+    except msgspec.DecodeError as error:
+        # Its start may be a whole table, but is no whole JSON.
+        form = form_of_text(str(line[:1000], "utf-8", "replace")) if first else None
+        if form in NOT_LINES - {SEVERAL_LINES, JOINED}:
+            return None, [("", form)]
+        return None, [("", f"not JSON: {error}")]
+    except ValueError as error:
+        return None, [("", str(error))]
+    problems = _item_problems(item)
+    if others_bytes and not problems:
+        problems = [("", "more than one custom_id and one params: remove the others")]
+        if others_bytes <= LONG_LINE:
+            try:
+                _decode(line)
+            except msgspec.ValidationError as error:
+                if named := _UNKNOWN_FIELD.search(str(error)):
+                    problems = [unknown_field(named[1], _WHERE)]
+    return item, problems
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -106,7 +135,6 @@ MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
 BODY_START = b'{"requests":['
 BODY_END = b"]}"
-BLANK = b" \t\r\n"
 
 
 class _Object(msgspec.Struct):
@@ -146,7 +174,7 @@ class RequestCheck:
     """Checks the requests of a batch, and measures their request body.
 
     Attributes:
-        ids: the custom_ids so far, in order.
+        ids: the custom_ids so far, in order; those of requests without a problem.
         count: the number of requests so far.
         body_bytes: the length of the request body with them.
     """
@@ -176,24 +204,29 @@ class RequestCheck:
         """Return the line of a request, or its position in an array."""
         return self._places[custom_id]
 
-    def lines(self, lines: list[bytes]) -> bytes:
-        r"""Check the next lines of a JSONL file, and return them as they are stored: stripped, `\n` after each."""
+    def lines(self, lines: list[bytes]) -> list[Line]:
+        """Check the next lines of a JSONL file, and return them as they are stored: stripped, without blank ones."""
         kept = []
-        for line in lines:
+        for read in lines:
             self._line += 1
-            if self._line == 1:
-                line = line.removeprefix(BOM)
-            line = line.strip(BLANK)
+            line = strip(without_bom(read) if self._line == 1 else read)
             if line:
                 self.request(line, f"line {self._line}")
                 kept.append(line)
-        return b"\n".join([*kept, b""])
+        return kept
 
-    def request(self, line: bytes, place: str) -> None:
+    def request(self, line: Line, place: str) -> None:
         """Check one request, as JSON without white space around it; its problems name `place`."""
         self.count += 1
         self._bytes += len(line)
         if self.too_large or self._forms & NOT_LINES:
+            return
+        if not isinstance(line, bytes) or len(line) > LONG_LINE:
+            item, problems = _read_long(line, first=self.count == 1)
+            if problems:
+                self._add(place, problems)
+            else:
+                self._add_id(item["custom_id"], place)
             return
         try:
             custom_id = _decode(line).custom_id
@@ -204,13 +237,17 @@ class RequestCheck:
             return
         if repeated := repeated_fields(line):
             self._add(place, repeated)
-        elif not CUSTOM_ID.fullmatch(custom_id):
+        else:
+            self._add_id(custom_id, place)
+
+    def _add_id(self, custom_id: str, place: str) -> None:
+        if not CUSTOM_ID.fullmatch(custom_id):
             self._add(place, [custom_id_problem(custom_id)])
         elif custom_id in self._places:
             self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])
         else:
             self._places[custom_id] = place
-        self.ids.append(custom_id)
+            self.ids.append(custom_id)
 
     def unreadable(self, place: str, why: str) -> None:
         """Record a request that cannot be written as JSON."""

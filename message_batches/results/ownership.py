@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import BOM, LONG_LINE, Line, Splitter
+from message_batches.jsonl import LONG_LINE, Splitter, without_bom
 from message_batches.results.contradictions import Expected, contradiction_of, refutes
 from message_batches.results.parser import read_result
 from message_batches.results.validation import MAX_EXTRA_LINES
@@ -83,9 +83,7 @@ class _OwnershipCheck:
         )
 
     def _add_lines(self, lines: list[bytes]) -> None:
-        for arrived in lines:
-            # A view of what is behind the mark, since a line may be too long to have it twice.
-            line: Line = memoryview(arrived)[len(BOM) :] if arrived.startswith(BOM) else arrived
+        for line in map(without_bom, lines):
             if len(line) <= LONG_LINE and not bytes(line).strip():
                 continue
             try:
