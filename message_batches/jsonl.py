@@ -74,9 +74,9 @@ class Splitter:
             raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, the limit of a whole batch")
 
 
-def without_bom(line: bytes) -> Line:
+def without_bom(line: Line) -> Line:
     """Return a line without a BOM before it, uncopied: it may be too long to have it twice."""
-    return memoryview(line)[len(BOM) :] if line.startswith(BOM) else line
+    return memoryview(line)[len(BOM) :] if line[: len(BOM)] == BOM else line
 
 
 def strip(line: Line) -> Line:

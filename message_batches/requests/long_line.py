@@ -47,9 +47,8 @@ class LongLine(NamedTuple):
 
 def read_long_line(line: Line) -> LongLine:
     """Scan a line; `msgspec.DecodeError` if it is not JSON, `RecursionError` if it is nested too deeply."""
-    whole = msgspec.json.decode(line, type=msgspec.Raw)
     if line[:1] != b"{":
-        return LongLine(_value(whole))
+        return LongLine(_value(msgspec.json.decode(line, type=msgspec.Raw)))
     members = _decode_members(line)
     found = {name: raw for name in _Members.__struct_fields__ if len(raw := getattr(members, name))}
     item = {name: _value(raw) for name, raw in found.items()}
@@ -62,7 +61,7 @@ def _are_alone(line: Line, params: msgspec.Raw) -> bool:
     """Return whether an object with a custom_id, a text, and params, an object, has each once and nothing else."""
     before = _BEFORE.match(line)
     behind = before and _BEHIND.fullmatch(line, before.end() + len(params))
-    return bool(before and behind) and (before[1] is None) != (behind[1] is None)
+    return bool(before and behind) and (before.start(1) < 0) != (behind.start(1) < 0)
 
 
 def _value(raw: msgspec.Raw) -> Any:

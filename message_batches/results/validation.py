@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import BOM, LONG_LINE, Line, Splitter
+from message_batches.jsonl import LONG_LINE, Line, Splitter, without_bom
 from message_batches.results.parser import read_result
 from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
@@ -100,10 +100,10 @@ class ResultCollector:
             yield self._file.gather(spans)
 
     def _add_lines(self, lines: Sequence[Line]) -> None:
-        for line in lines:
-            offset, self.complete_bytes = self.complete_bytes, self.complete_bytes + len(line) + 1
-            if line[: len(BOM)] == BOM:
-                offset, line = offset + len(BOM), line[len(BOM) :]
+        for arrived in lines:
+            line = without_bom(arrived)
+            offset = self.complete_bytes + len(arrived) - len(line)
+            self.complete_bytes += len(arrived) + 1
             if not line:
                 continue
             try:
