@@ -13,7 +13,7 @@ from activities.failures import check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
 from activities.missing import find_landed_batch, find_landed_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
-from activities.timeouts import Upload, heartbeats, reply_deadline
+from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
@@ -70,7 +70,7 @@ class MessageBatchActivities:
         """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
         with errors_as_failures():
             self._api.check(given.profile)
-            async with heartbeats():
+            async with heartbeats_counting_lost_attempts():
                 store_id = await self._store.identity()
                 if given.store_id:
                     await check_store(self._store, given.store_id)

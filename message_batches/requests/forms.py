@@ -47,7 +47,7 @@ BY_FIELD = {
     "prompt": PARAMETERS,
 }
 _DECODER = json.JSONDecoder()
-_MEMBER = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
+_MEMBER = re.compile(r'\s*[{,]\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*')
 _CELLS = re.compile(r'"?[\w .-]{1,60}"?(?:([,;\t|])"?[\w .-]{1,60}"?)(?:\1"?[\w .-]{1,60}"?)*')
 _QUOTED_CELL = re.compile(r'[^{\["]*[,;\t]"|"[^"]*"[,;\t]')
 

@@ -16,12 +16,8 @@ _MAX_VALUE_BYTES = 64 * 1024
 _BLANKS = rb"[ \t\r\n]*+"
 _TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _NAME = _TEXT + _BLANKS + b":" + _BLANKS
-_BEFORE = re.compile(
-    rb"\{" + _BLANKS + rb"(?:(" + _NAME + _TEXT + _BLANKS + b"," + _BLANKS + b"))?" + _NAME, re.DOTALL
-)
-_BEHIND = re.compile(
-    _BLANKS + rb"(?:(," + _BLANKS + _NAME + _TEXT + _BLANKS + rb"))?\}" + _BLANKS, re.DOTALL
-)
+_BEFORE = re.compile(rb"\{" + _BLANKS + rb"(?:(" + _NAME + _TEXT + _BLANKS + b"," + _BLANKS + b"))?" + _NAME, re.DOTALL)
+_BEHIND = re.compile(_BLANKS + rb"(?:(," + _BLANKS + _NAME + _TEXT + _BLANKS + rb"))?\}" + _BLANKS, re.DOTALL)
 """Before and behind the value of `params`, where nothing but `custom_id` is there, on one side of it."""
 
 _Members = msgspec.defstruct(

@@ -23,8 +23,8 @@ from message_batches.storage.interface import Store
 
 MAX_SHAPES = 10_000
 MAX_SHAPES_BYTES = 20_000_000
-"""Different requests, by what is compared, that are kept apart, and about what they take in memory; of further ones only
-the custom_id is compared."""
+"""Different requests, by what is compared, that are kept apart, and what they may take in memory; of further ones only the
+custom_id is compared."""
 
 
 class Expected(NamedTuple):
