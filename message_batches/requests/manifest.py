@@ -151,8 +151,8 @@ class _ManifestDraft:
         self.check.finish()
 
     def _keep(self, lines: list[Line]) -> None:
-        # Beyond the limits the rest is only counted, to say into how many files to split it.
-        if not self.check.too_large:
+        # Of requests that will be refused the rest is only checked, or counted to say into how many files to split it.
+        if not self.check.refused:
             for piece in join(lines):
                 self.sha256.update(piece)
                 self.file.append(piece)

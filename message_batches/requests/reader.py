@@ -126,7 +126,7 @@ class _RequestCollector:
         self.preflight = Preflight(version, betas)
 
     def keep(self, lines: list[Line]) -> None:
-        if self.check.too_large:
+        if self.check.refused:
             return
         for piece in join(lines):
             self.sha256.update(piece)

@@ -200,6 +200,11 @@ class RequestCheck:
         """Whether they exceed the limits of a batch; from then on they are only counted."""
         return self.count > MAX_REQUESTS or self.body_bytes > MAX_BODY_BYTES
 
+    @property
+    def refused(self) -> bool:
+        """Whether they will be refused, whatever follows: nothing needs to be kept of them any more."""
+        return self.too_large or self._found > 0
+
     def place_of(self, custom_id: str) -> str:
         """Return the line of a request, or its position in an array."""
         return self._places[custom_id]
