@@ -43,6 +43,9 @@ from message_batches.temporal.search_attributes import UsableAttributes
 MAX_UPLOADS = 4
 """Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
 
+MAX_LARGE_CHECKS = 1
+"""Files of more than 1 MiB that a worker checks at a time: one may be a single line, and is in memory as a whole."""
+
 SMALL_BODY = 1024 * 1024
 """Bytes of a body up to which it need not wait for a slot."""
 
@@ -64,6 +67,7 @@ class MessageBatchActivities:
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
     @activity.defn(name=ActivityType.PREPARE_REQUESTS)
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
@@ -78,7 +82,9 @@ class MessageBatchActivities:
                 if given.requests is not None:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
-                    manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
+                    manifest = await load_manifest(
+                        self._store, given.requests_uri, scratch=self._scratch, turns=self._large_checks
+                    )
                 else:
                     manifest = None
                 attributes = await self._search_attributes.names(activity.client())

@@ -56,8 +56,10 @@ def read_long_line(line: Line) -> LongLine:
 def _are_alone(line: Line, params: msgspec.Raw) -> bool:
     """Return whether an object with a custom_id, a text, and params, an object, has each once and nothing else."""
     before = _BEFORE.match(line)
-    behind = before and _BEHIND.fullmatch(line, before.end() + len(params))
-    return bool(before and behind) and (before.start(1) < 0) != (behind.start(1) < 0)
+    if before is None:
+        return False
+    behind = _BEHIND.fullmatch(line, before.end() + len(params))
+    return behind is not None and (before.start(1) < 0) != (behind.start(1) < 0)
 
 
 def _value(raw: msgspec.Raw) -> Any:

@@ -1,14 +1,16 @@
 """The manifest: a run's requests in the store, checked and never changed, and the request body built from it."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
-from message_batches.jsonl import Line, Splitter, join, strip, without_bom
+from message_batches.jsonl import LONG_LINE, Line, Splitter, join, strip, without_bom
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
 from message_batches.requests.validation import BODY_END, BODY_START, CheckedLines, RequestCheck
@@ -22,6 +24,7 @@ async def write_manifest(
     source: AsyncIterable[bytes],
     *,
     scratch: Path | None = None,
+    turns: asyncio.Semaphore | None = None,
 ) -> Manifest:
     """Check JSONL and put it into the store under its own sha256; `InvalidRequests` names every problem.
 
@@ -31,21 +34,36 @@ async def write_manifest(
         store: where the manifest is put.
         source: JSONL in chunks of any size.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
+        turns: the turns that requests of more than 1 MiB take: each may be one line of 256 MB.
     """
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
-        await process_in_thread(source, draft.feed)
-        await run_in_thread(draft.finish)
+        async with AsyncExitStack() as turn:
+            await process_in_thread(_large_in_turn(source, turns, turn) if turns else source, draft.feed)
+            await run_in_thread(draft.finish)
         return await store_manifest(store, draft.checked())
 
 
-async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
+async def _large_in_turn(
+    source: AsyncIterable[bytes], turns: asyncio.Semaphore, turn: AsyncExitStack
+) -> AsyncIterator[bytes]:
+    left = LONG_LINE
+    async for chunk in source:
+        if 0 <= left < len(chunk):
+            await turn.enter_async_context(turns)
+        left -= len(chunk)
+        yield chunk
+
+
+async def load_manifest(
+    store: Store, uri: str, *, scratch: Path | None = None, turns: asyncio.Semaphore | None = None
+) -> Manifest:
     """Check JSONL that is in the store, and write it again only if its name is not that of its manifest.
 
     `RequestsNotFound` if the address is outside the store or there is no object.
     """
     try:
-        return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch)
+        return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch, turns=turns)
     except FileNotFoundError as error:
         raise RequestsNotFound(
             f"{uri} is not a file in this worker's store, {store.uri('')} (links are not followed): put it there first"

@@ -23,7 +23,7 @@ from message_batches.storage.interface import Store
 
 MAX_SHAPES = 10_000
 MAX_SHAPES_BYTES = 20_000_000
-"""Different requests, by what is compared, that are kept apart, and what they may take in memory; of further ones only the
+"""Different requests, by what is compared, that are kept apart, and what they take in memory; of further ones only the
 custom_id is compared."""
 
 

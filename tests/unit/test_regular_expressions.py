@@ -41,16 +41,16 @@ def calls() -> Iterator[tuple[str, Call]]:
     for folder in ("message_batches", "workflows", "activities"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            for place, call in _calls(ast.parse(path.read_text()), ""):
+            for place, function, call in _calls(ast.parse(path.read_text()), ""):
                 name = f"{module}:{place}"
                 seen[name] += 1
                 yield (
                     name if seen[name] == 1 else f"{name}#{seen[name]}",
-                    Call(module, call.func.attr, _value(module, call)),
+                    Call(module, function, _value(module, call)),
                 )
 
 
-def _calls(node: ast.AST, place: str) -> Iterator[tuple[str, ast.Call]]:
+def _calls(node: ast.AST, place: str) -> Iterator[tuple[str, str, ast.Call]]:
     for child in ast.iter_child_nodes(node):
         inner = place
         match child:
@@ -59,7 +59,7 @@ def _calls(node: ast.AST, place: str) -> Iterator[tuple[str, ast.Call]]:
             case ast.Assign(targets=[ast.Name(id=name)]) if not place:
                 inner = name
             case ast.Call(func=ast.Attribute(value=ast.Name(id="re"), attr=function)) if function in FUNCTIONS:
-                yield place, child
+                yield place, function, child
         yield from _calls(child, inner)
 
 
