@@ -2,7 +2,7 @@ r"""JSONL bytes split into lines on `\n` only; lines as long as a batch, without
 
 import codecs
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 
 from message_batches.errors import InvalidRequests, MessageBatchesError
 
@@ -92,7 +92,7 @@ def strip(line: Line) -> Line:
         view = view[:-_PIECE_BYTES]
     if view:
         view = view[: len(view) - len(view[-_PIECE_BYTES:]) + len(tail)]
-    return view
+    return view if len(view) > LONG_LINE else bytes(view)
 
 
 def check_utf8(line: Line) -> None:
@@ -112,8 +112,11 @@ def check_utf8(line: Line) -> None:
         raise ValueError(f"not UTF-8 ({error.reason})") from error
 
 
-def join(lines: Iterable[Line]) -> Iterator[Line]:
+def join(lines: Sequence[Line]) -> Iterator[Line]:
     r"""Yield lines in few pieces, `\n` after each line; a long one is a piece of its own, and not copied."""
+    if max(map(len, lines), default=0) <= LONG_LINE:
+        yield b"\n".join([*lines, b""])
+        return
     short: list[Line] = []
     for line in lines:
         if len(line) <= LONG_LINE:

@@ -47,7 +47,7 @@ class ContentHash:
 
         A long line of more text or values than memory should hold counts by its bytes, and its value is not built.
         """
-        if not isinstance(line, bytes) or len(line) > LONG_LINE:
+        if len(line) > LONG_LINE:
             if _is_costly(line):
                 self._sha256.update(_AS_WRITTEN)
                 self._sha256.update(line)

@@ -10,7 +10,7 @@ import msgspec
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
-from message_batches.jsonl import LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
+from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
 from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text
 from message_batches.requests.long_line import read_long_line
 from message_batches.storage.scratch import Scratch
@@ -214,7 +214,10 @@ class RequestCheck:
         kept = []
         for read in lines:
             self._line += 1
-            line = strip(without_bom(read) if self._line == 1 else read)
+            if self._line == 1 or len(read) > LONG_LINE:
+                line = strip(without_bom(read) if self._line == 1 else read)
+            else:
+                line = read.strip(BLANK)
             if line:
                 self.request(line, f"line {self._line}")
                 kept.append(line)
@@ -226,7 +229,7 @@ class RequestCheck:
         self._bytes += len(line)
         if self.too_large or self._forms & NOT_LINES:
             return
-        if not isinstance(line, bytes) or len(line) > LONG_LINE:
+        if len(line) > LONG_LINE:
             item, problems = _read_long(line, first=self.count == 1)
             if problems:
                 self._add(place, problems)
