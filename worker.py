@@ -134,7 +134,7 @@ async def open_connections(settings: Settings, address: str | None) -> tuple[Cli
     client = await connect(address=address, identity=worker_identity())
     # Not in a thread of the event loop, which waits for its threads at the end: a hanging mount never frees this one.
     opening = ThreadPoolExecutor(1, "store-open")
-    open_it = partial(open_store, settings.store_url, client_options=settings.network.store_options)
+    open_it = partial(open_store, settings.store_url, client_options=settings.store_options)
     store = await asyncio.get_running_loop().run_in_executor(opening, open_it)
     store_id = await store.identity()
     if encrypts(client):

@@ -185,7 +185,9 @@ class MessageBatchActivities:
             async with heartbeats():
                 await check_store(self._store, given.store_id)
                 claim = await self._records.claim_of(given.batch_id)
-                if claim and not claim.of_same_run(given.claim):
+                # Temporal has one run of a workflow id at a time: an earlier one of ours, whose batch this run has
+                # taken or attached to, lands nothing any more.
+                if claim and claim.owner != given.claim.owner:
                     raise OwnedByAnotherRun(
                         f"It is the batch of the run {claim.owner}, which may not have landed it yet"
                     )

@@ -49,8 +49,8 @@ _CAUSE_BY_TYPE = {
     "rate_limit_error": ErrorCause.PASSING,
 }
 
-# The types that are also given to what is no fault of the request, so that the message decides. Some words of it, not
-# the whole sentence: the API's wording changes.
+# The types that are also given to what is no fault of the request, so that the message decides: some words of it,
+# since the API's wording changes.
 _TYPES_TO_READ_ON = ("invalid_request_error", "not_found_error")
 _MONEY = re.compile(
     # 400 "Your credit balance is too low to access the Anthropic API. ...": anthropics/claude-code#66314, and more.
@@ -67,22 +67,44 @@ _ACCESS = re.compile(
     # 400 "This organization has been disabled.": anthropics/claude-code#72457.
     r"\b(?:organization|workspace|account) (?:is|was|has been) (?:on hold|disabled|suspended|deactivated|archived)\b"
 )
+# A sentence that has one of these, and says nothing else: each of its words is one of `_WORDS`.
 _PASSING = re.compile(
     # "Unable to download the file. Please verify the URL and try again." and its kin for images and documents, after a
     # source that did not answer in time: the reference of batches has fetches that fail when the request is processed.
     r"\b(?:unable to|could not|couldn't|cannot|failed to|fail(?:ed|ure|s)?|error|timed out|timeout)"
     r"(?: while| when| in)? (?:be )?(?:download|fetch|retriev|reach|connect)"
-    r"|\b(?:download|fetch|retriev|connecti)\w* (?:of .{0,200} |the [a-z]+ )?"
-    r"(?:failed|timed out|timeout|refused|reset)\b"
-    r"|\b(?:image|file|document|url) (?:download|fetch) (?:timeout|failure|error)\b"
+    r"|\b(?:download|fetch|retriev|connecti)\w* (?:[\w ]{0,200} )?"
+    r"(?:failed|failure|error|timed out|timeout|refused|reset)\b"
     r"|\burl could not be accessed\b"
     # The messages of `overloaded_error` and `api_error` under another type: anthropics/claude-code#4151 has both.
     r"|^overloaded\W*$|\b(?:is|are|temporarily|currently) overloaded\b"
     r"|\b(?:unexpected )?internal (?:server |service )?(?:error|failure)\b|\binternal to anthropic"
     # The messages of 429, 503 and 504, by the API's pages on errors and on rate limits.
     r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\brate limits?\b|\btoo many requests\b"
-    r"|\btry again (?:later|in )|\b(?:temporarily|service) unavailable\b|\brequest timed out\b"
+    r"|\btry again (?:later|in\b)|\b(?:temporarily|service) unavailable\b|\brequest timed out\b"
 )
+_KNOWN = (
+    # What failed, and how, of the sentences above.
+    "accessed connect connecting connection download downloaded downloading error exceed exceeded exceeds fail failed "
+    "fails failure fetch fetched fetching hit internal overloaded reach reached refused reset retrieve retrieved "
+    "retrieving retry timed timeout unable unavailable unexpected out "
+    # What it was done to, and by whom.
+    "anthropic api attachment capacity content data document file files host image images input limit limits media "
+    "minute minutes model number of organization output pdf per rate remote request requests resource second seconds "
+    "server servers service source system systems times tokens too many upstream url urls website workspace "
+    # Between them.
+    "a after again an and anthropic's at be been by cannot concurrent could couldn't currently due during for from had "
+    "has have hour in is it's its later many moment moments not occurred on organization's our please processing "
+    "provided s specified temporarily that the this to try trying verify was we were when while with would your you "
+    "are day few hourly daily"
+)
+_WORDS = frozenset(_KNOWN.split())
+_PLACE = re.compile(r"(?:[\w.\[\]-]+: +)+")
+"""The field that an error is about, which comes first."""
+
+_VARIABLE = re.compile(r"\b[a-z+]+://\S+|\S*[\d_]\S*|'[^']{0,100}'|`[^`]{0,100}`|\"[^\"]{0,100}\"")
+"""Parts of a sentence that are another each time: addresses, ids, numbers, what is quoted."""
+
 _NOT_A_MODEL = re.compile(
     r"^(?!(?:the |requested |resource )*model\b).*?\b(?:file|image|document|container|skill|resource|url)s?(?:\b|_)"
 )
@@ -107,8 +129,19 @@ def cause_of(kind: str, message: str, code: str | None = None) -> ErrorCause:
         return _CAUSE_BY_TYPE.get(kind, ErrorCause.UNKNOWN)
     if _ACCESS.search(text):
         return ErrorCause.ACCESS
-    if _PASSING.search(text):
+    if any(map(_is_passing, re.split(r"[.!;]+(?: |$)", _without_place(text)))):
         return ErrorCause.PASSING
     if kind == "not_found_error" and _NOT_A_MODEL.search(text):
         return ErrorCause.UNKNOWN
     return ErrorCause.REQUEST
+
+
+def _is_passing(sentence: str) -> bool:
+    plain = _VARIABLE.sub(" ", sentence)
+    said = " ".join(plain.split())
+    return bool(_PASSING.search(said)) and _WORDS.issuperset(re.findall(r"[^\W\d]+(?:'\w+)?", said))
+
+
+def _without_place(text: str) -> str:
+    place = _PLACE.match(text)
+    return text[place.end() :] if place else text

@@ -230,6 +230,7 @@ class RunError(MessageBatchesError):
         workflow_id: the run that the step is about.
         batch_id: the batch that the step is about.
         candidates: batches that may be the run's, where that is undecided.
+        api_key: the name of the key that the step needs, where it is known.
     """
 
     def __init__(
@@ -240,9 +241,11 @@ class RunError(MessageBatchesError):
         workflow_id: str | None = None,
         batch_id: str | None = None,
         candidates: Sequence[str] = (),
+        api_key: str | None = None,
     ) -> None:
         super().__init__(message)
         self.action = action
         self.workflow_id = workflow_id
         self.batch_id = batch_id
         self.candidates = tuple(candidates)
+        self.api_key = api_key

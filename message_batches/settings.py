@@ -6,15 +6,16 @@ Two parts are read elsewhere: Temporal's own by `temporalio.envconfig`, MESSAGE_
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import SecretStr
 
 from message_batches.api.credentials import read_api_keys, read_base_url
 from message_batches.api.keys import ApiKeys
-from message_batches.api.network import DIRECT, Network, read_network
+from message_batches.api.network import Network, read_network
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.encryption.keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError
@@ -51,30 +52,55 @@ class Release:
 class Settings:
     """The settings of a worker or a client, from its environment."""
 
-    keys: ApiKeys
-    base_url: str
     store_url: str
     scratch: Path | None
     task_queue: str
-    release: Release = Release()
-    network: Network = DIRECT
+    release: Release
+    _environment: Mapping[str, str] = field(repr=False)
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
-        """Read the documented variables; `InvalidSettings` names the first that is not valid."""
-        env = os.environ if environment is None else environment
+    def from_environment(cls, environment: Mapping[str, str] | None = None, *, calls_api: bool = True) -> "Settings":
+        """Read the documented variables; `InvalidSettings` names the first that is not valid.
+
+        Args:
+            environment: by default that of the process.
+            calls_api: False for a process that may never call the API: what only its calls need is read, and refused,
+                when it is first used.
+        """
+        env = dict(os.environ if environment is None else environment)
         scratch = env.get("MESSAGE_BATCHES_SCRATCH", "").strip()
         if scratch and not os.path.isdir(scratch):  # False also for text that cannot be a path.
             raise InvalidSettings("MESSAGE_BATCHES_SCRATCH is not valid: expected a directory that exists")
-        return cls(
-            keys=_valid(read_api_keys, env),
-            base_url=_valid(read_base_url, env) or DEFAULT_BASE_URL,
+        settings = cls(
             store_url=env.get("MESSAGE_BATCHES_STORE", "").strip() or _default_store(env),
             scratch=Path(scratch) if scratch else None,
             task_queue=env.get("MESSAGE_BATCHES_TASK_QUEUE", "").strip() or DEFAULT_TASK_QUEUE,
             release=_release(env),
-            network=_valid(read_network, env),
+            _environment=env,
         )
+        if calls_api:
+            _ = settings.keys, settings.base_url, settings.network
+        return settings
+
+    @cached_property
+    def keys(self) -> ApiKeys:
+        """The API keys, and what belongs to each."""
+        return _valid(read_api_keys, self._environment)
+
+    @cached_property
+    def base_url(self) -> str:
+        """The API's address, for keys without one of their own."""
+        return _valid(read_base_url, self._environment) or DEFAULT_BASE_URL
+
+    @cached_property
+    def network(self) -> Network:
+        """The proxies and the certificates."""
+        return _valid(read_network, self._environment)
+
+    @property
+    def store_options(self) -> dict[str, Any]:
+        """The options of the object store; a folder needs no network."""
+        return {} if self.store_url.startswith("file:") else self.network.store_options
 
 
 def display_command(environment: Mapping[str, str] | None = None) -> str | None:

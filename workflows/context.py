@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 
 from message_batches.contract import landing_queue
+from message_batches.formatting import SUMMARY_BYTES, truncate_payload
 from message_batches.storage.submission_records import BatchClaim
 from workflows import current_details, search_attributes
 from workflows.state import BatchRun, RunState
@@ -85,5 +86,5 @@ class RunContext:
         """Wait until that time, or until the run is woken, with a reason that the run reports meanwhile."""
         self.state.next_poll, self.state.waiting_for = time, reason
         self.publish_status()
-        await self.wait_until(time, reason)
+        await self.wait_until(time, truncate_payload(reason, SUMMARY_BYTES))
         self.state.next_poll = self.state.waiting_for = None

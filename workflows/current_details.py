@@ -143,7 +143,8 @@ def _submission(request: BatchInput, state: RunState) -> str:
         return "attached, submitted elsewhere"
     posted = state.submission.posted
     if not posted:
-        return "nothing sent yet" if state.phase is not Phase.SUBMITTING else "the POST is under way"
+        sending = state.phase is Phase.SUBMITTING and not state.waiting_for
+        return "the POST is under way" if sending else "nothing sent yet"
     sent = "sent once" if posted == 1 else f"sent {posted} times"
     return f"{sent}, {'answered' if state.submission.batch_id else 'no reply'}"
 

@@ -20,6 +20,7 @@ from workflows.failures import (
     REJECTED_RETRYABLE,
     error_type_of,
     failure,
+    from_activity,
     is_answered,
     is_known_ended,
     post_refused,
@@ -207,7 +208,9 @@ class SubmitStep:
     def _on_post_failed(self, error: ActivityError, timeout: timedelta) -> None:
         submission, kind = self._submission, error_type_of(error)
         if kind in REJECTED_RETRYABLE:
-            submission.on_post_rejected(retry_at=self._retry_at(error), counts=kind not in NOT_COUNTED)
+            submission.on_post_rejected(
+                retry_at=self._retry_at(error), why=from_activity(error).message[:500], counts=kind not in NOT_COUNTED
+            )
             if submission.retries_exhausted(self._request.poll.transient):
                 raise post_refused(error, sent_before=submission.posted > 0) from error
         elif kind and not kind.outcome_unknown:

@@ -3,9 +3,12 @@
 import ipaddress
 import os
 import re
+import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,13 +16,16 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-LOOPBACK = ("localhost", "127.0.0.0/8", "::1")
+LOOPBACK = ("localhost", "127.0.0.0/8", "::1", "0.0.0.0", "::")
 """Hosts that are never reached through a proxy: it would look for them on its own machine."""
 
+_LOCAL = "<local>"
+"""Hosts without a dot, in the lists that Windows has."""
 
 _CERT_FILE, _CERT_DIR = "SSL_CERT_FILE", "SSL_CERT_DIR"
 _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 _EVERYTHING = ("*", "0.0.0.0/0", "::/0")
+_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True)
@@ -48,24 +54,26 @@ class Network:
     Attributes:
         proxies: by the scheme of the URL that is called, `http` or `https`.
         direct: the entries of `NO_PROXY`: hosts with all names below them, networks, `*`; each perhaps with a port.
+        ignored: those of its entries that name no host.
         cert_file: certificates that are trusted in place of the usual ones.
         cert_dirs: directories of such certificates, as OpenSSL names them.
-        store_scheme: of the object store's endpoint.
+        store_endpoint: the object store's, if it is not its provider's.
     """
 
     proxies: Mapping[str, Proxy] = field(default_factory=dict)
     direct: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     cert_file: Path | None = None
     cert_dirs: tuple[Path, ...] = ()
-    store_scheme: str = "https"
+    store_endpoint: str = ""
 
     def proxy_for(self, scheme: str, host: str, port: int | None) -> Proxy | None:
         """Return the proxy for a call, None if it is made directly."""
         proxy = self.proxies.get(scheme)
         if proxy is None:
             return None
-        port = port or {"http": 80, "https": 443}.get(scheme)
-        name = host.lower().strip("[]").rstrip(".")
+        port = port or _PORTS.get(scheme)
+        name = _name(host.strip("[]"))
         return None if any(_matches(entry, name, port) for entry in (*LOOPBACK, *self.direct)) else proxy
 
     @property
@@ -73,10 +81,14 @@ class Network:
         """The options of an object store, which would otherwise read the variables itself, and proxy loopback too."""
         if not self.proxies:
             return {}
-        proxy = self.proxies.get(self.store_scheme)
-        direct = (*LOOPBACK, *self.direct)
-        # Its `*` is for names alone.
-        excluded = _EVERYTHING if proxy is None or "*" in direct else direct
+        endpoint = urlsplit(self.store_endpoint)
+        scheme = "http" if endpoint.scheme == "http" else "https"
+        proxy = self.proxies.get(scheme)
+        if proxy and endpoint.hostname:
+            proxy = self.proxy_for(scheme, endpoint.hostname, endpoint.port)
+        # It knows hosts, domains and networks; its `*` is for names alone.
+        names = [name for name, port in map(split_port, self.direct) if port in (None, _PORTS[scheme])]
+        excluded = _EVERYTHING if proxy is None or "*" in names else (*LOOPBACK, *(n.removeprefix("*.") for n in names))
         used = proxy or next(iter(self.proxies.values()))
         return {"proxy_url": used.url.get_secret_value(), "proxy_excludes": ",".join(excluded)}
 
@@ -89,6 +101,9 @@ class Network:
         found = [f"proxy  {shown} for {' and '.join(schemes)}" for shown, schemes in by_scheme.items()]
         if self.proxies and self.direct:
             found.append(f"direct {', '.join(self.direct)} (NO_PROXY)")
+        if self.proxies and self.ignored:
+            shown = ", ".join(repr(entry.rpartition("@")[2][:80]) for entry in self.ignored)
+            found.append(f"ignores {shown} in NO_PROXY: not a host, a domain or a network")
         if self.cert_file:
             found.append(f"trusts {self.cert_file} (SSL_CERT_FILE)")
         if self.cert_dirs:
@@ -102,16 +117,44 @@ DIRECT = Network()
 
 def _matches(entry: str, host: str, port: int | None) -> bool:
     """Return whether an entry of `NO_PROXY` names a host: by itself, as a domain above it, or as its network."""
-    if entry == "*":
-        return True
-    name, only = split_port(entry)
+    pattern, only = split_port(entry)
     if only is not None and only != port:
         return False
+    address = _address(host)
+    if address is None and pattern == _LOCAL:
+        return "." not in host
+    if address and (network := _network(pattern)):
+        return address in network
+    domain = pattern.removeprefix("*").strip(".")
+    return fnmatchcase(host, pattern) or host == domain or host.endswith(f".{domain}")
+
+
+def _name(host: str) -> str:
+    """Return a host as it is compared: in lower case, in ASCII, without the dot of the root."""
+    with suppress(UnicodeError):  # Else it is no host, and is not found.
+        host = host if host.isascii() else host.encode("idna").decode()
+    return host.lower().rstrip(".")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the address that a host is, in any spelling that a connection takes: `127.1` is loopback."""
     try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(name, strict=False)
+        address = ipaddress.ip_address(host)
     except ValueError:
-        domain = name.lower().lstrip("*").strip(".")
-        return host == domain or host.endswith(f".{domain}")
+        if not re.fullmatch(r"[0-9a-fx.]+", host):
+            return None
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
 
 
 def split_port(entry: str) -> tuple[str, int | None]:
@@ -129,13 +172,14 @@ def read_network(env: Mapping[str, str]) -> Network:
         name, value = _either_case(env, variable)
         if value:
             proxies |= dict.fromkeys(schemes, _proxy(name, value))
-    endpoint = env.get("AWS_ENDPOINT_URL", "") or env.get("AWS_ENDPOINT", "")
+    direct, ignored = _direct(_either_case(env, "NO_PROXY")[1])
     return Network(
         proxies=proxies,
-        direct=_direct(*_either_case(env, "NO_PROXY")),
+        direct=direct,
+        ignored=ignored,
         cert_file=_certificates(env.get(_CERT_FILE, "").strip()),
         cert_dirs=_certificate_directories(env.get(_CERT_DIR, "").strip()),
-        store_scheme="http" if endpoint.startswith("http://") else "https",
+        store_endpoint=env.get("AWS_ENDPOINT_URL", "") or env.get("AWS_ENDPOINT", ""),
     )
 
 
@@ -170,19 +214,20 @@ def _proxy(variable: str, value: str) -> Proxy:
     return Proxy(variable, SecretStr(url.rstrip("/")))
 
 
-def _direct(variable: str, value: str) -> tuple[str, ...]:
-    entries = tuple(filter(None, re.split(r"[,\s]+", value)))
-    for entry in entries:
+def _direct(value: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Read the entries of `NO_PROXY`, and those that name no host; other programs ignore these, too.
+
+    curl, httpx and requests separate by commas or blanks, Windows by semicolons; Docker keeps the quotes of a file.
+    httpx also takes URLs.
+    """
+    direct: list[str] = []
+    ignored: list[str] = []
+    for written in filter(None, re.split(r"[,;\s\"']+", value)):
+        entry = _name(re.sub(r"^[a-z]+://|/$", "", written, flags=re.IGNORECASE))
         host, port = split_port(entry)
-        if (
-            not re.fullmatch(r"\*|(\*?\.)?[A-Za-z0-9_.-]+(/\d{1,3})?|[0-9A-Fa-f:.]+(/\d{1,3})?", host)
-            or (port or 0) > 65535
-        ):
-            raise ValueError(
-                f"{variable} is not valid: expected hosts, domains and networks, separated by commas, such as "
-                "localhost,.example.com,10.0.0.0/8"
-            )
-    return entries
+        named = host == _LOCAL or _network(host) or re.fullmatch(r"[a-z0-9_.*-]*[a-z0-9_*-]", host)
+        (direct if named and (port or 0) <= 65535 else ignored).append(entry if named else written)
+    return tuple(direct), tuple(ignored)
 
 
 def _certificates(file: str) -> Path | None:

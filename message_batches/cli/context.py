@@ -56,12 +56,12 @@ class CommandContext:
     @cached_property
     def settings(self) -> Settings:
         """The settings from the environment."""
-        return Settings.from_environment()
+        return Settings.from_environment(calls_api=False)
 
     @cached_property
     def store(self) -> ObjectStore:
         """The store that the workers share."""
-        return open_store(self.settings.store_url, client_options=self.settings.network.store_options)
+        return open_store(self.settings.store_url, client_options=self.settings.store_options)
 
     async def client(self) -> Client:
         """Connect to Temporal, once."""

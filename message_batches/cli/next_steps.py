@@ -5,6 +5,7 @@ import shlex
 import sys
 from urllib.parse import unquote, urlsplit
 
+from message_batches.api.keys import DEFAULT_KEY
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
 from message_batches.runs.forgotten import ForgottenSubmission
@@ -62,10 +63,14 @@ def take_up(submission: ForgottenSubmission) -> str:
     file, uri = "FILE", urlsplit(submission.requests_uri or "")
     if uri.scheme == "file":
         file = shlex.quote(unquote(uri.path))
-    if submission.batch_id:
-        requests = f" --requests {file}" if submission.requests_uri else ""
-        return f"{called()} attach {submission.batch_id}{requests}"
-    return f"{called()} attach MSGBATCH_ID --requests {file}"
+    batch, key = submission.batch_id or "MSGBATCH_ID", _key_option(submission.api_key)
+    requests = f" --requests {file}" if submission.requests_uri or not submission.batch_id else ""
+    return f"{called()} attach {batch}{requests}{key}"
+
+
+def _key_option(api_key: str | None) -> str:
+    """Return the option for a key's name, which the default needs not."""
+    return f" --key {shlex.quote(api_key)}" if api_key and api_key != DEFAULT_KEY else ""
 
 
 def setup() -> str:
@@ -88,47 +93,55 @@ def error_text(error: MessageBatchesError) -> str:
     if isinstance(error, InvalidRequests):
         return _with_step(str(error), error.action)
     if isinstance(error, RunError):
-        return _with_step(str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id)
+        return _with_step(
+            str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id, api_key=error.api_key
+        )
     return str(error)
 
 
 def failure_text(failure: RunFailure) -> str:
     """Return a run's failure message, followed by its next step."""
-    return _with_step(failure.message, failure.action, batch_id=failure.batch_id)
+    return _with_step(failure.message, failure.action, batch_id=failure.batch_id, api_key=failure.api_key)
 
 
 def _with_step(
-    message: str, action: NextAction | None, *, workflow_id: str | None = None, batch_id: str | None = None
+    message: str,
+    action: NextAction | None,
+    *,
+    workflow_id: str | None = None,
+    batch_id: str | None = None,
+    api_key: str | None = None,
 ) -> str:
     if action is None:
         return message
-    return f"{message.rstrip('.')}. {_step(action, workflow_id or 'ID', batch_id or 'MSGBATCH_ID')}"
+    return (
+        f"{message.rstrip('.')}. {_step(action, workflow_id or 'ID', batch_id or 'MSGBATCH_ID', _key_option(api_key))}"
+    )
 
 
-def _step(action: NextAction, run: str, batch: str) -> str:
+def _step(action: NextAction, run: str, batch: str, key: str) -> str:
     starter = called()
     match action:
         case NextAction.ATTACH:
-            return f"`{starter} attach {batch}` takes it over"
+            return f"`{starter} attach {batch}{key}` takes it over"
         case NextAction.ATTACH_WITH_REQUESTS:
-            return f"`{starter} attach {batch} --requests FILE` adds them"
+            return f"`{starter} attach {batch} --requests FILE{key}` adds them"
         case NextAction.LAND_AGAIN:
-            return f"`{starter} attach {batch} --requests FILE` downloads, checks and lands them again"
+            return f"`{starter} attach {batch} --requests FILE{key}` downloads, checks and lands them again"
         case NextAction.CHECK_BATCHES:
             return (
-                f"If one of them is yours, `{starter} attach {batch} --requests FILE` takes it over; if none is, "
-                f"`{starter} start FILE --again` submits the requests again, and they are charged again"
+                f"If one of them is yours, `{starter} attach {batch} --requests FILE{key}` takes it over; if none is, "
+                f"`{starter} start FILE --again{key}` submits the requests again, and they are charged again"
             )
         case NextAction.STORE_REQUESTS:
-            return f"`{starter} start FILE` puts them into the store first"
+            return f"`{starter} start FILE{key}` puts them into the store first"
         case NextAction.START_WORKER:
             return f"Start a worker (`python worker.py`), check the run (`{starter} status {run}`), and try again"
         case NextAction.REPEAT_START:
-            return f"`{starter} start FILE` finds it or starts it, and submits nothing twice"
+            return f"`{starter} start FILE{key}` finds it or starts it, and submits nothing twice"
         case NextAction.REPEAT_AGAIN:
-            return (
-                f"`{starter} start FILE --again --workflow-id {run}` finds it or starts it, and submits nothing twice"
-            )
+            named = f"--again --workflow-id {run}{key}"
+            return f"`{starter} start FILE {named}` finds it or starts it, and submits nothing twice"
         case NextAction.WATCH:
             return f"`{watch(run)}` follows it to its end"
         case NextAction.LIST_RUNS:

@@ -37,6 +37,9 @@ def run_rows(view: RunView, now: datetime) -> RenderableType:
     grid.add_row("elapsed", f"{format_duration(elapsed)}{ended}")
     if view.running and progress:
         _add_waiting(grid, progress, now)
+        if progress.unread_fields:
+            names = ", ".join(progress.unread_fields)
+            grid.add_row("not read", Text(f"{names}: the worker's version knows no such field of the input"))
     for line in (*attention(view, now), *decisions(view)):
         grid.add_row("", Text(line, style="yellow"))
     if view.failure:
@@ -51,10 +54,15 @@ def attention(view: RunView, now: datetime) -> list[str]:
         found.append("Temporal does not answer just now, trying again; this is the last known state")
     elif view.running and view.worker and not view.answered and not view.has(*_SILENT):
         found.append("No worker answers just now; this is the last known state, from the history")
-    found += [_obstacle(each, view.task_queue, now) for each in view.obstacles]
-    if view.running and view.progress:
-        found += _from_progress(view.progress)
-    return found
+    known = _from_progress(view.progress) if view.running and view.progress else []
+    found += [_obstacle(each, view.task_queue, now) for each in view.obstacles if not _is_told(each, known)]
+    return [*found, *known]
+
+
+def _is_told(obstacle: Obstacle, known: Sequence[str]) -> bool:
+    """Return whether the run itself names an activity's failure, for which it waits."""
+    failure = obstacle.failure[:100]
+    return bool(failure) and not obstacle.attempt and any(failure in sentence for sentence in known)
 
 
 def _obstacle(obstacle: Obstacle, task_queue: str, now: datetime) -> str:
@@ -85,7 +93,8 @@ def _obstacle(obstacle: Obstacle, task_queue: str, now: datetime) -> str:
             return f"{name or 'The run'} is paused{reason}. Nothing continues it but an unpause"
         case Cause.ACTIVITY_FAILING:
             again = f", again in {format_duration(obstacle.next_attempt - now)}" if obstacle.next_attempt else ""
-            return f"{name} has failed, attempt {obstacle.attempt}{again}{reason}"
+            number = f", attempt {obstacle.attempt}" if obstacle.attempt else ""
+            return f"{name} has failed{number}{again}{reason}"
         case Cause.WAITING_FOR_TURN if name in (ActivityType.RETRIEVE_RESULTS, ActivityType.DELETE_BATCH):
             return f"{name} waits for its turn: each worker lands one batch at a time"
         case Cause.WAITING_FOR_TURN:

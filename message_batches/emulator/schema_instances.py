@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from message_batches.emulator.schema_merging import bounds_described, is_of, may_both_hold, merged, values_of
 from message_batches.emulator.schema_texts import matches, text_of
 
 _DEEP = 5
@@ -23,11 +24,6 @@ _KEYWORDS_OF_TYPE = {
     "string": ("pattern", "format", "minLength", "maxLength"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-
-_BOUNDS = (
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
-    *("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "uniqueItems"),
-)
 
 Schema = Mapping[str, Any]
 
@@ -53,11 +49,9 @@ class _Writer:
         if depth > _DEEPEST:
             return None
         found = self._resolved(schema, depth)
-        found = {**_described(found.get("description")), **found}
-        if "const" in found:
-            return found["const"]
-        if isinstance(found.get("enum"), list) and found["enum"]:
-            return self._chance.choice(found["enum"])
+        found = {**bounds_described(found.get("description")), **found}
+        if values := values_of(found):
+            return self._chance.choice([each for each in values if is_of(each, found.get("type"))] or values)
         makers: dict[str, Callable[[Schema, int], object]] = {
             "object": self._object,
             "array": self._array,
@@ -78,12 +72,13 @@ class _Writer:
         found = dict(schema) if isinstance(schema, dict) else {}
         for _ in range(_DEEPEST):
             if "$ref" in found:
-                found = _merged(self._target(found.pop("$ref")), found)
+                found = merged(self._target(found.pop("$ref")), found)
             elif isinstance(found.get("allOf"), list):
                 for part in found.pop("allOf"):
-                    found = _merged(found, part)
+                    found = merged(found, part)
             elif branches := _branches(found):
-                found = _merged(found, self._chosen(branches, depth))
+                fitting = [branch for branch in branches if may_both_hold(found, branch)]
+                found = merged(found, self._chosen(fitting or branches, depth))
             else:
                 break
         return found
@@ -130,6 +125,8 @@ class _Writer:
     def _object(self, schema: Schema, depth: int) -> object:
         properties = _dictionary(schema.get("properties"))
         required = [name for name in _list(schema.get("required")) if isinstance(name, str)]
+        for name, others in _dictionary(schema.get("dependentRequired")).items():
+            required += _list(others) if name in properties or name in required else []
         most = schema.get("maxProperties", math.inf)
         wanted = dict.fromkeys(properties if not self._is_sparing(depth) and len(properties) <= most else ())
         made: dict[str, object] = {}
@@ -137,9 +134,13 @@ class _Writer:
             if name not in made:
                 made[name] = self.value(properties.get(name, self._schema_of_other(schema, name)), depth + 1)
         fewest = max(schema.get("minProperties", 0), 0 if properties or self._is_sparing(depth) else self._free(schema))
-        for place in range(min(int(fewest), _MOST_ITEMS) - len(made)):
+        least = min(int(fewest), _MOST_ITEMS)
+        for place in range(20 * least):
+            if len(made) >= least:
+                break
             name = self._name(schema, place, depth)
-            made.setdefault(name, self.value(self._schema_of_other(schema, name), depth + 1))
+            if name not in made:
+                made[name] = self.value(self._schema_of_other(schema, name), depth + 1)
         return made
 
     def _free(self, schema: Schema) -> int:
@@ -157,9 +158,13 @@ class _Writer:
         names = schema.get("propertyNames") or next(
             ({"pattern": pattern} for pattern in _dictionary(schema.get("patternProperties"))), None
         )
-        if names is None:
-            return f"key_{place + 1}"
-        return str(self.value({"type": "string", **self._resolved(names, depth)}, depth + 1))
+        found = {} if names is None else self._resolved(names, depth)
+        if not {"pattern", "format", "enum", "const"} & found.keys():
+            return f"key_{place + 1}"[-int(found.get("maxLength", _MOST_VALUES)) :]
+        name, longer = str(self.value({"type": "string", **found}, depth + 1)), f"_{place}"
+        # A pattern that is open at its end has one shortest text.
+        is_open = "pattern" in found and "maxLength" not in found and matches(str(found["pattern"]), name + longer)
+        return name + longer if place and is_open else name
 
     def _array(self, schema: Schema, depth: int) -> object:
         items = schema.get("items", {})
@@ -169,14 +174,18 @@ class _Writer:
         most = min(schema.get("maxItems", _MOST_ITEMS), _MOST_ITEMS, len(first) if rest is False else _MOST_ITEMS)
         usual = 0 if self._is_sparing(depth) else max(len(first), self._chance.randint(1, 3))
         if "contains" in schema:
-            first, fewest = [*first, schema["contains"]], max(fewest, len(first) + 1)
+            first = [*first, *[schema["contains"]] * min(int(schema.get("minContains", 1)), _MOST_ITEMS)]
+            fewest = max(fewest, len(first))
         wanted = min(max(fewest, usual), most)
         made: list[object] = []
+        seen: set[str] = set()
         for _ in range(20 * int(wanted)):
             if len(made) >= wanted:
                 break
             item = self.value(first[len(made)] if len(made) < len(first) else rest, depth + 1)
-            if not schema.get("uniqueItems") or item not in made:
+            written = json.dumps(item, sort_keys=True) if schema.get("uniqueItems") else ""
+            if not written or written not in seen:  # As JSON: to Python, 1 and true are the same.
+                seen.add(written)
                 made.append(item)
         return made
 
@@ -189,8 +198,13 @@ class _Writer:
         step = schema.get("multipleOf")
         if isinstance(step, int | float) and step > 0:
             first, last = math.ceil(low / step), math.floor(high / step)
-            number = self._chance.randint(first, max(first, min(last, first + 100))) * step
-            return int(number) if whole or number == int(number) else round(number, 10)
+            for _ in range(100):
+                number = self._chance.randint(first, max(first, min(last, first + 100))) * step
+                # Validators divide: of floats, not every multiple is one.
+                exact = [each for each in (round(number, 10), number) if each and float(each / step).is_integer()]
+                if exact and (not whole or float(exact[0]).is_integer()):
+                    return int(exact[0]) if float(exact[0]).is_integer() else exact[0]
+            return 0 if low <= 0 <= high else first * step
         if whole:
             return self._chance.randint(math.ceil(low), max(math.ceil(low), math.floor(high)))
         number = self._chance.uniform(low, high)
@@ -221,37 +235,6 @@ def _branches(schema: dict[str, Any]) -> list[object]:
 
 def _type(branch: object) -> object:
     return branch.get("type") if isinstance(branch, dict) else None
-
-
-def _merged(first: object, second: object) -> dict[str, Any]:
-    """Merge two schemas that both hold; of two bounds of a kind the second is taken, narrower or not."""
-    merged: dict[str, Any] = dict(first) if isinstance(first, dict) else {}
-    for word, value in (second if isinstance(second, dict) else {}).items():
-        known = merged.get(word)
-        if word == "properties" and isinstance(known, dict) and isinstance(value, dict):
-            merged[word] = {**known, **{name: _merged(known.get(name), part) for name, part in value.items()}}
-        elif word in ("required", "allOf") and isinstance(known, list) and isinstance(value, list):
-            merged[word] = [*known, *value]
-        else:
-            merged[word] = value
-    return merged
-
-
-def _described(description: object) -> dict[str, Any]:
-    """Return the bounds that the official client writes at the end of a description: `{minimum: 0, maximum: 1}`."""
-    tail = description[-500:] if isinstance(description, str) else ""
-    start = tail.rfind("{")
-    if start < 0 or not tail.endswith("}"):
-        return {}
-    found: dict[str, Any] = {}
-    for part in tail[start + 1 : -1].split(", "):
-        word, _, text = part.partition(": ")
-        if word in _BOUNDS:
-            try:
-                found[word] = json.loads(text.lower())
-            except ValueError:
-                continue
-    return {word: value for word, value in found.items() if isinstance(value, int | float)}
 
 
 def _dictionary(value: object) -> dict[str, Any]:

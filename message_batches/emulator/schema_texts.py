@@ -77,8 +77,8 @@ def _matching(pattern: str, chance: random.Random, least: int, most: int) -> str
         parsed = importlib.import_module("re._parser").parse(pattern)
     except (re.error, RecursionError, OverflowError):
         return None
-    for _ in range(_TRIES):
-        writer = _PatternText(chance)
+    for attempt in range(_TRIES):
+        writer = _PatternText(chance, _MOST_REPEATS + attempt * least // 10)
         found = writer.of(parsed)
         # A part of a pattern that looks ahead or behind is only looked at here.
         if least <= len(found) <= most and search(found):
@@ -97,8 +97,9 @@ def matches(pattern: str, text: str) -> bool:
 
 
 class _PatternText:
-    def __init__(self, chance: random.Random) -> None:
+    def __init__(self, chance: random.Random, repeats: int) -> None:
         self._chance = chance
+        self._repeats = repeats
         self._groups: dict[int, str] = {}
         self.room = _MOST_PARTS
 
@@ -131,7 +132,7 @@ class _PatternText:
                 return ""
 
     def _repeated(self, least: int, most: int, what: Any) -> str:
-        times = self._chance.randint(least, max(least, min(int(most), least + _MOST_REPEATS)))
+        times = self._chance.randint(least, max(least, min(int(most), least + self._repeats)))
         made = []
         for _ in range(times):
             if self.room <= 0:

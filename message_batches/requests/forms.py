@@ -22,6 +22,8 @@ BATCH = "the description of a batch, not a request: a batch that exists is taken
 PARAMETERS = f"the parameters of a request, without its custom_id: write {_REQUEST}"
 MAP = f"an object of requests by their custom_id: write each as {_REQUEST}, one on a line"
 BODY = "an object with `requests`, not a request: write each request on a line of its own, and no other fields"
+MESSAGE = f"a message, not a request: put it into `messages` of the parameters, and write {_REQUEST}"
+OTHER_NAME = "an object with the requests under another name: call it `requests`, or write each request on a line"
 SEVERAL_LINES = "a JSON value over several lines: write each request on a line of its own, or all of them in one array"
 JOINED = "a JSON value with something after it: write each request on a line of its own, without a comma after it"
 PYTHON = "the notation of Python, not JSON: write each request with json.dumps"
@@ -32,7 +34,7 @@ MARKUP = f"HTML or XML, not JSON: write each request as {_REQUEST}"
 NOT_LINES = frozenset((SEVERAL_LINES, JOINED, PYTHON, TABLE, YAML, MARKUP))
 """The forms of a whole file, which its first line shows."""
 
-FORMS = NOT_LINES | {OTHER_API, BEDROCK, VERTEX, RESULT, BATCH, PARAMETERS, MAP, BODY}
+FORMS = NOT_LINES | {OTHER_API, BEDROCK, VERTEX, RESULT, BATCH, PARAMETERS, MAP, BODY, MESSAGE, OTHER_NAME}
 
 BY_FIELD = {
     "modelOutput": RESULT,
@@ -61,10 +63,31 @@ def form_of(item: dict[str, Any]) -> str | None:
     for field, form in BY_FIELD.items():
         if field in item:
             return form
+    if {"role", "content"} <= item.keys():
+        return MESSAGE
     values = list(item.values())
+    if any(isinstance(value, list) and value and _is_request(value[0]) for value in values):
+        return OTHER_NAME
     if values and all(isinstance(value, dict) and {"messages", "params", "body"} & value.keys() for value in values):
         return MAP
     return None
+
+
+def _is_request(value: Any) -> bool:
+    return isinstance(value, dict) and {"custom_id", "params"} <= value.keys()
+
+
+def not_json(error: json.JSONDecodeError) -> str:
+    """Return the problem of a text that is not JSON, with what stands there where it is a habit of other notations."""
+    rest, before = error.doc[error.pos :].lstrip(" \t\r\n"), error.doc[: error.pos].rstrip()
+    habit = ""
+    if rest.startswith(("//", "/*", "#")):
+        habit = ", a comment, which JSON does not have"
+    elif rest[:1] in ("}", "]") and before.endswith(","):
+        habit = ", a comma before the end: remove it"
+    elif rest[:1] in ("\x1e", "\ufeff"):
+        habit = ", a record separator or byte order mark: remove it"
+    return f"not JSON: {error.msg} (column {error.colno}){habit}"
 
 
 def form_of_text(line: str) -> str | None:

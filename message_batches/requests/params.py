@@ -4,7 +4,9 @@ They are those in the API's reference and in its client's types; there are none 
 """
 
 from collections.abc import Collection, Iterator
-from typing import Any, TypeGuard
+from typing import Any
+
+import msgspec
 
 from message_batches.claude_models import by_name
 from message_batches.formatting import escape_unprintable
@@ -119,31 +121,36 @@ def find_reasons(params: dict[str, Any], *, version: str, betas: Collection[str]
         yield from _of_tools(params.get("tools"), params.get("tool_choice"))
 
 
-def _of_max_tokens(tokens: Any, model: Any, betas: Collection[str]) -> Iterator[str]:
-    if tokens is None:
+def _of_max_tokens(written: Any, model: Any, betas: Collection[str]) -> Iterator[str]:
+    tokens = number_of(written)
+    if written is None:
         yield "`max_tokens` is missing"
-        return
-    if not is_count(tokens) or tokens < 1:
+    elif tokens is None:
+        yield "`max_tokens` is not a number"
+    elif tokens < 1:
         yield "`max_tokens` must be 1 or more"
-        return
-    if tokens > LONG_OUTPUT:
+    elif tokens > LONG_OUTPUT:
         yield f"`max_tokens` is over {LONG_OUTPUT:,}, more than any model gives"
-        return
-    known = _MODELS.get(model) if isinstance(model, str) else None
-    if known and tokens > (limit := known.output_limit(long_output=LONG_OUTPUT_BETA in betas)):
-        more = known.output_limit(long_output=True) > limit
-        beta = f" without the beta {LONG_OUTPUT_BETA}" if more else ""
-        yield f"`max_tokens` is over {limit:,}, the most that {model} gives{beta}"
+    elif isinstance(tokens, float):
+        yield "`max_tokens` is not a whole number"
+    elif isinstance(model, str) and model in _MODELS:
+        limit, most = (
+            _MODELS[model].output_limit(long_output=with_beta) for with_beta in (LONG_OUTPUT_BETA in betas, True)
+        )
+        if tokens > limit:
+            beta = f" without the beta {LONG_OUTPUT_BETA}" if most > limit else ""
+            yield f"`max_tokens` is over {limit:,}, the most that {model} gives{beta}"
 
 
-def _of_thinking(thinking: Any, tokens: Any, betas: Collection[str]) -> Iterator[str]:
-    budget = thinking.get("budget_tokens") if isinstance(thinking, dict) else None
-    if not is_count(budget):
+def _of_thinking(thinking: Any, written: Any, betas: Collection[str]) -> Iterator[str]:
+    budget = number_of(thinking.get("budget_tokens")) if isinstance(thinking, dict) else None
+    if budget is None:
         return
     if budget < LEAST_THINKING:
         yield f"`thinking.budget_tokens` must be {LEAST_THINKING:,} or more"
+    tokens = number_of(written)
     # With interleaved thinking the budget is that of all turns together.
-    if is_count(tokens) and budget >= tokens and not any(b.startswith("interleaved-thinking") for b in betas):
+    if tokens is not None and budget >= tokens and not any(b.startswith("interleaved-thinking") for b in betas):
         yield "`thinking.budget_tokens` must be less than `max_tokens`"
 
 
@@ -240,8 +247,8 @@ def _of_sampling(params: dict[str, Any], *, stricter: bool) -> Iterator[str]:
                 yield f"`{key}` is not accepted since version {STRICTER_VERSION}"
         return
     for key in ("temperature", "top_p"):
-        value = params.get(key)
-        if value is not None and not (isinstance(value, int | float) and 0 <= value <= 1):
+        value = number_of(params.get(key))
+        if params.get(key) is not None and (value is None or not 0 <= value <= 1):
             yield f"`{key}` must be from 0 to 1"
 
 
@@ -277,6 +284,9 @@ def _is_text(block: dict[str, Any], name: str) -> bool:
     return isinstance(block.get(name), str)
 
 
-def is_count(value: Any) -> TypeGuard[int]:
-    """Return whether a value is a whole number."""
-    return isinstance(value, int) and not isinstance(value, bool)
+def number_of(value: Any) -> int | float | None:
+    """Return a value as a number, None if it is none; one beyond all bounds, which is kept as written, is infinite."""
+    number = float(bytes(value)) if isinstance(value, msgspec.Raw) else value
+    if isinstance(number, float):
+        return int(number) if number.is_integer() else number
+    return number if isinstance(number, int) and not isinstance(number, bool) else None

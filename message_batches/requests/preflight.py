@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from message_batches.formatting import plural
-from message_batches.requests.params import UNSURE, find_reasons, is_count
+from message_batches.requests.params import UNSURE, find_reasons, number_of
 
 MAX_IDS = 3
 MAX_REASONS = 50
 """Reasons that are kept apart: they hold names from the file, of which there may be as many as requests."""
+
+MOST_TOKENS = 10**9
+"""As much as a request's `max_tokens` counts: one with thousands of digits could not even be shown."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Preflight:
         version: the `anthropic-version` that they will be sent under.
         betas: the betas that they will be sent with.
         models: the number of requests by model.
-        max_tokens: the sum of their `max_tokens`.
+        max_tokens: the sum of their `max_tokens`, of each as much as can be meant.
         largest: the highest `max_tokens` by model, and its place.
         count: the number of requests.
     """
@@ -62,10 +65,11 @@ class Preflight:
         self.count += 1
         params = request.get("params") if isinstance(request, dict) else None
         if not isinstance(params, dict):
-            params = {}  # A value that cannot be read at all, such as a number of thousands of digits.
-        model, tokens = params.get("model"), params.get("max_tokens")
+            return  # It is nested as deeply as can just be read, and cannot be checked.
+        model, tokens = params.get("model"), number_of(params.get("max_tokens"))
         self.models[model if isinstance(model, str) else "(none)"] += 1
-        if is_count(tokens):
+        if tokens is not None:
+            tokens = int(min(max(tokens, 0), MOST_TOKENS))
             self.max_tokens += tokens
             if isinstance(model, str) and tokens > self.largest.get(model, (0, ""))[0]:
                 self.largest[model] = tokens, place

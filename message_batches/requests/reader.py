@@ -15,15 +15,16 @@ import msgspec
 
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.jsonl import BLANK, BOM, MAX_BODY_BYTES, Line, Splitter, join
+from message_batches.jsonl import BLANK, BOM, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join
 from message_batches.requests.content import ContentHash
-from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests
+from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests, not_json
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
     MAX_PROBLEMS,
     CheckedLines,
     RequestCheck,
+    no_constant,
     unknown_field,
 )
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
@@ -253,18 +254,25 @@ def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:
 def _refuse_json(data: bytes, name: str, error: Exception) -> NoReturn:
     """Raise `InvalidRequests` with the position of the error in the JSON, or with its wrong form."""
     problem = str(error)
+    first = data[:CHUNK_BYTES].lstrip(BLANK).partition(b"\n")[0].decode(errors="replace")
     try:
-        json.loads(data)
+        if len(data) > LONG_LINE:
+            raise ValueError(PYTHON if form_of_text(first.strip()) == PYTHON else problem)
+        json.loads(data, parse_int=float, parse_constant=no_constant)
     except json.JSONDecodeError as json_error:
-        problem = f"line {json_error.lineno}: not JSON: {json_error.msg} (column {json_error.colno})"
-        first = data.lstrip(BLANK)[:CHUNK_BYTES].partition(b"\n")[0].decode(errors="replace")
+        problem = f"line {json_error.lineno}: {not_json(json_error)}"
         if form_of_text(first.strip()) == PYTHON:
             problem = f"line {json_error.lineno}: {PYTHON}"
     except UnicodeDecodeError as unicode_error:
         line = data.count(b"\n", 0, unicode_error.start) + 1
         problem = f"line {line}: not UTF-8"
-    except (ValueError, RecursionError) as other:
-        problem = str(other)
+    except RecursionError as too_deep:
+        problem = str(too_deep)
+    except ValueError as constant:
+        # msgspec knows its place.
+        place = int(found[1]) if (found := re.search(r"\(byte (\d+)\)", problem)) else 0
+        line = data.count(b"\n", 0, place) + 1
+        problem = f"line {line}: not JSON: {constant}"
     raise InvalidRequests(f"{name} cannot be read as JSON; nothing was sent\n  {problem}", [problem]) from error
 
 

@@ -11,7 +11,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
-from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text
+from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text, not_json
 from message_batches.requests.long_line import read_long_line
 from message_batches.storage.scratch import Scratch
 
@@ -20,15 +20,11 @@ Problem = tuple[str, str]
 
 CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _FIELDS = ("custom_id", "params")
-_ESCAPED = re.compile(rb"\\u00(?:5[fF]|[67])")
-"""Escapes by which the names of the fields may be written, and then not be found literally."""
-
 BETA_FIELDS = frozenset(("betas", "beta", "anthropic_beta", "anthropic-beta"))
 """Names under which betas are given to client libraries; to the API they are a header of the batch."""
 
 _WHERE = "of a request, which has custom_id and params alone"
 _UNKNOWN_FIELD = re.compile("unknown field `(.*)`", re.DOTALL)
-_FIELD_BYTES = tuple(f'"{name}"'.encode() for name in _FIELDS)
 
 
 def custom_id_problem(custom_id: str) -> Problem:
@@ -38,8 +34,6 @@ def custom_id_problem(custom_id: str) -> Problem:
 
 def repeated_fields(line: bytes) -> list[Problem]:
     """Return a problem for each field that a request has twice: readers differ on which value counts."""
-    if all(line.count(name) < 2 for name in _FIELD_BYTES) and not _ESCAPED.search(line):
-        return []
     try:
         members = json.loads(line, object_pairs_hook=list, parse_int=str)
     except RecursionError:
@@ -60,13 +54,14 @@ def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list
     if isinstance(error, RecursionError):
         return [("", "nested too deeply")]
     try:
-        item = json.loads(line.decode(), parse_constant=_no_constant)
+        # A float, since Python converts no whole number of thousands of digits.
+        item = json.loads(line.decode(), parse_int=float, parse_constant=no_constant)
     except UnicodeDecodeError as unicode_error:
         return [("", f"not UTF-8 (byte {unicode_error.start})")]
     except json.JSONDecodeError as json_error:
         if first and (form := form_of_text(line.decode())):
             return [("", form)]
-        return [("", f"not JSON: {json_error.msg} (column {json_error.colno})")]
+        return [("", not_json(json_error))]
     except RecursionError:
         return [("", "nested too deeply")]
     except ValueError as value_error:
@@ -91,7 +86,9 @@ def _item_problems(item: Any) -> list[Problem]:
     if "params" not in item:
         problems.append(("params", "missing"))
     elif not isinstance(item["params"], dict):
-        problems.append(("params", f"not an object but {_kind(item['params'])}"))
+        written = isinstance(item["params"], str) and item["params"].lstrip().startswith("{")
+        kind = "a string of JSON: write the object itself" if written else _kind(item["params"])
+        problems.append(("params", f"not an object but {kind}"))
     return problems + [unknown_field(name, _WHERE) for name in item if name not in _FIELDS]
 
 
@@ -103,26 +100,30 @@ def _read_long(line: Line, *, first: bool) -> tuple[Any, list[Problem]]:
     except RecursionError:
         return None, [("", "nested too deeply")]
     except msgspec.DecodeError as error:
-        # Its start may be a whole table, but is no whole JSON.
+        # Its start shows that it is another notation, but not where JSON ends.
         form = form_of_text(str(line[:1000], "utf-8", "replace")) if first else None
-        if form in NOT_LINES - {SEVERAL_LINES, JOINED}:
-            return None, [("", form)]
-        return None, [("", f"not JSON: {error}")]
+        shown = form if form and form not in (SEVERAL_LINES, JOINED) else f"not JSON: {error}"
+        return None, [("", shown)]
     except ValueError as error:
         return None, [("", str(error))]
     problems = _item_problems(item)
     if others_bytes and not problems:
-        problems = [("", "more than one custom_id and one params: remove the others")]
-        if others_bytes <= LONG_LINE:
-            try:
-                _decode(line)
-            except msgspec.ValidationError as error:
-                if named := _UNKNOWN_FIELD.search(str(error)):
-                    problems = [unknown_field(named[1], _WHERE)]
+        problems = [_other_member(line, others_bytes)]
     return item, problems
 
 
-def _no_constant(name: str) -> NoReturn:
+def _other_member(line: Line, others_bytes: int) -> Problem:
+    if others_bytes <= LONG_LINE:
+        try:
+            _decode(line)
+        except msgspec.ValidationError as error:
+            if named := _UNKNOWN_FIELD.search(str(error)):
+                return unknown_field(named[1], _WHERE)
+    return "", "more than one custom_id and one params: remove the others"
+
+
+def no_constant(name: str) -> NoReturn:
+    """Refuse a constant that is JSON only for Python."""
     raise ValueError(f"{name} is not a number in JSON")
 
 
@@ -137,16 +138,14 @@ BODY_START = b'{"requests":['
 BODY_END = b"]}"
 
 
-class _Object(msgspec.Struct):
-    """Any JSON object; its content is not read."""
-
-
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
     custom_id: str
-    params: _Object
+    params: msgspec.Raw
 
 
 _decode = msgspec.json.Decoder(_Request).decode
+_AROUND = len('{"custom_id":"","params":}')
+_SHORTEST = len('"params":{},')
 
 
 @dataclass
@@ -229,27 +228,27 @@ class RequestCheck:
         self._bytes += len(line)
         if self.too_large or self._forms & NOT_LINES:
             return
-        if len(line) > LONG_LINE:
+        if isinstance(line, memoryview) or len(line) > LONG_LINE:
             item, problems = _read_long(line, first=self.count == 1)
-            if problems:
-                self._add(place, problems)
-            else:
-                self._add_id(item["custom_id"], place)
+            self._add_checked("" if problems else item["custom_id"], problems, place)
             return
         try:
-            custom_id = _decode(line).custom_id
+            request = _decode(line)
+            if memoryview(request.params)[0] != ord("{"):
+                raise msgspec.ValidationError("params is not an object")
             if not line.isascii():
                 line.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._add(place, line_problems(line, error, first=self.count == 1))
             return
-        if repeated := repeated_fields(line):
-            self._add(place, repeated)
-        else:
-            self._add_id(custom_id, place)
+        custom_id = request.custom_id
+        room = len(line) - len(request.params) - len(custom_id) - _AROUND
+        self._add_checked(custom_id, repeated_fields(line) if room >= _SHORTEST else [], place)
 
-    def _add_id(self, custom_id: str, place: str) -> None:
-        if not CUSTOM_ID.fullmatch(custom_id):
+    def _add_checked(self, custom_id: str, problems: list[Problem], place: str) -> None:
+        if problems:
+            self._add(place, problems)
+        elif not CUSTOM_ID.fullmatch(custom_id):
             self._add(place, [custom_id_problem(custom_id)])
         elif custom_id in self._places:
             self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 
@@ -20,6 +20,7 @@ from message_batches.runs.history import read_start
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
 
+Landed = TypeVar("Landed", BatchOutput, LandedResults)
 _MAX_IDS = 3
 
 
@@ -55,9 +56,9 @@ def _content_of_items(requests: list[Any]) -> str | None:
 
 
 async def landed_results(
-    store: Store, output: BatchOutput, manifest: Manifest | None, *, scratch: Path | None = None
-) -> BatchOutput:
-    """Return a run's output, with the results that were checked against these requests; `Refused` if they differ.
+    store: Store, output: Landed, manifest: Manifest | None, *, scratch: Path | None = None
+) -> Landed:
+    """Return landed results, as they were checked against these requests; `Refused` if they differ.
 
     Results that landed without requests are landed again from the store, in the order of the requests: nothing is
     downloaded, and they may be gone from the provider. Without requests here, checked results go first.
@@ -70,12 +71,16 @@ async def landed_results(
         landed = published[0].landed if published and not output.verified else None
     if landed is None:
         return output
-    same = LandedResults.model_fields.keys() & BatchOutput.model_fields.keys()
+    same = LandedResults.model_fields.keys() & type(output).model_fields.keys()
     return output.model_copy(update={name: getattr(landed, name) for name in same})
 
 
 async def _checked(
-    store: Store, output: BatchOutput, published: list[Publication], manifest: Manifest, scratch: Path | None
+    store: Store,
+    output: BatchOutput | LandedResults,
+    published: list[Publication],
+    manifest: Manifest,
+    scratch: Path | None,
 ) -> LandedResults:
     for publication in published:
         sha256 = publication.manifest_sha256

@@ -79,7 +79,10 @@ class Runs:
             if identity == workflow_id:
                 raise
             message = f"{identity} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
-            raise RunNotFound(message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity) from error
+            key = await SubmissionRecords(self._store).key_of(workflow_id)
+            raise RunNotFound(
+                message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity, api_key=key
+            ) from error
 
     async def describe_running(self, identity: str) -> RunView:
         """Describe a run that can be stopped or resolved: `Refused` if it is over, `NoAnswer` without a worker."""
@@ -245,6 +248,7 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
         workflow_id=view.workflow_id,
         batch_id=failure.batch_id,
         candidates=failure.candidates,
+        api_key=failure.api_key,
     )
 
 

@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from message_batches.contract import PROGRESS, WORKFLOW_TYPE, NextAction
 from message_batches.errors import RunError
 from message_batches.models import BatchOutput, Progress
-from message_batches.runs.history import RunFailure, read_end, read_progress
+from message_batches.runs.history import RunFailure, read_end, read_progress, read_start
 from message_batches.runs.obstacles import Cause, Obstacle, find_obstacles
 from message_batches.temporal.diagnosis import is_namespace_missing, read_again
 from message_batches.temporal.namespaces import address_of
@@ -199,7 +199,8 @@ async def _with_end(client: Client, view: RunView) -> RunView:
     end = await read_end(client, view.workflow_id, view.run_id)
     if isinstance(end, BatchOutput):
         return replace(view, output=end)
-    return replace(view, failure=end, progress=await read_progress(client, view.workflow_id))
+    progress, start = await read_progress(client, view.workflow_id), await read_start(client, view.workflow_id)
+    return replace(view, failure=replace(end, api_key=start.api_key), progress=progress)
 
 
 async def _query(handle: WorkflowHandle[Any, Any], query_timeout: timedelta) -> Progress | None:

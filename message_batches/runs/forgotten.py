@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client
 
+from message_batches.api.keys import DEFAULT_KEY
 from message_batches.runs.deduplication import recorded_batch
 from message_batches.runs.describe import run_exists
 from message_batches.storage import paths
@@ -29,12 +30,14 @@ class ForgottenSubmission:
         sent: when it was sent last.
         batch_id: the batch that it created; None where its reply was lost.
         requests_uri: the requests in the store; None if they were purged.
+        api_key: the name of the key that it was sent with.
     """
 
     workflow_id: str
     sent: datetime
     batch_id: str | None
     requests_uri: str | None
+    api_key: str = DEFAULT_KEY
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,12 @@ class ForgottenSubmissions:
     unasked: tuple[str, ...] = ()
 
 
-async def list_forgotten(client: Client, store: Store, limit: int) -> ForgottenSubmissions:
-    """List the submissions of the last 29 days that may have a batch, and have no landed results and no run."""
+async def list_forgotten(client: Client, store: Store) -> ForgottenSubmissions:
+    """List the submissions of the last 29 days that may have a batch, and have no landed results and no run.
+
+    `StoreUnavailable` also for a store whose id is gone: its workers take no work.
+    """
+    await check_identity(store)
     by_run = await _without_results(store)
     if not by_run:
         return ForgottenSubmissions()
@@ -61,17 +68,38 @@ async def list_forgotten(client: Client, store: Store, limit: int) -> ForgottenS
         async with slots:
             return any([await run_exists(each, workflow_id) for each in clients])
 
-    ids = list({workflow_id for workflow_id, _ in by_run})
+    ids = list({run.workflow_id for run in by_run})
     missing = {each for each, there in zip(ids, await asyncio.gather(*map(known, ids)), strict=True) if not there}
-    records = [records for (workflow_id, _), records in by_run.items() if workflow_id in missing]
-    records.sort(key=lambda each: each[-1].intent.time, reverse=True)
-    if records and unasked:
+    forgotten = [(run, records) for run, records in by_run.items() if run.workflow_id in missing]
+    forgotten.sort(key=lambda each: each[1][-1].intent.time, reverse=True)
+    if forgotten and unasked:
         return ForgottenSubmissions(unasked=unasked)
-    manifests = set(await store.names("manifests/")) if records else set()
-    return ForgottenSubmissions(tuple(_forgotten(store, each, manifests) for each in records[:limit]))
+    manifests = set(await store.names("manifests/")) if forgotten else set()
+    return ForgottenSubmissions(tuple(_forgotten(store, run, records, manifests) for run, records in forgotten))
 
 
-async def _without_results(store: Store) -> dict[tuple[str, str], list[SubmissionRecord]]:
+async def check_identity(store: Store) -> None:
+    """Raise `StoreUnavailable` for a store that holds records and has lost its id; nothing is written to a new one."""
+    if await store.read(paths.STORE_ID) is None and await _holds_records(store):
+        await store.identity()
+
+
+async def _holds_records(store: Store) -> bool:
+    for folder in (*paths.FOLDERS, paths.NAMESPACES):
+        async for page in store.listing(folder):
+            if any(folder == paths.NAMESPACES or paths.parse_path(stored.name) for stored in page):
+                return True
+    return False
+
+
+@dataclass(frozen=True)
+class _Run:
+    workflow_id: str
+    first_run_id: str
+    api_key: str
+
+
+async def _without_results(store: Store) -> dict[_Run, list[SubmissionRecord]]:
     """Return the records by run, oldest first, of the runs that may have bought a batch and have landed none."""
     oldest = datetime.now(UTC) - RESULTS_KEPT
     recent = [
@@ -83,10 +111,12 @@ async def _without_results(store: Store) -> dict[tuple[str, str], list[Submissio
         async with slots:
             return await SubmissionRecords(store).read_record(path)
 
-    found: dict[tuple[str, str], list[SubmissionRecord]] = {}
-    for record in await asyncio.gather(*map(read, paths.intents_among(recent))):
+    found: dict[_Run, list[SubmissionRecord]] = {}
+    intents = paths.intents_among(recent)
+    for path, record in zip(intents, await asyncio.gather(*map(read, intents)), strict=True):
         if record:
-            found.setdefault((record.intent.workflow_id, record.intent.first_run_id), []).append(record)
+            run = _Run(record.intent.workflow_id, record.intent.first_run_id, paths.key_of_intent(path))
+            found.setdefault(run, []).append(record)
     for records in found.values():
         records.sort(key=lambda record: record.intent.time)
     landed = await _landed(store) if found else set()
@@ -124,12 +154,15 @@ async def _clients(client: Client, store: Store) -> tuple[list[Client], tuple[st
     return clients, tuple(unasked)
 
 
-def _forgotten(store: Store, records: Sequence[SubmissionRecord], manifests: Collection[str]) -> ForgottenSubmission:
+def _forgotten(
+    store: Store, run: _Run, records: Sequence[SubmissionRecord], manifests: Collection[str]
+) -> ForgottenSubmission:
     intent = records[-1].intent
     requests = paths.requests_path(intent.sha256)
     return ForgottenSubmission(
-        workflow_id=intent.workflow_id,
+        workflow_id=run.workflow_id,
         sent=intent.time,
         batch_id=recorded_batch(records),
         requests_uri=store.uri(requests) if requests in manifests else None,
+        api_key=run.api_key,
     )

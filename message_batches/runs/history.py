@@ -16,6 +16,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
+from message_batches.api.keys import KEY_NAME
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
@@ -49,6 +50,7 @@ class RunStart:
         requests_uris: the files of requests in the store that it names, that of the manifest last.
         requests: those in the input itself.
         continued: whether it continues an earlier run.
+        api_key: the name of its key; None for a text that is no name.
         state: carried over from that run; None where it cannot be read.
     """
 
@@ -57,6 +59,7 @@ class RunStart:
     continued: bool
     state: CarriedState | None
     requests: list[Any] | None = None
+    api_key: str | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "RunStart":
@@ -69,10 +72,11 @@ class RunStart:
             state = CarriedState.model_validate(carried) if carried else None
         except ValidationError:
             state = None
-        requests = given.get("requests")
-        return cls(
-            _texts(*named), _texts(*uris), bool(carried), state, requests if isinstance(requests, list) else None
-        )
+        requests, key = given.get("requests"), given.get("apiKey")
+        items = requests if isinstance(requests, list) else None
+        # It may be a key instead of a name, and must not be shown.
+        api_key = key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None
+        return cls(_texts(*named), _texts(*uris), bool(carried), state, items, api_key)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class RunFailure:
         batch_id: the batch that stays at the provider.
         candidates: batches that may be the run's, where that stayed undecided.
         action: the next step for an operator, None where the message says all there is.
+        api_key: the name of the run's key, where it is known.
     """
 
     kind: str
@@ -105,6 +110,7 @@ class RunFailure:
     batch_id: str | None = None
     candidates: tuple[str, ...] = ()
     action: NextAction | None = None
+    api_key: str | None = None
 
 
 async def read_progress(client: Client, workflow_id: str) -> Progress:
@@ -226,10 +232,9 @@ class _ProgressReading:
                     self._not_found_since = self._not_found_since or event.event_time.ToDatetime(tzinfo=UTC)
                     self._not_found += 1
                 if name == ActivityType.SUBMIT_BATCH:
-                    self._phase = Phase.UNDECIDED
-                    self._posts -= kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
-            case _:
-                pass
+                    nothing = kind in ERRORS_BY_NAME and not ERRORS_BY_NAME[kind].outcome_unknown
+                    self._phase = self._phase if nothing else Phase.UNDECIDED
+                    self._posts -= nothing
 
     def progress(self) -> Progress:
         batch = self._batch

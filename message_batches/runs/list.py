@@ -14,7 +14,7 @@ from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import WORKFLOW_TYPE, NextAction
-from message_batches.errors import StoreUnavailable
+from message_batches.errors import BatchNotFound, StoreUnavailable
 from message_batches.models import Phase
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch, recorded_batch
@@ -61,6 +61,9 @@ OPEN = f'WorkflowType = "{WORKFLOW_TYPE}" AND CloseTime IS NULL'
 
 MAX_LOOKED_AT = 5000
 """Open runs that are looked at for obstacles, newest first: more would keep Temporal busy for minutes."""
+
+NOT_FOUND_FOR = timedelta(minutes=10)
+"""The time after which a batch that the API answers with a 404 needs attention: a real one may for a while."""
 
 _DESCRIBED_AT_ONCE = 20
 
@@ -164,7 +167,7 @@ async def list_executions(client: Client, query: str, limit: int | None = None) 
         request.next_page_token = page.next_page_token
 
 
-async def list_attention(client: Client, limit: int) -> list[AttentionItem]:
+async def list_attention(client: Client) -> list[AttentionItem]:
     """List the runs that need an operator, newest first: those that do not move, undecided ones, expiring batches."""
     slots, queues = asyncio.Semaphore(_DESCRIBED_AT_ONCE), Queues(client)
 
@@ -176,7 +179,7 @@ async def list_attention(client: Client, limit: int) -> list[AttentionItem]:
         return None
 
     runs = [run async for run in list_executions(client, OPEN, MAX_LOOKED_AT)]
-    return [found for found in await asyncio.gather(*map(item, runs)) if found][:limit]
+    return [found for found in await asyncio.gather(*map(item, runs)) if found]
 
 
 async def may_need_attention(client: Client, run: WorkflowExecutionInfo, queues: Queues) -> bool:
@@ -186,7 +189,9 @@ async def may_need_attention(client: Client, run: WorkflowExecutionInfo, queues:
     if status is None or status in (*NEEDS_ATTENTION, BatchStatus.RETRIEVING):
         return True
     described = await describe_execution(client, run.execution.workflow_id)
-    return any(obstacle.needs_attention for obstacle in await find_obstacles(client, described, queues))
+    found = await find_obstacles(client, described, queues)
+    # Since when the API has not found a batch, the run itself knows.
+    return any(obstacle.needs_attention or obstacle.failed_as == BatchNotFound.__name__ for obstacle in found)
 
 
 def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
@@ -202,7 +207,8 @@ def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
         return AttentionItem(view, Decision.RESOLVE)
     if progress.phase is Phase.POLLING and progress.expires_at and progress.expires_at - now <= EXPIRY_WARNING:
         return AttentionItem(view, Decision.CANCEL, expires_in=progress.expires_at - now)
-    if progress.phase is Phase.POLLING and progress.unknown_status:
+    missing = progress.not_found_since is not None and now - progress.not_found_since >= NOT_FOUND_FOR
+    if progress.phase is Phase.POLLING and (progress.unknown_status or missing):
         return AttentionItem(view, Decision.WATCH)
     if grave or (progress.phase is Phase.RETRIEVING and progress.waiting_for):
         return AttentionItem(view, Decision.WATCH, grave[0] if grave else None)

@@ -15,6 +15,7 @@ from message_batches.contract import NextAction
 from message_batches.models import Manifest
 from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
+from message_batches.results import reader
 from message_batches.runs.comparison import landed_results
 from message_batches.runs.control import NoAnswer, Refused, check_batch_id
 from message_batches.runs.deduplication import (
@@ -106,6 +107,7 @@ async def start_run(
             f"Temporal did not answer whether {workflow_id} was started",
             NextAction.REPEAT_AGAIN if again else NextAction.REPEAT_START,
             workflow_id=workflow_id,
+            api_key=options.profile.api_key,
         )
     raise Refused(f"Others keep starting and ending {workflow_id}; nothing was sent from here")
 
@@ -144,8 +146,16 @@ async def attach_run(
             return await starter.join(view, batch_id, manifest)
         if view and view.output and view.output.batch_id == batch_id and await has_results(store, view.output):
             note = f"The results of this batch have landed before, by {workflow_id}"
-            landed = await landed_results(store, view.output, manifest, scratch=options.scratch)
-            return StartResult(workflow_id, note, Finished(workflow_id, landed))
+            output = await landed_results(store, view.output, manifest, scratch=options.scratch)
+            return StartResult(workflow_id, note, Finished(workflow_id, output))
+    for publication in await reader.of_batch(store, batch_id):
+        if publication.file_there:
+            # By a run that Temporal no longer knows.
+            landed = await landed_results(store, publication.landed, manifest, scratch=options.scratch)
+            workflow_id = owner or attach_id_of(batch_id)
+            return StartResult(
+                workflow_id, "The results of this batch have landed before", Finished(workflow_id, landed)
+            )
     return StartResult(await starter.attach(batch_id, manifest, shown))
 
 

@@ -126,6 +126,7 @@ class Starter:
                     NextAction.CHECK_BATCHES,
                     workflow_id=workflow_id,
                     candidates=candidates,
+                    api_key=self.options.profile.api_key,
                 )
             case NeverSent():
                 raise AssertionError("a new run is started for these")
@@ -159,6 +160,7 @@ class Starter:
             NextAction.ATTACH,
             workflow_id=workflow_id,
             batch_id=batch_id,
+            api_key=self.options.profile.api_key,
         )
 
     async def start_new(self, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:

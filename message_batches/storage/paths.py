@@ -74,6 +74,11 @@ def intents_among(paths: Iterable[str], workflow_ids: Iterable[str] | None = Non
     return [path for path in intents if path.rsplit("/", 1)[-1].startswith(starts)]
 
 
+def key_of_intent(path: str) -> str:
+    """Return the name of the key in the path of an intent."""
+    return path.split("/")[1]
+
+
 def claim_path(batch_id: str) -> str:
     """Build the path of the claim on a batch."""
     return f"{CLAIMS_FOLDER}{id_part(batch_id)}.json"

@@ -206,6 +206,14 @@ class SubmissionRecords:
         records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
         return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
 
+    async def key_of(self, workflow_id: str) -> str | None:
+        """Return the name of the key that a workflow id has sent requests with last; None if it has sent none."""
+        names = await self._store.names(f"{paths.SUBMISSIONS}/")
+        intents = paths.intents_among(names, {workflow_id})
+        found = [(record.intent, path) for path in intents if (record := await self.read_record(path))]
+        sent = [(intent.time, paths.key_of_intent(path)) for intent, path in found if intent.workflow_id == workflow_id]
+        return max(sent)[1] if sent else None
+
     async def records_of_workflows(self, workflow_ids: Collection[str]) -> dict[str, list[SubmissionRecord]]:
         """Return every POST of any requests that these workflow ids ever intended, oldest first.
 

@@ -1,8 +1,10 @@
 """Deletion of a batch at the provider: only on request, only after landing and verification, without harm to runs."""
 
+import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -10,6 +12,7 @@ from message_batches.errors import StoreUnavailable
 from message_batches.models import ResultsFile, SubmissionSchedule
 from message_batches.results.landing import verify_landed
 from message_batches.storage.object_store import open_store
+from message_batches.storage.submission_records import SubmissionRecords
 from tests.harness.requests import requests
 from tests.harness.stack import Stack
 
@@ -52,6 +55,27 @@ async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) ->
     assert output.possibly_paid_twice
     assert not output.deleted
     assert "delete" not in live.operations()
+
+
+@pytest.mark.parametrize("how", ["taken", "attached again"])
+async def test_the_batch_of_an_earlier_run_with_the_same_workflow_id_is_deleted(live: Stack, how: str) -> None:
+    earlier = await live.start(requests(), workflow_id=f"same-{uuid4()}")
+    batch_id = (await earlier.result()).batch_id
+    (record,) = [path for path in live.store_folder.glob("submissions/*/*/*.json") if "outcome" not in path.name]
+    # As if the earlier run, which Temporal no longer has, had sent it while this one runs.
+    soon = (datetime.now(UTC) + timedelta(minutes=5)).isoformat()
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"time": soon}))
+    attached = {"batch_id": batch_id} if how == "attached again" else {}
+
+    again = await live.start(requests(), workflow_id=earlier.id, delete_after_landing=True, **attached)
+    output = await again.result()
+
+    claim = await SubmissionRecords(open_store(live.store_url)).claim_of(batch_id)
+    assert claim
+    assert (claim.owner, claim.first_run_id == again.first_execution_run_id) == (earlier.id, False)
+    assert (output.batch_id, output.deleted, output.not_deleted) == (batch_id, True, None)
+    assert live.operations().count("create") == 1
+    assert not live.emulator.batches
 
 
 async def test_a_single_404_does_not_count_as_deleted(live: Stack) -> None:

@@ -121,7 +121,7 @@ async def test_a_store_without_its_identity_needs_attention_and_continues_once_i
     pending.emulator.clock.advance(timedelta(minutes=10))
 
     async def needing() -> Decision | None:
-        items = await list_attention(temporal.client, 1000)
+        items = await list_attention(temporal.client)
         return next((item.decision for item in items if item.view.workflow_id == run.id), None)
 
     found = await eventually(needing, "a run that needs attention")

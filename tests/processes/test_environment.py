@@ -1,6 +1,7 @@
 """A worker's environment: proxies, certificates, tokens and headers are obeyed or refused, and no secret is shown."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,7 +22,12 @@ from tests.harness.waiting import eventually
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("https_proxy", "http://me:hidden@"), ("SSL_CERT_FILE", "/no/hidden")],
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("https_proxy", "http://me:hidden@"),
+        ("SSL_CERT_FILE", "/no/hidden"),
+        ("ANTHROPIC_CUSTOM_HEADERS", "X-A: hidden"),
+    ],
 )
 async def test_a_variable_that_cannot_be_used_ends_the_worker_in_one_sentence(
     variable: str, value: str, temporal: DevServer, tmp_path: Path
@@ -32,6 +38,28 @@ async def test_a_variable_that_cannot_be_used_ends_the_worker_in_one_sentence(
     assert said.startswith(f"worker.py: {variable} ")
     assert said.count("\n") == 1
     assert "hidden" not in said
+
+
+async def test_what_only_the_worker_needs_stops_no_starter_that_does_not_call_the_api(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    starter = command_line(tmp_path, temporal, (tmp_path / "store").as_uri(), f"odd-{uuid4()}")
+    odd = {
+        "ANTHROPIC_CUSTOM_HEADERS": "X-A: hidden",
+        "ANTHROPIC_API_KEY_B": "hidden",
+        "ANTHROPIC_AUTH_TOKEN_B": "hidden",
+        "MESSAGE_BATCHES_SECRETS": "/nowhere/at/all",
+        "ALL_PROXY": "socks5://127.0.0.1:9",
+    }
+    user = replace(starter, environment={**starter.environment, **odd})
+
+    checked = await user("check", user.file(fresh()))
+    listed = await user("list")
+    live = await user("check", "--live", user.file(fresh()))
+
+    assert [(each.code, each.err) for each in (checked, listed)] == [(0, "")] * 2
+    assert live.code == 2
+    assert "hidden" not in live.said
 
 
 async def test_a_run_goes_through_the_proxy_to_the_api_and_directly_to_loopback(

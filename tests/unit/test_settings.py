@@ -144,10 +144,22 @@ def test_a_socks_proxy_is_refused_by_name_without_the_extra(value: str) -> None:
     assert "hidden" not in str(caught.value)
 
 
-@pytest.mark.parametrize("value", ["http://a.example", "a b/c:d", "example.com:99999", "a,b@c", "10.0.0.0/8888"])
-def test_an_invalid_list_of_direct_hosts_is_refused(value: str) -> None:
-    with pytest.raises(InvalidSettings, match=r"^NO_PROXY is not valid"):
-        Settings.from_environment({"NO_PROXY": value})
+@pytest.mark.parametrize(
+    ("value", "ignored"),
+    [
+        ("/var/run/docker.sock,10.0.0.0/8", "'/var/run/docker.sock'"),
+        ("example.com:99999", "'example.com:99999'"),
+        ("a,me:hidden@c", "'c'"),
+        ("10.0.0.0/8888;10.1.2.3/33", "'10.0.0.0/8888', '10.1.2.3/33'"),
+        ("a\x1b[31m.example", r"'a\x1b[31m.example'"),
+        ("<local>;.", "'.'"),
+    ],
+)
+def test_an_entry_that_names_no_host_is_ignored_and_said(value: str, ignored: str) -> None:
+    network = Settings.from_environment({"NO_PROXY": value, "ALL_PROXY": "http://proxy:1"}).network
+
+    assert network.lines[-1] == f"ignores {ignored} in NO_PROXY: not a host, a domain or a network"
+    assert "hidden" not in " ".join(network.lines)
 
 
 def test_certificates_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
@@ -188,16 +200,29 @@ def test_a_network_is_described_without_passwords(tmp_path: Path) -> None:
     assert Settings.from_environment({"NO_PROXY": "*"}).network.lines == []
 
 
+LOOPBACK = "localhost,127.0.0.0/8,::1,0.0.0.0,::"
+
+
 @pytest.mark.parametrize(
     ("environment", "proxy", "excluded"),
     [
         ({}, None, None),
-        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "a.example"}, "http://p:1", "localhost,127.0.0.0/8,::1,a.example"),
+        ({"HTTPS_PROXY": "http://p:1", "NO_PROXY": "*.a.b;c:443 d:1"}, "http://p:1", f"{LOOPBACK},a.b,c"),
         ({"HTTP_PROXY": "http://p:1"}, "http://p:1", "*,0.0.0.0/0,::/0"),
         (
             {"HTTP_PROXY": "http://p:1", "AWS_ENDPOINT_URL": "http://minio:9000"},
             "http://p:1",
-            "localhost,127.0.0.0/8,::1",
+            LOOPBACK,
+        ),
+        (
+            {"ALL_PROXY": "http://p:1", "NO_PROXY": "<local>", "AWS_ENDPOINT_URL": "http://minio:9000"},
+            "http://p:1",
+            "*,0.0.0.0/0,::/0",
+        ),
+        (
+            {"ALL_PROXY": "http://p:1", "NO_PROXY": "minio:9001", "AWS_ENDPOINT_URL": "http://minio:9000"},
+            "http://p:1",
+            LOOPBACK,
         ),
     ],
 )
@@ -207,6 +232,30 @@ def test_a_bucket_is_reached_as_the_api_is(
     options = Settings.from_environment(environment).network.store_options
 
     assert (options.get("proxy_url"), options.get("proxy_excludes")) == (proxy, excluded)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"ANTHROPIC_CUSTOM_HEADERS": "X-A: 1"},
+        {"ANTHROPIC_WORKSPACE_ID_TEAM_A": "wrkspc_1"},
+        {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_AUTH_TOKEN": "t"},
+        {"ANTHROPIC_API_KEY": "two words"},
+        {"ANTHROPIC_BASE_URL": "gateway"},
+        {"MESSAGE_BATCHES_SECRETS": "/nowhere/at/all"},
+        {"ALL_PROXY": "socks5://127.0.0.1:9"},
+        {"SSL_CERT_FILE": "/nowhere/at/all"},
+    ],
+    ids=" ".join,
+)
+def test_what_only_calls_of_the_api_need_is_refused_where_they_are_made(environment: dict[str, str]) -> None:
+    settings = Settings.from_environment(environment, calls_api=False)
+
+    assert settings.store_options == {}
+    with pytest.raises(InvalidSettings):
+        _ = settings.keys, settings.base_url, settings.network
+    with pytest.raises(InvalidSettings):
+        Settings.from_environment(environment)
 
 
 def test_a_key_file_that_is_not_text_is_refused_and_named(tmp_path: Path) -> None:

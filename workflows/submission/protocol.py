@@ -49,6 +49,7 @@ class Submission(BaseModel):
         lost: how many were searched for during the quiet period and not found.
         refusals: consecutive answers that say "not now".
         not_before: the earliest time of the next POST.
+        refused_for: why the last POST created nothing, in the words of its failure.
         outcome_unknown: whether the last POST may have created a batch that is not known.
         safe_at: when that POST can no longer be under way.
         watching_since: when the list was first read since the POST: an outage of the list proves nothing absent.
@@ -65,6 +66,7 @@ class Submission(BaseModel):
     lost: int = 0
     refusals: int = 0
     not_before: datetime | None = None
+    refused_for: str = ""
     outcome_unknown: bool = False
     safe_at: datetime | None = None
     watching_since: datetime | None = None
@@ -99,7 +101,8 @@ class Submission(BaseModel):
         if self.lost >= MAX_LOST_POSTS:
             return Fail(f"the requests were sent {self.posted} times without a reply and no batch was found")
         if self.not_before and now < self.not_before:
-            return WaitUntil(self.not_before, "the API refused the POST for now; nothing was created")
+            why = f": {self.refused_for}" if self.refused_for else ""
+            return WaitUntil(self.not_before, f"the POST is made again, the last one created nothing{why}")
         if self.anchor is None:
             return FindAnchor()
         return Post(self.number + 1, self.anchor)
@@ -156,18 +159,19 @@ class Submission(BaseModel):
         """Take in that the store has another POST of these requests, which may have created a batch too."""
         self.recorded_posts = max(self.recorded_posts, 2)
 
-    def on_post_rejected(self, *, retry_at: datetime | None = None, counts: bool = True) -> None:
+    def on_post_rejected(self, *, retry_at: datetime | None = None, why: str = "", counts: bool = True) -> None:
         """Take in that the last POST certainly created nothing.
 
         Args:
             retry_at: the earliest time of the next one, where it was rejected for now. As long as no POST may have
                 created a batch, the anchor is read again before that one: batches of others in between are not ours.
+            why: the failure, in its own words.
             counts: whether it is one of the refusals that the schedule limits.
         """
         self.outcome_unknown = False
         self.windows.pop()
         self.refusals += counts
-        self.not_before = retry_at
+        self.not_before, self.refused_for = retry_at, why
         if retry_at and not self.posted:
             self.anchor = None
 
@@ -255,5 +259,5 @@ class Submission(BaseModel):
 
     def _end_search(self) -> None:
         self.outcome_unknown = False
-        self.not_before = None
+        self.not_before, self.refused_for = None, ""
         self.candidates.clear()

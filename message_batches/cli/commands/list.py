@@ -1,5 +1,6 @@
 """The command `list`: the newest runs, or those that need attention."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -10,16 +11,21 @@ from temporalio.client import Client
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.json_output import AttentionDocument, ListedRunDocument
+from message_batches.cli.options import MAX_LIMIT
 from message_batches.errors import StoreUnavailable
 from message_batches.formatting import format_duration, format_time
 from message_batches.runs import list as runs_list
-from message_batches.runs.forgotten import ForgottenSubmission, list_forgotten
+from message_batches.runs.forgotten import ForgottenSubmission, check_identity, list_forgotten
 from message_batches.runs.list import AttentionItem
+from message_batches.storage.interface import Store
 
 
 async def list_runs(context: CommandContext, limit: int, statuses: Sequence[str]) -> CommandResult:
     """List the newest runs; those of these statuses, if any are named."""
-    found = await runs_list.list_runs(await context.client(), context.store, limit, statuses)
+    client, store = await context.client(), context.store
+    found, problem = await asyncio.gather(runs_list.list_runs(client, store, limit, statuses), _store_problem(store))
+    if problem:
+        context.say(f"The list is Temporal's alone: {problem}", style="yellow")
     if found:
         shown: RenderableType = tables.listed(found)
     elif statuses:
@@ -29,18 +35,35 @@ async def list_runs(context: CommandContext, limit: int, statuses: Sequence[str]
     return CommandResult([ListedRunDocument.of(run) for run in found], shown)
 
 
+async def _store_problem(store: Store) -> StoreUnavailable | None:
+    try:
+        await check_identity(store)
+    except StoreUnavailable as error:
+        return error
+    return None
+
+
 async def list_attention(context: CommandContext, limit: int) -> CommandResult:
-    """List the runs that an operator should look at, and submissions that no run follows."""
+    """List the runs that an operator should look at, and submissions that no run follows: at most `limit` of each."""
     now, client = datetime.now(UTC), await context.client()
-    documents = [attention_document(item, now) for item in await runs_list.list_attention(client, limit)]
-    documents += await _forgotten(context, client, limit - len(documents))
+    runs = [attention_document(item, now) for item in await runs_list.list_attention(client)]
+    forgotten = await _forgotten(context, client)
+    hidden = [
+        f"{len(found) - limit:,} more {what}"
+        for found, what in ((runs, "that need attention"), (forgotten, "that no run follows"))
+        if len(found) > limit
+    ]
+    if hidden:
+        needed = min(max(len(runs), len(forgotten)), MAX_LIMIT)
+        context.say(f"Not shown: {', '.join(hidden)}; `--limit {needed}` shows them", style="yellow")
+    documents = [*runs[:limit], *forgotten[:limit]]
     return CommandResult(documents, _rows(documents) if documents else "No run needs attention")
 
 
-async def _forgotten(context: CommandContext, client: Client, limit: int) -> list[AttentionDocument]:
+async def _forgotten(context: CommandContext, client: Client) -> list[AttentionDocument]:
     """Describe the submissions in the store that no run follows."""
     try:
-        forgotten = await list_forgotten(client, context.store, max(limit, 0))
+        forgotten = await list_forgotten(client, context.store)
     except StoreUnavailable as error:
         context.say(f"Submissions without a run are not listed: {error}", style="yellow")
         return []

@@ -24,13 +24,18 @@ _LOOK = 0.05
 _QUICK_LOOK = 0.002
 
 
+def _locks() -> dict[Act, asyncio.Lock]:
+    locks = {act: asyncio.Lock() for act in Act}
+    return locks | {Act.SET_BACK: locks[Act.RESTART]}  # Both stop and start the Temporal server.
+
+
 @dataclass
 class FaultInjection:
     """The harm of one round in progress; `done` names the harms that were done."""
 
     world: World
     done: list[Harm] = field(default_factory=list)
-    _one_at_a_time: dict[Act, asyncio.Lock] = field(default_factory=lambda: {act: asyncio.Lock() for act in Act})
+    _one_at_a_time: dict[Act, asyncio.Lock] = field(default_factory=_locks)
     _acting: set[asyncio.Task[None]] = field(default_factory=set)
     _waiting: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -132,12 +137,13 @@ class FaultInjection:
     async def _set_back(self, harm: Harm) -> None:
         """Have Temporal forget what happened from this moment on; it still knows every run."""
         await self.world.all_started.wait()
-        temporal, workers = self.world.temporal, self.world.alive
+        temporal = self.world.temporal
         await temporal.kill()
         temporal.back_up()
         await temporal.start()
         await asyncio.sleep(harm.lasts)
         # Workers keep a history in memory that Temporal no longer has, and cannot go on with it.
+        workers = self.world.alive
         await asyncio.gather(temporal.kill(), *(worker.kill() for worker in workers))
         temporal.set_back()
         await temporal.start()
@@ -146,9 +152,10 @@ class FaultInjection:
     async def _lose(self, harm: Harm) -> None:
         assert isinstance(self.world.store, Directory)
         await self.world.all_started.wait()  # Callers put their files into the store.
-        self.world.store.move_away()
-        await asyncio.sleep(harm.lasts)
-        self.world.store.move_back()
+        async with self.world.starting:  # A worker that starts without it would begin a new one in its place.
+            self.world.store.move_away()
+            await asyncio.sleep(harm.lasts)
+            self.world.store.move_back()
 
     async def _intrude(self) -> None:
         """Have another program with the same key send batches with the custom_ids of each run, for another model."""

@@ -37,6 +37,7 @@ class World:
     decided: list[str] = field(default_factory=list)
     started: set[str] = field(default_factory=set)
     all_started: asyncio.Event = field(default_factory=asyncio.Event)
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     proxies: dict[WorkerProcess, Proxy] = field(default_factory=dict)
     """The proxy between each worker and Temporal."""
 
@@ -88,7 +89,8 @@ class World:
                 await asyncio.sleep(0.5)
             return bool(started)
 
-        await eventually(runs, "a worker that starts")
+        async with self.starting:
+            await eventually(runs, "a worker that starts")
         self.workers.append(started[0])
         self.proxies[started[0]] = proxy
         return started[0]

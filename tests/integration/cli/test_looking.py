@@ -9,14 +9,16 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryFile
+from uuid import uuid4
 
 import pytest
 
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, STARTER, CommandLine, command_line
 from tests.harness.requests import fresh, mixed, request
-from tests.harness.stack import Stack, running_stack
+from tests.harness.stack import QUICK_POLL, Stack, failure_of, running_stack
 
 COMMANDS = ("status", "watch", "results", "cancel")
 
@@ -126,6 +128,32 @@ async def test_a_run_is_listed_with_its_batch(starter: CommandLine, live: Stack)
     (ours,) = [run for run in listed.json if run["workflowId"] == workflow_id]
     assert (ours["status"], ours["batchId"]) == ("completed", batch.id)
     assert workflow_id in shown.out
+
+
+async def test_the_next_step_of_a_failed_run_names_its_key(patient: CommandLine, pending: Stack) -> None:
+    run = await pending.start(fresh(), api_key="team-a", poll=QUICK_POLL.model_copy(update={"retry_limit": 0}))
+    assert (await failure_of(run)).type == "BatchNotEnded"
+    (batch,) = pending.emulator.batches
+
+    for command in ("status", "results"):
+        shown = await patient(command, run.id)
+        assert f"attach {batch.id} --key team-a`" in shown.said
+
+
+async def test_fields_of_the_input_that_are_not_read_are_named(patient: CommandLine, pending: Stack) -> None:
+    run = await pending.client.start_workflow(
+        WORKFLOW_TYPE,
+        {"requests": fresh(), "poll": {"retryAfterSeconds": 2}, "maxTokens": 5},
+        id=f"unread-{uuid4()}",
+        task_queue=pending.task_queue,
+    )
+    await pending.saw("retrieve")
+
+    status = await patient("status", run.id)
+
+    assert "not read" in status.out
+    assert "poll.retryAfterSeconds, maxTokens" in status.said
+    await run.terminate()
 
 
 async def test_without_a_worker_a_run_is_shown_as_far_as_its_history_tells(temporal: DevServer, tmp_path: Path) -> None:

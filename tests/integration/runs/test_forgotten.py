@@ -76,15 +76,136 @@ async def test_a_forgotten_run_is_listed_and_its_batch_is_taken_up(
     assert [each for each in after.json if each["batchId"] == batch.id] == []
 
 
+async def test_the_command_for_a_forgotten_run_names_its_key(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
+    starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    run = await live.start(fresh(), api_key="team-a")
+    await live.saw("retrieve")
+    (batch,) = live.emulator.batches
+    await forget(live, run.id)
+
+    needing = await starter("list", "--needs-attention", "--json")
+    status = await starter("status", batch.id)
+
+    (document,) = [each for each in needing.json if each["batchId"] == batch.id]
+    words = document["command"].split(" attach ")[1].split()
+    assert (words[0], words[-2:]) == (batch.id, ["--key", "team-a"])
+    assert f"attach {batch.id} --key team-a" in status.err
+    with pytest.raises(RunNotFound) as caught:
+        await Runs(live.client, open_store(live.store_url)).describe(batch.id)
+    assert caught.value.api_key == "team-a"
+    live.emulator.clock.advance(timedelta(minutes=10))
+    taken = await starter("attach", *words, "--wait", "--json", "--poll-interval", "0.1s")
+    assert taken.json["output"]["verified"] is True
+
+
+async def test_what_a_full_list_leaves_out_is_counted(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
+    starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    live.emulator.faults.add("503", operation="retrieve")
+    failing = [await live.start(fresh()) for _ in range(2)]
+    forgotten = [await live.start(fresh()) for _ in range(2)]
+    await live.saw("retrieve", 8)
+    for run in forgotten:
+        await forget(live, run.id)
+
+    full = await starter("list", "--needs-attention", "--json", "--limit", "1")
+    # Other tests of this server may have runs of their own.
+    whole = await starter("list", "--needs-attention", "--json", "--limit", "1000")
+
+    assert len(full.json) == 2
+    assert full.json[1]["workflowId"] in {run.id for run in forgotten}
+    assert f"{len(whole.json) - 3:,} more" in full.err
+    assert "1 more that no run follows" in full.err
+    assert {run.id for run in (*failing, *forgotten)} <= {each["workflowId"] for each in whole.json}
+    assert whole.err == ""
+    for run in failing:
+        await run.terminate()
+
+
+@pytest.mark.parametrize("lost", ["store.json", "store.json and the submissions"])
+async def test_a_store_that_has_lost_its_id_is_named_with_the_way_to_mend_it(
+    live: Stack, temporal: DevServer, tmp_path: Path, lost: str
+) -> None:
+    starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    run = await live.start(fresh())
+    await live.saw("retrieve")
+    (live.store_folder / "store.json").unlink()
+    if lost != "store.json":
+        (live.store_folder / "submissions").rename(tmp_path / "moved-away")
+
+    listed = [await starter("list", "--json"), await starter("list", "--needs-attention", "--json")]
+
+    for shown in listed:
+        assert shown.code == 0
+        assert "store.json is gone" in shown.err
+        assert "Restore it from a backup" in shown.err
+    assert not (live.store_folder / "store.json").exists()
+    await run.terminate()
+
+
+async def test_a_new_store_is_not_written_to_by_a_list(temporal: DevServer, tmp_path: Path) -> None:
+    starter = command_line(tmp_path / "user", temporal, (tmp_path / "store").as_uri(), "nobody-polls")
+
+    listed = [await starter("list", "--json"), await starter("list", "--needs-attention", "--json")]
+
+    assert [shown.err for shown in listed] == ["", ""]
+    assert list((tmp_path / "store").iterdir()) == []
+
+
+async def test_a_forgotten_batch_that_has_landed_is_shown_by_attach_without_a_run(
+    live: Stack, temporal: DevServer, tmp_path: Path
+) -> None:
+    starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    given = fresh()
+    run = await live.start(given)
+    await live.saw("retrieve")
+    live.emulator.clock.advance(timedelta(minutes=10))
+    batch_id = (await run.result()).batch_id
+    await forget_closed(live, run.id)
+    calls = len(live.emulator.calls)
+
+    shown = await starter("attach", batch_id, "--json")
+    checked = await starter("attach", batch_id, "--requests", starter.file(given), "--json")
+    others = await starter("attach", batch_id, "--requests", starter.file(fresh(2), "others.jsonl"), "--json")
+
+    assert [(each.code, each.json["workflowId"], each.json["status"]) for each in (shown, checked)] == [
+        (0, run.id, "completed")
+    ] * 2
+    assert (shown.json["output"]["batchId"], checked.json["output"]["verified"]) == (batch_id, True)
+    assert (others.code, others.json["error"]["type"]) == (2, "Refused")
+    assert len(live.emulator.calls) == calls
+    assert not await run_exists(live.client, f"attach-{batch_id}")
+
+
+async def test_a_batch_landed_unverified_by_a_forgotten_run_is_checked_from_the_store(
+    live: Stack, temporal: DevServer, tmp_path: Path
+) -> None:
+    starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+    given = fresh()
+    batch_id = await live.post_by_a_stranger(given)
+    live.emulator.clock.advance(timedelta(minutes=10))
+    attached = await live.start(batch_id=batch_id, workflow_id=f"attach-{batch_id}")
+    assert not (await attached.result()).verified
+    await forget_closed(live, attached.id)
+    calls = len(live.emulator.calls)
+
+    shown = await starter("attach", batch_id, "--json")
+    checked = await starter("attach", batch_id, "--requests", starter.file(given), "--json")
+
+    assert (shown.json["workflowId"], shown.json["output"]["verified"]) == (attached.id, False)
+    assert (checked.json["workflowId"], checked.json["output"]["verified"]) == (attached.id, True)
+    assert len(live.emulator.calls) == calls
+
+
 async def test_a_forgotten_run_whose_reply_was_lost_says_that_its_batch_is_not_known(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(fresh(), workflow_id=f"lost-{uuid4()}")
     await progress_when(run, lambda progress: bool(progress.candidates))
     await forget(live, run.id)
 
-    forgotten = await list_forgotten(live.client, open_store(live.store_url), 10)
+    forgotten = await list_forgotten(live.client, open_store(live.store_url))
 
     (found,) = forgotten.found
+    assert found.api_key == "default"
     assert (found.workflow_id, found.batch_id) == (run.id, None)
     assert found.requests_uri
 
@@ -101,7 +222,7 @@ async def test_what_has_landed_was_refused_or_is_old_is_not_missed(live: Stack, 
     await landed.result()
     await asyncio.gather(*(forget_closed(live, run.id) for run in (refused, landed)))
 
-    assert (await list_forgotten(live.client, store, 10)).found == ()
+    assert (await list_forgotten(live.client, store)).found == ()
 
 
 async def forget_closed(stack: Stack, workflow_id: str) -> None:
@@ -124,7 +245,7 @@ async def test_a_run_of_a_namespace_that_cannot_be_asked_does_not_count_as_forgo
     await store.create(f"namespaces/{uuid4()}.json", other.model_dump_json().encode())
     await forget(live, run.id)
 
-    forgotten = await list_forgotten(live.client, store, 10)
+    forgotten = await list_forgotten(live.client, store)
 
     assert (forgotten.found, len(forgotten.unasked)) == ((), 1)
 
@@ -135,7 +256,7 @@ async def test_a_new_database_under_the_old_address_forgets_its_runs(live: Stack
     await live.saw("retrieve")
     async with dev_server() as another:
         await replace_namespaces(live, another)
-        forgotten = await list_forgotten(another.client, store, 10)
+        forgotten = await list_forgotten(another.client, store)
 
     assert [each.workflow_id for each in forgotten.found] == [run.id]
     assert forgotten.found[0].sent > datetime.now(UTC) - timedelta(minutes=5)

@@ -1,8 +1,9 @@
 """Why a run does not move: each obstacle, as `status`, the list of what needs attention and the metrics see it."""
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -20,8 +21,9 @@ from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchInput
+from message_batches.models import BatchInput, Phase
 from message_batches.observability.prometheus import StalledRuns
+from message_batches.runs import list as runs_list
 from message_batches.runs import obstacles
 from message_batches.runs.control import Runs
 from message_batches.runs.describe import RunStatus, RunView, describe_execution
@@ -32,9 +34,14 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server
 from tests.harness.command_line import command_line
 from tests.harness.requests import fresh
-from tests.harness.stack import KEYS, Stack, running_stack
+from tests.harness.stack import KEYS, QUICK_POLL, Stack, details_of, progress_when, running_stack
 from tests.harness.waiting import eventually
 from worker import build_worker
+
+PATIENT = QUICK_POLL.model_copy(
+    update={"transient": QUICK_POLL.transient.model_copy(update={"retry_after": timedelta(seconds=30)})}
+)
+"""Polls soon, and makes a call again late enough for a test to look at the run meanwhile."""
 
 PAUSE = ("--dynamic-config-value", "frontend.WorkflowPauseEnabled=true")
 
@@ -71,13 +78,14 @@ async def worker_of(build: str | None, stack: Stack, task_queue: str) -> AsyncIt
         yield
 
 
-async def seen(stack: Stack, workflow_id: str, cause: Cause) -> tuple[RunView, Obstacle]:
+async def seen(stack: Stack, workflow_id: str, cause: Cause, failed_as: str = "") -> tuple[RunView, Obstacle]:
     """Return a run as soon as it has an obstacle."""
     runs = Runs(stack.client, open_store(stack.store_url))
 
     async def check() -> tuple[RunView, Obstacle] | None:
         view = await runs.describe(workflow_id, query_timeout=timedelta(seconds=1))
-        return next(((view, each) for each in view.obstacles if each.cause is cause), None)
+        found = [each for each in view.obstacles if each.cause is cause and failed_as in ("", each.failed_as)]
+        return (view, found[0]) if found else None
 
     return await eventually(check, f"{workflow_id} with {cause}")
 
@@ -86,7 +94,7 @@ async def decision(client: Client, workflow_id: str) -> Decision:
     """Return what an operator is to do, as the list has it."""
 
     async def check() -> Decision | None:
-        items = await list_attention(client, 100)
+        items = await list_attention(client)
         return next((item.decision for item in items if item.view.workflow_id == workflow_id), None)
 
     return await eventually(check, f"{workflow_id} among those that need attention")
@@ -195,6 +203,158 @@ async def test_a_failing_activity_needs_attention_in_every_phase(server: DevServ
     await end(stack, run.id)
 
 
+def in_the_way(stack: Stack) -> None:
+    records = stack.store_folder / "submissions"
+    records.rename(stack.store_folder.with_name("moved-away"))
+    records.write_text("in the way of the folder")
+
+
+def another_store(stack: Stack) -> None:
+    (stack.store_folder / "store.json").write_text('{"id": "11111111-1111-4111-8111-111111111111"}')
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "says"),
+    [(in_the_way, "StoreUnavailable", "submissions"), (another_store, "WrongStore", "has the id 1111")],
+)
+async def test_a_post_that_waits_for_something_to_be_mended_says_for_what_and_needs_attention(
+    server: DevServer, stack: Stack, tmp_path: Path, spoil: Callable[[Stack], None], kind: str, says: str
+) -> None:
+    starter = command_line(tmp_path / "user", server, stack.store_url, stack.task_queue)
+    await open_store(stack.store_url).identity()
+    # The POST is refused while the store is made unusable; from then on each try fails at the store.
+    stack.emulator.faults.add("429", operation="create", retry_after=1, times=1)
+    run = await stack.start(fresh(), poll=PATIENT)
+    await stack.saw("create")
+    spoil(stack)
+
+    progress = await progress_when(run, lambda seen: says in (seen.waiting_for or ""))
+    details = await details_of(run)
+    _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING, kind)
+    unasked = await Runs(stack.client, open_store(stack.store_url)).describe(run.id, query_timeout=timedelta())
+    listed = await starter("list", "--needs-attention", "--json")
+    status = await starter("status", run.id)
+
+    assert (progress.phase, progress.posts, progress.submission) == (Phase.SUBMITTING, 0, progress.waiting_for)
+    assert says in details
+    assert unasked.progress
+    assert (unasked.answered, unasked.progress.phase, unasked.progress.posts) == (False, Phase.SUBMITTING, 0)
+    assert (obstacle.activity, obstacle.needs_attention) == (ActivityType.SUBMIT_BATCH, True)
+    assert obstacle.next_attempt
+    assert (await counted(server.client, stack.task_queue, Cause.ACTIVITY_FAILING)) == 1
+    (document,) = [each for each in listed.json if each["workflowId"] == run.id]
+    assert says in document["why"]
+    assert "API" not in document["why"]
+    assert document["command"].endswith(f" watch {run.id}")
+    assert says in status.said
+    assert obstacle.activity not in status.said
+    await end(stack, run.id)
+
+
+async def test_a_post_that_waits_for_the_api_says_so_and_needs_nobody(server: DevServer, stack: Stack) -> None:
+    stack.emulator.faults.add("429", operation="create", retry_after=60)
+    run = await stack.start(fresh())
+    await stack.saw("create")
+
+    progress = await progress_when(run, lambda seen: "429" in (seen.waiting_for or ""))
+    _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING)
+    needing = await list_attention(server.client)
+
+    assert progress.phase is Phase.SUBMITTING
+    assert (obstacle.failed_as, obstacle.needs_attention) == ("RateLimited", False)
+    assert run.id not in {item.view.workflow_id for item in needing}
+    await end(stack, run.id)
+
+
+async def test_a_post_whose_key_the_worker_has_lost_needs_attention(server: DevServer, tmp_path: Path) -> None:
+    keys = dict(KEYS)
+    async with (
+        Emulator() as emulator,
+        running_stack(server.client, emulator, (tmp_path / "store").as_uri(), keys) as stack,
+    ):
+        emulator.faults.add("slow", operation="list", seconds=1.0, times=1)
+        run = await stack.start(fresh(), poll=PATIENT, api_key="team-a")
+        await stack.saw("list")
+        del keys["team-a"]
+
+        _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING, "UnknownKey")
+        progress = await progress_when(run, lambda seen: bool(seen.waiting_for))
+
+        assert obstacle.activity == ActivityType.SUBMIT_BATCH
+        assert obstacle.failure in (progress.waiting_for or "")
+        assert await decision(server.client, run.id) is Decision.WATCH
+        await end(stack, run.id)
+
+
+async def test_a_post_that_waits_for_another_runs_says_so_and_needs_nobody(server: DevServer, stack: Stack) -> None:
+    given = fresh()
+    earlier = await stack.start(given, workflow_id=f"same-{uuid4()}")
+    await stack.saw("retrieve")
+
+    async def recorded() -> bool:
+        events = [event async for event in earlier.fetch_history_events()]
+        records = {
+            event.event_id
+            for event in events
+            if event.activity_task_scheduled_event_attributes.activity_type.name == ActivityType.RECORD_OUTCOME
+        }
+        return any(event.activity_task_completed_event_attributes.scheduled_event_id in records for event in events)
+
+    await eventually(recorded, "the record of the batch, which would be written again")
+    await end(stack, earlier.id)
+    outcome, intent = sorted(stack.store_folder.glob("submissions/*/*/*.json"), key=lambda path: len(path.name))[::-1]
+    outcome.unlink()
+    # As if the earlier run's worker were sending it just now.
+    intent.write_text(json.dumps(json.loads(intent.read_text()) | {"time": datetime.now(UTC).isoformat()}))
+
+    run = await stack.start(given, workflow_id=earlier.id, poll=PATIENT)
+    _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING, "SentByAnotherRun")
+    progress = await progress_when(run, lambda seen: bool(seen.waiting_for))
+
+    assert obstacle.failure in (progress.waiting_for or "")
+    assert run.id not in {item.view.workflow_id for item in await list_attention(server.client)}
+    assert len(stack.emulator.batches) == 1
+    await end(stack, run.id)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"),
+    [
+        ("UnknownKey", True),
+        ("WrongStore", True),
+        ("StoreUnavailable", True),
+        ("CannotDecrypt", True),
+        ("NotSent", True),
+        ("AnErrorOfNextYear", True),
+        ("RateLimited", False),
+        ("RefusedForNow", False),
+        ("SentByAnotherRun", False),
+    ],
+)
+@pytest.mark.parametrize("attempt", [0, 2])
+def test_only_what_an_operator_can_mend_needs_one(kind: str, attempt: int, needs: bool) -> None:
+    obstacle = Obstacle(Cause.ACTIVITY_FAILING, "submitBatch", attempt=attempt, failure="why", failed_as=kind)
+
+    assert obstacle.needs_attention is needs
+    assert Obstacle(Cause.PAUSED, failed_as=kind).needs_attention
+
+
+async def test_a_batch_that_is_not_found_for_long_needs_attention_before_the_next_poll(
+    server: DevServer, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.emulator.faults.add("404", operation="retrieve")
+    run = await stack.start(fresh(), poll=PATIENT.model_copy(update={"retry_after": timedelta(hours=1)}))
+    _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING)
+    before = await list_attention(server.client)
+
+    monkeypatch.setattr(runs_list, "NOT_FOUND_FOR", timedelta(0))
+
+    assert (obstacle.failed_as, obstacle.needs_attention) == ("BatchNotFound", False)
+    assert run.id not in {item.view.workflow_id for item in before}
+    assert await decision(server.client, run.id) is Decision.WATCH
+    await end(stack, run.id)
+
+
 async def test_a_paused_activity_and_a_paused_run_say_so(server: DevServer, stack: Stack, tmp_path: Path) -> None:
     starter = command_line(tmp_path / "user", server, stack.store_url, stack.task_queue)
     stack.emulator.faults.add("503", operation="retrieve")
@@ -252,7 +412,7 @@ async def test_a_landing_that_waits_for_another_one_says_so_and_needs_nobody(
         return next((view for view in views if view.has(Cause.WAITING_FOR_TURN)), None)
 
     view = await eventually(waiting, "a landing that waits for its turn")
-    needing = await list_attention(server.client, 100)
+    needing = await list_attention(server.client)
 
     assert [each.activity for each in view.obstacles] == [ActivityType.RETRIEVE_RESULTS]
     assert not {run.id for run in runs} & {item.view.workflow_id for item in needing}

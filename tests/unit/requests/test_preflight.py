@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import pytest
 
-from message_batches.requests.preflight import MAX_REASONS
+from message_batches.requests.preflight import MAX_REASONS, MOST_TOKENS
 from message_batches.requests.reader import CheckedRequests, read_requests
 from tests.harness.requests import request
 from tests.unit.requests.test_reader import dump
@@ -40,8 +40,11 @@ WARNED = [
     ({"stream": True}, "`stream` is true"),
     ({"max_tokens": 0}, "`max_tokens` must be 1 or more"),
     ({"max_tokens": -1}, "`max_tokens` must be 1 or more"),
-    ({"max_tokens": "100"}, "`max_tokens` must be 1 or more"),
+    ({"max_tokens": "100"}, "`max_tokens` is not a number"),
+    ({"max_tokens": True}, "`max_tokens` is not a number"),
     ({"max_tokens": 0.5}, "`max_tokens` must be 1 or more"),
+    ({"max_tokens": 1.5}, "`max_tokens` is not a whole number"),
+    ({"max_tokens": 10**4299}, "`max_tokens` is over 300,000"),
     ({"max_tokens": 300_001}, "`max_tokens` is over 300,000"),
     ({"max_tokens": 128_001}, "`max_tokens` is over 128,000, the most that claude-sonnet-5 gives"),
     (
@@ -78,6 +81,7 @@ WARNED = [
     ({"system": 7}, "`system` is neither a text nor a list"),
     ({"temperature": 2}, "`temperature` must be from 0 to 1"),
     ({"temperature": "0"}, "`temperature` must be from 0 to 1"),
+    ({"temperature": True}, "`temperature` must be from 0 to 1"),
     ({"top_p": -0.1}, "`top_p` must be from 0 to 1"),
     (
         {"thinking": {"type": "enabled", "budget_tokens": 1023}, "max_tokens": 2000},
@@ -127,6 +131,40 @@ UNSURE = [
     ({"model": "anthropic.claude-sonnet-5-v1:0"}, "`anthropic.claude-sonnet-5-v1:0` is not a model"),
     (user([{"type": "image_url", "image_url": {}}]), "`image_url` is not a type of content that this version knows of"),
 ]
+
+
+LONG = "1" * 5000
+NUMBERS = [
+    ('"max_tokens":%s', LONG, "`max_tokens` is over 300,000"),
+    ('"max_tokens":%s', f"-{LONG}", "`max_tokens` must be 1 or more"),
+    ('"max_tokens":%s', "1" * 4300, "`max_tokens` is over 300,000"),
+    ('"max_tokens":%s', "1e300", "`max_tokens` is over 300,000"),
+    ('"max_tokens":%s', "1e400", "`max_tokens` is over 300,000"),
+    ('"max_tokens":%s', "-1e99999999999999999999", "`max_tokens` must be 1 or more"),
+    ('"max_tokens":%s', "-0", "`max_tokens` must be 1 or more"),
+    ('"max_tokens":%s', "1e-400", "`max_tokens` must be 1 or more"),
+    ('"max_tokens":%s', "100.0", None),
+    ('"max_tokens":9,"temperature":%s', LONG, "`temperature` must be from 0 to 1"),
+    ('"max_tokens":9,"temperature":%s', "1e400", "`temperature` must be from 0 to 1"),
+    ('"max_tokens":9,"temperature":%s', "1e-400", None),
+    ('"max_tokens":9,"temperature":%s', "-0.0", None),
+    ('"max_tokens":9,"thinking":{"budget_tokens":%s}', "1e400", "`thinking.budget_tokens` must be less"),
+    ('"max_tokens":9,"metadata":{"user_id":%s}', LONG, None),
+]
+
+
+@pytest.mark.parametrize(("field", "number", "says"), NUMBERS, ids=range(len(NUMBERS)))
+def test_a_number_beyond_all_bounds_gets_one_true_warning_or_none(
+    tmp_path: Path, field: str, number: str, says: str | None
+) -> None:
+    params = f'"model":"claude-sonnet-5","messages":[{{"role":"user","content":"hi"}}],{field % number}'
+    lines = [f'{{"custom_id":"{name}","params":{{{params}}}}}' for name in ("a", "b")]
+    for written in ("\n".join(lines), f"[{','.join(lines)}]"):
+        file = tmp_path / "requests"
+        file.write_text(written)
+        with read_requests(str(file)) as requests:
+            assert [each.message.startswith(says or "-") for each in requests.warnings] == ([True] if says else [])
+            assert 0 <= requests.max_tokens <= 2 * MOST_TOKENS
 
 
 @pytest.mark.parametrize(("params", "says"), UNSURE)

@@ -54,3 +54,11 @@ def test_an_unreadable_state_still_names_its_batch() -> None:
     start = RunStart.of({"state": {"phase": "of a later version", "submission": {"batch_id": "msgbatch_2"}}})
 
     assert (start.batch_ids, start.continued, start.state) == (("msgbatch_2",), True, None)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("team-a", "team-a"), ("default", "default"), ("sk-ant-api03-Secret_Text", None), ("", None), (5, None)],
+)
+def test_only_the_name_of_a_key_is_read(given: Any, name: str | None) -> None:
+    assert RunStart.of({"apiKey": given}).api_key == name
