@@ -174,8 +174,9 @@ class _ManifestDraft:
             for piece in join(lines):
                 self.sha256.update(piece)
                 self.file.append(piece)
+            add = self.content.add
             for line in lines:
-                self.content.add(line)
+                add(line)
 
     def checked(self) -> CheckedLines:
         check = self.check

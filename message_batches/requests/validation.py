@@ -211,15 +211,15 @@ class RequestCheck:
     def lines(self, lines: list[bytes]) -> list[Line]:
         """Check the next lines of a JSONL file, and return them as they are stored: stripped, without blank ones."""
         kept = []
-        for read in lines:
-            self._line += 1
-            if self._line == 1 or len(read) > LONG_LINE:
-                line = strip(without_bom(read) if self._line == 1 else read)
+        for number, read in enumerate(lines, self._line + 1):
+            if number == 1 or len(read) > LONG_LINE:
+                line = strip(without_bom(read) if number == 1 else read)
             else:
                 line = read.strip(BLANK)
             if line:
-                self.request(line, f"line {self._line}")
+                self.request(line, f"line {number}")
                 kept.append(line)
+        self._line += len(lines)
         return kept
 
     def request(self, line: Line, place: str) -> None:
