@@ -13,7 +13,7 @@ from activities.failures import check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
 from activities.missing import find_landed_batch, find_landed_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
-from activities.timeouts import Upload, heartbeats, reply_deadline
+from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
@@ -44,6 +44,9 @@ from message_batches.temporal.search_attributes import UsableAttributes
 MAX_UPLOADS = 4
 """Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
 
+MAX_LARGE_CHECKS = 1
+"""Files of more than 1 MiB that a worker checks at a time: one may be a single line, and is in memory as a whole."""
+
 SMALL_BODY = 1024 * 1024
 """Bytes of a body up to which it need not wait for a slot."""
 
@@ -66,13 +69,14 @@ class MessageBatchActivities:
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
     @activity.defn(name=ActivityType.PREPARE_REQUESTS)
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
         """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
         with errors_as_failures():
             self._api.check(given.profile)
-            async with heartbeats():
+            async with heartbeats_counting_lost_attempts():
                 store_id = await self._store.identity()
                 if given.store_id:
                     await check_store(self._store, given.store_id)
@@ -80,7 +84,9 @@ class MessageBatchActivities:
                 if given.requests is not None:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
-                    manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
+                    manifest = await load_manifest(
+                        self._store, given.requests_uri, scratch=self._scratch, turns=self._large_checks
+                    )
                 else:
                     manifest = None
                 attributes = await self._search_attributes.names(activity.client())

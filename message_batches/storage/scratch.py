@@ -30,7 +30,7 @@ class Scratch:
         self._folder = folder
         self.size = 0
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Append data; `StoreUnavailable` if the disk is full."""
         left = memoryview(data)
         with _failures(self._folder):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
 from message_batches.contract import WORKFLOW_TYPE
@@ -145,6 +145,21 @@ class Scene:
             return any(event.event_type == kind for each in await self.histories() for event in each.events)
 
         await eventually(holds, f"{EventType.Name(kind)} in the history")
+
+    async def attempts(self, activity: str, number: int) -> None:
+        """Wait until an attempt of an activity has begun, and the server has had a heartbeat of it."""
+
+        async def holds() -> bool:
+            pending = (await self.handle.describe()).raw_description.pending_activities
+            return any(
+                each.activity_type.name == activity
+                and each.attempt == number
+                and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+                and each.last_heartbeat_time.ToDatetime() > each.last_started_time.ToDatetime()
+                for each in pending
+            )
+
+        await eventually(holds, f"attempt {number} of {activity}")
 
     async def histories(self) -> list[WorkflowHistory]:
         return await histories(self.client, self.handle)
