@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from message_batches.api.responses import redact
+from message_batches.api.redaction import redact
 from message_batches.arazzo.yaml_source import CORE_SCALARS
 from message_batches.error_causes import cause_of
 from tests.harness.project import ROOT
@@ -105,7 +105,7 @@ def _cause(text: str) -> object:
 
 
 def _redact(text: str) -> object:
-    return redact(["abababababababab-aaaaaaaaaaaaaaa"], text.encode())
+    return redact(text, ["abababababababab-aaaaaaaaaaaaaaa"])
 
 
 def _scalars(text: str) -> object:
@@ -132,6 +132,20 @@ CAUSE = Entry(
     ),
 )
 TEXT_OF_ESCAPES = A('"', '\\"', "")
+REDACTED = Entry(
+    _redact,
+    (
+        A("", "ab"),
+        A("", "\\\\"),
+        A("", "\\u0061"),
+        A("", "a\\b"),
+        A("", "%61"),
+        A("", "&#97;"),
+        A("", "\x1b[0"),
+        A("", "\x1b[31m"),
+        A("\x1b[", "0"),
+    ),
+)
 ENTRIES = {
     "message_batches.api.client:_MODEL_NAME": WORD,
     "message_batches.api.client:_path": WORD,
@@ -145,9 +159,14 @@ ENTRIES = {
     "message_batches.api.network:_direct#2": fullmatch(A("*.", "."), A("", "0"), A("", ":"), A("", "a/1")),
     "message_batches.api.network:_direct#3": fullmatch(A("", "a"), A("", "a."), A("", ".")),
     "message_batches.api.network:_address": WORD,
-    "message_batches.api.responses:redact": Entry(
-        _redact, (A("", "ab"), A("", "\\\\"), A("", "\\u0061"), A("", "a\\b"))
+    "message_batches.api.redaction:_ESCAPED": REDACTED,
+    "message_batches.api.redaction:_ESCAPE": REDACTED,
+    "message_batches.api.redaction:_COLOUR": REDACTED,
+    "message_batches.api.redaction:_without": REDACTED,
+    "message_batches.api.transport:": fullmatch(
+        A("a: ", " "), A("a: ", " b"), A("", "a"), A("a:", "\t"), A("a: b", " ")
     ),
+    "message_batches.api.transport:#2": fullmatch(A("1;", " "), A("1;", "a"), A("1;", "\r"), A("1", " "), A("", "1")),
     "message_batches.arazzo.conditions:_TOKEN": match(
         A("", " "),
         A("'", "a"),
@@ -187,6 +206,7 @@ ENTRIES = {
     "message_batches.cli.options:_DURATION": fullmatch(A("", "0"), A("0.", "0"), A(".", "0"), A("", "0.")),
     "message_batches.codec_server.__main__:_origin": fullmatch(A("https://", "a"), A("https://a", "/")),
     "message_batches.emulator.auth:_OF_WORKSPACE": fullmatch(A("a", "=wrkspc_a"), A("a", "="), A("a=wrkspc_", "a")),
+    "message_batches.emulator.auth:_LOCAL_NAME": fullmatch(A("", "a"), A("", "a."), A("", ".localhost"), A("a.", "-")),
     "message_batches.emulator.create_validation:_CUSTOM_ID": WORD,
     "message_batches.emulator.options:_DURATION": fullmatch(A("", "0"), A("0.", "0"), A(".", "0"), A("", "0.")),
     "message_batches.emulator.request_body:_SPACE": match(A("", " "), A("", "\n\t")),
@@ -302,7 +322,29 @@ ENTRIES = {
     "message_batches.runs.control:_BATCH_ID_PATTERN": WORD,
     "message_batches.settings:codec_token": WORD,
     "message_batches.storage.names:UPLOAD_SUFFIX": search(A("", "#"), A("", "#1"), A("#", "1")),
-    "message_batches.storage.object_store:_NO_BUCKET": search(A("", "specified "), A("", "NoSuch")),
+    "message_batches.storage.failures:_CODE": search(
+        A("", "<Code>"), A("<Code>", "A"), A("<Code>Aa", "a"), A("", "<Code>Aa")
+    ),
+    "message_batches.storage.failures:_FULL": search(A("", "os error "), A("", "Errno 2")),
+    "message_batches.storage.failures:_NO_BUCKET": search(A("", "specified "), A("", "NoSuch")),
+    "message_batches.storage.failures:_OS_ERROR": search(
+        A("", "Os {"), A("Os {", " "), A("", "Os { "), A("Os {code: ", "1")
+    ),
+    "message_batches.storage.failures:_SERVER": search(
+        A("", "Generic a error: "),
+        A("Generic ", "a"),
+        A("", "Generic a error: Error performing GET http://"),
+        A("Generic a error: Error performing GET http://", "a"),
+        A("Generic a error: Error performing GET http://", "a@"),
+    ),
+    "message_batches.storage.failures:_STATUS": search(A("", "status code: "), A("", "status code: 12")),
+    "message_batches.storage.failures:first_line": search(
+        A("", "/"), A("//", "a"), A("", "//a"), A("", "?"), A("?", "a")
+    ),
+    "message_batches.storage.object_store:open_store": search(A("", '"'), A('"', "a"), A("", '"\n'), A("", '"a')),
+    "message_batches.storage.paths:_ACCOUNT": fullmatch(
+        A("accounts/", "a"), A("accounts/", "-"), A("accounts/a-", "0")
+    ),
     "message_batches.storage.paths:_LAYOUT": fullmatch(
         A("submissions/", "a"),
         A("submissions/a/", "1"),
@@ -310,14 +352,15 @@ ENTRIES = {
         A("claims/", "a"),
         A(f"submissions/a/1-{'0' * 64}/a-", "1"),
         A(f"submissions/a/1-{'0' * 64}/", "-1.outcome"),
-        A("claims/", ".json"),
-        A("results/", "a"),
-        A("results/a/", "0"),
+        A("claims/", "a-"),
+        A("claims/a-0123456789ab/", "a"),
+        A("claims/a-0123456789ab/", ".json"),
+        A("results/", "0"),
+        A("results/a-0123456789ab/", "a"),
+        A("results/a-0123456789ab/a/", "0"),
         A("manifests/", "0"),
     ),
     "message_batches.storage.urls:directory_of": search(A("", "a")),
-    "message_batches.storage.urls:_FULL": search(A("", "os error "), A("", "Errno 2")),
-    "message_batches.storage.urls:first_line": search(A("", "/"), A("//", "a"), A("", "//a"), A("", "?"), A("?", "a")),
     "message_batches.storage.urls:shown_proxy": search(A("", "/"), A("//", "a"), A("", "//a"), A("//", "a@")),
     "message_batches.temporal.connection:_ADDRESS": fullmatch(
         A("", "a"), A("[", ":"), A("https://", "."), A("a:", "0")
