@@ -15,16 +15,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import PollSchedule, RetrySchedule
+from message_batches.models import Phase, PollSchedule, RetrySchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.carrying import listening
 from tests.harness.processes import WorkerProcess, lasting_port, settings
 from tests.harness.requests import requests
-from tests.harness.stack import KEYS, Stack
+from tests.harness.stack import KEYS, Stack, progress_when
 from tests.harness.waiting import eventually
 from tests.processes.hostile.corpus import ANSWERS, FILES, RESULTS, Call, HostileAnswer, batch
 
@@ -229,8 +228,7 @@ async def test_files(attacked: Attacked) -> None:
                 target.writelines(file.content())
             run = await attacked.stack.start(requests_uri=path.as_uri(), api_key=TENANT, poll=_ONCE)
             await attacked.ends()
-            with contextlib.suppress(TimeoutError, WorkflowFailureError):
-                await asyncio.wait_for(run.result(), 60)
+            await progress_when(run, lambda now: now.phase is not Phase.PREPARING, within=120)
             with contextlib.suppress(RPCError):  # It may have ended.
                 await run.terminate()
             if attacked.most_memory > MOST_MEMORY:
