@@ -1,4 +1,8 @@
 # The worker, the starter and the emulator in one image: python as the process, no root, nothing written outside mounts.
+#
+# A tag can be moved. To build from the same bytes each time, put the digest behind both: `FROM python:TAG@sha256:...`,
+# as `docker buildx imagetools inspect python:TAG --format '{{.Manifest.Digest}}'` prints it; the same again with each
+# new tag. None is written here without having been compared.
 FROM python:3.13.14-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src

@@ -1,10 +1,13 @@
 """The command line: starts, shows and controls runs of message batches. It parses arguments and calls commands."""
 
 import os
+import resource
 import signal
 import sys
 
 if __name__ == "__main__":
+    # There may be keys in memory.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # While modules are still being loaded nothing has to be stopped, and a traceback would not help anybody.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 

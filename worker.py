@@ -19,9 +19,11 @@ from activities.batch import MessageBatchActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
+from message_batches.api.transport import MAX_CALLS
 from message_batches.concurrency import run_unless_set
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
+from message_batches.listener import set_process_limits
 from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
 from message_batches.observability.prometheus import (
@@ -29,6 +31,7 @@ from message_batches.observability.prometheus import (
     StalledRuns,
     keep_looking,
     report_open_runs,
+    serve_metrics,
     start_telemetry,
 )
 from message_batches.settings import Release, Settings, encryption_keys
@@ -49,11 +52,8 @@ Below the 30 s that Kubernetes waits before it kills."""
 MAX_CACHED_WORKFLOWS = 5000
 """Above the number of live runs: below it a worker replays a run at every step."""
 
-MAX_ACTIVITIES = 100
-"""Above the HTTP pool, which bounds the calls."""
-
 MAX_LANDINGS = 1
-"""Landings at a time: more would fill the scratch disk, and each would end later."""
+"""Landings at a time from one server: more would fill the scratch disk, and each would end later."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class Options:
 
     Attributes:
         health: HOST:PORT of the probes.
-        metrics: the URL of the metrics, which are served already.
+        metrics: HOST:PORT of the metrics.
+        sdk_metrics: the URL of the SDK's own page of them.
         requests_per_minute: bounds the calls of all workers of the task queue.
         count_interval: between two counts of the open runs, for the metrics.
         say: reports that the worker starts or stops.
@@ -70,6 +71,7 @@ class Options:
 
     health: str | None = None
     metrics: str | None = None
+    sdk_metrics: str | None = None
     requests_per_minute: int | None = None
     count_interval: timedelta = COUNT_INTERVAL
     say: Callable[[str], None] = print
@@ -111,22 +113,26 @@ def build_worker(
         ],
         deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
-        max_concurrent_activities=MAX_ACTIVITIES,
+        # So many of each server's: one that is silent holds no more than its own.
+        max_concurrent_activities=MAX_CALLS * (1 + len(api.servers)),
         max_task_queue_activities_per_second=rates.runs if rates else None,
         # Eager ones come with a workflow task, past the queue and its rate.
         disable_eager_activity_execution=bool(rates),
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
-    landings = Worker(
-        client,
-        task_queue=landing_queue(task_queue),
-        activities=[steps.retrieve_results, steps.delete_batch, submission.verify_candidate],
-        deployment_config=deployment,
-        max_concurrent_activities=MAX_LANDINGS,
-        max_task_queue_activities_per_second=rates.landings if rates else None,
-        graceful_shutdown_timeout=graceful_shutdown_timeout,
-    )
-    return MessageBatchWorker(runs, landings)
+    landings = [
+        Worker(
+            client,
+            task_queue=landing_queue(task_queue, server),
+            activities=[steps.retrieve_results, steps.delete_batch, submission.verify_candidate],
+            deployment_config=deployment,
+            max_concurrent_activities=MAX_LANDINGS,
+            max_task_queue_activities_per_second=rates.landings if rates else None,
+            graceful_shutdown_timeout=graceful_shutdown_timeout,
+        )
+        for server in (None, *api.servers)
+    ]
+    return MessageBatchWorker(runs, *landings)
 
 
 async def open_connections(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
@@ -149,6 +155,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
     async with AsyncExitStack() as resources:
         # First of all, and until all else has ended: a probe is answered at any time.
         url = await resources.enter_async_context(serve_probes(health, options.health)) if options.health else None
+        scrape = None
+        if options.metrics and options.sdk_metrics:
+            scrape = await resources.enter_async_context(serve_metrics(options.sdk_metrics, options.metrics))
         opened = await run_unless_set(stop, open_connections(settings, address))
         if opened is None:
             options.say("Worker stopping: it had not started yet")
@@ -187,7 +196,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
                     stalled=lambda: stalled.counts,
                 )
             )
-            options.say(_ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url))
+            options.say(
+                _ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url, scrape=scrape)
+            )
             await stop.wait()
             health.stopping()
             options.say("Worker stopping: letting activities under way finish")
@@ -195,7 +206,9 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             leave(0)
 
 
-def _ready(client: Client, settings: Settings, options: Options, *, store: str, health: str | None) -> str:
+def _ready(
+    client: Client, settings: Settings, options: Options, *, store: str, health: str | None, scrape: str | None
+) -> str:
     """Return the lines that a worker prints when it is ready."""
     server, queue, release = client.service_client.config.target_host, settings.task_queue, settings.release
     lines = [
@@ -215,8 +228,8 @@ def _ready(client: Client, settings: Settings, options: Options, *, store: str, 
         lines.append(f"  rate   {options.requests_per_minute} calls a minute, all workers of the queue together")
     if health:
         lines.append(f"  health {health}/healthz")
-    if options.metrics:
-        lines.append(f"  scrape {options.metrics}")
+    if scrape:
+        lines.append(f"  scrape {scrape}")
     return "\n".join(lines)
 
 
@@ -251,11 +264,12 @@ def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta
     parser.add_argument("--log-format", default=LogFormat.TEXT, choices=list(LogFormat), type=LogFormat)
     given = parser.parse_args(arguments)
     log = start_logging(given.log_format, given.log_level)
+    set_process_limits()
     try:
-        metrics = start_telemetry(given.metrics)
         options = Options(
             health=given.health,
-            metrics=metrics,
+            metrics=given.metrics,
+            sdk_metrics=start_telemetry(metrics=bool(given.metrics)),
             requests_per_minute=given.requests_per_minute,
             count_interval=count_interval,
             say=log.say,

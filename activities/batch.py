@@ -13,7 +13,7 @@ from activities.failures import check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
 from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
-from activities.timeouts import Upload, heartbeats, reply_deadline
+from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
@@ -33,6 +33,7 @@ from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (
     SubmissionOutcome,
@@ -43,6 +44,9 @@ from message_batches.temporal.search_attributes import UsableAttributes
 
 MAX_UPLOADS = 4
 """Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
+
+MAX_LARGE_CHECKS = 1
+"""Files of more than 1 MiB that a worker checks at a time: one may be a single line, and is in memory as a whole."""
 
 SMALL_BODY = 1024 * 1024
 """Bytes of a body up to which it need not wait for a slot."""
@@ -61,17 +65,19 @@ class MessageBatchActivities:
         self._api = api
         self._store = store
         self._records = SubmissionRecords(store)
+        self._accounts = AccountRecords(store)
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
         self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
     @activity.defn(name=ActivityType.PREPARE_REQUESTS)
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
         """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
         with errors_as_failures():
             self._api.check(given.profile)
-            async with heartbeats():
+            async with heartbeats_counting_lost_attempts():
                 store_id = await self._store.identity()
                 if given.store_id:
                     await check_store(self._store, given.store_id)
@@ -79,7 +85,9 @@ class MessageBatchActivities:
                 if given.requests is not None:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
-                    manifest = await load_manifest(self._store, given.requests_uri, scratch=self._scratch)
+                    manifest = await load_manifest(
+                        self._store, given.requests_uri, scratch=self._scratch, turns=self._large_checks
+                    )
                 else:
                     manifest = None
                 attributes = await self._search_attributes.names(activity.client())
@@ -139,9 +147,9 @@ class MessageBatchActivities:
                 if batch.store_id is None:
                     raise
                 await check_store(self._store, batch.store_id)
-                found = await find_landed_batch(self._store, batch.batch_id, error)
+                found = await find_landed_batch(self._store, self._api.account(batch.profile), batch.batch_id, error)
             activity.logger.debug("Polled")
-            return found
+            return found.model_copy(update={"server": self._api.server(batch.profile)})
 
     @activity.defn(name=ActivityType.RETRIEVE_RESULTS)
     async def retrieve_results(self, given: RetrieveInput) -> LandedResults:
@@ -181,7 +189,7 @@ class MessageBatchActivities:
         with errors_as_failures():
             async with heartbeats():
                 await check_store(self._store, given.store_id)
-                claim = await self._records.claim_of(given.batch_id)
+                claim = await self._records.claim_of(self._api.account(given.profile), given.batch_id)
                 # Temporal has one run of a workflow id at a time: an earlier one of ours, whose batch this run has
                 # taken or attached to, lands nothing any more.
                 if claim and claim.owner != given.claim.owner:
@@ -203,6 +211,7 @@ class MessageBatchActivities:
         return await land(
             self._store,
             results,
+            account=await self._accounts.record(self._api.account(given.profile)),
             batch_id=given.batch_id,
             manifest=given.manifest,
             expected_count=given.expected_count,
@@ -242,7 +251,8 @@ class MessageBatchActivities:
                     with suppress(StoreUnavailable):
                         await self._records.record_outcome(given.submitter, given.number, outcome)
                         if outcome.batch_id:
-                            await self._records.claim(outcome.batch_id, given.submitter.claim)
+                            account = self._api.account(given.profile)
+                            await self._records.claim(account, outcome.batch_id, given.submitter.claim)
                         return
                     await asyncio.sleep(1)
         except TimeoutError:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 
 from message_batches.api.interface import BatchApi
+from message_batches.api.keys import Account
 from message_batches.api.models import RESULTS_RETENTION, ApiProfile, MessageBatch, RequestCounts
 from message_batches.errors import ApiError, BatchNotFound, ResultsArchived
 from message_batches.formatting import format_time
@@ -11,9 +12,9 @@ from message_batches.results import reader
 from message_batches.storage.interface import Store
 
 
-async def find_landed_batch(store: Store, batch_id: str, error: BatchNotFound) -> MessageBatch:
+async def find_landed_batch(store: Store, account: Account, batch_id: str, error: BatchNotFound) -> MessageBatch:
     """Return a batch that the API no longer has as the store has it landed; raise the API's 404 if it has not."""
-    found = await reader.of_batch(store, batch_id)
+    found = await reader.of_batch(store, batch_id, [account.part])
     if not found:
         raise error
     landed, now = found[0].landed, datetime.now(UTC)
@@ -68,7 +69,7 @@ async def find_landed_results(
     except BatchNotFound as missing:
         why = missing
     gone = isinstance(why, ResultsArchived) or (isinstance(why, BatchNotFound) and not why.batch_is_there)
-    found = await reader.of_batch(store, batch_id) if gone else []
+    found = await reader.of_batch(store, batch_id, [api.account(profile).part]) if gone else []
     if not (found and found[0].file_there):
         raise why
     return found[0].landed

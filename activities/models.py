@@ -164,12 +164,14 @@ class FindCandidatesResult(ContractModel):
     Attributes:
         read_at: the time at which the list was requested, on the Temporal server's clock.
         posts: POSTs of this run that may have created a batch, as the store knows them: also those before a reset.
+        server: names the server that results come from, if that is not the one of all keys.
     """
 
     read_at: AwareDatetime
     recorded: str | None = None
     matches: tuple[CandidateMatch, ...] = ()
     posts: int = 0
+    server: str | None = None
 
 
 class AdoptInput(ContractModel):
@@ -199,6 +201,7 @@ class RecordOutcomeInput(ContractModel):
             an older claim of another run.
     """
 
+    profile: Profile = ApiProfile()
     submitter: Submitter | None
     claim: BatchClaim
     store_id: str

@@ -81,6 +81,7 @@ class SubmissionActivities:
                 found = [await self._match(batch, given, others) for batch in batches]
                 return FindCandidatesResult(
                     read_at=read_at,
+                    server=self._api.server(given.profile),
                     matches=tuple(sorted(found, key=lambda match: match.candidate.created_at)),
                     posts=sum(not record.created_nothing for record in mine),
                 )
@@ -103,7 +104,7 @@ class SubmissionActivities:
                 await check_store(self._store, given.store_id)
             async with reply_deadline():
                 batch = await self._api.retrieve(given.profile, given.batch_id)
-            claim = await self._records.claim_of(given.batch_id)
+            claim = await self._records.claim_of(self._api.account(given.profile), given.batch_id)
             if _is_taken(claim, given.claim):
                 raise OwnedByAnotherRun(f"{given.batch_id} is the batch of the run {claim.owner}")
             return batch
@@ -113,7 +114,7 @@ class SubmissionActivities:
         """Record the outcome of the POSTs and claim the batch; return whether the claim is ours."""
         with errors_as_failures(given.batch_id):
             await check_store(self._store, given.store_id)
-            ours = given.batch_id is None or await self._claim(given.batch_id, given.claim)
+            ours = given.batch_id is None or await self._claim(given.profile, given.batch_id, given.claim)
             if given.submitter and (ours or given.certain):
                 for number in given.numbers:
                     await self._records.record_outcome(
@@ -121,8 +122,8 @@ class SubmissionActivities:
                     )
             return ours
 
-    async def _claim(self, batch_id: str, claim: BatchClaim) -> bool:
-        owner = await self._records.claim(batch_id, claim)
+    async def _claim(self, profile: ApiProfile, batch_id: str, claim: BatchClaim) -> bool:
+        owner = await self._records.claim(self._api.account(profile), batch_id, claim)
         ours = owner.of_same_run(claim)
         if not ours:
             activity.logger.warning("The batch is claimed by %r already", owner.owner, extra={"batch_id": batch_id})
@@ -162,7 +163,7 @@ class SubmissionActivities:
         self, batch: MessageBatch, given: FindCandidatesInput, others: list[SubmissionRecord]
     ) -> CandidateMatch:
         who = given.submitter
-        claim = await self._records.claim_of(batch.id)
+        claim = await self._records.claim_of(self._api.account(given.profile), batch.id)
         # A run with this workflow id and these requests, which Temporal no longer has, is no rival.
         foreign = [
             record

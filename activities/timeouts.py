@@ -5,32 +5,63 @@ A lost worker, or a silent API, is noticed long before Temporal's own timeout, w
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from temporalio import activity
 
-from message_batches.errors import NotSent, ReplyLost
+from message_batches.errors import NotSent, ReplyLost, WorkersLost
 
 CALL_SHARE = 0.9
 """Share of the activity's time that the call may take: the rest is for reporting its outcome."""
 
 
+MAX_LOST_ATTEMPTS = 3
+"""Attempts in a row that began and never ended, after which the work is not given to another worker."""
+
+SURVIVED = 600
+"""Seconds after which a worker does not die of its work, but waits for something: each request has long been read."""
+
+
 @asynccontextmanager
-async def heartbeats() -> AsyncIterator[None]:
-    """Heartbeat in the background, four times within the activity's heartbeat timeout."""
+async def heartbeats(*, details: Callable[[], Sequence[Any]] = tuple) -> AsyncIterator[None]:
+    """Heartbeat in the background with these details, four times within the activity's heartbeat timeout."""
     timeout = activity.info().heartbeat_timeout
     if not timeout:
         yield
         return
-    beating = asyncio.create_task(_beat(timeout.total_seconds() / 4))
+    beating = asyncio.create_task(_beat(timeout.total_seconds() / 4, details))
     try:
         yield
     finally:
         beating.cancel()
         with suppress(asyncio.CancelledError):
             await beating
+
+
+@asynccontextmanager
+async def heartbeats_counting_lost_attempts() -> AsyncIterator[None]:
+    """Heartbeat; `WorkersLost` if the last attempts began and never ended, since the work may be what ends workers.
+
+    The heartbeats of an attempt say how many they are should it not end either. Its end, however it ends, takes that
+    back: an unavailable store may be tried for as long as it takes.
+    """
+    last = activity.info().heartbeat_details
+    lost = last[0] if last and isinstance(last[0], int) else 0
+    if lost >= MAX_LOST_ATTEMPTS:
+        raise WorkersLost(
+            f"{lost} workers in a row ended while they checked these requests: they were killed, or ran out of memory. "
+            "Nothing was sent. Look at their logs and their memory; if it is for these requests, make them smaller or "
+            "fewer, then start again"
+        )
+    began = time.monotonic()
+    try:
+        async with heartbeats(details=lambda: [lost + 1 if time.monotonic() - began < SURVIVED else 0]):
+            yield
+    finally:
+        activity.heartbeat(0)
 
 
 @asynccontextmanager
@@ -95,7 +126,7 @@ class Upload:
             yield chunk
 
 
-async def _beat(interval: float) -> None:
+async def _beat(interval: float, details: Callable[[], Sequence[Any]]) -> None:
     while True:
-        activity.heartbeat()
+        activity.heartbeat(*details())
         await asyncio.sleep(interval)

@@ -74,6 +74,7 @@ async def ours(meter: Meter, url: str, batch_id: str, folder: str) -> None:
             landed = await land(
                 store,
                 client.results(ApiProfile(), batch_id),
+                account=client.account(ApiProfile()).part,
                 batch_id=batch_id,
                 manifest=manifest,
                 expected_count=manifest.count,

@@ -61,6 +61,11 @@ class NextAction(StrEnum):
     """The file names betas, which are a header of the batch: remove them there, and give them with the run."""
 
 
-def landing_queue(task_queue: str) -> str:
-    """Return the task queue of the activities that read a whole batch's results, one at a time on each worker."""
-    return f"{task_queue}-landing"
+def landing_queue(task_queue: str, server: str | None = None) -> str:
+    """Return the task queue of the activities that read a whole batch's results, one at a time on each worker.
+
+    Args:
+        task_queue: that of the runs.
+        server: of a key with a base URL of its own, whose results shall not wait for another server's.
+    """
+    return f"{task_queue}-landing-{server}" if server else f"{task_queue}-landing"

@@ -3,6 +3,7 @@
     MessageBatchesError
     ├── InvalidRequests          the requests themselves; nothing was sent
     ├── RequestsNotFound         a `requestsUri` outside the store, or not there
+    ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
     ├── StoreUnavailable         the store did not answer, or is full
@@ -59,6 +60,10 @@ class InvalidRequests(MessageBatchesError):
 
 class RequestsNotFound(MessageBatchesError):
     """The named requests are outside the configured store, or not in it."""
+
+
+class WorkersLost(MessageBatchesError):
+    """Several workers in a row ended while they checked the requests, which may be the reason; nothing was sent."""
 
 
 class UnknownKey(MessageBatchesError):

@@ -1,10 +1,23 @@
-r"""JSONL bytes split into lines on `\n` only."""
+r"""JSONL bytes split into lines on `\n` only; lines as long as a batch, without further copies of them."""
+
+import codecs
+import io
+from collections.abc import Iterator, Sequence
 
 from message_batches.errors import InvalidRequests, MessageBatchesError
 
 MAX_BODY_BYTES = 256_000_000
 BOM = b"\xef\xbb\xbf"
 """A mark that some programs put before UTF-8: not part of the first line."""
+
+BLANK = b" \t\r\n"
+LONG_LINE = 1024 * 1024
+"""Bytes of a line from which on its values are not built: they can take a hundred times as much memory."""
+
+Line = bytes | memoryview
+
+_PIECE_BYTES = 64 * 1024
+_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Splitter:
@@ -16,8 +29,7 @@ class Splitter:
 
     def __init__(self, too_long: type[MessageBatchesError] = InvalidRequests) -> None:
         self._too_long = too_long
-        self._held: list[bytes] = []
-        self._size = 0
+        self._held = io.BytesIO()
 
     def feed(self, data: bytes) -> list[bytes]:
         r"""Return the lines that `data` completes, without their `\n`."""
@@ -46,15 +58,71 @@ class Splitter:
         rest = self._join(b"")
         return [rest] if rest else []
 
-    def _join(self, end: bytes | memoryview) -> bytes:
+    def _join(self, end: Line) -> bytes:
         """Join the end of a line with its earlier pieces."""
-        line = b"".join([*self._held, end])
-        self._held.clear()
-        self._size = 0
+        if not self._held.tell():
+            return bytes(end)
+        self._held.write(end)
+        # The buffer itself, not a copy of it.
+        line = self._held.getvalue()
+        self._held = io.BytesIO()
         return line
 
     def _hold(self, rest: bytes) -> None:
-        self._held.append(rest)
-        self._size += len(rest)
-        if self._size > MAX_BODY_BYTES:
+        self._held.write(rest)
+        if self._held.tell() > MAX_BODY_BYTES:
             raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, the limit of a whole batch")
+
+
+def without_bom(line: Line) -> Line:
+    """Return a line without a BOM before it, uncopied: it may be too long to have it twice."""
+    return memoryview(line)[len(BOM) :] if line[: len(BOM)] == BOM else line
+
+
+def strip(line: Line) -> Line:
+    """Return a line without the blanks around it; a long one uncopied."""
+    if len(line) <= LONG_LINE:
+        return bytes(line).strip(BLANK)
+    view = memoryview(line)
+    while view and not (head := bytes(view[:_PIECE_BYTES]).lstrip(BLANK)):
+        view = view[_PIECE_BYTES:]
+    if view:
+        view = view[len(view[:_PIECE_BYTES]) - len(head) :]
+    while view and not (tail := bytes(view[-_PIECE_BYTES:]).rstrip(BLANK)):
+        view = view[:-_PIECE_BYTES]
+    if view:
+        view = view[: len(view) - len(view[-_PIECE_BYTES:]) + len(tail)]
+    return view if len(view) > LONG_LINE else bytes(view)
+
+
+def check_utf8(line: Line) -> None:
+    """Raise `ValueError` at a byte that is not UTF-8; a JSON decoder does not check what it skips, keys and values.
+
+    In pieces: a character beyond ASCII makes the text of a whole line up to four times as large as the line.
+    """
+    try:
+        if len(line) <= LONG_LINE:
+            str(line, "utf-8")
+            return
+        decoder = _Utf8Decoder()
+        for start in range(0, len(line), LONG_LINE):
+            decoder.decode(bytes(line[start : start + LONG_LINE]))
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 ({error.reason})") from error
+
+
+def join(lines: Sequence[Line]) -> Iterator[Line]:
+    r"""Yield lines in few pieces, `\n` after each line; a long one is a piece of its own, and not copied."""
+    if max(map(len, lines), default=0) <= LONG_LINE:
+        yield b"\n".join([*lines, b""])
+        return
+    short: list[Line] = []
+    for line in lines:
+        if len(line) <= LONG_LINE:
+            short.append(line)
+            continue
+        yield b"\n".join([*short, b""])
+        short = [b""]
+        yield line
+    yield b"\n".join([*short, b""])

@@ -49,7 +49,8 @@ _HEARTBEAT = timedelta(seconds=30)
 _BEFORE_POLLS = Priority(priority_key=1)
 _UNLIMITED = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
-# Idempotent: the manifest is named by its content. The store may be unavailable for hours; nothing is sent before.
+# Idempotent: the manifest is named by its content. The store may be unavailable for hours; nothing is sent before. The
+# activity itself gives up after a few workers that did not survive it.
 # A key that this worker lacks is refused at once.
 PREPARE: ActivityOptions = {
     "priority": _BEFORE_POLLS,

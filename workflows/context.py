@@ -42,7 +42,7 @@ class RunContext:
     @property
     def landing_queue(self) -> str:
         """The task queue of the activities that read a whole batch's results."""
-        return landing_queue(workflow.info().task_queue)
+        return landing_queue(workflow.info().task_queue, self.state.server)
 
     @property
     def claim(self) -> BatchClaim:

@@ -30,6 +30,7 @@ class RunState(BaseModel):
         search_attributes: those that the namespace has.
         outcome: the `BatchOutcome`, or a failure's type, once the run has ended.
         unread_fields: the fields of the input that this version does not know.
+        server: names the server that results come from, if that is not the one of all keys.
     """
 
     phase: Phase = Phase.PREPARING
@@ -53,6 +54,7 @@ class RunState(BaseModel):
     search_attributes: tuple[str, ...] = ()
     outcome: str | None = None
     unread_fields: tuple[str, ...] = ()
+    server: str | None = None
 
     @property
     def status(self) -> str:
@@ -73,6 +75,7 @@ class RunState(BaseModel):
             self.batch = self.batch.model_copy(update=landed)
         else:
             self.batch = batch
+        self.server = batch.server
         self.first_seen = self.first_seen or now
         self.last_seen = self.last_seen if batch.from_store else now
         self.not_found_since, self.not_found = None, 0

@@ -1,15 +1,16 @@
 """The Message Batches API over httpx: each method makes one call, retries nothing and logs no body."""
 
+import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from typing import Any, ClassVar, TypeVar
 
 import httpx
-from pydantic import ValidationError
 
 from message_batches import __version__
-from message_batches.api.keys import ApiKeys
+from message_batches.api.bodies import MAX_OBJECT, MAX_PAGE, kept_up, parse, read_bounded, received, unpacked
+from message_batches.api.keys import Account, ApiKeys
 from message_batches.api.models import (
     BATCH_ID_PATTERN,
     ApiModel,
@@ -20,19 +21,17 @@ from message_batches.api.models import (
     ModelInfo,
 )
 from message_batches.api.network import DIRECT, Network
+from message_batches.api.redaction import shown
 from message_batches.api.responses import (
     BASE_URL,
     account_of,
     date_of,
     describe_misfit,
     error_of,
-    printable,
-    read_bounded,
-    redact,
-    redacted_head,
     request_id_of,
 )
-from message_batches.api.transport import Transport
+from message_batches.api.transport import PROXY, Transport
+from message_batches.concurrency import run_in_thread
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
 from message_batches.log_context import log_request_id
 
@@ -43,6 +42,9 @@ TIMEOUT = httpx.Timeout(60, connect=10)
 
 # The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
 LONG_TIMEOUT = httpx.Timeout(600, connect=10)
+
+_DETAIL = 500
+"""Characters that are repeated of what is wrong with a connection."""
 
 # httpx costs twice the CPU a request at 100 connections as at one.
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
@@ -66,7 +68,7 @@ def http_client(
     return httpx.AsyncClient(
         base_url=base_url,
         timeout=timeout,
-        headers={"user-agent": f"message-batches/{__version__}"},
+        headers={"user-agent": f"message-batches/{__version__}", "accept-encoding": "identity"},
         follow_redirects=False,
         trust_env=False,
         transport=Transport(network, LIMITS),
@@ -74,16 +76,37 @@ def http_client(
 
 
 class HttpBatchApi:
-    """The `BatchApi` port over one shared httpx client."""
+    """The `BatchApi` port over one shared httpx client.
+
+    Attributes:
+        head_seconds: the time in which a download must begin, or its error be there.
+        rate_seconds: the time in which a download, once begun, must bring `LEAST_BYTES`, again and again.
+    """
+
+    head_seconds: ClassVar[float] = 600
+    rate_seconds: ClassVar[float] = 60
 
     def __init__(self, http: httpx.AsyncClient, keys: ApiKeys, network: Network = DIRECT) -> None:
         self._http = http
         self._keys = keys
         self._network = network
 
+    @property
+    def servers(self) -> Collection[str]:
+        """The names of the servers of keys with a base URL of their own."""
+        return self._keys.servers
+
     def check(self, profile: ApiProfile) -> None:
         """Raise `UnknownKey` unless the profile's key is held."""
         self._keys.secret(profile.api_key)
+
+    def account(self, profile: ApiProfile) -> Account:
+        """Return the account that the profile's batches are of."""
+        return self._keys.account(profile.api_key, str(self._http.base_url).rstrip("/"))
+
+    def server(self, profile: ApiProfile) -> str | None:
+        """Return the name of the server of the profile's key; None for the one of all keys."""
+        return self._keys.server(profile.api_key)
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.
@@ -99,41 +122,48 @@ class HttpBatchApi:
                 url = self._url(profile, PATH)
                 hidden = self._hidden(profile)
                 reply = await _answer(http, "POST", url, hidden, sent=length, headers=headers, content=body)
-                return _batch_in(reply)
+                return await _batch_in(reply, hidden)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
-        return _batch_in(await self._call("GET", _path(batch_id), profile))
+        return await _batch_in(await self._call("GET", _path(batch_id), profile), self._hidden(profile))
 
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
+        hidden = self._hidden(profile)
         with _there():
-            reply = await self._call("GET", PATH, profile, params=params)
-        page = _parsed(reply, BatchPage)
+            reply = await self._call("GET", PATH, profile, params=params, most=MAX_PAGE)
+        page = await _parsed(reply, BatchPage, hidden)
         batches = tuple(batch.with_status_read() for batch in page.data)
-        told = {"date": date_of(reply.headers.get("date")), **account_of(reply)}
+        told = {"date": date_of(reply.headers.get("date")), **account_of(reply, hidden)}
         return page.model_copy(update={"data": batches, **told})
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
-        return _batch_in(await self._call("POST", f"{_path(batch_id)}/cancel", profile))
+        reply = await self._call("POST", f"{_path(batch_id)}/cancel", profile)
+        return await _batch_in(reply, self._hidden(profile))
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
-        _parsed(await self._call("DELETE", _path(batch_id), profile), DeletedBatch)
+        reply = await self._call("DELETE", _path(batch_id), profile)
+        await _parsed(reply, DeletedBatch, self._hidden(profile))
 
     @asynccontextmanager
     async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
-        headers, hidden = self._headers(profile) | {"accept-encoding": "identity"}, self._hidden(profile)
+        """GET the results as chunks of JSONL, unpacked from gzip; `ReplyLost` for a cut, or a download that crawls."""
+        headers, hidden = self._headers(profile), self._hidden(profile)
         url = self._url(profile, f"{_path(batch_id)}/results")
         try:
-            async with self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT) as reply:
-                if reply.status_code != httpx.codes.OK:
-                    raise error_of(await read_bounded(reply, hidden))
-                log_request_id(request_id_of(redacted_head(reply, hidden)))
-                yield reply.aiter_bytes()
+            async with AsyncExitStack() as opened:
+                async with _answer_within(self.head_seconds):
+                    call = self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT)
+                    reply = await opened.enter_async_context(call)
+                    if reply.status_code != httpx.codes.OK:
+                        raise error_of(await _read(reply, MAX_OBJECT), hidden)
+                log_request_id(request_id_of(reply, hidden))
+                chunks = unpacked(reply, kept_up(received(reply), self.rate_seconds))
+                yield await opened.enter_async_context(aclosing(chunks))
         except httpx.HTTPError as error:
             raise _transport_error(error, hidden) from error
 
@@ -144,11 +174,12 @@ class HttpBatchApi:
         """
         if _MODEL_NAME.fullmatch(name):
             try:
-                return _parsed(await self._call("GET", f"{MODELS}/{name}", profile), ModelInfo)
+                reply = await self._call("GET", f"{MODELS}/{name}", profile)
+                return await _parsed(reply, ModelInfo, self._hidden(profile))
             except BatchNotFound:
                 pass
         with _there("models"):
-            await self._call("GET", MODELS, profile, params={"limit": "1"})
+            await self._call("GET", MODELS, profile, params={"limit": "1"}, most=MAX_PAGE)
         return None
 
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
@@ -168,17 +199,54 @@ class HttpBatchApi:
 
 
 async def _answer(
-    http: httpx.AsyncClient, method: str, url: str, hidden: Sequence[str], *, sent: int | None = None, **options: Any
+    http: httpx.AsyncClient,
+    method: str,
+    url: str,
+    hidden: Sequence[str],
+    *,
+    sent: int | None = None,
+    most: int = MAX_OBJECT,
+    **options: Any,
 ) -> httpx.Response:
     try:
-        async with http.stream(method, url, **options) as coming:
-            reply = await read_bounded(coming, hidden)
+        # Each byte of an answer resets the timeout. The time for an upload and its answer is the caller's to limit.
+        limit = 2 * http.timeout.read if sent is None and http.timeout.read else None
+        async with _answer_within(limit), http.stream(method, url, **options) as coming:
+            reply = await _read(coming, most)
     except httpx.HTTPError as error:
         raise _transport_error(error, hidden) from error
     if reply.status_code != httpx.codes.OK:
-        raise error_of(reply, sent=sent)
-    log_request_id(request_id_of(reply))
+        raise error_of(reply, hidden, sent=sent)
+    request_id = request_id_of(reply, hidden)
+    if len(reply.content) > most:
+        raise ReplyLost(
+            f"The API answered 200 with more than {most:,} bytes, which is no answer to this call",
+            status=200,
+            request_id=request_id,
+        )
+    log_request_id(request_id)
     return reply
+
+
+@asynccontextmanager
+async def _answer_within(seconds: float | None) -> AsyncIterator[None]:
+    """Raise `ReadTimeout` when an answer is not there in time, although each of its bytes was."""
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            yield
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise httpx.ReadTimeout(f"no whole answer came within {seconds:g} s") from error
+
+
+async def _read(coming: httpx.Response, most: int) -> httpx.Response:
+    """Return a response with its body, unpacked, and of a longer one than `most` bytes the beginning."""
+    content = await read_bounded(coming, most)
+    headers = [(name, value) for name, value in coming.headers.raw if name.lower() != b"content-encoding"]
+    between = {PROXY: coming.extensions[PROXY]} if PROXY in coming.extensions else None
+    return httpx.Response(coming.status_code, headers=headers, content=content, extensions=between)
 
 
 @contextmanager
@@ -190,22 +258,28 @@ def _there(what: str = "Message Batches API") -> Iterator[None]:
         raise RequestRefused(f"{error}. Correct {BASE_URL}: no {what} is there.") from error
 
 
-def _batch_in(reply: httpx.Response) -> MessageBatch:
-    return _parsed(reply, MessageBatch).with_status_read()
+async def _batch_in(reply: httpx.Response, hidden: Sequence[str]) -> MessageBatch:
+    return (await _parsed(reply, MessageBatch, hidden)).with_status_read()
 
 
-def _parsed(reply: httpx.Response, model: type[_WireT]) -> _WireT:
+async def _parsed(reply: httpx.Response, model: type[_WireT], hidden: Sequence[str]) -> _WireT:
     try:
-        return model.model_validate_json(reply.content)
-    except ValidationError as error:
-        raise ReplyLost(describe_misfit(reply, error), status=200, request_id=request_id_of(reply)) from error
+        if len(reply.content) <= MAX_OBJECT:
+            return parse(model, reply.content, hidden)
+        parsed: _WireT = await run_in_thread(lambda: parse(model, reply.content, hidden))
+        return parsed
+    except (ValueError, RecursionError) as error:
+        why = describe_misfit(reply, model.__name__, error, hidden)
+        raise ReplyLost(why, status=200, request_id=request_id_of(reply, hidden)) from error
 
 
 def _transport_error(error: httpx.HTTPError, hidden: Sequence[str]) -> ApiError:
     # The error's text repeats a line that is not HTTP.
-    detail = printable(redact(hidden, str(error).encode(errors="replace")).decode()) or type(error).__name__
+    detail = shown(str(error), hidden, _DETAIL) or type(error).__name__
     if isinstance(error, _NEVER_SENT):
         return NotSent(f"No connection to the API: {detail}")
+    if isinstance(error, httpx.DecodingError):
+        return ReplyLost(f"The answer cannot be read: {detail}")
     return ReplyLost(f"The connection to the API was lost: {detail}")
 
 

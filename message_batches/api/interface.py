@@ -1,9 +1,10 @@
 """The Message Batches API as activities see it."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Collection
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from message_batches.api.keys import Account
 from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
 
 
@@ -13,8 +14,21 @@ class BatchApi(Protocol):
     The profile's key is a name; a name the API holds no key for raises `UnknownKey` before any call.
     """
 
+    @property
+    def servers(self) -> Collection[str]:
+        """The names of the servers of keys with a base URL of their own."""
+        ...
+
     def check(self, profile: ApiProfile) -> None:
         """Raise `UnknownKey` unless the profile's key is held."""
+        ...
+
+    def account(self, profile: ApiProfile) -> Account:
+        """Return the account that the profile's batches are of."""
+        ...
+
+    def server(self, profile: ApiProfile) -> str | None:
+        """Return the name of the server of the profile's key; None for the one of all keys."""
         ...
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
@@ -38,5 +52,5 @@ class BatchApi(Protocol):
         ...
 
     def results(self, profile: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """GET the results as chunks of JSONL, decoded from any transfer compression; a cut raises `ReplyLost`."""
+        """GET the results as chunks of JSONL, unpacked from gzip; `ReplyLost` for a cut, or a download that crawls."""
         ...

@@ -1,5 +1,6 @@
 """API keys: their names, and the keys that a process holds under these names."""
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from pydantic import AfterValidator, SecretStr
 
 from message_batches.errors import UnknownKey
+from message_batches.serialization import ContractModel
 
 KEY_NAME = re.compile(r"(?!sk-)[a-z0-9-]{1,32}")
 
@@ -53,6 +55,24 @@ _MIN_SECRET = 12
 """Fewest characters of a header's value that may be a secret: a word such as a provider's name occurs in answers."""
 
 
+class Account(ContractModel):
+    """An API key by its name, and where it is used: a batch id means nothing to another account.
+
+    Attributes:
+        base_url: the API, or a gateway.
+        workspace_id: that the key's calls name, for a key that spans workspaces.
+    """
+
+    api_key: str
+    base_url: str
+    workspace_id: str | None = None
+
+    @property
+    def part(self) -> str:
+        """The part of a path that names it."""
+        return f"{self.api_key}-{_digest(self.base_url, self.workspace_id or '')}"
+
+
 @dataclass(frozen=True)
 class ApiKeys:
     """The keys a process holds, by name.
@@ -97,6 +117,21 @@ class ApiKeys:
         values = [each.get_secret_value() for each in further]
         return (self.secret(name).get_secret_value(), *(each for each in values if len(each) >= _MIN_SECRET))
 
+    def account(self, name: str, base_url: str) -> Account:
+        """Return the account of the key of that name; the base URL is that of keys without one of their own."""
+        return Account(
+            api_key=name, base_url=self.base_urls.get(name, base_url), workspace_id=self.workspaces.get(name)
+        )
+
+    def server(self, name: str) -> str | None:
+        """Return a name for the server of a key with a base URL of its own, None for the server of all others."""
+        return _digest(self.base_urls[name]) if name in self.base_urls else None
+
+    @property
+    def servers(self) -> frozenset[str]:
+        """The names of the servers of keys with a base URL of their own."""
+        return frozenset(map(_digest, self.base_urls.values()))
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the keys, in alphabetical order."""
@@ -113,6 +148,10 @@ class ApiKeys:
         own += [f"headers {', '.join(sorted(self.headers[name]))}"] if self.headers.get(name) else []
         own += ["a workspace"] if name in self.workspaces else []
         return f"{name} ({', '.join(own)})" if own else name
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def variable_of(name: str) -> str:

@@ -59,7 +59,7 @@ class RequestCounts(ApiModel):
 class MessageBatch(ApiModel):
     """A batch as the API describes it: never its requests, names or metadata.
 
-    The last three are set by the client and the store, not by the API: what a history has is not to be read otherwise
+    The last four are set by the client and the store, not by the API: what a history has is not to be read otherwise
     by a later version.
 
     Attributes:
@@ -67,6 +67,7 @@ class MessageBatch(ApiModel):
         unknown_status: whether `processing_status` is not one of the API's reference, and nothing says that it has
             ended.
         from_store: whether the API no longer has the batch, and the store has its results.
+        server: names the server that its results come from, if that is not the one of all keys.
     """
 
     id: BatchId
@@ -81,6 +82,7 @@ class MessageBatch(ApiModel):
     reported_status: Annotated[str, Field(max_length=100)] | None = None
     unknown_status: bool | None = None
     from_store: bool | None = None
+    server: str | None = None
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -105,6 +107,7 @@ class MessageBatch(ApiModel):
                 "reported_status": reported if over and reported != _ENDED else None,
                 "unknown_status": True if not known and not over else None,
                 "from_store": None,
+                "server": None,
             }
         )
 
@@ -113,6 +116,10 @@ class DeletedBatch(ApiModel):
     """The API's answer to a DELETE."""
 
     id: str
+
+
+MAX_BATCHES = 1000
+"""The most batches on a page of the list, by the API's reference."""
 
 
 class BatchPage(ApiModel):
@@ -124,9 +131,9 @@ class BatchPage(ApiModel):
         workspace_id: the key's workspace, from the answer's headers; None if absent.
     """
 
-    data: Annotated[tuple[MessageBatch, ...], Field(max_length=1000)]
+    data: Annotated[tuple[MessageBatch, ...], Field(max_length=MAX_BATCHES)]
     has_more: bool
-    last_id: str | None = None
+    last_id: BatchId | None = None
     date: datetime | None = None
     organization_id: str | None = None
     workspace_id: str | None = None

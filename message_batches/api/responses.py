@@ -1,6 +1,6 @@
-"""Responses of the API: reading a body within bounds, and the error that a response other than 200 stands for."""
+"""Responses of the API: the texts that are shown of them, and the error that a response other than 200 stands for."""
 
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,8 +8,11 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
-from pydantic import ValidationError
+import msgspec
+import pydantic
 
+from message_batches.api.bodies import MAX_OBJECT, text_of
+from message_batches.api.redaction import redact, shown
 from message_batches.api.transport import PROXY
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import (
@@ -28,9 +31,6 @@ from message_batches.jsonl import MAX_BODY_BYTES
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 BASE_URL = "ANTHROPIC_BASE_URL, or the key's own"
-MAX_BYTES = 8 * 1024 * 1024
-"""Most bytes of a decoded body: a page of 1,000 batches takes less than 1 MB, but a few KB may unfold to gigabytes."""
-
 _HINTS = {
     "workspace_human_review_disabled": "Use a key of a workspace that has human review on, or turn it on in this one",
     "cmek_key_disabled": "Enable the workspace's own encryption key again, then start again",
@@ -46,37 +46,16 @@ _MESSAGE, _WORD, _NAME = 500, 100, 40
 _MOST_MISFITS = 3
 """The fields that an error names: a page of the list may have thousands that do not fit."""
 
-_OF_THE_TRANSFER = (b"content-encoding", b"content-length", b"transfer-encoding")
 
-
-async def read_bounded(reply: httpx.Response, secrets: Sequence[str]) -> httpx.Response:
-    """Read a response, without the secrets; a body longer than any of this API is cut, and then does not parse."""
-    content = bytearray()
-    async for chunk in reply.aiter_bytes():
-        content += chunk[: MAX_BYTES - len(content)]
-        if len(content) == MAX_BYTES:
-            break
-    return redacted_head(reply, secrets, bytes(content))
-
-
-def redacted_head(reply: httpx.Response, secrets: Sequence[str], content: bytes = b"") -> httpx.Response:
-    """Return a response without the secrets, with the given content as its body."""
-    headers = [
-        (name, redact(secrets, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER
-    ]
-    between = {PROXY: reply.extensions[PROXY]} if PROXY in reply.extensions else None
-    return httpx.Response(reply.status_code, headers=headers, content=redact(secrets, content), extensions=between)
-
-
-def request_id_of(reply: httpx.Response) -> str | None:
+def request_id_of(reply: httpx.Response, secrets: Sequence[str] = ()) -> str | None:
     """Return the API's own id of the call."""
-    return printable(reply.headers.get("request-id"), _WORD) or None
+    return shown(reply.headers.get("request-id"), secrets, _WORD) or None
 
 
-def account_of(reply: httpx.Response) -> dict[str, str | None]:
+def account_of(reply: httpx.Response, secrets: Sequence[str]) -> dict[str, str | None]:
     """Return the ids of the organization and the workspace that the call's key belongs to."""
     names = {"organization_id": "anthropic-organization-id", "workspace_id": "anthropic-workspace-id"}
-    return {field: printable(reply.headers.get(name), _WORD) or None for field, name in names.items()}
+    return {field: shown(reply.headers.get(name), secrets, _WORD) or None for field, name in names.items()}
 
 
 @dataclass(frozen=True)
@@ -97,20 +76,22 @@ class _ErrorBody:
         return self.source != _ErrorBody.source
 
 
-def error_of(reply: httpx.Response, *, sent: int | None = None) -> ApiError:
+def error_of(reply: httpx.Response, secrets: Sequence[str] = (), *, sent: int | None = None) -> ApiError:
     """Return the `ApiError` for a response other than 200, whether it is the API's JSON or a gateway's HTML.
 
     Args:
         reply: the response, with its body.
+        secrets: the texts that it must not repeat.
         sent: the bytes of the request's body, where that is large.
     """
     status = reply.status_code
-    body = _error_body(reply)
+    body = _error_body(reply, secrets)
     cause = cause_of(body.kind, body.message, body.code)
-    text = f"{body.source} answered {status} {body.kind}: {body.message}".rstrip(": ")
+    # As a whole again: half of a key may be the type, and the other half the message.
+    text = redact(f"{body.source} answered {status} {body.kind}: {body.message}".rstrip(": "), secrets)
     facts: dict[str, Any] = {
         "status": status,
-        "request_id": request_id_of(reply),
+        "request_id": request_id_of(reply, secrets),
         "by_api": not body.from_gateway,
     }
     if 400 <= status < 500 and cause is ErrorCause.MONEY:
@@ -152,14 +133,23 @@ def error_of(reply: httpx.Response, *, sent: int | None = None) -> ApiError:
             return ReplyLost(f"{text}, which this API does not send", **facts)
 
 
-def describe_misfit(reply: httpx.Response, error: ValidationError) -> str:
+def describe_misfit(
+    reply: httpx.Response, name: str, error: ValueError | RecursionError, secrets: Sequence[str]
+) -> str:
     """Return why a 200 cannot be used: the fields that do not fit, by path and by what was expected, never by value."""
-    if _json_of(reply) is None:
-        return f"{_gateway(reply)} answered 200"
-    misfits = error.errors(include_url=False, include_context=False, include_input=False)
-    named = [f"{'.'.join(map(str, each['loc'])) or 'the whole'} ({each['msg']})" for each in misfits[:_MOST_MISFITS]]
+    match error:
+        case pydantic.ValidationError():
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            misfits = [(".".join(map(str, each["loc"])), each["msg"]) for each in errors]
+        case msgspec.ValidationError():
+            # Such as "Expected `array`, got `object` - at `$.data`".
+            expected, _, path = str(error).partition(" - at ")
+            misfits = [(path.strip("`").removeprefix("$").removeprefix("."), expected)]
+        case _:
+            return f"{_gateway(reply, secrets)} answered 200"
+    named = [f"{path or 'the whole'} ({expected})" for path, expected in misfits[:_MOST_MISFITS]]
     more = f" and {len(misfits) - len(named):,} more" if len(misfits) > len(named) else ""
-    return f"The API answered 200 with an invalid {error.title}: {', '.join(named)}{more}"
+    return f"The API answered 200 with an invalid {name}: {', '.join(named)}{more}"
 
 
 def _too_large(body: _ErrorBody, sent: int | None) -> str:
@@ -178,43 +168,36 @@ def date_of(value: str | None) -> datetime | None:
         return None
 
 
-def printable(text: object, most: int = _MESSAGE) -> str:
-    """Return a text from outside, cut, without characters that control a terminal."""
-    if not isinstance(text, str):
-        return ""
-    return "".join(character if character.isprintable() else " " for character in text[:most])
-
-
-def _error_body(reply: httpx.Response) -> _ErrorBody:
+def _error_body(reply: httpx.Response, secrets: Sequence[str]) -> _ErrorBody:
     """Return type, message and code of an error's JSON, as far as there are any."""
     body = _json_of(reply)
     error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, Mapping):
-        return _ErrorBody(_gateway(reply))
+        return _ErrorBody(_gateway(reply, secrets))
     details = error.get("details")
     code = details.get("error_code") if isinstance(details, Mapping) else None
     return _ErrorBody(
-        _ErrorBody.source if body.get("type") == "error" else _gateway(reply),
-        kind=printable(error.get("type"), _WORD),
-        message=printable(error.get("message")).rstrip("."),
+        _ErrorBody.source if body.get("type") == "error" else _gateway(reply, secrets),
+        kind=shown(error.get("type"), secrets, _WORD),
+        message=shown(error.get("message"), secrets, _MESSAGE).rstrip("."),
         code=code if isinstance(code, str) else None,
     )
 
 
-def _gateway(reply: httpx.Response) -> str:
+def _gateway(reply: httpx.Response, secrets: Sequence[str]) -> str:
     """Name the program that has answered in place of the API, as far as its headers tell."""
     media_type = reply.headers.get("content-type", "no content type").partition(";")[0]
-    server = printable(reply.headers.get("server"), _NAME)
+    server = shown(reply.headers.get("server"), secrets, _NAME)
     named = f"A gateway ({server})" if server else "A gateway"
     if PROXY in reply.extensions:
         named = f"{named}, or the proxy {reply.extensions[PROXY]} in between,"
-    return f"{named} in place of the API, with {printable(media_type, _NAME)} and not the API's form,"
+    return f"{named} in place of the API, with {shown(media_type, secrets, _NAME)} and not the API's form,"
 
 
 def _json_of(reply: httpx.Response) -> Any:
     """Return the body as JSON; None if it is none."""
     try:
-        return reply.json()
+        return json.loads(text_of(reply.content)) if len(reply.content) <= MAX_OBJECT else None
     except (ValueError, RecursionError):
         return None
 
@@ -228,17 +211,3 @@ def _retry_after(reply: httpx.Response) -> timedelta | None:
         date = date_of(value)
         wait = date - datetime.now(UTC) if date else timedelta(0)
     return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
-
-
-REDACTED = b"[API key]"
-MIN_KEY_LENGTH = 8
-"""Fewest characters of a key that is redacted: a shorter text is not secret, and occurs in words that must be kept."""
-
-
-def redact(secrets: Sequence[str], answer: bytes) -> bytes:
-    """Replace secrets in a response by another text, also where JSON escapes some of their characters."""
-    for secret in secrets:
-        if len(secret) >= MIN_KEY_LENGTH:
-            spelled = "".join(rf"(?:{re.escape(each)}|\\u(?i:{ord(each):04x})|\\{re.escape(each)})" for each in secret)
-            answer = re.sub(spelled.encode(), REDACTED, answer)
-    return answer

@@ -1,81 +1,190 @@
 """The way of an HTTP call: directly or through a proxy, which an error on it names, and with the trusted certificates.
 
-No library reads the environment for it: `Settings` does, once.
+It bounds what the head of an answer may cost, which the libraries below it parse. No library reads the environment for
+the way: `Settings` does, once.
 """
 
+import re
 import ssl
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from functools import cache
+from typing import Any
 
+import httpcore
 import httpx
+from h11 import _readers
 
 from message_batches.api.network import Network, Proxy
+from message_batches.api.redaction import MAX_TEXT, redact
+
+_READ = frozenset(
+    (
+        *(b"content-encoding", b"content-type", b"date", b"retry-after", b"server"),
+        *(b"request-id", b"anthropic-organization-id", b"anthropic-workspace-id"),
+    )
+)
+"""The headers of a response that are read."""
+
+_MAX_HEADS = 128 * 1024
+_HEAD_STEP = 8 * 1024
+"""Bytes of the heads before a body, and those that are read at a time: an empty provisional answer has 20 of them."""
+
+# h11 backtracks over blanks before a character that is not valid: in a header 64,000 of them took 12 s, in an extension
+# of a chunk 4 s, in which the whole process stood still. These are the same rules without going back.
+_readers.header_field_re = re.compile(
+    rb"(?P<field_name>[-!#$%&'*+.^_`|~0-9a-zA-Z]++):"
+    rb"[ \t]*+(?P<field_value>(?:[^\x00\s]++(?:[ \t]++[^\x00\s]++)*+)?+)[ \t]*+"
+)
+_readers.chunk_header_re = re.compile(
+    rb"(?P<chunk_size>[0-9A-Fa-f]{1,20}+)(?P<chunk_ext>;(?:[^\r\n]|\r(?!\n))*+)?+[ \t]*+\r\n"
+)
+
+MAX_CALLS = 100
+"""Calls to one server at a time, beyond which no more are begun: those that it leaves unanswered must not keep a
+worker's activities from other servers."""
+
+_Server = tuple[str, str, int | None]
 
 PROXY = "message_batches.proxy"
 """The extension of a response that names the proxy between, which may have answered itself: without TLS it can."""
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each call directly, or through the proxy that its URL has; each way has a pool of connections."""
+    """Sends each call directly, or through the proxy that its URL has; each server has a pool of connections."""
 
     def __init__(self, network: Network, limits: httpx.Limits) -> None:
         self._network = network
         self._limits = limits
-        self._ways: dict[Proxy | None, httpx.AsyncHTTPTransport] = {}
+        self._ways: dict[tuple[Proxy | None, _Server], httpx.AsyncHTTPTransport] = {}
+        self._calls: Counter[_Server] = Counter()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request; a proxy that wants another user is an error of the proxy, not an answer."""
-        proxy = self._network.proxy_for(request.url.scheme, request.url.host, request.url.port)
-        if proxy is None:
-            return await self._way(None).handle_async_request(request)
+        server = (request.url.scheme, request.url.host, request.url.port)
+        proxy = self._network.proxy_for(*server)
+        if self._calls[server] >= MAX_CALLS:
+            raise httpx.PoolTimeout(f"{MAX_CALLS} calls to it are under way already", request=request)
+        self._calls[server] += 1
         try:
-            reply = await self._way(proxy).handle_async_request(request)
+            reply = await self._send(request, proxy, server)
+        except BaseException:
+            self._calls[server] -= 1
+            raise
+        assert isinstance(reply.stream, httpx.AsyncByteStream)
+        reply.stream = _Stream(reply.stream, proxy, lambda: self._calls.subtract([server]))
+        return reply
+
+    async def _send(self, request: httpx.Request, proxy: Proxy | None, server: _Server) -> httpx.Response:
+        try:
+            reply = await self._way(proxy, server).handle_async_request(request)
         except httpx.TransportError as error:
+            if proxy is None:
+                raise
             raise _through(proxy, error) from error
-        if reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
+        if proxy and reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             await reply.aclose()
             raise _through(proxy, httpx.ProxyError("407 Proxy Authentication Required", request=request))
-        if request.url.scheme == "http":
+        if proxy and request.url.scheme == "http":
             reply.extensions[PROXY] = str(proxy)
-        assert isinstance(reply.stream, httpx.AsyncByteStream)
-        reply.stream = _Stream(reply.stream, proxy)
-        return reply
+        return _reduced(reply)
 
     async def aclose(self) -> None:
         """Close all connections."""
         for way in self._ways.values():
             await way.aclose()
 
-    def _way(self, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
-        if proxy not in self._ways:
+    def _way(self, proxy: Proxy | None, server: _Server) -> httpx.AsyncHTTPTransport:
+        if (proxy, server) not in self._ways:
             tls = tls_context(self._network)
             through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
-            self._ways[proxy] = httpx.AsyncHTTPTransport(
-                verify=tls, trust_env=False, limits=self._limits, proxy=through
-            )
-        return self._ways[proxy]
+            way = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=through)
+            way._pool._network_backend = _Backend()  # A parameter of the pool, which httpx does not pass on.
+            self._ways[proxy, server] = way
+        return self._ways[proxy, server]
 
 
 class _Stream(httpx.AsyncByteStream):
-    """A body that comes through a proxy."""
+    """A body, perhaps through a proxy; the call is over once it is closed."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, proxy: Proxy) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, proxy: Proxy | None, on_closed: Callable[[], None]) -> None:
         self._stream = stream
         self._proxy = proxy
+        self._on_closed: Callable[[], None] | None = on_closed
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for chunk in self._stream:
                 yield chunk
         except httpx.TransportError as error:
+            if self._proxy is None:
+                raise
             raise _through(self._proxy, error) from error
+
+    async def aclose(self) -> None:
+        try:
+            await self._stream.aclose()
+        finally:
+            if self._on_closed:
+                self._on_closed()
+                self._on_closed = None
+
+
+def _reduced(reply: httpx.Response) -> httpx.Response:
+    """Return a response without its reason and the headers that nothing reads: no cookie is parsed or sent back."""
+    reply.headers = httpx.Headers([(name, value) for name, value in reply.headers.raw if name.lower() in _READ])
+    reply.extensions.pop("reason_phrase", None)
+    # After a 101 it is another.
+    if isinstance(connection := reply.extensions["network_stream"], _Connection):
+        connection.head_is_read()
+    return reply
+
+
+class _Backend(httpcore.AnyIOBackend):
+    """Opens connections on which a head is bounded, with all provisional answers before it."""
+
+    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return _Connection(await super().connect_tcp(*args, **options))
+
+
+class _Connection(httpcore.AsyncNetworkStream):
+    """A connection that reads a head in small steps, so that others get their turn, and not for ever."""
+
+    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self._stream = stream
+        self._left: int | None = _MAX_HEADS
+
+    def head_is_read(self) -> None:
+        """Read as much as there is, until the next request."""
+        self._left = None
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        if self._left is None:
+            return await self._stream.read(max_bytes, timeout)
+        data = await self._stream.read(min(max_bytes, _HEAD_STEP), timeout)
+        self._left -= len(data)
+        if self._left < 0:
+            raise httpcore.RemoteProtocolError(f"no answer began within {_MAX_HEADS:,} bytes")
+        return data
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        self._left = _MAX_HEADS
+        await self._stream.write(buffer, timeout)
+
+    async def start_tls(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        return _Connection(await self._stream.start_tls(*args, **options))
 
     async def aclose(self) -> None:
         await self._stream.aclose()
 
+    def get_extra_info(self, info: str) -> Any:
+        return self._stream.get_extra_info(info)
+
 
 def _through(proxy: Proxy, error: httpx.TransportError) -> httpx.TransportError:
-    return type(error)(f"{str(error) or type(error).__name__}, through the proxy {proxy}")
+    # It may repeat the proxy's own words, and these the password.
+    words = redact(str(error)[:MAX_TEXT], (httpx.URL(proxy.url.get_secret_value()).password,))
+    return type(error)(f"{words or type(error).__name__}, through the proxy {proxy}")
 
 
 def tls_of(proxy: Proxy, context: ssl.SSLContext) -> ssl.SSLContext | None:

@@ -98,7 +98,7 @@ def _by_path(path: str, pointer: str, document: ArazzoDocument) -> Operation | N
     if not named or len(parts) != 4 or parts[:2] != ["", "paths"]:
         raise DocumentError(pointer, "must read '{$sourceDescriptions.NAME.url}#/paths/~1PATH/METHOD'")
     _require_source(named[1], pointer, document)
-    template = re.sub(r"\{[^}]*\}", "{}", parts[2].replace("~1", "/").replace("~0", "~"))
+    template = re.sub(r"\{[^{}]*+\}", "{}", parts[2].replace("~1", "/").replace("~0", "~"))
     return next((each for each in OPERATIONS if (each.path, each.method) == (template, parts[3])), None)
 
 
@@ -145,7 +145,7 @@ def _check_parameters(step: Step, workflow: Workflow, calls: StepCalls) -> None:
         if _bare(given.value) != expression:
             # The text there may be a key, so it is not repeated.
             raise DocumentError(given.at("value"), f"must be {expression}; what a run sends comes from its input")
-    template = re.search(r"\{([^}]*)\}(?:~1results)?/get$", unquote(step.operation_path or ""))
+    template = re.search(r"\{([^{}]*+)\}(?:~1results)?/get$", unquote(step.operation_path or ""))
     name = template[1] if template else "message_batch_id"
     batch_id = sent.pop(("path", name), None) if step is not calls.submit else None
     if step is not calls.submit:

@@ -13,7 +13,7 @@ from message_batches.codec_server.auth import TokenAuth
 from message_batches.codec_server.server import CodecServer
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import MessageBatchesError
-from message_batches.listen_address import host_and_port
+from message_batches.listener import host_and_port, set_process_limits
 from message_batches.settings import codec_token, encryption_keys
 
 PORT = 8234
@@ -74,14 +74,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the codec server as a process of its own."""
     options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    set_process_limits()
     try:
         asyncio.run(serve(options))
     except MessageBatchesError as error:
         print(f"codec_server: {error}", file=sys.stderr)
-        return 2
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        print(f"codec_server: cannot listen on {options.listen}: {reason}", file=sys.stderr)
         return 2
     return 0
 

@@ -1,5 +1,6 @@
 """Access to the codec server: with the token, or from a browser with a session that began with the token."""
 
+import asyncio
 import hashlib
 import hmac
 import time
@@ -13,6 +14,13 @@ COOKIE = "message-batches-codec"
 SESSION = timedelta(hours=12)
 
 
+ATTEMPT_SECONDS = 0.2
+"""Seconds between two attempts to log in, whoever makes them."""
+
+MAX_WAITING = 25
+"""Attempts that wait for their turn; further ones are refused."""
+
+
 class TokenAuth:
     """Authentication by one shared token.
 
@@ -20,10 +28,27 @@ class TokenAuth:
     holds no token but a date, signed with it.
     """
 
-    def __init__(self, token: SecretStr | None, origins: Collection[str] = ()) -> None:
+    def __init__(
+        self, token: SecretStr | None, origins: Collection[str] = (), *, attempt_seconds: float = ATTEMPT_SECONDS
+    ) -> None:
         """Require the token, if there is one; of pages in a browser allow those of these origins."""
         self._token = token
         self.origins = tuple(origins)
+        self._attempt_seconds = attempt_seconds
+        self._next_attempt = 0.0
+
+    async def attempt(self) -> bool:
+        """Wait until a token may be tried; return False if too many attempts wait already.
+
+        The right token waits like any other: it is not locked out, and how long an answer takes reveals nothing.
+        """
+        now = time.monotonic()
+        turn = max(now, self._next_attempt)
+        if turn - now > MAX_WAITING * self._attempt_seconds:
+            return False
+        self._next_attempt = turn + self._attempt_seconds
+        await asyncio.sleep(turn - now)
+        return True
 
     @property
     def secure(self) -> bool:

@@ -31,9 +31,9 @@ _FORM = """<form method="post" action="/login">
 <p>The Web UI may have payloads decrypted for twelve hours then, in this browser.</p>"""
 
 
-def login(*, refused: bool = False) -> str:
-    """Return a form that asks for the token."""
-    said = "<p><strong>That is not the token.</strong></p>\n" if refused else ""
+def login(problem: str = "") -> str:
+    """Return a form that asks for the token, after a problem with the one before."""
+    said = f"<p><strong>{escape(problem)}</strong></p>\n" if problem else ""
     return _PAGE.format(content=said + _FORM)
 
 

@@ -1,10 +1,11 @@
 """The HTTP of the codec server: `POST /decode` and `/encode`, `/login` for browsers, `GET /healthz`."""
 
+import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs
 
 from aiohttp import web
@@ -14,17 +15,26 @@ from temporalio.converter import PayloadCodec
 
 from message_batches.codec_server.auth import COOKIE, TokenAuth
 from message_batches.codec_server.pages import GUARDED, logged_in, login
-from message_batches.errors import CannotDecrypt
+from message_batches.errors import CannotDecrypt, MessageBatchesError
+from message_batches.listener import Listener
 
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a body: four times what Temporal accepts in one call, which base64 makes a third larger."""
 MAX_LOGIN = 4096
 """Bytes of the form with the token: its sender is not authenticated yet."""
+MAX_PAYLOADS = 10_000
+"""Payloads of a body: several times those of a page of a history."""
+_MARKS_OF_ONE = 16
+"""Braces, brackets, commas and colons of a payload with five entries of metadata."""
+CONVERTED_AT_ONCE = 4
+"""Bodies that are read and converted at a time: each takes several times its length in memory."""
+CALL_SECONDS = 60
+"""Seconds for a whole call, its body included."""
 _logger = logging.getLogger("message_batches.codec_server")
 # The server library logs the headers of calls that it cannot parse, and a token may be among them.
 _SILENT = logging.Logger("message_batches.codec_server.http", logging.CRITICAL + 1)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Convert = Callable[[Sequence[Payload]], Awaitable[list[Payload]]]
+_Convert = Callable[[Sequence[Payload]], Coroutine[Any, Any, list[Payload]]]
 
 
 class CodecServer:
@@ -34,7 +44,7 @@ class CodecServer:
         self, codec: PayloadCodec, access: TokenAuth, *, host: str = "127.0.0.1", port: int = 0, encode: bool = False
     ) -> None:
         self._access = access
-        self._host, self._port = host, port
+        self._converting_now = asyncio.Semaphore(CONVERTED_AT_ONCE)
         app = web.Application(client_max_size=MAX_BODY, middlewares=[_logged])
         app.add_routes(
             [
@@ -45,29 +55,23 @@ class CodecServer:
                 *(self._converting("/encode", codec.encode) if encode else ()),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=1)
+        self._listener = Listener(app, host, port, logger=_SILENT)
 
     @property
     def url(self) -> str:
         """The URL, without a trailing slash."""
-        return f"http://{f'[{self._host}]' if ':' in self._host else self._host}:{self._port}"
+        return self._listener.url
 
     async def __aenter__(self) -> Self:
         """Begin to listen; port 0 becomes a free one."""
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, self._host, self._port).start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
-        self._port = self._runner.addresses[0][1]
+        await self._listener.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop listening."""
-        await self._runner.cleanup()
+        await self._listener.stop()
 
     def _converting(self, path: str, convert: _Convert) -> list[web.RouteDef]:
         """Route a path that converts payloads; pages must be of an allowed origin."""
@@ -90,18 +94,13 @@ class CodecServer:
         if not self._access.admits(request):
             return _refusal(401, "Log in at /login, or send the header `Authorization: Bearer TOKEN`")
         try:
-            payloads = _read(await request.read())
+            async with self._converting_now:
+                converted = await asyncio.to_thread(_converted, await request.read(), convert)
         except web.HTTPRequestEntityTooLarge:
             return _refusal(413, f"The body may have at most {MAX_BODY:,} bytes")
-        if payloads is None:
-            return _refusal(400, 'The body must be {"payloads": [...]}, as Temporal writes payloads in JSON')
-        try:
-            done = Payloads(payloads=await convert(payloads))
-        except CannotDecrypt as error:
+        except (CannotDecrypt, InvalidBody) as error:
             return _refusal(400, str(error))
-        return web.json_response(
-            {"payloads": [], **json_format.MessageToDict(done)}, headers={"Cache-Control": "no-store"}
-        )
+        return web.Response(body=converted, content_type="application/json", headers={"Cache-Control": "no-store"})
 
     def _cors(self, request: web.Request) -> dict[str, str]:
         """Return the CORS headers for a call from a page."""
@@ -123,10 +122,14 @@ class CodecServer:
     async def _log_in(self, request: web.Request) -> web.Response:
         if self._access.foreign_form(request):
             return _refusal(403, "Log in on this server's own page: a proxy before it must pass on the header Host")
+        if not await self._access.attempt():
+            answered = _page(login("Too many attempts: try again in a few seconds."), status=429)
+            answered.headers["Retry-After"] = "5"
+            return answered
         form = await request.clone(client_max_size=MAX_LOGIN).read()
         given = parse_qs(form.decode(errors="replace")).get("token", [""])
         if not self._access.knows(given[0].strip()):
-            return _page(login(refused=True), status=401)
+            return _page(login("That is not the token."), status=401)
         answered = _page(logged_in(self._access.origins))
         answered.set_cookie(
             COOKIE, self._access.session(), httponly=True, samesite="Strict", secure=self._access.secure, path="/"
@@ -138,9 +141,13 @@ class CodecServer:
 async def _logged(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Log a line for each call that is refused or fails, without its query, headers or body."""
     try:
-        answered = await handler(request)
+        async with asyncio.timeout(CALL_SECONDS):
+            # A browser always names it; without it, no origin could be compared with this server's own.
+            answered = await handler(request) if request.headers.get("Host") else _refusal(400, "The call has no Host")
     except web.HTTPException as error:
         answered = _refusal(error.status, error.reason)
+    except TimeoutError:
+        answered = _refusal(408, f"The call has not ended within {CALL_SECONDS} seconds")
     except Exception as error:
         answered = _refusal(500, f"Unexpected {type(error).__name__}")
     if answered.status >= 400:
@@ -153,15 +160,28 @@ async def _healthz(_: web.Request) -> web.Response:
     return web.json_response({"listening": True})
 
 
-def _read(body: bytes) -> Sequence[Payload] | None:
-    """Read the payloads of a body; None if it holds none, without repeating its content."""
+class InvalidBody(MessageBatchesError):
+    """A body is not a list of payloads, or holds too many; its content is not repeated."""
+
+
+def _converted(body: bytes, convert: _Convert) -> bytes:
+    """Convert the payloads of a body; runs in a thread, since 16 MiB take a second."""
+    too_many = InvalidBody(f"The body may have at most {MAX_PAYLOADS:,} payloads")
+    # Values are counted before they are read: `[{},{},...` takes a hundred times its length in memory.
+    if sum(map(body.count, (b"{", b"[", b",", b":"))) > MAX_PAYLOADS * _MARKS_OF_ONE:
+        raise too_many
     try:
         document = json.loads(body)
-        if isinstance(document, dict):
-            return json_format.ParseDict(document, Payloads(), ignore_unknown_fields=True).payloads
+        if not isinstance(document, dict):
+            raise ValueError("no object")
+        payloads = json_format.ParseDict(document, Payloads(), ignore_unknown_fields=True).payloads
     except (json_format.ParseError, ValueError, RecursionError):
-        pass
-    return None
+        raise InvalidBody('The body must be {"payloads": [...]}, as Temporal writes payloads in JSON') from None
+    if len(payloads) > MAX_PAYLOADS:
+        raise too_many
+    # The codec is awaited nowhere else: in a loop of its own, this thread alone waits for it.
+    done = Payloads(payloads=asyncio.run(convert(payloads)))
+    return json.dumps({"payloads": [], **json_format.MessageToDict(done)}).encode()
 
 
 def _refusal(status: int, message: str) -> web.Response:

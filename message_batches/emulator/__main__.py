@@ -13,6 +13,7 @@ from message_batches.emulator.faults import read_fault_flag
 from message_batches.emulator.model_list import read_model_flag
 from message_batches.emulator.options import EmulatorOptions, UndocumentedBehaviour, parse_duration
 from message_batches.emulator.server import Emulator
+from message_batches.listener import CannotListen, set_process_limits
 
 _T = TypeVar("_T")
 
@@ -125,10 +126,11 @@ async def serve(options: EmulatorOptions) -> None:
 def main() -> None:
     """Run the emulator as a process of its own."""
     options = read_options()
+    set_process_limits()
     try:
         asyncio.run(serve(options))
-    except (OSError, OverflowError) as error:
-        sys.exit(f"error: cannot listen on {options.host}:{options.port}: {error}")
+    except CannotListen as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,16 @@
-"""Authentication and rate limits: key, workspace and version of a call, in the order the API checks them."""
+"""Authentication and rate limits: key, workspace and version of a call, in the order the API checks them.
 
+Before these, pages in a browser are refused.
+"""
+
+import ipaddress
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import timedelta
+from urllib.parse import urlsplit
+
+from aiohttp import web
 
 from message_batches.emulator.clock import VirtualClock
 from message_batches.emulator.errors import ErrorReply, invalid
@@ -12,7 +19,52 @@ from message_batches.emulator.identifiers import workspace_of
 from message_batches.emulator.params_validation import NEW_VERSION
 
 VERSIONS = ("2023-06-01", NEW_VERSION)
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _OF_WORKSPACE = re.compile(r"(.+)=(wrkspc_\w+)")
+
+
+# Names that no page's author can own: of this machine, of a container, of a private network.
+_LOCAL_NAME = re.compile(r"[a-z0-9_-]+|(?:[a-z0-9_-]+\.)+(?:localhost|internal)")
+
+
+class PageGuard:
+    """A check that no page in a browser calls: control needs no key, and any page may send requests to this machine.
+
+    A browser names a page's origin, except where a host name of the page's author leads here: so only names count that
+    nobody else can own, and addresses.
+    """
+
+    def __init__(self, public_url: str | None) -> None:
+        """Allow also the host of this URL."""
+        self._public = urlsplit(public_url or "").hostname
+
+    @web.middleware
+    async def check(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Answer 403 to a page, before the call is recorded."""
+        host = request.headers.get("host", "")
+        if "origin" in request.headers:
+            refused = ErrorReply(403, "Calls from pages in a browser are refused: this one names an Origin")
+        elif not self._is_ours(host):
+            refused = ErrorReply(
+                403,
+                f"The Host {host[:80]!r} is refused, as it may be a web page's: call this emulator by localhost, an "
+                "address or a name without dots, or start it with --public-url and the URL that it is called by",
+            )
+        else:
+            return await handler(request)
+        return web.Response(status=refused.status, body=refused.body(None), content_type="application/json")
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:
+            return False
+        if (name and name == self._public) or _LOCAL_NAME.fullmatch(name):
+            return True
+        try:
+            return bool(ipaddress.ip_address(name))
+        except ValueError:
+            return False
 
 
 class Authenticator:

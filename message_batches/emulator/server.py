@@ -7,6 +7,7 @@ from typing import Self
 from aiohttp import web
 
 from message_batches.emulator.app import EmulatedApi
+from message_batches.emulator.auth import PageGuard
 from message_batches.emulator.batches import Batch
 from message_batches.emulator.call_log import Call, CallLog
 from message_batches.emulator.clock import VirtualClock
@@ -16,6 +17,13 @@ from message_batches.emulator.identifiers import Identifiers
 from message_batches.emulator.options import EmulatorOptions
 from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.sending import keep_no_content_type
+from message_batches.listener import Listener
+
+MAX_CONNECTIONS = 1000
+"""Connections that it keeps open: those of many workers, each with its own pool."""
+
+IDLE_SECONDS = 75
+"""Seconds for the head of a call, and between two: above those after which clients close, since the API does not."""
 
 # The server library logs the headers of calls it cannot parse, and a key may be among them.
 _SILENT = logging.Logger("message_batches.emulator.http", logging.CRITICAL + 1)
@@ -33,18 +41,25 @@ class Emulator:
         self._calls = CallLog()
         for flag in self.options.faults:
             self.faults.add_described(read_fault_flag(flag))
-        app = web.Application()
+        app = web.Application(middlewares=[PageGuard(self.options.public_url).check])
         app.add_routes(ControlEndpoints(self.clock, self._repository, self.faults, self._calls).routes())
         app.add_routes(EmulatedApi(self.options, self.clock, self._repository, self.faults, self._calls, ids).routes())
         app.on_response_prepare.append(_prepared)
-        self._runner = web.AppRunner(app, access_log=None, logger=_SILENT, shutdown_timeout=0.1)
-        self._port = self.options.port
+        self._listener = Listener(
+            app,
+            self.options.host,
+            self.options.port,
+            connections=MAX_CONNECTIONS,
+            idle_seconds=IDLE_SECONDS,
+            auto_decompress=True,
+            logger=_SILENT,
+            shutdown_timeout=0.1,
+        )
 
     @property
     def url(self) -> str:
         """The URL, without a trailing slash."""
-        host = self.options.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._port}"
+        return self._listener.url
 
     @property
     def calls(self) -> list[Call]:
@@ -58,18 +73,11 @@ class Emulator:
 
     async def start(self) -> None:
         """Begin to listen; port 0 is replaced by a free one."""
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self.options.host, self.options.port, backlog=1024)
-        try:
-            await site.start()
-        except BaseException:
-            await self._runner.cleanup()
-            raise
-        self._port = self._runner.addresses[0][1]
+        await self._listener.start()
 
     async def stop(self) -> None:
         """Close every connection, even in the middle of a call."""
-        await self._runner.cleanup()
+        await self._listener.stop()
 
     async def __aenter__(self) -> Self:
         await self.start()

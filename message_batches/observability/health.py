@@ -13,7 +13,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.errors import MessageBatchesError
-from message_batches.listen_address import CannotListen, host_and_port
+from message_batches.listener import listening
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import STORE_ID
 from message_batches.temporal.task_queues import POLL_AGE, pollers
@@ -176,7 +176,6 @@ class Health:
 @asynccontextmanager
 async def serve_probes(health: Health, address: str) -> AsyncIterator[str]:
     """Serve `/healthz` and `/livez` at HOST:PORT and yield the URL; port 0 means any free port."""
-    host, port = host_and_port("--health", address, 8079)
 
     async def healthz(_: web.Request) -> web.Response:
         return (await health.report()).answer()
@@ -186,18 +185,9 @@ async def serve_probes(health: Health, address: str) -> AsyncIterator[str]:
 
     app = web.Application()
     app.add_routes([web.get("/healthz", healthz), web.get("/livez", livez)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
-    await runner.setup()
-    checking = asyncio.create_task(health.keep_checking())
-    try:
+    async with listening("--health", address, app, example=8079) as url:
+        checking = asyncio.create_task(health.keep_checking())
         try:
-            await web.TCPSite(runner, host, port).start()
-        except (OSError, UnicodeError) as error:
-            # asyncio repeats the address before the reason.
-            reason = (getattr(error, "strerror", None) or str(error)).rpartition(": ")[2]
-            raise CannotListen(f"--health cannot listen on {address}: {reason}") from error
-        bound = runner.addresses[0][1]
-        yield f"http://{f'[{host}]' if ':' in host else host}:{bound}"
-    finally:
-        checking.cancel()
-        await runner.cleanup()
+            yield url
+        finally:
+            checking.cancel()

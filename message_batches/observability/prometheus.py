@@ -2,11 +2,14 @@
 
 import asyncio
 import logging
+import socket
 from collections import Counter
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 
+from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector, hdrs, web
 from temporalio.client import Client
 from temporalio.common import MetricMeter
 from temporalio.runtime import (
@@ -20,7 +23,7 @@ from temporalio.runtime import (
 from temporalio.service import RPCError
 
 from message_batches.contract import WORKFLOW_TYPE
-from message_batches.listen_address import CannotListen, socket_address
+from message_batches.listener import CannotListen, listening
 from message_batches.observability.metrics import OPEN_RUNS, STALLED_RUNS, buckets
 from message_batches.runs.describe import RunNotFound, describe_execution
 from message_batches.runs.list import MAX_LOOKED_AT, OPEN, list_executions
@@ -29,36 +32,68 @@ from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN_STATUS
 
 METRICS_PORT = 9464
 _CORE = TelemetryFilter(core_level="WARN", other_level="ERROR")
+_PORTS_TRIED = 20
 
 
-def start_telemetry(metrics_address: str | None) -> str | None:
-    """Set up telemetry before the first connection; return the URL of the metrics page, None without an address."""
+def start_telemetry(*, metrics: bool) -> str | None:
+    """Set up telemetry before the first connection; return the URL of the SDK's own page of metrics, if it has one.
+
+    The SDK bounds neither the connections to its page nor their time, so it is on loopback: `serve_metrics` is for
+    everybody else.
+    """
     forwarding = LogForwardingConfig(
         logging.getLogger("temporalio.core"),
         append_target_to_name=False,
         prepend_target_on_message=False,
         append_log_fields_to_message=False,
     )
-    metrics = _prometheus(metrics_address) if metrics_address else None
-    telemetry = TelemetryConfig(
-        logging=LoggingConfig(filter=_CORE, forwarding=forwarding), metrics=metrics, attach_service_name=False
-    )
-    try:
-        runtime = Runtime(telemetry=telemetry)
-    except ValueError as error:
-        # The error number follows.
-        reason = str(error).rpartition(": ")[2].partition(" (os error")[0]
-        raise CannotListen(f"--metrics cannot listen on {metrics_address}: {reason}") from error
+    telemetry = TelemetryConfig(logging=LoggingConfig(filter=_CORE, forwarding=forwarding), attach_service_name=False)
+    runtime, page = _with_page(telemetry) if metrics else (Runtime(telemetry=telemetry), None)
     Runtime.set_default(runtime, error_if_already_set=False)
-    return f"http://{metrics.bind_address}/metrics" if metrics else None
+    return page
+
+
+def _with_page(telemetry: TelemetryConfig) -> tuple[Runtime, str]:
+    """Return a runtime that serves its metrics on loopback, and the URL."""
+    for tries_left in reversed(range(_PORTS_TRIED)):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            address = f"127.0.0.1:{free.getsockname()[1]}"
+        try:
+            return Runtime(telemetry=replace(telemetry, metrics=_prometheus(address))), f"http://{address}/metrics"
+        except ValueError as error:
+            # Another process has taken the port meanwhile.
+            if not tries_left:
+                raise CannotListen(f"--metrics: the SDK finds no free port on loopback: {error}") from error
+    raise AssertionError("unreachable")
+
+
+@asynccontextmanager
+async def serve_metrics(page: str, address: str) -> AsyncIterator[str]:
+    """Serve the SDK's page at HOST:PORT and yield the URL; port 0 means any free port."""
+    async with ClientSession(connector=TCPConnector(limit=2), timeout=ClientTimeout(total=10)) as http:
+
+        async def metrics(_: web.Request) -> web.Response:
+            try:
+                async with http.get(page) as got:
+                    return web.Response(
+                        status=got.status,
+                        body=await got.read(),
+                        headers={hdrs.CONTENT_TYPE: got.headers[hdrs.CONTENT_TYPE]},
+                    )
+            except (ClientError, TimeoutError) as error:
+                return web.Response(
+                    status=503, text=f"The SDK's page of metrics does not answer: {type(error).__name__}\n"
+                )
+
+        app = web.Application()
+        app.add_routes([web.get("/metrics", metrics)])
+        async with listening("--metrics", address, app, example=METRICS_PORT) as url:
+            yield f"{url}/metrics"
 
 
 def _prometheus(address: str) -> PrometheusConfig:
-    bound = socket_address("--metrics", address, METRICS_PORT)
-    if bound.endswith(":0"):
-        raise CannotListen("--metrics needs a fixed port, such as 9464, not 0")
     return PrometheusConfig(
-        bind_address=bound,
+        bind_address=address,
         counters_total_suffix=True,
         unit_suffix=True,
         durations_as_seconds=True,

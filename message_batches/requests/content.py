@@ -14,10 +14,16 @@ from typing import Any
 
 import msgspec
 
+from message_batches.jsonl import LONG_LINE, Line
+
 _EXACT = 2**53
 """Below it a double stands for one whole number."""
 
 _MOST_DIGITS = 300
+_MOST_TEXT = 32 * 1024 * 1024
+_MOST_VALUES = 350_000
+"""Of a line of 1 MiB: it cannot have more."""
+
 _AS_WRITTEN = b"\0"
 """Before a line that counts by its bytes; canonical JSON does not begin so."""
 
@@ -37,9 +43,19 @@ class ContentHash:
         """Return the sha256 of the requests so far."""
         return self._sha256.hexdigest()
 
-    def add(self, line: bytes) -> Any:
-        """Add a request, as JSON without white space around it; return its value, None if it has none."""
-        value, canonical = _canonical(line)
+    def add(self, line: Line) -> Any:
+        """Add a request, as JSON without white space around it; return its value, None if it has none.
+
+        A long line of more text or values than memory should hold counts by its bytes, and its value is not built.
+        """
+        if len(line) > LONG_LINE:
+            if _is_costly(line):
+                self._sha256.update(_AS_WRITTEN)
+                self._sha256.update(line)
+                self._sha256.update(b"\n")
+                return None
+            line = bytes(line)
+        value, canonical = _canonical(line)  # type: ignore[arg-type]  # a view is of a long line
         self._sha256.update(canonical)
         self._sha256.update(b"\n")
         self.repeated_name = _repeated_name(line) if canonical.startswith(_AS_WRITTEN) else None
@@ -67,6 +83,15 @@ def _may_repeat_names(line: bytes, canonical: bytes) -> bool:
 
 def _colons(text: bytes) -> int:
     return len(text) - len(text.replace(b":", b""))  # Several times as fast as `count`.
+
+
+def _is_costly(line: Line) -> bool:
+    if len(line) > _MOST_TEXT:
+        return True
+    text = bytes(line)
+    # A character beyond ASCII, escaped or not, makes a text up to four bytes wide.
+    wide = not text.isascii() or b"\\u" in text
+    return len(text) * (4 if wide else 1) > _MOST_TEXT or sum(map(text.count, (b",", b"[", b"{"))) > _MOST_VALUES
 
 
 def _number(text: str) -> Any:

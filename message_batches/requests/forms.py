@@ -41,7 +41,7 @@ FORMS = NOT_LINES | {
     *(OTHER_API, BEDROCK, VERTEX, RESULT, BATCH, PARAMETERS, FLAT, INSTANCES, MAP, BODY, MESSAGE, OTHER_NAME)
 }
 
-_BY_FIELD = {
+BY_FIELD = {
     "modelOutput": RESULT,
     "response": RESULT,
     "result": RESULT,
@@ -56,7 +56,7 @@ _BY_FIELD = {
     "prompt": PARAMETERS,
 }
 _DECODER = json.JSONDecoder()
-_MEMBER = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
+_MEMBER = re.compile(r'\s*[{,]\s*("[^"\\]*+(?:\\.[^"\\]*+)*+")\s*:\s*')
 _CELLS = re.compile(r'"?[\w .-]{1,60}"?(?:([,;\t|])"?[\w .-]{1,60}"?)(?:\1"?[\w .-]{1,60}"?)*')
 _QUOTED_CELL = re.compile(r'[^{\["]*[,;\t]"|"[^"]*"[,;\t]')
 
@@ -67,7 +67,7 @@ def form_of(item: dict[str, Any]) -> str | None:
         return None
     if item.get("type") in ("message", "message_batch"):
         return BATCH if item["type"] == "message_batch" else RESULT
-    for field, form in _BY_FIELD.items():
+    for field, form in BY_FIELD.items():
         if field in item:
             return FLAT if form is PARAMETERS and "custom_id" in item else form
     if "custom_id" in item and {"model", "max_tokens"} & item.keys():

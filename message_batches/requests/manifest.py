@@ -1,17 +1,19 @@
 """The manifest: a run's requests in the store, checked and never changed, and the request body built from it."""
 
+import asyncio
 import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from message_batches.concurrency import process_in_thread, run_in_thread
 from message_batches.errors import RequestsNotFound
-from message_batches.jsonl import BOM, Splitter
+from message_batches.jsonl import LONG_LINE, Line, Splitter, join, strip, without_bom
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
-from message_batches.requests.validation import BLANK, BODY_END, BODY_START, CheckedLines, RequestCheck
+from message_batches.requests.validation import BODY_END, BODY_START, CheckedLines, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
@@ -22,6 +24,7 @@ async def write_manifest(
     source: AsyncIterable[bytes],
     *,
     scratch: Path | None = None,
+    turns: asyncio.Semaphore | None = None,
 ) -> Manifest:
     """Check JSONL and put it into the store under its own sha256; `InvalidRequests` names every problem.
 
@@ -31,21 +34,36 @@ async def write_manifest(
         store: where the manifest is put.
         source: JSONL in chunks of any size.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
+        turns: the turns that requests of more than 1 MiB take: each may be one line of 256 MB.
     """
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
-        await process_in_thread(source, draft.feed)
-        await run_in_thread(draft.finish)
+        async with AsyncExitStack() as turn:
+            await process_in_thread(_large_in_turn(source, turns, turn) if turns else source, draft.feed)
+            await run_in_thread(draft.finish)
         return await store_manifest(store, draft.checked())
 
 
-async def load_manifest(store: Store, uri: str, *, scratch: Path | None = None) -> Manifest:
+async def _large_in_turn(
+    source: AsyncIterable[bytes], turns: asyncio.Semaphore, turn: AsyncExitStack
+) -> AsyncIterator[bytes]:
+    left = LONG_LINE
+    async for chunk in source:
+        if 0 <= left < len(chunk):
+            await turn.enter_async_context(turns)
+        left -= len(chunk)
+        yield chunk
+
+
+async def load_manifest(
+    store: Store, uri: str, *, scratch: Path | None = None, turns: asyncio.Semaphore | None = None
+) -> Manifest:
     """Check JSONL that is in the store, and write it again only if its name is not that of its manifest.
 
     `RequestsNotFound` if the address is outside the store or there is no object.
     """
     try:
-        return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch)
+        return await write_manifest(store, store.stream(store.name(uri)), scratch=scratch, turns=turns)
     except FileNotFoundError as error:
         raise RequestsNotFound(
             f"{uri} is not a file in this worker's store, {store.uri('')} (links are not followed): put it there first"
@@ -66,7 +84,7 @@ async def content_of(store: Store, uri: str) -> str:
 
     def add(lines: list[bytes]) -> None:
         for line in lines:
-            if request := line.removeprefix(BOM).strip(BLANK):
+            if request := strip(without_bom(line)):
                 content.add(request)
 
     try:
@@ -147,16 +165,18 @@ class _ManifestDraft:
                 self.check.unreadable(place, f"cannot be written as JSON: {error}")
                 continue
             self.check.request(line, place)
-            self._keep(line + b"\n")
+            self._keep([line])
         self.check.finish()
 
-    def _keep(self, data: bytes) -> None:
-        # Beyond the limits the rest is only counted, to say into how many files to split it.
-        if not self.check.too_large:
-            self.sha256.update(data)
-            self.file.append(data)
-            for line in data.split(b"\n")[:-1]:
-                self.content.add(line)
+    def _keep(self, lines: list[Line]) -> None:
+        # Of requests that will be refused the rest is only checked, or counted to say into how many files to split it.
+        if not self.check.refused:
+            for piece in join(lines):
+                self.sha256.update(piece)
+                self.file.append(piece)
+            add = self.content.add
+            for line in lines:
+                add(line)
 
     def checked(self) -> CheckedLines:
         check = self.check

@@ -15,13 +15,12 @@ import msgspec
 
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.jsonl import BOM, MAX_BODY_BYTES, Splitter
+from message_batches.jsonl import BLANK, BOM, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join
 from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests, not_json
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
-    BLANK,
     MAX_PROBLEMS,
     CheckedLines,
     RequestCheck,
@@ -127,11 +126,12 @@ class _RequestCollector:
         self.content = ContentHash()
         self.preflight = Preflight(version, betas)
 
-    def keep(self, data: bytes) -> None:
-        if self.check.too_large:
+    def keep(self, lines: list[Line]) -> None:
+        if self.check.refused:
             return
-        self.sha256.update(data)
-        self.lines.append(data)
+        for piece in join(lines):
+            self.sha256.update(piece)
+            self.lines.append(piece)
 
     def result(self) -> CheckedRequests:
         self.check.finish()
@@ -225,7 +225,7 @@ def _read_array(data: bytes | memoryview, name: str, collector: _RequestCollecto
             # Over several lines: white space between values is removed, the values are unchanged.
             item = msgspec.json.format(item, indent=-1)
         collector.check.request(item, f"requests[{position}]")
-        collector.keep(item + b"\n")
+        collector.keep([item])
 
 
 def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:
@@ -254,11 +254,13 @@ def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:
 def _refuse_json(data: bytes, name: str, error: Exception) -> NoReturn:
     """Raise `InvalidRequests` with the position of the error in the JSON, or with its wrong form."""
     problem = str(error)
+    first = data[:CHUNK_BYTES].lstrip(BLANK).partition(b"\n")[0].decode(errors="replace")
     try:
+        if len(data) > LONG_LINE:
+            raise ValueError(PYTHON if form_of_text(first.strip()) == PYTHON else problem)
         json.loads(data, parse_int=float, parse_constant=no_constant)
     except json.JSONDecodeError as json_error:
         problem = f"line {json_error.lineno}: {not_json(json_error)}"
-        first = data.lstrip(BLANK)[:CHUNK_BYTES].partition(b"\n")[0].decode(errors="replace")
         if form_of_text(first.strip()) == PYTHON:
             problem = f"line {json_error.lineno}: {PYTHON}"
     except UnicodeDecodeError as unicode_error:

@@ -10,8 +10,9 @@ import msgspec
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
-from message_batches.jsonl import BOM, MAX_BODY_BYTES
-from message_batches.requests.forms import FORMS, NOT_LINES, form_of, form_of_text, not_json
+from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
+from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text, not_json
+from message_batches.requests.long_line import read_long_line
 from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
@@ -21,6 +22,9 @@ CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _FIELDS = ("custom_id", "params")
 BETA_FIELDS = frozenset(("betas", "beta", "anthropic_beta", "anthropic-beta"))
 """Names under which betas are given to client libraries; to the API they are a header of the batch."""
+
+_WHERE = "of a request, which has custom_id and params alone"
+_UNKNOWN_FIELD = re.compile("unknown field `(.*)`", re.DOTALL)
 
 
 def custom_id_problem(custom_id: str) -> Problem:
@@ -85,8 +89,37 @@ def _item_problems(item: Any) -> list[Problem]:
         written = isinstance(item["params"], str) and item["params"].lstrip().startswith("{")
         kind = "a string of JSON: write the object itself" if written else _kind(item["params"])
         problems.append(("params", f"not an object but {kind}"))
-    where = "of a request, which has custom_id and params alone"
-    return problems + [unknown_field(name, where) for name in item if name not in _FIELDS]
+    return problems + [unknown_field(name, _WHERE) for name in item if name not in _FIELDS]
+
+
+def _read_long(line: Line, *, first: bool) -> tuple[Any, list[Problem]]:
+    """Return a long line's value, with stand-ins for what is long in it, and its problems."""
+    try:
+        check_utf8(line)
+        item, others_bytes = read_long_line(line)
+    except RecursionError:
+        return None, [("", "nested too deeply")]
+    except msgspec.DecodeError as error:
+        # Its start shows that it is another notation, but not where JSON ends.
+        form = form_of_text(str(line[:1000], "utf-8", "replace")) if first else None
+        shown = form if form and form not in (SEVERAL_LINES, JOINED) else f"not JSON: {error}"
+        return None, [("", shown)]
+    except ValueError as error:
+        return None, [("", str(error))]
+    problems = _item_problems(item)
+    if others_bytes and not problems:
+        problems = [_other_member(line, others_bytes)]
+    return item, problems
+
+
+def _other_member(line: Line, others_bytes: int) -> Problem:
+    if others_bytes <= LONG_LINE:
+        try:
+            _decode(line)
+        except msgspec.ValidationError as error:
+            if named := _UNKNOWN_FIELD.search(str(error)):
+                return unknown_field(named[1], _WHERE)
+    return "", "more than one custom_id and one params: remove the others"
 
 
 def no_constant(name: str) -> NoReturn:
@@ -103,7 +136,6 @@ MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
 BODY_START = b'{"requests":['
 BODY_END = b"]}"
-BLANK = b" \t\r\n"
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -141,7 +173,7 @@ class RequestCheck:
     """Checks the requests of a batch, and measures their request body.
 
     Attributes:
-        ids: the custom_ids so far, in order.
+        ids: the custom_ids so far, in order; those of requests without a problem.
         count: the number of requests so far.
         body_bytes: the length of the request body with them.
     """
@@ -167,28 +199,38 @@ class RequestCheck:
         """Whether they exceed the limits of a batch; from then on they are only counted."""
         return self.count > MAX_REQUESTS or self.body_bytes > MAX_BODY_BYTES
 
+    @property
+    def refused(self) -> bool:
+        """Whether they will be refused, whatever follows: nothing needs to be kept of them any more."""
+        return self.too_large or self._found > 0
+
     def place_of(self, custom_id: str) -> str:
         """Return the line of a request, or its position in an array."""
         return self._places[custom_id]
 
-    def lines(self, lines: list[bytes]) -> bytes:
-        r"""Check the next lines of a JSONL file, and return them as they are stored: stripped, `\n` after each."""
+    def lines(self, lines: list[bytes]) -> list[Line]:
+        """Check the next lines of a JSONL file, and return them as they are stored: stripped, without blank ones."""
         kept = []
-        for line in lines:
-            self._line += 1
-            if self._line == 1:
-                line = line.removeprefix(BOM)
-            line = line.strip(BLANK)
+        for number, read in enumerate(lines, self._line + 1):
+            if number == 1 or len(read) > LONG_LINE:
+                line = strip(without_bom(read) if number == 1 else read)
+            else:
+                line = read.strip(BLANK)
             if line:
-                self.request(line, f"line {self._line}")
+                self.request(line, f"line {number}")
                 kept.append(line)
-        return b"\n".join([*kept, b""])
+        self._line += len(lines)
+        return kept
 
-    def request(self, line: bytes, place: str) -> None:
+    def request(self, line: Line, place: str) -> None:
         """Check one request, as JSON without white space around it; its problems name `place`."""
         self.count += 1
         self._bytes += len(line)
         if self.too_large or self._forms & NOT_LINES:
+            return
+        if isinstance(line, memoryview) or len(line) > LONG_LINE:
+            item, problems = _read_long(line, first=self.count == 1)
+            self._add_checked("" if problems else item["custom_id"], problems, place)
             return
         try:
             request = _decode(line)
@@ -201,15 +243,18 @@ class RequestCheck:
             return
         custom_id = request.custom_id
         room = len(line) - len(request.params) - len(custom_id) - _AROUND
-        if room >= _SHORTEST and (repeated := repeated_fields(line)):
-            self._add(place, repeated)
+        self._add_checked(custom_id, repeated_fields(line) if room >= _SHORTEST else [], place)
+
+    def _add_checked(self, custom_id: str, problems: list[Problem], place: str) -> None:
+        if problems:
+            self._add(place, problems)
         elif not CUSTOM_ID.fullmatch(custom_id):
             self._add(place, [custom_id_problem(custom_id)])
         elif custom_id in self._places:
             self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])
         else:
             self._places[custom_id] = place
-        self.ids.append(custom_id)
+            self.ids.append(custom_id)
 
     def unreadable(self, place: str, why: str) -> None:
         """Record a request that cannot be written as JSON."""

@@ -14,14 +14,17 @@ import msgspec
 
 from message_batches.claude_models import by_name
 from message_batches.concurrency import process_in_thread
-from message_batches.errors import RequestsNotFound
+from message_batches.errors import RequestsNotFound, ResultsIncomplete
 from message_batches.formatting import plural
-from message_batches.jsonl import Splitter
+from message_batches.jsonl import LONG_LINE, Line, Splitter
 from message_batches.models import Manifest
+from message_batches.results.parser import read_result
 from message_batches.storage.interface import Store
 
 MAX_SHAPES = 10_000
-"""Different requests, by what is compared, that are kept apart; of further ones only the custom_id is compared."""
+MAX_SHAPES_BYTES = 20_000_000
+"""Different requests, by what is compared, that are kept apart, and what they take in memory; of further ones only the
+custom_id is compared."""
 
 
 class Expected(NamedTuple):
@@ -43,11 +46,23 @@ class Expected(NamedTuple):
     stop_sequences: frozenset[str] | None = None
     may_think: bool = True
 
+    @property
+    def bytes(self) -> int:
+        """About what it takes in memory."""
+        names = [self.model, *(self.tools or ()), *(self.stop_sequences or ())]
+        return sum(100 + len(name) for name in names)
+
+    def model_contradiction(self, answered: str) -> str:
+        """Describe how the model that answered contradicts the request; empty if it does not."""
+        if not self.model or _may_be(self.model, answered):
+            return ""
+        return f"model {answered!r}, {self.model!r} was asked for"
+
     def contradiction(self, answer: "_Answer") -> str:
         """Describe the first part of an answer that contradicts the request; empty if none does."""
         calls = {block.name for block in answer.content if block.type == "tool_use" and block.name is not None}
-        if self.model and not _may_be(self.model, answer.model):
-            return f"model {answer.model!r}, {self.model!r} was asked for"
+        if other := self.model_contradiction(answer.model):
+            return other
         if self.max_tokens is not None and not answer.sampled_repeatedly and answer.output_tokens > self.max_tokens:
             return f"{answer.output_tokens:,} output tokens, at most {self.max_tokens:,} were asked for"
         if self.tools is not None and not calls <= self.tools:
@@ -78,8 +93,13 @@ async def read_expected(store: Store, manifest: Manifest) -> dict[str, Expected]
     return read.finish(manifest)
 
 
-def contradiction_of(line: bytes | memoryview, expected: Expected) -> str:
-    """Describe how a result line contradicts the request; empty if it does not, or cannot be compared."""
+def contradiction_of(line: Line, expected: Expected) -> str:
+    """Describe how a result line contradicts the request; empty if it does not, or cannot be compared.
+
+    Of a line over 1 MiB only the model is compared: its content may be of more blocks than memory holds.
+    """
+    if len(line) > LONG_LINE:
+        return _contradiction_of_long(line, expected)
     try:
         result = _decode_result(line).result
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -92,16 +112,25 @@ def contradiction_of(line: bytes | memoryview, expected: Expected) -> str:
     return ""
 
 
+def _contradiction_of_long(line: Line, expected: Expected) -> str:
+    try:
+        result = read_result(line)
+    except ValueError:
+        return ""
+    return expected.model_contradiction(result.model) if result.type == "succeeded" and result.model else ""
+
+
 def contradictions(results: Iterable[bytes], expected: Mapping[str, Expected]) -> str:
     """Describe results of which most contradict their requests, with a first example; empty if they may be theirs.
 
     Args:
-        results: chunks of whole lines in the order of the requests, each request once.
+        results: the lines in the order of the requests, each request once, in chunks of any size.
         expected: from `read_expected()`.
     """
     lines_read = count = 0
     first = ""
-    lines = (line for chunk in results for line in chunk.split(b"\n")[:-1])
+    splitter = Splitter(ResultsIncomplete)
+    lines = (line for chunk in results for line in splitter.feed(chunk))
     for line, (custom_id, request) in zip(lines, expected.items(), strict=True):
         lines_read += 1
         if reason := contradiction_of(line, request):
@@ -131,6 +160,7 @@ class _Requests:
     def __init__(self) -> None:
         self._expected: dict[str, Expected] = {}
         self._shapes: dict[Expected, Expected] = {}
+        self._shapes_bytes = 0
         self._splitter = Splitter()
         self._digest = hashlib.sha256()
 
@@ -147,8 +177,10 @@ class _Requests:
     def _add(self, lines: list[bytes]) -> None:
         for line in lines:
             custom_id, shape = _read_request(line)
-            if shape not in self._shapes and len(self._shapes) >= MAX_SHAPES:
-                shape = ANY
+            if shape not in self._shapes:
+                self._shapes_bytes += shape.bytes
+                if len(self._shapes) >= MAX_SHAPES or self._shapes_bytes > MAX_SHAPES_BYTES:
+                    shape = ANY
             self._expected[custom_id] = self._shapes.setdefault(shape, shape)
 
 
@@ -188,6 +220,20 @@ class _Params(msgspec.Struct):
             stop_sequences=frozenset(self.stop_sequences or ()),
             may_think=thinking not in (None, "disabled") if _THINKS_ON_REQUEST.match(self.model) else True,
         )
+
+
+class _Written(msgspec.Struct):
+    """The parameters that are compared, as they are written: one of them may be of more values than memory holds."""
+
+    model: msgspec.Raw = msgspec.Raw()
+    tools: msgspec.Raw = msgspec.Raw()
+    tool_choice: msgspec.Raw = msgspec.Raw()
+    stop_sequences: msgspec.Raw = msgspec.Raw()
+    thinking: msgspec.Raw = msgspec.Raw()
+    mcp_servers: msgspec.Raw = msgspec.Raw()
+    container: msgspec.Raw = msgspec.Raw()
+    fallbacks: msgspec.Raw = msgspec.Raw()
+    fallback_credit_token: msgspec.Raw = msgspec.Raw()
 
 
 class _Request(msgspec.Struct):
@@ -242,6 +288,7 @@ class _Line(msgspec.Struct):
 
 
 _decode_request = msgspec.json.Decoder(_Request).decode
+_decode_written = msgspec.json.Decoder(_Written).decode
 _decode_params = msgspec.json.Decoder(_Params).decode
 _decode_result = msgspec.json.Decoder(_Line).decode
 
@@ -254,6 +301,10 @@ _THINKS_ON_REQUEST = re.compile(r"claude-(?:3|(?:haiku|sonnet|opus)-4(?:-|$))")
 def _read_request(line: bytes) -> tuple[str, Expected]:
     request = _decode_request(line)
     try:
+        if len(line) > LONG_LINE:
+            written = msgspec.structs.astuple(_decode_written(request.params))
+            if sum(map(len, written)) > LONG_LINE:
+                return request.custom_id, ANY
         return request.custom_id, _decode_params(request.params).expected
     except (msgspec.DecodeError, ValueError, RecursionError):
         # The API refuses it, or knows more than this version: any answer may be its own.

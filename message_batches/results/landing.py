@@ -28,15 +28,16 @@ from message_batches.storage.scratch import scratch_file
 MAX_INLINE_RESULTS_BYTES = 256 * 1024
 
 
-async def find_landed(store: Store, batch_id: str, manifest: Manifest | None) -> LandedResults | None:
-    """Return the published results of a batch and these requests, None if there are none yet."""
-    return await read_publication(store, _publication(batch_id, manifest))
+async def find_landed(store: Store, account: str, batch_id: str, manifest: Manifest | None) -> LandedResults | None:
+    """Return the published results of an account's batch and these requests, None if there are none yet."""
+    return await read_publication(store, _publication(account, batch_id, manifest))
 
 
 async def land(
     store: Store,
     results: AbstractAsyncContextManager[AsyncIterator[bytes]],
     *,
+    account: str,
     batch_id: str,
     manifest: Manifest | None,
     expected_count: int,
@@ -53,6 +54,7 @@ async def land(
     Args:
         store: where the results are put.
         results: the download, entered only if nothing is published that is still there.
+        account: that of the batch, as a part of a path.
         batch_id: the batch that they are of.
         manifest: the requests; without them only count and uniqueness are checked, and the provider's order stays.
         expected_count: the number of requests in the batch.
@@ -60,7 +62,7 @@ async def land(
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
         compare: refuse results that cannot be answers to the requests, although they have the same custom_ids.
     """
-    landed = await find_landed(store, batch_id, manifest)
+    landed = await find_landed(store, account, batch_id, manifest)
     if landed and await has_file(store, landed):
         return landed
     ids = await read_ids(store, manifest) if manifest else None
@@ -81,10 +83,10 @@ async def land(
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, batch_id, manifest, collector, instead_of=landed)
+            return await _publish(store, account, batch_id, manifest, collector, instead_of=landed)
         kept = ""
         if keep_partial and collector.complete_bytes:
-            kept = f"; {await _keep(store, batch_id, file.chunks(collector.complete_bytes))}"
+            kept = f"; {await _keep(store, account, batch_id, file.chunks(collector.complete_bytes))}"
         raise ResultsIncomplete(f"The results of {batch_id} are incomplete: {defects}{kept}")
 
 
@@ -102,6 +104,7 @@ async def verify_landed(store: Store, file: ResultsFile) -> None:
 
 async def _publish(
     store: Store,
+    account: str,
     batch_id: str,
     manifest: Manifest | None,
     collector: ResultCollector,
@@ -109,7 +112,7 @@ async def _publish(
     instead_of: LandedResults | None,
 ) -> LandedResults:
     """Write the lines and publish them; `instead_of` is a publication whose file is gone."""
-    path = new_results_path(batch_id)
+    path = new_results_path(account, batch_id)
     digest = hashlib.sha256()
     size = 0
     small: list[bytes] = []
@@ -134,14 +137,14 @@ async def _publish(
         verified=manifest is not None,
         summary=collector.summary.build(),
     )
-    publication = _publication(batch_id, manifest)
+    publication = _publication(account, batch_id, manifest)
     # Read again: another attempt may have replaced it already. One that does so in between is replaced by this one, and
     # what it has returned stays true: its file is kept.
-    if instead_of and await find_landed(store, batch_id, manifest) == instead_of:
+    if instead_of and await find_landed(store, account, batch_id, manifest) == instead_of:
         await store.remove(publication)
     if await store.create(publication, landed.model_dump_json().encode()):
         return landed
-    first = await find_landed(store, batch_id, manifest)
+    first = await find_landed(store, account, batch_id, manifest)
     if first is None:
         raise StoreUnavailable(f"{store.uri(publication)} was removed while it was read: try again")
     return first
@@ -166,12 +169,12 @@ def _parse_inline(data: bytes, size: int) -> tuple[list[Any] | None, str | None]
     return results, None
 
 
-async def _keep(store: Store, batch_id: str, lines: Iterator[bytes]) -> str:
-    path = new_results_path(batch_id, incomplete=True)
+async def _keep(store: Store, account: str, batch_id: str, lines: Iterator[bytes]) -> str:
+    path = new_results_path(account, batch_id, incomplete=True)
     async with aclosing(prefetch(lines)) as chunks:
         await store.write(path, chunks)
     return f"the lines that did arrive are in {store.uri(path)}"
 
 
-def _publication(batch_id: str, manifest: Manifest | None) -> str:
-    return publication_path(batch_id, manifest.sha256 if manifest else None)
+def _publication(account: str, batch_id: str, manifest: Manifest | None) -> str:
+    return publication_path(account, batch_id, manifest.sha256 if manifest else None)

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import BOM, Splitter
+from message_batches.jsonl import LONG_LINE, Splitter, without_bom
 from message_batches.results.contradictions import Expected, contradiction_of, refutes
 from message_batches.results.parser import read_result
 from message_batches.results.validation import MAX_EXTRA_LINES
@@ -83,8 +83,8 @@ class _OwnershipCheck:
         )
 
     def _add_lines(self, lines: list[bytes]) -> None:
-        for line in (each.removeprefix(BOM) for each in lines):
-            if not line.strip():
+        for line in map(without_bom, lines):
+            if len(line) <= LONG_LINE and not bytes(line).strip():
                 continue
             try:
                 custom_id = read_result(line).custom_id

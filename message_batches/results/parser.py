@@ -1,22 +1,27 @@
 """The few fields of a result line that are read; the line itself is landed byte for byte."""
 
-import codecs
 import json
 import re
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import msgspec
+
+from message_batches.jsonl import LONG_LINE, Line, check_utf8
 
 MAX_TOKEN_COUNT = 2**53
 """A larger count is ignored: not every JSON reader could represent it."""
 
+MAX_CUSTOM_ID = 64
+"""Characters; no batch has a longer one, so that a line with it is no result."""
+
+_MAX_FIELD_BYTES = 64 * 1024
+"""A longer field of a long line is not read: it counts as empty."""
+
 _READ_DEPTH = 8
 """Levels of nesting that hold the fields that are read."""
 
-_PIECE_BYTES = 1024 * 1024
-_Utf8Decoder = codecs.getincrementaldecoder("utf-8")
-
-_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]')
+_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+"""A text or a bracket. A text that is never closed goes to the end: it would be tried from each of its quotes again."""
 
 
 class ResultLine(NamedTuple):
@@ -40,59 +45,68 @@ class ResultLine(NamedTuple):
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN_COUNT)]
 
 
-class _Usage(msgspec.Struct):
-    input_tokens: _Count | None = None
-    output_tokens: _Count | None = None
-    cache_creation_input_tokens: _Count | None = None
-    cache_read_input_tokens: _Count | None = None
+Name = TypeVar("Name")
+Text = TypeVar("Text")
+Count = TypeVar("Count")
 
 
-class _Message(msgspec.Struct):
-    model: str | None = None
-    usage: _Usage | None = None
+class _Usage(msgspec.Struct, Generic[Count]):
+    input_tokens: Count = None  # type: ignore[assignment]  # absent: of either kind of line
+    output_tokens: Count = None  # type: ignore[assignment]
+    cache_creation_input_tokens: Count = None  # type: ignore[assignment]
+    cache_read_input_tokens: Count = None  # type: ignore[assignment]
 
 
-class _Details(msgspec.Struct):
-    error_code: str | None = None
+class _Message(msgspec.Struct, Generic[Text, Count]):
+    model: Text = None  # type: ignore[assignment]
+    usage: _Usage[Count] | None = None
 
 
-class _Error(msgspec.Struct):
-    type: str | None = None
-    message: str | None = None
-    details: _Details | None = None
-    error: "_Error | None" = None
+class _Details(msgspec.Struct, Generic[Text]):
+    error_code: Text = None  # type: ignore[assignment]
 
 
-class _Outcome(msgspec.Struct):
-    type: str
-    message: _Message | None = None
-    error: _Error | None = None
+class _Error(msgspec.Struct, Generic[Text]):
+    type: Text = None  # type: ignore[assignment]
+    message: Text = None  # type: ignore[assignment]
+    details: _Details[Text] | None = None
+    error: "_Error[Text] | None" = None
 
 
-class _Line(msgspec.Struct):
-    custom_id: str
-    result: _Outcome
+class _Outcome(msgspec.Struct, Generic[Name, Text, Count]):
+    type: Name
+    message: _Message[Text, Count] | None = None
+    error: _Error[Text] | None = None
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+class _Line(msgspec.Struct, Generic[Name, Text, Count]):
+    custom_id: Name
+    result: _Outcome[Name, Text, Count]
 
 
-def read_result(line: bytes | memoryview, *, landed: bool = False) -> ResultLine:
+_decode = msgspec.json.Decoder(_Line[str, str | None, _Count | None]).decode
+_decode_long = msgspec.json.Decoder(_Line[msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
+"""Leaves the fields as they are written: one of them may be as long as the line."""
+
+
+def read_result(line: Line, *, landed: bool = False) -> ResultLine:
     r"""Read a line; `ValueError` if it is not UTF-8, or not a JSON object with a custom_id and a result.
 
     A line of another shape than expected is read too, as is one with half a surrogate pair (`\ud83d` alone), or one
-    nested deeper than decoders accept: models do write both.
+    nested deeper than decoders accept: models do write both. Not if it is over 1 MiB: that costs many times its size.
 
     Args:
         line: without its line feed.
-        landed: it was checked when it arrived. Versions before that check have landed lines that are not UTF-8.
+        landed: it was checked when it arrived, by this version or one that checked less.
     """
     if not landed:
-        _check_utf8(line)
+        check_utf8(line)
+    if len(line) > LONG_LINE:
+        return _read_long(line, landed=landed)
     try:
         decoded = _decode(line)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        return _read_leniently(line)
+        return _of_batch(_read_leniently(line), landed=landed)
     outcome = decoded.result
     error = None
     code = model = ""
@@ -111,27 +125,54 @@ def read_result(line: bytes | memoryview, *, landed: bool = False) -> ResultLine
                 usage.cache_creation_input_tokens or 0,
                 usage.cache_read_input_tokens or 0,
             )
-    return ResultLine(decoded.custom_id, outcome.type, error, model, tokens, code)
+    result = ResultLine(decoded.custom_id, outcome.type, error, model, tokens, code)
+    return result if len(decoded.custom_id) <= MAX_CUSTOM_ID else _of_batch(result, landed=landed)
 
 
-def _check_utf8(line: bytes | memoryview) -> None:
-    """Raise `ValueError` at a byte that is not UTF-8; the JSON decoder does not check what it skips, keys and values.
+def _of_batch(result: ResultLine, *, landed: bool) -> ResultLine:
+    """Return a result; `ValueError` for a custom_id that no batch has, unless it was landed by an earlier version."""
+    if len(result.custom_id) > MAX_CUSTOM_ID and not landed:
+        raise ValueError(f"a custom_id of more than {MAX_CUSTOM_ID} characters")
+    return result
 
-    In pieces: a character beyond ASCII makes the text of a whole line up to four times as large as the line.
-    """
+
+def _read_long(line: Line, *, landed: bool) -> ResultLine:
     try:
-        if len(line) <= _PIECE_BYTES:
-            str(line, "utf-8")
-            return
-        decoder = _Utf8Decoder()
-        for start in range(0, len(line), _PIECE_BYTES):
-            decoder.decode(bytes(line[start : start + _PIECE_BYTES]))
-        decoder.decode(b"", final=True)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 ({error.reason})") from error
+        decoded = _decode_long(line)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        if landed:
+            return _read_leniently(line)
+        raise ValueError(f"{len(line):,} bytes, and no result in strict JSON: {error}") from error
+    custom_id = _field(decoded.custom_id)
+    if not isinstance(custom_id, str) or (len(custom_id) > MAX_CUSTOM_ID and not landed):
+        raise ValueError(f"no custom_id of 1 to {MAX_CUSTOM_ID} characters")
+    outcome = decoded.result
+    inner = outcome.error and (outcome.error.error or outcome.error)
+    usage = (outcome.message and outcome.message.usage) or _Usage()
+    return ResultLine(
+        custom_id,
+        _text(_field(outcome.type)),
+        (_text(_field(inner.type)) or "unknown", _text(_field(inner.message))) if inner else None,
+        _text(_field(outcome.message.model)) if outcome.message else "",
+        (
+            _number(_field(usage.input_tokens)),
+            _number(_field(usage.output_tokens)),
+            _number(_field(usage.cache_creation_input_tokens)),
+            _number(_field(usage.cache_read_input_tokens)),
+        ),
+        _text(_field(inner.details.error_code)) if inner and inner.details else "",
+    )
 
 
-def decode_leniently(line: bytes | memoryview) -> Any:
+def _field(raw: msgspec.Raw | None) -> Any:
+    """Return the value of a field of a long line; None if it is absent, long itself, or beyond what can be built."""
+    try:
+        return msgspec.json.decode(raw) if raw is not None and len(raw) <= _MAX_FIELD_BYTES else None
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+
+
+def decode_leniently(line: Line) -> Any:
     """Decode a line, with null for values nested deeper than decoders accept; `ValueError` if it is not JSON."""
     text = str(line, "utf-8", "replace")
     try:
@@ -140,7 +181,7 @@ def decode_leniently(line: bytes | memoryview) -> Any:
         return json.loads(_shallow(text), parse_int=_integer)
 
 
-def _read_leniently(line: bytes | memoryview) -> ResultLine:
+def _read_leniently(line: Line) -> ResultLine:
     item = decode_leniently(line)
     custom_id = _object(item).get("custom_id")
     if not isinstance(custom_id, str):
@@ -171,14 +212,14 @@ def _shallow(text: str) -> str:
     """Replace everything nested deeper than the fields that are read by null."""
     kept = []
     depth = start = 0
-    for bracket in _BRACKETS.finditer(text):
-        if bracket[0] in "[{":
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
             depth += 1
             if depth == _READ_DEPTH:
-                kept.append(text[start : bracket.start()])
-        elif bracket[0] in "]}":
+                kept.append(text[start : token.start()])
+        elif token[0] in "]}":
             if depth == _READ_DEPTH:
-                start = bracket.end()
+                start = token.end()
                 kept.append("null")
             depth -= 1
     # Brackets that never close leave nothing behind them, and the text is not JSON.

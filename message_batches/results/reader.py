@@ -1,7 +1,8 @@
 """Landed results: finding them in the store by batch or by run, reading their lines, sorting out the failed ones."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import msgspec
 from pydantic import ValidationError
@@ -13,6 +14,7 @@ from message_batches.jsonl import Splitter
 from message_batches.models import BatchOutput, LandedResults, ResultsFile
 from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage import paths
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 
@@ -68,23 +70,47 @@ async def read_publication(store: Store, path: str) -> LandedResults | None:
         raise StoreUnavailable(f"{store.uri(path)} is damaged: remove it to have the results landed again") from error
 
 
-async def of_batch(store: Store, batch_id: str) -> list[Publication]:
-    """Return the published results of a batch: those whose file is there first, and of these the verified ones."""
+async def of_batch(store: Store, batch_id: str, accounts: Iterable[str]) -> list[Publication]:
+    """Return the published results of a batch: those whose file is there first, and of these the verified ones.
+
+    Args:
+        store: where they are.
+        batch_id: the batch.
+        accounts: of which it may be, as parts of a path: those of one key, never all.
+    """
     found = []
-    sizes = await _sizes(store, batch_id)
-    for path in sorted(sizes):
-        if path.endswith(".json") and (landed := await read_publication(store, path)):
-            there = _is_among(sizes, store, landed.results_file)
-            found.append(Publication(landed, paths.manifest_sha256_of(path), there))
+    for account in accounts:
+        sizes = await _sizes(store, paths.results_folder(account, batch_id))
+        for path in sorted(sizes):
+            if path.endswith(".json") and (landed := await read_publication(store, path)):
+                there = _is_among(sizes, store, landed.results_file)
+                found.append(Publication(landed, paths.manifest_sha256_of(path), there))
     return sorted(found, key=lambda publication: (not publication.file_there, not publication.landed.verified))
 
 
-async def landed_of_batch(store: Store, batch_id: str, manifest_sha256: str | None = None) -> Publication | None:
+async def of_key(store: Store, batch_id: str, api_key: str) -> list[Publication]:
+    """Return the published results of a batch, as `of_batch`, wherever the workers use the key of that name."""
+    return await of_batch(store, batch_id, [account.part for account in await AccountRecords(store).all(api_key)])
+
+
+async def landed_of_batch(
+    store: Store, batch_id: str, api_key: str | None = None, *, manifest_sha256: str | None = None
+) -> Publication | None:
     """Return the landed results of a batch, those of these requests first; None if there are none.
 
-    Raises `ResultsNotFound` where they were landed and their file is gone.
+    Raises `ResultsNotFound` where they were landed and their file is gone, or where no key is given and several have
+    landed a batch of that id: they may be different batches.
     """
-    found = await of_batch(store, batch_id)
+    by_key = {}
+    for key in [api_key] if api_key else sorted({account.api_key for account in await AccountRecords(store).all()}):
+        if published := await of_key(store, batch_id, key):
+            by_key[key] = published
+    if len(by_key) > 1:
+        raise ResultsNotFound(
+            f"{batch_id} has results under the keys {' and '.join(by_key)}, which may be different batches: name the "
+            "run instead"
+        )
+    found = next(iter(by_key.values()), [])
     for publication in sorted(
         found, key=lambda each: each.manifest_sha256 != (manifest_sha256 or each.manifest_sha256)
     ):
@@ -97,7 +123,7 @@ async def landed_of_batch(store: Store, batch_id: str, manifest_sha256: str | No
 
 async def of_output(store: Store, output: BatchOutput) -> Publication:
     """Return a run's own results, as they are in the store, or what has been landed of its batch since."""
-    found = await of_batch(store, output.batch_id)
+    found = await beside(store, output)
     there = [publication for publication in found if publication.file_there]
     for publication in there:
         if publication.landed.results_file.uri == output.results_file.uri:
@@ -110,9 +136,26 @@ async def of_output(store: Store, output: BatchOutput) -> Publication:
     raise _missing(store, output)
 
 
+async def beside(store: Store, landed: LandedResults | BatchOutput) -> list[Publication]:
+    """Return the published results of the batch whose results are given, of the same account."""
+    account = account_of(store, landed)
+    return await of_batch(store, landed.batch_id, [account] if account else [])
+
+
+def account_of(store: Store, landed: LandedResults | BatchOutput) -> str | None:
+    """Return the account that landed results are of; None if they are not in this store, or of an earlier version."""
+    try:
+        return paths.account_of_results(store.name(landed.results_file.uri))
+    except RequestsNotFound:
+        return None
+
+
 async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
     """Return whether the file of landed results is in the store, and as large as it was."""
-    return _is_among(await _sizes(store, landed.batch_id), store, landed.results_file)
+    if is_elsewhere(store, landed):
+        return False
+    folder = store.name(landed.results_file.uri).rpartition("/")[0]
+    return _is_among(await _sizes(store, folder), store, landed.results_file)
 
 
 def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
@@ -124,20 +167,27 @@ def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
     return False
 
 
-async def of_past_run(store: Store, workflow_id: str, batch_ids: Sequence[str] = ()) -> Publication | None:
+async def of_past_run(
+    store: Store, workflow_id: str, batch_ids: Mapping[str, str | None] = MappingProxyType({})
+) -> Publication | None:
     """Return what the store knows of a run without results in Temporal: the results of the last batch that it had.
 
     Args:
         store: that of the run.
         workflow_id: the run's.
-        batch_ids: batches that are known to be its own; the others are those of its records and claims.
+        batch_ids: batches that are known to be its own, each with the name of its key if that is known; the others are
+            those of its records and claims.
     """
     records = SubmissionRecords(store)
     submitted = (await records.records_of_workflows({workflow_id})).get(workflow_id, [])
-    requests = {record.outcome.batch_id: record.intent.sha256 for record in submitted if record.outcome}
-    claimed = () if requests or batch_ids else await records.claimed_by(workflow_id)
-    for batch_id in (*batch_ids, *reversed(requests), *claimed):
-        if batch_id and (found := await landed_of_batch(store, batch_id, requests.get(batch_id))):
+    sent = {record.outcome.batch_id: record for record in submitted if record.outcome and record.outcome.batch_id}
+    claimed = {} if sent or batch_ids else await records.claimed_by(workflow_id)
+    keys = {**claimed, **batch_ids, **{batch_id: record.api_key for batch_id, record in sent.items()}}
+    for batch_id in (*batch_ids, *reversed(sent), *claimed):
+        owners = await records.owners_of(batch_id)
+        api_key = keys[batch_id] or next((key for key, owner in owners.items() if owner == workflow_id), None)
+        sha256 = sent[batch_id].intent.sha256 if batch_id in sent else None
+        if found := await landed_of_batch(store, batch_id, api_key, manifest_sha256=sha256):
             return found
     return None
 
@@ -198,9 +248,9 @@ async def requests_of(manifest: AsyncIterable[bytes], ids: set[str]) -> AsyncIte
             yield line + b"\n"
 
 
-async def _sizes(store: Store, batch_id: str) -> dict[str, int]:
+async def _sizes(store: Store, folder: str) -> dict[str, int]:
     """Return the sizes of what the store has of a batch's results, by name."""
-    pages = store.listing(paths.results_folder(batch_id))
+    pages = store.listing(folder)
     return {stored.name: stored.bytes async for page in pages for stored in page}
 
 

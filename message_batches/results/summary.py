@@ -14,13 +14,13 @@ OTHER = "other"
 OTHER_MESSAGES = "other messages, such as: "
 
 _WORDS = re.compile(r"[A-Za-z0-9_-]+")
-_NUMBER = re.compile(r"-?\d[\d_-]*[A-Za-z]{0,2}\d*")
+_NUMBER = re.compile(r"-?\d[\d_-]*+(?:[A-Za-z]{1,2}\d*+)?")
 """Also with a unit (`6MB`), and a date."""
 
 _GROUPS_OF_DIGITS = re.compile(r"#(?:[.,:]#)+")
 _ID = re.compile(
     # What the API numbers: `file_011CNha8iCJcU1wXNR6q4V8w`; but not a version of a tool, such as `bash_20250124`.
-    r"[a-z]+_(?!\d{8}$)\w*\d\w*"
+    r"[a-z]++_(?!\d{8}$)(?=[^\W\d]*+\d)\w++"
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     r"|(?=[a-z]*\d)[0-9a-f]{16,}"
 )

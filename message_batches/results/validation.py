@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import BOM, Splitter
+from message_batches.jsonl import LONG_LINE, Line, Splitter, without_bom
 from message_batches.results.parser import read_result
 from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
@@ -80,12 +80,17 @@ class ResultCollector:
         return "; ".join(texts)
 
     def ordered(self) -> Iterator[bytes]:
-        """Yield the lines in order, each with its newline, in chunks of about 1 MiB."""
+        """Yield the lines in order, each with its newline, in chunks of about 1 MiB, which a long line may span."""
         spans: list[tuple[int, int]] = []
         size = 0
         for offset, length in zip(self._offsets, self._lengths, strict=True):
             if offset < 0:
                 continue
+            # A long line comes in pieces: never whole beside its copy in a chunk.
+            while length >= CHUNK_BYTES:
+                yield self._file.gather([*spans, (offset, CHUNK_BYTES)])
+                spans, size = [], 0
+                offset, length = offset + CHUNK_BYTES, length - CHUNK_BYTES
             spans.append((offset, length + 1))
             size += length + 1
             if size >= CHUNK_BYTES:
@@ -94,17 +99,17 @@ class ResultCollector:
         if spans:
             yield self._file.gather(spans)
 
-    def _add_lines(self, lines: Sequence[bytes | memoryview]) -> None:
-        for line in lines:
-            offset, self.complete_bytes = self.complete_bytes, self.complete_bytes + len(line) + 1
-            if line[: len(BOM)] == BOM:
-                offset, line = offset + len(BOM), line[len(BOM) :]
+    def _add_lines(self, lines: Sequence[Line]) -> None:
+        for arrived in lines:
+            line = without_bom(arrived)
+            offset = self.complete_bytes + len(arrived) - len(line)
+            self.complete_bytes += len(arrived) + 1
             if not line:
                 continue
             try:
                 result = read_result(line)
             except ValueError as error:
-                if bytes(line).strip():
+                if len(line) > LONG_LINE or bytes(line).strip():
                     self.lines += 1
                     self._malformed.add(f"line {self.lines}: {error}"[:200])
                 continue

@@ -9,7 +9,16 @@ from pydantic import ValidationError
 
 from message_batches.models import LandedResults
 from message_batches.storage.interface import Store, StoredObject
-from message_batches.storage.paths import FOLDERS, GroupKey, ObjectCategory, PathKind, batch_of, parse_path
+from message_batches.storage.paths import (
+    FOLDERS,
+    GroupKey,
+    ObjectCategory,
+    PathKind,
+    batch_of,
+    id_part,
+    key_of_intent,
+    parse_path,
+)
 from message_batches.storage.submission_records import BatchClaim, SubmissionIntent, SubmissionOutcome
 
 StoredRecord = SubmissionIntent | SubmissionOutcome | BatchClaim
@@ -90,8 +99,9 @@ class Inventory:
             case SubmissionIntent():
                 group.references |= {GroupKey.of_manifest(record.sha256)}
             case SubmissionOutcome(batch_id=str(batch_id)):
-                group.references |= {GroupKey.of_batch(batch_id)}
-                self.batches.add(GroupKey.of_batch(batch_id))
+                batch = GroupKey.of_batch(key_of_intent(stored.name), batch_id)
+                group.references |= {batch}
+                self.batches.add(batch)
             case BatchClaim():
                 group.references |= {GroupKey.of_run(record.owner, record.first_run_id)}
                 self.batches.add(key)
@@ -149,6 +159,7 @@ async def _record(store: Store, name: str) -> StoredRecord | None:
 async def _is_of(store: Store, name: str, batch: GroupKey) -> bool:
     """Return whether an object is the publication of that batch."""
     try:
-        return GroupKey.of_batch(LandedResults.model_validate_json(await store.read(name) or b"").batch_id) == batch
+        landed = LandedResults.model_validate_json(await store.read(name) or b"")
+        return batch.name.endswith(f"/{id_part(landed.batch_id)}")
     except ValidationError:
         return False

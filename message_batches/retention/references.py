@@ -10,7 +10,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.runs.control import Refused
-from message_batches.runs.deduplication import attach_id_of
+from message_batches.runs.deduplication import attached_batch
 from message_batches.runs.history import read_references
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import GroupKey, manifest_at
@@ -48,8 +48,8 @@ class RunReferences:
             async for run in self.client.list_workflows(query):
                 self.runs.add((run.id, run.run_id))
                 self._newest = max(self._newest or run.start_time, run.start_time)
-                if run.id.startswith(attach_id_of("")):
-                    self._keys.add(GroupKey.of_batch(run.id.removeprefix(attach_id_of(""))))
+                if attached := attached_batch(run.id):
+                    self._keys.add(GroupKey.of_batch(attached.api_key, attached.batch_id))
                 # While a run continues as new, the list has its end and not yet the next one.
                 unread.add((run.id, None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id))
             await asyncio.gather(*(self._add_run(*run) for run in unread if run[1] not in self._done))
@@ -87,7 +87,8 @@ class RunReferences:
             raise Refused(
                 f"The history of the run {handle.id} cannot be read, nothing more is removed: {error}"
             ) from error
-        self._keys.update(GroupKey.of_batch(batch_id) for batch_id in named.batch_ids)
+        if named.api_key:
+            self._keys.update(GroupKey.of_batch(named.api_key, batch_id) for batch_id in named.batch_ids)
         self._keys.update(key for uri in named.requests_uris if (key := manifest_at(uri)))
         return named.complete
 

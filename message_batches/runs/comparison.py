@@ -63,7 +63,7 @@ async def landed_results(
     Results that landed without requests are landed again from the store, in the order of the requests: nothing is
     downloaded, and they may be gone from the provider. Without requests here, checked results go first.
     """
-    published = await reader.of_batch(store, output.batch_id)
+    published = await reader.beside(store, output)
     landed: LandedResults | None
     if manifest:
         landed = await _checked(store, output, published, manifest, scratch)
@@ -100,10 +100,20 @@ async def _checked(
             f"The results of {output.batch_id} have been checked against other requests than these: {difference}. "
             "Nothing was changed"
         )
+    account = reader.account_of(store, output)
+    if account is None:
+        raise Refused(
+            f"The results of {output.batch_id} were landed by an earlier version, at {output.results_file.uri}: they "
+            "cannot be compared with requests. Move that file out of the store to have the batch landed again, if the "
+            "API still has its results",
+            NextAction.LAND_AGAIN,
+            batch_id=output.batch_id,
+        )
     try:
         return await land(
             store,
             _landed_lines(store, output.results_file),
+            account=account,
             batch_id=output.batch_id,
             manifest=manifest,
             expected_count=output.results_file.lines,

@@ -20,7 +20,7 @@ from temporalio.client import (
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from message_batches.api.keys import may_be_a_key
+from message_batches.api.keys import DEFAULT_KEY, may_be_a_key
 from message_batches.api.models import MessageBatch
 from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION, NextAction
 from message_batches.errors import RunError
@@ -29,6 +29,7 @@ from message_batches.results import reader
 from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.runs.deduplication import attach_id_of, attached_batch
 from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.connection import TemporalUnreachable
@@ -72,14 +73,13 @@ class Runs:
             identity: a workflow id, or the id of the run's batch.
             query_timeout: how long to wait for a worker's answer.
         """
-        workflow_id = await self.workflow_id(identity)
+        workflow_id, key = await self._owner(identity) if is_batch_id(identity) else (identity, None)
         try:
             return await describe_run(self._client, workflow_id, query_timeout=query_timeout)
         except RunNotFound as error:
-            if identity == workflow_id:
+            if key is None:
                 raise
             message = f"{identity} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
-            key = await SubmissionRecords(self._store).key_of(workflow_id)
             raise RunNotFound(
                 message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity, api_key=key
             ) from error
@@ -99,14 +99,7 @@ class Runs:
 
     async def workflow_id(self, identity: str) -> str:
         """Return the workflow id itself, or that of the run which owns a batch."""
-        if not is_batch_id(identity):
-            return identity
-        if await run_exists(self._client, attach_id_of(identity)):
-            return attach_id_of(identity)
-        owner = await SubmissionRecords(self._store).owner_of(identity)
-        if owner is None:
-            raise RunNotFound(f"No run follows batch {identity}", NextAction.ATTACH, batch_id=identity)
-        return owner
+        return (await self._owner(identity))[0] if is_batch_id(identity) else identity
 
     async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
         """Wait for the end of a run, also while Temporal is unavailable.
@@ -149,6 +142,23 @@ class Runs:
     async def resolve(self, workflow_id: str, resolution: Resolution) -> None:
         """Decide which batch is a run's, after a lost reply left that open."""
         await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
+
+    async def _owner(self, batch_id: str) -> tuple[str, str]:
+        """Return the workflow id of the run that owns a batch, and the name of its key."""
+        owners = await SubmissionRecords(self._store).owners_of(batch_id)
+        keys = {DEFAULT_KEY, *(account.api_key for account in await AccountRecords(self._store).all())}
+        for api_key in keys:
+            if await run_exists(self._client, attach_id_of(batch_id, api_key)):
+                owners[api_key] = attach_id_of(batch_id, api_key)
+        if not owners:
+            raise RunNotFound(f"No run follows batch {batch_id}", NextAction.ATTACH, batch_id=batch_id)
+        if len(owners) > 1:
+            named = " and ".join(f"{owner} (key {api_key})" for api_key, owner in sorted(owners.items()))
+            raise Refused(
+                f"{batch_id} is followed with several keys, for which it may be different batches: name one of the "
+                f"runs, {named}"
+            )
+        return next((owner, api_key) for api_key, owner in owners.items())
 
     async def _wait_for_end(self, workflow_id: str) -> None:
         """Wait until a run has ended in any way, or Temporal has become unavailable."""
@@ -262,7 +272,10 @@ async def find_stored_results(store: Store, identity: str, batch_id: str | None 
     """
     if is_batch_id(identity):
         return await reader.landed_of_batch(store, identity)
-    return await reader.of_past_run(store, identity, [each for each in (batch_id, attached_batch(identity)) if each])
+    known: dict[str, str | None] = {batch_id: None} if batch_id else {}
+    if attached := attached_batch(identity):
+        known[attached.batch_id] = attached.api_key
+    return await reader.of_past_run(store, identity, known)
 
 
 def is_batch_id(text: str) -> bool:

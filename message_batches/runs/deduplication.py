@@ -11,9 +11,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from temporalio.client import Client
 
+from message_batches.api.keys import DEFAULT_KEY
 from message_batches.api.models import ApiProfile
 from message_batches.models import BatchOutput, LandedResults, Manifest
 from message_batches.results import reader
@@ -73,14 +75,27 @@ def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
     return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
 
 
-def attach_id_of(batch_id: str) -> str:
-    """Return the workflow id of the run that takes over a batch."""
-    return f"{_ATTACH}{batch_id}"
+def attach_id_of(batch_id: str, api_key: str) -> str:
+    """Return the workflow id of the run that takes over a batch of a key, whose name is left out for the default.
+
+    Neither a key's name nor a batch's id has a dot: no server can name a batch so that it is taken for another key's.
+    """
+    return f"{_ATTACH}{batch_id}" if api_key == DEFAULT_KEY else f"{_ATTACH}{api_key}.{batch_id}"
 
 
-def attached_batch(workflow_id: str) -> str | None:
+class AttachedBatch(NamedTuple):
+    """The batch that a run takes over, and the name of its key."""
+
+    batch_id: str
+    api_key: str
+
+
+def attached_batch(workflow_id: str) -> AttachedBatch | None:
     """Return the batch that a run takes over, by the run's workflow id; None for other runs."""
-    return workflow_id.removeprefix(_ATTACH) if workflow_id.startswith(_ATTACH) else None
+    if not workflow_id.startswith(_ATTACH):
+        return None
+    api_key, _, batch_id = workflow_id.removeprefix(_ATTACH).rpartition(".")
+    return AttachedBatch(batch_id, api_key or DEFAULT_KEY)
 
 
 def recorded_batch(records: Sequence[SubmissionRecord]) -> str | None:
@@ -99,11 +114,11 @@ async def find_prior_run(client: Client, store: Store, manifest: Manifest, api_k
     records = await SubmissionRecords(store).records_of_workflow(manifest, api_key=api_key, workflow_id=workflow_id)
     if batch_id := (view and view.batch_id) or recorded_batch(records):
         ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
-        for publication in await reader.of_batch(store, batch_id):
+        for publication in await reader.of_key(store, batch_id, api_key):
             known = publication.manifest_sha256
             if publication.file_there and (known in ours or await _has_ids_of(store, manifest, known)):
                 return Finished(workflow_id, publication.landed)
-        attached = await find_run(client, attach_id_of(batch_id))
+        attached = await find_run(client, attach_id_of(batch_id, api_key))
         return Running(attached) if attached and attached.running else BatchKnown(batch_id, _end_of(view))
     return _without_batch(view, records)
 

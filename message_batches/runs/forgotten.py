@@ -112,10 +112,9 @@ async def _without_results(store: Store) -> dict[_Run, list[SubmissionRecord]]:
             return await SubmissionRecords(store).read_record(path)
 
     found: dict[_Run, list[SubmissionRecord]] = {}
-    intents = paths.intents_among(recent)
-    for path, record in zip(intents, await asyncio.gather(*map(read, intents)), strict=True):
+    for record in await asyncio.gather(*map(read, paths.intents_among(recent))):
         if record:
-            run = _Run(record.intent.workflow_id, record.intent.first_run_id, paths.key_of_intent(path))
+            run = _Run(record.intent.workflow_id, record.intent.first_run_id, record.api_key)
             found.setdefault(run, []).append(record)
     for records in found.values():
         records.sort(key=lambda record: record.intent.time)
@@ -134,8 +133,11 @@ async def _landed(store: Store) -> set[paths.GroupKey]:
 
 
 def _batches(records: Sequence[SubmissionRecord]) -> set[paths.GroupKey]:
-    named = (record.outcome.batch_id for record in records if record.outcome)
-    return {paths.GroupKey.of_batch(batch_id) for batch_id in named if batch_id}
+    return {
+        paths.GroupKey.of_batch(record.api_key, record.outcome.batch_id)
+        for record in records
+        if record.outcome and record.outcome.batch_id
+    }
 
 
 async def _clients(client: Client, store: Store) -> tuple[list[Client], tuple[str, ...]]:

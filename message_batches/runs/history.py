@@ -1,7 +1,6 @@
 """The one decoder of a run's history: its input, the state it carries over, its progress, its output or failure.
 
-A history is written by workers of any version, and its input by any caller: fields of an unexpected type count as
-missing.
+It is written by workers of any version, its input by any caller: fields of an unexpected type count as missing.
 """
 
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError, CancelledError, TerminatedError
 
-from message_batches.api.keys import KEY_NAME
+from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
@@ -72,7 +71,7 @@ class RunStart:
             state = CarriedState.model_validate(carried) if carried else None
         except ValidationError:
             state = None
-        requests, key = given.get("requests"), given.get("apiKey")
+        requests, key = given.get("requests"), given.get("apiKey", DEFAULT_KEY)
         items = requests if isinstance(requests, list) else None
         # It may be a key instead of a name, and must not be shown.
         api_key = key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None
@@ -81,7 +80,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class StoreReferences:
-    """The batches and the files of requests that a run names.
+    """The batches of a key, and the files of requests, that a run names.
 
     Attributes:
         complete: whether it will never name any more.
@@ -89,6 +88,7 @@ class StoreReferences:
 
     batch_ids: tuple[str, ...] = ()
     requests_uris: tuple[str, ...] = ()
+    api_key: str | None = None
     complete: bool = False
 
 
@@ -143,7 +143,7 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
                 given = event.workflow_execution_started_event_attributes.input
                 start = RunStart.of(await _first(client.data_converter, given))
                 if start.continued:
-                    return StoreReferences(start.batch_ids, start.requests_uris, complete=True)
+                    return StoreReferences(start.batch_ids, start.requests_uris, start.api_key, complete=True)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 if event.activity_task_scheduled_event_attributes.activity_type.name == ActivityType.PREPARE_REQUESTS:
                     preparing.add(event.event_id)
@@ -152,8 +152,8 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
                 if completed.scheduled_event_id in preparing:
                     prepared = await _first(client.data_converter, completed.result)
                     uris = (*start.requests_uris, *_texts(_part(prepared, "manifest").get("uri")))
-                    return StoreReferences(start.batch_ids, uris, complete=True)
-    return StoreReferences(start.batch_ids, start.requests_uris)
+                    return StoreReferences(start.batch_ids, uris, start.api_key, complete=True)
+    return StoreReferences(start.batch_ids, start.requests_uris, start.api_key)
 
 
 async def read_end(client: Client, workflow_id: str, run_id: str) -> BatchOutput | RunFailure:

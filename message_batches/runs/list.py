@@ -249,6 +249,7 @@ def _condition(status: str) -> str:
 def _listed(info: WorkflowExecutionInfo, start: datetime, records: Sequence[SubmissionRecord]) -> ListedRun:
     shown = decode_typed_search_attributes(info.search_attributes)
     workflow_id = info.execution.workflow_id
+    attached = attached_batch(workflow_id)
     return ListedRun(
         workflow_id=workflow_id,
         run_id=info.execution.run_id,
@@ -256,7 +257,7 @@ def _listed(info: WorkflowExecutionInfo, start: datetime, records: Sequence[Subm
         started=start,
         closed=info.close_time.ToDatetime(tzinfo=UTC) if info.HasField("close_time") else None,
         # Where the search attribute is missing, the run's id or the store's records may have it.
-        batch_id=shown.get(BATCH_ID) or attached_batch(workflow_id) or recorded_batch(records),
+        batch_id=shown.get(BATCH_ID) or (attached.batch_id if attached else None) or recorded_batch(records),
         batch_status=shown.get(BATCH_STATUS),
         outcome=shown.get(BATCH_OUTCOME),
         requests=shown.get(BATCH_REQUESTS),

@@ -139,8 +139,9 @@ async def attach_run(
     if requests:
         manifest = await store_manifest(store, requests)
         shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
-    owner = await SubmissionRecords(store).owner_of(batch_id)
-    for workflow_id in (attach_id_of(batch_id), *([owner] if owner else [])):
+    api_key = options.profile.api_key
+    owners = await SubmissionRecords(store).owners_of(batch_id, api_key)
+    for workflow_id in dict.fromkeys((attach_id_of(batch_id, api_key), *owners.values())):
         view = await find_run(client, workflow_id)
         if view and view.running:
             return await starter.join(view, batch_id, manifest)
@@ -148,11 +149,11 @@ async def attach_run(
             note = f"The results of this batch have landed before, by {workflow_id}"
             output = await landed_results(store, view.output, manifest, scratch=options.scratch)
             return StartResult(workflow_id, note, Finished(workflow_id, output))
-    for publication in await reader.of_batch(store, batch_id):
+    for publication in await reader.of_key(store, batch_id, api_key):
         if publication.file_there:
             # By a run that Temporal no longer knows.
             landed = await landed_results(store, publication.landed, manifest, scratch=options.scratch)
-            workflow_id = owner or attach_id_of(batch_id)
+            workflow_id = owners.get(api_key) or attach_id_of(batch_id, api_key)
             return StartResult(
                 workflow_id, "The results of this batch have landed before", Finished(workflow_id, landed)
             )

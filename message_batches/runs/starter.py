@@ -105,7 +105,7 @@ class Starter:
         """Continue with the run or the batch that the requests have; `Refused` where that is not known."""
         match prior:
             case Running(view) if taken_over := attached_batch(view.workflow_id):
-                return await self.join(view, taken_over, manifest)
+                return await self.join(view, taken_over.batch_id, manifest)
             case Running(view):
                 note = "These requests have a run already, it is under way: attached to it"
                 return StartResult(view.workflow_id, note)
@@ -148,7 +148,7 @@ class Starter:
             store_id=manifest.store_id if manifest else None,
             requests_uri=manifest.uri if manifest else None,
         )
-        workflow_id = attach_id_of(batch_id)
+        workflow_id = attach_id_of(batch_id, self.options.profile.api_key)
         for _ in range(MAX_TRIES):
             try:
                 await self._start(workflow_id, given, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING)

@@ -54,7 +54,8 @@ def read(root: Path, name: str) -> Iterator[bytes]:
 def put(root: Path, name: str, chunks: Iterable[bytes], *, new: bool = False) -> None:
     """Write a file, completely or not at all, and sync it: an intent lost in a power cut could pay for a batch twice.
 
-    Replaces any old file; with `new` raises `FileExistsError` instead. Nothing is written behind a link.
+    Replaces any old file; with `new` raises `FileExistsError` instead. Nothing is written behind a link. Other users
+    can read neither the file nor a folder that is made for it.
     """
     for tries_left in reversed(range(MAX_TRIES)):
         with ExitStack() as opened:
@@ -121,7 +122,7 @@ def _open_folders(root: Path, name: str, opened: ExitStack, *, create: bool = Fa
     for folder in name.split("/")[:-1]:
         if create:
             with suppress(FileExistsError):
-                os.mkdir(folder, dir_fd=folders[-1])
+                os.mkdir(folder, 0o700, dir_fd=folders[-1])
         step(folder, 0 if len(folders) == 1 and folder in FOLDERS else os.O_NOFOLLOW)
     return folders
 
@@ -131,7 +132,7 @@ def _new_draft(file: str, folder: int) -> tuple[str, int]:
     for number in count(1):
         with suppress(FileExistsError):
             draft = f"{file}#{number}"
-            return draft, os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+            return draft, os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=folder)
     raise AssertionError("unreachable")
 
 

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,15 +18,16 @@ from urllib.parse import quote, unquote, urlsplit
 from uuid import uuid4
 
 import obstore.store
-from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.exceptions import BaseError
 
 from message_batches.concurrency import FeedAborted, ThreadFeed
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.storage import filesystem
+from message_batches.storage.failures import bucket_errors, failure_message, first_line
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.names import UPLOAD_SUFFIX, checked_name
 from message_batches.storage.paths import FOLDERS, NAMESPACES, STORE_ID, parse_path
-from message_batches.storage.urls import InvalidStoreUrl, directory_of, failure_message, first_line, shown_proxy
+from message_batches.storage.urls import InvalidStoreUrl, directory_of, shown_proxy
 
 T = TypeVar("T")
 
@@ -49,8 +50,6 @@ CLIENT: dict[str, Any] = {
     # `AWS_ALLOW_HTTP`, but ignores that variable once any option is given here.
     "allow_http": True,
 }
-
-_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|specified (?:bucket|container) does not exist")
 
 
 class ObjectStore:
@@ -130,7 +129,7 @@ class ObjectStore:
         """Put an object if there is none of that name, atomically; return whether it was put."""
         try:
             await self._call("create", name, partial(self._put, checked_name(name), data, new=True))
-        except _Exists:
+        except FileExistsError:
             return False
         return True
 
@@ -253,19 +252,15 @@ class ObjectStore:
     @contextmanager
     def _failures(self, doing: str, uri: str) -> Iterator[None]:
         try:
-            yield
-        except (AlreadyExistsError, FileExistsError) as error:
-            raise _Exists from error
-        except (BaseError, OSError) as error:
-            text = str(error)
-            if isinstance(error, FileNotFoundError) and doing == "read" and not _NO_BUCKET.search(text):
+            with nullcontext() if self._folder else bucket_errors():
+                yield
+        except OSError as error:
+            if isinstance(error, FileExistsError) and doing == "create":
+                raise
+            if isinstance(error, FileNotFoundError) and doing == "read":
                 raise FileNotFoundError(f"{uri} is not in the store") from error
             through = f"; calls go through the proxy {self._proxy}" if self._proxy else ""
-            raise StoreUnavailable(f"{failure_message(doing, uri, text)}{through}") from error
-
-
-class _Exists(Exception):
-    """A create call found an object."""
+            raise StoreUnavailable(f"{failure_message(doing, uri, str(error))}{through}") from error
 
 
 def open_store(url: str, **options: Any) -> ObjectStore:
@@ -288,7 +283,9 @@ def open_store(url: str, **options: Any) -> ObjectStore:
     except OSError as error:
         raise StoreUnavailable(failure_message("open", url, str(error))) from error
     except (BaseError, ValueError) as error:
-        raise InvalidStoreUrl(f"{url} cannot be opened: {first_line(str(error))}") from error
+        # In quotes is the value of a variable: if the wrong one was set, a secret.
+        reason = re.sub('".*"', "a value", first_line(str(error)))
+        raise InvalidStoreUrl(f"{url} cannot be opened: {reason}") from None
 
 
 def _pages(store: Any, folder: str) -> Iterator[list[StoredObject]]:

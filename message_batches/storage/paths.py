@@ -4,17 +4,21 @@
     namespaces/<namespace id>.json                           a Temporal namespace whose workers use this store
     submissions/<key>/<count>-<hash>/<run>-<n>.json          an intent to POST; the hash is of the sorted custom_ids
     submissions/<key>/<count>-<hash>/<run>-<n>.outcome.json  the outcome of that POST
-    claims/<batch>.json                                      the run that owns a batch
-    results/<batch>/<attempt>.jsonl                          result lines, in the order of the requests
-    results/<batch>/incomplete-<attempt>.jsonl               the lines that did arrive of incomplete results
-    results/<batch>/<sha256 of the manifest>.json            the publication: which attempt holds the results
-    results/<batch>/unverified.json                          the publication where the requests are not known
+    accounts/<account>.json                                  a key's name, and where the key is used
+    claims/<account>/<batch>.json                            the run that owns a batch
+    results/<account>/<batch>/<attempt>.jsonl                result lines, in the order of the requests
+    results/<account>/<batch>/incomplete-<attempt>.jsonl     the lines that did arrive of incomplete results
+    results/<account>/<batch>/<sha256 of manifest>.json      the publication: which attempt holds the results
+    results/<account>/<batch>/unverified.json                the publication where the requests are not known
     manifests/<sha256>.jsonl, <sha256>.ids                   requests, and their custom_ids
     any of them with #<n> after it                           an unfinished upload, in a directory
 
-Objects belong together in groups, which are purged as a whole: a run (its intents and outcomes), a batch (its claim and
-results), a manifest, and each unfinished upload. The store's id and the namespaces are in no group and never purged;
-every other object in the store is foreign and never touched.
+A batch is named by its account first, `<key>-<hash of where it is used>`: what the server of one key says of a batch id
+is nothing to another key.
+
+Objects belong together in groups, which are purged as a whole: a run (its intents and outcomes), a batch of a key (its
+claim and results), a manifest, and each unfinished upload. The store's id, the namespaces and the accounts are in no
+group and never purged; every other object in the store is foreign and never touched.
 """
 
 import hashlib
@@ -31,8 +35,8 @@ SUBMISSIONS = "submissions"
 FOLDERS = (SUBMISSIONS, "claims", "results", "manifests")
 """The folders of groups; in a directory, each may be a link to another disk."""
 
-CLAIMS_FOLDER = "claims/"
 NAMESPACES = "namespaces"
+ACCOUNTS = "accounts"
 STORE_ID = "store.json"
 _UNVERIFIED = "unverified"
 _PLAIN_BYTES = 100
@@ -79,29 +83,50 @@ def key_of_intent(path: str) -> str:
     return path.split("/")[1]
 
 
-def claim_path(batch_id: str) -> str:
+def account_path(account: str) -> str:
+    """Build the path of the record of an account."""
+    return f"{ACCOUNTS}/{account}.json"
+
+
+def accounts_among(paths: Iterable[str]) -> list[str]:
+    """Return the paths of the records of accounts, sorted; others there are foreign."""
+    return sorted(path for path in paths if _ACCOUNT.fullmatch(path))
+
+
+def claims_folder(account: str) -> str:
+    """Build the folder of the claims on an account's batches."""
+    return f"claims/{account}"
+
+
+def claim_path(account: str, batch_id: str) -> str:
     """Build the path of the claim on a batch."""
-    return f"{CLAIMS_FOLDER}{id_part(batch_id)}.json"
+    return f"{claims_folder(account)}/{id_part(batch_id)}.json"
 
 
 def claimed_batch(path: str) -> str:
     """Return the batch in the path of a claim: its id, unless that is so long that the path has a hash."""
-    return path.removeprefix(CLAIMS_FOLDER).removesuffix(".json")
+    return path.rsplit("/", 1)[-1].removesuffix(".json")
 
 
-def results_folder(batch_id: str) -> str:
+def results_folder(account: str, batch_id: str) -> str:
     """Build the folder of a batch's results."""
-    return f"results/{id_part(batch_id)}"
+    return f"results/{account}/{id_part(batch_id)}"
 
 
-def new_results_path(batch_id: str, *, incomplete: bool = False) -> str:
+def account_of_results(name: str) -> str | None:
+    """Return the account in the name of an object with results; None for any other name."""
+    found = _LAYOUT.fullmatch(name)
+    return f"{found['results_key']}-{found['results_place']}" if found and found["batch"] else None
+
+
+def new_results_path(account: str, batch_id: str, *, incomplete: bool = False) -> str:
     """Build a path for the result lines of a new attempt."""
-    return f"{results_folder(batch_id)}/{'incomplete-' if incomplete else ''}{uuid4()}.jsonl"
+    return f"{results_folder(account, batch_id)}/{'incomplete-' if incomplete else ''}{uuid4()}.jsonl"
 
 
-def publication_path(batch_id: str, manifest_sha256: str | None) -> str:
+def publication_path(account: str, batch_id: str, manifest_sha256: str | None) -> str:
     """Build the path of the publication of results that were checked against a manifest, or against none."""
-    return f"{results_folder(batch_id)}/{manifest_sha256 or _UNVERIFIED}.json"
+    return f"{results_folder(account, batch_id)}/{manifest_sha256 or _UNVERIFIED}.json"
 
 
 def requests_path(sha256: str) -> str:
@@ -178,9 +203,9 @@ class GroupKey(NamedTuple):
         return cls("run", run_part(workflow_id, first_run_id))
 
     @classmethod
-    def of_batch(cls, batch_id: str) -> "GroupKey":
-        """Return the key of a batch."""
-        return cls("batch", id_part(batch_id))
+    def of_batch(cls, api_key: str, batch_id: str) -> "GroupKey":
+        """Return the key of a batch of an API key, wherever that is used."""
+        return cls("batch", f"{api_key}/{id_part(batch_id)}")
 
     @classmethod
     def of_manifest(cls, sha256: str) -> "GroupKey":
@@ -199,10 +224,15 @@ class ParsedPath(NamedTuple):
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _SHA256 = "[0-9a-f]{64}"
 
+_KEY, _PLACE = "[a-z0-9-]{1,32}", "[0-9a-f]{12}"
+
+_ACCOUNT = re.compile(rf"{ACCOUNTS}/{_KEY}-{_PLACE}\.json")
+
 _LAYOUT = re.compile(
     rf"submissions/[^/]+/\d+-{_SHA256}/(?P<run>[^/]+)-\d+(?P<outcome>\.outcome)?\.json"
-    r"|claims/(?P<claimed>[^/]+)\.json"
-    rf"|results/(?P<batch>[^/]+)/(?:(?:incomplete-)?{_UUID}\.jsonl|(?P<published>{_SHA256}|{_UNVERIFIED})\.json)"
+    rf"|claims/(?P<claims_key>{_KEY})-{_PLACE}/(?P<claimed>[^/]+)\.json"
+    rf"|results/(?P<results_key>{_KEY})-(?P<results_place>{_PLACE})/(?P<batch>[^/]+)"
+    rf"/(?:(?:incomplete-)?{_UUID}\.jsonl|(?P<published>{_SHA256}|{_UNVERIFIED})\.json)"
     rf"|manifests/(?P<requests>{_SHA256})\.(?:jsonl|(?P<ids>ids))"
 )
 
@@ -218,10 +248,10 @@ def parse_path(path: str) -> ParsedPath | None:
     if run := found["run"]:
         return ParsedPath(GroupKey("run", run), PathKind.OUTCOME if found["outcome"] else PathKind.INTENT)
     if batch := found["claimed"]:
-        return ParsedPath(GroupKey("batch", batch), PathKind.CLAIM)
+        return ParsedPath(GroupKey("batch", f"{found['claims_key']}/{batch}"), PathKind.CLAIM)
     if sha256 := found["requests"]:
         return ParsedPath(GroupKey.of_manifest(sha256), PathKind.IDS if found["ids"] else PathKind.REQUESTS)
-    key = GroupKey("batch", found["batch"])
+    key = GroupKey("batch", f"{found['results_key']}/{found['batch']}")
     if not (published := found["published"]):
         return ParsedPath(key, PathKind.RESULTS)
     checked_against = None if published == _UNVERIFIED else GroupKey.of_manifest(published)

@@ -16,7 +16,7 @@ def scratch_file(folder: Path | None) -> Iterator["Scratch"]:
     """Create a file in `folder`, by default the system's temporary one; `StoreUnavailable` if that fails."""
     with _failures(folder):
         if folder:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
     with file:
         yield Scratch(file.fileno(), folder)
@@ -30,7 +30,7 @@ class Scratch:
         self._folder = folder
         self.size = 0
 
-    def append(self, data: bytes) -> None:
+    def append(self, data: bytes | memoryview) -> None:
         """Append data; `StoreUnavailable` if the disk is full."""
         left = memoryview(data)
         with _failures(self._folder):

@@ -11,10 +11,12 @@ from typing import TypeVar
 
 from pydantic import AwareDatetime, ValidationError
 
+from message_batches.api.keys import DEFAULT_KEY, Account
 from message_batches.errors import StoreUnavailable
 from message_batches.models import Anchor, Manifest
 from message_batches.serialization import ContractModel, Seconds
 from message_batches.storage import paths
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 
 _Kept = TypeVar("_Kept", bound=ContractModel)
@@ -90,10 +92,11 @@ class SubmissionOutcome(ContractModel):
 
 
 class SubmissionRecord(ContractModel):
-    """An intent and its outcome, as far as that is recorded."""
+    """An intent and its outcome, as far as that is recorded, with the name of the key."""
 
     intent: SubmissionIntent
     outcome: SubmissionOutcome | None = None
+    api_key: str = DEFAULT_KEY
 
     @property
     def may_have_created(self) -> bool:
@@ -127,6 +130,7 @@ class SubmissionRecords:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._accounts = AccountRecords(store)
 
     async def record_intent(self, submitter: Submitter, intent: SubmissionIntent) -> SubmissionRecord | None:
         """Write an intent; return None if it is new, else the earlier intent or the outcome that is already recorded.
@@ -149,37 +153,54 @@ class SubmissionRecords:
         """Write the outcome of a POST, unless one is recorded already."""
         await self._store.create(paths.outcome_path(submitter.intent_path(number)), _json(outcome))
 
-    async def claim(self, batch_id: str, claim: BatchClaim) -> BatchClaim:
-        """Claim a batch, and return the claim that holds: another run's if that was first."""
-        path = paths.claim_path(batch_id)
+    async def claim(self, account: Account, batch_id: str, claim: BatchClaim) -> BatchClaim:
+        """Claim a batch of an account, and return the claim that holds: another run's if that was first."""
+        if (taken := await self.claim_of(account, batch_id)) and not taken.of_same_run(claim) and not taken.attached:
+            return taken
+        path = paths.claim_path(await self._accounts.record(account), batch_id)
         if await self._store.create(path, _json(claim)):
             return claim
-        holds = await self.claim_of(batch_id)
+        holds = await self._read(path, BatchClaim)
         if holds is None:
             raise StoreUnavailable(f"{self._store.uri(path)} was removed while it was read: try again")
         return holds
 
-    async def claim_of(self, batch_id: str) -> BatchClaim | None:
-        """Return the claim on a batch, None if there is none."""
-        return await self._read(paths.claim_path(batch_id), BatchClaim)
+    async def claim_of(self, account: Account, batch_id: str) -> BatchClaim | None:
+        """Return the claim on a batch, None if there is none.
 
-    async def owner_of(self, batch_id: str) -> str | None:
-        """Return the workflow id that has claimed a batch, None if none has."""
-        claim = await self.claim_of(batch_id)
-        return claim.owner if claim else None
+        Without one under its own key, that of the run which sent it with another key to the same server: there a batch
+        id is one batch.
+        """
+        if own := await self._read(paths.claim_path(account.part, batch_id), BatchClaim):
+            return own
+        for other in await self._accounts.all():
+            if other.base_url == account.base_url and other.part != account.part:
+                claim = await self._read(paths.claim_path(other.part, batch_id), BatchClaim)
+                if claim and not claim.attached:
+                    return claim
+        return None
 
-    async def claimed_by(self, workflow_id: str) -> list[str]:
-        """Return the batches that a workflow id has claimed; reads every claim in the store."""
-        names = await self._store.names(paths.CLAIMS_FOLDER)
-        found: list[str] = []
-        for start in range(0, len(names), _READ_AT_ONCE):
-            part = names[start : start + _READ_AT_ONCE]
-            claims = await asyncio.gather(*(self._read(name, BatchClaim) for name in part))
-            found += [
-                paths.claimed_batch(name)
-                for name, claim in zip(part, claims, strict=True)
-                if claim and claim.owner == workflow_id
-            ]
+    async def owners_of(self, batch_id: str, api_key: str | None = None) -> dict[str, str]:
+        """Return the workflow ids that have claimed a batch, by the name of the key: at most one each, as a rule."""
+        found = {}
+        for account in await self._accounts.all(api_key):
+            if claim := await self._read(paths.claim_path(account.part, batch_id), BatchClaim):
+                found[account.api_key] = claim.owner
+        return found
+
+    async def claimed_by(self, workflow_id: str) -> dict[str, str]:
+        """Return the batches that a workflow id has claimed, with the name of the key; reads every claim."""
+        found: dict[str, str] = {}
+        for account in await self._accounts.all():
+            names = await self._store.names(f"{paths.claims_folder(account.part)}/")
+            for start in range(0, len(names), _READ_AT_ONCE):
+                part = names[start : start + _READ_AT_ONCE]
+                claims = await asyncio.gather(*(self._read(name, BatchClaim) for name in part))
+                found |= {
+                    paths.claimed_batch(name): account.api_key
+                    for name, claim in zip(part, claims, strict=True)
+                    if claim and claim.owner == workflow_id
+                }
         return found
 
     async def own_and_other_posts(self, submitter: Submitter) -> tuple[list[SubmissionRecord], list[SubmissionRecord]]:
@@ -206,14 +227,6 @@ class SubmissionRecords:
         records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
         return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
 
-    async def key_of(self, workflow_id: str) -> str | None:
-        """Return the name of the key that a workflow id has sent requests with last; None if it has sent none."""
-        names = await self._store.names(f"{paths.SUBMISSIONS}/")
-        intents = paths.intents_among(names, {workflow_id})
-        found = [(record.intent, path) for path in intents if (record := await self.read_record(path))]
-        sent = [(intent.time, paths.key_of_intent(path)) for intent, path in found if intent.workflow_id == workflow_id]
-        return max(sent)[1] if sent else None
-
     async def records_of_workflows(self, workflow_ids: Collection[str]) -> dict[str, list[SubmissionRecord]]:
         """Return every POST of any requests that these workflow ids ever intended, oldest first.
 
@@ -232,7 +245,8 @@ class SubmissionRecords:
         intent = await self._read(path, SubmissionIntent)
         if intent is None:
             return None
-        return SubmissionRecord(intent=intent, outcome=await self._read(paths.outcome_path(path), SubmissionOutcome))
+        outcome = await self._read(paths.outcome_path(path), SubmissionOutcome)
+        return SubmissionRecord(intent=intent, outcome=outcome, api_key=paths.key_of_intent(path))
 
     async def _records_in(self, folder: str) -> list[SubmissionRecord]:
         intents = paths.intents_among(await self._store.names(f"{folder}/"))

@@ -1,4 +1,4 @@
-"""The URLs of stores and of their proxies, and the messages of a store's failures."""
+"""The URLs of stores and of their proxies."""
 
 import re
 from collections.abc import Mapping
@@ -40,22 +40,6 @@ def directory_of(url: str) -> Path | None:
             "MESSAGE_BATCHES_STORE is not valid: expected a directory as file:///path, with three slashes"
         )
     return folder
-
-
-_FULL = re.compile(r"(?:os error |Errno )(?:28|122)\b|StorageFull|QuotaExceeded")
-
-
-def failure_message(doing: str, uri: str, text: str) -> str:
-    """Describe a call that failed with this text, and what to do."""
-    if _FULL.search(text):
-        return f"The store is full and cannot {doing} {uri}: free space there ({first_line(text)})"
-    return f"The store cannot {doing} {uri}: check its address and credentials ({first_line(text)})"
-
-
-def first_line(text: str) -> str:
-    """Return the first line of an error's text, without any secrets in URLs, at most 300 characters."""
-    # A signed URL has its secret in the query, that of an endpoint or a proxy before the host.
-    return re.sub(r"\?\S*|(?<=//)[^\s/]*@", "", text.split("\n", 1)[0])[:300]
 
 
 def shown_proxy(client_options: Mapping[str, Any]) -> str:

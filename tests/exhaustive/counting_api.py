@@ -1,11 +1,12 @@
 """An API whose batch ends after a number of polls, for runs whose clock is skipped."""
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from message_batches.api.keys import Account
 from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, RequestCounts
 
 
@@ -18,8 +19,20 @@ class ApiByCount:
         self.posts = 0
         self._ids: list[str] = []
 
+    @property
+    def servers(self) -> Collection[str]:
+        """Return none: no key has a base URL of its own."""
+        return ()
+
     def check(self, profile: ApiProfile) -> None:
         """Accept every key."""
+
+    def account(self, profile: ApiProfile) -> Account:
+        """Return the account of a key at a server of its own."""
+        return Account(api_key=profile.api_key, base_url="by-count:")
+
+    def server(self, profile: ApiProfile) -> str | None:
+        """Return None: no key has a base URL of its own."""
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """Accept the requests."""

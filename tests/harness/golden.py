@@ -27,6 +27,7 @@ _KINDS = [
     (r"\bbatch-[0-9a-f]{24}\b", "<workflow id>"),
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
+    (r"\bdefault-[0-9a-f]{12}\b", "default-<hash>"),
     (r"\breq_\w+", "<request id>"),
     (r"\bmsg_\w+", "<message id>"),
     (r'On "Say hello to .*', "<reply>"),

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 
 from message_batches.api.client import HttpBatchApi, http_client
-from message_batches.api.keys import ApiKeys
+from message_batches.api.keys import DEFAULT_KEY, Account, ApiKeys
 from message_batches.contract import PROGRESS, WORKFLOW_TYPE
 from message_batches.emulator import Emulator
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
@@ -29,6 +29,8 @@ KEYS = {
     "team-a": SecretStr("sk-ant-emulated-team-a"),
     "revoked": SecretStr("sk-invalid-0001"),
 }
+ACCOUNT = Account(api_key=DEFAULT_KEY, base_url="https://api.anthropic.com")
+"""The account of what a test puts into a store without a worker."""
 QUICK_POLL = PollSchedule(
     retry_after=timedelta(seconds=0.1), transient=RetrySchedule(retry_after=timedelta(seconds=0.2), retry_limit=20)
 )
@@ -129,14 +131,18 @@ async def running_stack(
     keys: Mapping[str, SecretStr] = KEYS,
     *,
     through: str | None = None,
+    base_urls: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one."""
+    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one.
+
+    Keys with a base URL of their own go there.
+    """
     made = Stack(client, emulator, store_url)
     async with (
         http_client(through or emulator.url) as http,
         build_worker(
             client,
-            HttpBatchApi(http, ApiKeys(keys)),
+            HttpBatchApi(http, ApiKeys(keys, base_urls=base_urls or {})),
             open_store(store_url),
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),

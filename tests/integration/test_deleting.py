@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 
+from message_batches.api.keys import ApiKeys
 from message_batches.errors import StoreUnavailable
 from message_batches.models import ResultsFile, SubmissionSchedule
 from message_batches.results.landing import verify_landed
@@ -70,7 +71,8 @@ async def test_the_batch_of_an_earlier_run_with_the_same_workflow_id_is_deleted(
     again = await live.start(requests(), workflow_id=earlier.id, delete_after_landing=True, **attached)
     output = await again.result()
 
-    claim = await SubmissionRecords(open_store(live.store_url)).claim_of(batch_id)
+    account = ApiKeys().account("default", live.emulator.url)
+    claim = await SubmissionRecords(open_store(live.store_url)).claim_of(account, batch_id)
     assert claim
     assert (claim.owner, claim.first_run_id == again.first_execution_run_id) == (earlier.id, False)
     assert (output.batch_id, output.deleted, output.not_deleted) == (batch_id, True, None)

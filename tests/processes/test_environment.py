@@ -70,7 +70,7 @@ async def test_a_run_goes_through_the_proxy_to_the_api_and_directly_to_loopback(
     async with http_proxy(emulator.url.removeprefix("http://")) as proxy:
         configured = settings(
             temporal=temporal.address,
-            api="http://api.example",
+            api="http://api.internal",
             key=key,
             store=store,
             task_queue=queue,
@@ -106,7 +106,7 @@ async def test_a_failing_proxy_is_named_where_the_run_stands(
         proxy.user = "me:right"
         configured = settings(
             temporal=temporal.address,
-            api="http://api.example",
+            api="http://api.internal",
             key=KEYS["default"].get_secret_value(),
             store=store,
             task_queue=queue,

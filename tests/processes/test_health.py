@@ -4,7 +4,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,13 +19,15 @@ from temporalio.client import Client
 
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator
-from message_batches.listen_address import CannotListen
+from message_batches.listener import CannotListen
 from message_batches.models import BatchInput, PollSchedule
 from message_batches.observability.health import Health, HealthReport, WatchedWorker, serve_probes
 from message_batches.observability.prometheus import StalledRuns
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer
+from tests.harness.left_open import connections
+from tests.harness.metrics import page_at
 from tests.harness.processes import Running, TemporalProcess, bare_environment, lasting_port, refused_worker, settings
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, Stack
@@ -36,6 +38,11 @@ class Probed(Running):
     """A worker process with `--health`."""
 
     url = ""
+
+    @property
+    def limits(self) -> str:
+        """The limits that the kernel holds for it."""
+        return Path(f"/proc/{self.pid}/limits").read_text()
 
     async def get(self, path: str) -> tuple[int, dict[str, Any]]:
         """Return the status and the JSON at a path."""
@@ -58,8 +65,10 @@ class Probed(Running):
 
 
 @asynccontextmanager
-async def worker(folder: Path, address: str, **variables: str) -> AsyncIterator[Probed]:
-    """Start a worker process; it is killed at the end."""
+async def worker(
+    folder: Path, address: str, *, options: Sequence[str] = (), within: Sequence[str] = (), **variables: str
+) -> AsyncIterator[Probed]:
+    """Start a worker process, within another command if there is one; it is killed at the end."""
     configured = settings(
         temporal=address,
         key=KEYS["default"].get_secret_value(),
@@ -68,7 +77,7 @@ async def worker(folder: Path, address: str, **variables: str) -> AsyncIterator[
     )
     environment = bare_environment(folder, **{**configured, **variables})
     listen = f"127.0.0.1:{lasting_port()}"
-    command = [sys.executable, "worker.py", "--health", listen]
+    command = [*within, sys.executable, "worker.py", "--health", listen, *options]
     running = await Probed.start(command, folder / "worker.log", environment=environment)
     running.url = f"http://{listen}"
     try:
@@ -93,6 +102,29 @@ async def test_a_worker_that_polls_is_healthy(temporal: DevServer, tmp_path: Pat
         assert await probed.get("/livez") == (200, {"alive": True})
         assert f"health {probed.url}/healthz" in probed.output
         assert await probed.terminate() == 0
+
+
+@pytest.mark.slow
+async def test_connections_that_are_left_open_use_up_neither_files_nor_probes(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    metrics = f"http://127.0.0.1:{lasting_port()}"
+    few_files = ("sh", "-c", 'ulimit -S -n 512; ulimit -H -n 1024; exec "$0" "$@"')
+    options = ("--metrics", metrics.removeprefix("http://"))
+    async with worker(tmp_path, temporal.address, options=options, within=few_files) as probed:
+        await probed.until(is_well)
+        limits = probed.limits
+        async with connections(probed.url, 1050), connections(metrics, 1050):
+            async with asyncio.timeout(2):
+                assert (await probed.get("/livez"))[0] == 200
+            found = await probed.until(is_well)
+            page = await page_at(f"{metrics}/metrics")
+
+        assert found["storeReachable"]
+        assert any(name.startswith("temporal_") for name in page.names)
+        assert re.search(r"Max open files +1024 ", limits)
+        assert re.search(r"Max core file size +0 ", limits)
+        assert "Too many open files" not in probed.output
 
 
 @pytest.mark.slow

@@ -22,21 +22,21 @@ ALLOWED: Mapping[str, str] = {
         "api contract errors formatting log_context models observability requests results serialization storage "
         "temporal"
     ),
-    "api": "error_causes errors jsonl log_context serialization",
+    "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
         "storage temporal"
     ),
-    "codec_server": "encryption errors listen_address settings",
-    "emulator": "claude_models",
+    "codec_server": "encryption errors listener settings",
+    "emulator": "claude_models listener",
     "encryption": "errors",
     "errors": "contract",
     "formatting": "models",
     "jsonl": "errors",
-    "listen_address": "errors",
+    "listener": "errors",
     "models": "api contract serialization",
-    "observability": "contract errors formatting listen_address log_context models runs storage temporal",
+    "observability": "contract errors formatting listener log_context models runs storage temporal",
     "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
     "results": (
         "claude_models concurrency contract error_causes errors formatting jsonl models requests serialization storage"
@@ -45,9 +45,9 @@ ALLOWED: Mapping[str, str] = {
     "runs": "api contract errors formatting models requests results serialization storage temporal",
     "settings": "api contract encryption errors",
     "starter": "cli contract formatting temporal worker",
-    "storage": "concurrency errors models serialization",
+    "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
-    "worker": "activities api concurrency contract errors observability settings storage temporal workflows",
+    "worker": "activities api concurrency contract errors listener observability settings storage temporal workflows",
     "workflows": "activities api contract errors formatting models observability serialization storage temporal",
 }
 """The packages that each package may import, without the library's name; a package not listed imports none."""
@@ -61,7 +61,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
         "",
     ),
     "document": ("message_batches.arazzo.plan", "yaml"),
-    "api": ("message_batches.api.client", "httpx rich"),
+    "api": ("message_batches.api.client", "httpx msgspec rich"),
     "temporal": (
         "message_batches.temporal.connection message_batches.encryption.codec "
         "message_batches.temporal.search_attributes message_batches.observability.metrics "

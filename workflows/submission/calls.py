@@ -70,7 +70,7 @@ class SubmissionCalls:
     ) -> FindCandidatesResult:
         """Return the batch that the store names for POST `number`, or else the batches that may be ours."""
         began = self._context.state.submission.safe_at or self._context.now
-        return await workflow.execute_activity_method(
+        found = await workflow.execute_activity_method(
             SubmissionActivities.find_candidates,
             FindCandidatesInput(
                 profile=self._request.profile,
@@ -84,6 +84,8 @@ class SubmissionCalls:
             **options,
             summary=summary,
         )
+        self._context.state.server = found.server
+        return found
 
     async def is_ours(self, batch_id: str) -> bool | None:
         """Return whether the results are answers to our requests; None if they cannot be read now."""
@@ -108,6 +110,7 @@ class SubmissionCalls:
         return await workflow.execute_activity_method(
             SubmissionActivities.record_outcome,
             RecordOutcomeInput(
+                profile=self._request.profile,
                 submitter=None if attached else self._submitter,
                 claim=self._context.claim,
                 store_id=self._context.state.store_id or "",

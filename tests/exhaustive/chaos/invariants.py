@@ -14,7 +14,7 @@ from tests.exhaustive.chaos.expected import may_fail_as
 from tests.exhaustive.chaos.plan import QUIET, Act
 
 _MISSING = re.compile(r"([\d,]+) missing \(([^)]*)\)")
-_OURS = re.compile(r"store\.json|namespaces/[^/]+\.json|given-[a-z]\.jsonl")
+_OURS = re.compile(r"store\.json|(?:namespaces|accounts)/[^/]+\.json|given-[a-z]\.jsonl")
 
 Check = Callable[[Evidence], Iterator[str]]
 

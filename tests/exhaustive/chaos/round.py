@@ -27,7 +27,7 @@ from tests.harness.histories import histories
 from tests.harness.waiting import eventually
 
 _KEPT = re.compile(r"the lines that did arrive are in (\S+?\.jsonl)")
-_CLAIM = re.compile(r"claims/(.+)\.json")
+_CLAIM = re.compile(r"claims/[^/]+/(.+)\.json")
 _INTENT = re.compile(r"submissions/[^/]+/[^/]+/(run-[a-z])-.*-\d+\.json")
 
 

@@ -14,6 +14,7 @@ from tests.exhaustive.chaos.invariants import INVARIANTS, violations
 from tests.exhaustive.chaos.moments import Moment
 from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Run
 from tests.exhaustive.chaos.plan_generator import round_of
+from tests.harness.stack import ACCOUNT
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
 KILLED = Harm(Act.KILL, Moment.PUBLISHING, after=0, everyone=True, lasts=0)
@@ -48,7 +49,7 @@ def landed(name: str, count: int) -> RunSeen:
         "results": lines,
         "resultsOmitted": None,
         "resultsFile": {
-            "uri": f"file:///store/results/msgbatch_{name}/{UUID}.jsonl",
+            "uri": f"file:///store/results/{ACCOUNT.part}/msgbatch_{name}/{UUID}.jsonl",
             "bytes": len(data),
             "lines": count,
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -117,10 +118,10 @@ def all_well() -> Evidence:
         decided=(),
         store=frozenset(
             {
-                *("store.json", "namespaces/1.json", "given-c.jsonl"),
-                *(f"claims/msgbatch_{name}.json" for name in "abc"),
-                *(f"results/msgbatch_{name}/{UUID}.jsonl" for name in "ab"),
-                f"results/msgbatch_c/incomplete-{UUID}.jsonl",
+                *("store.json", "namespaces/1.json", f"accounts/{ACCOUNT.part}.json", "given-c.jsonl"),
+                *(f"claims/{ACCOUNT.part}/msgbatch_{name}.json" for name in "abc"),
+                *(f"results/{ACCOUNT.part}/msgbatch_{name}/{UUID}.jsonl" for name in "ab"),
+                f"results/{ACCOUNT.part}/msgbatch_c/incomplete-{UUID}.jsonl",
             }
         ),
         claims={f"msgbatch_{name}": f"run-{name}" for name in "abc"},
@@ -217,11 +218,13 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
     "no_key_anywhere": {"in a log": lambda seen: replace(seen, leaks=["worker-1.log: plain"])},
     "nothing_is_left_over": {
         "scratch": lambda seen: replace(seen, litter=["scratch/tmp1"]),
-        "a file that no purge knows": lambda seen: add(seen, "results/msgbatch_a/tmp1"),
-        "an upload that nobody interrupted": lambda seen: add(seen, f"results/msgbatch_a/{LATER}.jsonl#1"),
-        "a second results file": lambda seen: add(seen, f"results/msgbatch_a/{LATER}.jsonl"),
+        "a file that no purge knows": lambda seen: add(seen, f"results/{ACCOUNT.part}/msgbatch_a/tmp1"),
+        "an upload that nobody interrupted": lambda seen: add(
+            seen, f"results/{ACCOUNT.part}/msgbatch_a/{LATER}.jsonl#1"
+        ),
+        "a second results file": lambda seen: add(seen, f"results/{ACCOUNT.part}/msgbatch_a/{LATER}.jsonl"),
         "what did arrive, of nobody": lambda seen: replace(
-            add(seen, f"results/msgbatch_a/incomplete-{LATER}.jsonl"), runs=seen.runs[:2]
+            add(seen, f"results/{ACCOUNT.part}/msgbatch_a/incomplete-{LATER}.jsonl"), runs=seen.runs[:2]
         ),
     },
     "no_process_is_left": {
@@ -267,7 +270,7 @@ def test_list_reads_by_others_after_the_landing_do_not_count() -> None:
 
 
 def test_an_interrupted_attempt_may_leave_its_file() -> None:
-    incomplete = add(all_well(), f"results/msgbatch_a/incomplete-{LATER}.jsonl")
+    incomplete = add(all_well(), f"results/{ACCOUNT.part}/msgbatch_a/incomplete-{LATER}.jsonl")
     elsewhere = replace(incomplete, runs=incomplete.runs[:2])
 
     assert violations(elsewhere) != []
@@ -277,7 +280,16 @@ def test_an_interrupted_attempt_may_leave_its_file() -> None:
 def test_a_killed_worker_may_leave_files_that_purge_removes() -> None:
     seen = replace(all_well(), harms=(KILLED,))
 
-    assert violations(add(seen, f"results/msgbatch_a/{LATER}.jsonl#1", f"results/msgbatch_a/{LATER}.jsonl")) == []
+    assert (
+        violations(
+            add(
+                seen,
+                f"results/{ACCOUNT.part}/msgbatch_a/{LATER}.jsonl#1",
+                f"results/{ACCOUNT.part}/msgbatch_a/{LATER}.jsonl",
+            )
+        )
+        == []
+    )
     assert violations(add(seen, "namespaces/1.json#1")) == []
-    assert violations(add(seen, "results/msgbatch_a/other#1")) != []
+    assert violations(add(seen, f"results/{ACCOUNT.part}/msgbatch_a/other#1")) != []
     assert violations(add(all_well(), "namespaces/1.json#1")) != []

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from message_batches.api.keys import Account
 from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, RequestCounts
 from message_batches.errors import BatchNotFound
 from message_batches.storage.interface import StoredObject
@@ -66,6 +67,13 @@ class ModelAccount:
     def named(self, batch_id: str) -> Made:
         """Return the batch of that id."""
         return next(made for made in self.batches if made.id == batch_id)
+
+    def account(self, profile: ApiProfile) -> Account:
+        """Return the account of a key, which it is itself."""
+        return Account(api_key=profile.api_key, base_url="model:")
+
+    def server(self, profile: ApiProfile) -> str | None:
+        """Return None: no key has a base URL of its own."""
 
     async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """Return a page of the visible batches, newest first."""

@@ -220,7 +220,8 @@ class World:
                     self._runner.run(
                         self.records.record_outcome(run.submitter, number, SubmissionOutcome(batch_id=made.id))
                     )
-                    self._runner.run(self.records.claim(made.id, run.submitter.claim))
+                    claiming = self.records.claim(self.account.account(PROFILE), made.id, run.submitter.claim)
+                    self._runner.run(claiming)
                 if fate is Fate.ANSWERED:
                     submission.on_post_succeeded(made.id)
                 else:

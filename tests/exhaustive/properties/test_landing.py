@@ -22,6 +22,7 @@ from message_batches.results.validation import ResultCollector
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.scratch import scratch_file
 from tests.exhaustive.properties.lines import IDS, TEXT, VALUES, pieces, results
+from tests.harness.stack import ACCOUNT
 
 BATCHES = st.lists(IDS, min_size=1, max_size=8, unique=True)
 
@@ -60,7 +61,9 @@ def test_any_order_of_results_is_landed_in_the_order_of_the_requests_byte_for_by
     async def landed() -> tuple[LandedResults, bytes | None]:
         manifest = await write_inline_manifest(store, [{"custom_id": custom_id, "params": {}} for custom_id in ids])
         batch_id = f"msgbatch_{hashlib.sha256(repr(parts).encode()).hexdigest()}"
-        done = await land(store, download(parts), batch_id=batch_id, manifest=manifest, expected_count=len(ids))
+        done = await land(
+            store, download(parts), account=ACCOUNT.part, batch_id=batch_id, manifest=manifest, expected_count=len(ids)
+        )
         return done, await store.read(store.name(done.results_file.uri))
 
     done, content = asyncio.run(landed())
@@ -100,7 +103,14 @@ def test_missing_repeated_and_foreign_lines_are_named_and_nothing_is_landed(
 
     async def landed() -> None:
         manifest = await write_inline_manifest(store, [{"custom_id": custom_id, "params": {}} for custom_id in ids])
-        await land(store, download(parts), batch_id="msgbatch_x", manifest=manifest, expected_count=len(ids))
+        await land(
+            store,
+            download(parts),
+            account=ACCOUNT.part,
+            batch_id="msgbatch_x",
+            manifest=manifest,
+            expected_count=len(ids),
+        )
 
     with pytest.raises(ResultsIncomplete) as caught:
         asyncio.run(landed())
@@ -109,7 +119,7 @@ def test_missing_repeated_and_foreign_lines_are_named_and_nothing_is_landed(
         found = re.search(rf"(\d+) {kind}.*?\(([^()]*)\)(?:;|$)", said)
         assert (int(found[1]) if found else 0) == len(named)
         assert not found or found[2].split(", ") == named[:10]
-    assert asyncio.run(store.names("results/msgbatch_x/")) == []
+    assert asyncio.run(store.names(f"results/{ACCOUNT.part}/msgbatch_x/")) == []
 
 
 @given(data=st.data(), ids=BATCHES)

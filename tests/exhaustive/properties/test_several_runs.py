@@ -9,7 +9,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from message_batches.models import Resolution
 from message_batches.requests.manifest import write_inline_manifest
-from tests.exhaustive.properties.runs import EVERY, SCHEDULE, Fate, PostConditions, Run, World
+from tests.exhaustive.properties.runs import EVERY, PROFILE, SCHEDULE, Fate, PostConditions, Run, World
 from workflows.submission.commands import Done, Fail
 
 MOST_RUNS = 4
@@ -110,7 +110,7 @@ class SeveralRuns(RuleBasedStateMachine):
             if isinstance(run.end, Done) and not self.resolved(run.ids):
                 assert self.world.account.named(run.end.batch_id).by == run.id
         for batch in self.world.account.batches:
-            claim = self.runner.run(self.world.records.claim_of(batch.id))
+            claim = self.runner.run(self.world.records.claim_of(self.world.account.account(PROFILE), batch.id))
             assert claim is None or claim.owner == batch.by or self.resolved(batch.ids)
 
     def resolved(self, ids: tuple[str, ...]) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.models import Anchor
 from message_batches.storage.names import UPLOAD_SUFFIX, is_name
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import FOLDERS, GroupKey, PathKind, id_part, parse_path
+from message_batches.storage.paths import FOLDERS, GroupKey, PathKind, claim_path, id_part, parse_path
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -25,6 +26,7 @@ from message_batches.storage.submission_records import (
     SubmissionRecords,
     Submitter,
 )
+from tests.harness.stack import ACCOUNT
 
 SECRET = b"what no caller may read"
 PARTS = st.sampled_from(
@@ -205,10 +207,10 @@ def test_the_records_of_a_run_are_found_by_its_id(
         assert again.outcome == SubmissionOutcome(batch_id=batch_id)
         found = await records.records_of_workflows({workflow_id})
         assert again in found[workflow_id]
-        owner = await records.claim(batch_id, who.claim)
-        assert await records.claim(batch_id, BatchClaim(owner="somebody else", first_run_id="x")) == owner
+        owner = await records.claim(ACCOUNT, batch_id, who.claim)
+        assert await records.claim(ACCOUNT, batch_id, BatchClaim(owner="somebody else", first_run_id="x")) == owner
         assert (owner == who.claim) or batch_id == "0"
-        for name in [*written, f"claims/{id_part(batch_id)}.json"]:
+        for name in [*written, f"claims/{ACCOUNT.part}/{id_part(batch_id)}.json"]:
             await store.remove(name)
 
     asyncio.run(recorded())
@@ -226,9 +228,10 @@ def test_a_damaged_record_stops_the_submission_and_is_named(content: bytes, stor
     records = SubmissionRecords(store)
 
     async def damaged() -> None:
-        await store.remove("claims/b.json")
-        await store.create("claims/b.json", content)
-        with pytest.raises(StoreUnavailable, match=r"claims/b\.json is damaged"):
-            await records.claim("b", BatchClaim(owner="w", first_run_id="r"))
+        name = claim_path(ACCOUNT.part, "b")
+        await store.remove(name)
+        await store.create(name, content)
+        with pytest.raises(StoreUnavailable, match=rf"{re.escape(name)} is damaged"):
+            await records.claim(ACCOUNT, "b", BatchClaim(owner="w", first_run_id="r"))
 
     asyncio.run(damaged())

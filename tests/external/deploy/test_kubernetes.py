@@ -1,5 +1,6 @@
 """deploy/kubernetes, checked by the schemas of Kubernetes; a pod's container, run with its arguments and variables."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -14,11 +15,13 @@ import pytest
 import yaml
 from moto.server import ThreadedMotoServer
 
+from message_batches.settings import encryption_keys
 from message_batches.temporal.dev_server import DevServer
 from tests.external.deploy.compose import env_file
 from tests.external.deploy.containers import LISTENS, start
 from tests.external.deploy.dockerfile import BuildStage
 from tests.harness import local_s3
+from tests.harness.encryption import key, written
 from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
 from tests.harness.waiting import eventually
@@ -114,6 +117,34 @@ def test_a_pod_has_no_root_and_no_rights_and_writes_only_to_its_mounts(
         "capabilities": {"drop": ["ALL"]},
     }
     assert all("sizeLimit" in volume["emptyDir"] for volume in pod["volumes"] if "emptyDir" in volume)
+
+
+def test_only_the_monitoring_may_connect_and_only_to_the_metrics(container: dict[str, Any]) -> None:
+    policy = by_kind("NetworkPolicy")["spec"]
+
+    assert policy["podSelector"]["matchLabels"] == by_kind("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert policy["policyTypes"] == ["Ingress"]
+    [rule] = policy["ingress"]
+    assert [set(source) for source in rule["from"]] == [{"namespaceSelector"}]
+    assert [port["port"] for port in rule["ports"]] == ["metrics"]
+    assert "metrics" in {port["name"] for port in container["ports"]}
+
+
+def test_encryption_keys_are_mounted_as_a_file(tmp_path: Path) -> None:
+    [addition] = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    added = yaml.safe_load(addition)["spec"]["template"]["spec"]
+    deployment = by_kind("Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+    pod["volumes"] += added["volumes"]
+    for name in ("env", "volumeMounts"):
+        pod["containers"][0][name] += added["containers"][0][name]
+    [variable], [mount] = added["containers"][0]["env"], added["containers"][0]["volumeMounts"]
+    as_kubernetes_mounts_a_secret(tmp_path, {"keys": written([key("2026-11")])})
+    file = tmp_path / Path(variable["value"]).relative_to(mount["mountPath"])
+
+    kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
+    assert mount["name"] == added["volumes"][0]["name"]
+    assert encryption_keys({variable["name"]: str(file)}) == (key("2026-11"),)
 
 
 def test_a_worker_has_longer_to_stop_than_it_takes(pod: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, Re
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
+from message_batches.api.keys import ApiKeys
 from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.models import BatchInput, BatchOutput
 from message_batches.retention.purge import KeepReason
@@ -28,7 +30,7 @@ from message_batches.temporal.namespaces import NamespaceRecords
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh, requests
 from tests.harness.retention import after_retention, make_old, works_only_in
-from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
+from tests.harness.stack import KEYS, QUICK_POLL, Stack, progress_when, running_stack
 from tests.harness.waiting import eventually
 
 
@@ -90,7 +92,8 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
         "results": 2,
     }
     left = [name for name in files(live.store_folder) if not name.startswith("namespaces/")]
-    assert left == ["results/mine.jsonl", "store.json"]
+    account = ApiKeys(KEYS).account("default", live.emulator.url)
+    assert left == [f"accounts/{account.part}.json", "results/mine.jsonl", "store.json"]
     nothing = await later("purge", "--older-than", "40d", "--delete", "--json")
     assert (nothing.code, nothing.json["goes"]) == (0, [])
 
@@ -112,7 +115,7 @@ async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: Comm
     assert ended.code == 0, ended.err
     left = files(live.store_folder)
     assert [name for name in left if not name.startswith("manifests/")] == found
-    (results_of,) = re.findall(r"results/\w+/([0-9a-f]{64})\.json", " ".join(left))
+    (results_of,) = re.findall(r"results/[^/]+/\w+/([0-9a-f]{64})\.json", " ".join(left))
     assert f"manifests/{results_of}.jsonl" in left
     assert {kept["why"] for kept in ended.json["stays"]} == {KeepReason.IN_USE}
     results = await starter("results", first.json["workflowId"])
@@ -166,6 +169,7 @@ async def test_results_that_a_run_took_over_stay_while_temporal_knows_it(
     starter: CommandLine, live: Stack, later: CommandLine, forgetful: DevServer
 ) -> None:
     first = await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)
+    shutil.rmtree(live.store_folder / "results")
     taken_over = await later("attach", first.json["batchId"], "--wait", "--json")
     await works_only_in(forgetful.client, live.store_folder)
     make_old(live.store_folder)

@@ -140,7 +140,8 @@ async def test_landed_results_that_are_gone_from_the_store_are_landed_anew(
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
     workflow_id, batch_id = first.json["workflowId"], first.json["batchId"]
-    for path in (live.store_folder / "results" / batch_id).glob("*.jsonl" if gone == "the file" else "*"):
+    landed = list(live.store_folder.glob(f"results/*/{batch_id}/{'*.jsonl' if gone == 'the file' else '*'}"))
+    for path in landed:
         path.unlink()
 
     missing = await starter("results", workflow_id, "--json")
@@ -148,6 +149,7 @@ async def test_landed_results_that_are_gone_from_the_store_are_landed_anew(
     again = await starter(command, *given, "--wait", "--json", *QUICK[:2])
     found = await starter("results", workflow_id)
 
+    assert len(landed) == (1 if gone == "the file" else 2)
     assert missing.code == 2
     assert missing.json["error"]["type"] == "ResultsNotFound"
     assert f"attach {batch_id} --requests FILE" in missing.json["error"]["message"]

@@ -12,6 +12,7 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 
 from message_batches.contract import NextAction
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.models import RetrySchedule
 from message_batches.runs.control import Runs
 from message_batches.runs.describe import RunNotFound, run_exists
 from message_batches.runs.forgotten import list_forgotten
@@ -20,7 +21,7 @@ from message_batches.temporal.dev_server import DevServer, dev_server
 from message_batches.temporal.namespaces import NamespaceRecord
 from tests.harness.command_line import command_line
 from tests.harness.requests import fresh
-from tests.harness.stack import Stack, progress_when
+from tests.harness.stack import QUICK_POLL, Stack, progress_when
 from tests.harness.waiting import eventually
 
 
@@ -101,8 +102,9 @@ async def test_the_command_for_a_forgotten_run_names_its_key(live: Stack, tempor
 async def test_what_a_full_list_leaves_out_is_counted(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
     starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
     live.emulator.faults.add("503", operation="retrieve")
-    failing = [await live.start(fresh()) for _ in range(2)]
-    forgotten = [await live.start(fresh()) for _ in range(2)]
+    lasting = QUICK_POLL.model_copy(update={"transient": RetrySchedule(retry_after=timedelta(seconds=1))})
+    failing = [await live.start(fresh(), poll=lasting) for _ in range(2)]
+    forgotten = [await live.start(fresh(), poll=lasting) for _ in range(2)]
     await live.saw("retrieve", 8)
     for run in forgotten:
         await forget(live, run.id)

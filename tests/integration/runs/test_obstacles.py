@@ -290,6 +290,17 @@ async def test_a_post_that_waits_for_another_runs_says_so_and_needs_nobody(serve
     given = fresh()
     earlier = await stack.start(given, workflow_id=f"same-{uuid4()}")
     await stack.saw("retrieve")
+
+    async def recorded() -> bool:
+        events = [event async for event in earlier.fetch_history_events()]
+        records = {
+            event.event_id
+            for event in events
+            if event.activity_task_scheduled_event_attributes.activity_type.name == ActivityType.RECORD_OUTCOME
+        }
+        return any(event.activity_task_completed_event_attributes.scheduled_event_id in records for event in events)
+
+    await eventually(recorded, "the record of the batch, which would be written again")
     await end(stack, earlier.id)
     outcome, intent = sorted(stack.store_folder.glob("submissions/*/*/*.json"), key=lambda path: len(path.name))[::-1]
     outcome.unlink()

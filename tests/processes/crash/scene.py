@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 
 from message_batches.contract import WORKFLOW_TYPE
@@ -146,6 +146,21 @@ class Scene:
 
         await eventually(holds, f"{EventType.Name(kind)} in the history")
 
+    async def attempts(self, activity: str, number: int) -> None:
+        """Wait until an attempt of an activity has begun, and the server has had a heartbeat of it."""
+
+        async def holds() -> bool:
+            pending = (await self.handle.describe()).raw_description.pending_activities
+            return any(
+                each.activity_type.name == activity
+                and each.attempt == number
+                and each.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+                and each.last_heartbeat_time.ToDatetime() > each.last_started_time.ToDatetime()
+                for each in pending
+            )
+
+        await eventually(holds, f"attempt {number} of {activity}")
+
     async def histories(self) -> list[WorkflowHistory]:
         return await histories(self.client, self.handle)
 
@@ -163,8 +178,8 @@ class Scene:
         assert output.verified
         assert output.summary.counts.succeeded == len(self.ids)
         self._results_are_complete(output)
-        claim = json.loads((self.store / "claims" / f"{output.batch_id}.json").read_bytes())
-        assert claim["owner"] == self.handle.id
+        (claim,) = self.store.glob(f"claims/*/{output.batch_id}.json")
+        assert json.loads(claim.read_bytes())["owner"] == self.handle.id
         assert list(self.scratch.iterdir()) == []
         await self._key_is_nowhere()
         return output
@@ -175,7 +190,7 @@ class Scene:
         assert [json.loads(line)["custom_id"] for line in data.splitlines()] == self.ids
         assert (file.bytes, file.lines) == (len(data), len(self.ids))
         assert file.sha256 == hashlib.sha256(data).hexdigest()
-        assert len(list((self.store / "results" / output.batch_id).glob("*.jsonl"))) == 1
+        assert len(list(self.store.glob(f"results/*/{output.batch_id}/*.jsonl"))) == 1
 
     async def _key_is_nowhere(self) -> None:
         for history in await self.histories():

@@ -3,7 +3,11 @@
 from datetime import timedelta
 
 import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 
+from activities.timeouts import MAX_LOST_ATTEMPTS
+from message_batches.contract import ActivityType
 from tests.harness.requests import requests
 from tests.harness.waiting import eventually
 from tests.processes.crash.scene import UNTIL_ENDED, Scene, more_than_fits_into_sockets
@@ -156,3 +160,22 @@ async def test_killed_while_results_stream(scene: Scene) -> None:
     await scene.finishes_with_one_batch()
     assert len(scene.calls("create")) == 1
     assert len(scene.calls("results")) == 2
+
+
+@pytest.mark.slow
+@played_together()
+async def test_killed_each_time_that_it_checks_the_requests(scene: Scene) -> None:
+    await scene.start(requests(1), in_store=True)
+    (scene.store / "given.jsonl").write_bytes(b'{"custom_id":"a","params":{"x":[{}' + b",{}" * 60_000_000 + b"]}}")
+
+    for number in range(1, MAX_LOST_ATTEMPTS + 1):
+        worker = await scene.worker()
+        await scene.attempts(ActivityType.PREPARE_REQUESTS, number)
+        await worker.kill()
+    await scene.worker()
+
+    with pytest.raises(WorkflowFailureError) as failed:
+        await scene.handle.result()
+    assert isinstance(failed.value.cause, ApplicationError)
+    assert failed.value.cause.type == "WorkersLost"
+    assert scene.calls("create") == []

@@ -72,7 +72,7 @@ def test_the_sdks_core_logs_in_the_same_format(seen: Seen) -> None:
 
 
 def test_no_line_holds_a_key_a_prompt_a_custom_id_or_a_result(seen: Seen) -> None:
-    results = [path.read_text(encoding="utf-8") for path in seen.live.store_folder.glob("results/*/*.jsonl")]
+    results = [path.read_text(encoding="utf-8") for path in seen.live.store_folder.glob("results/*/*/*.jsonl")]
     replies = [
         content["text"]
         for line in "".join(results).splitlines()

@@ -11,7 +11,7 @@ import pytest
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from message_batches.emulator import Emulator
-from message_batches.listen_address import CannotListen
+from message_batches.listener import CannotListen
 from message_batches.models import Summary, TokenUsage
 from message_batches.observability.metrics import (
     MAX_MODELS,
@@ -22,7 +22,7 @@ from message_batches.observability.metrics import (
     Timing,
     count_results,
 )
-from message_batches.observability.prometheus import start_telemetry
+from message_batches.observability.prometheus import serve_metrics
 from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.search_attributes import OPEN_STATUSES
 from tests.harness.metrics import RULES, exported
@@ -187,9 +187,10 @@ def test_the_panels_of_the_dashboard_have_ids_of_their_own_and_do_not_overlap() 
         ("x:9464", "^--metrics .* x:9464: "),
     ],
 )
-def test_an_invalid_address_is_refused(address: str, says: str) -> None:
+async def test_an_invalid_address_is_refused(address: str, says: str) -> None:
     with pytest.raises(CannotListen, match=says):
-        start_telemetry(address)
+        async with serve_metrics("http://127.0.0.1:1/metrics", address):
+            pass
 
 
 async def test_an_address_in_use_is_refused_at_the_start(

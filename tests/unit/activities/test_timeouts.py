@@ -1,12 +1,15 @@
-"""The deadline of a POST: no part of the body is yielded after it, and it is known whether all of it was."""
+"""The deadline of a POST: no part of the body is yielded after it. Attempts that never ended are counted."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from temporalio.testing import ActivityEnvironment
 
-from activities.timeouts import Upload
-from message_batches.errors import NotSent
+from activities.timeouts import MAX_LOST_ATTEMPTS, Upload, heartbeats_counting_lost_attempts
+from message_batches.errors import NotSent, StoreUnavailable, WorkersLost
+from tests.harness.waiting import eventually
 
 PARTS = [b"head,", b"body,", b"tail"]
 LENGTH = sum(map(len, PARTS))
@@ -53,3 +56,52 @@ async def test_a_worker_that_wakes_up_after_the_deadline_sends_no_further_chunk(
     with pytest.raises(NotSent):
         await anext(sending)
     assert not frozen.complete
+
+
+def beating(lost: int) -> tuple[ActivityEnvironment, list[int]]:
+    """Return an attempt after so many lost ones, and the heartbeats that it sends."""
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(
+        environment.info, heartbeat_details=[lost], heartbeat_timeout=timedelta(seconds=0.02)
+    )
+    beats: list[int] = []
+    environment.on_heartbeat = beats.append
+    return environment, beats
+
+
+@pytest.mark.parametrize("lost", range(MAX_LOST_ATTEMPTS))
+async def test_an_attempt_counts_as_lost_until_it_has_ended(lost: int) -> None:
+    environment, beats = beating(lost)
+
+    async def attempt() -> None:
+        async with heartbeats_counting_lost_attempts():
+            await eventually(lambda: len(beats) >= 3, "heartbeats")
+            raise StoreUnavailable("away")
+
+    with pytest.raises(StoreUnavailable):
+        await environment.run(attempt)
+    assert beats == [lost + 1] * (len(beats) - 1) + [0]
+
+
+async def test_after_a_few_lost_attempts_the_work_is_not_begun_again() -> None:
+    environment, beats = beating(MAX_LOST_ATTEMPTS)
+
+    async def attempt() -> None:
+        async with heartbeats_counting_lost_attempts():
+            beats.append(-1)
+
+    with pytest.raises(WorkersLost, match="Nothing was sent"):
+        await environment.run(attempt)
+    assert beats == []
+
+
+async def test_an_attempt_that_waits_for_long_does_not_count_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("activities.timeouts.SURVIVED", 0)
+    environment, beats = beating(0)
+
+    async def attempt() -> None:
+        async with heartbeats_counting_lost_attempts():
+            await eventually(lambda: len(beats) >= 3, "heartbeats")
+
+    await environment.run(attempt)
+    assert set(beats) == {0}

@@ -1,11 +1,17 @@
 """Calls through proxies and with certificates of one's own: which way they take, and how an error on it reads."""
 
 import asyncio
+import re
+import time
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from pathlib import Path
 
 import pytest
+from h11._abnf import chunk_header, header_field
+from h11._readers import chunk_header_re, header_field_re
 
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
@@ -23,7 +29,8 @@ from tests.harness.tls import make_ca, make_certificate, tls_front
 from tests.unit.api.test_client import BODY, chunks
 
 PROFILE = ApiProfile()
-HOST = "api.example"
+PARTS_OF_A_LINE = ("", ":", " ", "\t", "a", "é", "\0", "\x7f", "\v", "\r", "\n", ";", " b \t", "::")
+HOST = "api.internal"
 
 
 def network(**variables: str) -> Network:
@@ -194,6 +201,51 @@ async def test_a_proxy_that_wants_another_user_is_an_error_of_the_proxy(scheme: 
         assert (await through.list(PROFILE, limit=1)).has_more is False
 
     assert "hidden" not in str(caught.value)
+
+
+async def test_a_proxy_that_repeats_its_password_is_named_without_it() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        login = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"proxy-authorization"))
+        writer.write(b"HTTP/1.1 403 no a-long-password, " + login + b"\r\n\r\n")
+        await writer.drain()
+
+    async with listening(refuse) as address:
+        way = network(HTTPS_PROXY=f"http://me:a-long-password@{address}")
+        async with api(f"https://{HOST}", way) as through:
+            with pytest.raises(NotSent, match=r"403 no .*through the proxy") as caught:
+                await through.list(PROFILE, limit=1)
+
+    assert "a-long-password" not in str(caught.value)
+    assert b64encode(b"me:a-long-password").decode()[4:20] not in str(caught.value)
+
+
+@pytest.mark.parametrize("after", ["", "\0", "x\0", "\n\0", "\x7f", "\n \r\n"])
+@pytest.mark.parametrize(
+    ("rule", "before"), [(header_field_re, b"x:"), (chunk_header_re, b"1;"), (chunk_header_re, b"1")]
+)
+def test_a_line_of_a_head_is_read_in_linear_time(rule: re.Pattern[bytes], before: bytes, after: str) -> None:
+    def seconds(blanks: int) -> float:
+        began = time.process_time()
+        rule.fullmatch(before + b" \t" * blanks + after.encode())
+        return time.process_time() - began
+
+    quarter, whole = (min(seconds(size) for _ in range(3)) for size in (20_000, 80_000))
+
+    assert whole < 10 * quarter + 0.05, "it took 12 s for 64,000 blanks"
+
+
+@pytest.mark.parametrize(
+    ("rule", "original", "end"), [(header_field_re, header_field, ""), (chunk_header_re, chunk_header, "\r\n")]
+)
+def test_a_line_of_a_head_is_read_as_h11_has_it(rule: re.Pattern[bytes], original: str, end: str) -> None:
+    for parts in product(PARTS_OF_A_LINE, repeat=4):
+        line = "".join(("b", *parts, end)).encode("latin-1")
+        # Lines end at the first of these.
+        if b"\r\n" not in line[:-2]:
+            ours, theirs = rule.fullmatch(line), re.fullmatch(original.encode(), line)
+
+            assert (ours and ours.groupdict()) == (theirs and theirs.groupdict()), line
 
 
 async def test_a_connection_that_breaks_in_the_proxy_names_it() -> None:

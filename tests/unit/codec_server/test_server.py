@@ -6,7 +6,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,13 @@ from temporalio.api.common.v1 import Payload, Payloads
 
 from message_batches.codec_server import CodecServer, TokenAuth
 from message_batches.codec_server.__main__ import main
-from message_batches.codec_server.auth import COOKIE
-from message_batches.codec_server.server import MAX_BODY, MAX_LOGIN
+from message_batches.codec_server.auth import COOKIE, MAX_WAITING
+from message_batches.codec_server.server import CONVERTED_AT_ONCE, MAX_BODY, MAX_LOGIN, MAX_PAYLOADS
 from message_batches.encryption.codec import EncryptionCodec
 from tests.harness.encryption import key, written
+from tests.harness.left_open import connections
 from tests.harness.processes import Running
-from tests.harness.waiting import eventually
+from tests.harness.waiting import TIMEOUT, eventually
 
 TOKEN = "a-token-of-the-tests-0123456789"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -121,6 +124,97 @@ async def test_a_body_has_a_limit(http: httpx.AsyncClient) -> None:
 
     assert answer.status_code == 413
     assert answer.headers["Access-Control-Allow-Origin"] == UI
+
+
+@pytest.mark.parametrize(
+    ("field", "one"), [("payloads", b"{}"), ("other", b"[]"), ("other", b'"ab"'), ("other", b"1000")]
+)
+async def test_the_number_of_payloads_has_a_limit(http: httpx.AsyncClient, field: str, one: bytes) -> None:
+    many = b",".join([one] * ((MAX_BODY - 64) // (len(one) + 1)))
+    before = time.process_time()
+    answer = await http.post("/decode", content=b'{"%s":[%s]}' % (field.encode(), many), headers=BEARER)
+
+    assert answer.status_code == 400
+    assert f"{MAX_PAYLOADS:,}" in answer.text
+    # To read so many takes ten times as long.
+    assert time.process_time() - before < 1
+
+
+async def test_as_many_payloads_as_are_allowed_are_converted(http: httpx.AsyncClient) -> None:
+    one = await hidden()
+    answer = await http.post("/decode", json=body(*[one] * MAX_PAYLOADS), headers=BEARER)
+    refused = await http.post("/decode", json=body(*[one] * (MAX_PAYLOADS + 1)), headers=BEARER)
+
+    assert len(payloads(answer)) == MAX_PAYLOADS
+    assert refused.status_code == 400
+
+
+async def test_payloads_are_converted_in_a_thread_and_a_few_bodies_at_a_time() -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    class Slow(EncryptionCodec):
+        async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+            begun.release()
+            assert go_on.wait(TIMEOUT)
+            return await super().decode(payloads)
+
+    async with (
+        CodecServer(Slow([KEY]), TokenAuth(SecretStr(TOKEN))) as server,
+        httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as http,
+    ):
+        calls = [
+            asyncio.create_task(http.post("/decode", json=body(await hidden()), headers=BEARER))
+            for _ in range(2 * CONVERTED_AT_ONCE)
+        ]
+        for _ in range(CONVERTED_AT_ONCE):
+            await asyncio.to_thread(begun.acquire)
+        assert (await http.get("/healthz")).status_code == 200
+        assert not begun.acquire(blocking=False)
+        go_on.set()
+
+        assert [payloads(answer) for answer in await asyncio.gather(*calls)] == [[PLAIN]] * len(calls)
+
+
+@pytest.mark.parametrize("host", [b"", b"Host:\r\n", b"Host: \r\n"], ids=["none", "empty", "blank"])
+@pytest.mark.parametrize("origin", [b"", b"Origin: null\r\n", b"Origin: http://\r\n"], ids=["none", "null", "scheme"])
+async def test_a_call_without_a_host_is_refused(server: CodecServer, host: bytes, origin: bytes) -> None:
+    sent = f"token={TOKEN}".encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    head = b"POST /login HTTP/1.0\r\n%s%sConnection: close\r\nContent-Length: %d\r\n\r\n" % (host, origin, len(sent))
+    writer.write(head + sent)
+    answer = await reader.read()
+    writer.close()
+
+    assert b" 400 " in answer.splitlines()[0]
+    assert b"Set-Cookie" not in answer
+
+
+async def test_attempts_to_log_in_take_turns_and_do_not_lock_out_the_right_token() -> None:
+    access = TokenAuth(SecretStr(TOKEN), [UI], attempt_seconds=0.02)
+    async with CodecServer(CODEC, access) as server, httpx.AsyncClient(base_url=server.url, timeout=TIMEOUT) as http:
+        wrong = [asyncio.create_task(http.post("/login", data={"token": f"{n}"})) for n in range(2 * MAX_WAITING)]
+        began = time.monotonic()
+        answers = await asyncio.gather(*wrong)
+        taken = time.monotonic() - began
+        tried = sum(answer.status_code == 401 for answer in answers)
+        right = await http.post("/login", data={"token": TOKEN})
+        called = await http.post("/decode", json=body(await hidden()), headers=BEARER)
+
+    assert {answer.status_code for answer in answers} == {401, 429}
+    assert all("Retry-After" in answer.headers for answer in answers if answer.status_code == 429)
+    assert tried <= MAX_WAITING + 2 + taken / 0.02
+    assert taken > (tried - 1) * 0.02 - 0.01
+    assert right.status_code == 200
+    assert called.status_code == 200
+
+
+async def test_connections_that_are_left_open_lock_nobody_out(http: httpx.AsyncClient, server: CodecServer) -> None:
+    half = b"POST /login HTTP/1.1\r\nHost: x\r\n"
+    async with connections(server.url, 600, half), connections(server.url, 450, half + b"Content-Length: 9\r\n\r\n"):
+        assert (await http.get("/healthz")).status_code == 200
+        answer = await http.post("/decode", json=body(await hidden()), headers=BEARER)
+
+    assert payloads(answer) == [PLAIN]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +384,7 @@ async def test_its_log_has_neither_tokens_nor_payloads(
         await http.post("/login", data={"token": f"{TOKEN}x"})
         await http.get(f"/a%0Aline/{'x' * 10}")
         reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
-        writer.write(f"POST /decode HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\x00\r\n\r\n".encode())
+        writer.write(f"POST /decode HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\x00\r\n\r\n".encode())
         assert b"400" in await reader.readline()
         writer.close()
 

@@ -15,6 +15,7 @@ from message_batches.results.contradictions import ANY, MAX_SHAPES, contradictio
 from message_batches.results.landing import land
 from message_batches.results.ownership import are_ours
 from message_batches.storage.object_store import open_store
+from tests.harness.stack import ACCOUNT
 
 ASKED: dict[str, Any] = {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 TEXT = {"type": "text", "text": "Hello"}
@@ -141,7 +142,15 @@ async def test_results_of_other_requests_with_the_same_ids_are_not_landed(tmp_pa
 
             yield chunks()
 
-        found = await land(store, download(), batch_id=batch_id, manifest=manifest, expected_count=3, compare=compare)
+        found = await land(
+            store,
+            download(),
+            account=ACCOUNT.part,
+            batch_id=batch_id,
+            manifest=manifest,
+            expected_count=3,
+            compare=compare,
+        )
         return found.verified
 
     theirs = answer(model="claude-opus-5")

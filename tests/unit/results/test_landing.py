@@ -19,6 +19,7 @@ from message_batches.results.contradictions import ANY
 from message_batches.results.landing import MAX_INLINE_RESULTS_BYTES, find_landed, land
 from message_batches.results.ownership import are_ours
 from message_batches.storage.object_store import ObjectStore, open_store
+from tests.harness.stack import ACCOUNT
 
 BATCH = "msgbatch_1"
 
@@ -68,7 +69,9 @@ async def landing(
     count: int,
     **options: Any,
 ) -> LandedResults:
-    return await land(store, results, batch_id=BATCH, manifest=manifest, expected_count=count, **options)
+    return await land(
+        store, results, account=ACCOUNT.part, batch_id=BATCH, manifest=manifest, expected_count=count, **options
+    )
 
 
 async def stored(store: ObjectStore, landed: LandedResults) -> list[bytes]:
@@ -352,7 +355,7 @@ async def test_without_requests_count_and_uniqueness_are_checked(
 
 async def kept(store: ObjectStore, error: ResultsIncomplete) -> bytes:
     (name,) = await store.names("results/")
-    assert name.startswith(f"results/{BATCH}/incomplete-")
+    assert name.startswith(f"results/{ACCOUNT.part}/{BATCH}/incomplete-")
     assert str(error).endswith(store.uri(name))
     return await store.read(name) or b""
 
@@ -397,10 +400,10 @@ def never() -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
 
 async def test_a_late_second_attempt_gets_the_results_of_the_first(store: ObjectStore) -> None:
     manifest = await manifest_of(store, 20)
-    assert await find_landed(store, BATCH, manifest) is None
+    assert await find_landed(store, ACCOUNT.part, BATCH, manifest) is None
     first = await landing(store, arriving(GOOD), manifest, 20)
     assert await landing(store, never(), manifest, 20) == first
-    assert await find_landed(store, BATCH, manifest) == first
+    assert await find_landed(store, ACCOUNT.part, BATCH, manifest) == first
 
 
 async def lose(store: ObjectStore, landed: LandedResults) -> None:
@@ -423,7 +426,7 @@ async def test_results_whose_file_is_gone_are_landed_again(store: ObjectStore, h
     assert again.results_file.uri != first.results_file.uri
     assert await stored(store, again) == GOOD
     assert await landing(store, never(), manifest, 20) == again
-    assert await find_landed(store, BATCH, manifest) == again
+    assert await find_landed(store, ACCOUNT.part, BATCH, manifest) == again
 
 
 async def test_of_several_that_land_again_one_is_published_and_the_files_of_all_are_there(store: ObjectStore) -> None:
@@ -432,7 +435,7 @@ async def test_of_several_that_land_again_one_is_published_and_the_files_of_all_
     landed = await asyncio.gather(
         *[landing(store, arriving(random.Random(n).sample(GOOD, 20)), None, 20) for n in "abc"]
     )
-    published = await find_landed(store, BATCH, None)
+    published = await find_landed(store, ACCOUNT.part, BATCH, None)
     assert published in landed
     for each in landed:
         assert len(await stored(store, each)) == 20
@@ -443,11 +446,11 @@ async def test_results_that_cannot_be_landed_again_leave_the_publication_as_it_w
     await lose(store, first)
     with pytest.raises(ResultsIncomplete):
         await landing(store, arriving(GOOD[1:]), None, 20)
-    assert await find_landed(store, BATCH, None) == first
+    assert await find_landed(store, ACCOUNT.part, BATCH, None) == first
 
 
 async def test_a_damaged_record_is_reported(store: ObjectStore) -> None:
-    await store.create(f"results/{BATCH}/unverified.json", b"{}")
+    await store.create(f"results/{ACCOUNT.part}/{BATCH}/unverified.json", b"{}")
     with pytest.raises(StoreUnavailable, match=r"unverified\.json"):
         await landing(store, never(), None, 20)
 

@@ -5,13 +5,15 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
+from message_batches.api.keys import Account
 from message_batches.api.models import RequestCounts
 from message_batches.contract import NextAction
 from message_batches.models import Anchor, BatchOutput, LandedResults, ResultsFile, Summary
 from message_batches.results import reader
 from message_batches.results.reader import ResultsNotFound
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.object_store import ObjectStore
-from message_batches.storage.paths import publication_path
+from message_batches.storage.paths import publication_path, results_folder
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -19,6 +21,7 @@ from message_batches.storage.submission_records import (
     SubmissionRecords,
     Submitter,
 )
+from tests.harness.stack import ACCOUNT
 
 BATCH = "msgbatch_1"
 SHA = "ab" * 32
@@ -27,7 +30,8 @@ UUID = "00000000-0000-0000-0000-00000000000"
 
 async def publish(store: ObjectStore, number: int, manifest: str | None = None, *, file: bool = True) -> LandedResults:
     """Publish results, with their file or without it."""
-    name = f"results/{BATCH}/{UUID}{number}.jsonl"
+    await AccountRecords(store).record(ACCOUNT)
+    name = f"{results_folder(ACCOUNT.part, BATCH)}/{UUID}{number}.jsonl"
     landed = LandedResults(
         batch_id=BATCH,
         results_file=ResultsFile(uri=store.uri(name), bytes=1, lines=1, sha256=""),
@@ -36,7 +40,7 @@ async def publish(store: ObjectStore, number: int, manifest: str | None = None, 
     )
     if file:
         await store.create(name, b"\n")
-    await store.create(publication_path(BATCH, manifest), landed.model_dump_json().encode())
+    await store.create(publication_path(ACCOUNT.part, BATCH, manifest), landed.model_dump_json().encode())
     return landed
 
 
@@ -58,7 +62,7 @@ async def test_verified_results_go_before_others_and_those_of_the_run_s_requests
     alone, verified, others = await publish(store, 1), await publish(store, 2, SHA), await publish(store, 3, "cd" * 32)
 
     any_of_them = await reader.landed_of_batch(store, BATCH)
-    of_the_run = await reader.landed_of_batch(store, BATCH, "cd" * 32)
+    of_the_run = await reader.landed_of_batch(store, BATCH, manifest_sha256="cd" * 32)
 
     assert any_of_them
     assert any_of_them.landed in (verified, others)
@@ -79,7 +83,7 @@ async def test_a_file_that_is_gone_comes_with_the_step_that_lands_it_again(store
 
 async def test_a_missing_publication_is_no_missing_file(store: ObjectStore) -> None:
     landed = await publish(store, 1, SHA)
-    await store.remove(publication_path(BATCH, SHA))
+    await store.remove(publication_path(ACCOUNT.part, BATCH, SHA))
 
     found = await reader.of_output(store, output_of(landed))
 
@@ -89,7 +93,7 @@ async def test_a_missing_publication_is_no_missing_file(store: ObjectStore) -> N
 
 async def test_what_was_landed_since_stands_for_a_file_that_is_gone(store: ObjectStore) -> None:
     gone = await publish(store, 1, SHA, file=False)
-    await store.remove(publication_path(BATCH, SHA))
+    await store.remove(publication_path(ACCOUNT.part, BATCH, SHA))
     again = await publish(store, 2, SHA)
 
     assert (await reader.of_output(store, output_of(gone))).landed == again
@@ -112,7 +116,7 @@ async def test_the_results_of_a_forgotten_run_are_found_by_its_records_and_by_it
     )
     await records.record_intent(submitter, intent)
     await records.record_outcome(submitter, 1, SubmissionOutcome(batch_id=BATCH))
-    await records.claim(BATCH, BatchClaim(owner="attached", first_run_id="s", attached=True))
+    await records.claim(ACCOUNT, BATCH, BatchClaim(owner="attached", first_run_id="s", attached=True))
 
     for workflow_id in ("sent", "attached"):
         found = await reader.of_past_run(store, workflow_id)
@@ -121,10 +125,42 @@ async def test_the_results_of_a_forgotten_run_are_found_by_its_records_and_by_it
     assert await reader.of_past_run(store, "another") is None
 
 
+async def test_results_of_a_version_without_accounts_are_found_by_their_run_alone(store: ObjectStore) -> None:
+    name = f"results/{BATCH}/{UUID}1.jsonl"
+    file = ResultsFile(uri=store.uri(name), bytes=1, lines=1, sha256="")
+    earlier = LandedResults(batch_id=BATCH, results_file=file, verified=True, summary=Summary())
+    await store.create(name, b"\n")
+    await store.create(f"results/{BATCH}/{SHA}.json", earlier.model_dump_json().encode())
+    other_size = file.model_copy(update={"bytes": 2})
+
+    found = await reader.of_output(store, output_of(earlier))
+
+    assert (found.landed, found.manifest_name, found.file_there) == (earlier, None, True)
+    assert reader.account_of(store, earlier) is None
+    assert await reader.has_file(store, earlier)
+    assert not await reader.has_file(store, earlier.model_copy(update={"results_file": other_size}))
+    assert await reader.landed_of_batch(store, BATCH) is None
+
+
+async def test_a_batch_id_of_several_keys_is_refused_without_the_key(store: ObjectStore) -> None:
+    ours = await publish(store, 1, SHA)
+    theirs = Account(api_key="team-a", base_url="https://gateway.example")
+    await AccountRecords(store).record(theirs)
+    forged = ours.model_copy(update={"verified": False})
+    await store.create(publication_path(theirs.part, BATCH, None), forged.model_dump_json().encode())
+
+    with pytest.raises(ResultsNotFound, match="default and team-a"):
+        await reader.landed_of_batch(store, BATCH)
+    found = await reader.landed_of_batch(store, BATCH, "default")
+    assert found
+    assert found.landed == ours
+    assert (await reader.of_output(store, output_of(ours))).landed == ours
+
+
 async def test_a_damaged_publication_is_named(store: ObjectStore) -> None:
-    await store.create(publication_path(BATCH, None), msgspec.json.encode({"batchId": 7}))
+    await store.create(publication_path(ACCOUNT.part, BATCH, None), msgspec.json.encode({"batchId": 7}))
 
     with pytest.raises(Exception, match=r"unverified\.json") as caught:
-        await reader.of_batch(store, BATCH)
+        await reader.of_batch(store, BATCH, [ACCOUNT.part])
 
     assert type(caught.value).__name__ == "StoreUnavailable"

@@ -22,7 +22,17 @@ from message_batches.retention.inventory import Inventory, StoredRecord, scan
 from message_batches.retention.purge import KeepReason, PurgePlan, PurgeResult, execute_purge, plan_purge
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import FOLDERS, STORE_ID, GroupKey, ObjectCategory, PathKind
+from message_batches.storage.paths import (
+    ACCOUNTS,
+    FOLDERS,
+    STORE_ID,
+    GroupKey,
+    ObjectCategory,
+    PathKind,
+    account_path,
+    claim_path,
+    results_folder,
+)
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -31,6 +41,7 @@ from message_batches.storage.submission_records import (
     Submitter,
 )
 from tests.harness import local_s3
+from tests.harness.stack import ACCOUNT
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 BEFORE = NOW - timedelta(days=40)
@@ -38,7 +49,12 @@ OLD, YOUNG = NOW - timedelta(days=41), NOW - timedelta(days=39)
 SHA, OTHER_SHA = "a" * 64, "b" * 64
 UUID = "3afffdb9-0000-4000-8000-000000000000"
 FOLDER = f"submissions/default/3-{'c' * 64}"
-RUN, BATCH, MANIFEST = GroupKey.of_run("flow", "first"), GroupKey.of_batch("msgbatch_1"), GroupKey.of_manifest(SHA)
+KNOWN = account_path(ACCOUNT.part)
+RUN, BATCH, MANIFEST = (
+    GroupKey.of_run("flow", "first"),
+    GroupKey.of_batch("default", "msgbatch_1"),
+    GroupKey.of_manifest(SHA),
+)
 
 
 def intent(time: datetime, **changes: Any) -> SubmissionIntent:
@@ -81,9 +97,9 @@ def decided(holdings: Inventory, *in_use: GroupKey) -> list[str]:
 PARTS = [
     f"{FOLDER}/flow-first-1.json",
     f"{FOLDER}/flow-first-1.outcome.json",
-    f"results/msgbatch_1/{SHA}.json",
-    f"results/msgbatch_1/{UUID}.jsonl",
-    "claims/msgbatch_1.json",
+    f"results/{ACCOUNT.part}/msgbatch_1/{SHA}.json",
+    f"results/{ACCOUNT.part}/msgbatch_1/{UUID}.jsonl",
+    f"claims/{ACCOUNT.part}/msgbatch_1.json",
     f"manifests/{SHA}.jsonl",
     f"manifests/{SHA}.ids",
 ]
@@ -181,7 +197,7 @@ def test_old_requests_are_kept_while_a_kept_run_or_result_refers_to_them() -> No
             holdings.add(stored)
         add_run(holdings, OLD, SubmissionOutcome(created=False))
     add_run(by_run, YOUNG, SubmissionOutcome(created=False), name="again-first-1", workflow_id="again")
-    by_results.add(StoredObject(f"results/msgbatch_9/{SHA}.json", 1, YOUNG))
+    by_results.add(StoredObject(f"results/{ACCOUNT.part}/msgbatch_9/{SHA}.json", 1, YOUNG))
 
     for holdings in (by_run, by_results):
         assert decided(holdings) == [f"{FOLDER}/flow-first-1.json", f"{FOLDER}/flow-first-1.outcome.json"]
@@ -247,9 +263,23 @@ FOREIGN = [
     "claims/2025-0001.json",
     "claims/contact form.json",
     "claims/2025-0001.json#1",
-    "results/nightly/unverified.json",
-    f"results/nightly/{UUID}.jsonl",
-    f"results/nightly/incomplete-{UUID}.jsonl#2",
+    f"claims/{ACCOUNT.part}/2025-0001.json",
+    f"claims/{ACCOUNT.part}/2025-0001.json#1",
+    f"claims/{ACCOUNT.part}/msgbatch_1.txt",
+    f"results/{ACCOUNT.part}/msgbatch_1/notes.txt",
+    f"results/{ACCOUNT.part}/msgbatch_1/retry.json",
+    f"results/{ACCOUNT.part}/nightly/unverified.json",
+    f"results/{ACCOUNT.part}/nightly/{UUID}.jsonl",
+    f"results/{ACCOUNT.part}/nightly/incomplete-{UUID}.jsonl#2",
+    f"results/no-account/msgbatch_1/{UUID}.jsonl",
+    # Of a version that did not tell accounts apart.
+    "claims/msgbatch_1.json",
+    f"results/msgbatch_1/{SHA}.json",
+    "results/msgbatch_1/unverified.json",
+    f"results/msgbatch_1/{UUID}.jsonl",
+    f"results/msgbatch_1/incomplete-{UUID}.jsonl#2",
+    KNOWN,
+    f"{KNOWN}#1",
     "claims/odd\\name.json",
     "claims/a\tb.json",
     "claims/\udcff.json",
@@ -283,8 +313,8 @@ def test_long_and_unusual_ids_are_found_under_their_encoded_names() -> None:
     batch_id = "msgbatch_" + "x" * 110
     holdings = Inventory(BEFORE)
     add_run(holdings, OLD, SubmissionOutcome(batch_id=batch_id), workflow_id="a/b c")
-    holdings.add(StoredObject(f"results/{GroupKey.of_batch(batch_id).name}/{UUID}.jsonl", 1, YOUNG))
-    holdings.add(StoredObject(f"claims/{GroupKey.of_batch(batch_id).name}.json", 1, OLD), CLAIM)
+    holdings.add(StoredObject(f"{results_folder(ACCOUNT.part, batch_id)}/{UUID}.jsonl", 1, YOUNG))
+    holdings.add(StoredObject(claim_path(ACCOUNT.part, batch_id), 1, OLD), CLAIM)
     assert decided(holdings) == []
     assert {key.group for key in holdings.groups} == {"run", "batch"}
 
@@ -323,18 +353,23 @@ async def landed_run(store: ObjectStore, batch_id: str, *, workflow_id: str = "f
         changes = {"workflow_id": workflow_id, "number": number, "sha256": manifest.sha256, "nonce": uuid4().hex}
         await records.record_intent(who, intent(OLD, **changes))
         await records.record_outcome(who, number, outcome)
-    await records.claim(batch_id, who.claim)
+    await records.claim(ACCOUNT, batch_id, who.claim)
 
     @asynccontextmanager
     async def results() -> AsyncIterator[AsyncIterator[bytes]]:
         yield pieces(b'{"custom_id":"a","result":{"type":"canceled"}}\n')
 
-    await land(store, results(), batch_id=batch_id, manifest=manifest, expected_count=1)
+    await land(store, results(), account=ACCOUNT.part, batch_id=batch_id, manifest=manifest, expected_count=1)
     return manifest
 
 
 async def names(store: ObjectStore) -> list[str]:
-    found = [stored.name for folder in (*FOLDERS, "mine") async for page in store.listing(folder) for stored in page]
+    found = [
+        stored.name
+        for folder in (*FOLDERS, ACCOUNTS, "mine")
+        async for page in store.listing(folder)
+        for stored in page
+    ]
     return sorted([*found, *([STORE_ID] if await store.read(STORE_ID) else [])])
 
 
@@ -354,13 +389,13 @@ async def test_a_purged_store_keeps_its_id_and_foreign_objects(store: ObjectStor
 
     done = await purged(store)
 
-    assert await names(store) == ["mine/input.jsonl", "store.json"]
+    assert await names(store) == [KNOWN, "mine/input.jsonl", "store.json"]
     assert {kind: totals.objects for kind, totals in done.removed.items()} == {
         ObjectCategory.RECORDS: 15,
         ObjectCategory.RESULTS: 6,
         ObjectCategory.REQUESTS: 2,
     }
-    assert sum(totals.objects for totals in done.removed.values()) == found - 2
+    assert sum(totals.objects for totals in done.removed.values()) == found - 3
     assert (await purged(store)).removed == {}
 
 
@@ -393,6 +428,7 @@ async def test_a_run_that_begins_during_a_purge_keeps_its_objects(store: ObjectS
 
     assert done.needed_again.objects == 2
     assert await names(store) == [
+        KNOWN,
         f"manifests/{manifest.sha256}.ids",
         f"manifests/{manifest.sha256}.jsonl",
         "store.json",
@@ -434,13 +470,13 @@ async def test_a_purge_interrupted_anywhere_misleads_no_run_and_the_next_one_com
         place.write_bytes(content)
         records = await SubmissionRecords(store).records_of_workflow(manifest, api_key="default", workflow_id="flow")
         assert not any(left.may_have_created for left in records)
-        for publication in await reader.of_batch(store, "msgbatch_1"):
+        for publication in await reader.of_batch(store, "msgbatch_1", [ACCOUNT.part]):
             assert await store.read(store.name(publication.landed.results_file.uri))
         if records:
-            assert await reader.of_batch(store, "msgbatch_1")
+            assert await reader.of_batch(store, "msgbatch_1", [ACCOUNT.part])
             assert records[-1].outcome == SubmissionOutcome(batch_id="msgbatch_1")
         assert (await purged(store)).failures == {}
-        assert await names(store) == ["store.json"]
+        assert await names(store) == [KNOWN, "store.json"]
 
 
 async def test_a_failed_removal_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -459,9 +495,9 @@ async def test_a_failed_removal_does_not_stop_the_others(tmp_path: Path) -> None
     assert list(done.failures) == [broken]
     assert store.uri(broken) in done.failures[broken]
     left = [name for name in await names(store) if "full" not in name]
-    assert [name.split("/")[:2] for name in left] == [
-        ["claims", "msgbatch_1.json"],
-        ["results", "msgbatch_1"],
+    assert [name.split("/")[:3] for name in left if name != KNOWN] == [
+        ["claims", ACCOUNT.part, "msgbatch_1.json"],
+        ["results", ACCOUNT.part, "msgbatch_1"],
         [STORE_ID],
     ]
 
@@ -514,7 +550,7 @@ async def test_a_purge_stops_if_the_groups_in_use_become_unknown_and_reports_the
         ObjectCategory.RESULTS: 2,
     }
     assert (done.stop_reason, done.not_attempted) == ("Temporal went away", 2)
-    assert len(await names(store)) == 3
+    assert len(await names(store)) == 4
 
 
 async def put_old(store: ObjectStore, name: str, content: str) -> None:
@@ -525,20 +561,27 @@ async def test_foreign_objects_with_similar_names_are_recognized_by_their_conten
     await landed_run(store, "msgbatch_1")
     kept = {
         "claims/2025-0001.json": '{"insured": "ACME"}',
+        f"claims/{ACCOUNT.part}/2025-0001.json": '{"insured": "ACME"}',
         "claims/contact form.json": "x",
         f"results/nightly/{UUID}.jsonl": "mine",
-        "results/nightly/unverified.json": '["mine"]',
-        f"results/other/{SHA}.json": "copied here from elsewhere",
+        f"results/{ACCOUNT.part}/nightly/{UUID}.jsonl": "mine",
+        f"results/{ACCOUNT.part}/nightly/unverified.json": '["mine"]',
+        f"results/{ACCOUNT.part}/other/{SHA}.json": "copied here from elsewhere",
+        # Of a version that did not tell accounts apart.
+        "claims/msgbatch_1.json": CLAIM.model_dump_json(),
+        f"results/msgbatch_1/{UUID}.jsonl": "{}",
+        f"results/msgbatch_1/{SHA}.json": "its publication",
     }
     (publication,) = [name for name in await names(store) if name.startswith("results/") and name.endswith(".json")]
-    kept[f"results/other/{SHA}.json"] = (await store.read(publication) or b"").decode()
+    for copy in (f"results/{ACCOUNT.part}/other/{SHA}.json", f"results/msgbatch_1/{SHA}.json"):
+        kept[copy] = (await store.read(publication) or b"").decode()
     for name, content in kept.items():
         await put_old(store, name, content)
 
     done = await purged(store)
 
     assert sum(totals.objects for totals in done.removed.values()) == 9
-    assert await names(store) == sorted([*kept, STORE_ID])
+    assert await names(store) == sorted([*kept, KNOWN, STORE_ID])
 
 
 async def test_results_without_a_claim_are_recognized_by_their_publication(store: ObjectStore) -> None:
@@ -568,30 +611,34 @@ async def test_an_unreadable_intent_is_kept_and_the_rest_is_removed(
     await execute_purge(store, plan, nobody)
 
     assert plan.kept[ObjectCategory.RECORDS, KeepReason.UNREADABLE].objects == 1
-    assert await names(store) == [STORE_ID, damaged]
+    assert await names(store) == [KNOWN, STORE_ID, damaged]
 
 
 async def test_an_unusual_file_name_does_not_stop_a_purge(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
+    claims = [tmp_path / "claims", tmp_path / "claims" / ACCOUNT.part]
     odd = [b"odd\\name.json", b"a\tb.json", b"\xff.json", b"a" * 245 + b".json"]
     for name in odd:
-        (tmp_path / "claims" / os.fsdecode(name)).write_text(CLAIM.model_dump_json())
+        for folder in claims:
+            (folder / os.fsdecode(name)).write_text(CLAIM.model_dump_json())
 
     plan = plan_purge(await scan(store, now_old()), set())
     done = await execute_purge(store, plan, nobody)
 
-    assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == len(odd)
+    assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == 2 * len(odd)
     assert (sum(totals.objects for totals in done.removed.values()), done.failures) == (9, {})
-    assert sorted(map(os.fsencode, os.listdir(tmp_path / "claims"))) == sorted(odd)
+    left = [sorted(os.fsencode(name) for name in os.listdir(folder)) for folder in claims]
+    assert left == [sorted([*odd, ACCOUNT.part.encode()]), sorted(odd)]
 
 
 async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path: Path) -> None:
     elsewhere, root = tmp_path / "elsewhere", tmp_path / "store"
     store = open_store(root.as_uri())
     await store.identity()
-    (elsewhere / "msgbatch_9").mkdir(parents=True)
-    (elsewhere / "msgbatch_9" / f"{UUID}.jsonl").touch()
+    foreign = elsewhere / ACCOUNT.part / "msgbatch_9"
+    foreign.mkdir(parents=True)
+    (foreign / f"{UUID}.jsonl").touch()
     (root / "claims").mkdir()
     (root / "results").symlink_to(elsewhere)
     await landed_run(store, "msgbatch_1")
@@ -616,14 +663,16 @@ async def test_only_the_folders_of_runs_are_walked_and_no_link_in_them(tmp_path:
         ObjectCategory.REQUESTS: 2,
     }
     assert plan.kept[ObjectCategory.OTHER, KeepReason.FOREIGN].objects == 1
-    assert sorted(path.name for path in elsewhere.iterdir()) == ["loop", "msgbatch_9"]
+    assert sorted(path.name for path in elsewhere.iterdir()) == [ACCOUNT.part, "loop"]
+    assert list(foreign.parent.iterdir()) == [foreign]
 
 
 async def test_empty_folders_are_removed_without_losing_a_concurrent_put(tmp_path: Path) -> None:
     store = open_store(tmp_path.as_uri())
     await landed_run(store, "msgbatch_1")
     await purged(store)
-    empty = ["claims", "manifests", "results", "store.json", "submissions", "submissions/default"]
+    of_the_account = ["accounts", KNOWN, f"results/{ACCOUNT.part}"]
+    empty = sorted([*of_the_account, *FOLDERS, "store.json", "submissions/default"])
     assert left_in(tmp_path) == empty
 
     async def come_and_go(who: str) -> None:

@@ -15,10 +15,13 @@ import pytest
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.settings import Settings
+from message_batches.storage.failures import first_line
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.urls import InvalidStoreUrl, first_line
+from message_batches.storage.scratch import scratch_file
+from message_batches.storage.urls import InvalidStoreUrl
 from tests.harness import local_s3
 from tests.harness.processes import lasting_port
+from tests.harness.stack import ACCOUNT
 
 UUID = "5f0a7b0e-6f0e-4a53-9a5e-0d5a3c7d1c55"
 
@@ -127,8 +130,8 @@ async def test_a_store_that_lost_its_identity_is_unavailable(tmp_path: Path) -> 
 
 RECORDS = (
     f"submissions/default/1-{'a' * 64}/a-run-{UUID}-1.json",
-    "claims/msgbatch_1.json",
-    f"results/msgbatch_1/{UUID}.jsonl",
+    f"claims/{ACCOUNT.part}/msgbatch_1.json",
+    f"results/{ACCOUNT.part}/msgbatch_1/{UUID}.jsonl",
     f"manifests/{'a' * 64}.ids",
     f"namespaces/{UUID}.json",
 )
@@ -460,6 +463,43 @@ def test_a_created_directory_is_private_and_an_existing_one_is_unchanged(tmp_pat
 
     assert (tmp_path / "new" / "store").stat().st_mode & 0o777 == 0o700
     assert there.stat().st_mode & 0o777 == 0o755
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    return {path.relative_to(folder).as_posix(): path.stat().st_mode & 0o777 for path in folder.rglob("*")}
+
+
+async def test_what_is_put_into_an_existing_store_is_private_and_what_is_there_is_unchanged(tmp_path: Path) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"a prompt"
+
+    (old := tmp_path / "results" / "old").mkdir(parents=True)
+    for folder in (tmp_path, old.parent, old):
+        folder.chmod(0o755)
+    before = os.umask(0)
+    try:
+        store = open_store(tmp_path.as_uri())
+        await store.identity()
+        await store.create("claims/a", b"{}")
+        await store.write("results/old/b", chunks())
+        await store.write("results/new/deep/c", chunks())
+        with scratch_file(tmp_path / "scratch"):
+            pass
+    finally:
+        os.umask(before)
+
+    assert modes_in(tmp_path) == {
+        "store.json": 0o600,
+        "claims": 0o700,
+        "claims/a": 0o600,
+        "results": 0o755,
+        "results/old": 0o755,
+        "results/old/b": 0o600,
+        "results/new": 0o700,
+        "results/new/deep": 0o700,
+        "results/new/deep/c": 0o600,
+        "scratch": 0o700,
+    }
 
 
 def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:

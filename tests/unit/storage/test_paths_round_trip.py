@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.errors import ResultsIncomplete
+from message_batches.api.keys import Account
+from message_batches.errors import ResultsIncomplete, StoreUnavailable
 from message_batches.models import Anchor, Manifest
 from message_batches.requests.manifest import load_manifest, read_ids, write_inline_manifest
 from message_batches.results.landing import find_landed, land
-from message_batches.results.reader import of_batch
+from message_batches.results.reader import account_of, of_batch
 from message_batches.storage import paths
+from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.paths import (
     GroupKey,
@@ -148,6 +150,9 @@ async def test_runs_with_similar_ids_have_separate_records(store: ObjectStore) -
     assert set(await records.records_of_workflows(WORKFLOW_IDS.keys())) == set(WORKFLOW_IDS)
 
 
+TEAM = Account(api_key="team-a", base_url="https://gateway.example/a", workspace_id="wrkspc_1")
+TEAM_PART = f"team-a-{hashed('https://gateway.example/a' + chr(10) + 'wrkspc_1')[:12]}"
+
 BATCH_IDS = {
     "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d": "msgbatch_01HkcTjaV5uDC8jWR4ZsDV8d",
     "_": "_",
@@ -169,23 +174,38 @@ BATCH_IDS = {
 async def test_a_claim_belongs_to_its_batch(store: ObjectStore, batch_id: str, part: str) -> None:
     claim = BatchClaim(owner="run-1", first_run_id=RUN)
 
-    assert await SubmissionRecords(store).claim(batch_id, claim) == claim
+    assert await SubmissionRecords(store).claim(TEAM, batch_id, claim) == claim
 
-    (written,) = names_in(store)
-    assert written == f"claims/{part}.json"
-    assert parse_path(written) == ParsedPath(GroupKey.of_batch(batch_id), PathKind.CLAIM)
-    assert await SubmissionRecords(store).claim_of(batch_id) == claim
+    account, written = names_in(store)
+    assert account == f"accounts/{TEAM_PART}.json"
+    assert written == f"claims/{TEAM_PART}/{part}.json"
+    assert parse_path(written) == ParsedPath(GroupKey.of_batch("team-a", batch_id), PathKind.CLAIM)
+    assert await SubmissionRecords(store).claim_of(TEAM, batch_id) == claim
+    assert await SubmissionRecords(store).owners_of(batch_id) == {"team-a": "run-1"}
+    assert await SubmissionRecords(store).claimed_by("run-1") == {part: "team-a"}
 
 
 @pytest.mark.parametrize(("batch_id", "part"), BATCH_IDS.items(), ids=range(len(BATCH_IDS)))
 async def test_complete_and_partial_results_belong_to_their_batch(store: ObjectStore, batch_id: str, part: str) -> None:
-    folder = f"results/{part}"
+    folder = f"results/{TEAM_PART}/{part}"
     two = await manifest_of(store, 2)
-    unverified = await land(store, arriving(RESULT), batch_id=batch_id, manifest=None, expected_count=1)
+    unverified = await land(
+        store, arriving(RESULT), account=TEAM_PART, batch_id=batch_id, manifest=None, expected_count=1
+    )
     with pytest.raises(ResultsIncomplete):
-        await land(store, arriving(RESULT), batch_id=batch_id, manifest=two, expected_count=2, keep_partial=True)
+        await land(
+            store,
+            arriving(RESULT),
+            account=TEAM_PART,
+            batch_id=batch_id,
+            manifest=two,
+            expected_count=2,
+            keep_partial=True,
+        )
     manifest = await manifest_of(store, 1)
-    verified = await land(store, arriving(RESULT), batch_id=batch_id, manifest=manifest, expected_count=1)
+    verified = await land(
+        store, arriving(RESULT), account=TEAM_PART, batch_id=batch_id, manifest=manifest, expected_count=1
+    )
 
     written = [name for name in names_in(store) if name.startswith("results/")]
     assert without_attempts(written) == sorted(
@@ -197,15 +217,16 @@ async def test_complete_and_partial_results_belong_to_their_batch(store: ObjectS
             f"{folder}/{manifest.sha256}.json",
         ]
     )
-    batch, checked_against = GroupKey.of_batch(batch_id), GroupKey.of_manifest(manifest.sha256)
+    batch, checked_against = GroupKey.of_batch("team-a", batch_id), GroupKey.of_manifest(manifest.sha256)
     parsed = {name: parse_path(name) for name in written}
     assert parsed.pop(f"{folder}/unverified.json") == ParsedPath(batch, PathKind.PUBLICATION)
     assert parsed.pop(f"{folder}/{manifest.sha256}.json") == ParsedPath(batch, PathKind.PUBLICATION, checked_against)
     assert set(parsed.values()) == {ParsedPath(batch, PathKind.RESULTS)}
-    assert await find_landed(store, batch_id, None) == unverified
-    assert await find_landed(store, batch_id, manifest) == verified
+    assert await find_landed(store, TEAM_PART, batch_id, None) == unverified
+    assert await find_landed(store, TEAM_PART, batch_id, manifest) == verified
     assert {store.name(landed.results_file.uri) for landed in (unverified, verified)} < set(parsed)
-    published = await of_batch(store, batch_id)
+    assert {account_of(store, landed) for landed in (unverified, verified)} == {TEAM_PART}
+    published = await of_batch(store, batch_id, [TEAM_PART])
     assert [(found.landed, found.manifest_name) for found in published] == [
         (verified, f"manifests/{manifest.sha256}.jsonl"),
         (unverified, None),
@@ -215,9 +236,77 @@ async def test_complete_and_partial_results_belong_to_their_batch(store: ObjectS
 @pytest.mark.parametrize("batch_id", ["", ".", ".."])
 async def test_an_id_that_cannot_be_a_folder_is_not_a_batch(store: ObjectStore, batch_id: str) -> None:
     with pytest.raises(ValueError, match="not a name in the store"):
-        await land(store, arriving(RESULT), batch_id=batch_id, manifest=None, expected_count=1)
+        await land(store, arriving(RESULT), account=TEAM_PART, batch_id=batch_id, manifest=None, expected_count=1)
 
     assert names_in(store) == []
+
+
+@pytest.mark.parametrize("workspace_id", [None, "wrkspc_1"])
+@pytest.mark.parametrize("api_key", ["default", "a", "0123456789ab", "a-0123456789ab", "-", "x" * 32])
+async def test_an_account_is_recorded_once_found_by_its_key_and_never_purged(
+    store: ObjectStore, api_key: str, workspace_id: str | None
+) -> None:
+    account = Account(api_key=api_key, base_url="https://gateway.example/a", workspace_id=workspace_id)
+    part = f"{api_key}-{hashed('https://gateway.example/a' + chr(10) + (workspace_id or ''))[:12]}"
+
+    for _ in range(2):
+        assert await AccountRecords(store).record(account) == account.part == part
+
+    assert names_in(store) == [f"accounts/{part}.json"]
+    assert json.loads(await store.read(f"accounts/{part}.json") or b"") == {
+        "apiKey": api_key,
+        "baseUrl": "https://gateway.example/a",
+        "workspaceId": workspace_id,
+    }
+    assert parse_path(f"accounts/{part}.json") is None
+    assert await AccountRecords(store).all() == await AccountRecords(store).all(api_key) == [account]
+    assert await AccountRecords(store).all("another") == []
+    of = GroupKey.of_batch(api_key, "msgbatch_1")
+    assert parse_path(f"claims/{part}/msgbatch_1.json") == ParsedPath(of, PathKind.CLAIM)
+    assert parse_path(f"results/{part}/msgbatch_1/{RUN}.jsonl") == ParsedPath(of, PathKind.RESULTS)
+
+
+async def test_a_damaged_record_of_an_account_is_named_and_foreign_files_beside_it_are_not_read(
+    store: ObjectStore,
+) -> None:
+    await AccountRecords(store).record(TEAM)
+    for foreign in ("accounts/notes.txt", "accounts/2026.json", f"accounts/{TEAM_PART}/x.json"):
+        await store.create(foreign, b"mine")
+    assert await AccountRecords(store).all() == [TEAM]
+
+    damaged = "accounts/default-0123456789ab.json"
+    await store.create(damaged, b"{}")
+
+    with pytest.raises(StoreUnavailable, match=f"{damaged} is damaged"):
+        await AccountRecords(store).all()
+
+
+def test_accounts_that_differ_have_folders_that_differ() -> None:
+    keys, urls = ["a", "a-b", "default"], ["https://a.example", "https://a.example/b", "https://b.example"]
+    accounts = [
+        Account(api_key=api_key, base_url=url, workspace_id=workspace_id)
+        for api_key in keys
+        for url in urls
+        for workspace_id in (None, "wrkspc_1", "wrkspc_2")
+    ]
+
+    assert len({account.part for account in accounts}) == len(accounts)
+
+
+OF_AN_EARLIER_VERSION = [
+    "claims/msgbatch_1.json",
+    f"results/msgbatch_1/{RUN}.jsonl",
+    f"results/msgbatch_1/incomplete-{RUN}.jsonl",
+    f"results/msgbatch_1/{'0' * 64}.json",
+    "results/msgbatch_1/unverified.json",
+    f"results/default-0123456789ab/{RUN}.jsonl",
+]
+
+
+@pytest.mark.parametrize("name", OF_AN_EARLIER_VERSION)
+def test_what_an_earlier_version_put_there_without_an_account_is_foreign(name: str) -> None:
+    assert parse_path(name) is None
+    assert paths.account_of_results(name) is None
 
 
 async def manifest_of(store: ObjectStore, count: int) -> Manifest:
@@ -284,12 +373,15 @@ async def test_a_worker_records_its_namespace_under_the_servers_id(store: Object
     [
         (f"submissions/default/1-{'0' * 64}/run-1-{RUN}-1.json", None),
         (f"submissions/default/1-{'0' * 64}/run-1-{RUN}-1.outcome.json", None),
-        ("claims/msgbatch_1.json", GroupKey.of_batch("msgbatch_1")),
-        (f"claims/{'x' * 60}-{hashed('x' * 128)}.json", GroupKey.of_batch("x" * 128)),
-        (f"results/msgbatch_1/{RUN}.jsonl", GroupKey.of_batch("msgbatch_1")),
-        (f"results/{'x' * 60}-{hashed('x' * 128)}/incomplete-{RUN}.jsonl", GroupKey.of_batch("x" * 128)),
-        (f"results/msgbatch_1/{'0' * 64}.json", GroupKey.of_batch("msgbatch_1")),
-        ("results/msgbatch_1/unverified.json", GroupKey.of_batch("msgbatch_1")),
+        (f"claims/{TEAM_PART}/msgbatch_1.json", GroupKey.of_batch("team-a", "msgbatch_1")),
+        (f"claims/{TEAM_PART}/{'x' * 60}-{hashed('x' * 128)}.json", GroupKey.of_batch("team-a", "x" * 128)),
+        (f"results/{TEAM_PART}/msgbatch_1/{RUN}.jsonl", GroupKey.of_batch("team-a", "msgbatch_1")),
+        (
+            f"results/{TEAM_PART}/{'x' * 60}-{hashed('x' * 128)}/incomplete-{RUN}.jsonl",
+            GroupKey.of_batch("team-a", "x" * 128),
+        ),
+        (f"results/{TEAM_PART}/msgbatch_1/{'0' * 64}.json", GroupKey.of_batch("team-a", "msgbatch_1")),
+        (f"results/{TEAM_PART}/msgbatch_1/unverified.json", GroupKey.of_batch("team-a", "msgbatch_1")),
         (f"manifests/{'0' * 64}.jsonl", None),
         (f"manifests/{'0' * 64}.ids", None),
     ],

@@ -16,6 +16,7 @@ from message_batches.storage.submission_records import (
     Submitter,
     may_stem_from,
 )
+from tests.harness.stack import ACCOUNT
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -73,12 +74,12 @@ def test_intents_are_of_the_same_requests_by_their_bytes_or_by_their_content() -
 async def test_the_first_claim_holds_and_is_returned_to_its_owner(records: SubmissionRecords) -> None:
     first, again = submitter("run-a").claim, submitter("run-a", run="2").claim
 
-    assert await records.claim_of("msgbatch_1") is None
-    assert await records.claim("msgbatch_1", first) == first
-    assert await records.claim("msgbatch_1", submitter("run-b").claim) == first
-    assert await records.claim("msgbatch_1", again) == first
-    assert await records.claim("msgbatch_1", first) == first
-    assert await records.owner_of("msgbatch_1") == "run-a"
+    assert await records.claim_of(ACCOUNT, "msgbatch_1") is None
+    assert await records.claim(ACCOUNT, "msgbatch_1", first) == first
+    assert await records.claim(ACCOUNT, "msgbatch_1", submitter("run-b").claim) == first
+    assert await records.claim(ACCOUNT, "msgbatch_1", again) == first
+    assert await records.claim(ACCOUNT, "msgbatch_1", first) == first
+    assert await records.owners_of("msgbatch_1") == {"default": "run-a"}
 
 
 async def test_an_intent_that_comes_after_its_outcome_is_not_new(records: SubmissionRecords) -> None:
@@ -110,7 +111,7 @@ async def test_workflow_ids_of_any_form_are_distinguished(records: SubmissionRec
     for workflow_id in ids:
         who = submitter(workflow_id)
         assert await records.record_intent(who, intent(who)) is None, workflow_id
-        assert await records.claim(workflow_id, who.claim) == who.claim
+        assert await records.claim(ACCOUNT, workflow_id, who.claim) == who.claim
 
     manifest = Manifest(uri="", ids_uri="", count=3, body_bytes=0, sha256="", ids_sha256="ab" * 32, store_id="")
     for workflow_id in ids:
