@@ -75,8 +75,10 @@ class Splitter:
 
 
 def without_bom(line: Line) -> Line:
-    """Return a line without a BOM before it, uncopied: it may be too long to have it twice."""
-    return memoryview(line)[len(BOM) :] if line[: len(BOM)] == BOM else line
+    """Return a line without BOMs before it, uncopied: it may be too long to have it twice."""
+    while line[: len(BOM)] == BOM:
+        line = memoryview(line)[len(BOM) :]
+    return line
 
 
 def strip(line: Line) -> Line:

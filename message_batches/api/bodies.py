@@ -14,6 +14,7 @@ import msgspec
 
 from message_batches.api.models import MAX_BATCHES, ApiModel
 from message_batches.api.redaction import MAX_TEXT, MIN_KEY_LENGTH, redact
+from message_batches.jsonl import without_bom
 
 MAX_OBJECT = 64 * 1024
 """Most bytes of a batch, a model or an error: the API's take less than 2 KB."""
@@ -114,7 +115,7 @@ async def kept_up(chunks: AsyncIterator[bytes], period: float) -> AsyncIterator[
 
 def text_of(content: bytes) -> str:
     """Return a body as text; `ValueError` unless it is UTF-8, as JSON is: a guess of the encoding hides a key."""
-    return content.decode("utf-8-sig")
+    return bytes(without_bom(content)).decode()
 
 
 def parse(model: type[_ModelT], content: bytes, secrets: Sequence[str]) -> _ModelT:

@@ -15,7 +15,7 @@ import msgspec
 
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
-from message_batches.jsonl import BLANK, BOM, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join
+from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join, without_bom
 from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests, not_json
 from message_batches.requests.preflight import Preflight, PreflightWarning
@@ -157,7 +157,7 @@ class _RequestCollector:
 
 def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRequests:
     head = file.read(CHUNK_BYTES)
-    start = head.removeprefix(BOM).lstrip(BLANK)
+    start = bytes(without_bom(head)).lstrip(BLANK)
     _refuse_other_formats(head, name)
     if start[:1] == b"[":
         _read_array(_rest(head, file, name), name, collector)
@@ -189,7 +189,7 @@ def _rest(head: bytes, file: IO[bytes], name: str) -> bytes:
         raise UnreadableFile(
             f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
         )
-    return data.removeprefix(BOM)
+    return bytes(without_bom(data))
 
 
 def _refuse_other_formats(head: bytes, name: str) -> None:
@@ -198,7 +198,7 @@ def _refuse_other_formats(head: bytes, name: str) -> None:
             raise UnreadableFile(f"{name} is {what}")
     if b"\0" in head:
         raise UnreadableFile(f"{name} is not text: expected JSONL, a JSON array, or an object with `requests`")
-    if not head.removeprefix(BOM).strip(BLANK):
+    if not bytes(without_bom(head)).strip(BLANK):
         raise UnreadableFile(f"{name} is empty: expected requests in it")
 
 
