@@ -42,7 +42,7 @@ class ContentHash:
         value, canonical = _canonical(line)
         self._sha256.update(canonical)
         self._sha256.update(b"\n")
-        self.repeated_name = _repeated_name(line) if canonical.startswith(_AS_WRITTEN) else None
+        self.repeated_name = _repeated_name(bytes(line)) if canonical.startswith(_AS_WRITTEN) else None
         return value
 
 
