@@ -90,7 +90,7 @@ _PASSING = re.compile(
     r"|\b(?:unexpected )?internal (?:server |service )?(?:error|failure)\b|\binternal to anthropic"
     # The messages of 429, 503 and 504, by the API's pages on errors and on rate limits.
     r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\brate limits?\b|\btoo many requests\b"
-    r"|\b(?:high|higher|heavy|elevated|increased|peak|unusual) (?:demand|load|traffic|volume)\b"
+    r"|\b(?:high|higher|heavy|elevated|increased|peak|unusual) (?:demand|load|traffic|volume|error)\b"
     r"|\bat (?:full |its |maximum )*capacity\b|\b(?:is|are|too|very|currently|temporarily) (?:busy|down)\b"
     r"|\btemporarily unable\b|\bunder(?:going)? maintenance\b"
     r"|\btry again (?:later|in\b)|\b(?:temporarily|service) unavailable\b|\brequest timed out\b"
@@ -111,7 +111,8 @@ _KNOWN = (
     "has have hour in is it's its later many moment moments not occurred on organization's our please processing "
     "provided s specified temporarily that the this to try trying verify was we were when while with would your you "
     "are day few hourly daily experiencing full heavy high higher elevated increased maximum need peak process "
-    "shortly under undergoing unusual unusually very we're"
+    "shortly under undergoing unusual unusually very we're http https status code response returned responded "
+    "answered received got rates"
 )
 _WORDS = frozenset(_KNOWN.split())
 _OF_PARAMS = re.compile(
@@ -124,7 +125,7 @@ _PLACE = re.compile(r"(?:[\w.\[\]-]+: +)+")
 """The field that an error is about, which comes first."""
 
 _VARIABLE = re.compile(
-    r"\b[a-z+]+://\S+|\bhost(?:name)?:? [\w-]+\.[\w.-]+|\S*[\d_]\S*"
+    r"\b[a-z+]+://\S+|\b(?:host(?:name)?:?|for|from|at) [\w-]+\.[\w.-]+|\S*[\d_]\S*"
     r"|'[^']{0,100}'|`[^`]{0,100}`|\"[^\"]{0,100}\""
 )
 """Parts of a sentence that are another each time: addresses, hosts, ids, numbers, what is quoted."""
