@@ -11,13 +11,14 @@ from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
-from activities.missing import find_landed_batch, find_landed_results
+from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import (
+    ApiError,
     ApiUnavailable,
     BatchNotFound,
     MessageBatchesError,
@@ -151,7 +152,9 @@ class MessageBatchActivities:
                 await check_store(self._store, given.store_id)
                 try:
                     landed = await self._land(given, self._api.results(given.profile, given.batch_id))
-                except BatchNotFound as error:
+                except ApiError as error:
+                    if not refuses_results(error):
+                        raise
                     landed = await self._land_without_api(given, error)
             activity.logger.info("Landed %d lines", landed.results_file.lines)
         LANDING.record(activity.metric_meter(), timedelta(seconds=time.monotonic() - began))
@@ -208,7 +211,7 @@ class MessageBatchActivities:
             compare=given.compare,
         )
 
-    async def _land_without_api(self, given: RetrieveInput, error: BatchNotFound) -> LandedResults:
+    async def _land_without_api(self, given: RetrieveInput, error: ApiError) -> LandedResults:
         """Land what another run has landed of a batch that no longer has results; else raise why there are none."""
         landed = await find_landed_results(self._store, self._api, given.profile, given.batch_id, error)
         if given.manifest is None:

@@ -1,4 +1,4 @@
-"""A batch, or results, that the API does not have: what the store has of them, or why there are none."""
+"""A batch, or results, that the API does not give: what the store has of them, or why there are none."""
 
 from datetime import UTC, datetime
 
@@ -29,8 +29,16 @@ async def find_landed_batch(store: Store, batch_id: str, error: BatchNotFound) -
     )
 
 
-def missing_results(batch: MessageBatch, error: BatchNotFound) -> ApiError:
-    """Return the error for a batch that is there and whose results are not: they are archived, or late."""
+def refuses_results(error: ApiError) -> bool:
+    """Return whether an answer to the call for results may be said of the batch, so that the batch is asked why.
+
+    Which 4xx the API gives for archived results is not documented; a 401 is about the key, a 429 about the pace.
+    """
+    return error.status is not None and 400 <= error.status < 500 and error.status not in (401, 429)
+
+
+def missing_results(batch: MessageBatch, error: ApiError) -> ApiError:
+    """Return the error for a batch that is there and whose results are not: archived, late, or refused as it says."""
     gone_since = batch.archived_at
     if not batch.results_url and datetime.now(UTC) >= batch.created_at + RESULTS_RETENTION:
         gone_since = gone_since or batch.created_at + RESULTS_RETENTION
@@ -38,11 +46,13 @@ def missing_results(batch: MessageBatch, error: BatchNotFound) -> ApiError:
         return ResultsArchived(
             f"The results of {batch.id} have been archived since {format_time(gone_since)} UTC: {error}"
         )
+    if not isinstance(error, BatchNotFound):
+        return error
     return BatchNotFound(f"{error}. The batch is there, its results are not", status=404, batch_is_there=True)
 
 
 async def find_landed_results(
-    store: Store, api: BatchApi, profile: ApiProfile, batch_id: str, error: BatchNotFound
+    store: Store, api: BatchApi, profile: ApiProfile, batch_id: str, error: ApiError
 ) -> LandedResults:
     """Return the landed results of a batch for which the API has none any more; else raise the reason why it has none.
 
@@ -51,14 +61,14 @@ async def find_landed_results(
         api: is asked for the batch itself.
         profile: of the call.
         batch_id: the batch.
-        error: the API's 404 for the results.
+        error: the API's refusal of the results.
     """
     try:
         why: ApiError = missing_results(await api.retrieve(profile, batch_id), error)
-    except BatchNotFound as gone:
-        why = gone
-    late = isinstance(why, BatchNotFound) and why.batch_is_there
-    found = [] if late else await reader.of_batch(store, batch_id)
+    except BatchNotFound as missing:
+        why = missing
+    gone = isinstance(why, ResultsArchived) or (isinstance(why, BatchNotFound) and not why.batch_is_there)
+    found = await reader.of_batch(store, batch_id) if gone else []
     if not (found and found[0].file_there):
         raise why
     return found[0].landed

@@ -21,7 +21,7 @@
         ├── PermissionDenied     403
         ├── SpendLimitReached    402, and 400 or 429 for a low credit balance or a spend limit
         ├── BatchNotFound        404
-        ├── ResultsArchived      404 for the results of a batch that is archived
+        ├── ResultsArchived      a 4xx for the results of a batch that is archived
         └── RequestRefused       every other 4xx
 
 The class's name is the failure type that a caller of the workflow sees.
@@ -199,7 +199,7 @@ class BatchNotFound(ApiError):
 
 
 class ResultsArchived(ApiError):
-    """404 for the results of a batch that is archived: nothing is to be had of it any more."""
+    """A 4xx for the results of a batch that is archived: nothing is to be had of it any more."""
 
 
 class RequestRefused(ApiError):

@@ -10,7 +10,7 @@ from message_batches.models import Phase
 PHASE_LABELS = {
     Phase.PREPARING: "checking the requests",
     Phase.SUBMITTING: "submitting",
-    Phase.UNDECIDED: "undecided: the reply to the POST was lost",
+    Phase.UNDECIDED: "undecided: no usable reply to the POST",
     Phase.POLLING: "waiting for the batch",
     Phase.RETRIEVING: "landing the results",
     Phase.LANDED: "landed",
@@ -103,3 +103,10 @@ def _row(cells: Sequence[str]) -> str:
 def _one_line(text: str) -> str:
     line = " ".join(text.encode(errors="replace").decode().split())
     return line if len(line) <= MAX_TEXT else f"{line[: MAX_TEXT - 1]}…"
+
+
+def describe_unknown_end(ended_at: datetime | None) -> str:
+    """Say what a batch of an unknown status shows of its end: its results would have ended it."""
+    if ended_at:
+        return f"the batch says that it ended at {format_time(ended_at)} UTC, and has no results: it is polled for them"
+    return "nothing shows that the batch has ended: it is polled on"

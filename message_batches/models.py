@@ -260,6 +260,7 @@ class Progress(ContractModel):
 
     Attributes:
         unknown_status: `processingStatus` is not one that is known here, and nothing shows that the batch has ended.
+        ended_at: when the batch ended, as the API says, which a batch of an unknown status may be without results.
         last_seen: when the API last described the batch.
         not_found_since: of the first of the 404s that the API gives for the batch now, None while it finds it.
         not_found: how many of these polls have got.
@@ -280,6 +281,7 @@ class Progress(ContractModel):
     polls: int = 0
     next_poll: datetime | None = None
     expires_at: datetime | None = None
+    ended_at: datetime | None = None
     last_seen: datetime | None = None
     not_found_since: datetime | None = None
     not_found: int = 0

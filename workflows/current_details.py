@@ -13,6 +13,7 @@ from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.formatting import (
     PHASE_LABELS,
     capitalize_first,
+    describe_unknown_end,
     format_duration,
     format_size,
     format_time,
@@ -89,8 +90,8 @@ def _warnings(state: RunState, now: datetime) -> list[str]:
         return [f"**{_not_found(state)}**"]
     if status is BatchStatus.UNKNOWN_STATUS and batch:
         return [
-            f"**The status {markdown_code(batch.processing_status)} is not known to this version**, and nothing shows "
-            "that the batch has ended: it is polled on. Look at it in the Console."
+            f"**The status {markdown_code(batch.processing_status)} is not known to this version**, and "
+            f"{describe_unknown_end(batch.ended_at)}. Look at it in the Console."
         ]
     if status is BatchStatus.EXPIRING and batch:
         left = format_duration(batch.expires_at - now)

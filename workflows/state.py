@@ -89,6 +89,7 @@ class RunState(BaseModel):
             next_poll=self.next_poll,
             unknown_status=bool(batch and batch.unknown_status),
             expires_at=batch.expires_at if batch else None,
+            ended_at=batch.ended_at if batch else None,
             last_seen=self.last_seen,
             not_found_since=self.not_found_since or self.results_missing_since,
             not_found=self.not_found,

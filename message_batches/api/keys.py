@@ -103,8 +103,9 @@ class ApiKeys:
         return tuple(sorted(self.secrets))
 
     def __str__(self) -> str:
-        """Format the names, each with what is its own."""
-        return ", ".join(map(self._described, self.names)) or "none"
+        """Format the names, each with what is its own; without any, say what gives one."""
+        none = f"none: set {variable_of(DEFAULT_KEY)} or ANTHROPIC_AUTH_TOKEN, or no run can be sent from here"
+        return ", ".join(map(self._described, self.names)) or none
 
     def _described(self, name: str) -> str:
         own = ["token"] if name in self.tokens else []

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 from pydantic import ValidationError
 
+from message_batches.api.transport import PROXY
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import (
     ApiError,
@@ -63,7 +64,8 @@ def redacted_head(reply: httpx.Response, secrets: Sequence[str], content: bytes 
     headers = [
         (name, redact(secrets, value)) for name, value in reply.headers.raw if name.lower() not in _OF_THE_TRANSFER
     ]
-    return httpx.Response(reply.status_code, headers=headers, content=redact(secrets, content))
+    between = {PROXY: reply.extensions[PROXY]} if PROXY in reply.extensions else None
+    return httpx.Response(reply.status_code, headers=headers, content=redact(secrets, content), extensions=between)
 
 
 def request_id_of(reply: httpx.Response) -> str | None:
@@ -204,6 +206,8 @@ def _gateway(reply: httpx.Response) -> str:
     media_type = reply.headers.get("content-type", "no content type").partition(";")[0]
     server = printable(reply.headers.get("server"), _NAME)
     named = f"A gateway ({server})" if server else "A gateway"
+    if PROXY in reply.extensions:
+        named = f"{named}, or the proxy {reply.extensions[PROXY]} in between,"
     return f"{named} in place of the API, with {printable(media_type, _NAME)} and not the API's form,"
 
 

@@ -11,6 +11,9 @@ import httpx
 
 from message_batches.api.network import Network, Proxy
 
+PROXY = "message_batches.proxy"
+"""The extension of a response that names the proxy between, which may have answered itself: without TLS it can."""
+
 
 class Transport(httpx.AsyncBaseTransport):
     """Sends each call directly, or through the proxy that its URL has; each way has a pool of connections."""
@@ -32,6 +35,8 @@ class Transport(httpx.AsyncBaseTransport):
         if reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
             await reply.aclose()
             raise _through(proxy, httpx.ProxyError("407 Proxy Authentication Required", request=request))
+        if request.url.scheme == "http":
+            reply.extensions[PROXY] = str(proxy)
         assert isinstance(reply.stream, httpx.AsyncByteStream)
         reply.stream = _Stream(reply.stream, proxy)
         return reply

@@ -55,6 +55,8 @@ def _as_document_error(problem: ErrorDetails, data: JsonValue) -> DocumentError:
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             pointer, here = child(pointer, part), here[part]
     match problem["type"]:
+        case "string_type" | "string_pattern_mismatch" if pointer == "#/arazzo" and str(here) in ("1", "1.0", "1.1"):
+            message = f"is not a whole version; write `arazzo: {'1.1.0' if str(here) == '1.1' else '1.0.1'}`"
         case "missing":
             message = f"lacks {problem['loc'][-1]}, which Arazzo requires"
         case "string_type":

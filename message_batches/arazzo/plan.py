@@ -3,6 +3,7 @@
 A run is started with the plan's numbers, so editing the file never touches a run in flight; no workflow imports this.
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,6 +19,10 @@ from message_batches.arazzo.operations import OPERATIONS, StepCalls, check_calls
 from message_batches.arazzo.schedule import PollScheduleReader
 from message_batches.arazzo.yaml_source import DocumentError
 from message_batches.models import PollSchedule
+
+_HEAD = 64 * 1024
+_DESCRIPTION = re.compile(rb"""(?:^|\{)[ \t]{0,8}["']?(openapi|swagger|arazzo|asyncapi)["']?[ \t]*+:""", re.MULTILINE)
+"""The field of a description, in YAML or JSON, that names its kind."""
 
 
 class RunPlan(BaseModel):
@@ -100,19 +105,38 @@ def _read(document: LoadedDocument, workflow_id: str | None) -> _Reading:
         retrieve_step=calls.retrieve.step_id,
         anthropic_version=version,
         poll=poll,
-        deviations=(*_missing_files(document), *input_deviations, *cadence.deviations, *output_deviations),
+        deviations=(*_source_deviations(document), *input_deviations, *cadence.deviations, *output_deviations),
     )
     return _Reading(plan, workflow, calls, cadence.in_order)
 
 
-def _missing_files(document: LoadedDocument) -> tuple[str, ...]:
-    """Return a sentence for each source description whose file is not there; a run does not read them."""
-    folder = document.source.path.parent
-    return tuple(
-        f"{source.at('url')}: There is no file {source.url} beside the document; a run needs none, other tools do."
-        for source in document.arazzo.source_descriptions
-        if (name := _file_of(source.url)) and not _is_file(folder / name)
-    )
+def _source_deviations(document: LoadedDocument) -> tuple[str, ...]:
+    """Return a sentence for each source description that is not what it says; a run does not read them."""
+    folder, sources = document.source.path.parent, document.arazzo.source_descriptions
+    found = []
+    for source in sources:
+        path = _file_of(source.url)
+        if not path:
+            continue
+        if not _is_file(folder / path):
+            why = f"There is no file {source.url} beside the document; a run needs none, other tools do."
+            found.append(f"{source.at('url')}: {why}")
+        elif (kind := _kind_of(folder / path)) and kind != (declared := source.type or "openapi"):
+            why = f"{source.url} is of the type {kind}, and is declared as {declared}; write `type: {kind}`."
+            found.append(f"{source.at('type') if source.type else source.pointer}: {why}")
+    if not found and all(source.type not in (None, "openapi") for source in sources):
+        found.append(f"{sources[0].at('type')}: No source is of `type: openapi`, as the API that the steps call is.")
+    return tuple(found)
+
+
+def _kind_of(path: Path) -> str | None:
+    """Return the type of description that a file is by its first field of such a name, None if it has none."""
+    try:
+        with path.open("rb") as file:
+            found = _DESCRIPTION.search(file.read(_HEAD))
+    except OSError:
+        return None
+    return {b"swagger": "openapi"}.get(found[1], found[1].decode()) if found else None
 
 
 def _file_of(url: str) -> str | None:

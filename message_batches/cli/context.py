@@ -5,6 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -77,11 +78,12 @@ class CommandContext:
         return Runs(await self.client(), self.store)
 
     def say(self, text: str, *, style: str = "") -> None:
-        """Print a line on standard error."""
-        self.err.print(text, style=style, markup=False, soft_wrap=True)
+        """Print a line on standard error, as far as that can be written."""
+        with suppress(OSError):
+            self.err.print(text, style=style, markup=False, soft_wrap=True)
 
     def give(self, result: CommandResult) -> None:
-        """Print the result on standard output, unless its reader has closed it."""
+        """Print the result on standard output, unless its reader has closed it, or the device is full."""
         try:
             if self.json:
                 sys.stdout.write(as_json(_plain(result.document)) + "\n")
@@ -89,6 +91,10 @@ class CommandContext:
                 self.out.print(result.shown, crop=False, soft_wrap=isinstance(result.shown, str))
             sys.stdout.flush()
         except BrokenPipeError:
+            give_up_broken_streams()
+        except OSError as error:
+            # It has been carried out: its exit code tells that, and a script must not take it for failed.
+            self.say(f"Done, but the output cannot be written: {error.strerror or error}", style="yellow")
             give_up_broken_streams()
 
 

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from message_batches.api.keys import DEFAULT_KEY
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
+from message_batches.requests.preflight import PreflightWarning
 from message_batches.runs.forgotten import ForgottenSubmission
 from message_batches.runs.history import RunFailure
 from message_batches.runs.list import AttentionItem, Decision
@@ -46,6 +47,8 @@ def decide(item: AttentionItem) -> str:
             return watch(workflow_id)
         case Decision.CANCEL:
             return f"{called()} cancel {workflow_id}"
+        case Decision.START_WORKER if obstacle.lacks_key:
+            return "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE=FILE python worker.py"
         case Decision.START_WORKER:
             deployment, _, build = obstacle.build.partition(":")
             named = f"MESSAGE_BATCHES_DEPLOYMENT={deployment} MESSAGE_BATCHES_BUILD_ID={build} " if build else ""
@@ -99,6 +102,11 @@ def error_text(error: MessageBatchesError) -> str:
     return str(error)
 
 
+def warning_text(warning: PreflightWarning) -> str:
+    """Return a warning of requests, followed by its next step if it has one."""
+    return _with_step(str(warning), warning.action)
+
+
 def failure_text(failure: RunFailure) -> str:
     """Return a run's failure message, followed by its next step."""
     return _with_step(failure.message, failure.action, batch_id=failure.batch_id, api_key=failure.api_key)
@@ -149,4 +157,4 @@ def _step(action: NextAction, run: str, batch: str, key: str) -> str:
         case NextAction.REGISTER_SEARCH_ATTRIBUTES:
             return f"`{starter} setup` registers it, for runs that begin afterwards"
         case NextAction.GIVE_BETAS:
-            return "Remove the betas from the file, and give each as an option: `--beta NAME`"
+            return "Remove the betas from the file, and give each in an option of its own: `--beta NAME`"

@@ -58,10 +58,22 @@ async def write_out(pieces: AsyncIterable[bytes]) -> None:
     """Write to standard output, for as long as its reader takes it."""
     try:
         async for piece in pieces:
-            sys.stdout.buffer.write(piece)
-        sys.stdout.buffer.flush()
+            with _refusing_full_device():
+                sys.stdout.buffer.write(piece)
+        with _refusing_full_device():
+            sys.stdout.buffer.flush()
     except BrokenPipeError:
         give_up_broken_streams()
+
+
+@contextlib.contextmanager
+def _refusing_full_device() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise FileNotWritten(f"Standard output cannot be written: {error.strerror or error}") from error
 
 
 def tolerate_any_text() -> None:

@@ -7,10 +7,17 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.cli.next_steps import failure_text, no_worker, resolve, setup
+from message_batches.cli.next_steps import failure_text, no_worker, resolve, setup, warning_text
 from message_batches.cli.requests_document import ModelFinding
 from message_batches.contract import ActivityType
-from message_batches.formatting import PHASE_LABELS, capitalize_first, format_duration, format_time, plural
+from message_batches.formatting import (
+    PHASE_LABELS,
+    capitalize_first,
+    describe_unknown_end,
+    format_duration,
+    format_time,
+    plural,
+)
 from message_batches.models import Phase, Progress
 from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.describe import RunStatus, RunView
@@ -81,6 +88,8 @@ def _obstacle(obstacle: Obstacle, task_queue: str, now: datetime) -> str:
                 f"The workers on task queue {task_queue!r} are of builds that get no new runs: make one of them the "
                 "current version (docs/upgrading.md)"
             )
+        case Cause.WORKFLOW_TASK_FAILING if obstacle.lacks_key:
+            return f"The workers cannot continue it{reason}. To mend it, give the workers that key"
         case Cause.WORKFLOW_TASK_FAILING:
             mends = (
                 f"register it again: `{setup()}`"
@@ -116,7 +125,7 @@ def checked(requests: CheckedRequests, name: str, findings: Sequence[ModelFindin
     grid.add_row("models", Text("\n".join(f"{model}  {count:,}" for model, count in requests.models.items())))
     grid.add_row("max_tokens", f"{requests.max_tokens:,} in all, the most that can come back")
     for warning in requests.warnings:
-        grid.add_row("warning", Text(str(warning), style="yellow"))
+        grid.add_row("warning", Text(warning_text(warning), style="yellow"))
     for finding in findings or ():
         grid.add_row("model", Text(f"{finding.message} ({plural(finding.count, 'request')})", style="yellow"))
     if findings == []:
@@ -174,7 +183,7 @@ def _from_progress(progress: Progress) -> list[str]:
     if progress.phase is not Phase.UNDECIDED:
         waiting = [capitalize_first(progress.waiting_for)] if progress.waiting_for else []
         return [*_from_batch(progress), *waiting]
-    submission = progress.submission or "No reply to the POST: looking for the batch"
+    submission = progress.submission or "No usable reply to the POST: looking for the batch"
     found = [f"{capitalize_first(submission)} (sent {'once' if progress.posts <= 1 else f'{progress.posts} times'})"]
     found += [
         f"May be ours: {c.batch_id}, {c.processing_status}, created {format_time(c.created_at)}"
@@ -196,7 +205,7 @@ def _from_batch(progress: Progress) -> list[str]:
         )
     if progress.unknown_status and progress.phase is Phase.POLLING:
         found.append(
-            f"The status {progress.processing_status!r} is not known to this version, and nothing shows that the batch "
-            "has ended: it is polled on. Look at it in the Console"
+            f"The status {progress.processing_status!r} is not known to this version, and "
+            f"{describe_unknown_end(progress.ended_at)}. Look at it in the Console"
         )
     return found

@@ -23,10 +23,15 @@ _AS_WRITTEN = b"\0"
 
 
 class ContentHash:
-    """The sha256 of the content of requests, added one by one in their order."""
+    """The sha256 of the content of requests, added one by one in their order.
+
+    Attributes:
+        repeated_name: of the request that was added last, a name that one of its objects has twice, None if none has.
+    """
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
+        self.repeated_name: str | None = None
 
     def hexdigest(self) -> str:
         """Return the sha256 of the requests so far."""
@@ -37,6 +42,7 @@ class ContentHash:
         value, canonical = _canonical(line)
         self._sha256.update(canonical)
         self._sha256.update(b"\n")
+        self.repeated_name = _repeated_name(bytes(line)) if canonical.startswith(_AS_WRITTEN) else None
         return value
 
 
@@ -46,7 +52,7 @@ def _canonical(line: bytes) -> tuple[Any, bytes]:
         canonical = _encode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         return _lenient(line), _AS_WRITTEN + _compact(line)
-    if _may_repeat_names(line, canonical) and _has_repeated_names(line):
+    if _may_repeat_names(line, canonical) and _repeated_name(line) is not None:
         return value, _AS_WRITTEN + _compact(line)
     return value, canonical
 
@@ -105,13 +111,18 @@ def _integer(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
-def _has_repeated_names(line: bytes) -> bool:
+def _repeated_name(line: bytes) -> str | None:
+    found: list[str] = []
+
     def check(members: list[tuple[str, Any]]) -> None:
-        if len({name for name, _ in members}) < len(members):
-            raise KeyError
+        seen: set[str] = set()
+        for name, _ in members:
+            if name in seen:
+                found.append(name)
+            seen.add(name)
 
     try:
         json.loads(line, object_pairs_hook=check, parse_int=str, parse_float=str)
-    except (KeyError, ValueError, RecursionError):
-        return True
-    return False
+    except (ValueError, RecursionError):
+        return None
+    return found[0] if found else None

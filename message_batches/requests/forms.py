@@ -20,6 +20,8 @@ VERTEX = (
 RESULT = "a result, not a request: this is what comes back from a batch; give the file that was sent"
 BATCH = "the description of a batch, not a request: a batch that exists is taken over by its id"
 PARAMETERS = f"the parameters of a request, without its custom_id: write {_REQUEST}"
+FLAT = "a request whose parameters are beside its custom_id: move them into `params`"
+INSTANCES = f"a body for Vertex or another server of models (its requests are in `instances`): write each as {_REQUEST}"
 MAP = f"an object of requests by their custom_id: write each as {_REQUEST}, one on a line"
 BODY = "an object with `requests`, not a request: write each request on a line of its own, and no other fields"
 MESSAGE = f"a message, not a request: put it into `messages` of the parameters, and write {_REQUEST}"
@@ -29,12 +31,15 @@ JOINED = "a JSON value with something after it: write each request on a line of 
 PYTHON = "the notation of Python, not JSON: write each request with json.dumps"
 TABLE = f"a table (CSV or TSV), not JSON: write each row as {_REQUEST}"
 YAML = f"YAML, not JSON: write each request as {_REQUEST}"
+POINTER = "a pointer of Git LFS or git-annex, not the file itself: fetch it (`git lfs pull`, `git annex get`)"
 MARKUP = f"HTML or XML, not JSON: write each request as {_REQUEST}"
 
-NOT_LINES = frozenset((SEVERAL_LINES, JOINED, PYTHON, TABLE, YAML, MARKUP))
+NOT_LINES = frozenset((SEVERAL_LINES, JOINED, PYTHON, TABLE, YAML, MARKUP, POINTER))
 """The forms of a whole file, which its first line shows."""
 
-FORMS = NOT_LINES | {OTHER_API, BEDROCK, VERTEX, RESULT, BATCH, PARAMETERS, MAP, BODY, MESSAGE, OTHER_NAME}
+FORMS = NOT_LINES | {
+    *(OTHER_API, BEDROCK, VERTEX, RESULT, BATCH, PARAMETERS, FLAT, INSTANCES, MAP, BODY, MESSAGE, OTHER_NAME)
+}
 
 _BY_FIELD = {
     "modelOutput": RESULT,
@@ -44,6 +49,8 @@ _BY_FIELD = {
     "body": OTHER_API,
     "request": VERTEX,
     "requests": BODY,
+    "instances": INSTANCES,
+    "instance": INSTANCES,
     "messages": PARAMETERS,
     "contents": PARAMETERS,
     "prompt": PARAMETERS,
@@ -62,7 +69,9 @@ def form_of(item: dict[str, Any]) -> str | None:
         return BATCH if item["type"] == "message_batch" else RESULT
     for field, form in _BY_FIELD.items():
         if field in item:
-            return form
+            return FLAT if form is PARAMETERS and "custom_id" in item else form
+    if "custom_id" in item and {"model", "max_tokens"} & item.keys():
+        return FLAT
     if {"role", "content"} <= item.keys():
         return MESSAGE
     values = list(item.values())
@@ -92,6 +101,8 @@ def not_json(error: json.JSONDecodeError) -> str:
 
 def form_of_text(line: str) -> str | None:
     """Return the form of a file whose first line is not JSON."""
+    if line.startswith(("version https://git-lfs.", "/annex/objects/")):
+        return POINTER
     if line.startswith("<"):
         return MARKUP
     if re.match(r"---$|- \w|[\w-]+:( |$)", line):

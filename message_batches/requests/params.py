@@ -156,7 +156,7 @@ def _of_thinking(thinking: Any, written: Any, betas: Collection[str]) -> Iterato
 
 def unknown_model(model: str) -> str:
     """Return the warning of a model that is not in the table."""
-    return f"{_quoted(model)} is not a model that this version knows of"
+    return f"{quoted(model)} is not a model that this version knows of"
 
 
 def _of_model(model: Any) -> Iterator[str]:
@@ -181,10 +181,10 @@ def _of_messages(messages: list[Any], *, stricter: bool) -> Iterator[str]:
         before = role
         if role not in ROLES:
             known = "is none of user, assistant and system"
-            yield f"the role {_quoted(role)} {known}" if isinstance(role, str) else "a message has no `role`"
+            yield f"the role {quoted(role)} {known}" if isinstance(role, str) else "a message has no `role`"
         for name in message:
             if name not in ("role", "content"):
-                yield f"{_quoted(name)} is not a field of a message"
+                yield f"{quoted(name)} is not a field of a message"
         if content is None:
             yield "a message has no `content`"
         elif not content and role == "user":
@@ -216,7 +216,7 @@ def _of_block(block: dict[str, Any], role: Any, asked: set[Any], *, stricter: bo
         if not _is_text(block, "tool_use_id") or block["tool_use_id"] not in asked:
             yield "a `tool_result` answers no `tool_use` of the assistant's message before it"
     elif kind not in _BLOCKS and not kind.endswith("_tool_result"):
-        yield f"{UNSURE}{_quoted(kind)} is not a type of content that this version knows of"
+        yield f"{UNSURE}{quoted(kind)} is not a type of content that this version knows of"
     if stricter and role == "assistant" and kind == "document":
         yield f"a `document` in an assistant message is not accepted since version {STRICTER_VERSION}"
     if stricter and role == "user" and kind == "text" and block.get("citations"):
@@ -230,7 +230,7 @@ def _refused(params: dict[str, Any]) -> Iterator[str]:
         elif key in CLIENT_OPTIONS:
             yield f"`{key}` is not a parameter of a message: betas and version are headers of the batch"
         elif key not in PARAMS:
-            yield f"{_quoted(key)} is not a parameter of a message"
+            yield f"{quoted(key)} is not a parameter of a message"
     if params.get("stream"):
         yield "`stream` is true, and a batch does not stream"
     if params.get("research_preview_2026_02") == "active":
@@ -274,7 +274,7 @@ def _of_tools(tools: Any, choice: Any) -> Iterator[str]:
         yield "`tool_choice` asks for a tool, and there are no `tools`"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     """Return a name from the file as code: it is shown at a terminal and as markdown."""
     shown = escape_unprintable(name[:_MAX_NAME]).replace("`", "'")
     return f"`{shown}`"

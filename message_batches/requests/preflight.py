@@ -5,8 +5,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+from message_batches.contract import NextAction
 from message_batches.formatting import plural
-from message_batches.requests.params import UNSURE, find_reasons, number_of
+from message_batches.requests.params import UNSURE, find_reasons, number_of, quoted
+from message_batches.requests.validation import BETA_FIELDS
 
 MAX_IDS = 3
 MAX_REASONS = 50
@@ -23,6 +25,7 @@ class PreflightWarning:
     Attributes:
         places: the lines of the same requests, or their positions in an array.
         certain: False if the API may know more than this version does.
+        action: the next step, where there is one besides another value.
     """
 
     message: str
@@ -30,6 +33,7 @@ class PreflightWarning:
     custom_ids: tuple[str, ...]
     places: tuple[str, ...] = ()
     certain: bool = True
+    action: NextAction | None = None
 
     def __str__(self) -> str:
         named = [f"{custom_id} in {place}" for custom_id, place in zip(self.custom_ids, self.places, strict=True)]
@@ -60,8 +64,15 @@ class Preflight:
     _found: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     _counts: Counter[str] = field(default_factory=Counter)
 
-    def check(self, request: Any, custom_id: str, place: str) -> None:
-        """Count a request's model and tokens, and record why it will be errored."""
+    def check(self, request: Any, custom_id: str, place: str, repeated_name: str | None = None) -> None:
+        """Count a request's model and tokens, and record why it will be errored.
+
+        Args:
+            request: its value.
+            custom_id: its id.
+            place: its line, or its position in an array.
+            repeated_name: a name that one of its objects has twice.
+        """
         self.count += 1
         params = request.get("params") if isinstance(request, dict) else None
         if not isinstance(params, dict):
@@ -73,7 +84,12 @@ class Preflight:
             self.max_tokens += tokens
             if isinstance(model, str) and tokens > self.largest.get(model, (0, ""))[0]:
                 self.largest[model] = tokens, place
-        for reason in dict.fromkeys(find_reasons(params, version=self.version, betas=self.betas)):
+        reasons = [*find_reasons(params, version=self.version, betas=self.betas)]
+        if repeated_name is not None:
+            reasons.append(
+                f"{UNSURE}{quoted(repeated_name)} is there twice in an object, and the API reads one of them"
+            )
+        for reason in dict.fromkeys(reasons):
             if reason not in self._found and len(self._found) >= MAX_REASONS:
                 reason = "of other reasons, each of them in a few requests"
             self._counts[reason] += 1
@@ -90,6 +106,7 @@ class Preflight:
                 tuple(custom_id for custom_id, _ in self._found[reason]),
                 tuple(place for _, place in self._found[reason]),
                 certain=not reason.startswith(UNSURE),
+                action=NextAction.GIVE_BETAS if reason.startswith(tuple(map(quoted, BETA_FIELDS))) else None,
             )
             for reason, count in self._counts.most_common()
         ]

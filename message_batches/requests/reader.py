@@ -140,7 +140,7 @@ class _RequestCollector:
             for line in splitter.feed(chunk):
                 request = self.content.add(line)
                 custom_id = self.check.ids[self.preflight.count]
-                self.preflight.check(request, custom_id, self.check.place_of(custom_id))
+                self.preflight.check(request, custom_id, self.check.place_of(custom_id), self.content.repeated_name)
         return CheckedRequests(
             lines=self.lines,
             ids=self.check.ids,

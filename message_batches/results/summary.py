@@ -110,6 +110,6 @@ def _error_group(kind: str, message: str | None, group: _Group) -> ErrorGroup:
     return ErrorGroup(
         type=kind,
         count=group.count,
-        message=f"{'' if message is not None else OTHER_MESSAGES}{examples[0][2]}",
+        message=f"{OTHER_MESSAGES if message is None and group.count > 1 else ''}{examples[0][2]}",
         custom_ids=tuple(custom_id for _, custom_id, _ in examples),
     )

@@ -246,6 +246,7 @@ class _ProgressReading:
             unknown_status=bool(batch and batch.unknown_status),
             polls=self._polls,
             expires_at=batch.expires_at if batch else None,
+            ended_at=batch.ended_at if batch else None,
             last_seen=self._last_seen,
             not_found_since=self._not_found_since,
             not_found=self._not_found,
@@ -265,6 +266,8 @@ class _ProgressReading:
         if name == ActivityType.SUBMIT_BATCH:
             self._phase = Phase.SUBMITTING
             self._posts += 1
+        elif name == ActivityType.FIND_ANCHOR and self._phase is Phase.PREPARING:
+            self._phase = Phase.SUBMITTING
         elif name == ActivityType.POLL_BATCH_STATUS:
             self._phase = Phase.POLLING
         elif name == ActivityType.RETRIEVE_RESULTS:

@@ -25,7 +25,14 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from message_batches.contract import ActivityType
-from message_batches.errors import ERRORS_BY_NAME, BatchNotFound, RateLimited, RefusedForNow, SentByAnotherRun
+from message_batches.errors import (
+    ERRORS_BY_NAME,
+    BatchNotFound,
+    CannotDecrypt,
+    RateLimited,
+    RefusedForNow,
+    SentByAnotherRun,
+)
 from message_batches.temporal.task_queues import WorkerState, worker_state
 
 TURN_AFTER = timedelta(seconds=10)
@@ -81,8 +88,8 @@ class Obstacle:
         activity_id: its id.
         attempt: the number of the attempt that is next, or under way; 0 where the run itself makes it again.
         failure: the last failure's message, and its cause's where that says more; the reason of a pause.
-        failed_as: the type of an activity's failure, such as `StoreUnavailable`; the server's own name of a workflow
-            task's, such as `BAD_SEARCH_ATTRIBUTES`.
+        failed_as: the type of an activity's failure, such as `StoreUnavailable`; of a workflow task's `CannotDecrypt`,
+            or else the server's own name of it, such as `BAD_SEARCH_ATTRIBUTES`.
         next_attempt: when it is due; None while it is under way.
         build: `<deployment>:<build id>` that the run is on, where no worker has it.
     """
@@ -95,6 +102,11 @@ class Obstacle:
     failed_as: str = ""
     next_attempt: datetime | None = None
     build: str = ""
+
+    @property
+    def lacks_key(self) -> bool:
+        """Whether the workers that took it do not hold the key that it is encrypted with."""
+        return self.failed_as == CannotDecrypt.__name__
 
     @property
     def needs_attention(self) -> bool:
@@ -173,7 +185,8 @@ async def _last_failure(client: Client, info: WorkflowExecutionInfo) -> tuple[st
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
             failed = event.workflow_task_failed_event_attributes
             cause = WorkflowTaskFailedCause.Name(failed.cause).removeprefix("WORKFLOW_TASK_FAILED_CAUSE_")
-            return await failure_message(client, failed.failure), cause
+            encrypted = failure_type(failed.failure) == CannotDecrypt.__name__
+            return await failure_message(client, failed.failure), CannotDecrypt.__name__ if encrypted else cause
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT:
             kind = event.workflow_task_timed_out_event_attributes.timeout_type
             if kind == TimeoutType.TIMEOUT_TYPE_START_TO_CLOSE:

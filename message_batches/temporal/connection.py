@@ -1,18 +1,21 @@
 """The connection to Temporal: its own configuration, our data converter; the only `Client.connect`."""
 
+import asyncio
 import os
 import re
 import secrets
 import socket
+import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS, ClientConnectConfig
 from temporalio.service import TLSConfig
 
 from message_batches.encryption.codec import EncryptionCodec
@@ -34,7 +37,21 @@ def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
 DATA_CONVERTER = data_converter()
 """The converter without keys: nothing is encrypted."""
 
-_ADDRESS = re.compile(r"(https?://)?(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?/?")
+_CONNECT_TIMEOUT = 35
+"""Seconds: the SDK waits 30 for the first answer, and without an end for TLS to be established."""
+
+_ADDRESS = re.compile(r"(?!sk-)(\[[0-9A-Fa-f:.]+\]|[\w.-]+)(:\d{1,5})?")
+_SOURCES = {
+    "server_root_ca_cert": "server_ca_cert",
+    "client_cert": "client_cert",
+    "client_private_key": "client_key",
+}
+"""The fields of a profile's `tls` that have a file or its text, and their names in temporal.toml."""
+
+_OTHER_OF_THE_PAIR = {"client_cert": "client_private_key", "client_private_key": "client_cert"}
+_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----[\s\w+/=]++-----END CERTIFICATE-----")
+_FILE_NAME = re.compile(r"(?!sk-)[\w./\\:~ @+-]{1,200}")
+"""A name that may be repeated: a key or a certificate given in its place has lines, or is long."""
 
 
 class TemporalUnreachable(MessageBatchesError):
@@ -56,11 +73,8 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     With `MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE` or `MESSAGE_BATCHES_ENCRYPTION_KEYS` set, payloads are encrypted.
     """
     converter = data_converter(encryption_keys())
-    try:
-        config = ClientConfig.load_client_connect_config()
-    except (RuntimeError, OSError, ValueError) as error:
-        # No cause: it repeats the line of the file, or the value given as a file name, and either may be a key.
-        raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_reason(error)}") from None
+    environment = {name: value for name, value in os.environ.items() if value or not name.startswith("TEMPORAL_")}
+    config = _read_config(environment)
     if address:
         config["target_host"] = address
     if namespace:
@@ -68,19 +82,85 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     target = config.setdefault("target_host", "localhost:7233")
     if not _ADDRESS.fullmatch(target):
         raise TemporalUnreachable(
-            "TEMPORAL_ADDRESS, or the address in temporal.toml, is not valid: expected host:port (localhost:7233)"
+            "TEMPORAL_ADDRESS, or the address in temporal.toml, is not valid: expected host:port (localhost:7233), "
+            "without http:// or https://; TEMPORAL_TLS=true turns TLS on"
         )
+    tls = config.get("tls")
+    attempt = Attempt(
+        target=target,
+        tls=_tls_turned_on_by(environment, config) if tls else None,
+        certificate=isinstance(tls, TLSConfig) and bool(tls.client_cert),
+        key=bool(config.get("api_key")),
+    )
     try:
-        return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
-    except RuntimeError as error:
-        tls = config.get("tls")
-        attempt = Attempt(
-            target=re.sub("^https?://|/$", "", target),
-            tls=bool(tls) or target.startswith("https://"),
-            certificate=isinstance(tls, TLSConfig) and bool(tls.client_cert),
-            key=bool(config.get("api_key")),
-        )
-        raise TemporalUnreachable(await connection_problem(attempt, str(error))) from error
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
+    except (RuntimeError, TimeoutError) as error:
+        reason = str(error) or "Timeout expired"
+        raise TemporalUnreachable(await connection_problem(attempt, reason)) from error
+
+
+def _read_config(environment: Mapping[str, str]) -> ClientConnectConfig:
+    """Return Temporal's configuration, with what is wrong in it refused by the name of its variable or field."""
+    # The SDK turns TLS on for any word that it does not know, such as `no`.
+    if environment.get("TEMPORAL_TLS", "1").casefold() not in ("true", "1", "false", "0"):
+        raise TemporalUnreachable("TEMPORAL_TLS is not valid: expected true or false")
+    try:
+        profile = ClientConfigProfile.load(override_env_vars=environment)
+        if profile.tls and not profile.tls.disabled:
+            _check_tls(profile.tls, environment)
+        return profile.to_client_connect_config()
+    except (RuntimeError, OSError, ValueError) as error:
+        # No cause: it repeats the line of the file, or the value given as a file name, and either may be a key.
+        raise TemporalUnreachable(f"Temporal's configuration, TEMPORAL_* or temporal.toml: {_reason(error)}") from None
+
+
+def _check_tls(tls: ClientConfigTLS, environment: Mapping[str, str]) -> None:
+    """Refuse a file that cannot be read, an authority without a certificate, and a certificate or key alone."""
+    given = {field: getattr(tls, field) for field in _SOURCES if getattr(tls, field) is not None}
+    for field, source in given.items():
+        named = _name_of(field, source, environment, where=field)
+        if isinstance(source, Path):
+            if field != "client_private_key" and _FILE_NAME.fullmatch(str(source)):
+                named = f"{named}: {source}"
+            try:
+                content = source.read_bytes()
+            except (OSError, ValueError) as error:
+                why = error.strerror if isinstance(error, OSError) else "not the name of a file"
+                raise TemporalUnreachable(f"{named}: the file cannot be read ({why})") from None
+        else:
+            content = source if isinstance(source, bytes) else source.encode()
+        if field == "server_root_ca_cert" and not any(map(_is_certificate, _CERTIFICATE.findall(content))):
+            raise TemporalUnreachable(f"{named}: there is no certificate in it: expected the authority's in PEM form")
+        if (other := _OTHER_OF_THE_PAIR.get(field)) and other not in given:
+            missing = _name_of(other, source, environment, where=field)
+            raise TemporalUnreachable(
+                f"{named} is set and {missing} is not: a client needs its certificate and the key"
+            )
+
+
+def _name_of(field: str, source: object, environment: Mapping[str, str], *, where: str) -> str:
+    """Return the name of a field as a variable, or in temporal.toml if the field `where` is set there."""
+    form = "path" if isinstance(source, Path) else "data"
+    if f"TEMPORAL_TLS_{_SOURCES[where]}_{form}".upper() in environment:
+        return f"TEMPORAL_TLS_{_SOURCES[field]}_{form}".upper()
+    return f"tls.{_SOURCES[field]}_{form} in temporal.toml"
+
+
+def _is_certificate(pem: bytes) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=pem.decode())
+    except (ssl.SSLError, ValueError):
+        return False
+    return True
+
+
+def _tls_turned_on_by(environment: Mapping[str, str], config: ClientConnectConfig) -> str:
+    """Return the variable that turns TLS on, as far as it is one."""
+    given = [name for name in sorted(environment) if name.startswith("TEMPORAL_TLS")]
+    if not given and isinstance(config.get("tls"), TLSConfig):
+        return "the `tls` in temporal.toml"
+    return given[0] if given else "TEMPORAL_API_KEY"
 
 
 def _reason(error: Exception) -> str:

@@ -41,13 +41,13 @@ class Attempt:
 
     Attributes:
         target: HOST:PORT.
-        tls: whether it spoke TLS.
+        tls: the variable that turned TLS on; None if it did not speak TLS.
         certificate: whether it had a client's certificate.
         key: whether it had an API key, which turns TLS on.
     """
 
     target: str
-    tls: bool
+    tls: str | None
     certificate: bool
     key: bool
 
@@ -79,6 +79,8 @@ async def connection_problem(attempt: Attempt, reason: str) -> str:
         return f"The host of {target} is not known (DNS): correct {_ADDRESS}"
     if "InvalidCertificate(" in reason:
         return f"The certificate of {target} {_certificate_problem(reason)}"
+    if "InconsistentKeys" in reason:
+        return "The key in TEMPORAL_TLS_CLIENT_KEY_PATH does not fit the certificate in TEMPORAL_TLS_CLIENT_CERT_PATH"
     if re.search("(PrivateKey|Certificate)ParseError", reason):
         return f"The client's certificate or its key is not in PEM form: correct {_CERT_FILES}"
     if "code: Unauthenticated" in reason:
@@ -136,14 +138,14 @@ async def _tls_problem(attempt: Attempt, reason: str) -> str:
     target = attempt.target
     if "tcp connect error" in reason:
         return f"No server answers at {target} ({_short(reason)}): correct {_ADDRESS}"
+    if "Timeout expired" in reason:
+        return await _other_protocol(attempt, reason)
     established = "Status {" in reason
     if not established and "fatal alert" not in reason:
-        why = (
-            "TEMPORAL_API_KEY turns it on, unless TEMPORAL_TLS is false" if attempt.key else "TEMPORAL_TLS turns it on"
-        )
-        return f"{target} does not speak TLS, and this connection does: {why}"
+        unless = "" if attempt.tls == "TEMPORAL_TLS" else ", unless TEMPORAL_TLS is false"
+        return f"{target} does not speak TLS, and this connection does: {attempt.tls} turns it on{unless}"
     # With TLS 1.3 a server sees the client's certificate once the connection is established, and then closes it.
-    if "h2 protocol error" not in reason and "Timeout expired" not in reason:
+    if "h2 protocol error" not in reason:
         if attempt.certificate:
             return f"{target} refuses the client's certificate: check {_CERT_FILES}"
         return f"{target} wants a client's certificate: set {_CERT_FILES}"
@@ -159,13 +161,25 @@ async def _plain_problem(attempt: Attempt, reason: str) -> str:
 async def _other_protocol(attempt: Attempt, reason: str) -> str:
     target = attempt.target
     if "Timeout expired" in reason:
+        if not await _accepts(target):
+            return f"No server answers at {target} (not even to a connection): correct {_ADDRESS}, or check the network"
         return f"{target} accepts connections and does not answer: check the server, and the port in {_ADDRESS}"
-    if "HTTP status" in reason or await _speaks_http(target, tls=attempt.tls):
+    if "HTTP status" in reason or await _speaks_http(target, tls=bool(attempt.tls)):
         return (
             f"{target} answers HTTP and is not Temporal's gRPC port, but perhaps its Web UI: correct {_ADDRESS} (the "
             "default port is 7233)"
         )
     return f"{target} does not speak Temporal's protocol ({_short(reason)}): correct {_ADDRESS}"
+
+
+async def _accepts(target: str) -> bool:
+    try:
+        async with asyncio.timeout(_PROBE_TIMEOUT):
+            _, writer = await asyncio.open_connection(*_host_and_port(target))
+        writer.transport.abort()
+    except (OSError, TimeoutError, ValueError):
+        return False
+    return True
 
 
 async def _speaks_tls(target: str) -> bool:

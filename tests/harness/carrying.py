@@ -9,6 +9,11 @@ _PIECE = 256 * 1024
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+async def stay_silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Handle a connection as a server that reads and never answers."""
+    await reader.read(-1)
+
+
 @asynccontextmanager
 async def listening(handle: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
     """Handle connections to a free port of this machine, and yield its address; drop them at the end."""

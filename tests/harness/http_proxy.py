@@ -17,14 +17,14 @@ class HttpProxy:
     Attributes:
         seen: the method and the target of each request, such as `CONNECT api.example:443`.
         user: `user:password` that it wants; None for nobody.
-        refuses: answers 502 to all.
+        refuses: the status that it answers to all; None if it lets them through.
     """
 
     server: str
     address: str = ""
     seen: list[str] = field(default_factory=list)
     user: str | None = None
-    refuses: bool = False
+    refuses: str | None = None
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
@@ -34,7 +34,7 @@ class HttpProxy:
         if wanted and f"proxy-authorization: {wanted}".lower() not in head.lower():
             return await _answer(writer, "407 Proxy Authentication Required")
         if self.refuses:
-            return await _answer(writer, "502 Bad Gateway")
+            return await _answer(writer, self.refuses)
         if method == "CONNECT":
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             return await carry_on(reader, writer, self.server)

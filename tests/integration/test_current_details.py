@@ -83,7 +83,7 @@ async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(pending: 
     shown = await details_of(run)
     await run.terminate()
 
-    assert shown.startswith("**Undecided: the reply to the POST was lost**")
+    assert shown.startswith("**Undecided: no usable reply to the POST**")
     assert "| submission | sent once, no reply |" in shown
     assert f"| `{seen.candidates[0].batch_id}` | in_progress |" in shown
     assert 'update `resolveSubmission` with `{"adopt": "MSGBATCH_ID"}` or `{"submitAgain": true}`' in shown

@@ -146,6 +146,25 @@ async def test_a_batch_without_results_after_29_days_counts_as_archived(behind: 
     assert "2026-01-30" in failure.message
 
 
+@pytest.mark.parametrize("status", [400, 403, 410])
+async def test_an_archived_batch_whose_results_are_refused_otherwise_fails_at_once(
+    behind: Stack, gateway: Gateway, status: int
+) -> None:
+    batch_id = await behind.post_by_a_stranger(requests())
+    behind.emulator.clock.advance(timedelta(days=30))
+
+    def refused(answer: Answer) -> None:
+        if answer.operation.endswith("/results"):
+            answer.status = status
+
+    gateway.change = refused
+
+    failure = await failure_of(await behind.start(batch_id=batch_id))
+
+    assert failure.type == "ResultsArchived"
+    assert failure.details[0]["action"] is None
+
+
 @pytest.mark.parametrize("status", ["failed", None])
 async def test_a_batch_that_has_ended_under_an_unknown_status_is_landed(
     behind: Stack, gateway: Gateway, status: str | None
@@ -176,6 +195,18 @@ async def test_an_unknown_status_of_a_batch_that_has_not_ended_is_named_and_poll
     assert (progress.phase, progress.processing_status) == (Phase.POLLING, "paused")
     assert "The status `paused` is not known" in details
     assert (await run.result()).verified
+
+
+async def test_before_the_post_the_history_shows_the_same_phase_as_the_run(live: Stack) -> None:
+    live.emulator.faults.add("529", operation="list")
+    run = await live.start(requests())
+    progress = await progress_when(run, lambda now: now.phase is Phase.SUBMITTING)
+    await live.saw("list")
+
+    read = await read_progress(live.client, run.id)
+    await run.terminate()
+
+    assert (read.phase, read.posts) == (progress.phase, 0)
 
 
 async def test_a_followed_batch_that_is_gone_was_there_until_then(

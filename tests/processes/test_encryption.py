@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowHistory
@@ -155,12 +156,20 @@ async def test_a_worker_without_the_key_names_it_and_the_run_continues_once_it_i
     worker = await processes.worker()
     await eventually(lambda: "encrypted with key '2026-01'" in worker.output, "a worker that asks for its key")
     shown = await processes.starter(NEW, OLD)("status", run, "--json")
+
+    async def needing() -> dict[str, Any] | None:
+        listed = await processes.starter(NEW, OLD)("list", "--needs-attention", "--json")
+        return next((item for item in listed.json if item["workflowId"] == run and "encrypted" in item["why"]), None)
+
+    needed = await eventually(needing, "a run that needs its key")
     await processes.worker(NEW, OLD)
     processes.emulator.clock.advance(PROCESSING)
     ended = await processes.starter(NEW, OLD)("watch", run, within=90)
 
     assert shown.code == 0
     assert shown.json["answeredByWorker"] is False
+    assert needed["why"].endswith("give the workers that key")
+    assert needed["command"] == "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE=FILE python worker.py"
     assert shown.json["batchId"] == processes.emulator.batches[0].id
     assert ended.code == 0, ended.said
     assert len(processes.emulator.batches) == 1

@@ -302,6 +302,12 @@ def test_a_key_may_have_a_base_url_of_its_own() -> None:
     assert str(settings.keys) == "default, eu (https://eu.example/api)"
 
 
+def test_a_process_without_keys_says_what_gives_one() -> None:
+    said = str(Settings.from_environment({}).keys)
+
+    assert said.startswith("none: set ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN")
+
+
 def test_a_base_url_for_a_key_that_is_not_held_is_refused() -> None:
     with pytest.raises(InvalidSettings, match=r"ANTHROPIC_BASE_URL_TEAM_A .*ANTHROPIC_API_KEY_TEAM_A"):
         Settings.from_environment({"ANTHROPIC_BASE_URL_TEAM_A": "https://a.example"})

@@ -110,7 +110,7 @@ class Submission(BaseModel):
     def _find_outcome(self, anchor: Anchor, now: datetime, list_interval: timedelta) -> Command:
         candidates = self.candidates
         if self.safe_at and now < self.safe_at:
-            return WaitUntil(self.safe_at, "no reply to the POST, which may still be under way")
+            return WaitUntil(self.safe_at, "no usable reply to the POST, which may still be under way")
         if batch_id := candidates.next_to_verify(now):
             return VerifyCandidate(batch_id)
         # With one POST only one of several matches can be ours, and the ids do not say which.
@@ -126,8 +126,8 @@ class Submission(BaseModel):
         if self.candidates.verified:
             return "more than one run or batch has these custom_ids: an operator must decide"
         if self.candidates.matches:
-            return "no reply to the POST: following the batches that may be ours until their results tell"
-        return "no reply to the POST: watching the list of batches"
+            return "no usable reply to the POST: following the batches that may be ours until their results tell"
+        return "no usable reply to the POST: watching the list of batches"
 
     def on_anchor_read(self, anchor: Anchor) -> None:
         """Take in the account's newest batch: the anchor from the first POST on that may have created a batch."""

@@ -58,7 +58,8 @@ def _problems(
     name: str, model: ModelInfo | None, largest: tuple[int, str] | None, profile: ApiProfile, now: datetime
 ) -> list[tuple[ModelProblem, str]]:
     if model is None:
-        return [(ModelProblem.NOT_FOUND, f"{escape_unprintable(name[:80])} does not exist, or not for this key")]
+        shown = escape_unprintable(name[:80]) if name.strip() else repr(name[:80])
+        return [(ModelProblem.NOT_FOUND, f"{shown} does not exist, or not for this key")]
     found = []
     if not model.takes_batches:
         found.append((ModelProblem.NO_BATCHES, f"{name} takes no batches"))

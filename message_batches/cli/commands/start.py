@@ -144,6 +144,8 @@ def _profile(key: str, version: str, betas: Sequence[str]) -> ApiProfile:
         wrong = error.errors()[0]
         option = "--beta" if wrong["loc"][0] == "anthropic_beta" else "--anthropic-version"
         reason = wrong["msg"].removeprefix("Value error, ")
+        if any("," in beta for beta in betas) and option == "--beta":
+            reason = "it takes one beta: give --beta once for each"
         raise Refused(f"{option} cannot be used: {reason}. Nothing was sent") from None
 
 
@@ -170,7 +172,7 @@ def name_of(file: str) -> str:
 
 def _warn(context: CommandContext, requests: CheckedRequests) -> None:
     for warning in requests.warnings:
-        context.say(str(warning), style="yellow")
+        context.say(next_steps.warning_text(warning), style="yellow")
 
 
 def _waits(context: CommandContext, waiting: WaitOptions) -> bool:

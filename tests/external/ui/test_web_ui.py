@@ -82,7 +82,7 @@ async def test_an_undecided_run_shows_its_candidates_and_how_to_decide(
     shown = RunPage(page, temporal.ui_url, run.id)
     await shown.open()
 
-    await expect(shown.current_details).to_contain_text("Undecided: the reply to the POST was lost")
+    await expect(shown.current_details).to_contain_text("Undecided: no usable reply to the POST")
     await expect(shown.current_details).to_contain_text("sent once, no reply")
     await expect(shown.current_details).to_contain_text(seen.candidates[0].batch_id)
     await expect(shown.current_details).to_contain_text("send the update resolveSubmission")

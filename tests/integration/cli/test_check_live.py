@@ -92,12 +92,13 @@ def cli(catalogue: Catalogue, tmp_path: Path) -> CommandLine:
 
 
 def of(name: str, **params: Any) -> dict[str, Any]:
-    return request(f"of-{name.replace('.', '-').replace('/', '-')[:50]}", model=name, **params)
+    return request(f"of-{name.replace('.', '-').replace('/', '-').replace(' ', '_')[:50]}", model=name, **params)
 
 
 FINDINGS = {
     "claude-nothing-9": "notFound",
     "../v1/messages": "notFound",
+    "  ": "notFound",
     "claude-alone": "noBatches",
     "claude-old": "retiresSoon",
     "claude-older": "retiresSoon",
@@ -119,7 +120,9 @@ async def test_each_model_that_would_fail_is_named_and_the_others_are_not(
     assert {each["model"]: each["problem"] for each in findings} == FINDINGS
     assert {each["count"] for each in findings} == {1}
     (tokens,) = (each["message"] for each in findings if each["model"] == "claude-short")
-    assert "line 11" in tokens
+    assert "line 12" in tokens
+    (blank,) = (each["message"] for each in findings if each["model"] == "  ")
+    assert blank.startswith("'  ' does not exist")
     unknown = [warning["message"] for warning in checked.json["warnings"]]
     assert not any("claude-new-7" in message for message in unknown)
     assert any("claude-nothing-9" in message for message in unknown)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import re
 import shlex
 import sys
 from datetime import timedelta
@@ -227,13 +226,31 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
     workflow_id = await landed(starter)
     command = f"{shlex.quote(sys.executable)} {STARTER} results {workflow_id}"
 
-    for redirected, named in ((f"{command} > /dev/full", ["OSError"]), (f"{command} | head -c 1 > /dev/null", [])):
+    for redirected, lines in ((f"{command} > /dev/full", 1), (f"{command} | head -c 1 > /dev/null", 0)):
         process = await asyncio.create_subprocess_shell(
             redirected, stderr=asyncio.subprocess.PIPE, env=starter.variables, cwd=starter.folder
         )
         _, err = await process.communicate()
-        assert re.findall(r"\w+Error", err.decode()) == named
-        assert len(err.splitlines()) == len(named)
+        assert (process.returncode, len(err.splitlines())) == (2 * lines, lines)
+        assert b"Error" not in err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+async def test_a_full_device_does_not_make_a_landed_run_a_failed_one(
+    starter: CommandLine, live: Stack, options: tuple[str, ...]
+) -> None:
+    arguments: tuple[str | Path, ...] = ("start", starter.file(fresh()), "--wait", *options, *QUICK)
+    full = os.open("/dev/full", os.O_WRONLY)
+    with TemporaryFile() as err:
+        code = await exit_code(starter, *arguments, stdout=full, stderr=err.fileno())
+        both = await exit_code(starter, *arguments, stdout=full, stderr=full)
+        err.seek(0)
+        said = err.read().decode().splitlines()
+    os.close(full)
+
+    assert (code, both) == (0, 0)
+    assert [line for line in said if "No space left on device" in line] == said[-1:]
+    assert live.operations().count("create") == 1
 
 
 SIGNS = "…“日本”"

@@ -89,12 +89,19 @@ def test_a_batch_near_the_end_of_its_time_can_be_stopped_and_landed(left: timede
         assert document.command.endswith("cancel a-run")
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({}, "nothing shows that the batch has ended"),
+        ({"ended_at": "2026-11-26T08:00:00Z"}, "it ended at 2026-11-26 08:00:00 UTC, and has no results"),
+    ],
+)
 async def test_a_batch_of_an_unknown_status_is_named_with_it(
-    temporal: DevServer, emulator: Emulator, tmp_path: Path
+    fields: dict[str, str], says: str, temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
     def paused(answer: Answer) -> None:
         if answer.is_batch:
-            answer.set(processing_status="paused")
+            answer.set(processing_status="paused", **({"ended_at": None, "results_url": None} | fields))
 
     async with (
         gateway_to(emulator.url) as gateway,
@@ -109,6 +116,7 @@ async def test_a_batch_of_an_unknown_status_is_named_with_it(
         status = await starter("status", workflow_id)
 
     assert "'paused'" in document["why"]
+    assert says in document["why"]
     assert document["command"].endswith(f" watch {workflow_id}")
     assert "'paused'" in status.out
 

@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ import pytest
 from message_batches.emulator import Emulator
 from message_batches.temporal.connection import TemporalUnreachable, connect
 from message_batches.temporal.dev_server import DevServer
-from tests.harness.carrying import listening
+from tests.harness.carrying import listening, stay_silent
 from tests.harness.command_line import CommandLine, command_line
 from tests.harness.processes import lasting_port, refused_worker
 from tests.harness.temporal_proxy import grpc_refusing
@@ -98,7 +98,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, places: Places, address: str, var
     [
         ("plain", KEY, "does not speak TLS.* TEMPORAL_API_KEY turns it on, unless TEMPORAL_TLS is false"),
         ("plain", TLS, "does not speak TLS.* TEMPORAL_TLS turns it on"),
-        ("plain", TRUSTED, "does not speak TLS"),
+        ("plain", TRUSTED, "does not speak TLS.* TEMPORAL_TLS_SERVER_CA_CERT_PATH turns it on, unless TEMPORAL_TLS is"),
         ("closes", TLS, "does not speak TLS"),
         ("tls", {}, "speaks TLS, and this connection does not: set TEMPORAL_TLS to true"),
         ("mtls", {}, "speaks TLS, and this connection does not"),
@@ -109,7 +109,13 @@ def configure(monkeypatch: pytest.MonkeyPatch, places: Places, address: str, var
         ("mtls", TRUSTED, "wants a client's certificate: set TEMPORAL_TLS_CLIENT_CERT_PATH"),
         ("mtls", TRUSTED | KEY, "wants a client's certificate"),
         ("mtls", TRUSTED | own("stranger"), "refuses the client's certificate: check TEMPORAL_TLS_CLIENT_CERT_PATH"),
-        ("tls", TRUSTED | own("temporal.toml"), "file named in it: No such file"),
+        (
+            "tls",
+            TRUSTED | own("temporal.toml"),
+            "TEMPORAL_TLS_CLIENT_CERT_PATH: temporal.toml: the file cannot be read",
+        ),
+        ("tls", TLS | {"TEMPORAL_TLS_SERVER_CA_CERT_PATH": "client key"}, "there is no certificate in it"),
+        ("mtls", TRUSTED | own("client") | {"TEMPORAL_TLS_CLIENT_KEY_PATH": "stranger key"}, "KEY_PATH does not fit"),
         ("http", {}, "answers HTTP and is not Temporal's gRPC port.*TEMPORAL_ADDRESS"),
         ("web ui", {}, "answers HTTP and is not Temporal's gRPC port"),
         ("https", TRUSTED, "answers HTTP and is not Temporal's gRPC port"),
@@ -134,6 +140,19 @@ async def test_the_cause_and_what_to_set_are_in_the_sentence(
 
     assert "hidden" not in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [{}, TLS])
+async def test_a_server_that_stays_silent_is_not_waited_for_longer_with_tls(
+    variables: dict[str, str], places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with listening(stay_silent) as silent:
+        configure(monkeypatch, replace(places, addresses={"silent": silent}), "silent", variables)
+
+        async with asyncio.timeout(45):
+            with pytest.raises(TemporalUnreachable, match="accepts connections and does not answer"):
+                await connect()
 
 
 @pytest.mark.parametrize(

@@ -4,18 +4,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.batch import MessageBatchActivities
-from activities.missing import missing_results
+from activities.missing import missing_results, refuses_results
 from activities.models import BatchRef
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile, MessageBatch
+from message_batches.api.responses import error_of
 from message_batches.emulator import Emulator
-from message_batches.errors import BatchNotFound, ResultsArchived
+from message_batches.errors import BatchNotFound, ReplyLost, ResultsArchived
 from message_batches.storage.object_store import open_store
 from tests.harness.stack import KEYS
 
@@ -52,6 +54,22 @@ def test_results_that_are_missing_are_archived_or_late(fields: dict[str, Any], a
     assert type(error) is (ResultsArchived if archived else BatchNotFound)
     assert error.retryable is not archived
     assert archived or (isinstance(error, BatchNotFound) and error.batch_is_there)
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 404, 409, 410, 451])
+def test_results_of_an_archived_batch_are_archived_by_whatever_refusal(status: int) -> None:
+    error = error_of(httpx.Response(status))
+
+    assert refuses_results(error)
+    assert type(missing_results(batch(archived_at=NOW), error)) is ResultsArchived
+    kept = missing_results(batch(**ENDED), error)
+    assert kept is error or (status == 404 and isinstance(kept, BatchNotFound))
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 503, 529])
+def test_an_answer_that_is_not_about_the_batch_does_not_ask_for_it(status: int) -> None:
+    assert not refuses_results(error_of(httpx.Response(status)))
+    assert not refuses_results(ReplyLost("The connection to the API was lost"))
 
 
 @pytest.mark.parametrize("same", [True, False])

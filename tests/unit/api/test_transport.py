@@ -12,7 +12,7 @@ from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile
 from message_batches.api.network import Network
 from message_batches.emulator import Emulator
-from message_batches.errors import NotSent, ReplyLost
+from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost
 from message_batches.settings import Settings
 from tests.harness.carrying import listening
 from tests.harness.http_proxy import HttpProxy, http_proxy
@@ -75,6 +75,30 @@ async def test_loopback_is_never_proxied(emulator: Emulator) -> None:
     for host in ("127.0.0.1", "localhost"):
         async with api(emulator.url.replace("127.0.0.1", host), way) as direct:
             assert (await direct.list(PROFILE, limit=1)).has_more is False
+
+
+@pytest.mark.parametrize(
+    "status", ["502 Bad Gateway", "503 Service Unavailable", "504 Gateway Timeout", "403 Forbidden"]
+)
+async def test_a_proxy_that_may_have_answered_itself_is_named(status: str, proxy: HttpProxy) -> None:
+    proxy.refuses = status
+    way = network(HTTP_PROXY=f"http://me:hidden@{proxy.address}")
+    async with api(f"http://{HOST}", way) as through:
+        with pytest.raises(ApiError, match=rf"A gateway, or the proxy http://\*\*\*@{proxy.address} ") as caught:
+            await through.retrieve(PROFILE, "msgbatch_1")
+        with pytest.raises(ApiError, match="or the proxy"):
+            await through.results(PROFILE, "msgbatch_1").__aenter__()
+
+    assert (caught.value.status, caught.value.by_api) == (int(status[:3]), False)
+    assert "hidden" not in str(caught.value)
+
+
+async def test_an_answer_of_the_api_through_a_proxy_does_not_name_it(proxy: HttpProxy) -> None:
+    async with api(f"http://{HOST}", network(HTTP_PROXY=f"http://{proxy.address}")) as through:
+        with pytest.raises(BatchNotFound) as caught:
+            await through.retrieve(PROFILE, "msgbatch_unknown")
+
+    assert "proxy" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,11 @@ VALUES: Refusals = {
         f"{POLL}/onFailure/1/reference",
         "names no component",
     ),
-    "version of Arazzo as a number": (lambda document: document.update(arazzo=1.0), "#/arazzo", "put it in quotes"),
+    "version of Arazzo as a number": (
+        lambda document: document.update(arazzo=1.0),
+        "#/arazzo",
+        "is not a whole version",
+    ),
     "version 2": (lambda document: document.update(arazzo="2.0.0"), "#/arazzo", "knows 1.0 and 1.1"),
     "no workflows": (lambda document: document.pop("workflows"), "#", "lacks workflows"),
     "two workflows with the calls": (

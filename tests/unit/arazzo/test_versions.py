@@ -136,7 +136,17 @@ def test_what_a_run_cannot_follow_of_1_1_is_refused_by_name(
     assert_refused(edited(tmp_path, in_1_1(edit)), pointer, words)
 
 
-@pytest.mark.parametrize("version", ["1.2.0", "1.10.0", "2.0.0", "1.1", "0.9.0", "1"])
+@pytest.mark.parametrize(
+    ("version", "whole"),
+    [("1.1", "1.1.0"), (1.1, "1.1.0"), ("1.0", "1.0.1"), (1.0, "1.0.1"), ("1", "1.0.1"), (1, "1.0.1")],
+)
+def test_the_whole_of_a_version_is_named(version: Any, whole: str, tmp_path: Path) -> None:
+    file = edited(tmp_path, lambda document: document.update(arazzo=version))
+
+    assert_refused(file, "#/arazzo", f"is not a whole version; write `arazzo: {whole}`")
+
+
+@pytest.mark.parametrize("version", ["1.2.0", "1.10.0", "2.0.0", "1.2", "0.9.0"])
 def test_another_version_is_named_as_unknown(version: str, tmp_path: Path) -> None:
     file = edited(tmp_path, lambda document: document.update(arazzo=version))
 
@@ -169,6 +179,45 @@ def test_a_source_whose_file_is_not_there_is_a_deviation(url: str, there: bool, 
     assert [deviation.partition(": ")[0] for deviation in plan.deviations] == (
         [] if there else ["#/sourceDescriptions/0/url"]
     )
+
+
+DESCRIPTIONS = {
+    "arazzo: 1.0.1\n": ("openapi", "arazzo"),
+    '{\n  "arazzo": "1.1.0"}': (None, "arazzo"),
+    "# ours\nasyncapi: 3.0.0\n": ("openapi", "asyncapi"),
+    "openapi: 3.1.0\ninfo:\n  arazzo: x\n": ("asyncapi", "openapi"),
+    '{"swagger": "2.0"}': ("openapi", None),
+    "openapi: 3.1.0\n": ("openapi", None),
+    "title: x\n": ("openapi", None),
+}
+
+
+@pytest.mark.parametrize(("content", "types"), DESCRIPTIONS.items(), ids=range(len(DESCRIPTIONS)))
+def test_a_source_of_another_type_than_it_is_declared_is_a_deviation(
+    content: str, types: tuple[str | None, str | None], tmp_path: Path
+) -> None:
+    declared, found = types
+    (tmp_path / "source.yml").write_text(content)
+
+    def edit(document: Parsed) -> None:
+        document["arazzo"] = "1.1.0"
+        source = {"name": "claudeApi", "url": "./source.yml"} | ({"type": declared} if declared else {})
+        document["sourceDescriptions"] = [source]
+
+    plan = plan_after(tmp_path, edit)
+
+    assert plan.model_copy(update={"deviations": ()}) == OURS
+    expected = f"is of the type {found}, and is declared as {declared or 'openapi'}; write `type: {found}`"
+    assert len(plan.deviations) == bool(found)
+    assert not found or expected in plan.deviations[0]
+
+
+def test_a_document_without_an_api_among_its_sources_is_a_deviation(tmp_path: Path) -> None:
+    plan = plan_after(tmp_path, in_1_1(lambda document: document.update(sourceDescriptions=[ASYNC])))
+
+    assert plan.poll == OURS.poll
+    (deviation,) = plan.deviations
+    assert deviation.startswith("#/sourceDescriptions/0/type: No source is of `type: openapi`")
 
 
 def test_other_workflows_of_the_document_are_looked_at_too(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 import pytest
 
+from message_batches.cli.next_steps import warning_text
+from message_batches.contract import NextAction
 from message_batches.requests.preflight import MAX_REASONS, MOST_TOKENS
 from message_batches.requests.reader import CheckedRequests, read_requests
 from tests.harness.requests import request
@@ -222,6 +224,37 @@ def test_a_request_that_only_lenient_readers_can_read_is_checked_as_well(tmp_pat
         warned = [warning.message.partition(" ")[0] for warning in requests.warnings]
 
     assert warned == ["`messages`", "`x`", "`stream`"]
+
+
+REPEATED = {
+    b'"temperature":0,"temperature":1': "temperature",
+    b'"metadata":{"user_id":"a","user_id":"b"}': "user_id",
+    b'"temperature":0,"temper\\u0061ture":1': "temperature",
+    b'"system":"a","metadata":{"user_id":"a"},"system":"b"': "system",
+}
+
+
+@pytest.mark.parametrize(("written", "name"), REPEATED.items(), ids=range(len(REPEATED)))
+def test_a_name_that_is_there_twice_is_warned_of_with_its_line(tmp_path: Path, written: bytes, name: str) -> None:
+    fine = dump(request("a"))
+    params = b'"model":"claude-sonnet-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]'
+    (tmp_path / "twice.jsonl").write_bytes(fine + b'\n{"custom_id":"b","params":{%s,%s}}\n' % (params, written))
+
+    with read_requests(str(tmp_path / "twice.jsonl")) as requests:
+        (warning,) = requests.warnings
+
+    assert warning.message == f"`{name}` is there twice in an object, and the API reads one of them"
+    assert (warning.custom_ids, warning.places, warning.certain) == (("b",), ("line 2",), False)
+
+
+@pytest.mark.parametrize("name", ["betas", "beta", "anthropic_beta", "anthropic-beta", "anthropic_version"])
+def test_a_warning_of_betas_says_how_they_are_given(read: Read, name: str) -> None:
+    options: dict[str, Any] = {name: ["x"]}
+
+    (warning,) = read(request("a", **options)).warnings
+
+    assert (warning.action is NextAction.GIVE_BETAS) == ("beta" in name)
+    assert ("--beta NAME" in warning_text(warning)) == ("beta" in name)
 
 
 def test_warnings_are_grouped_and_name_the_first_three(read: Read) -> None:

@@ -267,6 +267,11 @@ def another_form(name: str) -> bytes:
         "gemini": {"key": "a", "request": {"contents": [{"parts": [{"text": "hi"}]}]}},
         "parameters": params,
         "a prompt": {"prompt": "hi", "completion": "ho"},
+        "flat": {"custom_id": "a", **params},
+        "flat with a prompt": {"custom_id": "a", "model": "claude-sonnet-5", "prompt": "hi"},
+        "flat with an input": {"custom_id": "a", "model": "claude-sonnet-5", "input": "hi"},
+        "instances": {"instances": [{"prompt": "hi"}]},
+        "an instance": {"instance": {"prompt": "hi"}},
         "results": {"custom_id": "a", "result": {"type": "expired"}},
         "results of another api": {
             "id": "batch_req_1",
@@ -290,6 +295,11 @@ OTHER_FORMS = {
     "gemini": forms.VERTEX,
     "parameters": forms.PARAMETERS,
     "a prompt": forms.PARAMETERS,
+    "flat": forms.FLAT,
+    "flat with a prompt": forms.FLAT,
+    "flat with an input": forms.FLAT,
+    "instances": forms.INSTANCES,
+    "an instance": forms.INSTANCES,
     "results": forms.RESULT,
     "results of another api": forms.RESULT,
     "results of bedrock": forms.RESULT,
@@ -327,6 +337,8 @@ TEXTS = {
     "tsv": (b"custom_id\tprompt\na\tSay hello\n", forms.TABLE),
     "yaml": (b"- custom_id: a\n  params:\n", forms.YAML),
     "yaml of an object": (b"requests:\n  - custom_id: a\n", forms.YAML),
+    "a pointer of Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 9\n", forms.POINTER),
+    "a pointer of git-annex": (b"/annex/objects/SHA256E-s9--ab.jsonl\n", forms.POINTER),
     "html": (b"<!DOCTYPE html>\n<html>\n", forms.MARKUP),
 }
 

@@ -180,6 +180,12 @@ async def test_past_twenty_groups_the_further_messages_of_a_type_share_one(store
     assert sum(count for count, _, _ in groups) == len(lines)
 
 
+async def test_a_further_message_that_is_alone_is_shown_as_it_is(store: ObjectStore) -> None:
+    lines = [errored(f"r-{n}", "invalid_request_error", f"field {'ab' * n}") for n in range(1, 21)]
+    groups = await errors_of(store, *lines, errored("late-1", "api_error", "Overloaded"))
+    assert (1, "Overloaded", ("late-1",)) in groups
+
+
 async def test_the_summary_stays_small_for_any_results(store: ObjectStore) -> None:
     lines = [errored(f"r-{n}", f"{n:04}" + "t" * 2_000, "m" * 9_000) for n in range(400)]
     lines += [succeeded(f"r-{n}", model=f"{n:04}" + "m" * 2_000) for n in range(400, 800)]
