@@ -22,7 +22,7 @@ from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import OtherWorkspace, OwnedByAnotherRun, ReplyLost
 from message_batches.models import Anchor, Candidate
-from message_batches.results.contradictions import read_expected
+from message_batches.results.expectations import read_expected
 from message_batches.results.ownership import are_ours
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import (

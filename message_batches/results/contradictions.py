@@ -4,27 +4,18 @@ Ids such as `0`, `1`, `2` are common, so that another program on the same key ma
 request can have counts: taking our own batch for another's would pay for it twice.
 """
 
-import hashlib
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
 
 from message_batches.claude_models import by_name
-from message_batches.concurrency import process_in_thread
-from message_batches.errors import RequestsNotFound, ResultsIncomplete
+from message_batches.errors import ResultsIncomplete
 from message_batches.formatting import plural
 from message_batches.jsonl import LONG_LINE, Line, Splitter
-from message_batches.models import Manifest
 from message_batches.results.parser import read_result
-from message_batches.storage.interface import Store
-
-MAX_SHAPES = 10_000
-MAX_SHAPES_BYTES = 20_000_000
-"""Different requests, by what is compared, that are kept apart, and what they take in memory; of further ones only the
-custom_id is compared."""
 
 
 class Expected(NamedTuple):
@@ -83,16 +74,6 @@ ANY = Expected()
 """A request of which only the custom_id is compared."""
 
 
-async def read_expected(store: Store, manifest: Manifest) -> dict[str, Expected]:
-    """Read what the answers to a manifest's requests may have, by custom_id, in its order.
-
-    `RequestsNotFound` if the requests are gone or changed.
-    """
-    read = _Requests()
-    await process_in_thread(_stream(store, manifest), read.feed)
-    return read.finish(manifest)
-
-
 def contradiction_of(line: Line, expected: Expected) -> str:
     """Describe how a result line contradicts the request; empty if it does not, or cannot be compared.
 
@@ -146,101 +127,6 @@ def refutes(contradicting: int, results: int) -> bool:
     return 2 * contradicting > results
 
 
-async def _stream(store: Store, manifest: Manifest) -> AsyncIterator[bytes]:
-    try:
-        async for chunk in store.stream(store.name(manifest.uri)):
-            yield chunk
-    except FileNotFoundError as error:
-        raise RequestsNotFound(f"{manifest.uri} is no longer in the store: start a new run") from error
-
-
-class _Requests:
-    """Reads a manifest in pieces; equal shapes are one object, so that 100,000 requests need little memory."""
-
-    def __init__(self) -> None:
-        self._expected: dict[str, Expected] = {}
-        self._shapes: dict[Expected, Expected] = {}
-        self._shapes_bytes = 0
-        self._splitter = Splitter()
-        self._digest = hashlib.sha256()
-
-    def feed(self, data: bytes) -> None:
-        self._digest.update(data)
-        self._add(self._splitter.feed(data))
-
-    def finish(self, manifest: Manifest) -> dict[str, Expected]:
-        self._add(self._splitter.end())
-        if self._digest.hexdigest() != manifest.sha256:
-            raise RequestsNotFound(f"{manifest.uri} has changed since it was checked: start a new run")
-        return self._expected
-
-    def _add(self, lines: list[bytes]) -> None:
-        for line in lines:
-            custom_id, shape = _read_request(line)
-            if shape not in self._shapes:
-                self._shapes_bytes += shape.bytes
-                if len(self._shapes) >= MAX_SHAPES or self._shapes_bytes > MAX_SHAPES_BYTES:
-                    shape = ANY
-            self._expected[custom_id] = self._shapes.setdefault(shape, shape)
-
-
-class _Tool(msgspec.Struct):
-    name: str
-    type: str | None = None
-
-
-class _Kind(msgspec.Struct):
-    type: str | None = None
-
-
-class _Params(msgspec.Struct):
-    model: str
-    max_tokens: int
-    tools: list[_Tool] | None = None
-    tool_choice: _Kind | None = None
-    stop_sequences: list[str] | None = None
-    thinking: _Kind | None = None
-    mcp_servers: Any = None
-    container: Any = None
-    fallbacks: Any = None
-    fallback_credit_token: Any = None
-
-    @property
-    def expected(self) -> Expected:
-        others = any(tool.type not in (None, "custom") for tool in self.tools or ())
-        provided = bool(others or self.mcp_servers or self.container)
-        choice = self.tool_choice.type if self.tool_choice else None
-        thinking = self.thinking.type if self.thinking else None
-        return Expected(
-            model="" if self.fallbacks or self.fallback_credit_token else self.model,
-            # The provider's tools have the model sample several times, each time up to the limit.
-            max_tokens=None if provided else self.max_tokens,
-            tools=None if provided else frozenset(tool.name for tool in self.tools or ()),
-            forced=choice in ("any", "tool"),
-            stop_sequences=frozenset(self.stop_sequences or ()),
-            may_think=thinking not in (None, "disabled") if _THINKS_ON_REQUEST.match(self.model) else True,
-        )
-
-
-class _Written(msgspec.Struct):
-    """The parameters that are compared, as they are written: one of them may be of more values than memory holds."""
-
-    model: msgspec.Raw = msgspec.Raw()
-    tools: msgspec.Raw = msgspec.Raw()
-    tool_choice: msgspec.Raw = msgspec.Raw()
-    stop_sequences: msgspec.Raw = msgspec.Raw()
-    thinking: msgspec.Raw = msgspec.Raw()
-    mcp_servers: msgspec.Raw = msgspec.Raw()
-    container: msgspec.Raw = msgspec.Raw()
-    fallbacks: msgspec.Raw = msgspec.Raw()
-    fallback_credit_token: msgspec.Raw = msgspec.Raw()
-
-
-class _Request(msgspec.Struct):
-    custom_id: str
-    params: msgspec.Raw
-
-
 class _Block(msgspec.Struct):
     type: str | None = None
     name: str | None = None
@@ -287,28 +173,10 @@ class _Line(msgspec.Struct):
     result: _Result
 
 
-_decode_request = msgspec.json.Decoder(_Request).decode
-_decode_written = msgspec.json.Decoder(_Written).decode
-_decode_params = msgspec.json.Decoder(_Params).decode
 _decode_result = msgspec.json.Decoder(_Line).decode
 
 _UNKNOWN_MODEL = re.compile(r"model: (claude-[\w.@-]+)")
 _DATE = re.compile(r"(?:[-@]\d{8}|-latest|-0)$")
-_THINKS_ON_REQUEST = re.compile(r"claude-(?:3|(?:haiku|sonnet|opus)-4(?:-|$))")
-"""Models of these generations think only where the request says so; later ones may do so by default."""
-
-
-def _read_request(line: bytes) -> tuple[str, Expected]:
-    request = _decode_request(line)
-    try:
-        if len(line) > LONG_LINE:
-            written = msgspec.structs.astuple(_decode_written(request.params))
-            if sum(map(len, written)) > LONG_LINE:
-                return request.custom_id, ANY
-        return request.custom_id, _decode_params(request.params).expected
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        # The API refuses it, or knows more than this version: any answer may be its own.
-        return request.custom_id, ANY
 
 
 def _may_be(asked: str, answered: str) -> bool:

@@ -17,7 +17,8 @@ from message_batches.concurrency import prefetch, process_in_thread, run_in_thre
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultsFile
 from message_batches.requests.manifest import read_ids
-from message_batches.results.contradictions import contradictions, read_expected
+from message_batches.results.contradictions import contradictions
+from message_batches.results.expectations import read_expected
 from message_batches.results.reader import has_file, read_publication
 from message_batches.results.validation import ResultCollector
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than

@@ -13,7 +13,8 @@ from message_batches.requests import forms
 from message_batches.requests.content import ContentHash
 from message_batches.requests.manifest import read_ids, write_manifest
 from message_batches.requests.validation import RequestCheck
-from message_batches.results.contradictions import ANY, read_expected
+from message_batches.results.contradictions import ANY
+from message_batches.results.expectations import read_expected
 from message_batches.storage.object_store import ObjectStore
 
 SIZE = 4 * LONG_LINE

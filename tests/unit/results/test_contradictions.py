@@ -11,7 +11,8 @@ import pytest
 
 from message_batches.errors import RequestsNotFound, ResultsIncomplete
 from message_batches.requests.manifest import write_inline_manifest
-from message_batches.results.contradictions import ANY, MAX_SHAPES, contradiction_of, read_expected
+from message_batches.results.contradictions import ANY, contradiction_of
+from message_batches.results.expectations import MAX_SHAPES, read_expected
 from message_batches.results.landing import land
 from message_batches.results.ownership import are_ours
 from message_batches.storage.object_store import open_store
