@@ -5,6 +5,7 @@ request can have counts: taking our own batch for another's would pay for it twi
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any, NamedTuple
@@ -49,6 +50,16 @@ class Expected(NamedTuple):
             return ""
         return f"model {answered!r}, {self.model!r} was asked for"
 
+    def error_contradiction(self, kind: str, message: str) -> str:
+        """Describe how an error, which repeats what was asked for, contradicts the request; empty if it does not."""
+        if kind == "not_found_error" and (named := _UNKNOWN_MODEL.fullmatch(message)):
+            known = self.model and _DATE.sub("", self.model) in _known_models()
+            return f"an error on the model {named[1]!r}" if known and not _names(self.model, named[1]) else ""
+        above = _ABOVE_LIMIT.match(message) if kind == "invalid_request_error" else None
+        if above and self.max_tokens is not None and int(above[1]) != self.max_tokens:
+            return f"an error on {above[1]} output tokens, {self.max_tokens:,} were asked for"
+        return ""
+
     def contradiction(self, answer: "_Answer") -> str:
         """Describe the first part of an answer that contradicts the request; empty if none does."""
         calls = {block.name for block in answer.content if block.type == "tool_use" and block.name is not None}
@@ -88,9 +99,7 @@ def contradiction_of(line: Line, expected: Expected) -> str:
     if result.type == "succeeded" and result.message:
         return expected.contradiction(result.message)
     error = result.error and (result.error.error or result.error)
-    if error and error.type == "not_found_error" and (named := _UNKNOWN_MODEL.fullmatch(error.message or "")):
-        return "" if not expected.model or _may_be(expected.model, named[1]) else f"an error on the model {named[1]!r}"
-    return ""
+    return expected.error_contradiction(error.type or "", error.message or "") if error else ""
 
 
 def _contradiction_of_long(line: Line, expected: Expected) -> str:
@@ -176,16 +185,28 @@ class _Line(msgspec.Struct):
 _decode_result = msgspec.json.Decoder(_Line).decode
 
 _UNKNOWN_MODEL = re.compile(r"model: (claude-[\w.@-]+)")
+_ABOVE_LIMIT = re.compile(r"max_tokens: (\d{1,12}) > \d{1,12},")
+_FAMILY = re.compile(r"claude-(?:\d|.{0,40}(?:opus|sonnet|haiku|fable|mythos|instant))")
 _DATE = re.compile(r"(?:[-@]\d{8}|-latest|-0)$")
 
 
 def _may_be(asked: str, answered: str) -> bool:
     """Return whether a model may answer in another's name: an alias is answered by a dated id of the same model.
 
-    A name that is no model's of this version, such as one of a gateway, is not comparable.
+    A name that is asked for and no model's of this version, such as one of a gateway, is not comparable; one that
+    answers is if it is of a family of models: older ones, and newer ones, answer in no other's name.
     """
+    if _DATE.sub("", asked) not in _known_models() or _names(asked, answered):
+        return True
+    return _DATE.sub("", answered) not in _known_models() and not _FAMILY.match(answered)
+
+
+def _names(asked: str, answered: str) -> bool:
+    """Return whether a name is that of the model that was asked for, perhaps with words of a gateway around it."""
     asked, answered = _DATE.sub("", asked), _DATE.sub("", answered)
-    return asked == answered or not {asked, answered} <= _known_models()
+    if asked == answered or answered in _known_models():
+        return asked == answered
+    return Counter(asked.split("-")) <= Counter(re.split(r"[^a-z0-9]", answered.lower()))
 
 
 @cache

@@ -77,11 +77,16 @@ class _Kind(msgspec.Struct):
     type: str | None = None
 
 
+class _Choice(msgspec.Struct):
+    type: str | None = None
+    name: str | None = None
+
+
 class _Params(msgspec.Struct):
     model: str
     max_tokens: int
     tools: list[_Tool] | None = None
-    tool_choice: _Kind | None = None
+    tool_choice: _Choice | None = None
     stop_sequences: list[str] | None = None
     thinking: _Kind | None = None
     mcp_servers: Any = None
@@ -93,16 +98,19 @@ class _Params(msgspec.Struct):
     def expected(self) -> Expected:
         others = any(tool.type not in (None, "custom") for tool in self.tools or ())
         provided = bool(others or self.mcp_servers or self.container)
-        choice = self.tool_choice.type if self.tool_choice else None
+        choice = self.tool_choice or _Choice()
+        names = {"none": [], "tool": [choice.name or ""]}.get(
+            choice.type or "", [tool.name for tool in self.tools or ()]
+        )
         thinking = self.thinking.type if self.thinking else None
         return Expected(
             model="" if self.fallbacks or self.fallback_credit_token else self.model,
             # The provider's tools have the model sample several times, each time up to the limit.
             max_tokens=None if provided else self.max_tokens,
-            tools=None if provided else frozenset(tool.name for tool in self.tools or ()),
-            forced=choice in ("any", "tool"),
+            tools=None if provided else frozenset(names),
+            forced=choice.type in ("any", "tool"),
             stop_sequences=frozenset(self.stop_sequences or ()),
-            may_think=thinking not in (None, "disabled") if _THINKS_ON_REQUEST.match(self.model) else True,
+            may_think=thinking != "disabled" and bool(thinking or not _THINKS_ON_REQUEST.match(self.model)),
         )
 
 

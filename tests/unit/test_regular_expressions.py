@@ -288,6 +288,9 @@ ENTRIES = {
     "message_batches.results.contradictions:_UNKNOWN_MODEL": fullmatch(
         A("model: claude-", "a"), A("model: claude-", "-")
     ),
+    "message_batches.results.contradictions:_ABOVE_LIMIT": match(A("max_tokens: ", "1"), A("max_tokens: 1 > ", "1")),
+    "message_batches.results.contradictions:_FAMILY": match(A("claude-", "a"), A("claude-", "opu")),
+    "message_batches.results.contradictions:_names": search(A("", "-"), A("", "a-")),
     "message_batches.results.contradictions:_DATE": search(
         A("", "-"), A("", "-12345678"), A("-", "1"), A("", "-latest")
     ),

@@ -38,6 +38,12 @@ def unknown_model(model: str) -> dict[str, Any]:
     return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
 
 
+def above_limit(tokens: int) -> dict[str, Any]:
+    limit = "64000, which is the maximum allowed number of output tokens for claude-haiku-4-5-20251001"
+    error = {"type": "invalid_request_error", "message": f"max_tokens: {tokens} > {limit}"}
+    return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
+
+
 async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, Any]) -> str:
     store = open_store(folder.as_uri())
     manifest = await write_inline_manifest(store, [{"custom_id": "0", "params": ASKED | asked}])
@@ -63,6 +69,18 @@ async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, A
         ({"thinking": {"type": "disabled"}}, answer([THOUGHT, TEXT])),
         ({}, answer([{"type": "redacted_thinking", "data": "x"}, TEXT])),
         ({}, unknown_model("claude-haiku-5-5")),
+        ({"model": "claude-sonnet-5"}, answer(model="claude-3-5-haiku-20241022")),
+        ({"model": "claude-sonnet-5"}, answer(model="claude-haiku-5")),
+        ({"model": "claude-sonnet-5"}, answer(model="claude-opus-6")),
+        ({"model": "claude-sonnet-5"}, answer(model="claude-instant-1.2")),
+        ({"model": "claude-sonnet-5", "thinking": {"type": "disabled"}}, answer([THOUGHT], model="claude-sonnet-5")),
+        (
+            {"tools": [WEATHER, WEATHER | {"name": "time"}], "tool_choice": {"type": "tool", "name": "time"}},
+            answer([CALL], stop_reason="tool_use"),
+        ),
+        ({"tools": [WEATHER], "tool_choice": {"type": "none"}}, answer([CALL], stop_reason="tool_use")),
+        ({"model": "claude-sonnet-5"}, unknown_model("claude-does-not-exist-9")),
+        ({}, above_limit(100_000)),
     ],
 )
 async def test_an_answer_that_contradicts_its_request_says_how(
@@ -96,6 +114,15 @@ async def test_an_answer_that_contradicts_its_request_says_how(
         ({"tools": "weather"}, answer([CALL])),
         ({}, answer(usage={"iterations": [{}, {}]}, tokens=99)),
         ({}, unknown_model("claude-haiku-4-5")),
+        ({"model": "claude-default"}, unknown_model("claude-sonnet-5")),
+        ({"max_tokens": 100_000}, above_limit(100_000)),
+        ({}, answer(model="gateway/claude-haiku-4-5@20251001")),
+        ({}, answer(model="claude-router")),
+        (
+            {"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "weather"}},
+            answer([CALL], stop_reason="tool_use"),
+        ),
+        ({"tools": [WEATHER], "tool_choice": {"type": "none"}}, answer()),
         ({}, {"type": "errored", "error": {"type": "error", "error": {"type": "api_error", "message": "model: x"}}}),
         ({}, {"type": "expired"}),
         ({}, {"type": "succeeded", "message": "of another shape"}),
