@@ -225,7 +225,7 @@ class MessageBatchActivities:
         landed = await find_landed_results(self._store, self._api, given.profile, given.batch_id, error)
         if given.manifest is None:
             return landed
-        return await self._land(given, nullcontext(reader.chunks(self._store, landed.results_file.uri)))
+        return await self._land(given, nullcontext(reader.results_in(self._store, landed.results_file)))
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

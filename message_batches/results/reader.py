@@ -1,12 +1,15 @@
 """Landed results: finding them in the store by batch or by run, reading their lines, sorting out the failed ones."""
 
+import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
 from pydantic import ValidationError
 
+from message_batches.concurrency import run_in_thread
 from message_batches.contract import NextAction
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
@@ -201,6 +204,19 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
         raise ResultsNotFound(_gone(store, uri)) from error
     except RequestsNotFound as error:
         raise ResultsNotFound(_elsewhere(store, uri)) from error
+
+
+async def results_in(store: Store, file: ResultsFile) -> AsyncIterator[bytes]:
+    """Read landed results; `ResultsNotFound` if they are not there or, once all are read, if they have changed."""
+    digest = hashlib.sha256()
+    async for chunk in chunks(store, file.uri):
+        await run_in_thread(partial(digest.update, chunk))
+        yield chunk
+    if digest.hexdigest() != file.sha256:
+        raise ResultsNotFound(
+            f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}, not {file.sha256}. "
+            "Restore it from a backup, or move it away and attach to the batch again"
+        )
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -131,9 +131,11 @@ def _difference(given: list[str], others: list[str]) -> str:
         if only:
             more = ", ..." if len(only) > _MAX_IDS else ""
             parts.append(f"{plural(len(only), 'custom_id')} {where} ({', '.join(sorted(only)[:_MAX_IDS])}{more})")
+    if sorted(given) == sorted(others) and given != others:
+        return "their custom_ids are the same, in another order"
     return ", ".join(parts) or "their custom_ids are the same, their content is not"
 
 
 @asynccontextmanager
 async def _landed_lines(store: Store, file: ResultsFile) -> AsyncIterator[AsyncIterator[bytes]]:
-    yield reader.chunks(store, file.uri)
+    yield reader.results_in(store, file)

@@ -222,11 +222,12 @@ class ObjectStore:
 
     def _id_in(self, data: bytes | None) -> str:
         try:
-            return str(json.loads(data or b"")["id"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreUnavailable(
-                f"{self.uri(STORE_ID)} does not hold the store's id: restore it from a backup"
-            ) from error
+            found = json.loads(data or b"")["id"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            found = None
+        if not isinstance(found, str) or not found:
+            raise StoreUnavailable(f"{self.uri(STORE_ID)} does not hold the store's id: restore it from a backup")
+        return found
 
     def _bytes(self, name: str) -> bytes:
         return b"".join(filesystem.read(self._folder, name)) if self._folder else bytes(self._store.get(name).bytes())

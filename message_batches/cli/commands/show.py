@@ -77,7 +77,7 @@ async def results(context: CommandContext, identity: str, options: ResultsOption
     if options.failed:
         return await _failed(context, publication, options)
     landed = publication.landed
-    lines = reader.chunks(context.store, landed.results_file.uri)
+    lines = reader.results_in(context.store, landed.results_file)
     if options.output:
         await save(options.output, _texts(lines) if options.text else lines, force=options.force)
         count = landed.results_file.lines
@@ -100,7 +100,7 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
             batch_id=landed.batch_id,
         )
     store, uri = context.store, context.store.uri(manifest)
-    failed = await failed_requests(reader.lines(reader.chunks(store, landed.results_file.uri)))
+    failed = await failed_requests(reader.lines(reader.results_in(store, landed.results_file)))
     if options.output is None:
         if context.json:
             return CommandResult(FailedRequestsDocument.of(landed.batch_id, failed, {}))

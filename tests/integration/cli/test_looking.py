@@ -64,6 +64,22 @@ async def test_results_are_streamed_as_they_landed(starter: CommandLine, live: S
     assert document.json["results"] == [json.loads(line) for line in by_run.out.splitlines()]
 
 
+async def test_results_that_have_changed_since_they_landed_are_not_given_out_as_they_were(
+    starter: CommandLine, live: Stack
+) -> None:
+    workflow_id = await landed(starter)
+    (file,) = live.store_folder.glob("results/*/*/*.jsonl")
+    file.write_bytes(file.read_bytes().replace(b"succeeded", b"succeedee", 1))
+    wanted = starter.folder / "results.jsonl"
+
+    shown = await starter("results", workflow_id)
+    written = await starter("results", workflow_id, "-o", wanted)
+
+    assert (shown.code, written.code) == (2, 2)
+    assert "has changed since it was landed" in shown.err
+    assert not wanted.exists()
+
+
 async def test_results_are_written_to_a_file_and_over_none(starter: CommandLine) -> None:
     workflow_id = await landed(starter)
     file = starter.folder / "results.jsonl"

@@ -187,6 +187,8 @@ async def test_requests_given_for_results_that_were_checked_are_compared_with_th
     same = await world.attach(batch.id, given([turned(item) for item in items]))
     with pytest.raises(Refused, match="their content is not"):
         await world.attach(batch.id, given(other(items)))
+    with pytest.raises(Refused, match="in another order"):
+        await world.attach(batch.id, given(items[::-1]))
     with pytest.raises(Refused, match=r"1 custom_id only here \(another\), 1 custom_id only there"):
         await world.attach(batch.id, given([*items[:-1], renamed(items[-1])]))
 

@@ -203,8 +203,9 @@ async def test_another_store_in_its_place_is_no_store_without_objects(store: Obj
         await store.read("manifests/a")
 
 
-async def test_a_damaged_identity_is_reported(tmp_path: Path) -> None:
-    (tmp_path / "store.json").write_text("{}")
+@pytest.mark.parametrize("content", ["{}", '{"id": null}', '{"id": ""}', '{"id": 7}', "[", "[" * 100_000, '["id"]'])
+async def test_a_damaged_identity_is_reported(tmp_path: Path, content: str) -> None:
+    (tmp_path / "store.json").write_text(content)
     with pytest.raises(StoreUnavailable, match=r"store\.json"):
         await open_store(tmp_path.as_uri()).identity()
 
