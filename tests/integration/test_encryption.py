@@ -85,6 +85,7 @@ def starter_with(*keys: EncryptionKey, live: Stack, temporal: DevServer, folder:
     return made
 
 
+@pytest.mark.slow
 async def test_a_starter_without_the_key_names_the_key_it_needs(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ async def test_an_operators_decision_is_not_overtaken_by_a_running_search(live: 
     assert live.operations().count("create") == 2
 
 
+@pytest.mark.slow
 async def test_a_dismissed_batch_is_not_adopted_by_another_run(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     waiting = await live.start(requests(2, "waiting"), submission=PATIENT_SUBMISSION)
@@ -84,6 +85,7 @@ async def test_a_second_run_under_an_id_does_not_adopt_the_first_ones_batch(live
     assert old not in output.possibly_paid_twice
 
 
+@pytest.mark.slow
 async def test_adopting_a_batch_that_does_not_exist_or_has_another_count_is_refused(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(minutes=5))
@@ -182,6 +184,7 @@ async def test_a_long_landing_does_not_delay_the_polls_of_other_runs(live: Stack
         await run.terminate()
 
 
+@pytest.mark.slow
 async def test_an_upload_that_the_api_interrupts_is_not_a_lost_reply(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="create", bytes_per_second=2_000, times=1)
     quick = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=2)})

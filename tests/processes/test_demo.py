@@ -88,6 +88,7 @@ async def test_with_keep_it_runs_until_ctrl_c_and_other_commands_work_with_it(tm
     assert not [child for child in started_by_it if child.is_running()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["at the start", "while the server starts", "while the batch runs"])
 async def test_ctrl_c_leaves_no_process_behind(tmp_path: Path, moment: str) -> None:
     starter = CommandLine(tmp_path)

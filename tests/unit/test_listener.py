@@ -59,7 +59,15 @@ async def is_alive(url: str) -> bool:
         return (await http.get(f"{url}/livez")).status_code == 200
 
 
-@pytest.mark.parametrize("sent", [b"", HALF, WHOLE, BODY_TO_COME], ids=["nothing", "half", "whole", "no body"])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"", id="nothing", marks=pytest.mark.slow),
+        pytest.param(HALF, id="half"),
+        pytest.param(WHOLE, id="whole", marks=pytest.mark.slow),
+        pytest.param(BODY_TO_COME, id="no body", marks=pytest.mark.slow),
+    ],
+)
 async def test_a_probe_is_answered_however_many_connections_are_left_open(probes: str, sent: bytes) -> None:
     async with connections(probes, 1050, sent) as opened:
         assert await is_alive(probes)

@@ -134,6 +134,7 @@ async def test_attach_takes_over_a_strangers_batch_and_checks_it_where_its_reque
     assert again.json["output"]["resultsFile"] == checked.json["output"]["resultsFile"]
 
 
+@pytest.mark.slow
 async def test_requests_given_for_a_batch_that_is_followed_without_are_waited_for_or_refused(
     starter: CommandLine, live: Stack
 ) -> None:

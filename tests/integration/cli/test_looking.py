@@ -251,7 +251,7 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
         assert b"Error" not in err
 
 
-@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("options", [pytest.param((), marks=pytest.mark.slow), ("--json",)])
 async def test_a_full_device_does_not_make_a_landed_run_a_failed_one(
     starter: CommandLine, live: Stack, options: tuple[str, ...]
 ) -> None:

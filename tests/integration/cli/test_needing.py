@@ -92,7 +92,7 @@ def test_a_batch_near_the_end_of_its_time_can_be_stopped_and_landed(left: timede
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
-        ({}, "nothing shows that the batch has ended"),
+        pytest.param({}, "nothing shows that the batch has ended", marks=pytest.mark.slow),
         ({"ended_at": "2026-11-26T08:00:00Z"}, "it ended at 2026-11-26 08:00:00 UTC, and has no results"),
     ],
 )

@@ -165,6 +165,7 @@ async def test_a_run_that_took_over_a_batch_keeps_its_requests(
     assert (await run.result()).verified
 
 
+@pytest.mark.slow
 async def test_results_that_a_run_took_over_stay_while_temporal_knows_it(
     starter: CommandLine, live: Stack, later: CommandLine, forgetful: DevServer
 ) -> None:

@@ -74,6 +74,7 @@ async def test_the_same_content_in_other_files_is_the_same_run(starter: CommandL
     assert len(live.emulator.batches) == 1
 
 
+@pytest.mark.slow
 async def test_once_landed_and_forgotten_by_temporal_the_store_has_the_results(
     starter: CommandLine, live: Stack, forgetful: DevServer
 ) -> None:
@@ -288,6 +289,7 @@ async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
     assert second.json["error"]["type"] == "Refused"
 
 
+@pytest.mark.slow
 async def test_a_post_looked_for_and_not_found_is_no_proof_that_nothing_was_bought(
     starter: CommandLine, live: Stack
 ) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 
 from message_batches.emulator import Emulator, EmulatorOptions
@@ -103,6 +104,7 @@ async def test_runs_are_listed_by_where_they_stand(temporal: DevServer, tmp_path
     assert polling not in {run["workflowId"] for run in over.json}
 
 
+@pytest.mark.slow
 async def test_a_run_that_has_ended_is_listed_with_how(starter: CommandLine, live: Stack) -> None:
     landed = (await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)).json["workflowId"]
     live.emulator.faults.add("spend-limit", operation="create", times=1)

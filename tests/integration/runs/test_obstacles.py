@@ -182,7 +182,10 @@ async def test_a_run_on_a_queue_whose_workers_take_no_new_runs_says_so(server: D
     await end(stack, run.id)
 
 
-@pytest.mark.parametrize("phase", ["prepareRequests", "findAnchor", "pollBatchStatus", "retrieveResults"])
+@pytest.mark.parametrize(
+    "phase",
+    ["prepareRequests", "findAnchor", "pollBatchStatus", pytest.param("retrieveResults", marks=pytest.mark.slow)],
+)
 async def test_a_failing_activity_needs_attention_in_every_phase(server: DevServer, stack: Stack, phase: str) -> None:
     operation = {"findAnchor": "list", "pollBatchStatus": "retrieve", "retrieveResults": "results"}.get(phase)
     if operation:
@@ -215,7 +218,10 @@ def another_store(stack: Stack) -> None:
 
 @pytest.mark.parametrize(
     ("spoil", "kind", "says"),
-    [(in_the_way, "StoreUnavailable", "submissions"), (another_store, "WrongStore", "has the id 1111")],
+    [
+        (in_the_way, "StoreUnavailable", "submissions"),
+        pytest.param(another_store, "WrongStore", "has the id 1111", marks=pytest.mark.slow),
+    ],
 )
 async def test_a_post_that_waits_for_something_to_be_mended_says_for_what_and_needs_attention(
     server: DevServer, stack: Stack, tmp_path: Path, spoil: Callable[[Stack], None], kind: str, says: str

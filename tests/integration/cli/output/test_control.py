@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.harness.command_line import CommandLine
 from tests.harness.golden import Scenes, assert_golden
 from tests.harness.requests import fresh
@@ -9,6 +11,7 @@ from tests.harness.stack import Stack
 from tests.integration.cli.output.runs import failed, file_of, in_both_forms, polling, terminate, undecided
 
 
+@pytest.mark.slow
 async def test_cancel(patient: CommandLine, alone: CommandLine, pending: Stack, tmp_path: Path) -> None:
     stopped, abandoned = [[await polling(patient, pending) for _ in range(2)] for _ in range(2)]
     over = await failed(patient, pending)
@@ -29,6 +32,7 @@ async def test_cancel(patient: CommandLine, alone: CommandLine, pending: Stack, 
     await terminate(pending, *stopped, waits)
 
 
+@pytest.mark.slow
 async def test_resolve(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     runs = [await undecided(patient, pending) for _ in range(4)]
     batches = [batch.id for batch in pending.emulator.batches]

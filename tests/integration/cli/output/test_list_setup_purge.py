@@ -40,6 +40,7 @@ async def own(forgetful: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
         yield running
 
 
+@pytest.mark.slow
 async def test_list(forgetful: DevServer, temporal: DevServer, own: Stack, tmp_path: Path) -> None:
     starter = named(command_line(tmp_path / "user", forgetful, own.store_url, own.task_queue))
     bare = await in_namespace(temporal, starter, {})

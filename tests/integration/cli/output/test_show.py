@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
 from message_batches.contract import WORKFLOW_TYPE
 from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.golden import Scenes, assert_golden
@@ -78,6 +80,7 @@ async def unknown(starter: CommandLine, live: Stack) -> str:
     return str(ended.json["workflowId"])
 
 
+@pytest.mark.slow
 async def test_watch(starter: CommandLine, live: Stack, tmp_path: Path) -> None:
     scenes: Scenes = {
         "landed": await in_both_forms(starter, "watch", await landed(starter)),
@@ -88,6 +91,7 @@ async def test_watch(starter: CommandLine, live: Stack, tmp_path: Path) -> None:
     assert_golden("watch", scenes, tmp_path)
 
 
+@pytest.mark.slow
 async def test_results(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     workflow_id, fails = await polling(patient, pending, *QUICK), await failed(patient, pending)
     good = (await patient("start", file_of(patient, fresh()), "--json", *QUICK)).json["workflowId"]

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.golden import Scenes, assert_golden
 from tests.harness.requests import fresh, mixed
@@ -113,6 +115,7 @@ def betas_beside(starter: CommandLine) -> str:
     return "body.json"
 
 
+@pytest.mark.slow
 async def test_attach(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
     given = fresh()
     # Without the requests their order is not known: one has only one.
