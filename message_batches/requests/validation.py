@@ -134,8 +134,7 @@ def _kind(value: Any) -> str:
 
 MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
-BODY_START = b'{"requests":['
-BODY_END = b"]}"
+BODY_START, BODY_END = b'{"requests":[', b"]}"
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -155,8 +154,7 @@ class CheckedLines:
     Attributes:
         lines: canonical JSONL, the bytes of the manifest.
         ids: their custom_ids, in the same order.
-        count: the number of requests.
-        body_bytes: the length of the request body with them.
+        count, body_bytes: the number of requests, and the length of the request body with them.
         sha256: of the lines, and so of the manifest.
         content_sha256: of their content, however it is written.
     """

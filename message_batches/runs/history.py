@@ -80,11 +80,7 @@ class RunStart:
 
 @dataclass(frozen=True)
 class StoreReferences:
-    """The batches of a key, and the files of requests, that a run names.
-
-    Attributes:
-        complete: whether it will never name any more.
-    """
+    """The batches of a key, and the files of requests, that a run names; complete if it will never name any more."""
 
     batch_ids: tuple[str, ...] = ()
     requests_uris: tuple[str, ...] = ()

@@ -168,17 +168,18 @@ class SubmissionRecords:
     async def claim_of(self, account: Account, batch_id: str) -> BatchClaim | None:
         """Return the claim on a batch, None if there is none.
 
-        Without one under its own key, that of the run which sent it with another key to the same server: there a batch
-        id is one batch.
+        That of the run which sent it goes before one that attached, also where it was sent with another key to the same
+        server: there a batch id is one batch.
         """
-        if own := await self._read(paths.claim_path(account.part, batch_id), BatchClaim):
+        own = await self._read(paths.claim_path(account.part, batch_id), BatchClaim)
+        if own and not own.attached:
             return own
         for other in await self._accounts.all():
             if other.base_url == account.base_url and other.part != account.part:
                 claim = await self._read(paths.claim_path(other.part, batch_id), BatchClaim)
                 if claim and not claim.attached:
                     return claim
-        return None
+        return own
 
     async def owners_of(self, batch_id: str, api_key: str | None = None) -> dict[str, str]:
         """Return the workflow ids that have claimed a batch, by the name of the key: at most one each, as a rule."""

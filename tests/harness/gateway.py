@@ -10,6 +10,16 @@ import httpx
 from aiohttp import web
 from aiohttp.test_utils import unused_port
 
+ENDED_BATCH: dict[str, Any] = {
+    "id": "msgbatch_1",
+    "type": "message_batch",
+    "processing_status": "ended",
+    "request_counts": {"succeeded": 3},
+    "created_at": "2026-11-22T12:00:00Z",
+    "expires_at": "2026-11-23T12:00:00Z",
+}
+"""A valid description of a batch."""
+
 _OF_THE_CONNECTION = ("connection", "content-encoding", "content-length", "host", "transfer-encoding")
 
 

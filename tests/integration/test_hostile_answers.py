@@ -48,21 +48,12 @@ from message_batches.storage.submission_records import Submitter
 from message_batches.temporal.connection import DATA_CONVERTER
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import local_s3
+from tests.harness.gateway import ENDED_BATCH as BATCH
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, failure_of, running_stack
 
 PROFILE = ApiProfile()
 DEEP = "[" * 10_000
-BATCH: dict[str, Any] = {
-    "id": "msgbatch_1",
-    "type": "message_batch",
-    "processing_status": "ended",
-    "request_counts": {"succeeded": 3},
-    "created_at": "2026-11-22T12:00:00Z",
-    "expires_at": "2026-11-23T12:00:00Z",
-}
-"""A valid description of a batch."""
-
 RawReply = Callable[[web.Request], web.StreamResponse]
 
 

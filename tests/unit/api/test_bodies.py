@@ -8,7 +8,6 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 
 import httpx
 import pytest
@@ -18,17 +17,10 @@ from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile
 from message_batches.errors import ApiError, ApiUnavailable, ReplyLost, RequestRefused
+from tests.harness.gateway import ENDED_BATCH as BATCH
 from tests.harness.stack import KEYS
 
 PROFILE = ApiProfile()
-BATCH: dict[str, Any] = {
-    "id": "msgbatch_1",
-    "type": "message_batch",
-    "processing_status": "ended",
-    "request_counts": {"succeeded": 3},
-    "created_at": "2026-11-22T12:00:00Z",
-    "expires_at": "2026-11-23T12:00:00Z",
-}
 SAID = json.dumps(BATCH).encode()
 PACKED = gzip.compress(SAID)
 LINES = b'{"custom_id":"a","result":{"type":"expired"}}\n' * 20_000

@@ -82,6 +82,22 @@ async def test_the_first_claim_holds_and_is_returned_to_its_owner(records: Submi
     assert await records.owners_of("msgbatch_1") == {"default": "run-a"}
 
 
+async def test_the_sender_of_a_batch_goes_before_a_run_that_attached_with_another_key_to_the_same_server(
+    records: SubmissionRecords,
+) -> None:
+    other_key = ACCOUNT.model_copy(update={"api_key": "team-a"})
+    elsewhere = other_key.model_copy(update={"base_url": "https://gateway.example"})
+    attached = submitter("run-a").claim.model_copy(update={"attached": True})
+    sent = submitter("run-b").claim
+    assert await records.claim(ACCOUNT, "msgbatch_1", attached) == attached
+
+    assert await records.claim(other_key, "msgbatch_1", sent) == sent
+
+    assert await records.claim_of(ACCOUNT, "msgbatch_1") == sent
+    assert await records.claim_of(elsewhere, "msgbatch_1") is None
+    assert await records.claim(elsewhere, "msgbatch_1", submitter("run-c").claim) == submitter("run-c").claim
+
+
 async def test_an_intent_that_comes_after_its_outcome_is_not_new(records: SubmissionRecords) -> None:
     who = submitter()
     await records.record_outcome(who, 1, SubmissionOutcome())
