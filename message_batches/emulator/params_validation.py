@@ -178,6 +178,8 @@ def _problems_of_block(at: str, block: object, role: object, rules: ParamsRules)
             yield f"{at}.text.text: Field required"
         elif not isinstance(block["text"], str):
             yield f"{at}.text.text: Input should be a valid string"
+        elif not block["text"] and block.get("cache_control") is not None and rules.undocumented:
+            yield f"{at}.text: cache_control cannot be set for empty text blocks"
         elif not block["text"]:
             yield "messages: text content blocks must be non-empty"
     if rules.version != NEW_VERSION:

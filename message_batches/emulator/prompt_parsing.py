@@ -14,6 +14,13 @@ _PER_IMAGE = 1_500
 _LEAST_CACHED = 1_024
 CacheLifetime = Literal["5m", "1h"]
 
+REDACTED_THINKING = (
+    "ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING_46C9A13E193C177646C7398A98432ECCCE4C1253D5E2D82641AC0E52CC2876CB"
+)
+"""The text by which the API's guide has clients test redacted thinking."""
+
+Thinking = Literal["summarized", "omitted", "redacted"]
+
 
 class Prompt(NamedTuple):
     """A prompt, reduced to what replies need; the three token counts add up to its whole input."""
@@ -28,9 +35,11 @@ class Prompt(NamedTuple):
     """The tool that the reply uses."""
     schema: str | None
     """The JSON schema of the tool's input, or of the reply's text."""
+    thinking: Thinking | None
+    """The form in which the reply begins with thinking, None if it does not."""
 
 
-EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None)
+EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None, None)
 
 
 class PromptReader:
@@ -41,8 +50,8 @@ class PromptReader:
         # The requests of a batch mostly have the same few schemas.
         self._schemas: dict[str, str] = {}
 
-    def read(self, params: dict[str, object]) -> Prompt:
-        """Measure a valid request's prompt."""
+    def read(self, params: dict[str, object], *, shows_thinking: bool) -> Prompt:
+        """Measure a valid request's prompt; `shows_thinking` is how its model answers without a `display`."""
         prefix = hashlib.blake2b(digest_size=16)
         tokens = 0
         marked: tuple[int, bytes, CacheLifetime] | None = None
@@ -53,8 +62,9 @@ class PromptReader:
             control = part.get("cache_control") if isinstance(part, dict) else None
             if isinstance(control, dict):
                 marked = tokens, prefix.digest(), "1h" if control.get("ttl") == "1h" else "5m"
-        if isinstance(params.get("cache_control"), dict):
-            marked = tokens, prefix.digest(), "5m"
+        control = params.get("cache_control")
+        if isinstance(control, dict):
+            marked = tokens, prefix.digest(), "1h" if control.get("ttl") == "1h" else "5m"
 
         written = read = 0
         lifetime: CacheLifetime = "5m"
@@ -78,6 +88,7 @@ class PromptReader:
             lifetime,
             tool,
             None if wanted is None else self._schemas.setdefault(wanted, wanted),
+            _thinking(params.get("thinking"), last, shows_thinking=shows_thinking),
         )
 
 
@@ -135,6 +146,16 @@ def _excerpt(text: str) -> str:
     head = text[: 4 * _EXCERPT].encode("utf-8", "replace").decode()
     head = " ".join(head.split())
     return head if len(head) <= _EXCERPT else head[: _EXCERPT - 1].rstrip() + "…"
+
+
+def _thinking(config: object, last: str, *, shows_thinking: bool) -> Thinking | None:
+    """Return the form of the thinking before a reply; `between_tools` is without any there."""
+    if not isinstance(config, dict) or config.get("type") not in ("adaptive", "enabled"):
+        return None
+    if REDACTED_THINKING in last:
+        return "redacted"
+    display = config.get("display") or ("summarized" if shows_thinking else "omitted")
+    return "summarized" if display == "summarized" else "omitted"
 
 
 def _wanted(params: dict[str, object]) -> tuple[str | None, object]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
+from message_batches.prompt_rules import find_prompt_problems
+
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}|mcp_toolset")
 _BLOCKS = frozenset(
@@ -40,6 +42,8 @@ _BLOCKS = frozenset(
 _NEEDED = {
     "document": ("source",),
     "image": ("source",),
+    "redacted_thinking": ("data",),
+    "thinking": ("thinking", "signature"),
     "tool_result": ("tool_use_id",),
     "tool_use": ("id", "name", "input"),
 }
@@ -58,16 +62,8 @@ def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) ->
             yield from check(params)
     if params.get("thinking") is not None:
         yield from _of_thinking(params, interleaved=interleaved)
+    yield from (problem.message for problem in find_prompt_problems(params))
     yield from _of_messages(_dictionaries(params.get("messages")))
-
-
-def _of_system(params: Mapping[str, object]) -> Iterator[str]:
-    system = params.get("system")
-    for number, block in enumerate(system if isinstance(system, list) else ()):
-        if not isinstance(block, dict):
-            yield f"system.{number}: Input should be a valid dictionary"
-        elif block.get("type") != "text":
-            yield _tag(f"system.{number}", block.get("type"), ("text",))
 
 
 def _of_stop_sequences(params: Mapping[str, object]) -> Iterator[str]:
@@ -86,8 +82,6 @@ def _of_values(params: Mapping[str, object]) -> Iterator[str]:
     top_k = params.get("top_k")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
         yield "top_k: Input should be a valid integer"
-    if not isinstance(params.get("metadata") or {}, dict):
-        yield "metadata: Input should be a valid dictionary"
     if (params.get("service_tier") or "auto") not in ("auto", "standard_only"):
         yield "service_tier: Input should be 'auto' or 'standard_only'"
 
@@ -155,6 +149,8 @@ def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator
     kind, budget = thinking.get("type"), thinking.get("budget_tokens")
     if kind not in _THINKING:
         yield _tag("thinking", kind, _THINKING)
+    if thinking.get("display") not in (None, "omitted", "summarized", "updates"):
+        yield f"thinking.{kind}.display: Input should be 'summarized' or 'omitted'"
     if kind != "enabled":
         return
     if params.get("temperature", 1) != 1:
@@ -281,10 +277,8 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, object]], Iterator[str]]] = {
     "tools": _of_tools,
     "tool_choice": _of_tool_choice,
     "output_config": _of_output,
-    "system": _of_system,
     "stop_sequences": _of_stop_sequences,
     "top_k": _of_values,
-    "metadata": _of_values,
     "service_tier": _of_values,
 }
 """The checks of the fields that a request may lack."""

@@ -29,7 +29,7 @@ ALLOWED: Mapping[str, str] = {
         "storage temporal"
     ),
     "codec_server": "encryption errors listener settings",
-    "emulator": "claude_models listener",
+    "emulator": "claude_models listener prompt_rules",
     "encryption": "errors",
     "errors": "contract",
     "formatting": "models",
@@ -37,7 +37,7 @@ ALLOWED: Mapping[str, str] = {
     "listener": "errors",
     "models": "api contract serialization",
     "observability": "contract errors formatting listener log_context models runs storage temporal",
-    "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
+    "requests": "claude_models concurrency contract errors formatting jsonl models prompt_rules serialization storage",
     "results": (
         "claude_models concurrency contract error_causes errors formatting jsonl models requests serialization storage"
     ),

@@ -97,6 +97,10 @@ async def test_too_many_requests_are_refused(start: Start) -> None:
         ({"messages": [{"content": "x"}]}, "messages.0.role: Field required"),
         ({"messages": turns([{"type": "text"}])}, "messages.0.content.0.text.text: Field required"),
         (
+            {"messages": turns([{"type": "text", "text": "", "cache_control": {"type": "ephemeral"}}])},
+            "messages.0.content.0.text: cache_control cannot be set for empty text blocks",
+        ),
+        (
             {"billing_policy": {"bill_to": "user_profile"}},
             'billing_policy.bill_to: "user_profile" is not supported in the Message Batches API',
         ),

@@ -36,6 +36,8 @@ def user(content: Any, **more: Any) -> dict[str, Any]:
 
 
 CALL = {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {}}]}
+CACHED = {"cache_control": {"type": "ephemeral"}}
+TEXT = {"type": "text", "text": "hi"}
 TOOL = {"name": "look", "input_schema": {"type": "object"}}
 
 WARNED = [
@@ -81,6 +83,26 @@ WARNED = [
     ({"model": None}, "`model` is missing"),
     ({"model": 7}, "`model` is not a name"),
     ({"system": 7}, "`system` is neither a text nor a list"),
+    ({"system": ["be brief"]}, "a block of `system` is not an object"),
+    ({"system": [{"type": "image"}]}, "a block of `system` is not of the type `text`"),
+    ({"system": [{"type": "text"}]}, "a block of `system` has no text"),
+    ({"system": [{"type": "text", "text": ""}]}, "a block of `system` is empty"),
+    ({"system": [{"type": "text", "text": "\n"}]}, "a block of `system` is blank"),
+    ({"metadata": []}, "`metadata` is not an object"),
+    ({"metadata": {"user_id": 7}}, "`metadata.user_id` is not a text"),
+    ({"metadata": {"run{}": 7}}, "`run{}` is not a field of `metadata`, which has `user_id` alone"),
+    ({"cache_control": 1}, "a `cache_control` is not an object"),
+    ({"tools": [{**TOOL, "cache_control": {"type": "x"}}]}, "a `cache_control` is not of the type `ephemeral`"),
+    (user([{**TEXT, "cache_control": {"type": "ephemeral", "ttl": 300}}]), "the `ttl` of a `cache_control` is neither"),
+    (
+        {"messages": [{"role": "assistant", "content": [{"type": "thinking", **CACHED}]}]},
+        "a block of the type `thinking` cannot have a `cache_control`",
+    ),
+    (user([{**TEXT, **CACHED}] * 5), "more than 4 blocks have a `cache_control`"),
+    (
+        {"system": [{**TEXT, **CACHED}], "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+        "a `cache_control` of 1h comes after one of 5m",
+    ),
     ({"temperature": 2}, "`temperature` must be from 0 to 1"),
     ({"temperature": "0"}, "`temperature` must be from 0 to 1"),
     ({"temperature": True}, "`temperature` must be from 0 to 1"),
@@ -132,6 +154,7 @@ UNSURE = [
     ({"model": "claude-haiku-5"}, "`claude-haiku-5` is not a model that this version knows of"),
     ({"model": "anthropic.claude-sonnet-5-v1:0"}, "`anthropic.claude-sonnet-5-v1:0` is not a model"),
     (user([{"type": "image_url", "image_url": {}}]), "`image_url` is not a type of content that this version knows of"),
+    ({"cache_control": {"type": "ephemeral", "scope": "global"}}, "`scope` is not a field of `cache_control`"),
 ]
 
 
@@ -151,7 +174,7 @@ NUMBERS = [
     ('"max_tokens":9,"temperature":%s', "1e-400", None),
     ('"max_tokens":9,"temperature":%s', "-0.0", None),
     ('"max_tokens":9,"thinking":{"budget_tokens":%s}', "1e400", "`thinking.budget_tokens` must be less"),
-    ('"max_tokens":9,"metadata":{"user_id":%s}', LONG, None),
+    ('"max_tokens":9,"container":{"id":%s}', LONG, None),
 ]
 
 
@@ -188,6 +211,8 @@ FINE: list[dict[str, Any]] = [
     {"tools": [{"type": "mcp_toolset"}], "tool_choice": {"type": "tool", "name": "look"}},
     {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 1025},
     {"thinking": {"type": "adaptive"}},
+    {"system": [TEXT, {**TEXT, **CACHED}], "metadata": {"user_id": "u"}, "tools": [{**TOOL, "cache_control": None}]},
+    {**user([{**TEXT, **CACHED}] * 4), **CACHED},
     user([{"type": "web_search_tool_result"}, {"type": "image"}, {"type": "document"}]),
 ]
 
