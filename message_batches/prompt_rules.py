@@ -12,8 +12,7 @@ _PLAIN = {"type": "ephemeral"}
 """A cache point as nearly all are."""
 
 _LIFETIMES = ("5m", "1h")
-_WITHOUT_CACHE = ("thinking", "redacted_thinking")
-"""The types of content that cannot end a prefix to be cached."""
+_RESULT = ".tool_result.content"
 
 
 class PromptProblem(NamedTuple):
@@ -120,12 +119,12 @@ def _cache_points(params: Mapping[str, object]) -> list[_CachePoint]:
 
 
 def _collect(points: list[_CachePoint], at: str, blocks: list[object]) -> None:
-    """Add the cache points of blocks; the results of tools have blocks of their own."""
+    """Add the cache points of blocks; the results of tools have blocks of their own, and those no others."""
     for place, block in enumerate(blocks):
         if not isinstance(block, dict):
             continue
-        if block.get("type") == "tool_result" and isinstance(block.get("content"), list):
-            _collect(points, f"{at}.{place}.tool_result.content", block["content"])
+        if block.get("type") == "tool_result" and isinstance(block.get("content"), list) and not at.endswith(_RESULT):
+            _collect(points, f"{at}.{place}{_RESULT}", block["content"])
         if block.get("cache_control") is not None:
             # The blocks of `system` are of one type, so the API's paths do not name it.
             kind = "" if at == "system" else str(block.get("type") or "custom")
@@ -134,7 +133,7 @@ def _collect(points: list[_CachePoint], at: str, blocks: list[object]) -> None:
 
 def _of_cache_points(points: list[_CachePoint]) -> Iterator[PromptProblem]:
     for point in points:
-        if point.control != _PLAIN or point.kind in _WITHOUT_CACHE:
+        if point.control != _PLAIN:
             yield from _of_cache_point(point)
     if len(points) > MAX_CACHE_POINTS:
         message = f"A maximum of {MAX_CACHE_POINTS} blocks with cache_control may be provided. Found {len(points)}."
@@ -156,13 +155,7 @@ def _of_cache_points(points: list[_CachePoint]) -> Iterator[PromptProblem]:
 
 def _of_cache_point(point: _CachePoint) -> Iterator[PromptProblem]:
     control, path = point.control, point.path
-    if point.kind in _WITHOUT_CACHE:
-        yield PromptProblem(
-            f"{path}: Extra inputs are not permitted",
-            "a block of the type {} cannot have a `cache_control`",
-            point.kind,
-        )
-    elif not isinstance(control, dict):
+    if not isinstance(control, dict):
         yield PromptProblem(f"{path}: Input should be a valid dictionary", "a `cache_control` is not an object")
     elif control.get("type") != "ephemeral":
         message = _tag(path, control.get("type"), "ephemeral")

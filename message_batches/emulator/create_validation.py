@@ -49,7 +49,7 @@ class RequestCollector:
             return
         model = self._rules.models.find(params["model"])
         prompt = self._prompts.read(params, shows_thinking=model.shows_thinking)
-        self._requests.append(BatchRequest(custom_id, model.id, params["max_tokens"], None, prompt))
+        self._requests.append(BatchRequest(custom_id, model.id, int(params["max_tokens"]), None, prompt))
 
     def other(self, name: str) -> None:
         """Take a field that is not a list of requests."""

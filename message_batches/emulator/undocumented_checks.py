@@ -5,8 +5,9 @@ They are switched off with `--params-refused 200`: such a request is then answer
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 
+from message_batches.content_rules import find_content_problems
 from message_batches.prompt_rules import find_prompt_problems
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
@@ -39,20 +40,17 @@ _BLOCKS = frozenset(
         "web_search_tool_result",
     )
 )
-_NEEDED = {
-    "document": ("source",),
-    "image": ("source",),
-    "redacted_thinking": ("data",),
-    "thinking": ("thinking", "signature"),
-    "tool_result": ("tool_use_id",),
-    "tool_use": ("id", "name", "input"),
-}
-_SOURCES = ("base64", "content", "file", "text", "url")
-_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _THINKING = ("adaptive", "between_tools", "disabled", "enabled")
 _CHOICES = ("any", "auto", "none", "tool")
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LEAST_BUDGET = 1_024
+_VALUES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "container": ((dict, str), "string"),
+    "context_management": (dict, "dictionary"),
+    "inference_geo": (str, "string"),
+    "mcp_servers": (list, "list"),
+}
+"""The types of some fields, with the API's words for them."""
 
 
 def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) -> Iterator[str]:
@@ -62,7 +60,8 @@ def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) ->
             yield from check(params)
     if params.get("thinking") is not None:
         yield from _of_thinking(params, interleaved=interleaved)
-    yield from (problem.message for problem in find_prompt_problems(params))
+    for problem in chain(find_prompt_problems(params), find_content_problems(params)):
+        yield problem.message
     yield from _of_messages(_dictionaries(params.get("messages")))
 
 
@@ -82,6 +81,9 @@ def _of_values(params: Mapping[str, object]) -> Iterator[str]:
     top_k = params.get("top_k")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
         yield "top_k: Input should be a valid integer"
+    for name, (kinds, described) in _VALUES.items():
+        if params.get(name) is not None and not isinstance(params[name], kinds):
+            yield f"{name}: Input should be a valid {described}"
     if (params.get("service_tier") or "auto") not in ("auto", "standard_only"):
         yield "service_tier: Input should be 'auto' or 'standard_only'"
 
@@ -196,7 +198,9 @@ def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
             if is_last and _ends_in_space(content):
                 yield "messages: final assistant content cannot end with trailing whitespace"
         for place, block in enumerate(_dictionaries(content)):
-            yield from _of_block(f"messages.{number}.content.{place}", block)
+            kind = block.get("type")
+            if not isinstance(kind, str) or kind not in _BLOCKS:
+                yield _tag(f"messages.{number}.content.{place}", kind, sorted(_BLOCKS))
         if any(text.isspace() for text in _texts(content)):
             yield "messages: text content blocks must contain non-whitespace text"
     if any(isinstance(message.get("content"), list) for message in messages):
@@ -213,24 +217,6 @@ def _texts(content: object) -> list[str]:
 def _ends_in_space(content: object) -> bool:
     texts = _texts(content)
     return bool(texts) and texts[-1] != texts[-1].rstrip()
-
-
-def _of_block(at: str, block: Mapping[str, object]) -> Iterator[str]:
-    kind, source = block.get("type"), block.get("source")
-    if not isinstance(kind, str) or kind not in _BLOCKS:
-        yield _tag(at, kind, sorted(_BLOCKS))
-        return
-    for field in _NEEDED.get(kind, ()):
-        if field not in block:
-            yield f"{at}.{kind}.{field}: Field required"
-    if kind not in ("document", "image"):
-        return
-    if not isinstance(source, dict):
-        yield f"{at}.{kind}.source: Input should be a valid dictionary"
-    elif source.get("type") not in _SOURCES:
-        yield _tag(f"{at}.{kind}.source", source.get("type"), _SOURCES)
-    elif kind == "image" and source["type"] == "base64" and source.get("media_type") not in _PICTURES:
-        yield f"{at}.image.source.base64.media_type: Input should be {' or '.join(map(repr, _PICTURES))}"
 
 
 def _of_tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -278,7 +264,7 @@ _CHECKS: Mapping[str, Callable[[Mapping[str, object]], Iterator[str]]] = {
     "tool_choice": _of_tool_choice,
     "output_config": _of_output,
     "stop_sequences": _of_stop_sequences,
-    "top_k": _of_values,
+    **dict.fromkeys(("top_k", *_VALUES), _of_values),
     "service_tier": _of_values,
 }
 """The checks of the fields that a request may lack."""

@@ -76,6 +76,32 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"messages": said([{"type": "input_text", "text": "a"}])}, "messages.0.content.0: Input tag 'input_text' found"),
     ({"messages": said([{"type": "image_url", "image_url": {}}])}, "messages.0.content.0: Input tag 'image_url' found"),
     ({"messages": said("a", [{"type": "tool_use", "id": "1"}])}, "messages.1.content.0.tool_use.name: Field required"),
+    ({"messages": said([text("a", name="bob")])}, "messages.0.content.0.text.name: Extra inputs are not permitted"),
+    ({"tools": [{**TOOL, "parameters": {}}]}, "tools.0.custom.parameters: Extra inputs are not permitted"),
+    (
+        {"tools": [TOOL], "tool_choice": {"type": "any", "name": "weather"}},
+        "tool_choice.any.name: Extra inputs are not",
+    ),
+    ({"thinking": {"type": "adaptive", "effort": "low"}}, "thinking.adaptive.effort: Extra inputs are not permitted"),
+    ({"messages": said("a", [{**USE, "input": "{}"}])}, "messages.1.content.0.tool_use.input: Input should be a valid"),
+    ({"context_management": "x"}, "context_management: Input should be a valid dictionary"),
+    ({"mcp_servers": {}}, "mcp_servers: Input should be a valid list"),
+    ({"container": 7}, "container: Input should be a valid string"),
+    *(
+        ({"messages": said([{"type": kind, "source": source}])}, f"messages.0.content.0.{kind}.source{message}")
+        for kind, source, message in (
+            ("image", {"type": "file"}, ".file.file_id: Field required"),
+            ("image", {"type": "base64", "media_type": "image/png"}, ".base64.data: Field required"),
+            (
+                "image",
+                {"type": "base64", "media_type": "image/png", "data": "data:image/png;base64,eA=="},
+                ".base64.data",
+            ),
+            ("image", {"type": "text", "media_type": "text/plain", "data": "x"}, ": Input tag 'text' found using"),
+            ("document", {"type": "base64", "media_type": "text/plain", "data": "eA=="}, ".base64.media_type: Input"),
+            ("document", {"type": "url", "url": "https://example.com/a", "title": "t"}, ".url.title: Extra inputs are"),
+        )
+    ),
     ({"messages": said([{"type": "image"}])}, "messages.0.content.0.image.source: Field required"),
     ({"messages": said([{"type": "image", "source": "x"}])}, "messages.0.content.0.image.source: Input should be"),
     (

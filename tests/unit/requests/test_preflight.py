@@ -36,6 +36,8 @@ def user(content: Any, **more: Any) -> dict[str, Any]:
 
 
 CALL = {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {}}]}
+SOURCE = {"type": "url", "url": "https://example.com/a"}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
 CACHED = {"cache_control": {"type": "ephemeral"}}
 TEXT = {"type": "text", "text": "hi"}
 TOOL = {"name": "look", "input_schema": {"type": "object"}}
@@ -95,13 +97,32 @@ WARNED = [
     ({"tools": [{**TOOL, "cache_control": {"type": "x"}}]}, "a `cache_control` is not of the type `ephemeral`"),
     (user([{**TEXT, "cache_control": {"type": "ephemeral", "ttl": 300}}]), "the `ttl` of a `cache_control` is neither"),
     (
-        {"messages": [{"role": "assistant", "content": [{"type": "thinking", **CACHED}]}]},
-        "a block of the type `thinking` cannot have a `cache_control`",
+        {"messages": [{"role": "assistant", "content": [{**THOUGHT, **CACHED}]}]},
+        "`cache_control` is not a field of a block of the type `thinking`",
     ),
     (user([{**TEXT, **CACHED}] * 5), "more than 4 blocks have a `cache_control`"),
     (
         {"system": [{**TEXT, **CACHED}], "cache_control": {"type": "ephemeral", "ttl": "1h"}},
         "a `cache_control` of 1h comes after one of 5m",
+    ),
+    (user([{"type": "image"}]), "a block of the type `image` has no `source`"),
+    (user([{"type": "document", "source": "a.pdf"}]), "the source of a `document` is not an object"),
+    (
+        user([{"type": "image", "source": {"type": "path"}}]),
+        "the source of a `image` is of none of the types base64, file, url",
+    ),
+    (user([{"type": "image", "source": {"type": "file"}}]), "a source of the type `file` has no `file_id`"),
+    (
+        user([{"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": "eA=="}}]),
+        "the `media_type` of a `image` is not image/jpeg or image/png or image/gif or image/webp",
+    ),
+    (
+        user([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "data:image/png;b"}}]),
+        "the `data` of a source is a URL: write what comes after `base64,` alone",
+    ),
+    (
+        {"messages": [{"role": "assistant", "content": [{**CALL["content"][0], "input": "{}"}]}]},
+        "the `input` of a `tool_use` is not an object",
     ),
     ({"temperature": 2}, "`temperature` must be from 0 to 1"),
     ({"temperature": "0"}, "`temperature` must be from 0 to 1"),
@@ -154,6 +175,9 @@ UNSURE = [
     ({"model": "claude-haiku-5"}, "`claude-haiku-5` is not a model that this version knows of"),
     ({"model": "anthropic.claude-sonnet-5-v1:0"}, "`anthropic.claude-sonnet-5-v1:0` is not a model"),
     (user([{"type": "image_url", "image_url": {}}]), "`image_url` is not a type of content that this version knows of"),
+    (user([{**TEXT, "name": "bob"}]), "`name` is not a field of a block of the type `text`"),
+    ({"thinking": {"type": "adaptive", "effort": "low"}}, "`effort` is not a field of `thinking`"),
+    ({"tools": [{**TOOL, "parameters": {}}]}, "`parameters` is not a field of a tool"),
     ({"cache_control": {"type": "ephemeral", "scope": "global"}}, "`scope` is not a field of `cache_control`"),
 ]
 
@@ -213,7 +237,8 @@ FINE: list[dict[str, Any]] = [
     {"thinking": {"type": "adaptive"}},
     {"system": [TEXT, {**TEXT, **CACHED}], "metadata": {"user_id": "u"}, "tools": [{**TOOL, "cache_control": None}]},
     {**user([{**TEXT, **CACHED}] * 4), **CACHED},
-    user([{"type": "web_search_tool_result"}, {"type": "image"}, {"type": "document"}]),
+    user([{"type": "web_search_tool_result"}, {"type": "image", "source": SOURCE}]),
+    user([{"type": "document", "source": SOURCE, "title": "t", "citations": {"enabled": True}}]),
 ]
 
 
@@ -303,7 +328,10 @@ STRICTER = [
     ({"temperature": 1}, "`temperature` is not accepted since version 2026-10-21"),
     ({"top_p": 1}, "`top_p`"),
     ({"top_k": 1}, "`top_k`"),
-    ({"messages": [{"role": "assistant", "content": [{"type": "document"}] * 2}]}, "a `document` in an assistant"),
+    (
+        {"messages": [{"role": "assistant", "content": [{"type": "document", "source": SOURCE}] * 2}]},
+        "a `document` in an assistant",
+    ),
     (user([{"type": "text", "text": "hi", "citations": [1]}]), "`citations` in a user's text"),
 ]
 

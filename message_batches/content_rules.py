@@ -1,0 +1,147 @@
+"""The forms of content blocks, their sources, tools and options: the emulator refuses by them, the check warns.
+
+The fields are those of the types of `anthropic` 2.14.0, of its betas too; of other kinds than these nothing is said.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from message_batches.prompt_rules import PromptProblem
+
+
+class _Form(NamedTuple):
+    fields: frozenset[str]
+    needed: tuple[str, ...]
+
+
+def _form(needed: str, more: str = "") -> _Form:
+    return _Form(frozenset(("type", *needed.split(), *more.split())), tuple(needed.split()))
+
+
+_BLOCKS: Mapping[str, _Form] = {
+    "text": _form("text", "cache_control citations"),
+    "image": _form("source", "cache_control transformations"),
+    "document": _form("source", "cache_control citations context title"),
+    "search_result": _form("content source title", "cache_control citations"),
+    "thinking": _form("signature thinking"),
+    "redacted_thinking": _form("data"),
+    "tool_use": _form("id name input", "cache_control caller toolset_name"),
+    "tool_result": _form("tool_use_id", "cache_control content is_error toolset_name"),
+}
+_SOURCES: Mapping[str, _Form] = {
+    "base64": _form("data media_type"),
+    "url": _form("url"),
+    "file": _form("file_id"),
+    "text": _form("data media_type"),
+    "content": _form("content"),
+}
+_SOURCES_OF: Mapping[str, Mapping[str, _Form]] = {
+    "document": _SOURCES,
+    "image": {kind: _SOURCES[kind] for kind in ("base64", "file", "url")},
+}
+_RESULT = ".tool_result.content"
+_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+_MEDIA: Mapping[tuple[str, str], tuple[str, ...]] = {
+    ("image", "base64"): _PICTURES,
+    ("document", "base64"): ("application/pdf",),
+    ("document", "text"): ("text/plain",),
+}
+_OPTIONS: Mapping[str, Mapping[str, _Form]] = {
+    "tool_choice": {
+        "any": _form("", "disable_parallel_tool_use"),
+        "auto": _form("", "disable_parallel_tool_use"),
+        "none": _form(""),
+        "tool": _form("name", "disable_parallel_tool_use"),
+    },
+    "thinking": {
+        "adaptive": _form("", "block_binding display"),
+        "between_tools": _form(""),
+        "disabled": _form(""),
+        "enabled": _form("budget_tokens", "block_binding display"),
+    },
+}
+_TOOL = _form(
+    "name input_schema",
+    "allowed_callers cache_control defer_loading description eager_input_streaming input_examples strict",
+)
+
+
+def find_content_problems(params: Mapping[str, object]) -> Iterator[PromptProblem]:
+    """Yield what is wrong in the forms of a request's parts, as far as they are of a known kind."""
+    for name, forms in _OPTIONS.items():
+        option = params.get(name)
+        if isinstance(option, dict) and (form := _known(forms, option)):
+            yield from _of_form(f"{name}.{option['type']}", f"`{name}`", option, form)
+    tools = params.get("tools")
+    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
+        if isinstance(tool, dict) and tool.get("type") in (None, "custom") and not tool.keys() <= _TOOL.fields:
+            yield from _extra(f"tools.{number}.custom", "a tool", tool, _TOOL)
+    messages = params.get("messages")
+    for number, message in enumerate(messages if isinstance(messages, list) else ()):
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, list):
+            yield from _of_content(f"messages.{number}.content", content)
+
+
+def _of_content(at: str, content: list[object]) -> Iterator[PromptProblem]:
+    for place, block in enumerate(content):
+        if not isinstance(block, dict) or not (form := _known(_BLOCKS, block)):
+            continue
+        kind = block["type"]
+        if kind != "text" or not block.keys() <= form.fields:
+            yield from _of_form(f"{at}.{place}.{kind}", f"a block of the type `{kind}`", block, form)
+        if kind in _SOURCES_OF and "source" in block:
+            yield from _of_source(f"{at}.{place}.{kind}.source", kind, block["source"])
+        if kind == "tool_use" and not isinstance(block.get("input", {}), dict):
+            message = f"{at}.{place}.tool_use.input: Input should be a valid dictionary"
+            yield PromptProblem(message, "the `input` of a `tool_use` is not an object")
+        # The blocks of a result hold no others: no depth of a file makes this one deep.
+        if kind == "tool_result" and isinstance(block.get("content"), list) and not at.endswith(_RESULT):
+            yield from _of_content(f"{at}.{place}{_RESULT}", block["content"])
+
+
+def _of_source(at: str, kind: str, source: object) -> Iterator[PromptProblem]:
+    forms = _SOURCES_OF[kind]
+    if not isinstance(source, dict):
+        yield PromptProblem(f"{at}: Input should be a valid dictionary", f"the source of a `{kind}` is not an object")
+        return
+    form = _known(forms, source)
+    if form is None:
+        given = source.get("type")
+        message = f"{at}: Unable to extract tag using discriminator 'type'"
+        if isinstance(given, str):
+            tags = ", ".join(f"'{tag}'" for tag in sorted(forms))
+            message = f"{at}: Input tag '{given}' found using 'type' does not match any of the expected tags: {tags}"
+        yield PromptProblem(message, f"the source of a `{kind}` is of none of the types {', '.join(sorted(forms))}")
+        return
+    given = source["type"]
+    yield from _of_form(f"{at}.{given}", f"a source of the type `{given}`", source, form)
+    media = _MEDIA.get((kind, given), ())
+    if media and "media_type" in source and source["media_type"] not in media:
+        message = f"{at}.{given}.media_type: Input should be {' or '.join(map(repr, media))}"
+        yield PromptProblem(message, f"the `media_type` of a `{kind}` is not {' or '.join(media)}")
+    if given == "base64" and str(source.get("data")).startswith("data:"):
+        message = f"{at}.base64.data: Invalid base64 data"
+        yield PromptProblem(message, "the `data` of a source is a URL: write what comes after `base64,` alone")
+
+
+def _of_form(at: str, what: str, value: dict[str, object], form: _Form) -> Iterator[PromptProblem]:
+    for name in form.needed:
+        if name not in value:
+            yield PromptProblem(f"{at}.{name}: Field required", f"{what} has no {{}}", name)
+    if not value.keys() <= form.fields:
+        yield from _extra(at, what, value, form)
+
+
+def _extra(at: str, what: str, value: dict[str, object], form: _Form) -> Iterator[PromptProblem]:
+    for name in value:
+        if name not in form.fields:
+            message = f"{at}.{name}: Extra inputs are not permitted"
+            # A cache point in a block that cannot have one is documented; another field may be a later one.
+            certain = name == "cache_control"
+            yield PromptProblem(message, f"{{}} is not a field of {what}", name, certain=certain)
+
+
+def _known(forms: Mapping[str, _Form], value: dict[str, object]) -> _Form | None:
+    kind = value.get("type")
+    return forms.get(kind) if isinstance(kind, str) else None
