@@ -37,9 +37,11 @@ class Prompt(NamedTuple):
     """The JSON schema of the tool's input, or of the reply's text."""
     thinking: Thinking | None
     """The form in which the reply begins with thinking, None if it does not."""
+    stops: tuple[str, ...]
+    """The texts at which the reply ends."""
 
 
-EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None, None)
+EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None, None, ())
 
 
 class PromptReader:
@@ -89,6 +91,7 @@ class PromptReader:
             tool,
             None if wanted is None else self._schemas.setdefault(wanted, wanted),
             _thinking(params.get("thinking"), last, shows_thinking=shows_thinking),
+            _stops(params.get("stop_sequences")),
         )
 
 
@@ -156,6 +159,10 @@ def _thinking(config: object, last: str, *, shows_thinking: bool) -> Thinking | 
         return "redacted"
     display = config.get("display") or ("summarized" if shows_thinking else "omitted")
     return "summarized" if display == "summarized" else "omitted"
+
+
+def _stops(sequences: object) -> tuple[str, ...]:
+    return tuple(filter(None, dict.fromkeys(map(str, sequences)))) if isinstance(sequences, list) else ()
 
 
 def _wanted(params: dict[str, object]) -> tuple[str | None, object]:

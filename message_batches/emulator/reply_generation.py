@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -76,30 +77,31 @@ class ReplyWriter:
     def _message(self, number: int) -> str:
         request = self._batch.requests[number]
         prompt = request.prompt
+        sequence = None
         if prompt.tool is not None:
             content, length, stop = self._tool_use(number)
-        elif prompt.schema is not None:
-            text, length, stop = self._json(number)
-            content = _text_blocks(text, 1)
         else:
-            text, length, stop = self._text(number)
+            text, length, stop = self._text(number) if prompt.schema is None else self._json(number)
+            if prompt.stops and (stopped := _stopped(text, prompt.stops)):
+                (text, length, sequence), stop = stopped, "stop_sequence"
             content = _text_blocks(text, 1)
         ordered = self._batch.ordered(number)
         if ordered is not None:
             stop = ordered.stop_reason or stop
+            sequence = sequence if stop == "stop_sequence" else None
             if stop == "refusal":
                 content, length = "", 0
             elif prompt.tool is None:
                 content = _text_blocks(text, ordered.blocks)
         tokens, thinking_tokens, details = -(-length // CHARACTERS_PER_TOKEN), self._thinking_tokens(number), ""
         if thinking_tokens and stop != "refusal":
-            content = f"{_json_text(self._thinking(number))},{content}"
+            content = ",".join(filter(None, (_json_text(self._thinking(number)), content)))
             tokens += thinking_tokens
             details = f'"output_tokens_details":{{"thinking_tokens":{thinking_tokens}}},'
         five, hour = (prompt.cache_written, 0) if prompt.cache_lifetime == "5m" else (0, prompt.cache_written)
         return (
             f'{{"model":{self._quoted(request.model)},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
-            f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":null,'
+            f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":{json.dumps(sequence)},'
             f'"usage":{{"input_tokens":{prompt.input_tokens},"cache_creation_input_tokens":{prompt.cache_written},'
             f'"cache_read_input_tokens":{prompt.cache_read},'
             f'"cache_creation":{{"ephemeral_5m_input_tokens":{five},"ephemeral_1h_input_tokens":{hour}}},'
@@ -189,8 +191,20 @@ class ReplyWriter:
         return encode((self._batch.seed << 64 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)
 
 
+def _stopped(text: str, stops: Sequence[str]) -> tuple[str, int, str] | None:
+    """Return a text that is JSON already up to the first stop sequence, its length, and the sequence."""
+    written = json.loads(f'"{text}"')
+    found = [(place, stop) for stop in stops if (place := written.find(stop)) >= 0]
+    if not found:
+        return None
+    place, stop = min(found)
+    return json.dumps(written[:place], ensure_ascii=False)[1:-1], place, stop
+
+
 def _text_blocks(text: str, number: int) -> str:
     """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape."""
+    if not text:
+        return ""
     if number == 1:
         return f'{{"type":"text","text":"{text}"}}'
     places = [len(text) * place // number for place in range(1, number)]

@@ -175,6 +175,30 @@ async def test_rich_params_are_answered(client: httpx.AsyncClient) -> None:
     assert '"hi" \\' in got["quotes"]["message"]["content"][0]["text"]
 
 
+@pytest.mark.parametrize(
+    ("params", "text", "sequence"),
+    [
+        ({"stop_sequences": ["sky"]}, 'On "Why is the ', "sky"),
+        ({"stop_sequences": ["blue", "sky", "sky"]}, 'On "Why is the ', "sky"),
+        ({"stop_sequences": ['"']}, "On ", '"'),
+        ({"stop_sequences": ["On"]}, None, "On"),
+        (
+            {"stop_sequences": ["x"], "output_config": {"format": {"type": "json_schema", "schema": {"const": "axb"}}}},
+            '"a',
+            "x",
+        ),
+    ],
+)
+async def test_a_reply_ends_at_the_first_stop_sequence(
+    client: httpx.AsyncClient, params: dict[str, Any], text: str | None, sequence: str
+) -> None:
+    made = await create(client, request("a", **params))
+    message = (await by_id(client, made["id"]))["a"]["message"]
+
+    assert [block["text"] for block in message["content"]] == ([] if text is None else [text])
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", sequence)
+
+
 async def test_usage_adds_up(client: httpx.AsyncClient) -> None:
     system = [{"type": "text", "text": "Know this. " * 1000, "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
     requests = [request(f"r{number}", f"Question {number}", system=system) for number in range(3)]
