@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 MAX_CACHE_POINTS = 4
-_PLAIN = {"type": "ephemeral"}
+PLAIN_CACHE_POINT = {"type": "ephemeral"}
 """A cache point as nearly all are."""
 
 _LIFETIMES = ("5m", "1h")
@@ -47,16 +47,15 @@ class _CachePoint(NamedTuple):
         return (self.control.get("ttl") or _LIFETIMES[0]) if isinstance(self.control, dict) else None
 
 
-def find_prompt_problems(params: Mapping[str, object]) -> Iterator[PromptProblem]:
-    """Yield what is wrong in these parts of a request."""
-    metadata = params.get("metadata")
+def find_prompt_problems(params: Mapping[str, object]) -> list[PromptProblem]:
+    """Return what is wrong in these parts of a request."""
+    found: list[PromptProblem] = []
+    metadata, system = params.get("metadata"), params.get("system")
     if metadata is not None:
-        yield from _of_metadata(metadata)
-    system = params.get("system")
+        found += _of_metadata(metadata)
     if isinstance(system, list):
-        yield from _of_system(system)
-    if points := _cache_points(params):
-        yield from _of_cache_points(points)
+        found += _of_system(system)
+    return [*found, *_of_cache_points(_cache_points(params))]
 
 
 def _of_metadata(metadata: object) -> Iterator[PromptProblem]:
@@ -133,12 +132,12 @@ def _collect(points: list[_CachePoint], at: str, blocks: list[object]) -> None:
 
 def _of_cache_points(points: list[_CachePoint]) -> Iterator[PromptProblem]:
     for point in points:
-        if point.control != _PLAIN:
+        if point.control != PLAIN_CACHE_POINT:
             yield from _of_cache_point(point)
     if len(points) > MAX_CACHE_POINTS:
         message = f"A maximum of {MAX_CACHE_POINTS} blocks with cache_control may be provided. Found {len(points)}."
         yield PromptProblem(message, f"more than {MAX_CACHE_POINTS} blocks have a `cache_control`")
-    if all(point.control == _PLAIN for point in points):
+    if all(point.control == PLAIN_CACHE_POINT for point in points):
         return
     short = False
     for point in points:

@@ -5,10 +5,9 @@ They are switched off with `--params-refused 200`: such a request is then answer
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 
-from message_batches.content_rules import find_content_problems
-from message_batches.prompt_rules import find_prompt_problems
+from message_batches.content_rules import find_form_problems
 
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}|mcp_toolset")
@@ -60,7 +59,7 @@ def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) ->
             yield from check(params)
     if params.get("thinking") is not None:
         yield from _of_thinking(params, interleaved=interleaved)
-    for problem in chain(find_prompt_problems(params), find_content_problems(params)):
+    for problem in find_form_problems(params):
         yield problem.message
     yield from _of_messages(_dictionaries(params.get("messages")))
 

@@ -4,15 +4,13 @@ They are those in the API's reference and in its client's types; there are none 
 """
 
 from collections.abc import Collection, Iterator
-from itertools import chain
 from typing import Any
 
 import msgspec
 
 from message_batches.claude_models import by_name
-from message_batches.content_rules import find_content_problems
+from message_batches.content_rules import find_form_problems
 from message_batches.formatting import escape_unprintable
-from message_batches.prompt_rules import find_prompt_problems
 
 LONG_OUTPUT = 300_000
 """The most that any model gives in a batch, and only with the beta."""
@@ -118,7 +116,7 @@ def find_reasons(params: dict[str, Any], *, version: str, betas: Collection[str]
     yield from _of_sampling(params, stricter=stricter)
     if "system" in params and not isinstance(params["system"], str | list | None):
         yield "`system` is neither a text nor a list"
-    for problem in chain(find_prompt_problems(params), find_content_problems(params)):
+    for problem in find_form_problems(params):
         yield f"{'' if problem.certain else UNSURE}{problem.reason.format(quoted(problem.name))}"
     if "thinking" in params:
         yield from _of_thinking(params["thinking"], params.get("max_tokens"), betas)

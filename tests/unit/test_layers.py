@@ -30,7 +30,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "content_rules": "prompt_rules",
     "codec_server": "encryption errors listener settings",
-    "emulator": "claude_models content_rules listener prompt_rules",
+    "emulator": "claude_models content_rules listener",
     "encryption": "errors",
     "errors": "contract",
     "formatting": "models",
@@ -38,10 +38,7 @@ ALLOWED: Mapping[str, str] = {
     "listener": "errors",
     "models": "api contract serialization",
     "observability": "contract errors formatting listener log_context models runs storage temporal",
-    "requests": (
-        "claude_models concurrency content_rules contract errors formatting jsonl models prompt_rules serialization "
-        "storage"
-    ),
+    "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
     "results": (
         "claude_models concurrency contract error_causes errors formatting jsonl models requests serialization storage"
     ),
