@@ -77,14 +77,15 @@ class ReplyWriter:
     def _message(self, number: int) -> str:
         request = self._batch.requests[number]
         prompt = request.prompt
-        sequence = None
+        sequence, cited = None, None
         if prompt.tool is not None:
             content, length, stop = self._tool_use(number)
         else:
             text, length, stop = self._text(number) if prompt.schema is None else self._json(number)
             if prompt.stops and (stopped := _stopped(text, prompt.stops)):
                 (text, length, sequence), stop = stopped, "stop_sequence"
-            content = _text_blocks(text, 1)
+            cited = prompt.citation if prompt.schema is None else None
+            content = _text_blocks(text, 1, cited)
         ordered = self._batch.ordered(number)
         if ordered is not None:
             stop = ordered.stop_reason or stop
@@ -92,7 +93,7 @@ class ReplyWriter:
             if stop == "refusal":
                 content, length = "", 0
             elif prompt.tool is None:
-                content = _text_blocks(text, ordered.blocks)
+                content = _text_blocks(text, ordered.blocks, cited)
         tokens, thinking_tokens, details = -(-length // CHARACTERS_PER_TOKEN), self._thinking_tokens(number), ""
         if thinking_tokens and stop != "refusal":
             content = ",".join(filter(None, (_json_text(self._thinking(number)), content)))
@@ -201,10 +202,15 @@ def _stopped(text: str, stops: Sequence[str]) -> tuple[str, int, str] | None:
     return json.dumps(written[:place], ensure_ascii=False)[1:-1], place, stop
 
 
-def _text_blocks(text: str, number: int) -> str:
-    """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape."""
+def _text_blocks(text: str, number: int, cited: str | None = None) -> str:
+    """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape.
+
+    The last one has the citation: there are two at least where there is one.
+    """
     if not text:
         return ""
+    if cited is not None:
+        return f'{_text_blocks(text, max(2, number))[:-1]},"citations":[{cited}]}}'
     if number == 1:
         return f'{{"type":"text","text":"{text}"}}'
     places = [len(text) * place // number for place in range(1, number)]

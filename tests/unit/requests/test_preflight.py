@@ -121,7 +121,11 @@ WARNED = [
         "the `data` of a source is a URL: write what comes after `base64,` alone",
     ),
     (
-        {"messages": [{"role": "assistant", "content": [{**CALL["content"][0], "input": "{}"}]}]},
+        {
+            "messages": [
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": "{}"}]}
+            ]
+        },
         "the `input` of a `tool_use` is not an object",
     ),
     ({"temperature": 2}, "`temperature` must be from 0 to 1"),

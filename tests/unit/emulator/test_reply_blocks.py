@@ -1,4 +1,4 @@
-"""Replies to requests that ask for thinking begin with it, in the form that the model and the request give it."""
+"""The blocks of a reply: thinking comes first, in the form of the model and the request; citations come last."""
 
 from __future__ import annotations
 
@@ -88,3 +88,47 @@ async def test_a_conversation_goes_on_with_the_thinking_as_it_came(client: httpx
     result = (await by_id(client, second["id"]))["b"]
 
     assert [block["type"] for block in result["message"]["content"]] == ["thinking", "text"]
+
+
+CITED = {"citations": {"enabled": True}, "title": "Colours"}
+GRASS = "The grass is green. The sky is blue."
+DOCUMENTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "text": (
+        {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": GRASS}},
+        {"type": "char_location", "cited_text": "The grass is green. ", "start_char_index": 0, "end_char_index": 20},
+    ),
+    "content": (
+        {"type": "document", "source": {"type": "content", "content": [{"type": "text", "text": "Green"}]}},
+        {"type": "content_block_location", "cited_text": "Green", "start_block_index": 0, "end_block_index": 1},
+    ),
+    "pages": (
+        {"type": "document", "source": {"type": "file", "file_id": "file_1"}},
+        {"type": "page_location", "start_page_number": 1, "end_page_number": 2},
+    ),
+    "search": (
+        {"type": "search_result", "source": "https://example.com", "content": [{"type": "text", "text": "Green"}]},
+        {"type": "search_result_location", "cited_text": "Green", "source": "https://example.com", "title": "Colours"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("document", "expected"), DOCUMENTS.values(), ids=DOCUMENTS)
+async def test_a_document_with_citations_is_cited(
+    client: httpx.AsyncClient, document: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    plain = {**document, "title": "Colours"}
+    contents = {"cited": [plain, {**plain, **CITED}], "plain": [plain]}
+    asks: list[Any] = [
+        request(name, messages=[{"role": "user", "content": [*blocks, {"type": "text", "text": "Green?"}]}])
+        for name, blocks in contents.items()
+    ]
+    got = await by_id(client, (await create(client, *asks))["id"])
+
+    first, second = got["cited"]["message"]["content"]
+    [citation] = second["citations"]
+    assert "citations" not in first
+    assert {name: citation[name] for name in expected} == expected
+    assert citation.get("document_index", citation.get("search_result_index")) == 1
+    assert citation.get("document_title", citation.get("title")) == "Colours"
+    [only] = got["plain"]["message"]["content"]
+    assert "citations" not in only
