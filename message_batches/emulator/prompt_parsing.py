@@ -3,11 +3,13 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 _EXCERPT = 80
 _CITED = 200
+_CITABLE: Mapping[str, type] = {"document": dict, "search_result": str}
+"""The types of content that can be cited, each with that of its source."""
 CHARACTERS_PER_TOKEN = 4
 _PER_MESSAGE = 4
 _PER_IMAGE = 1_500
@@ -182,7 +184,12 @@ def _citation(messages: object) -> dict[str, object] | None:
     for message in messages if isinstance(messages, list) else ():
         for block in message["content"] if isinstance(message["content"], list) else ():
             kind, asked = str(block.get("type")), block.get("citations")
-            if kind in ("document", "search_result") and isinstance(asked, dict) and asked.get("enabled"):
+            if (
+                kind in _CITABLE
+                and isinstance(block.get("source"), _CITABLE[kind])
+                and isinstance(asked, dict)
+                and asked.get("enabled")
+            ):
                 return _location(block, kind, places[kind])
             places[kind] += 1
     return None
@@ -193,8 +200,8 @@ def _location(block: dict[str, Any], kind: str, place: int) -> dict[str, object]
         text, named = _beginning(block.get("content")), {"source": block.get("source"), "title": block.get("title")}
         found = {"type": "search_result_location", "cited_text": text, "search_result_index": place, **named}
         return {**found, "start_block_index": 0, "end_block_index": 1}
-    source = block.get("source")
-    form = source.get("type") if isinstance(source, dict) else None
+    source: dict[str, Any] = block["source"]
+    form = source.get("type")
     if form == "text":
         text = _beginning(source.get("data"))
         kind, ends = "char_location", {"start_char_index": 0, "end_char_index": len(text)}

@@ -123,7 +123,7 @@ def form_of(item: dict[str, Any]) -> str | None:
     """Return the form of an object that is not a request; None if it may be meant as one."""
     if "params" in item:
         return None
-    if item.get("type") in ("message", "message_batch"):
+    if item.get("type") in ("error", "message", "message_batch"):
         return BATCH if item["type"] == "message_batch" else RESULT
     for field, form in BY_FIELD.items():
         if field in item:
@@ -194,6 +194,8 @@ def not_json(error: json.JSONDecodeError) -> str:
         habit = "write it as an escape such as \\n or \\t"
     elif "escape" in error.msg:
         habit = "a backslash itself is written twice"
+    elif error.msg == "Extra data" and rest[:1] in ("[", "{", ","):
+        habit = "something after the JSON: write all requests in one array, or each on a line"
     elif not rest or error.msg.startswith("Unterminated"):
         habit = "the line ends too early"
     elif before[-1:].isdigit() and (rest[:1].isalnum() or rest[:1] == "_"):
@@ -216,7 +218,7 @@ def form_of_text(line: str) -> str | None:
         return YAML
     if re.match(r"[{\[][{\[\s]*'", line):
         return PYTHON
-    if _CELLS.fullmatch(line) or _QUOTED_CELL.match(line):
+    if line[:1] == "|" or _CELLS.fullmatch(line) or _QUOTED_CELL.match(line):
         return TABLE
     if line[:1] in ("{", "["):
         return _broken(line)

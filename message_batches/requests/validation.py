@@ -45,7 +45,8 @@ def repeated_fields(line: bytes) -> list[Problem]:
 
 def unknown_field(name: str, where: str) -> Problem:
     """Return the problem of a field that the API would refuse."""
-    shown = name if re.fullmatch(r"[\w.-]{1,80}", name) else repr(name[:80])
+    # A letter of another script may look like one of ours.
+    shown = name if re.fullmatch(r"[\w.-]{1,80}", name, re.ASCII) else ascii(name[:80])
     beta = "; betas are a header of the batch" if name in BETA_FIELDS else ""
     return shown, f"not a field {where}{beta}"
 

@@ -201,6 +201,12 @@ def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
         (b"hello\n", f"line 1: {forms.TEXT}"),
         (dump(ITEMS[0]) + b"\nhello\n", "line 2: not JSON: Expecting value (column 1)"),
         (b"requests.jsonl:" + dump(ITEMS[0]), f"line 1: {forms.BEFORE}"),
+        (b"| custom_id | params |\n|---|---|\n", f"line 1: {forms.TABLE}"),
+        (
+            dump([ITEMS[0]]) + b"\n" + dump([ITEMS[1]]),
+            "line 2: not JSON: Extra data (column 1), something after the JSON",
+        ),
+        (dump({"type": "error", "error": {"type": "api_error"}}), f"line 1: {forms.RESULT}"),
         (b"     1\t" + dump(ITEMS[0]), f"line 1: {forms.BEFORE}"),
         (b"```json\n" + dump(ITEMS[0]) + b"\n```", f"line 1: {forms.BEFORE}"),
         (dump(ITEMS[0]) + b"\r" + dump(ITEMS[1]) + b"\r", f"line 1: {forms.OTHER_ENDS}"),
@@ -293,13 +299,13 @@ def test_a_field_beside_the_requests_is_refused_by_name(read: Read, form: bytes,
     assert caught.value.action == (NextAction.GIVE_BETAS if b"beta" in form else None)
 
 
-@pytest.mark.parametrize("name", ["metadata", "betas", "custom_ID", "method", "a b\n"])
+@pytest.mark.parametrize("name", ["metadata", "betas", "custom_ID", "method", "a b\n", "\u0441ustom_id"])
 def test_a_field_of_a_request_that_the_api_would_refuse_is_named_with_its_line(read: Read, name: str) -> None:
     with pytest.raises(InvalidRequests) as caught:
         read(dump(ITEMS[0]) + b"\n\n" + dump({**ITEMS[1], name: {"row": 5}}))
 
     (problem,) = caught.value.problems
-    shown = name if name.isidentifier() else repr(name)
+    shown = name if name.isidentifier() and name.isascii() else ascii(name)
     assert problem.startswith(f"line 3, {shown}: not a field of a request")
     assert (caught.value.action is NextAction.GIVE_BETAS) == (name == "betas")
 
