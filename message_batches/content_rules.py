@@ -3,8 +3,9 @@
 The fields are those of the types of `anthropic` 2.14.0, of its betas too; of other kinds than these nothing is said.
 """
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from message_batches.prompt_rules import MAX_CACHE_POINTS, PLAIN_CACHE_POINT, PromptProblem, find_prompt_problems
 
@@ -66,14 +67,29 @@ _TOOL = _form(
     "allowed_callers cache_control defer_loading description eager_input_streaming input_examples strict",
 )
 
-_CHECKED = frozenset(("cache_control", "metadata", "thinking", "tool_choice", "tools"))
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_FORMAT = _form("schema")
+_EFFORTS = ("low", "medium", "high", "xhigh", "max")
+_CHECKED = frozenset(
+    (
+        "cache_control",
+        "metadata",
+        "output_config",
+        "service_tier",
+        "stop_sequences",
+        "thinking",
+        "tool_choice",
+        "tools",
+    )
+)
+"""The fields, besides the messages and `system`, that are looked at here."""
 
 
 def find_form_problems(params: Mapping[str, object]) -> list[PromptProblem]:
     """Return what is wrong in the forms of a request's parts, as far as they are of a known kind."""
     if _is_ordinary(params):
         return []
-    return [*find_prompt_problems(params), *_of_options(params), *_of_messages(params)]
+    return [*find_prompt_problems(params), *_of_tools(params), *_of_options(params), *_of_messages(params)]
 
 
 def _is_ordinary(params: Mapping[str, object]) -> bool:
@@ -103,10 +119,76 @@ def _of_options(params: Mapping[str, object]) -> Iterator[PromptProblem]:
         option = params.get(name)
         if isinstance(option, dict) and (form := _known(forms, option)):
             yield from _of_form(f"{name}.{option['type']}", f"`{name}`", option, form)
+    if params.get("stop_sequences") is not None:
+        yield from _of_stop_sequences(params["stop_sequences"])
+    if isinstance(params.get("output_config"), dict):
+        yield from _of_output(params["output_config"])
+    elif params.get("output_config") is not None:
+        yield PromptProblem("output_config: Input should be a valid dictionary", "`output_config` is not an object")
+    if params.get("service_tier") not in (None, "auto", "standard_only"):
+        message = "service_tier: Input should be 'auto' or 'standard_only'"
+        yield PromptProblem(message, "`service_tier` is neither auto nor standard_only")
+
+
+def _of_tools(params: Mapping[str, object]) -> Iterator[PromptProblem]:
     tools = params.get("tools")
-    for number, tool in enumerate(tools if isinstance(tools, list) else ()):
-        if isinstance(tool, dict) and tool.get("type") in (None, "custom") and not tool.keys() <= _TOOL.fields:
-            yield from _extra(f"tools.{number}.custom", "a tool", tool, _TOOL)
+    listed = [tool for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
+    for number, tool in enumerate(listed):
+        if tool.get("type") in (None, "custom"):
+            yield from _of_tool(f"tools.{number}.custom", tool)
+    names = [tool["name"] for tool in listed if isinstance(tool.get("name"), str)]
+    if len(set(names)) < len(names):
+        yield PromptProblem("tools: Tool names must be unique.", "two tools have the same name")
+
+
+def _of_tool(at: str, tool: dict[str, Any]) -> Iterator[PromptProblem]:
+    yield from _of_form(at, "a tool", tool, _TOOL)
+    name, schema = tool.get("name", ""), tool.get("input_schema", {})
+    if not isinstance(name, str):
+        yield PromptProblem(f"{at}.name: Input should be a valid string", "the name of a tool is not a text")
+    elif "name" in tool and not _TOOL_NAME.fullmatch(name):
+        message = f"{at}.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
+        yield PromptProblem(message, "the name of a tool is not 1 to 128 of the characters a-z, A-Z, 0-9, _ and -")
+    if not isinstance(schema, dict):
+        message = f"{at}.input_schema: Input should be a valid dictionary"
+        yield PromptProblem(message, "the `input_schema` of a tool is not an object")
+    elif "input_schema" in tool and schema.get("type") != "object":
+        problem = "Input should be 'object'" if "type" in schema else "Field required"
+        yield PromptProblem(
+            f"{at}.input_schema.type: {problem}", "the `input_schema` of a tool is not of the type object"
+        )
+
+
+def _of_stop_sequences(stops: object) -> Iterator[PromptProblem]:
+    if not isinstance(stops, list):
+        yield PromptProblem("stop_sequences: Input should be a valid list", "`stop_sequences` is not a list")
+        return
+    for number, stop in enumerate(stops):
+        if not isinstance(stop, str):
+            message = f"stop_sequences.{number}: Input should be a valid string"
+            yield PromptProblem(message, "a stop sequence is not a text")
+        elif not stop.strip():
+            message = "stop_sequences: each stop sequence must contain non-whitespace"
+            yield PromptProblem(message, "a stop sequence is blank")
+
+
+def _of_output(config: dict[str, Any]) -> Iterator[PromptProblem]:
+    at, form = "output_config.format", config.get("format")
+    if config.get("effort") not in (None, *_EFFORTS):
+        message = f"output_config.effort: Input should be {', '.join(map(repr, _EFFORTS[:-1]))} or '{_EFFORTS[-1]}'"
+        yield PromptProblem(message, f"`output_config.effort` is none of {', '.join(_EFFORTS)}")
+    if form is None:
+        return
+    if not isinstance(form, dict):
+        yield PromptProblem(f"{at}: Input should be a valid dictionary", "`output_config.format` is not an object")
+    elif form.get("type") != "json_schema":
+        message = f"{at}.type: Input should be 'json_schema'"
+        yield PromptProblem(message, "`output_config.format` is not of the type json_schema")
+    else:
+        yield from _of_form(at, "`output_config.format`", form, _FORMAT)
+        if not isinstance(form.get("schema", {}), dict):
+            message = f"{at}.schema: Input should be a valid dictionary"
+            yield PromptProblem(message, "the `schema` of `output_config.format` is not an object")
 
 
 def _of_messages(params: Mapping[str, object]) -> Iterator[PromptProblem]:

@@ -9,7 +9,6 @@ from itertools import groupby
 
 from message_batches.content_rules import find_form_problems
 
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}|mcp_toolset")
 _BLOCKS = frozenset(
     (
@@ -41,7 +40,6 @@ _BLOCKS = frozenset(
 )
 _THINKING = ("adaptive", "between_tools", "disabled", "enabled")
 _CHOICES = ("any", "auto", "none", "tool")
-_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LEAST_BUDGET = 1_024
 _VALUES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
     "container": ((dict, str), "string"),
@@ -64,18 +62,6 @@ def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) ->
     yield from _of_messages(_dictionaries(params.get("messages")))
 
 
-def _of_stop_sequences(params: Mapping[str, object]) -> Iterator[str]:
-    stops = params.get("stop_sequences")
-    if not isinstance(stops, list):
-        yield "stop_sequences: Input should be a valid list"
-        return
-    for number, stop in enumerate(stops):
-        if not isinstance(stop, str):
-            yield f"stop_sequences.{number}: Input should be a valid string"
-        elif not stop.strip():
-            yield "stop_sequences: each stop sequence must contain non-whitespace"
-
-
 def _of_values(params: Mapping[str, object]) -> Iterator[str]:
     top_k = params.get("top_k")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
@@ -83,8 +69,6 @@ def _of_values(params: Mapping[str, object]) -> Iterator[str]:
     for name, (kinds, described) in _VALUES.items():
         if params.get(name) is not None and not isinstance(params[name], kinds):
             yield f"{name}: Input should be a valid {described}"
-    if (params.get("service_tier") or "auto") not in ("auto", "standard_only"):
-        yield "service_tier: Input should be 'auto' or 'standard_only'"
 
 
 def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
@@ -98,27 +82,8 @@ def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
             yield f"{at}: Input should be a valid dictionary"
             continue
         kind = tool.get("type")
-        if kind not in (None, "custom"):
-            if not isinstance(kind, str) or not _SERVER_TOOL.fullmatch(kind):
-                yield _tag(at, kind, ("custom",))
-            continue
-        name, schema = tool.get("name"), tool.get("input_schema")
-        for field in ("name", "input_schema"):
-            if field not in tool:
-                yield f"{at}.custom.{field}: Field required"
-        if not isinstance(name, str):
-            yield f"{at}.custom.name: Input should be a valid string"
-        elif not _TOOL_NAME.fullmatch(name):
-            yield f"{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
-        if not isinstance(schema, dict):
-            yield f"{at}.custom.input_schema: Input should be a valid dictionary"
-        elif "type" not in schema:
-            yield f"{at}.custom.input_schema.type: Field required"
-        elif schema["type"] != "object":
-            yield f"{at}.custom.input_schema.type: Input should be 'object'"
-    names = [tool["name"] for tool in _dictionaries(tools) if isinstance(tool.get("name"), str)]
-    if len(set(names)) < len(names):
-        yield "tools: Tool names must be unique."
+        if kind not in (None, "custom") and not (isinstance(kind, str) and _SERVER_TOOL.fullmatch(kind)):
+            yield _tag(at, kind, ("custom",))
 
 
 def _of_tool_choice(params: Mapping[str, object]) -> Iterator[str]:
@@ -166,25 +131,6 @@ def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator
         yield "`max_tokens` must be greater than `thinking.budget_tokens`."
     if isinstance(choice, dict) and choice.get("type") in ("any", "tool"):
         yield "Thinking may not be enabled when tool_choice forces tool use."
-
-
-def _of_output(params: Mapping[str, object]) -> Iterator[str]:
-    config = params.get("output_config")
-    if not isinstance(config, dict):
-        yield "output_config: Input should be a valid dictionary"
-        return
-    effort, form = config.get("effort"), config.get("format")
-    if effort is not None and effort not in _EFFORTS:
-        yield "output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'"
-    if form is None:
-        return
-    if not isinstance(form, dict):
-        yield "output_config.format: Input should be a valid dictionary"
-    elif form.get("type") != "json_schema":
-        yield "output_config.format.type: Input should be 'json_schema'"
-    elif not isinstance(form.get("schema"), dict):
-        problem = "Input should be a valid dictionary" if "schema" in form else "Field required"
-        yield f"output_config.format.schema: {problem}"
 
 
 def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -261,9 +207,6 @@ def _tag(at: str, kind: object, expected: Sequence[str]) -> str:
 _CHECKS: Mapping[str, Callable[[Mapping[str, object]], Iterator[str]]] = {
     "tools": _of_tools,
     "tool_choice": _of_tool_choice,
-    "output_config": _of_output,
-    "stop_sequences": _of_stop_sequences,
     **dict.fromkeys(("top_k", *_VALUES), _of_values),
-    "service_tier": _of_values,
 }
 """The checks of the fields that a request may lack."""
