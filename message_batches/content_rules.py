@@ -1,4 +1,4 @@
-"""The forms of content blocks, their sources, tools and options: the emulator refuses by them, the check warns.
+"""The forms of content blocks, sources, tools and options: the emulator refuses by them, the check warns.
 
 The fields are those of the types of `anthropic` 2.14.0, of its betas too; of other kinds than these nothing is said.
 """
@@ -121,9 +121,10 @@ def _of_options(params: Mapping[str, object]) -> Iterator[PromptProblem]:
             yield from _of_form(f"{name}.{option['type']}", f"`{name}`", option, form)
     if params.get("stop_sequences") is not None:
         yield from _of_stop_sequences(params["stop_sequences"])
-    if isinstance(params.get("output_config"), dict):
-        yield from _of_output(params["output_config"])
-    elif params.get("output_config") is not None:
+    config = params.get("output_config")
+    if isinstance(config, dict):
+        yield from _of_output(config)
+    elif config is not None:
         yield PromptProblem("output_config: Input should be a valid dictionary", "`output_config` is not an object")
     if params.get("service_tier") not in (None, "auto", "standard_only"):
         message = "service_tier: Input should be 'auto' or 'standard_only'"
