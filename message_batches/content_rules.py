@@ -5,6 +5,7 @@ The fields are those of the types of `anthropic` 2.14.0, of its betas too; of ot
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 from message_batches.prompt_rules import MAX_CACHE_POINTS, PLAIN_CACHE_POINT, PromptProblem, find_prompt_problems
@@ -85,11 +86,11 @@ _CHECKED = frozenset(
 """The fields, besides the messages and `system`, that are looked at here."""
 
 
-def find_form_problems(params: Mapping[str, object]) -> list[PromptProblem]:
+def find_form_problems(params: Mapping[str, object]) -> Iterator[PromptProblem]:
     """Return what is wrong in the forms of a request's parts, as far as they are of a known kind."""
     if _is_ordinary(params):
-        return []
-    return [*find_prompt_problems(params), *_of_tools(params), *_of_options(params), *_of_messages(params)]
+        return iter(())
+    return chain(find_prompt_problems(params), _of_tools(params), _of_options(params), _of_messages(params))
 
 
 def _is_ordinary(params: Mapping[str, object]) -> bool:

@@ -47,15 +47,14 @@ class _CachePoint(NamedTuple):
         return (self.control.get("ttl") or _LIFETIMES[0]) if isinstance(self.control, dict) else None
 
 
-def find_prompt_problems(params: Mapping[str, object]) -> list[PromptProblem]:
-    """Return what is wrong in these parts of a request."""
-    found: list[PromptProblem] = []
+def find_prompt_problems(params: Mapping[str, object]) -> Iterator[PromptProblem]:
+    """Yield what is wrong in these parts of a request."""
     metadata, system = params.get("metadata"), params.get("system")
     if metadata is not None:
-        found += _of_metadata(metadata)
+        yield from _of_metadata(metadata)
     if isinstance(system, list):
-        found += _of_system(system)
-    return [*found, *_of_cache_points(_cache_points(params))]
+        yield from _of_system(system)
+    yield from _of_cache_points(_cache_points(params))
 
 
 def _of_metadata(metadata: object) -> Iterator[PromptProblem]:
