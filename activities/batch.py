@@ -23,6 +23,7 @@ from message_batches.errors import (
     BatchNotFound,
     MessageBatchesError,
     NotSent,
+    OtherWorkspace,
     OwnedByAnotherRun,
     RequestRefused,
     SentByAnotherRun,
@@ -123,6 +124,7 @@ class MessageBatchActivities:
                                 "requests. Nothing was sent by this one, which waits until that POST is over"
                             )
                     async with upload.deadline():
+                        await self._check_owner(given)
                         batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
@@ -226,6 +228,29 @@ class MessageBatchActivities:
         if given.manifest is None:
             return landed
         return await self._land(given, nullcontext(reader.results_in(self._store, landed.results_file)))
+
+    async def _check_owner(self, given: SubmitInput) -> None:
+        """Raise `OtherWorkspace` before a POST with a key of another account than the anchor was read with.
+
+        Workers may hold different keys under one name: what one sends, the others would search for in vain, and send
+        again. The API is asked only where its answers to this process have not named the account yet.
+        """
+        anchor = given.anchor.owner
+        owner = self._api.owner(given.profile)
+        if not any(anchor) or (owner and owner.agrees(anchor)):
+            return
+        try:
+            owner = (await self._api.list(given.profile, limit=1)).owner
+        except ApiUnavailable as error:
+            why = f"The account of the key could not be read, so nothing was sent: {error}"
+            raise NotSent(why, retry_after=error.retry_after) from error
+        if conflict := anchor.conflict(owner):
+            what, began, now = conflict
+            raise OtherWorkspace(
+                f"The key {given.profile.api_key!r} of this worker is of the {what} {now}, and the submission began in "
+                f"{began}: the requests were not sent, since their batch could not be found from there. Give every "
+                f"worker a key of the same {what} under that name"
+            )
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

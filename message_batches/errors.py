@@ -9,7 +9,7 @@
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
     ├── OwnedByAnotherRun        another run's batch
-    ├── OtherWorkspace           the key is no longer of the account that the requests were sent to
+    ├── OtherWorkspace           the key is of another account than the one that the submission began with
     ├── SentByAnotherRun         the same requests may be under way in another run
     ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
@@ -96,7 +96,7 @@ class OwnedByAnotherRun(MessageBatchesError):
 
 
 class OtherWorkspace(MessageBatchesError):
-    """The key belongs to another organization or workspace than when the requests were sent: it sees other batches."""
+    """The key belongs to another organization or workspace than the one that the submission began with."""
 
 
 class SentByAnotherRun(MessageBatchesError):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
-from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, RequestCounts
+from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, KeyOwner, RequestCounts
 from message_batches.contract import NextAction
 from message_batches.serialization import ContractModel, Seconds
 
@@ -123,6 +123,11 @@ class Anchor(ContractModel):
     created_at: datetime
     organization_id: str | None = None
     workspace_id: str | None = None
+
+    @property
+    def owner(self) -> KeyOwner:
+        """The owner of the key that it was read with."""
+        return KeyOwner(self.organization_id, self.workspace_id)
 
 
 class ResultsFile(ContractModel):

@@ -277,6 +277,27 @@ async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doub
     assert live.operations().count("create") == 1
 
 
+async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_searched_for_with_the_first(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    keys = dict(KEYS)
+    async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), keys) as live:
+        emulator.faults.add("invisible", operation="create", seconds=3600, times=1)
+        emulator.faults.add("accept-then-drop", operation="create", times=1)
+        run = await live.start(requests(2), submission=SHORT)
+        await live.saw("create")
+        emulator.faults.add("slow", operation="list", seconds=1)
+        # For the anchor, and at the begin and the end of the quiet period: the first key has then found nothing.
+        await live.saw("list", 3)
+        keys["default"] = SecretStr("sk-ant-emulated-of-another-workspace")
+
+        failed = await failure_of(run)
+
+    assert failed.type == "OtherWorkspace"
+    assert failed.details[0]["action"] == "checkBatches"
+    assert live.operations() == ["create"]
+
+
 async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(4))

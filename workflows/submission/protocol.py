@@ -134,8 +134,12 @@ class Submission(BaseModel):
         self.anchor = anchor
 
     def on_earlier_anchor(self, anchor: Anchor) -> None:
-        """Take in the anchor of a POST from before a reset, whose batch may be older than the newest one now."""
-        if self.anchor is None or anchor.created_at < self.anchor.created_at:
+        """Take in the anchor of a POST from before a reset, whose batch may be older than the newest one now.
+
+        One of another account stays, however young: with the key of now its batch cannot be seen.
+        """
+        other = self.anchor is not None and self.anchor.owner.conflict(anchor.owner)
+        if self.anchor is None or other or anchor.created_at < self.anchor.created_at:
             self.anchor = anchor
 
     def on_post_started(self, now: datetime) -> None:

@@ -52,7 +52,6 @@ def test_every_failure_type_is_one_that_a_run_can_end_with() -> None:
         "StoreUnavailable",
         "WrongStore",
         "OwnedByAnotherRun",
-        "OtherWorkspace",
         "SentByAnotherRun",
     }
 

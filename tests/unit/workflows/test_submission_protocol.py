@@ -363,6 +363,18 @@ def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None
     assert not submission.may_stop
 
 
+@pytest.mark.parametrize(("then", "kept"), [("wrkspc_b", True), ("wrkspc_a", False), (None, False)])
+def test_an_earlier_anchor_of_another_account_is_kept_however_young(then: str | None, kept: bool) -> None:
+    earlier = Anchor(batch_id="msgbatch_before", created_at=START, workspace_id=then)
+    now = ANCHOR.model_copy(update={"workspace_id": "wrkspc_a"})
+    submission = Submission(anchor=now)
+    submission.on_post_started(START)
+    submission.on_earlier_anchor(earlier)
+    submission.on_post_unknown(START, until=START)
+
+    assert submission.next_command(START, SCHEDULE, EVERY) == ListCandidates(earlier if kept else now)
+
+
 def test_the_anchor_is_read_again_before_each_post_while_none_may_have_created_a_batch() -> None:
     submission = Submission(anchor=ANCHOR)
     submission.on_post_started(START)
