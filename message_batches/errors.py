@@ -6,6 +6,7 @@
     ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
+    │   └── OwnerUndecided       whole results of which some cannot be answers to the requests, and most can
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
     ├── OwnedByAnotherRun        another run's batch
@@ -77,6 +78,10 @@ class UnknownKey(MessageBatchesError):
 
 class ResultsIncomplete(MessageBatchesError):
     """The results lack lines, or have lines that they must not have; another download may be complete."""
+
+
+class OwnerUndecided(ResultsIncomplete):
+    """Whole results, of which too few contradict the requests to be another's: another download says the same."""
 
 
 class StoreUnavailable(MessageBatchesError):

@@ -158,10 +158,15 @@ def _undecided(state: RunState) -> str:
         (markdown_code(c.batch_id), markdown_text(c.processing_status), format_time(c.created_at)) for c in candidates
     ]
     shown = markdown_table(("may be ours", "status", "created (UTC)"), rows[:MAX_SHOWN_CANDIDATES])
+    doubts = "".join(
+        f"\n\n{markdown_code(c.batch_id)} {markdown_text(c.doubt)}"
+        for c in candidates[:MAX_SHOWN_CANDIDATES]
+        if c.doubt
+    )
     more = f"\n\nand {len(rows) - MAX_SHOWN_CANDIDATES:,} more" if len(rows) > MAX_SHOWN_CANDIDATES else ""
     adopt, again = markdown_code('{"adopt": "MSGBATCH_ID"}'), markdown_code('{"submitAgain": true}')
     update = markdown_code(RESOLVE_SUBMISSION)
-    return f"{shown}{more}\n\nTo decide it yourself, send the update {update} with {adopt} or {again}."
+    return f"{shown}{more}{doubts}\n\nTo decide it yourself, send the update {update} with {adopt} or {again}."
 
 
 def _outcomes(summary: Summary) -> str:

@@ -135,23 +135,9 @@ class KeyOwner(NamedTuple):
         return next(((word, own, its) for word, own, its in pairs if own and its and own != its), None)
 
 
-MAX_BATCHES = 1000
-"""The most batches on a page of the list, by the API's reference."""
+class WithOwner(BaseModel):
+    """What an answer says, with the organization and the workspace of the key, from its headers; None if absent."""
 
-
-class BatchPage(ApiModel):
-    """One page of the account's batches, newest first.
-
-    Attributes:
-        date: the `Date` header of the answer, the API's own clock; None if absent.
-        organization_id: the key's organization, from the answer's headers; None if absent.
-        workspace_id: the key's workspace, from the answer's headers; None if absent.
-    """
-
-    data: Annotated[tuple[MessageBatch, ...], Field(max_length=MAX_BATCHES)]
-    has_more: bool
-    last_id: BatchId | None = None
-    date: datetime | None = None
     organization_id: str | None = None
     workspace_id: str | None = None
 
@@ -159,6 +145,23 @@ class BatchPage(ApiModel):
     def owner(self) -> KeyOwner:
         """The owner of the key, as far as the answer names it."""
         return KeyOwner(self.organization_id, self.workspace_id)
+
+
+MAX_BATCHES = 1000
+"""The most batches on a page of the list, by the API's reference."""
+
+
+class BatchPage(WithOwner, ApiModel):
+    """One page of the account's batches, newest first.
+
+    Attributes:
+        date: the `Date` header of the answer, the API's own clock; None if absent.
+    """
+
+    data: Annotated[tuple[MessageBatch, ...], Field(max_length=MAX_BATCHES)]
+    has_more: bool
+    last_id: BatchId | None = None
+    date: datetime | None = None
 
 
 class Supported(ApiModel):

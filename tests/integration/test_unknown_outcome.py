@@ -21,6 +21,7 @@ from tests.harness.stack import (
     QUICK_POLL,
     QUICK_SUBMISSION,
     Stack,
+    details_of,
     failure_of,
     progress_when,
     running_stack,
@@ -296,6 +297,29 @@ async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_s
     assert failed.type == "OtherWorkspace"
     assert failed.details[0]["action"] == "checkBatches"
     assert live.operations() == ["create"]
+
+
+async def test_a_batch_of_which_few_answers_contradict_is_read_once_and_shown_with_the_reason(live: Stack) -> None:
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    run = await live.start(requests(4))
+    await eventually(lambda: any("refuse-then-5xx" in call.faults for call in live.emulator.calls), "the refused POST")
+    one, *rest = requests(4)
+    other = one | {"params": one["params"] | {"model": "claude-opus-5"}}
+    theirs = await live.post_by_a_stranger([other, *rest])
+
+    seen = await progress_when(run, lambda now: any(each.doubt for each in now.candidates))
+    lists = live.operations(besides=()).count("list")
+    await live.saw("list", lists + 3)
+
+    (candidate,) = seen.candidates
+    assert candidate.batch_id == theirs
+    assert "1 of 4" in (candidate.doubt or "")
+    assert "claude-opus-5" in (candidate.doubt or "")
+    assert "operator must decide" in ((await progress_when(run, lambda _: True)).submission or "")
+    assert (candidate.doubt or "") in await details_of(run)
+    assert live.operations().count("results") == 1
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
+    assert (await run.result()).batch_id != theirs
 
 
 async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack) -> None:

@@ -339,6 +339,28 @@ def test_unreadable_results_are_read_again_after_the_next_list() -> None:
     assert world.walk(submission) == Done("msgbatch_ours1")
 
 
+def test_results_that_are_whole_and_tell_nothing_are_read_once_and_the_reason_is_kept() -> None:
+    world = World([Reply.LOST_CREATED], processing=timedelta(0))
+    submission = Submission(anchor=ANCHOR)
+    world.post(submission)
+    submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
+
+    submission.candidates.on_unreadable("msgbatch_ours1", "1 of 4", final=True)
+    world.now += EVERY
+    submission = Submission.model_validate_json(submission.model_dump_json())
+    submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
+    waits = submission.next_command(world.now, SCHEDULE, EVERY)
+    gives_up = submission.next_command(world.now + OPERATOR_GRACE, SCHEDULE, EVERY)
+
+    assert isinstance(waits, WaitUntil)
+    assert "1 of 4" in waits.reason
+    assert [(each.batch_id, each.doubt) for each in submission.candidates.batches] == [("msgbatch_ours1", "1 of 4")]
+    assert isinstance(gives_up, Fail)
+    assert "1 of 4" in gives_up.reason
+    submission.on_resolved(Resolution(adopt="msgbatch_ours1"))
+    assert submission.next_command(world.now, SCHEDULE, EVERY) == Done("msgbatch_ours1")
+
+
 def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
     schedule = RetrySchedule(retry_limit=2)
     submission = Submission(anchor=ANCHOR)
