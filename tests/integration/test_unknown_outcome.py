@@ -9,9 +9,11 @@ from pydantic import SecretStr
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 
+from message_batches.cli.tables import attention
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.runs.describe import describe_run
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
@@ -317,6 +319,8 @@ async def test_a_batch_of_which_few_answers_contradict_is_read_once_and_shown_wi
     assert "claude-opus-5" in (candidate.doubt or "")
     assert "operator must decide" in ((await progress_when(run, lambda _: True)).submission or "")
     assert (candidate.doubt or "") in await details_of(run)
+    shown = attention(await describe_run(live.client, run.id), datetime.now(UTC))
+    assert [theirs in line for line in shown if candidate.doubt and candidate.doubt in line] == [True]
     assert live.operations().count("results") == 1
     await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
     assert (await run.result()).batch_id != theirs

@@ -126,8 +126,8 @@ class Submission(BaseModel):
     def _waiting_for(self) -> str:
         if self.candidates.verified:
             return "more than one run or batch has these custom_ids: an operator must decide"
-        if doubt := self.candidates.doubt:
-            return f"the results of a batch do not tell whether it is ours, an operator must decide: {doubt}"
+        if self.candidates.doubt:
+            return "the results of a batch do not tell whether it is ours: an operator must decide"
         if self.candidates.matches:
             return "no usable reply to the POST: following the batches that may be ours until their results tell"
         return "no usable reply to the POST: watching the list of batches"

@@ -353,7 +353,7 @@ def test_results_that_are_whole_and_tell_nothing_are_read_once_and_the_reason_is
     gives_up = submission.next_command(world.now + OPERATOR_GRACE, SCHEDULE, EVERY)
 
     assert isinstance(waits, WaitUntil)
-    assert "1 of 4" in waits.reason
+    assert "operator" in waits.reason
     assert [(each.batch_id, each.doubt) for each in submission.candidates.batches] == [("msgbatch_ours1", "1 of 4")]
     assert isinstance(gives_up, Fail)
     assert "1 of 4" in gives_up.reason
