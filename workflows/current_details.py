@@ -46,7 +46,10 @@ def describe_outcome(output: BatchOutput) -> str:
     checked = "each custom_id exactly once" if output.verified else "count and uniqueness only, there were no requests"
     parts = []
     if output.possibly_paid_twice:
-        parts.append(f"**Possibly paid twice**: {', '.join(map(markdown_code, output.possibly_paid_twice))}")
+        twice = ", ".join(map(markdown_code, output.possibly_paid_twice))
+        parts.append(
+            f"**Possibly paid twice**: {twice}. A POST without a reply may have created them, or another program"
+        )
     if output.paid_twice_unchecked:
         parts.append(f"Whether it was paid twice is not known: {markdown_text(output.paid_twice_unchecked)}")
     if output.not_deleted:
