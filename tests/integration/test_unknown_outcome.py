@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -326,14 +327,18 @@ async def test_a_batch_of_which_few_answers_contradict_is_read_once_and_shown_wi
     assert (await run.result()).batch_id != theirs
 
 
-async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack) -> None:
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"model": "claude-opus-5", "max_tokens": 16}, id="another model"),
+        pytest.param({"max_tokens": 8}, id="a smaller limit", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack, changed: dict[str, Any]) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(4))
     await eventually(lambda: any("refuse-then-5xx" in call.faults for call in live.emulator.calls), "the refused POST")
-    changed = [item["params"] | {"model": "claude-opus-5", "max_tokens": 16} for item in requests(4)]
-    theirs = await live.post_by_a_stranger(
-        [{"custom_id": item["custom_id"], "params": params} for item, params in zip(requests(4), changed, strict=True)]
-    )
+    theirs = await live.post_by_a_stranger([item | {"params": item["params"] | changed} for item in requests(4)])
 
     output = await run.result()
 
