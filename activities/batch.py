@@ -15,7 +15,7 @@ from activities.missing import find_landed_batch, find_landed_results, refuses_r
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import MessageBatch
+from message_batches.api.models import KeyOwner, MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiError,
@@ -205,6 +205,7 @@ class MessageBatchActivities:
                     # The API occasionally answers 404 for a batch that exists.
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
+                    await self._check_owner(given)
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     async def _land(
@@ -229,13 +230,13 @@ class MessageBatchActivities:
             return landed
         return await self._land(given, nullcontext(reader.results_in(self._store, landed.results_file)))
 
-    async def _check_owner(self, given: SubmitInput) -> None:
-        """Raise `OtherWorkspace` before a POST with a key of another account than the anchor was read with.
+    async def _check_owner(self, given: SubmitInput | DeleteInput) -> None:
+        """Raise `OtherWorkspace` if this worker's key is of another account than the one that the anchor was read with.
 
         Workers may hold different keys under one name: what one sends, the others would search for in vain, and send
         again. The API is asked only where its answers to this process have not named the account yet.
         """
-        anchor = given.anchor.owner
+        anchor = given.anchor.owner if given.anchor else KeyOwner()
         owner = self._api.owner(given.profile)
         if not any(anchor) or (owner and owner.agrees(anchor)):
             return
@@ -248,8 +249,8 @@ class MessageBatchActivities:
             what, began, now = conflict
             raise OtherWorkspace(
                 f"The key {given.profile.api_key!r} of this worker is of the {what} {now}, and the submission began in "
-                f"{began}: the requests were not sent, since their batch could not be found from there. Give every "
-                f"worker a key of the same {what} under that name"
+                f"{began}: nothing was done, since a batch of the one cannot be seen from the other. Give every worker "
+                f"a key of the same {what} under that name"
             )
 
     @asynccontextmanager

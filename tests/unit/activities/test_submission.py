@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -12,14 +13,14 @@ from pydantic import SecretStr
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.batch import MessageBatchActivities
-from activities.models import FindCandidatesInput, PostWindow, SubmitInput, Submitted
+from activities.batch import GONE_AFTER_ATTEMPTS, MessageBatchActivities
+from activities.models import DeleteInput, FindCandidatesInput, PostWindow, SubmitInput, Submitted
 from activities.submission import MAX_RIVALS, SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile, KeyOwner
 from message_batches.emulator import Emulator
-from message_batches.models import Anchor, Manifest
+from message_batches.models import Anchor, Manifest, ResultsFile
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import open_store
@@ -334,3 +335,34 @@ async def test_a_reset_run_with_a_key_of_another_account_does_not_send_again_wha
 
     assert refused.value.type == "OtherWorkspace"
     assert len(emulator.batches) == 1
+
+
+async def test_a_batch_that_a_key_of_another_account_does_not_find_is_not_deleted(
+    anchored: Alone, emulator: Emulator
+) -> None:
+    batch_id = await anchored.submit()
+    await anchored.store.create("landed.jsonl", b"{}\n")
+    given = DeleteInput(
+        profile=PROFILE,
+        batch_id=batch_id,
+        store_id=anchored.manifest.store_id,
+        results_file=ResultsFile(
+            uri=anchored.store.uri("landed.jsonl"), bytes=3, lines=1, sha256=hashlib.sha256(b"{}\n").hexdigest()
+        ),
+        claim=anchored.submitter().claim,
+        anchor=anchored.anchor,
+    )
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, attempt=GONE_AFTER_ATTEMPTS)
+    async with http_client(emulator.url) as http:
+        others = MessageBatchActivities(HttpBatchApi(http, ApiKeys({"default": ELSEWHERE})), anchored.store)
+        with pytest.raises(ApplicationError) as failed:
+            await environment.run(others.delete_batch, given)
+        # Of the own account a batch that is not found is gone.
+        await environment.run(
+            MessageBatchActivities(anchored.api, anchored.store).delete_batch,
+            given.model_copy(update={"batch_id": "msgbatch_gone"}),
+        )
+
+    assert failed.value.type == "OtherWorkspace"
+    assert [batch.id for batch in emulator.batches] == [batch_id]
