@@ -302,6 +302,7 @@ async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_s
     assert live.operations() == ["create"]
 
 
+@pytest.mark.slow
 async def test_a_batch_of_which_few_answers_contradict_is_read_once_and_shown_with_the_reason(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(4))
