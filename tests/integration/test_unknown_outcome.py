@@ -319,7 +319,7 @@ async def test_a_batch_of_which_few_answers_contradict_is_read_once_and_shown_wi
     assert candidate.batch_id == theirs
     assert "1 of 4" in (candidate.doubt or "")
     assert "claude-opus-5" in (candidate.doubt or "")
-    assert "operator must decide" in ((await progress_when(run, lambda _: True)).submission or "")
+    await progress_when(run, lambda now: "operator must decide" in (now.submission or ""))
     assert (candidate.doubt or "") in await details_of(run)
     shown = attention(await describe_run(live.client, run.id), datetime.now(UTC))
     assert [theirs in line for line in shown if candidate.doubt and candidate.doubt in line] == [True]
