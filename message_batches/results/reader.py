@@ -26,6 +26,10 @@ class ResultsNotFound(RunError):
     """There are no results to show, or they are not in this store."""
 
 
+class ResultsChanged(ResultsNotFound):
+    """The file of landed results is not what was landed."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """Landed results, and which requests they were checked against.
@@ -188,7 +192,7 @@ async def of_past_run(
     keys = {**claimed, **batch_ids, **{batch_id: record.api_key for batch_id, record in sent.items()}}
     for batch_id in (*batch_ids, *reversed(sent), *claimed):
         owners = await records.owners_of(batch_id)
-        api_key = keys[batch_id] or next((key for key, owner in owners.items() if owner == workflow_id), None)
+        api_key = keys[batch_id] or next((key for key, owner in owners if owner == workflow_id), None)
         sha256 = sent[batch_id].intent.sha256 if batch_id in sent else None
         if found := await landed_of_batch(store, batch_id, api_key, manifest_sha256=sha256):
             return found
@@ -207,13 +211,13 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
 
 
 async def results_in(store: Store, file: ResultsFile) -> AsyncIterator[bytes]:
-    """Read landed results; `ResultsNotFound` if they are not there or, once all are read, if they have changed."""
+    """Read landed results; `ResultsNotFound` if they are not there, `ResultsChanged` at the end of changed ones."""
     digest = hashlib.sha256()
     async for chunk in chunks(store, file.uri):
         await run_in_thread(partial(digest.update, chunk))
         yield chunk
     if digest.hexdigest() != file.sha256:
-        raise ResultsNotFound(
+        raise ResultsChanged(
             f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}, not {file.sha256}. "
             "Restore it from a backup, or move it away and attach to the batch again"
         )
@@ -230,15 +234,15 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:
-    """Return the first of landed results."""
+    """Return the first of landed results; all are read, which alone shows that they are what was landed."""
     if not await has_file(store, landed):
         raise _missing(store, landed)
     found: list[bytes] = []
-    async for line in lines(chunks(store, landed.results_file.uri)):
-        found.append(line)
-        if len(found) == count:
-            break
-    return found
+    splitter = Splitter()
+    async for piece in results_in(store, landed.results_file):
+        if len(found) < count:
+            found += splitter.feed(piece)
+    return [*found, *(splitter.end() if len(found) < count else ())][:count]
 
 
 async def failed_requests(results: AsyncIterable[bytes]) -> FailedRequests:

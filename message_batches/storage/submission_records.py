@@ -7,7 +7,7 @@ another has recorded.
 import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -125,6 +125,13 @@ class BatchClaim(ContractModel):
         return (self.owner, self.first_run_id) == (other.owner, other.first_run_id)
 
 
+class BatchOwner(NamedTuple):
+    """A run that has claimed a batch, and the name of its key."""
+
+    api_key: str
+    workflow_id: str
+
+
 class SubmissionRecords:
     """The records of submissions and claims in a store."""
 
@@ -181,13 +188,13 @@ class SubmissionRecords:
                     return claim
         return own
 
-    async def owners_of(self, batch_id: str, api_key: str | None = None) -> dict[str, str]:
-        """Return the workflow ids that have claimed a batch, by the name of the key: at most one each, as a rule."""
-        found = {}
+    async def owners_of(self, batch_id: str, api_key: str | None = None) -> list[BatchOwner]:
+        """Return the runs that have claimed a batch: as a rule one of each key, more where its base URL changed."""
+        found = []
         for account in await self._accounts.all(api_key):
             if claim := await self._read(paths.claim_path(account.part, batch_id), BatchClaim):
-                found[account.api_key] = claim.owner
-        return found
+                found.append(BatchOwner(account.api_key, claim.owner))
+        return list(dict.fromkeys(found))
 
     async def claimed_by(self, workflow_id: str) -> dict[str, str]:
         """Return the batches that a workflow id has claimed, with the name of the key; reads every claim."""

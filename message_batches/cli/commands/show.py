@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from message_batches.cli import next_steps, tables
-from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import end_result, follow_run, stored_result
 from message_batches.cli.json_output import FailedRequestsDocument, RunDocument, SavedResults
 from message_batches.cli.report import read_reply
@@ -42,10 +42,9 @@ async def status(context: CommandContext, identity: str) -> CommandResult:
         view = await runs.describe(identity)
     except RunNotFound as error:
         return await _forgotten(context, identity, error)
-    if view.output:
+    if not view.running:
         return await end_result(context, view)
-    rows = tables.run_rows(view, datetime.now(UTC))
-    return CommandResult(RunDocument.of(view), rows, DONE if view.running else FAILED)
+    return CommandResult(RunDocument.of(view), tables.run_rows(view, datetime.now(UTC)))
 
 
 async def watch(context: CommandContext, identity: str, *, strict: bool) -> CommandResult:
@@ -85,6 +84,9 @@ async def results(context: CommandContext, identity: str, options: ResultsOption
         return CommandResult(SavedResults(batch_id=landed.batch_id, file=str(options.output), lines=count), shown)
     if context.json:
         return CommandResult(landed)
+    # All are read before the first is written: a terminal, or another program, does not give a line back.
+    async for _ in reader.results_in(context.store, landed.results_file):
+        pass
     await write_out(_texts(lines) if options.text else lines)
     return CommandResult(None)
 
