@@ -129,13 +129,14 @@ async def landed_of_batch(
 
 
 async def of_output(store: Store, output: BatchOutput) -> Publication:
-    """Return a run's own results, as they are in the store, or what has been landed of its batch since."""
+    """Return a run's own results, as they are in the store, or what has been landed or checked of its batch since."""
     found = await beside(store, output)
     there = [publication for publication in found if publication.file_there]
+    checked = bool(there) and there[0].landed.verified
     for publication in there:
-        if publication.landed.results_file.uri == output.results_file.uri:
+        if publication.landed.results_file.uri == output.results_file.uri and (output.verified or not checked):
             return publication
-    if await has_file(store, output):
+    if not checked and await has_file(store, output):
         # The record that publishes it is gone, the file is not: what the run itself has said of it is as good.
         return Publication(LandedResults.model_validate(dict(output)), None)
     if there:

@@ -16,7 +16,7 @@ from message_batches.models import Manifest
 from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
 from message_batches.results import reader
-from message_batches.runs.comparison import landed_results
+from message_batches.runs.comparison import is_made_of, landed_results
 from message_batches.runs.control import NoAnswer, Refused, check_batch_id
 from message_batches.runs.deduplication import (
     Finished,
@@ -150,16 +150,18 @@ async def attach_run(
             return await starter.join(view, batch_id, manifest)
         if view and view.output and view.output.batch_id == batch_id and await has_results(store, view.output):
             note = f"The results of this batch have landed before, by {workflow_id}"
-            output = await landed_results(store, view.output, manifest, scratch=options.scratch)
+            output = await landed_results(store, view.output, manifest, api_key=api_key, scratch=options.scratch)
             return StartResult(workflow_id, note, Finished(workflow_id, output))
     for publication in await reader.of_key(store, batch_id, api_key):
         if publication.file_there:
             # By a run that Temporal no longer knows.
-            landed = await landed_results(store, publication.landed, manifest, scratch=options.scratch)
+            landed = await landed_results(store, publication.landed, manifest, api_key=api_key, scratch=options.scratch)
             workflow_id = owners[0].workflow_id if owners else attach_id_of(batch_id, api_key)
             return StartResult(
                 workflow_id, "The results of this batch have landed before", Finished(workflow_id, landed)
             )
+    if manifest:
+        await is_made_of(store, batch_id, api_key, manifest)
     return StartResult(await starter.attach(batch_id, manifest, shown))
 
 

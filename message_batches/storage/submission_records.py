@@ -235,6 +235,12 @@ class SubmissionRecords:
         records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
         return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
 
+    async def intent_of(self, manifest: Manifest, *, api_key: str, batch_id: str) -> SubmissionIntent | None:
+        """Return the intent by which a batch of these custom_ids was created, None if the store has no record of it."""
+        records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
+        created = (r.intent for r in records if r.outcome and r.outcome.batch_id == batch_id)
+        return next(created, None)
+
     async def records_of_workflows(self, workflow_ids: Collection[str]) -> dict[str, list[SubmissionRecord]]:
         """Return every POST of any requests that these workflow ids ever intended, oldest first.
 
