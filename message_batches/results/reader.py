@@ -27,7 +27,7 @@ class ResultsNotFound(RunError):
 
 
 class ResultsChanged(ResultsNotFound):
-    """The file of landed results is not what was landed."""
+    """The file of landed results, or of their requests, is not what it was."""
 
 
 @dataclass(frozen=True)
@@ -152,27 +152,19 @@ async def beside(store: Store, landed: LandedResults | BatchOutput) -> list[Publ
 
 def account_of(store: Store, landed: LandedResults | BatchOutput) -> str | None:
     """Return the account that landed results are of; None if they are not in this store, or of an earlier version."""
-    try:
-        return paths.account_of_results(store.name(landed.results_file.uri))
-    except RequestsNotFound:
-        return None
+    name = _name(store, landed.results_file)
+    return paths.account_of_results(name) if name else None
 
 
 async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
     """Return whether the file of landed results is in the store, and as large as it was."""
-    if is_elsewhere(store, landed):
-        return False
-    folder = store.name(landed.results_file.uri).rpartition("/")[0]
-    return _is_among(await _sizes(store, folder), store, landed.results_file)
+    name = _name(store, landed.results_file)
+    return name is not None and _is_among(await _sizes(store, name.rpartition("/")[0]), store, landed.results_file)
 
 
 def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
     """Return whether landed results are in another store than this one."""
-    try:
-        store.name(landed.results_file.uri)
-    except RequestsNotFound:
-        return True
-    return False
+    return _name(store, landed.results_file) is None
 
 
 async def of_past_run(
@@ -211,16 +203,21 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
         raise ResultsNotFound(_elsewhere(store, uri)) from error
 
 
-async def results_in(store: Store, file: ResultsFile) -> AsyncIterator[bytes]:
+def results_in(store: Store, file: ResultsFile) -> AsyncIterator[bytes]:
     """Read landed results; `ResultsNotFound` if they are not there, `ResultsChanged` at the end of changed ones."""
+    return unchanged(store, file.uri, file.sha256)
+
+
+async def unchanged(store: Store, uri: str, sha256: str) -> AsyncIterator[bytes]:
+    """Read a file from the store; `ResultsChanged` at the end if its bytes are not those of this hash."""
     digest = hashlib.sha256()
-    async for chunk in chunks(store, file.uri):
+    async for chunk in chunks(store, uri):
         await run_in_thread(partial(digest.update, chunk))
         yield chunk
-    if digest.hexdigest() != file.sha256:
+    if digest.hexdigest() != sha256:
         raise ResultsChanged(
-            f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}, not {file.sha256}. "
-            "Restore it from a backup, or move it away and attach to the batch again"
+            f"{uri} has changed since it was written: its sha256 is {digest.hexdigest()}, not {sha256}. Restore it "
+            "from a backup, or move it away and attach to the batch again, with its requests"
         )
 
 
@@ -276,10 +273,14 @@ async def _sizes(store: Store, folder: str) -> dict[str, int]:
 
 
 def _is_among(sizes: Mapping[str, int], store: Store, file: ResultsFile) -> bool:
+    return sizes.get(_name(store, file) or "") == file.bytes
+
+
+def _name(store: Store, file: ResultsFile) -> str | None:
     try:
-        return sizes.get(store.name(file.uri)) == file.bytes
+        return store.name(file.uri)
     except RequestsNotFound:
-        return False
+        return None
 
 
 def _missing(store: Store, landed: LandedResults | BatchOutput) -> ResultsNotFound:

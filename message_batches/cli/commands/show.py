@@ -84,17 +84,21 @@ async def results(context: CommandContext, identity: str, options: ResultsOption
         return CommandResult(SavedResults(batch_id=landed.batch_id, file=str(options.output), lines=count), shown)
     if context.json:
         return CommandResult(landed)
-    # All are read before the first is written: a terminal, or another program, does not give a line back.
-    async for _ in reader.results_in(context.store, landed.results_file):
-        pass
+    await _read_whole(reader.results_in(context.store, landed.results_file))
     await write_out(_texts(lines) if options.text else lines)
     return CommandResult(None)
 
 
+async def _read_whole(pieces: AsyncIterator[bytes]) -> None:
+    """Read all before the first line is written: a terminal, or another program, does not give one back."""
+    async for _ in pieces:
+        pass
+
+
 async def _failed(context: CommandContext, publication: Publication, options: ResultsOptions) -> CommandResult:
     """Get the original requests without a reply, byte for byte from the manifest, those to be corrected apart."""
-    landed, manifest = publication.landed, publication.manifest_name
-    if manifest is None:
+    landed, manifest, sha256 = publication.landed, publication.manifest_name, publication.manifest_sha256
+    if manifest is None or sha256 is None:
         raise ResultsNotFound(
             f"The requests of {landed.batch_id} are not known here: it was taken over without them, or their record is "
             "gone",
@@ -102,11 +106,16 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
             batch_id=landed.batch_id,
         )
     store, uri = context.store, context.store.uri(manifest)
+
+    def requests() -> AsyncIterator[bytes]:
+        return reader.unchanged(store, uri, sha256)
+
     failed = await failed_requests(reader.lines(reader.results_in(store, landed.results_file)))
     if options.output is None:
         if context.json:
             return CommandResult(FailedRequestsDocument.of(landed.batch_id, failed, {}))
-        await write_out(requests_of(reader.lines(reader.chunks(store, uri)), failed.retryable))
+        await _read_whole(requests())
+        await write_out(requests_of(reader.lines(requests()), failed.retryable))
         context.say(_failed_text(failed, {}))
         return CommandResult(None)
     files = {"again": options.output, "invalid": options.output.with_suffix(f".invalid{options.output.suffix}")}
@@ -115,7 +124,7 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
     for file in written.values():
         refuse_existing(file, force=options.force)
     for kind, file in written.items():
-        lines = requests_of(reader.lines(reader.chunks(store, uri)), ids[kind])
+        lines = requests_of(reader.lines(requests()), ids[kind])
         await save(file, lines, force=options.force)
     document = FailedRequestsDocument.of(landed.batch_id, failed, written)
     return CommandResult(document, _failed_text(failed, written))

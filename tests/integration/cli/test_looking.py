@@ -84,7 +84,7 @@ async def test_results_that_have_changed_since_they_landed_are_not_given_out_as_
 
     shown = await starter(name, starter.folder / "requests.jsonl" if name == "start" else workflow_id, *options)
 
-    assert "has changed since it was landed" in shown.err
+    assert "has changed since it was written" in shown.err
     assert "SUCCEEDED" not in shown.out
     if name == "results":
         assert (shown.code, shown.out) == (2, "")
@@ -93,6 +93,22 @@ async def test_results_that_have_changed_since_they_landed_are_not_given_out_as_
     else:
         assert shown.code == 1
         assert "request-0003" not in shown.out
+
+
+async def test_requests_that_have_changed_since_they_were_checked_are_not_sent_again(
+    starter: CommandLine, live: Stack
+) -> None:
+    workflow_id = await landed(starter)
+    for file in live.store_folder.glob("manifests/*.jsonl"):
+        file.write_bytes(file.read_bytes().replace(b'"max_tokens"', b'"max_tokenz"'))
+    wanted = starter.folder / "retry.jsonl"
+
+    shown = await starter("results", workflow_id, "--failed")
+    written = await starter("results", workflow_id, "--failed", "-o", wanted)
+
+    assert (shown.code, written.code, shown.out) == (2, 2, "")
+    assert "has changed since it was written" in shown.err
+    assert not list(starter.folder.glob("*retry*"))
 
 
 async def test_results_are_written_to_a_file_and_over_none(starter: CommandLine) -> None:
