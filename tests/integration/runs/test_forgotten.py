@@ -15,11 +15,12 @@ from message_batches.contract import NextAction
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Anchor, RetrySchedule
 from message_batches.requests.manifest import write_inline_manifest
-from message_batches.runs.control import Runs
+from message_batches.runs.control import Refused, Runs
 from message_batches.runs.describe import RunNotFound, run_exists
 from message_batches.runs.forgotten import list_forgotten
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import (
+    BatchClaim,
     SubmissionIntent,
     SubmissionOutcome,
     SubmissionRecords,
@@ -164,6 +165,18 @@ async def test_what_the_store_knows_of_a_run_is_said_where_temporal_knows_nothin
     assert ("msgbatch_1" in str(error)) is (action is NextAction.ATTACH)
     assert error.requests_uri == (None if isinstance(outcome, str) else manifest.uri)
     assert error.api_key == (None if action is NextAction.LIST_RUNS else "team-a")
+
+
+async def test_a_batch_id_that_one_key_has_at_two_base_urls_names_both_runs(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path.as_uri())
+    for run, url in (("run-a", "https://a.example"), ("run-b", "https://b.example")):
+        account = Account(api_key="team-a", base_url=url)
+        await SubmissionRecords(store).claim(account, "msgbatch_1", BatchClaim(owner=run, first_run_id="1"))
+
+    with pytest.raises(Refused, match=r"run-a \(key team-a\) and run-b \(key team-a\)"):
+        await Runs(temporal.client, store).describe("msgbatch_1")
 
 
 async def test_what_a_full_list_leaves_out_is_counted(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
