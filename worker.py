@@ -36,7 +36,8 @@ from message_batches.observability.prometheus import (
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.temporal.connection import TemporalUnreachable, connect, leave, worker_identity
+from message_batches.temporal.connection import connect, leave, worker_identity
+from message_batches.temporal.diagnosis import call_problem
 from message_batches.temporal.namespaces import NamespaceRecords, begin_store, encrypts
 from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
@@ -141,9 +142,10 @@ async def open_connections(settings: Settings, address: str | None) -> tuple[Cli
     try:
         new = await begin_store(client, store, settings.task_queue)
     except RPCError as error:
-        raise TemporalUnreachable(
-            f"There is no store at {store.uri('')} yet, and Temporal does not say whether runs have used one "
-            f"({error.message}). Nothing was made there"
+        why = call_problem(error, client.namespace, client.service_client.config.target_host) or error.message
+        raise WorkerFailed(
+            f"There is no store at {store.uri('')} yet, and Temporal does not say whether runs have used one. Nothing "
+            f"was made there. {why}"
         ) from error
     if encrypts(client):
         # Before any run: a caller without a key must not start the first one.
