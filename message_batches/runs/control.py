@@ -100,7 +100,7 @@ class Runs:
 
     async def workflow_id(self, identity: str) -> str:
         """Return the workflow id itself, or that of the run which owns a batch."""
-        return (await self._owner(identity))[0] if is_batch_id(identity) else identity
+        return (await self._owner(identity)).workflow_id if is_batch_id(identity) else identity
 
     async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
         """Wait for the end of a run, also while Temporal is unavailable.
