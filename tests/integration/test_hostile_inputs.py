@@ -533,6 +533,7 @@ async def test_no_link_in_the_store_leads_out_of_it(
 
 async def test_a_pipe_in_the_store_is_not_waited_for(live: Stack) -> None:
     """A pipe would block the thread that opens it until another process writes into it."""
+    live.store_folder.mkdir(exist_ok=True)
     os.mkfifo(live.store_folder / "pipe.jsonl")
 
     await assert_refused(live, {"requestsUri": f"{live.store_url}/pipe.jsonl"}, kind="RequestsNotFound")
