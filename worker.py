@@ -4,15 +4,14 @@ import argparse
 import asyncio
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from temporalio.client import Client
 from temporalio.runtime import Runtime
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from activities.batch import MessageBatchActivities
@@ -38,7 +37,8 @@ from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect, leave, worker_identity
-from message_batches.temporal.namespaces import NamespaceRecords, encrypts
+from message_batches.temporal.diagnosis import call_problem
+from message_batches.temporal.namespaces import NamespaceRecords, begin_store, encrypts
 from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
 from message_batches.temporal.workflow_runner import OneArgumentRunner
@@ -135,18 +135,22 @@ def build_worker(
     return MessageBatchWorker(runs, *landings)
 
 
-async def open_connections(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, str]:
-    """Return Temporal's client, the store and its id; takes long if a server accepts a connection and stays silent."""
+async def open_connections(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, bool]:
+    """Return Temporal's client, the store, and whether that is new; takes long if a server stays silent."""
     client = await connect(address=address, identity=worker_identity())
-    # Not in a thread of the event loop, which waits for its threads at the end: a hanging mount never frees this one.
-    opening = ThreadPoolExecutor(1, "store-open")
-    open_it = partial(open_store, settings.store_url, client_options=settings.store_options)
-    store = await asyncio.get_running_loop().run_in_executor(opening, open_it)
-    store_id = await store.identity()
+    store = open_store(settings.store_url, client_options=settings.store_options)
+    try:
+        new = await begin_store(client, store, settings.task_queue)
+    except RPCError as error:
+        why = call_problem(error, client.namespace, client.service_client.config.target_host) or error.message
+        raise WorkerFailed(
+            f"There is no store at {store.uri('')} yet, and Temporal does not say whether runs have used one. Nothing "
+            f"was made there. {why}"
+        ) from error
     if encrypts(client):
         # Before any run: a caller without a key must not start the first one.
         await NamespaceRecords(store).record_once(client)
-    return client, store, store_id
+    return client, store, new
 
 
 async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, address: str | None = None) -> None:
@@ -162,7 +166,8 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         if opened is None:
             options.say("Worker stopping: it had not started yet")
             return
-        client, store, store_id = opened
+        client, store, new = opened
+        store_id = await store.identity()
         http = await resources.enter_async_context(http_client(settings.base_url, network=settings.network))
         worker = build_worker(
             client,
@@ -184,6 +189,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
                 report_open_runs(client, meter, settings.task_queue, interval=options.count_interval)
             )
             resources.callback(counting.cancel)
+        named = f"{store_id}, new" if new else store_id
         async with worker:
             health.started(
                 WatchedWorker(
@@ -197,7 +203,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
                 )
             )
             options.say(
-                _ready(client, settings, options, store=f"{store.uri('')} ({store_id})", health=url, scrape=scrape)
+                _ready(client, settings, options, store=f"{store.uri('')} ({named})", health=url, scrape=scrape)
             )
             await stop.wait()
             health.stopping()

@@ -79,9 +79,9 @@ class MessageBatchActivities:
         with errors_as_failures():
             self._api.check(given.profile)
             async with heartbeats_counting_lost_attempts():
-                store_id = await self._store.identity()
                 if given.store_id:
                     await check_store(self._store, given.store_id)
+                store_id = await self._store.identity()
                 await self._namespaces.record_once(activity.client())
                 if given.requests is not None:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)

@@ -39,10 +39,11 @@ def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
 
 async def check_store(store: Store, store_id: str) -> None:
     """Raise `WrongStore` unless the store is the one the run began with: two machines may each have such a path."""
-    found = await store.identity()
+    found = await store.known_identity()
     if found != store_id:
+        has = f"has the id {found}" if found else "is a new one, or is not mounted there"
         raise WrongStore(
-            f"This worker's store {store.uri('')} has the id {found}, the run's store has {store_id}. Set "
+            f"This worker's store {store.uri('')} {has}, and the run's store has the id {store_id}. Set "
             "MESSAGE_BATCHES_STORE of every worker and caller to one shared store, or stop the workers on the other"
         )
 

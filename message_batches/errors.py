@@ -236,6 +236,7 @@ class RunError(MessageBatchesError):
         batch_id: the batch that the step is about.
         candidates: batches that may be the run's, where that is undecided.
         api_key: the name of the key that the step needs, where it is known.
+        requests_uri: the requests that the step needs, where the store has them.
     """
 
     def __init__(
@@ -247,6 +248,7 @@ class RunError(MessageBatchesError):
         batch_id: str | None = None,
         candidates: Sequence[str] = (),
         api_key: str | None = None,
+        requests_uri: str | None = None,
     ) -> None:
         super().__init__(message)
         self.action = action
@@ -254,3 +256,4 @@ class RunError(MessageBatchesError):
         self.batch_id = batch_id
         self.candidates = tuple(candidates)
         self.api_key = api_key
+        self.requests_uri = requests_uri

@@ -52,10 +52,16 @@ def parse_input(payload: Payload, converter: PayloadConverter, *, continued: boo
         return BatchRun.unusable("it is not JSON")
     if read.state and not continued:
         return BatchRun.unusable("state: only a run that continues as new may set it")
-    return read if continued else read.with_unread(_unread_fields(BatchRun, from_json(payload.data)))
+    return read if continued else read.with_unread(_counted(_unread_fields(BatchRun, from_json(payload.data))))
 
 
-def _unread_fields(model: type[BaseModel], given: dict[str, Any], within: str = "") -> tuple[str, ...]:
+def _counted(fields: list[str]) -> tuple[str, ...]:
+    """Return the first of many fields, and how many more there are."""
+    more = len(fields) - _MAX_UNREAD
+    return (*fields[:_MAX_UNREAD], *([f"and {more:,} more"] if more > 0 else []))
+
+
+def _unread_fields(model: type[BaseModel], given: dict[str, Any], within: str = "") -> list[str]:
     """Return the fields of an input that no model has, at any level: a caller may have meant another name."""
     known = {name: field for name, field in model.model_fields.items() if field.alias not in given}
     known |= {field.alias: field for field in model.model_fields.values() if field.alias}
@@ -68,7 +74,7 @@ def _unread_fields(model: type[BaseModel], given: dict[str, Any], within: str = 
             found.append(within + (name if readable else "(a name that is not shown)"))
         elif isinstance(value, dict) and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found += _unread_fields(field.annotation, value, f"{within}{name}.")
-    return tuple(found[:_MAX_UNREAD])
+    return found
 
 
 def _problem(error: Exception) -> str:

@@ -14,8 +14,9 @@ from message_batches.cli.report import ReplyCell, read_reply, report
 from message_batches.errors import MessageBatchesError, RunError
 from message_batches.models import BatchOutput, LandedResults
 from message_batches.results import reader
-from message_batches.runs.control import Runs
-from message_batches.runs.describe import RunView
+from message_batches.results.reader import ResultsChanged
+from message_batches.runs.control import Runs, find_stored_results
+from message_batches.runs.describe import RunStatus, RunView
 from message_batches.storage.object_store import ObjectStore
 
 SHOWN_REPLIES = 8
@@ -64,34 +65,54 @@ async def end_result(
 ) -> CommandResult:
     """Report how a run ended."""
     document = RunDocument.of(view)
-    if not view.output:
+    landed = view.output or await _landed_before(context, view)
+    if not landed:
         return CommandResult(document, tables.run_rows(view, datetime.now(UTC)), FAILED)
     location = location or ResultsLocation(context.store, next_steps.results(view.workflow_id))
-    shown = await results_report(context, view.output, location)
-    return CommandResult(document, shown, exit_code_of(view.output, strict=strict))
+    shown, whole = await results_report(context, landed, location)
+    document = document.model_copy(update={"output": landed, "batch_id": landed.batch_id})
+    return CommandResult(document, shown, exit_code_of(landed, strict=strict) if whole else FAILED)
+
+
+async def _landed_before(context: CommandContext, view: RunView) -> LandedResults | None:
+    """Return the results of a run that was stopped from outside, such as one that had landed them before a reset."""
+    if view.status not in (RunStatus.TERMINATED, RunStatus.CANCELED, RunStatus.TIMED_OUT):
+        return None
+    try:
+        found = await find_stored_results(context.store, view.workflow_id, view.batch_id)
+    except MessageBatchesError as error:
+        context.say(f"Its results cannot be looked up: {next_steps.error_text(error)}", style="yellow")
+        return None
+    if not found:
+        return None
+    context.say(f"{view.workflow_id} {view.status}. The results of its batch have landed", style="yellow")
+    return found.landed
 
 
 async def stored_result(
     context: CommandContext, identity: str, landed: LandedResults | BatchOutput, *, strict: bool
 ) -> CommandResult:
     """Report results that had landed before, by the id of their run or their batch."""
-    shown = await results_report(context, landed, ResultsLocation(context.store, next_steps.results(identity)))
+    location = ResultsLocation(context.store, next_steps.results(identity))
+    shown, whole = await results_report(context, landed, location)
     document = FinishedRun(workflow_id=identity, batch_id=landed.batch_id, output=landed)
-    return CommandResult(document, shown, exit_code_of(landed, strict=strict))
+    return CommandResult(document, shown, exit_code_of(landed, strict=strict) if whole else FAILED)
 
 
 async def results_report(
     context: CommandContext, landed: LandedResults | BatchOutput, location: ResultsLocation
-) -> RenderableType:
-    """Build the report of landed results, with the first of the replies."""
+) -> tuple[RenderableType, bool]:
+    """Build the report of landed results, with the first of the replies; False if they are not what was landed."""
     replies: list[ReplyCell] = []
+    whole = True
     try:
         lines = await reader.first_lines(location.store, landed, SHOWN_REPLIES)
         replies = [read_reply(line) for line in lines]
     except (MessageBatchesError, ValueError) as error:
+        whole = not isinstance(error, ResultsChanged)
         why = next_steps.error_text(error) if isinstance(error, RunError) else str(error)
         context.say(f"The results cannot be shown: {why}", style="yellow")
-    return report(landed, replies, command=location.command, link=location.link)
+    return report(landed, replies, command=location.command, link=location.link), whole
 
 
 def exit_code_of(landed: LandedResults | BatchOutput, *, strict: bool) -> int:

@@ -63,12 +63,16 @@ def decide(item: AttentionItem) -> str:
 
 def take_up(submission: ForgottenSubmission) -> str:
     """Return the command that takes a submission up which no run follows."""
-    file, uri = "FILE", urlsplit(submission.requests_uri or "")
-    if uri.scheme == "file":
-        file = shlex.quote(unquote(uri.path))
-    batch, key = submission.batch_id or "MSGBATCH_ID", _key_option(submission.api_key)
+    file = _file_of(submission.requests_uri)
     requests = f" --requests {file}" if submission.requests_uri or not submission.batch_id else ""
+    batch, key = submission.batch_id or "MSGBATCH_ID", _key_option(submission.api_key)
     return f"{called()} attach {batch}{requests}{key}"
+
+
+def _file_of(requests_uri: str | None) -> str:
+    """Return the file of requests in the store, as a word of a command; `FILE` where there is none on this machine."""
+    uri = urlsplit(requests_uri or "")
+    return shlex.quote(unquote(uri.path)) if uri.scheme == "file" else "FILE"
 
 
 def _key_option(api_key: str | None) -> str:
@@ -97,7 +101,12 @@ def error_text(error: MessageBatchesError) -> str:
         return _with_step(str(error), error.action)
     if isinstance(error, RunError):
         return _with_step(
-            str(error), error.action, workflow_id=error.workflow_id, batch_id=error.batch_id, api_key=error.api_key
+            str(error),
+            error.action,
+            workflow_id=error.workflow_id,
+            batch_id=error.batch_id,
+            api_key=error.api_key,
+            requests_uri=error.requests_uri,
         )
     return str(error)
 
@@ -119,39 +128,44 @@ def _with_step(
     workflow_id: str | None = None,
     batch_id: str | None = None,
     api_key: str | None = None,
+    requests_uri: str | None = None,
 ) -> str:
     if action is None:
         return message
-    return (
-        f"{message.rstrip('.')}. {_step(action, workflow_id or 'ID', batch_id or 'MSGBATCH_ID', _key_option(api_key))}"
-    )
+    run, batch, key, file = workflow_id or "ID", batch_id or "MSGBATCH_ID", _key_option(api_key), _file_of(requests_uri)
+    if action is NextAction.ATTACH and requests_uri:
+        step = f"`{called()} attach {batch} --requests {file}{key}` takes it over"
+    else:
+        step = _step(action, run, batch, key, file)
+    copied = f"; FILE is a copy of {requests_uri}" if requests_uri and file == "FILE" else ""
+    return f"{message.rstrip('.')}. {step}{copied}"
 
 
-def _step(action: NextAction, run: str, batch: str, key: str) -> str:
+def _step(action: NextAction, run: str, batch: str, key: str, file: str) -> str:
     starter = called()
     match action:
         case NextAction.ATTACH:
             return f"`{starter} attach {batch}{key}` takes it over"
         case NextAction.ATTACH_WITH_REQUESTS:
-            return f"`{starter} attach {batch} --requests FILE{key}` adds them"
+            return f"`{starter} attach {batch} --requests {file}{key}` adds them"
         case NextAction.LAND_AGAIN:
-            return f"`{starter} attach {batch} --requests FILE{key}` downloads, checks and lands them again"
+            return f"`{starter} attach {batch} --requests {file}{key}` downloads, checks and lands them again"
         case NextAction.CHECK_BATCHES:
             return (
-                f"If one of them is yours, `{starter} attach {batch} --requests FILE{key}` takes it over; if none is, "
-                f"`{starter} start FILE --again{key}` submits the requests again, and they are charged again"
+                f"If one of them is yours, `{starter} attach {batch} --requests {file}{key}` takes it over; if none "
+                f"is, `{starter} start {file} --again{key}` submits the requests again, and they are charged again"
             )
         case NextAction.STORE_REQUESTS:
-            return f"`{starter} start FILE{key}` puts them into the store first"
+            return f"`{starter} start {file}{key}` puts them into the store first"
         case NextAction.START_WORKER:
             return f"Start a worker (`python worker.py`), check the run (`{starter} status {run}`), and try again"
         case NextAction.CHECK_RUN:
             return f"`{starter} status {run}` shows whether it was, before you try again"
         case NextAction.REPEAT_START:
-            return f"`{starter} start FILE{key}` finds it or starts it, and submits nothing twice"
+            return f"`{starter} start {file}{key}` finds it or starts it, and submits nothing twice"
         case NextAction.REPEAT_AGAIN:
             named = f"--again --workflow-id {run}{key}"
-            return f"`{starter} start FILE {named}` finds it or starts it, and submits nothing twice"
+            return f"`{starter} start {file} {named}` finds it or starts it, and submits nothing twice"
         case NextAction.WATCH:
             return f"`{watch(run)}` follows it to its end"
         case NextAction.LIST_RUNS:

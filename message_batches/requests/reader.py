@@ -232,8 +232,10 @@ def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:
     if others := [member for member in members if member != "requests"]:
         problems = [": ".join(unknown_field(member, "beside `requests`")) for member in others[:MAX_PROBLEMS]]
         action = NextAction.GIVE_BETAS if BETA_FIELDS.intersection(others) else None
+        more = [f"and {len(others) - MAX_PROBLEMS:,} more"] if len(others) > MAX_PROBLEMS else []
+        what = f"{name} has more than `requests`, and only they would be sent; nothing was sent"
         raise InvalidRequests(
-            "\n  ".join([f"{name} has more than `requests`, and only they would be sent; nothing was sent", *problems]),
+            "\n  ".join([what, *problems, *more]),
             problems,
             action,
         )

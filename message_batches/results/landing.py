@@ -69,14 +69,17 @@ async def land(
     ids = await read_ids(store, manifest) if manifest else None
     with scratch_file(scratch) as file:
         collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count))
+        others = False
         try:
             async with results as chunks:
                 await process_in_thread(chunks, collector.feed)
             await run_in_thread(collector.finish)
             defects = await run_in_thread(collector.defects)
+            others = collector.of_other_requests
             if compare and manifest and not defects:
                 expected = await read_expected(store, manifest)
                 defects = await run_in_thread(lambda: contradictions(collector.ordered(), expected))
+                others = bool(defects)
         except ReplyLost as error:
             if not (keep_partial and collector.complete_bytes):
                 raise
@@ -88,7 +91,8 @@ async def land(
         kept = ""
         if keep_partial and collector.complete_bytes:
             kept = f"; {await _keep(store, account, batch_id, file.chunks(collector.complete_bytes))}"
-        raise ResultsIncomplete(f"The results of {batch_id} are incomplete: {defects}{kept}")
+        what = "not those of these requests, and so it is probably made of others" if others else "incomplete"
+        raise ResultsIncomplete(f"The results of {batch_id} are {what}: {defects}{kept}")
 
 
 async def verify_landed(store: Store, file: ResultsFile) -> None:

@@ -26,6 +26,10 @@ class ResultsNotFound(RunError):
     """There are no results to show, or they are not in this store."""
 
 
+class ResultsChanged(ResultsNotFound):
+    """The file of landed results, or of their requests, is not what it was."""
+
+
 @dataclass(frozen=True)
 class Publication:
     """Landed results, and which requests they were checked against.
@@ -125,13 +129,14 @@ async def landed_of_batch(
 
 
 async def of_output(store: Store, output: BatchOutput) -> Publication:
-    """Return a run's own results, as they are in the store, or what has been landed of its batch since."""
+    """Return a run's own results, as they are in the store, or what has been landed or checked of its batch since."""
     found = await beside(store, output)
     there = [publication for publication in found if publication.file_there]
+    checked = bool(there) and there[0].landed.verified
     for publication in there:
-        if publication.landed.results_file.uri == output.results_file.uri:
+        if publication.landed.results_file.uri == output.results_file.uri and (output.verified or not checked):
             return publication
-    if await has_file(store, output):
+    if not checked and await has_file(store, output):
         # The record that publishes it is gone, the file is not: what the run itself has said of it is as good.
         return Publication(LandedResults.model_validate(dict(output)), None)
     if there:
@@ -147,27 +152,19 @@ async def beside(store: Store, landed: LandedResults | BatchOutput) -> list[Publ
 
 def account_of(store: Store, landed: LandedResults | BatchOutput) -> str | None:
     """Return the account that landed results are of; None if they are not in this store, or of an earlier version."""
-    try:
-        return paths.account_of_results(store.name(landed.results_file.uri))
-    except RequestsNotFound:
-        return None
+    name = _name(store, landed.results_file)
+    return paths.account_of_results(name) if name else None
 
 
 async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
     """Return whether the file of landed results is in the store, and as large as it was."""
-    if is_elsewhere(store, landed):
-        return False
-    folder = store.name(landed.results_file.uri).rpartition("/")[0]
-    return _is_among(await _sizes(store, folder), store, landed.results_file)
+    name = _name(store, landed.results_file)
+    return name is not None and _is_among(await _sizes(store, name.rpartition("/")[0]), store, landed.results_file)
 
 
 def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
     """Return whether landed results are in another store than this one."""
-    try:
-        store.name(landed.results_file.uri)
-    except RequestsNotFound:
-        return True
-    return False
+    return _name(store, landed.results_file) is None
 
 
 async def of_past_run(
@@ -188,7 +185,7 @@ async def of_past_run(
     keys = {**claimed, **batch_ids, **{batch_id: record.api_key for batch_id, record in sent.items()}}
     for batch_id in (*batch_ids, *reversed(sent), *claimed):
         owners = await records.owners_of(batch_id)
-        api_key = keys[batch_id] or next((key for key, owner in owners.items() if owner == workflow_id), None)
+        api_key = keys[batch_id] or next((key for key, owner in owners if owner == workflow_id), None)
         sha256 = sent[batch_id].intent.sha256 if batch_id in sent else None
         if found := await landed_of_batch(store, batch_id, api_key, manifest_sha256=sha256):
             return found
@@ -206,16 +203,21 @@ async def chunks(store: Store, uri: str) -> AsyncIterator[bytes]:
         raise ResultsNotFound(_elsewhere(store, uri)) from error
 
 
-async def results_in(store: Store, file: ResultsFile) -> AsyncIterator[bytes]:
-    """Read landed results; `ResultsNotFound` if they are not there or, once all are read, if they have changed."""
+def results_in(store: Store, file: ResultsFile) -> AsyncIterator[bytes]:
+    """Read landed results; `ResultsNotFound` if they are not there, `ResultsChanged` at the end of changed ones."""
+    return unchanged(store, file.uri, file.sha256)
+
+
+async def unchanged(store: Store, uri: str, sha256: str) -> AsyncIterator[bytes]:
+    """Read a file from the store; `ResultsChanged` at the end if its bytes are not those of this hash."""
     digest = hashlib.sha256()
-    async for chunk in chunks(store, file.uri):
+    async for chunk in chunks(store, uri):
         await run_in_thread(partial(digest.update, chunk))
         yield chunk
-    if digest.hexdigest() != file.sha256:
-        raise ResultsNotFound(
-            f"{file.uri} has changed since it was landed: its sha256 is {digest.hexdigest()}, not {file.sha256}. "
-            "Restore it from a backup, or move it away and attach to the batch again"
+    if digest.hexdigest() != sha256:
+        raise ResultsChanged(
+            f"{uri} has changed since it was written: its sha256 is {digest.hexdigest()}, not {sha256}. Restore it "
+            "from a backup, or move it away and attach to the batch again, with its requests"
         )
 
 
@@ -230,15 +232,15 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:
-    """Return the first of landed results."""
+    """Return the first of landed results; all are read, which alone shows that they are what was landed."""
     if not await has_file(store, landed):
         raise _missing(store, landed)
     found: list[bytes] = []
-    async for line in lines(chunks(store, landed.results_file.uri)):
-        found.append(line)
-        if len(found) == count:
-            break
-    return found
+    splitter = Splitter()
+    async for piece in results_in(store, landed.results_file):
+        if len(found) < count:
+            found += splitter.feed(piece)
+    return [*found, *(splitter.end() if len(found) < count else ())][:count]
 
 
 async def failed_requests(results: AsyncIterable[bytes]) -> FailedRequests:
@@ -271,10 +273,14 @@ async def _sizes(store: Store, folder: str) -> dict[str, int]:
 
 
 def _is_among(sizes: Mapping[str, int], store: Store, file: ResultsFile) -> bool:
+    return sizes.get(_name(store, file) or "") == file.bytes
+
+
+def _name(store: Store, file: ResultsFile) -> str | None:
     try:
-        return sizes.get(store.name(file.uri)) == file.bytes
+        return store.name(file.uri)
     except RequestsNotFound:
-        return False
+        return None
 
 
 def _missing(store: Store, landed: LandedResults | BatchOutput) -> ResultsNotFound:

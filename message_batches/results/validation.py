@@ -79,6 +79,12 @@ class ResultCollector:
             texts.insert(0, f"{self._arrived:,} of {self._expected:,} results arrived")
         return "; ".join(texts)
 
+    @property
+    def of_other_requests(self) -> bool:
+        """Whether they are all the results of a batch, each once, and not of these requests."""
+        whole = not self._duplicate.count and not self._malformed.count and self.lines == self._expected
+        return whole and self._ids is not None and not self._arrived == self.lines == len(self._ids)
+
     def ordered(self) -> Iterator[bytes]:
         """Yield the lines in order, each with its newline, in chunks of about 1 MiB, which a long line may span."""
         spans: list[tuple[int, int]] = []

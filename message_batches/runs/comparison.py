@@ -19,9 +19,12 @@ from message_batches.runs.control import Refused
 from message_batches.runs.history import read_start
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
+from message_batches.storage.submission_records import SubmissionRecords
 
 Landed = TypeVar("Landed", BatchOutput, LandedResults)
 _MAX_IDS = 3
+_OTHER_ORDER = "their custom_ids are the same, in another order"
+_OTHER_CONTENT = "their custom_ids are the same, their content is not"
 
 
 async def is_run_of(client: Client, store: Store, workflow_id: str, batch_id: str, manifest: Manifest) -> bool:
@@ -55,8 +58,21 @@ def _content_of_items(requests: list[Any]) -> str | None:
         return None
 
 
+async def is_made_of(store: Store, batch_id: str, api_key: str, manifest: Manifest) -> bool:
+    """Return whether a batch is known to be made of these requests; `Refused` if it was made of others."""
+    intent = await SubmissionRecords(store).intent_of(manifest, api_key=api_key, batch_id=batch_id)
+    if intent is None or intent.of_same_requests(manifest):
+        return intent is not None
+    if not intent.content_sha256:
+        return False  # Of an older version: it may be another spelling of these.
+    raise Refused(
+        f"{batch_id} was made of other requests than these: {await _difference(store, manifest, intent.sha256)}. "
+        "Nothing was changed"
+    )
+
+
 async def landed_results(
-    store: Store, output: Landed, manifest: Manifest | None, *, scratch: Path | None = None
+    store: Store, output: Landed, manifest: Manifest | None, *, api_key: str, scratch: Path | None = None
 ) -> Landed:
     """Return landed results, as they were checked against these requests; `Refused` if they differ.
 
@@ -66,7 +82,7 @@ async def landed_results(
     published = await reader.beside(store, output)
     landed: LandedResults | None
     if manifest:
-        landed = await _checked(store, output, published, manifest, scratch)
+        landed = await _checked(store, output, published, manifest, api_key, scratch)
     else:
         landed = published[0].landed if published and not output.verified else None
     if landed is None:
@@ -80,8 +96,10 @@ async def _checked(
     output: BatchOutput | LandedResults,
     published: list[Publication],
     manifest: Manifest,
+    api_key: str,
     scratch: Path | None,
 ) -> LandedResults:
+    others = ""
     for publication in published:
         sha256 = publication.manifest_sha256
         if sha256 is None or not publication.file_there:
@@ -94,13 +112,21 @@ async def _checked(
             continue  # They are purged: the results alone can be compared.
         if same:
             return publication.landed
-        ids = await store.read(paths.ids_path(sha256))
-        difference = _difference(await read_ids(store, manifest), (ids or b"").decode("ascii", "replace").split())
+        others = others or sha256
+    made_of_these = await is_made_of(store, output.batch_id, api_key, manifest)
+    account = reader.account_of(store, output)
+    if others and account and not made_of_these:
+        difference = await _difference(store, manifest, others)
+        # Results for exactly the same custom_ids may be of either.
+        undecided = (
+            ". Which of them the batch was made of is not known: if it is these, remove "
+            f"{store.uri(paths.publication_path(account, output.batch_id, others))} and do the same again; its results "
+            "stay"
+        )
         raise Refused(
             f"The results of {output.batch_id} have been checked against other requests than these: {difference}. "
-            "Nothing was changed"
+            f"Nothing was changed{undecided if difference in (_OTHER_ORDER, _OTHER_CONTENT) else ''}"
         )
-    account = reader.account_of(store, output)
     if account is None:
         raise Refused(
             f"The results of {output.batch_id} were landed by an earlier version, at {output.results_file.uri}: they "
@@ -124,16 +150,16 @@ async def _checked(
         raise Refused(f"These are not the requests of {output.batch_id}, whose results have landed. {error}") from error
 
 
-def _difference(given: list[str], others: list[str]) -> str:
-    """Return how the custom_ids of two lists of requests differ."""
+async def _difference(store: Store, manifest: Manifest, other_sha256: str) -> str:
+    """Return how the custom_ids of these requests differ from those of others in the store."""
+    given = await read_ids(store, manifest)
+    others = (await store.read(paths.ids_path(other_sha256)) or b"").decode("ascii", "replace").split()
     parts = []
     for where, only in (("only here", {*given} - {*others}), ("only there", {*others} - {*given})):
         if only:
             more = ", ..." if len(only) > _MAX_IDS else ""
             parts.append(f"{plural(len(only), 'custom_id')} {where} ({', '.join(sorted(only)[:_MAX_IDS])}{more})")
-    if sorted(given) == sorted(others) and given != others:
-        return "their custom_ids are the same, in another order"
-    return ", ".join(parts) or "their custom_ids are the same, their content is not"
+    return ", ".join(parts) or (_OTHER_CONTENT if given == others else _OTHER_ORDER)
 
 
 @asynccontextmanager

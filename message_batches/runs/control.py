@@ -23,15 +23,16 @@ from temporalio.service import RPCError, RPCStatusCode
 from message_batches.api.keys import DEFAULT_KEY, may_be_a_key
 from message_batches.api.models import MessageBatch
 from message_batches.contract import CANCEL_BATCH, RESOLVE_SUBMISSION, NextAction
-from message_batches.errors import RunError
+from message_batches.errors import RunError, StoreUnavailable
 from message_batches.models import Resolution
 from message_batches.results import reader
 from message_batches.results.reader import Publication, ResultsNotFound
-from message_batches.runs.deduplication import attach_id_of, attached_batch
+from message_batches.runs.deduplication import AttachedBatch, attach_id_of, attached_batch
 from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
+from message_batches.runs.forgotten import with_records
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import SubmissionRecords
+from message_batches.storage.submission_records import BatchOwner, SubmissionRecords
 from message_batches.temporal.connection import TemporalUnreachable
 from message_batches.temporal.diagnosis import unanswered
 
@@ -73,16 +74,16 @@ class Runs:
             identity: a workflow id, or the id of the run's batch.
             query_timeout: how long to wait for a worker's answer.
         """
-        workflow_id, key = await self._owner(identity) if is_batch_id(identity) else (identity, None)
+        owner = await self._owner(identity) if is_batch_id(identity) else None
+        workflow_id = owner.workflow_id if owner else identity
         try:
             return await describe_run(self._client, workflow_id, query_timeout=query_timeout)
         except RunNotFound as error:
-            if key is None:
-                raise
-            message = f"{identity} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
-            raise RunNotFound(
-                message, NextAction.ATTACH, workflow_id=workflow_id, batch_id=identity, api_key=key
-            ) from error
+            try:
+                batch = AttachedBatch(identity, owner.api_key) if owner else None
+                raise await with_records(self._store, error, workflow_id, batch) from error
+            except StoreUnavailable:
+                raise error from None
 
     async def describe_running(self, identity: str) -> RunView:
         """Describe a run that can be stopped or resolved: `Refused` if it is over, `NoAnswer` without a worker."""
@@ -99,7 +100,7 @@ class Runs:
 
     async def workflow_id(self, identity: str) -> str:
         """Return the workflow id itself, or that of the run which owns a batch."""
-        return (await self._owner(identity))[0] if is_batch_id(identity) else identity
+        return (await self._owner(identity)).workflow_id if is_batch_id(identity) else identity
 
     async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
         """Wait for the end of a run, also while Temporal is unavailable.
@@ -143,22 +144,22 @@ class Runs:
         """Decide which batch is a run's, after a lost reply left that open."""
         await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
 
-    async def _owner(self, batch_id: str) -> tuple[str, str]:
-        """Return the workflow id of the run that owns a batch, and the name of its key."""
-        owners = await SubmissionRecords(self._store).owners_of(batch_id)
+    async def _owner(self, batch_id: str) -> BatchOwner:
+        """Return the run that owns a batch."""
+        owners = set(await SubmissionRecords(self._store).owners_of(batch_id))
         keys = {DEFAULT_KEY, *(account.api_key for account in await AccountRecords(self._store).all())}
         for api_key in keys:
-            if await run_exists(self._client, attach_id_of(batch_id, api_key)):
-                owners[api_key] = attach_id_of(batch_id, api_key)
+            if await run_exists(self._client, attached := attach_id_of(batch_id, api_key)):
+                owners = {owner for owner in owners if owner.api_key != api_key} | {BatchOwner(api_key, attached)}
         if not owners:
             raise RunNotFound(f"No run follows batch {batch_id}", NextAction.ATTACH, batch_id=batch_id)
         if len(owners) > 1:
-            named = " and ".join(f"{owner} (key {api_key})" for api_key, owner in sorted(owners.items()))
+            named = " and ".join(f"{workflow_id} (key {api_key})" for api_key, workflow_id in sorted(owners))
             raise Refused(
-                f"{batch_id} is followed with several keys, for which it may be different batches: name one of the "
-                f"runs, {named}"
+                f"{batch_id} is followed with several keys or base URLs, for which it may be different batches: name "
+                f"one of the runs, {named}"
             )
-        return next((owner, api_key) for api_key, owner in owners.items())
+        return owners.pop()
 
     async def _wait_for_end(self, workflow_id: str) -> None:
         """Wait until a run has ended in any way, or Temporal has become unavailable."""

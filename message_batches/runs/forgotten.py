@@ -8,8 +8,11 @@ from datetime import UTC, datetime, timedelta
 from temporalio.client import Client
 
 from message_batches.api.keys import DEFAULT_KEY
-from message_batches.runs.deduplication import recorded_batch
-from message_batches.runs.describe import run_exists
+from message_batches.contract import NextAction
+from message_batches.formatting import format_time
+from message_batches.results import reader
+from message_batches.runs.deduplication import AttachedBatch, attached_batch, recorded_batch
+from message_batches.runs.describe import RunNotFound, run_exists
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
@@ -57,7 +60,7 @@ async def list_forgotten(client: Client, store: Store) -> ForgottenSubmissions:
 
     `StoreUnavailable` also for a store whose id is gone: its workers take no work.
     """
-    await check_identity(store)
+    await store.known_identity()
     by_run = await _without_results(store)
     if not by_run:
         return ForgottenSubmissions()
@@ -78,18 +81,67 @@ async def list_forgotten(client: Client, store: Store) -> ForgottenSubmissions:
     return ForgottenSubmissions(tuple(_forgotten(store, run, records, manifests) for run, records in forgotten))
 
 
-async def check_identity(store: Store) -> None:
-    """Raise `StoreUnavailable` for a store that holds records and has lost its id; nothing is written to a new one."""
-    if await store.read(paths.STORE_ID) is None and await _holds_records(store):
-        await store.identity()
+async def with_records(
+    store: Store, error: RunNotFound, workflow_id: str, batch: AttachedBatch | None = None
+) -> RunNotFound:
+    """Return the error of a run that Temporal does not know with what the store knows of it, and the next step.
+
+    Args:
+        store: that of the run.
+        error: returned as it is where the store knows nothing of the run.
+        workflow_id: the run's.
+        batch: its batch, where that was asked for.
+    """
+    message = str(error)
+    if batch:
+        message = f"{batch.batch_id} is the batch of the run {workflow_id!r}, which Temporal does not know any more"
+    sent, known = await _sent(SubmissionRecords(store), workflow_id, batch or attached_batch(workflow_id))
+    if not sent and not known:
+        return error
+    last = sent[-1] if sent else None
+    requests = paths.requests_path(last.intent.sha256) if last else ""
+    uri = store.uri(requests) if requests in await store.names("manifests/") else None
+    when = f", sent {format_time(last.intent.time)} UTC" if last else ""
+    if known:
+        message += when if batch else f". Its batch is {known.batch_id}{when}"
+        if not await reader.of_key(store, *known):
+            message += "; no results of it have landed"
+        return RunNotFound(
+            message,
+            NextAction.ATTACH,
+            workflow_id=workflow_id,
+            batch_id=known.batch_id,
+            api_key=known.api_key,
+            requests_uri=uri,
+        )
+    action, outcome = NextAction.REPEAT_START, "The store has a record of it: no batch was created"
+    if not all(record.created_nothing for record in sent):
+        action = NextAction.CHECK_BATCHES
+        outcome = f"It has requests{when}, and their reply was lost: look at the batches of that minute in the Console"
+    return RunNotFound(
+        f"{message}. {outcome}",
+        action,
+        workflow_id=workflow_id,
+        api_key=sent[-1].api_key,
+        requests_uri=uri,
+    )
 
 
-async def _holds_records(store: Store) -> bool:
-    for folder in (*paths.FOLDERS, paths.NAMESPACES):
-        async for page in store.listing(folder):
-            if any(folder == paths.NAMESPACES or paths.parse_path(stored.name) for stored in page):
-                return True
-    return False
+async def _sent(
+    records: SubmissionRecords, workflow_id: str, batch: AttachedBatch | None
+) -> tuple[list[SubmissionRecord], AttachedBatch | None]:
+    """Return the records of a workflow id's last run, or of its batch, and that batch, as far as they are known."""
+    owners = await records.owners_of(*batch) if batch else []
+    found = await records.records_of_workflows({workflow_id, *(owner.workflow_id for owner in owners)})
+    sent = sorted((each for every in found.values() for each in every), key=lambda record: record.intent.time)
+    if batch:
+        return [each for each in sent if each.outcome and each.outcome.batch_id == batch.batch_id], batch
+    if sent:
+        sent = [each for each in sent if each.intent.first_run_id == sent[-1].intent.first_run_id]
+        named = recorded_batch(sent)
+        return sent, AttachedBatch(named, sent[-1].api_key) if named else None
+    claimed = await records.claimed_by(workflow_id)
+    return [], next((AttachedBatch(*each) for each in claimed.items()), None)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from message_batches.models import Manifest
 from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
 from message_batches.results import reader
-from message_batches.runs.comparison import landed_results
+from message_batches.runs.comparison import is_made_of, landed_results
 from message_batches.runs.control import NoAnswer, Refused, check_batch_id
 from message_batches.runs.deduplication import (
     Finished,
@@ -33,6 +33,7 @@ from message_batches.runs.static_details import StaticDetails
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 from message_batches.temporal.diagnosis import unanswered
+from message_batches.temporal.namespaces import begin_store
 
 MAX_INLINE_REQUESTS_BYTES = 128 * 1024
 """Requests up to this size are part of the run's input; larger ones travel as a reference to the store."""
@@ -62,6 +63,7 @@ async def start_run(
         on_again: called with the workflow id of such a run before anything is sent.
     """
     starter = Starter(client, store, options)
+    await begin_store(client, store, options.task_queue)
     manifest = await store_manifest(store, requests)
     workflow_id = workflow_id_of(manifest.content, options.profile)
     items = _inline(requests)
@@ -133,6 +135,7 @@ async def attach_run(
         name: of their file, for the Web UI.
     """
     check_batch_id(batch_id)
+    await begin_store(client, store, options.task_queue)
     starter = Starter(client, store, options)
     manifest: Manifest | None = None
     shown: StaticDetails | None = None
@@ -141,22 +144,24 @@ async def attach_run(
         shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
     api_key = options.profile.api_key
     owners = await SubmissionRecords(store).owners_of(batch_id, api_key)
-    for workflow_id in dict.fromkeys((attach_id_of(batch_id, api_key), *owners.values())):
+    for workflow_id in dict.fromkeys((attach_id_of(batch_id, api_key), *(owner.workflow_id for owner in owners))):
         view = await find_run(client, workflow_id)
         if view and view.running:
             return await starter.join(view, batch_id, manifest)
         if view and view.output and view.output.batch_id == batch_id and await has_results(store, view.output):
             note = f"The results of this batch have landed before, by {workflow_id}"
-            output = await landed_results(store, view.output, manifest, scratch=options.scratch)
+            output = await landed_results(store, view.output, manifest, api_key=api_key, scratch=options.scratch)
             return StartResult(workflow_id, note, Finished(workflow_id, output))
     for publication in await reader.of_key(store, batch_id, api_key):
         if publication.file_there:
             # By a run that Temporal no longer knows.
-            landed = await landed_results(store, publication.landed, manifest, scratch=options.scratch)
-            workflow_id = owners.get(api_key) or attach_id_of(batch_id, api_key)
+            landed = await landed_results(store, publication.landed, manifest, api_key=api_key, scratch=options.scratch)
+            workflow_id = owners[0].workflow_id if owners else attach_id_of(batch_id, api_key)
             return StartResult(
                 workflow_id, "The results of this batch have landed before", Finished(workflow_id, landed)
             )
+    if manifest:
+        await is_made_of(store, batch_id, api_key, manifest)
     return StartResult(await starter.attach(batch_id, manifest, shown))
 
 

@@ -25,6 +25,10 @@ class Store(Protocol):
         """Return the store's own id, which is written into it at first use."""
         ...
 
+    async def known_identity(self) -> str | None:
+        """Return the store's own id, None if it has none yet; writes nothing."""
+        ...
+
     def uri(self, name: str) -> str:
         """Return the address of an object, such as `s3://bucket/prefix/name`."""
         ...

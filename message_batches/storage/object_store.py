@@ -72,10 +72,18 @@ class ObjectStore:
         return f"ObjectStore({self._root!r})"
 
     async def identity(self) -> str:
-        """Return the id in `store.json`; a directory is read each time, to notice that it was unmounted.
+        """Return the store's id; a new store is made, and given one.
 
         Only an empty store is given one: with another id, no run would find the records that it made.
         """
+        if (known := await self.known_identity()) is not None:
+            return known
+        await self.create(STORE_ID, json.dumps({"id": str(uuid4())}).encode())
+        self._id = self._id_in(await self._read(STORE_ID))
+        return self._id
+
+    async def known_identity(self) -> str | None:
+        """Return the id in `store.json`, None for a new store; a directory is read each time: it may be unmounted."""
         if self._id is not None and self._folder is None:
             return self._id
         known = self._id  # As of before the read: another call may write the first identity meanwhile.
@@ -92,10 +100,8 @@ class ObjectStore:
                     'backup, or write {"id": "..."} into it: the id is in the first lines of a worker\'s log, and is '
                     "`storeId` in the history of each run"
                 )
-        if data is None:
-            await self.create(STORE_ID, json.dumps({"id": str(uuid4())}).encode())
-            data = await self._read(STORE_ID)
-        self._id = self._id_in(data)
+        if data is not None:
+            self._id = self._id_in(data)
         return self._id
 
     def uri(self, name: str) -> str:
@@ -241,6 +247,9 @@ class ObjectStore:
 
     def _put(self, name: str, data: bytes | ThreadFeed, *, new: bool = False) -> None:
         if self._folder:
+            if self._id is None:
+                # A new store's, which other users cannot read. That of a store with an id is there, or unmounted.
+                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             filesystem.put(self._folder, name, [data] if isinstance(data, bytes) else data, new=new)
         else:
             options = {"mode": "create"} if new else {"chunk_size": PART_BYTES, "max_concurrency": PARTS_AT_ONCE}
@@ -265,7 +274,7 @@ class ObjectStore:
 
 
 def open_store(url: str, **options: Any) -> ObjectStore:
-    """Open the store at a URL; the directory of a `file://` is created.
+    """Open the store at a URL; the directory of a `file://` is made with the first object in it, not before.
 
     Args:
         url: `file:///path`, `s3://bucket/prefix`, `gs://bucket/prefix` or `az://container/prefix`.
@@ -273,16 +282,12 @@ def open_store(url: str, **options: Any) -> ObjectStore:
             `AZURE_*` itself.
     """
     folder = directory_of(url)
+    if folder:
+        return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
     try:
-        if folder:
-            # Not by obstore, which blocks all threads of Python while a file system hangs. Other users cannot read it.
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            return ObjectStore(None, folder.as_uri().rstrip("/"), folder)
         options["client_options"] = {**CLIENT, **options.get("client_options", {})}
         store = obstore.store.from_url(url, retry_config=RETRIES, **options)
         return ObjectStore(store, url.rstrip("/"), None, proxy=shown_proxy(options["client_options"]))
-    except OSError as error:
-        raise StoreUnavailable(failure_message("open", url, str(error))) from error
     except (BaseError, ValueError) as error:
         # In quotes is the value of a variable: if the wrong one was set, a secret.
         reason = re.sub('".*"', "a value", first_line(str(error)))

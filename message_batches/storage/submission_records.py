@@ -7,7 +7,7 @@ another has recorded.
 import asyncio
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import AwareDatetime, ValidationError
 
@@ -125,6 +125,13 @@ class BatchClaim(ContractModel):
         return (self.owner, self.first_run_id) == (other.owner, other.first_run_id)
 
 
+class BatchOwner(NamedTuple):
+    """A run that has claimed a batch, and the name of its key."""
+
+    api_key: str
+    workflow_id: str
+
+
 class SubmissionRecords:
     """The records of submissions and claims in a store."""
 
@@ -181,13 +188,13 @@ class SubmissionRecords:
                     return claim
         return own
 
-    async def owners_of(self, batch_id: str, api_key: str | None = None) -> dict[str, str]:
-        """Return the workflow ids that have claimed a batch, by the name of the key: at most one each, as a rule."""
-        found = {}
+    async def owners_of(self, batch_id: str, api_key: str | None = None) -> list[BatchOwner]:
+        """Return the runs that have claimed a batch: as a rule one of each key, more where its base URL changed."""
+        found = []
         for account in await self._accounts.all(api_key):
             if claim := await self._read(paths.claim_path(account.part, batch_id), BatchClaim):
-                found[account.api_key] = claim.owner
-        return found
+                found.append(BatchOwner(account.api_key, claim.owner))
+        return list(dict.fromkeys(found))
 
     async def claimed_by(self, workflow_id: str) -> dict[str, str]:
         """Return the batches that a workflow id has claimed, with the name of the key; reads every claim."""
@@ -227,6 +234,12 @@ class SubmissionRecords:
         """Return every POST of these requests that a workflow id ever intended, oldest first."""
         records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
         return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
+
+    async def intent_of(self, manifest: Manifest, *, api_key: str, batch_id: str) -> SubmissionIntent | None:
+        """Return the intent by which a batch of these custom_ids was created, None if the store has no record of it."""
+        records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
+        created = (r.intent for r in records if r.outcome and r.outcome.batch_id == batch_id)
+        return next(created, None)
 
     async def records_of_workflows(self, workflow_ids: Collection[str]) -> dict[str, list[SubmissionRecord]]:
         """Return every POST of any requests that these workflow ids ever intended, oldest first.

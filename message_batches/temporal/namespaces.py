@@ -8,10 +8,15 @@ namespaces; a starter without a key must not send unencrypted what the workers w
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from pydantic import ValidationError
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeWorkflowExecutionRequest,
+    ListWorkflowExecutionsRequest,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError
 
@@ -21,9 +26,13 @@ from message_batches.serialization import ContractModel
 from message_batches.storage import paths
 from message_batches.storage.interface import Store
 from message_batches.temporal.connection import connect
+from message_batches.temporal.diagnosis import read_again
 
 _TIMEOUT = 5
 """Seconds that writing the record may delay a run."""
+
+_UNTOUCHED = 3
+"""Events of a run that no worker has answered yet: started, its first task scheduled, and perhaps handed out."""
 
 _logger = logging.getLogger(__name__)
 
@@ -96,6 +105,48 @@ class NamespaceRecords:
             return NamespaceRecord.model_validate_json(await self._store.read(name) or b"")
         except ValidationError:
             return None
+
+
+async def begin_store(client: Client, store: Store, task_queue: str) -> bool:
+    """Give a new store its id, unless runs of the task queue have used one; return whether it was new.
+
+    Its folder may be unmounted, moved away, or misspelt: results would be split over two stores, and what the other one
+    knows of submissions would be missing.
+    """
+    if await store.known_identity() is not None:
+        return False
+    if await _any_has_begun(client, task_queue):
+        raise StoreUnavailable(
+            f"There is no store at {store.uri('')}, and runs of task queue {task_queue!r} have used one: check that it "
+            "is mounted there, and that MESSAGE_BATCHES_STORE names it. Nothing was made there. To begin a new store "
+            f'all the same, write {{"id": "a name of your own"}} into {store.uri(paths.STORE_ID)}'
+        )
+    await store.identity()
+    return True
+
+
+async def _any_has_begun(client: Client, task_queue: str) -> bool:
+    """Return whether a worker has worked on any run of a task queue that Temporal knows."""
+    service, of_queue = client.workflow_service, f'TaskQueue = "{task_queue}"'
+
+    async def listed(query: str, limit: int) -> Sequence[WorkflowExecutionInfo]:
+        request = ListWorkflowExecutionsRequest(namespace=client.namespace, query=query, page_size=limit)
+        listing = service.list_workflow_executions
+        return (await read_again(lambda timeout: listing(request, retry=True, timeout=timeout))).executions
+
+    async def touched(run: WorkflowExecutionInfo) -> bool:
+        # A list has no length of one that is open, which a caller may have started before the first worker.
+        request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=run.execution)
+        describe = service.describe_workflow_execution
+        described = await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
+        return described.workflow_execution_info.history_length > _UNTOUCHED
+
+    if await listed(f"{of_queue} AND HistoryLength > {_UNTOUCHED}", 1):
+        return True
+    for run in await listed(f"{of_queue} AND CloseTime IS NULL", 1000):
+        if await touched(run):
+            return True
+    return False
 
 
 async def id_of(client: Client) -> str:

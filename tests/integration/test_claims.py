@@ -129,4 +129,4 @@ async def test_a_run_that_ends_records_its_batch_after_an_outage_of_the_store(pe
         await run.result()
 
     owners = await SubmissionRecords(open_store(pending.store_url)).owners_of(pending.emulator.batches[0].id)
-    assert owners == {"default": run.id}
+    assert owners == [("default", run.id)]

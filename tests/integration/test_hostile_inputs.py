@@ -191,8 +191,11 @@ def test_fields_that_no_version_knows_are_named_at_every_level() -> None:
         "submission.wait",
     )
     assert unread(apiKey="default", api_key="team-a") == ("api_key",)
+    many = unread(poll={f"p{n}": n for n in range(30)}, **{f"x{n}": n for n in range(30)})
+    assert (len(many), many[0], many[-1]) == (21, "poll.p0", "and 40 more")
+    assert len(unread(**{f"x{n}": n for n in range(20)})) == 20
     assert unread(**{RAW_KEY: 1, "a b": 2}) == ("(a name that is not shown)",) * 2
-    assert len(unread(**{f"x{n}": n for n in range(1000)})) == 20
+    assert unread(**{f"x{n}": n for n in range(1000)})[19:] == ("x19", "and 980 more")
 
 
 async def test_fields_that_are_not_read_are_named_by_the_run_and_in_the_log(
@@ -530,6 +533,7 @@ async def test_no_link_in_the_store_leads_out_of_it(
 
 async def test_a_pipe_in_the_store_is_not_waited_for(live: Stack) -> None:
     """A pipe would block the thread that opens it until another process writes into it."""
+    live.store_folder.mkdir(exist_ok=True)
     os.mkfifo(live.store_folder / "pipe.jsonl")
 
     await assert_refused(live, {"requestsUri": f"{live.store_url}/pipe.jsonl"}, kind="RequestsNotFound")

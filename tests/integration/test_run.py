@@ -64,6 +64,7 @@ async def test_the_output_summarizes_the_results(live: Stack) -> None:
 async def test_requests_may_be_in_the_store(live: Stack, tmp_path: Path) -> None:
     store = tmp_path / "store"
     lines = b"".join(json.dumps(item).encode() + b"\n" for item in requests(3))
+    store.mkdir()
     store.joinpath("mine.jsonl").write_bytes(lines)
 
     output = await live.run(requests_uri=f"{live.store_url}/mine.jsonl")

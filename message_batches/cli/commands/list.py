@@ -15,7 +15,7 @@ from message_batches.cli.options import MAX_LIMIT
 from message_batches.errors import StoreUnavailable
 from message_batches.formatting import format_duration, format_time
 from message_batches.runs import list as runs_list
-from message_batches.runs.forgotten import ForgottenSubmission, check_identity, list_forgotten
+from message_batches.runs.forgotten import ForgottenSubmission, list_forgotten
 from message_batches.runs.list import AttentionItem
 from message_batches.storage.interface import Store
 
@@ -37,7 +37,7 @@ async def list_runs(context: CommandContext, limit: int, statuses: Sequence[str]
 
 async def _store_problem(store: Store) -> StoreUnavailable | None:
     try:
-        await check_identity(store)
+        await store.known_identity()
     except StoreUnavailable as error:
         return error
     return None

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from message_batches.cli import next_steps, tables
-from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import end_result, follow_run, stored_result
 from message_batches.cli.json_output import FailedRequestsDocument, RunDocument, SavedResults
 from message_batches.cli.report import read_reply
@@ -42,10 +42,9 @@ async def status(context: CommandContext, identity: str) -> CommandResult:
         view = await runs.describe(identity)
     except RunNotFound as error:
         return await _forgotten(context, identity, error)
-    if view.output:
+    if not view.running:
         return await end_result(context, view)
-    rows = tables.run_rows(view, datetime.now(UTC))
-    return CommandResult(RunDocument.of(view), rows, DONE if view.running else FAILED)
+    return CommandResult(RunDocument.of(view), tables.run_rows(view, datetime.now(UTC)))
 
 
 async def watch(context: CommandContext, identity: str, *, strict: bool) -> CommandResult:
@@ -85,14 +84,21 @@ async def results(context: CommandContext, identity: str, options: ResultsOption
         return CommandResult(SavedResults(batch_id=landed.batch_id, file=str(options.output), lines=count), shown)
     if context.json:
         return CommandResult(landed)
+    await _read_whole(reader.results_in(context.store, landed.results_file))
     await write_out(_texts(lines) if options.text else lines)
     return CommandResult(None)
 
 
+async def _read_whole(pieces: AsyncIterator[bytes]) -> None:
+    """Read all before the first line is written: a terminal, or another program, does not give one back."""
+    async for _ in pieces:
+        pass
+
+
 async def _failed(context: CommandContext, publication: Publication, options: ResultsOptions) -> CommandResult:
     """Get the original requests without a reply, byte for byte from the manifest, those to be corrected apart."""
-    landed, manifest = publication.landed, publication.manifest_name
-    if manifest is None:
+    landed, manifest, sha256 = publication.landed, publication.manifest_name, publication.manifest_sha256
+    if manifest is None or sha256 is None:
         raise ResultsNotFound(
             f"The requests of {landed.batch_id} are not known here: it was taken over without them, or their record is "
             "gone",
@@ -100,11 +106,16 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
             batch_id=landed.batch_id,
         )
     store, uri = context.store, context.store.uri(manifest)
+
+    def requests() -> AsyncIterator[bytes]:
+        return reader.unchanged(store, uri, sha256)
+
     failed = await failed_requests(reader.lines(reader.results_in(store, landed.results_file)))
     if options.output is None:
         if context.json:
             return CommandResult(FailedRequestsDocument.of(landed.batch_id, failed, {}))
-        await write_out(requests_of(reader.lines(reader.chunks(store, uri)), failed.retryable))
+        await _read_whole(requests())
+        await write_out(requests_of(reader.lines(requests()), failed.retryable))
         context.say(_failed_text(failed, {}))
         return CommandResult(None)
     files = {"again": options.output, "invalid": options.output.with_suffix(f".invalid{options.output.suffix}")}
@@ -113,7 +124,7 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
     for file in written.values():
         refuse_existing(file, force=options.force)
     for kind, file in written.items():
-        lines = requests_of(reader.lines(reader.chunks(store, uri)), ids[kind])
+        lines = requests_of(reader.lines(requests()), ids[kind])
         await save(file, lines, force=options.force)
     document = FailedRequestsDocument.of(landed.batch_id, failed, written)
     return CommandResult(document, _failed_text(failed, written))

@@ -73,15 +73,24 @@ async def attach(
         with read(file, options) as requests:
             started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
     else:
-        started = await begin()
+        started = await _begun(context, begin)
     return await _follow(context, started, options, waiting)
+
+
+async def _begun(context: CommandContext, begin: Callable[[], Awaitable[StartResult]]) -> StartResult:
+    """Begin, and say so where that has made a new store."""
+    new = await context.store.known_identity() is None
+    started = await begin()
+    if new:
+        context.say(f"A new store has been made at {context.store.uri('')}", style="yellow")
+    return started
 
 
 async def _checked(
     context: CommandContext, begin: Callable[[], Awaitable[StartResult]], waiting: WaitOptions
 ) -> StartResult:
     """Begin; a run that follows the batch without its requests is waited for, and then compared with these."""
-    started = await begin()
+    started = await _begun(context, begin)
     if not started.unchecked:
         return started
     if not _waits(context, waiting):

@@ -126,6 +126,10 @@ class MemoryStore:
         """Return the id of the only store."""
         return "memory"
 
+    async def known_identity(self) -> str:
+        """Return the same."""
+        return "memory"
+
     def uri(self, name: str) -> str:
         """Return the address of an object."""
         return f"memory:///{name}"

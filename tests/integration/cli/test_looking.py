@@ -64,20 +64,51 @@ async def test_results_are_streamed_as_they_landed(starter: CommandLine, live: S
     assert document.json["results"] == [json.loads(line) for line in by_run.out.splitlines()]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "results",
+        "status",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("results --text", "results --failed", "start")),
+    ],
+)
 async def test_results_that_have_changed_since_they_landed_are_not_given_out_as_they_were(
-    starter: CommandLine, live: Stack
+    starter: CommandLine, live: Stack, command: str
 ) -> None:
     workflow_id = await landed(starter)
     (file,) = live.store_folder.glob("results/*/*/*.jsonl")
-    file.write_bytes(file.read_bytes().replace(b"succeeded", b"succeedee", 1))
-    wanted = starter.folder / "results.jsonl"
+    # The last line: the first of them alone do not show it.
+    before, at, after = file.read_bytes().rpartition(b"succeeded")
+    file.write_bytes(before + at.upper() + after)
+    wanted, (name, *options) = starter.folder / "results.jsonl", command.split()
 
-    shown = await starter("results", workflow_id)
-    written = await starter("results", workflow_id, "-o", wanted)
+    shown = await starter(name, starter.folder / "requests.jsonl" if name == "start" else workflow_id, *options)
 
-    assert (shown.code, written.code) == (2, 2)
-    assert "has changed since it was landed" in shown.err
-    assert not wanted.exists()
+    assert "has changed since it was written" in shown.err
+    assert "SUCCEEDED" not in shown.out
+    if name == "results":
+        assert (shown.code, shown.out) == (2, "")
+        assert (await starter(*command.split(), workflow_id, "-o", wanted)).code == 2
+        assert not wanted.exists()
+    else:
+        assert shown.code == 1
+        assert "request-0003" not in shown.out
+
+
+async def test_requests_that_have_changed_since_they_were_checked_are_not_sent_again(
+    starter: CommandLine, live: Stack
+) -> None:
+    workflow_id = await landed(starter)
+    for file in live.store_folder.glob("manifests/*.jsonl"):
+        file.write_bytes(file.read_bytes().replace(b'"max_tokens"', b'"max_tokenz"'))
+    wanted = starter.folder / "retry.jsonl"
+
+    shown = await starter("results", workflow_id, "--failed")
+    written = await starter("results", workflow_id, "--failed", "-o", wanted)
+
+    assert (shown.code, written.code, shown.out) == (2, 2, "")
+    assert "has changed since it was written" in shown.err
+    assert not list(starter.folder.glob("*retry*"))
 
 
 async def test_results_are_written_to_a_file_and_over_none(starter: CommandLine) -> None:

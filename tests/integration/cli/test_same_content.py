@@ -127,9 +127,14 @@ async def test_a_run_reset_and_terminated_after_its_landing_still_has_its_result
     await handle.terminate()
 
     found = await starter("results", run.id)
+    status = await starter("status", run.id, "--json")
+    watch = await starter("watch", run.id)
 
     assert found.code == 0, found.err
     assert len(found.out.splitlines()) == 3
+    assert (status.code, status.json["status"], status.json["failure"]["type"]) == (0, "terminated", "Terminated")
+    assert status.json["output"]["batchId"] == output.batch_id
+    assert (watch.code, output.batch_id in watch.out) == (0, True)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Requests that are given for a batch that has a run already: compared with the run's own, never left unread."""
 
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -12,6 +13,7 @@ import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.requests.reader import CheckedRequests, read_requests
+from message_batches.results import reader
 from message_batches.runs.control import Refused, Runs
 from message_batches.runs.start import attach_run, start_run
 from message_batches.runs.starter import StartOptions, StartResult
@@ -173,6 +175,56 @@ async def test_requests_given_for_a_batch_that_is_followed_without_are_compared_
     assert [json.loads(line)["custom_id"] for line in landed] == [item["custom_id"] for item in items[::-1]]
     assert again.finished == late.finished
     assert world.downloads == 1
+
+
+@pytest.mark.parametrize("while_it_runs", [False, True])
+async def test_a_wrong_file_that_fits_does_not_shut_out_the_right_one(
+    world: World, given: Given, while_it_runs: bool
+) -> None:
+    items = fresh()
+    wrong = [{**item, "params": {**item["params"], "temperature": 0.5}} for item in items]
+    batch_id = await world.live.post_by_a_stranger(items)
+    followed = await world.attach(batch_id, given(wrong) if while_it_runs else None)
+    await world.land(followed.workflow_id)
+    assert (await world.attach(batch_id, given(wrong))).finished
+
+    with pytest.raises(Refused, match="is not known: if it is these, remove file:") as caught:
+        await world.attach(batch_id, given(items))
+    with pytest.raises(Refused, match="1 custom_id only here") as other_ids:
+        await world.attach(batch_id, given([*items[:-1], renamed(items[-1])]))
+    (record,) = re.findall(r"remove (file:\S+)", str(caught.value))
+    await world.store.remove(world.store.name(record))
+    right = await world.attach(batch_id, given(items))
+
+    assert "remove" not in str(other_ids.value)
+    assert right.finished
+    assert right.finished.landed.verified
+    assert right == await world.attach(batch_id, given(items))
+    view = await Runs(world.live.client, world.store).describe(followed.workflow_id)
+    assert view.output
+    own = await reader.of_output(world.store, view.output)
+    assert own.manifest_sha256 == given(items).sha256
+    assert world.downloads == 1
+
+
+async def test_the_store_knows_what_a_batch_was_made_of_whichever_file_comes_first(world: World, given: Given) -> None:
+    items = fresh()
+    wrong = [{**item, "params": {**item["params"], "temperature": 0.5}} for item in items]
+    sent = await world.start(given(items))
+    await world.live.saw("retrieve")
+    (batch,) = world.live.emulator.batches
+    await world.live.client.get_workflow_handle(sent.workflow_id).terminate()
+
+    with pytest.raises(Refused, match=r"was made of other requests than these: .* their content is not"):
+        await world.attach(batch.id, given(wrong))
+    followed = await world.attach(batch.id)
+    await world.land(followed.workflow_id)
+    with pytest.raises(Refused, match="was made of other requests than these"):
+        await world.attach(batch.id, given(wrong))
+    right = await world.attach(batch.id, given([turned(item) for item in items]))
+
+    assert right.finished
+    assert right.finished.landed.verified
 
 
 async def test_requests_given_for_results_that_were_checked_are_compared_with_those_they_were_checked_against(

@@ -10,13 +10,22 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 
+from message_batches.api.keys import Account
 from message_batches.contract import NextAction
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import RetrySchedule
-from message_batches.runs.control import Runs
+from message_batches.models import Anchor, RetrySchedule
+from message_batches.requests.manifest import write_inline_manifest
+from message_batches.runs.control import Refused, Runs
 from message_batches.runs.describe import RunNotFound, run_exists
 from message_batches.runs.forgotten import list_forgotten
 from message_batches.storage.object_store import open_store
+from message_batches.storage.submission_records import (
+    BatchClaim,
+    SubmissionIntent,
+    SubmissionOutcome,
+    SubmissionRecords,
+    Submitter,
+)
 from message_batches.temporal.dev_server import DevServer, dev_server
 from message_batches.temporal.namespaces import NamespaceRecord
 from tests.harness.command_line import command_line
@@ -44,6 +53,10 @@ async def forget(stack: Stack, workflow_id: str) -> None:
         return not await run_exists(client, workflow_id)
 
     await eventually(gone, f"{workflow_id} to be deleted")
+
+
+def manifests_of(stack: Stack) -> list[str]:
+    return [path.as_uri() for path in stack.store_folder.glob("manifests/*.jsonl")]
 
 
 async def test_a_forgotten_run_is_listed_and_its_batch_is_taken_up(
@@ -85,18 +98,85 @@ async def test_the_command_for_a_forgotten_run_names_its_key(live: Stack, tempor
     await forget(live, run.id)
 
     needing = await starter("list", "--needs-attention", "--json")
-    status = await starter("status", batch.id)
+    by_batch = await starter("status", batch.id)
+    by_run = [await starter(command, run.id) for command in ("status", "results", "watch")]
 
     (document,) = [each for each in needing.json if each["batchId"] == batch.id]
+    for shown in (by_batch, *by_run):
+        assert (shown.code, document["command"] in shown.err) == (2, True), shown.err
+        assert "no results of it have landed" in shown.err
     words = document["command"].split(" attach ")[1].split()
     assert (words[0], words[-2:]) == (batch.id, ["--key", "team-a"])
-    assert f"attach {batch.id} --key team-a" in status.err
     with pytest.raises(RunNotFound) as caught:
         await Runs(live.client, open_store(live.store_url)).describe(batch.id)
-    assert caught.value.api_key == "team-a"
+    assert (caught.value.api_key, caught.value.requests_uri) == ("team-a", manifests_of(live)[0])
     live.emulator.clock.advance(timedelta(minutes=10))
     taken = await starter("attach", *words, "--wait", "--json", "--poll-interval", "0.1s")
     assert taken.json["output"]["verified"] is True
+
+
+@pytest.mark.parametrize(
+    ("outcome", "claimed", "action"),
+    [
+        (None, False, NextAction.CHECK_BATCHES),
+        (SubmissionOutcome(), False, NextAction.CHECK_BATCHES),
+        (SubmissionOutcome(created=False), False, NextAction.REPEAT_START),
+        (SubmissionOutcome(batch_id="msgbatch_1"), False, NextAction.ATTACH),
+        (SubmissionOutcome(batch_id="msgbatch_1"), True, NextAction.ATTACH),
+        ("no submission", True, NextAction.ATTACH),
+        ("no submission", False, NextAction.LIST_RUNS),
+    ],
+)
+async def test_what_the_store_knows_of_a_run_is_said_where_temporal_knows_nothing(
+    temporal: DevServer,
+    tmp_path: Path,
+    outcome: SubmissionOutcome | str | None,
+    claimed: bool,
+    action: NextAction,
+) -> None:
+    store = open_store(tmp_path.as_uri())
+    records, now, run = SubmissionRecords(store), datetime.now(UTC), f"gone-{uuid4()}"
+    manifest = await write_inline_manifest(store, fresh())
+    submitter = Submitter.of(manifest, api_key="team-a", workflow_id=run, first_run_id=str(uuid4()))
+    if not isinstance(outcome, str):
+        intent = SubmissionIntent(
+            workflow_id=run,
+            first_run_id=submitter.first_run_id,
+            number=1,
+            anchor=Anchor(created_at=now),
+            sha256=manifest.sha256,
+            time=now,
+            timeout=timedelta(seconds=1),
+            nonce="n",
+        )
+        await records.record_intent(submitter, intent)
+        if outcome:
+            await records.record_outcome(submitter, 1, outcome)
+    if claimed:
+        account = Account(api_key="team-a", base_url="https://api.anthropic.com")
+        await records.claim(account, "msgbatch_1", submitter.claim)
+
+    with pytest.raises(RunNotFound, match=run) as caught:
+        await Runs(temporal.client, store).describe(run)
+
+    error = caught.value
+    assert error.action is action
+    assert error.batch_id == ("msgbatch_1" if action is NextAction.ATTACH else None)
+    assert ("msgbatch_1" in str(error)) is (action is NextAction.ATTACH)
+    assert error.requests_uri == (None if isinstance(outcome, str) else manifest.uri)
+    assert error.api_key == (None if action is NextAction.LIST_RUNS else "team-a")
+
+
+async def test_a_batch_id_that_one_key_has_at_two_base_urls_names_both_runs(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    store = open_store(tmp_path.as_uri())
+    for run, url in (("run-a", "https://a.example"), ("run-b", "https://b.example")):
+        account = Account(api_key="team-a", base_url=url)
+        await SubmissionRecords(store).claim(account, "msgbatch_1", BatchClaim(owner=run, first_run_id="1"))
+
+    with pytest.raises(Refused, match=r"run-a \(key team-a\) and run-b \(key team-a\)"):
+        await Runs(temporal.client, store).describe("msgbatch_1")
 
 
 async def test_what_a_full_list_leaves_out_is_counted(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
@@ -150,7 +230,7 @@ async def test_a_new_store_is_not_written_to_by_a_list(temporal: DevServer, tmp_
     listed = [await starter("list", "--json"), await starter("list", "--needs-attention", "--json")]
 
     assert [shown.err for shown in listed] == ["", ""]
-    assert list((tmp_path / "store").iterdir()) == []
+    assert not (tmp_path / "store").exists()
 
 
 async def test_a_forgotten_batch_that_has_landed_is_shown_by_attach_without_a_run(

@@ -191,6 +191,7 @@ async def test_a_failing_activity_needs_attention_in_every_phase(server: DevServ
     if operation:
         stack.emulator.faults.add("503", operation=operation)
     else:
+        stack.store_folder.mkdir()
         (stack.store_folder / "manifests").write_text("in the way of the folder")
     run = await stack.start(fresh())
     stack.emulator.clock.advance(timedelta(minutes=10))

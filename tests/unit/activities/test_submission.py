@@ -87,7 +87,7 @@ async def test_a_claim_that_fails_once_is_written_before_the_post_returns(alone:
     await asyncio.sleep(0.2)  # The claim follows right after it, and its failure is not reported.
     claims.unlink()
 
-    assert await SubmissionRecords(alone.store).owners_of(await submitting) == {"default": "run"}
+    assert await SubmissionRecords(alone.store).owners_of(await submitting) == [("default", "run")]
 
 
 async def test_only_some_of_many_rivals_are_named(alone: Alone) -> None:

@@ -104,7 +104,14 @@ async def test_an_activity_on_a_worker_with_another_store_does_nothing(
     with pytest.raises(ApplicationError) as caught:
         await environment.run(activities(api, other)[kind], with_store(manifest)[kind])
 
+    with pytest.raises(ApplicationError) as waiting:
+        await environment.run(
+            activities(api, open_store((tmp_path / "none").as_uri()))[kind], with_store(manifest)[kind]
+        )
+
     assert caught.value.type == "WrongStore"
+    assert (waiting.value.type, waiting.value.non_retryable) == ("WrongStore", False)
+    assert not (tmp_path / "none").exists()
     assert [path.name for path in (tmp_path / "other").rglob("*")] == ["store.json"]
     assert [call.operation for call in emulator.calls if call.operation == "create"] == []
 

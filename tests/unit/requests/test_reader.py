@@ -299,6 +299,14 @@ def test_a_field_beside_the_requests_is_refused_by_name(read: Read, form: bytes,
     assert caught.value.action == (NextAction.GIVE_BETAS if b"beta" in form else None)
 
 
+def test_of_many_fields_beside_the_requests_the_others_are_counted(read: Read) -> None:
+    with pytest.raises(InvalidRequests) as caught:
+        read(dump({"requests": ITEMS[:1], **{f"x{n}": n for n in range(60)}}))
+
+    assert len(caught.value.problems) == 20
+    assert str(caught.value).endswith("\n  and 40 more")
+
+
 @pytest.mark.parametrize("name", ["metadata", "betas", "custom_ID", "method", "a b\n", "\u0441ustom_id"])
 def test_a_field_of_a_request_that_the_api_would_refuse_is_named_with_its_line(read: Read, name: str) -> None:
     with pytest.raises(InvalidRequests) as caught:

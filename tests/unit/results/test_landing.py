@@ -318,6 +318,27 @@ GOOD = [succeeded(f"r-{n}") for n in range(20)]
 
 
 @pytest.mark.parametrize(
+    ("lines", "expected", "whole"),
+    [
+        ([succeeded(f"o-{n}") for n in range(20)], 20, True),
+        ([*GOOD[:19], succeeded("x")], 20, True),
+        (GOOD[:5], 5, True),
+        ([*GOOD, succeeded("x")], 21, True),
+        (GOOD[:5], 20, False),
+        ([*GOOD[:18], succeeded("x"), b"{}"], 20, False),
+        ([*GOOD[:19], GOOD[0]], 20, False),
+    ],
+)
+async def test_the_whole_results_of_other_requests_are_not_called_incomplete(
+    store: ObjectStore, lines: list[bytes], expected: int, whole: bool
+) -> None:
+    with pytest.raises(ResultsIncomplete) as caught:
+        await landing(store, arriving(lines), await manifest_of(store, 20), expected)
+    assert ("not those of these requests" in str(caught.value)) is whole
+    assert ("are incomplete" in str(caught.value)) is not whole
+
+
+@pytest.mark.parametrize(
     ("lines", "says"),
     [
         (GOOD[:5] + GOOD[6:], "1 missing (r-5)"),

@@ -41,9 +41,9 @@ async def test_results_without_an_account_are_those_of_their_run_and_are_not_com
     landed = output(store)
 
     assert await has_results(store, landed)
-    assert await landed_results(store, landed, None) == landed
+    assert await landed_results(store, landed, None, api_key="default") == landed
     with pytest.raises(Refused) as caught:
-        await landed_results(store, landed, manifest)
+        await landed_results(store, landed, manifest, api_key="default")
     assert (caught.value.action, caught.value.batch_id) == (NextAction.LAND_AGAIN, "msgbatch_1")
     assert store.uri(NAME) in str(caught.value)
     assert await store.names("results/") == [NAME]

@@ -455,12 +455,16 @@ def test_a_failure_message_has_neither_signature_nor_password() -> None:
     assert first_line(text) == "GET http://minio:9000/b then https://proxy/"
 
 
-def test_a_created_directory_is_private_and_an_existing_one_is_unchanged(tmp_path: Path) -> None:
+async def test_a_created_directory_is_private_and_an_existing_one_is_unchanged(tmp_path: Path) -> None:
     (there := tmp_path / "there").mkdir()
     there.chmod(0o755)
+    new = open_store((tmp_path / "new" / "store").as_uri())
+    assert await new.known_identity() is None
+    assert await new.names("results/") == []
+    assert not (tmp_path / "new").exists()
 
-    open_store((tmp_path / "new" / "store").as_uri())
-    open_store(there.as_uri())
+    await new.identity()
+    await open_store(there.as_uri()).identity()
 
     assert (tmp_path / "new" / "store").stat().st_mode & 0o777 == 0o700
     assert there.stat().st_mode & 0o777 == 0o755
@@ -503,11 +507,13 @@ async def test_what_is_put_into_an_existing_store_is_private_and_what_is_there_i
     }
 
 
-def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["file/store", "file", "locked/store"])
+async def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("")
-    uri = (tmp_path / "file" / "store").as_uri()
+    (tmp_path / "locked").symlink_to("/proc/self")
+    uri = (tmp_path / where).as_uri()
     with pytest.raises(StoreUnavailable, match=re.escape(uri)):
-        open_store(uri)
+        await open_store(uri).identity()
 
 
 def test_a_process_that_used_the_store_ends_cleanly(tmp_path: Path) -> None:

@@ -181,7 +181,7 @@ async def test_a_claim_belongs_to_its_batch(store: ObjectStore, batch_id: str, p
     assert written == f"claims/{TEAM_PART}/{part}.json"
     assert parse_path(written) == ParsedPath(GroupKey.of_batch("team-a", batch_id), PathKind.CLAIM)
     assert await SubmissionRecords(store).claim_of(TEAM, batch_id) == claim
-    assert await SubmissionRecords(store).owners_of(batch_id) == {"team-a": "run-1"}
+    assert await SubmissionRecords(store).owners_of(batch_id) == [("team-a", "run-1")]
     assert await SubmissionRecords(store).claimed_by("run-1") == {part: "team-a"}
 
 

@@ -79,7 +79,9 @@ async def test_the_first_claim_holds_and_is_returned_to_its_owner(records: Submi
     assert await records.claim(ACCOUNT, "msgbatch_1", submitter("run-b").claim) == first
     assert await records.claim(ACCOUNT, "msgbatch_1", again) == first
     assert await records.claim(ACCOUNT, "msgbatch_1", first) == first
-    assert await records.owners_of("msgbatch_1") == {"default": "run-a"}
+    elsewhere = ACCOUNT.model_copy(update={"base_url": "https://gateway.example"})
+    assert await records.claim(elsewhere, "msgbatch_1", submitter("run-b").claim) == submitter("run-b").claim
+    assert sorted(await records.owners_of("msgbatch_1")) == [("default", "run-a"), ("default", "run-b")]
 
 
 async def test_the_sender_of_a_batch_goes_before_a_run_that_attached_with_another_key_to_the_same_server(
