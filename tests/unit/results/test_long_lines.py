@@ -1,13 +1,17 @@
 """Lines of megabytes: landed, compared and refused without memory or time beyond their size."""
 
+import asyncio
+import gc
 import json
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import LONG_LINE
 from message_batches.results.contradictions import Expected, contradiction_of
@@ -151,3 +155,42 @@ def test_a_text_that_is_never_closed_takes_linear_time() -> None:
 
     # 25 s for 32,000, with the interpreter's lock held, where each quote is tried as the beginning of a text.
     assert min(seconds(400_000) for _ in range(3)) < 1
+
+
+class Held:
+    """Work that fails with itself, and what it holds, in the frames of its traceback."""
+
+    def __call__(self, data: bytes = b"") -> None:
+        raise ResultsIncomplete("incomplete")
+
+
+async def fail_in_a_stream(held: Held) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * LONG_LINE
+
+    await process_in_thread(chunks(), held)
+
+
+async def fail_in_an_iterator(held: Held) -> None:
+    async for _ in prefetch(map(held, [b"x"])):
+        pass
+
+
+@pytest.mark.parametrize("fail", [fail_in_a_stream, fail_in_an_iterator, run_in_thread])
+async def test_what_failed_in_a_thread_is_let_go_at_once(fail: Callable[[Held], Awaitable[None]]) -> None:
+    async def failed() -> weakref.ref[Held]:
+        held = Held()
+        with pytest.raises(ResultsIncomplete):
+            await fail(held)
+        return weakref.ref(held)
+
+    # A cycle of its frames and its error would keep all that was held, until the garbage collector next looks at all
+    # objects: a worker that downloads again has the lines of each download.
+    gc.disable()
+    try:
+        held = await failed()
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()
