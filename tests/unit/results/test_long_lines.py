@@ -8,6 +8,7 @@ import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -160,7 +161,7 @@ def test_a_text_that_is_never_closed_takes_linear_time() -> None:
 class Held:
     """Work that fails with itself, and what it holds, in the frames of its traceback."""
 
-    def __call__(self, data: bytes = b"") -> None:
+    def __call__(self, data: bytes = b"") -> NoReturn:
         raise ResultsIncomplete("incomplete")
 
 
