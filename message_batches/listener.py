@@ -159,8 +159,8 @@ def set_process_limits() -> None:
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # By default glibc learns from large blocks to keep up to 64 MB of what was freed, in each thread. Others have no such
-    # function.
+    # By default glibc learns from large blocks to keep up to 64 MB of what was freed, for each thread. Other libraries
+    # do not have this function.
     with suppress(AttributeError):
         set_allocator = ctypes.CDLL(None).mallopt
         set_allocator(_M_MMAP_THRESHOLD, LARGE_BLOCK)

@@ -24,6 +24,10 @@ _MOST_TEXT = 32 * 1024 * 1024
 _MOST_VALUES = 350_000
 """Of a line of 1 MiB: it cannot have more."""
 
+_SHORT = 512
+_HELD_BYTES = 64 * 1024
+"""Bytes that are hashed together: each call for more than 2 KB gives up the interpreter's lock, and waits for it."""
+
 _AS_WRITTEN = b"\0"
 """Before a line that counts by its bytes; canonical JSON does not begin so."""
 
@@ -37,10 +41,13 @@ class ContentHash:
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
+        self._held: list[bytes] = []
+        self._held_bytes = 0
         self.repeated_name: str | None = None
 
     def hexdigest(self) -> str:
         """Return the sha256 of the requests so far."""
+        self._hash()
         return self._sha256.hexdigest()
 
     def add(self, line: Line) -> Any:
@@ -50,16 +57,25 @@ class ContentHash:
         """
         if len(line) > LONG_LINE:
             if _is_costly(line):
-                self._sha256.update(_AS_WRITTEN)
-                self._sha256.update(line)
-                self._sha256.update(b"\n")
+                self._hash(_AS_WRITTEN, line, b"\n")
                 return None
             line = bytes(line)
         value, canonical = _canonical(line)  # type: ignore[arg-type]  # a view is of a long line
-        self._sha256.update(canonical)
-        self._sha256.update(b"\n")
+        if len(canonical) > _HELD_BYTES:
+            self._hash(canonical, b"\n")
+        else:
+            self._held.append(canonical)
+            self._held_bytes += len(canonical)
+            if self._held_bytes > _HELD_BYTES:
+                self._hash()
         self.repeated_name = _repeated_name(bytes(line)) if canonical.startswith(_AS_WRITTEN) else None
         return value
+
+    def _hash(self, *more: Line) -> None:
+        self._sha256.update(b"\n".join([*self._held, b""]))
+        self._held, self._held_bytes = [], 0
+        for part in more:
+            self._sha256.update(part)
 
 
 def _canonical(line: bytes) -> tuple[Any, bytes]:
@@ -82,7 +98,8 @@ def _may_repeat_names(line: bytes, canonical: bytes) -> bool:
 
 
 def _colons(text: bytes) -> int:
-    return len(text) - len(text.replace(b":", b""))  # Several times as fast as `count`.
+    # Each is up to four times as fast as the other.
+    return text.count(b":") if len(text) < _SHORT else len(text) - len(text.replace(b":", b""))
 
 
 def _is_costly(line: Line) -> bool:
