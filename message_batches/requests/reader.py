@@ -18,11 +18,11 @@ from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join, without_bom
 from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests, not_json
+from message_batches.requests.manifest import CheckedLines
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
     MAX_PROBLEMS,
-    CheckedLines,
     RequestCheck,
     no_constant,
     unknown_field,
