@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from message_batches.api.keys import Account
-from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
+from message_batches.api.models import ApiProfile, BatchPage, KeyOwner, MessageBatch
 
 
 class BatchApi(Protocol):
@@ -29,6 +29,10 @@ class BatchApi(Protocol):
 
     def server(self, profile: ApiProfile) -> str | None:
         """Return the name of the server of the profile's key; None for the one of all keys."""
+        ...
+
+    def owner(self, profile: ApiProfile) -> KeyOwner | None:
+        """Return the owner of the profile's key, as the answers so far name it; None before any answer."""
         ...
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from message_batches.api.keys import Account
-from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, RequestCounts
+from message_batches.api.models import ApiProfile, BatchPage, KeyOwner, MessageBatch, RequestCounts
 
 
 class ApiByCount:
@@ -33,6 +33,10 @@ class ApiByCount:
 
     def server(self, profile: ApiProfile) -> str | None:
         """Return None: no key has a base URL of its own."""
+
+    def owner(self, profile: ApiProfile) -> KeyOwner | None:
+        """Return an owner without a name, as the answers here have none."""
+        return KeyOwner()
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """Accept the requests."""
