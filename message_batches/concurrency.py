@@ -47,6 +47,7 @@ async def process_in_thread(chunks: AsyncIterable[bytes], work: Callable[[bytes]
     finally:
         if running:
             await wait_until_done(running)
+        running = None  # It holds an error, whose traceback holds this frame: a cycle, and with it all that failed.
 
 
 async def prefetch(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
@@ -69,6 +70,7 @@ async def prefetch(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
             yield chunk
     finally:
         await wait_until_done(taking)
+        del taking
 
 
 async def run_in_thread(work: Callable[[], Any]) -> Any:
@@ -78,12 +80,16 @@ async def run_in_thread(work: Callable[[], Any]) -> Any:
         return await asyncio.shield(running)
     finally:
         await wait_until_done(running)
+        del running
 
 
 async def wait_for_result(running: asyncio.Future[Any]) -> None:
     """Wait for a thread's result; when cancelled, do not cancel it, which would only make it seem to have ended."""
-    await asyncio.wait([running])
-    running.result()
+    try:
+        await asyncio.wait([running])
+        running.result()
+    finally:
+        del running
 
 
 async def wait_until_done(running: asyncio.Future[Any]) -> None:

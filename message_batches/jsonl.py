@@ -4,9 +4,12 @@ import codecs
 import io
 from collections.abc import Iterator, Sequence
 
-from message_batches.errors import InvalidRequests, MessageBatchesError
+from message_batches.errors import InvalidRequests, MessageBatchesError, ResultsIncomplete
 
 MAX_BODY_BYTES = 256_000_000
+MAX_RESULT_BYTES = 64_000_000
+"""Most bytes of a line of results: 300,000 tokens in escapes take some 10 MB, and documents that tools fetched more."""
+
 BOM = b"\xef\xbb\xbf"
 """A mark that some programs put before UTF-8: not part of the first line."""
 
@@ -24,11 +27,12 @@ class Splitter:
     r"""Splits bytes into lines, at the byte `\n` and nowhere else: U+2028 and U+0085 occur inside JSON strings.
 
     Args:
-        too_long: raised for a line longer than a whole batch, to limit memory.
+        too_long: raised for a line that is longer than a result may be, or than a whole batch of requests.
     """
 
     def __init__(self, too_long: type[MessageBatchesError] = InvalidRequests) -> None:
         self._too_long = too_long
+        self._most = MAX_RESULT_BYTES if too_long is ResultsIncomplete else MAX_BODY_BYTES
         self._held = io.BytesIO()
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -40,25 +44,12 @@ class Splitter:
         self._hold(rest)
         return lines
 
-    def views(self, data: bytes) -> list[memoryview]:
-        """Return the same lines without copies, except of one that began in an earlier piece: for many long lines."""
-        lines: list[memoryview] = []
-        view = memoryview(data)
-        start = 0
-        while (end := data.find(b"\n", start)) >= 0:
-            lines.append(view[start:end])
-            start = end + 1
-        if lines:
-            lines[0] = memoryview(self._join(lines[0]))
-        self._hold(data[start:])
-        return lines
-
     def end(self) -> list[bytes]:
         r"""Return the last line, if it has no `\n`."""
         rest = self._join(b"")
         return [rest] if rest else []
 
-    def _join(self, end: Line) -> bytes:
+    def _join(self, end: bytes) -> bytes:
         """Join the end of a line with its earlier pieces."""
         if not self._held.tell():
             return bytes(end)
@@ -70,8 +61,10 @@ class Splitter:
 
     def _hold(self, rest: bytes) -> None:
         self._held.write(rest)
-        if self._held.tell() > MAX_BODY_BYTES:
-            raise self._too_long(f"A line is longer than {MAX_BODY_BYTES:,} bytes, the limit of a whole batch")
+        if self._held.tell() > self._most:
+            self._held = io.BytesIO()  # An error keeps its frames, and they would keep the line.
+            whose = "a result" if self._too_long is ResultsIncomplete else "a whole batch"
+            raise self._too_long(f"A line is longer than {self._most:,} bytes, the limit of {whose}")
 
 
 def without_bom(line: Line) -> Line:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from message_batches.errors import RequestsNotFound
 from message_batches.jsonl import LONG_LINE, Line, Splitter, join, strip, without_bom
 from message_batches.models import Manifest
 from message_batches.requests.content import ContentHash
-from message_batches.requests.validation import BODY_END, BODY_START, CheckedLines, RequestCheck
+from message_batches.requests.validation import BODY_END, BODY_START, RequestCheck
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import ids_path, requests_path
 from message_batches.storage.scratch import Scratch, scratch_file
@@ -139,6 +140,26 @@ async def read_ids(store: Store, manifest: Manifest) -> list[str]:
     return ids
 
 
+@dataclass
+class CheckedLines:
+    """Checked requests, one a line.
+
+    Attributes:
+        lines: canonical JSONL, the bytes of the manifest.
+        ids: their custom_ids, in the same order.
+        count, body_bytes: the number of requests, and the length of the request body with them.
+        sha256: of the lines, and so of the manifest.
+        content_sha256: of their content, however it is written.
+    """
+
+    lines: Scratch
+    ids: list[str]
+    count: int
+    body_bytes: int
+    sha256: str
+    content_sha256: str
+
+
 class _ManifestDraft:
     """Requests that are checked and hashed on their way from a source to a scratch file."""
 
@@ -146,7 +167,7 @@ class _ManifestDraft:
         self.file = file
         self.content = ContentHash()
         self.sha256 = hashlib.sha256()
-        self.check = RequestCheck()
+        self.check = RequestCheck(self.content)
         self._splitter = Splitter()
 
     def feed(self, data: bytes) -> None:
@@ -174,9 +195,6 @@ class _ManifestDraft:
             for piece in join(lines):
                 self.sha256.update(piece)
                 self.file.append(piece)
-            add = self.content.add
-            for line in lines:
-                add(line)
 
     def checked(self) -> CheckedLines:
         check = self.check

@@ -27,11 +27,11 @@ from message_batches.requests.forms import (
     has_requests,
     not_json,
 )
+from message_batches.requests.manifest import CheckedLines
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
     MAX_PROBLEMS,
-    CheckedLines,
     RequestCheck,
     no_constant,
     unknown_field,

@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import msgspec
@@ -12,9 +11,9 @@ from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
 from message_batches.requests import forms
+from message_batches.requests.content import ContentHash
 from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text, not_json
 from message_batches.requests.long_line import read_long_line
-from message_batches.storage.scratch import Scratch
 
 Problem = tuple[str, str]
 """The name of the field, empty for the whole line, and a description."""
@@ -130,6 +129,7 @@ def no_constant(name: str) -> NoReturn:
 MAX_REQUESTS = 100_000
 MAX_PROBLEMS = 20
 BODY_START, BODY_END = b'{"requests":[', b"]}"
+_MOST_WITH_COMMAS = MAX_BODY_BYTES - len(BODY_START) - len(BODY_END) + 1
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):
@@ -142,28 +142,11 @@ _AROUND = len('{"custom_id":"","params":}')
 _SHORTEST = len('"params":{},')
 
 
-@dataclass
-class CheckedLines:
-    """Checked requests, one a line.
-
-    Attributes:
-        lines: canonical JSONL, the bytes of the manifest.
-        ids: their custom_ids, in the same order.
-        count, body_bytes: the number of requests, and the length of the request body with them.
-        sha256: of the lines, and so of the manifest.
-        content_sha256: of their content, however it is written.
-    """
-
-    lines: Scratch
-    ids: list[str]
-    count: int
-    body_bytes: int
-    sha256: str
-    content_sha256: str
-
-
 class RequestCheck:
     """Checks the requests of a batch, and measures their request body.
+
+    Args:
+        content: is given the requests, until one of them has a problem; most are then not read once more.
 
     Attributes:
         ids: the custom_ids so far, in order; those of requests without a problem.
@@ -171,9 +154,10 @@ class RequestCheck:
         body_bytes: the length of the request body with them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, content: ContentHash | None = None) -> None:
         self.ids: list[str] = []
         self.count = 0
+        self._content = content
         self._bytes = 0
         self._line = 0
         self._places: dict[str, str] = {}
@@ -190,7 +174,7 @@ class RequestCheck:
     @property
     def too_large(self) -> bool:
         """Whether they exceed the limits of a batch; from then on they are only counted."""
-        return self.count > MAX_REQUESTS or self.body_bytes > MAX_BODY_BYTES
+        return self.count > MAX_REQUESTS or self._bytes + self.count > _MOST_WITH_COMMAS
 
     @property
     def refused(self) -> bool:
@@ -219,12 +203,19 @@ class RequestCheck:
         """Check one request, as JSON without white space around it; its problems name `place`."""
         self.count += 1
         self._bytes += len(line)
-        if self.too_large or self._forms & NOT_LINES:
+        if self.too_large or (self._found and self._forms & NOT_LINES):
             return
         if isinstance(line, memoryview) or len(line) > LONG_LINE:
             item, problems = _read_long(line, first=self.count == 1)
             self._add_checked("" if problems else item["custom_id"], problems, place)
+            if self._content and not self._found:
+                self._content.add(line)
             return
+        if self._content and not self._found:
+            item = self._content.add(line)
+            if self._content.by_value and _is_request(item):
+                self._add_checked(item["custom_id"], [], place)
+                return
         try:
             request = _decode(line)
             if memoryview(request.params)[0] != ord("{"):
@@ -287,6 +278,15 @@ class RequestCheck:
         elif self._found:
             lines.append("correct them and start again")
         raise InvalidRequests("\n".join(lines), self._problems, NextAction.GIVE_BETAS if self._betas else None)
+
+
+def _is_request(item: Any) -> bool:
+    return (
+        type(item) is dict
+        and len(item) == 2
+        and type(item.get("custom_id")) is str
+        and type(item.get("params")) is dict
+    )
 
 
 def _at(place: str, field: str) -> str:

@@ -1,10 +1,12 @@
 """The check of results as they arrive: where each line is in the scratch file, and what is wrong with the lines."""
 
+import threading
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import LONG_LINE, Line, Splitter, without_bom
+from message_batches.jsonl import LONG_LINE, MAX_BODY_BYTES, MAX_RESULT_BYTES, Line, without_bom
 from message_batches.results.parser import read_result
 from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
@@ -14,6 +16,9 @@ MAX_EXTRA_LINES = 1000
 """Lines beyond twice the expected number, after which no more are read: they would only fill disk and memory."""
 
 CHUNK_BYTES = 1024 * 1024
+
+_one_long_line = threading.Lock()
+"""Held while a long line is in memory: landings from several servers go on at the same time."""
 
 
 class ResultCollector:
@@ -42,29 +47,44 @@ class ResultCollector:
         self._lengths = array("q", [0]) * len(self._rows)
         self._arrived = 0
         self._line_feeds = 0
-        self._splitter = Splitter(ResultsIncomplete)
         self._duplicate = _Defects("duplicate")
         self._foreign = _Defects("foreign (not among the requests)")
         self._malformed = _Defects("lines that are not results")
 
     def feed(self, data: bytes) -> None:
-        """Add the next piece of the stream; `ResultsIncomplete` once there are more lines than any batch has."""
+        """Add the next piece of the stream.
+
+        Raises `ResultsIncomplete` once there are more lines than any batch has, or a line as long as a whole batch.
+        """
         self._line_feeds += data.count(b"\n")
         if self._line_feeds > 2 * self._expected + MAX_EXTRA_LINES:
             raise ResultsIncomplete(
                 f"{self._line_feeds:,} lines arrived for {self._expected:,} requests, and the download went on"
             )
+        begun = self._file.size - self.complete_bytes
         self._file.append(data)
-        self._add_lines(self._splitter.views(data))
+        view, start = memoryview(data), 0
+        while (end := data.find(b"\n", start)) >= 0:
+            if begun:
+                self._add_begun(begun + end)
+                begun = 0
+            else:
+                self._add(view[start:end])
+            start = end + 1
+        if self._file.size - self.complete_bytes > MAX_BODY_BYTES:
+            raise ResultsIncomplete(
+                f"line {self.lines + 1} is longer than {MAX_BODY_BYTES:,} bytes, the limit of a whole batch, and the "
+                "download went on"
+            )
 
     def finish(self) -> None:
         """Add the last line, where the stream ended without a newline."""
-        if last := self._splitter.end():
+        if begun := self._file.size - self.complete_bytes:
             malformed = self._malformed.count
             self._file.append(b"\n")
-            self._add_lines(last)
+            self._add_begun(begun)
             if self._malformed.count > malformed:
-                self.complete_bytes -= len(last[0]) + 1
+                self.complete_bytes -= begun + 1
 
     def defects(self) -> str:
         """Describe what is missing or wrong, with up to ten custom_ids of each kind; empty if nothing is."""
@@ -105,23 +125,34 @@ class ResultCollector:
         if spans:
             yield self._file.gather(spans)
 
-    def _add_lines(self, lines: Sequence[Line]) -> None:
-        for arrived in lines:
-            line = without_bom(arrived)
-            offset = self.complete_bytes + len(arrived) - len(line)
-            self.complete_bytes += len(arrived) + 1
-            if not line:
-                continue
-            try:
-                result = read_result(line)
-            except ValueError as error:
-                if len(line) > LONG_LINE or bytes(line).strip():
-                    self.lines += 1
-                    self._malformed.add(f"line {self.lines}: {error}"[:200])
-                continue
+    def _add_begun(self, length: int) -> None:
+        """Add a line that began in an earlier piece: it is read again from the file, and never waits in memory."""
+        if length > MAX_RESULT_BYTES:
             self.lines += 1
-            self._locate(result.custom_id, offset, len(line))
-            self.summary.add(result, self._rows.get(result.custom_id, self.lines))
+            self.complete_bytes += length + 1
+            self._malformed.add(
+                f"line {self.lines}: {length:,} bytes, and no result has more than {MAX_RESULT_BYTES:,}"
+            )
+            return
+        with _one_long_line if length > LONG_LINE else nullcontext():
+            self._add(self._file.read(self.complete_bytes, length))
+
+    def _add(self, arrived: Line) -> None:
+        line = without_bom(arrived)
+        offset = self.complete_bytes + len(arrived) - len(line)
+        self.complete_bytes += len(arrived) + 1
+        if not line:
+            return
+        try:
+            result = read_result(line)
+        except ValueError as error:
+            if len(line) > LONG_LINE or bytes(line).strip():
+                self.lines += 1
+                self._malformed.add(f"line {self.lines}: {error}"[:200])
+            return
+        self.lines += 1
+        self._locate(result.custom_id, offset, len(line))
+        self.summary.add(result, self._rows.get(result.custom_id, self.lines))
 
     def _locate(self, custom_id: str, offset: int, length: int) -> None:
         row = self._rows.get(custom_id)

@@ -149,3 +149,35 @@ def test_a_process_may_open_all_files_that_it_needs_and_dumps_no_core(run: str, 
     )
 
     assert done.stdout.splitlines()[-1] == f"{files} 1024 0 0"
+
+
+FREED = r"""
+import io, re, threading
+from pathlib import Path
+
+def fill():
+    block = io.BytesIO()
+    for _ in range(24):
+        block.write(bytes(2**20))
+    together.wait()
+    del block
+    together.wait()
+
+together = threading.Barrier(8)
+for _ in range(2):
+    threads = [threading.Thread(target=fill) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+"""
+
+
+def test_what_threads_have_freed_goes_back_to_the_machine() -> None:
+    code = f"from message_batches.listener import set_process_limits; set_process_limits(){FREED}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    # Over 200 MB where each thread keeps what it once had.
+    assert int(done.stdout) < 120 * 1024

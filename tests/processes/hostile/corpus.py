@@ -10,6 +10,9 @@ from enum import StrEnum
 from itertools import repeat
 
 MB = 1024 * 1024
+LONGEST = 60 * MB
+"""A line that is just read: one of more than 64,000,000 bytes is not even looked at."""
+
 Pieces = Iterator[bytes]
 
 
@@ -104,7 +107,7 @@ ANSWERS = (
     _encoded("zstd", lambda: bytes(1000), "zstandard"),
     _encoded(", ".join(["identity"] * 2000), lambda: b"{}", "two thousand encodings"),
     _json("eight megabytes of empty objects", _many(b"{},", 8 * MB, b'{"x":[', b"{}]}")),
-    _json("a hundred megabytes of empty objects", _many(b"{},", 100 * MB, b'{"x":[', b"{}]}")),
+    _json("two hundred megabytes of empty objects", _many(b"{},", 200 * MB, b'{"x":[', b"{}]}")),
     _json("a quarter of a million open brackets", _plain(b"[" * 250_000)),
     _json("a quarter of a million nested objects", _plain(b'{"a":' * 250_000)),
     _json("a number of eight million digits", _many(b"9", 8 * MB, b'{"request_counts":{"processing":', b"}}")),
@@ -117,7 +120,7 @@ ANSWERS = (
     _json("a refusal of eight megabytes", _many(b"sk-ant-", 8 * MB, *(_MESSAGE.encode().split(b"%s"))), _UNAUTHORIZED),
     _json("a refusal of backslashes", _many(b"\\\\", 8 * MB, *(_MESSAGE.encode().split(b"%s"))), _UNAUTHORIZED),
     _json("bytes that are no text", _many(b"\xff\xfe\x00", 4 * MB)),
-    _json("a hundred megabytes of blanks", _many(b" ", 100 * MB)),
+    _json("three hundred megabytes of blanks", _many(b" ", 300 * MB)),
     HostileAnswer("a megabyte of headers", OK + b"".join(b"\r\nx-%d: y" % n for n in range(80_000)), _plain(b"{}")),
     HostileAnswer("a header of four megabytes", OK + b"\r\nx: " + b"a" * 4 * MB, _plain(b"{}")),
     HostileAnswer("a thousand interim answers", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000 + OK, _plain(b"{}")),
@@ -142,12 +145,15 @@ RESULTS = (
     _json("brackets and half a million escaped quotes", _plain(_UNCLOSED + b'\\"' * 500_000)),
     _json("brackets and eight million backslashes", _many(b"\\", 8 * MB, _UNCLOSED)),
     _json("ninety ids of twenty megabytes", _many(b'{"custom_id":"' + b"i" * 20 * MB + b'"}\n', 90 * 20 * MB)),
-    _json("a line without an end", _many(b"a", 100 * MB, b'{"custom_id":"a","result":"')),
-    _json("a line of nested brackets", _many(b"[", 100 * MB, b'{"custom_id":"a","result":')),
-    _json("a line of empty objects", _many(b"{},", 100 * MB, b'{"custom_id":"request-0000","result":[', b"{}]}\n")),
+    _json("a line without an end", _many(b"a", 300 * MB, b'{"custom_id":"a","result":"')),
+    _json("a text as long as a batch", _many(b"a", 240 * MB, b'{"custom_id":"request-0000","result":"', b'"}\n')),
+    _json("blanks as long as a batch", _many(b" ", 240 * MB, b"", b"\n")),
+    _json("a line of nested brackets", _many(b"[", 240 * MB, b'{"custom_id":"a","result":')),
+    _json("a line of numbers", _many(b"1,", 240 * MB, b'{"custom_id":"request-0000","result":[', b"1]}\n")),
+    _json("a line of empty objects", _many(b"{},", 240 * MB, b'{"custom_id":"request-0000","result":[', b"{}]}\n")),
     _json(
         "a field with an escaped name, and empty objects",
-        _many(b"{},", 100 * MB, b'{"\\u0063ustom_id":"request-0000","result":[', b"{}]}\n"),
+        _many(b"{},", LONGEST, b'{"\\u0063ustom_id":"request-0000","result":[', b"{}]}\n"),
     ),
     _json("a million empty lines", _many(b"\n", 64 * MB)),
     _json("ten million blank lines", _many(b" \r\n", 64 * MB)),
@@ -159,18 +165,19 @@ RESULTS = (
     _json("one id half a million times", _many(b'{"custom_id":"request-0000","result":{"type":"expired"}}\n', 32 * MB)),
     _json("an id of escapes", _many(b"\\u0041", 32 * MB, b'{"custom_id":"', b'","result":{}}\n')),
     _json("carriage returns alone", _many(b'{"custom_id":"request-0000"}\r', 64 * MB)),
-    _json("line separators of other alphabets", _many("\u2028\u0085".encode(), 64 * MB)),
-    _json("zeros", _many(b"\x00", 64 * MB)),
-    _json("halves of characters", _many(b"\xf0\x9f", 64 * MB, b'{"custom_id":"request-0000","result":"')),
-    _json("a number of fifty million digits", _many(b"9", 50 * MB, b'{"custom_id":"request-0000","result":', b"}\n")),
+    _json("line separators of other alphabets", _many("\u2028\u0085".encode(), LONGEST)),
+    _json("zeros", _many(b"\x00", LONGEST)),
+    _json("halves of characters", _many(b"\xf0\x9f", LONGEST, b'{"custom_id":"request-0000","result":"')),
+    _json("a number of 240 million digits", _many(b"9", 240 * MB, b'{"custom_id":"request-0000","result":', b"}\n")),
     _json(
-        "an answer of a hundred megabytes", _many(b"ha", 100 * MB, b'{"custom_id":"request-0000","result":' + _RESULT)
+        "an answer of sixty megabytes",
+        _many(b"ha", LONGEST, b'{"custom_id":"request-0000","result":' + _RESULT, b'"}]}}}\n'),
     ),
     _json(
         "a million blocks in an answer",
         _many(
             b'{"type":"text","text":"a"},',
-            100 * MB,
+            LONGEST,
             b'{"custom_id":"request-0000","result":{"message":{"content":[',
             b"{}]}}}\n",
         ),

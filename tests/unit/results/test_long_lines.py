@@ -1,20 +1,29 @@
 """Lines of megabytes: landed, compared and refused without memory or time beyond their size."""
 
+import asyncio
+import gc
 import json
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 
+from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
 from message_batches.errors import ResultsIncomplete
-from message_batches.jsonl import LONG_LINE
+from message_batches.jsonl import LONG_LINE, MAX_RESULT_BYTES
 from message_batches.results.contradictions import Expected, contradiction_of
+from message_batches.results.landing import land
 from message_batches.results.ownership import are_ours
 from message_batches.results.parser import ResultLine, read_result
 from message_batches.results.validation import ResultCollector
+from message_batches.storage.object_store import ObjectStore
 from message_batches.storage.scratch import scratch_file
+from tests.harness.stack import ACCOUNT
 
 SIZE = 4 * LONG_LINE
 FEW_COPIES = 3
@@ -23,6 +32,11 @@ FEW_COPIES = 3
 def filled(start: str, unit: str, end: str, size: int = SIZE) -> bytes:
     """Return a line of about a size, a unit repeated between a start and an end."""
     return (start + unit * (size // len(unit.encode())) + end).encode()
+
+
+async def each(items: Iterable[int]) -> AsyncIterator[int]:
+    for item in items:
+        yield item
 
 
 def peak(work: Callable[[], object]) -> int:
@@ -118,6 +132,29 @@ def test_a_long_line_that_only_lenient_readers_read_is_a_defect_with_its_number_
     assert read_result(line, landed=True).custom_id == "a"
 
 
+@pytest.mark.slow
+async def test_a_line_over_the_limit_is_not_read_and_kept_with_the_others(store: ObjectStore) -> None:
+    others = [json.dumps({"custom_id": name, "result": {"type": "expired"}}).encode() for name in ("a", "c")]
+    long = filled(SUCCEEDED + ',"x":"', "a", '"}}}', MAX_RESULT_BYTES)
+    answer = b"\n".join([others[0], long, others[1], b""])
+
+    @asynccontextmanager
+    async def download() -> AsyncIterator[AsyncIterator[bytes]]:
+        yield (answer[start : start + LONG_LINE] async for start in each(range(0, len(answer), LONG_LINE)))
+
+    options: dict[str, Any] = {"account": ACCOUNT.part, "batch_id": "msgbatch_1", "manifest": None, "expected_count": 3}
+    tracemalloc.start()
+    try:
+        with pytest.raises(ResultsIncomplete, match=rf"line 2: {len(long):,} bytes.* 64,000,000\)") as incomplete:
+            await land(store, download(), keep_partial=True, **options)
+        assert tracemalloc.get_traced_memory()[1] < 16 * LONG_LINE
+    finally:
+        tracemalloc.stop()
+    (kept,) = await store.names("results/")
+    assert store.uri(kept) in str(incomplete.value)
+    assert await store.read(kept) == answer
+
+
 @pytest.mark.parametrize("custom_id", ["a" * 64, "é" * 64, "a" * 65, "a" * LONG_LINE, "é" * LONG_LINE])
 def test_a_custom_id_that_no_batch_has_is_no_result(custom_id: str, tmp_path: Path) -> None:
     with scratch_file(tmp_path) as file:
@@ -151,3 +188,42 @@ def test_a_text_that_is_never_closed_takes_linear_time() -> None:
 
     # 25 s for 32,000, with the interpreter's lock held, where each quote is tried as the beginning of a text.
     assert min(seconds(400_000) for _ in range(3)) < 1
+
+
+class Held:
+    """Work that fails with itself, and what it holds, in the frames of its traceback."""
+
+    def __call__(self, data: bytes = b"") -> NoReturn:
+        raise ResultsIncomplete("incomplete")
+
+
+async def fail_in_a_stream(held: Held) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(3):
+            yield b"x" * LONG_LINE
+
+    await process_in_thread(chunks(), held)
+
+
+async def fail_in_an_iterator(held: Held) -> None:
+    async for _ in prefetch(map(held, [b"x"])):
+        pass
+
+
+@pytest.mark.parametrize("fail", [fail_in_a_stream, fail_in_an_iterator, run_in_thread])
+async def test_what_failed_in_a_thread_is_let_go_at_once(fail: Callable[[Held], Awaitable[None]]) -> None:
+    async def failed() -> weakref.ref[Held]:
+        held = Held()
+        with pytest.raises(ResultsIncomplete):
+            await fail(held)
+        return weakref.ref(held)
+
+    # A cycle of its frames and its error would keep all that was held, until the garbage collector next looks at all
+    # objects: a worker that downloads again has the lines of each download.
+    gc.disable()
+    try:
+        held = await failed()
+        await asyncio.sleep(0)
+        assert held() is None
+    finally:
+        gc.enable()
