@@ -219,6 +219,7 @@ class MessageBatchActivities:
             scratch=self._scratch,
             keep_partial=given.keep_partial,
             compare=given.compare,
+            hidden=self._api.hidden(given.profile),
         )
 
     async def _land_without_api(self, given: RetrieveInput, error: ApiError) -> LandedResults:

@@ -52,6 +52,17 @@ def shown(text: object, secrets: Sequence[str], most: int) -> str:
 
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Return a text with another one in place of secrets and of parts of them; decoded, where escapes hid one."""
+    clean, decoded = _redacted(text, secrets)
+    return clean if decoded else UNREADABLE
+
+
+def repeats(text: str, secrets: Sequence[str]) -> bool:
+    """Return whether a text repeats a secret, or a part of one."""
+    return _redacted(text, secrets)[0] != text
+
+
+def _redacted(text: str, secrets: Sequence[str]) -> tuple[str, bool]:
+    """Return a text without secrets, and whether all of its escapes were decoded to look for them."""
     decoded = text
     for _ in range(_LAYERS):
         clean = _without(decoded, secrets)
@@ -59,9 +70,9 @@ def redact(text: str, secrets: Sequence[str]) -> str:
             text = decoded = clean
         further = _decode(decoded) if _ESCAPED.search(decoded) else decoded
         if further == decoded:
-            return text
+            return text, True
         decoded = further
-    return UNREADABLE
+    return text, False
 
 
 def _without(text: str, secrets: Sequence[str]) -> str:
@@ -97,10 +108,9 @@ def _may_hold(letters: str, by_width: _Parts) -> bool:
 
 @lru_cache(maxsize=256)
 def _pieces(by_width: _Parts) -> tuple[int, frozenset[str]]:
-    """Return how many letters, and all such pieces of parts: wherever a part is, one of its pieces is at such a place."""
+    """Return how many letters, and all such pieces of parts: wherever a part is, one of them is at such a place."""
     few = (by_width[0][0] + 1) // 2 if by_width else 0
-    parts = (part for _, each in by_width for part in each)
-    return few, frozenset(part[at : at + few] for part in parts for at in range(few))
+    return few, frozenset(part[at : at + few] for _, parts in by_width for part in parts for at in range(few))
 
 
 def _letters(text: str) -> str:

@@ -1,8 +1,10 @@
 """The summary of results, built line by line and bounded: it goes into the workflow's history."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from message_batches.api.redaction import redact
 from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
 from message_batches.results.parser import ResultLine
 
@@ -49,9 +51,13 @@ class SummaryBuilder:
     """Builds a summary; an unknown `result.type` counts as errored, in a group of its own name.
 
     Errors are grouped by type and message. Once there are many groups, a type's further messages share one.
+
+    Args:
+        hidden: the secrets of the call, which the summary does not repeat.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Sequence[str] = ()) -> None:
+        self._hidden = hidden
         self._counts = dict.fromkeys(ResultCounts.model_fields, 0)
         self._groups: dict[tuple[str, str | None], _Group] = {}
         self._tokens: dict[str, list[int]] = {}
@@ -78,15 +84,25 @@ class SummaryBuilder:
         groups = sorted(self._groups.items(), key=lambda item: (-item[1].count, item[0][0], item[1].first))
         return Summary(
             counts=ResultCounts(**self._counts),
-            errors=tuple(_error_group(kind, message, group) for (kind, message), group in groups),
+            errors=tuple(self._error_group(kind, message, group) for (kind, message), group in groups),
             tokens={
                 model: TokenUsage(input=sums[0], output=sums[1], cache_write=sums[2], cache_read=sums[3])
                 for model, sums in sorted(self._tokens.items())
             },
         )
 
+    def _error_group(self, kind: str, message: str | None, group: _Group) -> ErrorGroup:
+        examples = group.first if message is not None else group.first[:1]
+        before = OTHER_MESSAGES if message is None and group.count > 1 else ""
+        return ErrorGroup(
+            type=redact(kind, self._hidden),
+            count=group.count,
+            message=redact(f"{before}{examples[0][2]}", self._hidden),
+            custom_ids=tuple(redact(custom_id, self._hidden) for _, custom_id, _ in examples),
+        )
+
     def _sums_of(self, model: str) -> list[int]:
-        model = model[:MAX_NAME] or "unknown"
+        model = redact(model[:MAX_NAME], self._hidden) or "unknown"
         if model not in self._tokens and len(self._tokens) >= MAX_GROUPS:
             model = OTHER
         return self._tokens.setdefault(model, [0, 0, 0, 0])
@@ -103,13 +119,3 @@ class SummaryBuilder:
         # Results come in any order; the examples are the first in the order of the requests.
         if len(group.first) < MAX_IDS or example < group.first[-1]:
             group.first = sorted([*group.first, example])[:MAX_IDS]
-
-
-def _error_group(kind: str, message: str | None, group: _Group) -> ErrorGroup:
-    examples = group.first if message is not None else group.first[:1]
-    return ErrorGroup(
-        type=kind,
-        count=group.count,
-        message=f"{OTHER_MESSAGES if message is None and group.count > 1 else ''}{examples[0][2]}",
-        custom_ids=tuple(custom_id for _, custom_id, _ in examples),
-    )
