@@ -104,7 +104,7 @@ class ModelAccount:
             raise BatchNotFound(f"{batch_id} has no available results", status=404)
         yield _each(reversed(self.lines_of(made)))
 
-    def lines_of(self, made: Made) -> "list[bytes]":
+    def lines_of(self, made: Made) -> Sequence[bytes]:
         """Return the results of a batch in the order of its requests; no other batch has the same."""
         line = '{"custom_id":"%s","of":"%s","result":{"type":"expired"}}\n'
         return [(line % (custom_id, made.id)).encode() for custom_id in made.ids]

@@ -5,7 +5,7 @@ written for it is under its own account, and all that the first account's runs l
 """
 
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
@@ -212,7 +212,7 @@ class TwoAccounts(SeveralRuns):
         adopted = AdoptInput(profile=TENANT, batch_id=batch_id, claim=claim, store_id="memory")
         verified = VerifyCandidateInput(profile=TENANT, batch_id=batch_id, manifest=run.manifest)
         submission = self.world.activities
-        calls = [
+        calls: list[Callable[[], object]] = [
             lambda: self.world.call(self.steps.poll_batch_status, ref),
             lambda: self.world.call(self.steps.cancel_batch, ref),
             lambda: self.world.call(submission.record_outcome, recorded),
