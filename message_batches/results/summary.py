@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from message_batches.api.redaction import redact
+from message_batches.api.redaction import MAX_TEXT, redact
 from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
 from message_batches.results.parser import ResultLine
 
@@ -73,7 +73,7 @@ class SummaryBuilder:
             kind, message = result.error or ("unknown", "")
             if result.type != "errored":
                 kind, message = f"result type {result.type!r}", "this version does not know this type of result"
-            self._add_error(kind, (position, result.custom_id[:MAX_NAME], message[:MAX_MESSAGE]))
+            self._add_error(kind, (position, result.custom_id, message[:MAX_TEXT]))
         if result.model or any(result.tokens):
             sums = self._tokens.get(result.model) or self._sums_of(result.model)
             for index in range(4):
@@ -95,22 +95,26 @@ class SummaryBuilder:
         examples = group.first if message is not None else group.first[:1]
         before = OTHER_MESSAGES if message is None and group.count > 1 else ""
         return ErrorGroup(
-            type=redact(kind, self._hidden),
+            type=self._said(kind, MAX_NAME),
             count=group.count,
-            message=redact(f"{before}{examples[0][2]}", self._hidden),
-            custom_ids=tuple(redact(custom_id, self._hidden) for _, custom_id, _ in examples),
+            message=f"{before}{self._said(examples[0][2], MAX_MESSAGE)}",
+            custom_ids=tuple(self._said(custom_id, MAX_NAME) for _, custom_id, _ in examples),
         )
 
+    def _said(self, text: str, most: int) -> str:
+        """Return at most so many characters: cut only once a key is found, however long its spelling is."""
+        return redact(text[:MAX_TEXT], self._hidden)[:most]
+
     def _sums_of(self, model: str) -> list[int]:
-        model = redact(model[:MAX_NAME], self._hidden) or "unknown"
+        model = self._said(model, MAX_NAME) or "unknown"
         if model not in self._tokens and len(self._tokens) >= MAX_GROUPS:
             model = OTHER
         return self._tokens.setdefault(model, [0, 0, 0, 0])
 
     def _add_error(self, kind: str, example: tuple[int, str, str]) -> None:
-        kind = kind[:MAX_NAME]
+        kind = kind[:MAX_TEXT]
         _, custom_id, message = example
-        key: tuple[str, str | None] = (kind, same_but_for_numbers(message, custom_id))
+        key: tuple[str, str | None] = (kind, same_but_for_numbers(message[:MAX_MESSAGE], custom_id))
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             types = {kind for kind, message in self._groups if message is None}
             key = (kind if kind in types or len(types) < MAX_GROUPS else OTHER, None)

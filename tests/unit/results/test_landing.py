@@ -148,6 +148,9 @@ SECRET = "sk-ant-api03-Qx7_Zr2Kb9-Tm4Wc8Lh1Vd6Np3Ys5Jg0"
         succeeded("r-1", SECRET.encode().hex()),
         succeeded("r-1").replace(b"hello", "".join(f"\\u{ord(each):04x}" for each in SECRET).encode()),
         succeeded("r-1").replace(b'"id"', dump(SECRET)),
+        succeeded("r-1", model="x" * 60 + "".join(f"&#{ord(each)};" for each in SECRET)),
+        errored("r-1", "".join(f"\\u{ord(each):04x}" for each in SECRET)),
+        errored("r-1", "error", "x" * 250 + "".join(f"%{ord(each):02x}" for each in SECRET)),
         errored("r-1", SECRET),
         errored("r-1", "invalid_request_error", f"no {SECRET[:30]}"),
         ended("r-1", SECRET),
@@ -172,7 +175,7 @@ async def test_a_key_in_a_line_is_in_the_file_and_in_nothing_that_is_said_of_it(
             assert landed.results is None
             said.append(landed.model_dump_json())
 
-    assert not [text for text in said if re.search("qx7_?zr2kb9|517837", text.lower())]
+    assert not [text for text in said if re.search("qx7_?zr2kb9|517837|u0073|&#115|%73%6b", text.lower())]
 
 
 @pytest.mark.parametrize(
