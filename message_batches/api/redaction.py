@@ -33,7 +33,7 @@ _Parts = tuple[tuple[int, frozenset[str]], ...]
 _BETWEEN = bytes(each for each in range(128) if not chr(each).isalnum())
 """The characters of ASCII that may stand between the letters of a key."""
 
-_ESCAPED = re.compile(r"[%&\\\x1b]")
+_ESCAPED = re.compile(r"%(?:[0-9A-Fa-f]{2}|u)|&[#A-Za-z]|\\[uUx0-7]|\x1b")
 _ESCAPE = re.compile(
     r"[\\%]u([0-9A-Fa-f]{4})|[\\%]u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|\\x([0-9A-Fa-f]{2})|\\([0-7]{3})"
 )
