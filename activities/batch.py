@@ -15,7 +15,7 @@ from activities.missing import find_landed_batch, find_landed_results, refuses_r
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import MessageBatch
+from message_batches.api.models import KeyOwner, MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiError,
@@ -23,6 +23,7 @@ from message_batches.errors import (
     BatchNotFound,
     MessageBatchesError,
     NotSent,
+    OtherWorkspace,
     OwnedByAnotherRun,
     RequestRefused,
     SentByAnotherRun,
@@ -124,6 +125,7 @@ class MessageBatchActivities:
                                 "requests. Nothing was sent by this one, which waits until that POST is over"
                             )
                     async with upload.deadline():
+                        await self._check_owner(given)
                         batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
@@ -204,6 +206,7 @@ class MessageBatchActivities:
                     # The API occasionally answers 404 for a batch that exists.
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
+                    await self._check_owner(given)
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     async def _land(
@@ -228,6 +231,29 @@ class MessageBatchActivities:
         if given.manifest is None:
             return landed
         return await self._land(given, nullcontext(reader.results_in(self._store, landed.results_file)))
+
+    async def _check_owner(self, given: SubmitInput | DeleteInput) -> None:
+        """Raise `OtherWorkspace` if this worker's key is of another account than the one that the anchor was read with.
+
+        Workers may hold different keys under one name: what one sends, the others would search for in vain, and send
+        again. The API is asked only where its answers to this process have not named the account yet.
+        """
+        anchor = given.anchor.owner if given.anchor else KeyOwner()
+        owner = self._api.owner(given.profile)
+        if not any(anchor) or (owner and owner.agrees(anchor)):
+            return
+        try:
+            owner = (await self._api.list(given.profile, limit=1)).owner
+        except ApiUnavailable as error:
+            why = f"The account of the key could not be read, so nothing was sent: {error}"
+            raise NotSent(why, retry_after=error.retry_after) from error
+        if conflict := anchor.conflict(owner):
+            what, began, now = conflict
+            raise OtherWorkspace(
+                f"The key {given.profile.api_key!r} of this worker is of the {what} {now}, and the submission began in "
+                f"{began}: nothing was done, since a batch of the one cannot be seen from the other. Give every worker "
+                f"a key of the same {what} under that name"
+            )
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

@@ -76,7 +76,7 @@ def decide(
         began: the run's start. A batch of an earlier run is not ours: a caller may start the same requests again.
     """
     began -= CLOCK_SKEW
-    earlier: Anchor | None = None
+    earlier: list[Anchor] = []
     for record in others:
         other = record.intent
         if other.workflow_id != intent.workflow_id or not other.of_same_requests(intent) or record.created_nothing:
@@ -89,11 +89,10 @@ def decide(
             return Yield()
         elif record.outcome is None and over >= began and not _was_searched_for(other, own):
             return Search(other.anchor)
-        elif other.time >= intent.time - BATCH_LIFETIME and (
-            not earlier or other.anchor.created_at < earlier.created_at
-        ):
-            earlier = other.anchor
-    return Send(earlier)
+        elif other.time >= intent.time - BATCH_LIFETIME:
+            earlier.append(other.anchor)
+    # One of another account goes first: whether a batch is there cannot be seen from here, and that is to be said.
+    return Send(min(earlier, key=lambda anchor: (_same_account(anchor, intent), anchor.created_at), default=None))
 
 
 def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submitted:
@@ -111,6 +110,10 @@ def from_earlier_record(earlier: SubmissionRecord, manifest: Manifest) -> Submit
     if outcome.created is False:
         return Submitted(earlier_anchor=anchor, earlier_not_created=True)
     return Submitted(earlier_anchor=anchor, earlier_absent=True)
+
+
+def _same_account(anchor: Anchor, intent: SubmissionIntent) -> bool:
+    return anchor.owner.conflict(intent.anchor.owner) is None
 
 
 def _has_yielded_to(other: SubmissionIntent, own: Sequence[SubmissionRecord]) -> bool:

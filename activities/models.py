@@ -229,10 +229,15 @@ class RetrieveInput(ContractModel):
 
 
 class DeleteInput(ContractModel):
-    """A batch whose results have been landed in `results_file`, and the run's claim on it."""
+    """A batch whose results have been landed in `results_file`, and the run's claim on it.
+
+    Attributes:
+        anchor: the submission's, read with the key that the batch is of; None for one that was submitted elsewhere.
+    """
 
     profile: Profile
     batch_id: str
     store_id: str
     results_file: ResultsFile
     claim: BatchClaim
+    anchor: Anchor | None = None

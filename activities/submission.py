@@ -59,7 +59,7 @@ class SubmissionActivities:
         with errors_as_failures():
             async with reply_deadline():
                 page = await self._api.list(profile, limit=1)
-            account = {"organization_id": page.organization_id, "workspace_id": page.workspace_id}
+            account = page.owner._asdict()
             if page.data:
                 return Anchor(batch_id=page.data[0].id, created_at=page.data[0].created_at, **account)
             return Anchor(created_at=(page.date or datetime.now(UTC)) - LIST_OVERLAP, **account)
@@ -191,13 +191,12 @@ class SubmissionActivities:
 
 def _check_account(given: FindCandidatesInput, page: BatchPage) -> None:
     """Raise `OtherWorkspace` if the key is of another account now than when the requests were sent."""
-    for what in ("organization", "workspace"):
-        then, now = getattr(given.anchor, f"{what}_id"), getattr(page, f"{what}_id")
-        if then and now and then != now:
-            raise OtherWorkspace(
-                f"The key {given.profile.api_key!r} is of the {what} {now} now, and the requests were sent to {then}: "
-                f"whether they made a batch there cannot be seen from here. Give the workers a key of {then} again"
-            )
+    if conflict := given.anchor.owner.conflict(page.owner):
+        what, then, now = conflict
+        raise OtherWorkspace(
+            f"The key {given.profile.api_key!r} is of the {what} {now} now, and the requests were sent to {then}: "
+            f"whether they made a batch there cannot be seen from here. Give the workers a key of {then} again"
+        )
 
 
 def _may_be_of(given: FindCandidatesInput, batch: MessageBatch, ahead: timedelta | None) -> bool:

@@ -28,6 +28,8 @@ class ClaudeModel:
     retires_at: date | None = None
     batches: bool = True
     """Whether the Message Batches API takes it."""
+    shows_thinking: bool = False
+    """Whether its thinking comes back as text where a request has no `display`; later models omit the text."""
 
     def output_limit(self, *, long_output: bool = False) -> int:
         """Return the largest `max_tokens` of a request; `long_output` is the beta `output-300k-2026-03-24`."""
@@ -50,8 +52,8 @@ CLAUDE_MODELS = (
     ClaudeModel(id="claude-opus-4-8", released=date(2026, 5, 28)),
     ClaudeModel(id="claude-opus-4-7", released=date(2026, 4, 16)),
     ClaudeModel(id="claude-mythos-preview", lifecycle="deprecated", retires_at=date(2026, 6, 30)),
-    ClaudeModel(id="claude-sonnet-4-6", released=date(2026, 2, 17)),
-    ClaudeModel(id="claude-opus-4-6", released=date(2026, 2, 5)),
+    ClaudeModel(id="claude-sonnet-4-6", released=date(2026, 2, 17), shows_thinking=True),
+    ClaudeModel(id="claude-opus-4-6", released=date(2026, 2, 5), shows_thinking=True),
     ClaudeModel(
         id="claude-opus-4-5-20251101",
         alias="claude-opus-4-5",
@@ -60,6 +62,7 @@ CLAUDE_MODELS = (
         retires_at=date(2027, 1, 22),
         max_tokens=64_000,
         max_input_tokens=200_000,
+        shows_thinking=True,
     ),
     ClaudeModel(
         id="claude-haiku-4-5-20251001",
@@ -67,6 +70,7 @@ CLAUDE_MODELS = (
         released=date(2025, 10, 15),
         max_tokens=64_000,
         max_input_tokens=200_000,
+        shows_thinking=True,
     ),
     ClaudeModel(
         id="claude-sonnet-4-5-20250929",
@@ -76,6 +80,7 @@ CLAUDE_MODELS = (
         retires_at=date(2026, 11, 30),
         max_tokens=64_000,
         max_input_tokens=200_000,
+        shows_thinking=True,
     ),
     # Past its date of retirement; its limit of 32,000 is no other model's.
     ClaudeModel(
@@ -84,6 +89,7 @@ CLAUDE_MODELS = (
         released=date(2025, 8, 5),
         max_tokens=32_000,
         max_input_tokens=200_000,
+        shows_thinking=True,
         lifecycle="deprecated",
         retires_at=date(2026, 8, 5),
     ),

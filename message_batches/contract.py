@@ -47,6 +47,8 @@ class NextAction(StrEnum):
     """The landed results are gone from the store: attach to the batch again, with its requests."""
     START_WORKER = "startWorker"
     """No worker answers: start one, check the run, and try again."""
+    CHECK_RUN = "checkRun"
+    """It is not known whether the run has done it: look at the run before it is asked for again."""
     REPEAT_START = "repeatStart"
     """It is not known whether the run was started: the same start again finds it, or starts it."""
     REPEAT_AGAIN = "repeatAgain"

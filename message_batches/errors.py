@@ -6,10 +6,11 @@
     ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
+    │   └── OwnerUndecided       whole results of which some cannot be answers to the requests, and most can
     ├── StoreUnavailable         the store did not answer, or is full
     ├── WrongStore               a store of the same name on another machine
     ├── OwnedByAnotherRun        another run's batch
-    ├── OtherWorkspace           the key is no longer of the account that the requests were sent to
+    ├── OtherWorkspace           the key is of another account than the one that the submission began with
     ├── SentByAnotherRun         the same requests may be under way in another run
     ├── CannotDecrypt            a payload whose key this process does not hold, or that was altered
     └── ApiError
@@ -79,6 +80,10 @@ class ResultsIncomplete(MessageBatchesError):
     """The results lack lines, or have lines that they must not have; another download may be complete."""
 
 
+class OwnerUndecided(ResultsIncomplete):
+    """Whole results, of which too few contradict the requests to be another's: another download says the same."""
+
+
 class StoreUnavailable(MessageBatchesError):
     """The store could not be reached, or could not take more."""
 
@@ -96,7 +101,7 @@ class OwnedByAnotherRun(MessageBatchesError):
 
 
 class OtherWorkspace(MessageBatchesError):
-    """The key belongs to another organization or workspace than when the requests were sent: it sees other batches."""
+    """The key belongs to another organization or workspace than the one that the submission began with."""
 
 
 class SentByAnotherRun(MessageBatchesError):

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
-from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, RequestCounts
+from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, RequestCounts, WithOwner
 from message_batches.contract import NextAction
 from message_batches.serialization import ContractModel, Seconds
 
@@ -112,17 +112,11 @@ class Manifest(ContractModel):
         return self.content_sha256 or self.sha256
 
 
-class Anchor(ContractModel):
-    """The account's newest batch before the run's own was sent; if there was none, the time of the API's clock.
-
-    Attributes:
-        organization_id, workspace_id: of the key that it was read with; None if the API did not name them.
-    """
+class Anchor(WithOwner, ContractModel):
+    """The account's newest batch before the run's own was sent; if there was none, the time of the API's clock."""
 
     batch_id: str | None = None
     created_at: datetime
-    organization_id: str | None = None
-    workspace_id: str | None = None
 
 
 class ResultsFile(ContractModel):
@@ -243,11 +237,16 @@ class Phase(StrEnum):
 
 
 class Candidate(ContractModel):
-    """A batch that may be the run's after a lost reply: newer than the anchor, of the same count, unclaimed."""
+    """A batch that may be the run's after a lost reply: newer than the anchor, of the same count, unclaimed.
+
+    Attributes:
+        doubt: why its results, once it has ended, have not told whether it is; None while they have not been read.
+    """
 
     batch_id: str
     created_at: datetime
     processing_status: str
+    doubt: str | None = None
 
     @property
     def ended(self) -> bool:

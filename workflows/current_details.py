@@ -46,7 +46,10 @@ def describe_outcome(output: BatchOutput) -> str:
     checked = "each custom_id exactly once" if output.verified else "count and uniqueness only, there were no requests"
     parts = []
     if output.possibly_paid_twice:
-        parts.append(f"**Possibly paid twice**: {', '.join(map(markdown_code, output.possibly_paid_twice))}")
+        twice = ", ".join(map(markdown_code, output.possibly_paid_twice))
+        parts.append(
+            f"**Possibly paid twice**: {twice}. A POST without a reply may have created them, or another program"
+        )
     if output.paid_twice_unchecked:
         parts.append(f"Whether it was paid twice is not known: {markdown_text(output.paid_twice_unchecked)}")
     if output.not_deleted:
@@ -158,10 +161,15 @@ def _undecided(state: RunState) -> str:
         (markdown_code(c.batch_id), markdown_text(c.processing_status), format_time(c.created_at)) for c in candidates
     ]
     shown = markdown_table(("may be ours", "status", "created (UTC)"), rows[:MAX_SHOWN_CANDIDATES])
+    doubts = "".join(
+        f"\n\n{markdown_code(c.batch_id)} {markdown_text(c.doubt)}"
+        for c in candidates[:MAX_SHOWN_CANDIDATES]
+        if c.doubt
+    )
     more = f"\n\nand {len(rows) - MAX_SHOWN_CANDIDATES:,} more" if len(rows) > MAX_SHOWN_CANDIDATES else ""
     adopt, again = markdown_code('{"adopt": "MSGBATCH_ID"}'), markdown_code('{"submitAgain": true}')
     update = markdown_code(RESOLVE_SUBMISSION)
-    return f"{shown}{more}\n\nTo decide it yourself, send the update {update} with {adopt} or {again}."
+    return f"{shown}{more}{doubts}\n\nTo decide it yourself, send the update {update} with {adopt} or {again}."
 
 
 def _outcomes(summary: Summary) -> str:

@@ -66,6 +66,7 @@ class RetrieveStep:
                     store_id=self._context.state.store_id or "",
                     results_file=landed.results_file,
                     claim=self._context.claim,
+                    anchor=self._context.state.submission.anchor,
                 ),
                 task_queue=self._context.landing_queue,
                 **activity_options.DELETE,

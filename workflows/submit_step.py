@@ -26,7 +26,7 @@ from workflows.failures import (
     post_refused,
     submission_unknown,
 )
-from workflows.submission.calls import SubmissionCalls
+from workflows.submission.calls import SubmissionCalls, Untold
 from workflows.submission.commands import (
     ClaimBatch,
     Command,
@@ -261,9 +261,9 @@ class SubmitStep:
         candidates = self._submission.candidates
         if not self._submission.outcome_unknown:
             return
-        if ours is None:
-            candidates.on_unreadable(batch_id)
-        else:
+        if isinstance(ours, Untold):
+            candidates.on_unreadable(batch_id, ours.why, final=ours.final)
+        elif ours is not None:
             candidates.on_verified(batch_id, ours=ours, now=self._context.now)
 
     async def _claim(self, batch_id: str) -> None:

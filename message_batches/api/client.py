@@ -17,6 +17,7 @@ from message_batches.api.models import (
     ApiProfile,
     BatchPage,
     DeletedBatch,
+    KeyOwner,
     MessageBatch,
     ModelInfo,
 )
@@ -24,10 +25,11 @@ from message_batches.api.network import DIRECT, Network
 from message_batches.api.redaction import shown
 from message_batches.api.responses import (
     BASE_URL,
-    account_of,
+    KeyOwners,
     date_of,
     describe_misfit,
     error_of,
+    owner_of,
     request_id_of,
 )
 from message_batches.api.transport import ALONE, PROXY, Transport
@@ -90,6 +92,7 @@ class HttpBatchApi:
         self._http = http
         self._keys = keys
         self._network = network
+        self._owners = KeyOwners()
 
     @property
     def servers(self) -> Collection[str]:
@@ -108,6 +111,10 @@ class HttpBatchApi:
         """Return the name of the server of the profile's key; None for the one of all keys."""
         return self._keys.server(profile.api_key)
 
+    def owner(self, profile: ApiProfile) -> KeyOwner | None:
+        """Return the owner of the profile's key, as the answers so far name it; None before any answer."""
+        return self._owners.get(profile.api_key, self.hidden(profile))
+
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.
 
@@ -122,6 +129,7 @@ class HttpBatchApi:
         with _there():
             url = self._url(profile, PATH)
             reply = await _answer(self._http, "POST", url, hidden, sent=length, extensions={ALONE: True}, **options)
+            self._owners.add(profile.api_key, hidden, reply)
             return await _batch_in(reply, hidden)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
@@ -136,7 +144,7 @@ class HttpBatchApi:
             reply = await self._call("GET", PATH, profile, params=params, most=MAX_PAGE)
         page = await _parsed(reply, BatchPage, hidden)
         batches = tuple(batch.with_status_read() for batch in page.data)
-        told = {"date": date_of(reply.headers.get("date")), **account_of(reply, hidden)}
+        told = {"date": date_of(reply.headers.get("date")), **owner_of(reply, hidden)._asdict()}
         return page.model_copy(update={"data": batches, **told})
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
@@ -183,9 +191,10 @@ class HttpBatchApi:
         return None
 
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
-        url = self._url(profile, path)
-        headers = self._headers(profile)
-        return await _answer(self._http, method, url, self.hidden(profile), headers=headers, **options)
+        url, hidden = self._url(profile, path), self.hidden(profile)
+        reply = await _answer(self._http, method, url, hidden, headers=self._headers(profile), **options)
+        self._owners.add(profile.api_key, hidden, reply)
+        return reply
 
     def _url(self, profile: ApiProfile, path: str) -> str:
         """Return the path, or the whole URL where the key has a base URL of its own."""

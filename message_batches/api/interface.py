@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from message_batches.api.keys import Account
-from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
+from message_batches.api.models import ApiProfile, BatchPage, KeyOwner, MessageBatch
 
 
 class BatchApi(Protocol):
@@ -33,6 +33,10 @@ class BatchApi(Protocol):
 
     def hidden(self, profile: ApiProfile) -> Sequence[str]:
         """Return the secrets that no answer to a call with the profile's key may repeat."""
+        ...
+
+    def owner(self, profile: ApiProfile) -> KeyOwner | None:
+        """Return the owner of the profile's key, as the answers so far name it; None before any answer."""
         ...
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:

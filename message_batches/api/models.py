@@ -1,7 +1,7 @@
 """The API's objects, as far as they are read, and the profile that a call is made with."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import (
     AwareDatetime,
@@ -118,25 +118,50 @@ class DeletedBatch(ApiModel):
     id: str
 
 
+class KeyOwner(NamedTuple):
+    """The organization and the workspace that a key belongs to; None where no answer named them."""
+
+    organization_id: str | None = None
+    workspace_id: str | None = None
+
+    def agrees(self, other: "KeyOwner") -> bool:
+        """Return whether both name the same, in at least one part that both name."""
+        return any(own and its for own, its in zip(self, other, strict=True)) and self.conflict(other) is None
+
+    def conflict(self, other: "KeyOwner") -> tuple[str, str, str] | None:
+        """Return the first part that differs, by its word and both ids; None if none does that both name."""
+        words = ("organization", "workspace")
+        pairs = zip(words, self, other, strict=True)
+        return next(((word, own, its) for word, own, its in pairs if own and its and own != its), None)
+
+
+class WithOwner(BaseModel):
+    """What an answer says, with the organization and the workspace of the key, from its headers; None if absent."""
+
+    organization_id: str | None = None
+    workspace_id: str | None = None
+
+    @property
+    def owner(self) -> KeyOwner:
+        """The owner of the key, as far as the answer names it."""
+        return KeyOwner(self.organization_id, self.workspace_id)
+
+
 MAX_BATCHES = 1000
 """The most batches on a page of the list, by the API's reference."""
 
 
-class BatchPage(ApiModel):
+class BatchPage(WithOwner, ApiModel):
     """One page of the account's batches, newest first.
 
     Attributes:
         date: the `Date` header of the answer, the API's own clock; None if absent.
-        organization_id: the key's organization, from the answer's headers; None if absent.
-        workspace_id: the key's workspace, from the answer's headers; None if absent.
     """
 
     data: Annotated[tuple[MessageBatch, ...], Field(max_length=MAX_BATCHES)]
     has_more: bool
     last_id: BatchId | None = None
     date: datetime | None = None
-    organization_id: str | None = None
-    workspace_id: str | None = None
 
 
 class Supported(ApiModel):

@@ -12,6 +12,7 @@ import msgspec
 import pydantic
 
 from message_batches.api.bodies import MAX_OBJECT, text_of
+from message_batches.api.models import KeyOwner
 from message_batches.api.redaction import redact, shown
 from message_batches.api.transport import PROXY
 from message_batches.error_causes import ErrorCause, cause_of
@@ -52,10 +53,38 @@ def request_id_of(reply: httpx.Response, secrets: Sequence[str] = ()) -> str | N
     return shown(reply.headers.get("request-id"), secrets, _WORD) or None
 
 
-def account_of(reply: httpx.Response, secrets: Sequence[str]) -> dict[str, str | None]:
-    """Return the ids of the organization and the workspace that the call's key belongs to."""
-    names = {"organization_id": "anthropic-organization-id", "workspace_id": "anthropic-workspace-id"}
-    return {field: shown(reply.headers.get(name), secrets, _WORD) or None for field, name in names.items()}
+_OWNER = ("anthropic-organization-id", "anthropic-workspace-id")
+
+
+def owner_of(reply: httpx.Response, secrets: Sequence[str]) -> KeyOwner:
+    """Return the organization and the workspace that the call's key belongs to."""
+    return _owner_in(_owner_headers(reply), secrets)
+
+
+class KeyOwners:
+    """The owners of keys, as the answers so far have named them."""
+
+    def __init__(self) -> None:
+        self._headers: dict[str, tuple[Sequence[str], Sequence[str | None]]] = {}
+
+    def add(self, key: str, secrets: Sequence[str], reply: httpx.Response) -> None:
+        """Take in an answer to a call with a key; one that names no owner, such as a gateway's, takes none back."""
+        headers = _owner_headers(reply)
+        if any(headers) or key not in self._headers or self._headers[key][0] != secrets:
+            self._headers[key] = secrets, headers
+
+    def get(self, key: str, secrets: Sequence[str]) -> KeyOwner | None:
+        """Return the owner of a key; None without an answer, which a key that has been replaced since has not had."""
+        asked, headers = self._headers.get(key, ((), ()))
+        return _owner_in(headers, secrets) if asked == secrets else None
+
+
+def _owner_headers(reply: httpx.Response) -> Sequence[str | None]:
+    return [reply.headers.get(name) for name in _OWNER]
+
+
+def _owner_in(headers: Sequence[str | None], secrets: Sequence[str]) -> KeyOwner:
+    return KeyOwner(*(shown(value, secrets, _WORD) or None for value in headers))
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,8 @@ def _step(action: NextAction, run: str, batch: str, key: str) -> str:
             return f"`{starter} start FILE{key}` puts them into the store first"
         case NextAction.START_WORKER:
             return f"Start a worker (`python worker.py`), check the run (`{starter} status {run}`), and try again"
+        case NextAction.CHECK_RUN:
+            return f"`{starter} status {run}` shows whether it was, before you try again"
         case NextAction.REPEAT_START:
             return f"`{starter} start FILE{key}` finds it or starts it, and submits nothing twice"
         case NextAction.REPEAT_AGAIN:

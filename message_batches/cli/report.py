@@ -74,7 +74,13 @@ def report(
     parts: list[RenderableType] = [_headline(landed)]
     if isinstance(landed, BatchOutput) and landed.possibly_paid_twice:
         twice = ", ".join(landed.possibly_paid_twice)
-        parts.append(Text(f"Possibly paid twice: {twice}. Compare them in the Console", style="bold red"))
+        parts.append(
+            Text(
+                f"Possibly paid twice: {twice}. A POST without a reply may have created them, or another program: "
+                "compare them in the Console",
+                style="bold red",
+            )
+        )
     if isinstance(landed, BatchOutput) and landed.paid_twice_unchecked:
         parts.append(Text(f"Whether it was paid twice is not known: {landed.paid_twice_unchecked}", style="yellow"))
     if isinstance(landed, BatchOutput) and landed.not_deleted:

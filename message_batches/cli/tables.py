@@ -187,6 +187,7 @@ def _from_progress(progress: Progress) -> list[str]:
     found = [f"{capitalize_first(submission)} (sent {'once' if progress.posts <= 1 else f'{progress.posts} times'})"]
     found += [
         f"May be ours: {c.batch_id}, {c.processing_status}, created {format_time(c.created_at)}"
+        + (f". {c.doubt}" if c.doubt else "")
         for c in progress.candidates
     ]
     return found

@@ -47,9 +47,9 @@ class RequestCollector:
         if refusal is not None:
             self._requests.append(BatchRequest(custom_id, "", 0, refusal, EMPTY))
             return
-        prompt = self._prompts.read(params)
-        model = self._rules.models.find(params["model"]).id
-        self._requests.append(BatchRequest(custom_id, model, params["max_tokens"], None, prompt))
+        model = self._rules.models.find(params["model"])
+        prompt = self._prompts.read(params, shows_thinking=model.shows_thinking)
+        self._requests.append(BatchRequest(custom_id, model.id, int(params["max_tokens"]), None, prompt))
 
     def other(self, name: str) -> None:
         """Take a field that is not a list of requests."""

@@ -108,14 +108,14 @@ def _value_of(key: str, value: str) -> object:
                 return date.fromisoformat(value)
             except ValueError:
                 raise ValueError(f"{key} is a day such as 2026-12-24") from None
-        case "batches" if value in ("true", "false"):
+        case "batches" | "shows_thinking" if value in ("true", "false"):
             return value == "true"
         case "lifecycle" if value in _LIFECYCLES:
             return value
         case "max_tokens" | "max_input_tokens" if value.isdecimal() and int(value) >= 1:
             return int(value)
-        case "batches":
-            raise ValueError("batches is true or false")
+        case "batches" | "shows_thinking":
+            raise ValueError(f"{key} is true or false")
         case "lifecycle":
             raise ValueError(f"lifecycle is one of {', '.join(_LIFECYCLES)}")
         case _:

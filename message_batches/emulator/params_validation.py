@@ -86,9 +86,9 @@ def check_params(params: Mapping[str, object], rules: ParamsRules) -> Refusal | 
     if model is None:
         return Refusal("not_found_error", f"model: {name}")
     asked, limit = params["max_tokens"], model.output_limit(long_output=LONG_OUTPUT_BETA in rules.betas)
-    if isinstance(asked, int) and asked > limit:
+    if isinstance(asked, int | float) and asked > limit:
         maximum = "which is the maximum allowed number of output tokens for"
-        return Refusal("invalid_request_error", f"max_tokens: {asked} > {limit}, {maximum} {model.id}")
+        return Refusal("invalid_request_error", f"max_tokens: {int(asked)} > {limit}, {maximum} {model.id}")
     if rules.undocumented:
         if not model.batches:
             return Refusal("invalid_request_error", f"model: {name} is not supported in the Message Batches API")
@@ -131,9 +131,10 @@ def _problems(params: Mapping[str, object], rules: ParamsRules) -> Iterator[str]
 
 
 def _problems_of_max_tokens(asked: object) -> Iterator[str]:
-    if not isinstance(asked, int) or isinstance(asked, bool):
+    whole = isinstance(asked, int) or (isinstance(asked, float) and asked.is_integer())
+    if not whole or isinstance(asked, bool):
         yield "max_tokens: Input should be a valid integer"
-    elif asked < 1:
+    elif isinstance(asked, int | float) and asked < 1:
         yield "max_tokens: must be greater than or equal to 1"
 
 
@@ -178,6 +179,8 @@ def _problems_of_block(at: str, block: object, role: object, rules: ParamsRules)
             yield f"{at}.text.text: Field required"
         elif not isinstance(block["text"], str):
             yield f"{at}.text.text: Input should be a valid string"
+        elif not block["text"] and block.get("cache_control") is not None and rules.undocumented:
+            yield f"{at}.text: cache_control cannot be set for empty text blocks"
         elif not block["text"]:
             yield "messages: text content blocks must be non-empty"
     if rules.version != NEW_VERSION:

@@ -2,10 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 _EXCERPT = 80
+_CITED = 200
+_CITABLE: Mapping[str, type] = {"document": dict, "search_result": str}
+"""The types of content that can be cited, each with that of its source."""
 CHARACTERS_PER_TOKEN = 4
 _PER_MESSAGE = 4
 _PER_IMAGE = 1_500
@@ -13,6 +17,13 @@ _PER_IMAGE = 1_500
 # With fewer tokens the API caches nothing, whatever cache_control says.
 _LEAST_CACHED = 1_024
 CacheLifetime = Literal["5m", "1h"]
+
+REDACTED_THINKING = (
+    "ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING_46C9A13E193C177646C7398A98432ECCCE4C1253D5E2D82641AC0E52CC2876CB"
+)
+"""The text by which the API's guide has clients test redacted thinking."""
+
+Thinking = Literal["summarized", "omitted", "redacted"]
 
 
 class Prompt(NamedTuple):
@@ -28,9 +39,15 @@ class Prompt(NamedTuple):
     """The tool that the reply uses."""
     schema: str | None
     """The JSON schema of the tool's input, or of the reply's text."""
+    thinking: Thinking | None
+    """The form in which the reply begins with thinking, None if it does not."""
+    stops: tuple[str, ...]
+    """The texts at which the reply ends."""
+    citation: str | None
+    """What the reply cites, as JSON."""
 
 
-EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None)
+EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None, None, (), None)
 
 
 class PromptReader:
@@ -38,11 +55,11 @@ class PromptReader:
 
     def __init__(self) -> None:
         self._cached: set[bytes] = set()
-        # The requests of a batch mostly have the same few schemas.
-        self._schemas: dict[str, str] = {}
+        # The requests of a batch mostly have the same few schemas and documents.
+        self._texts: dict[str, str] = {}
 
-    def read(self, params: dict[str, object]) -> Prompt:
-        """Measure a valid request's prompt."""
+    def read(self, params: dict[str, object], *, shows_thinking: bool) -> Prompt:
+        """Measure a valid request's prompt; `shows_thinking` is how its model answers without a `display`."""
         prefix = hashlib.blake2b(digest_size=16)
         tokens = 0
         marked: tuple[int, bytes, CacheLifetime] | None = None
@@ -53,8 +70,9 @@ class PromptReader:
             control = part.get("cache_control") if isinstance(part, dict) else None
             if isinstance(control, dict):
                 marked = tokens, prefix.digest(), "1h" if control.get("ttl") == "1h" else "5m"
-        if isinstance(params.get("cache_control"), dict):
-            marked = tokens, prefix.digest(), "5m"
+        control = params.get("cache_control")
+        if isinstance(control, dict):
+            marked = tokens, prefix.digest(), "1h" if control.get("ttl") == "1h" else "5m"
 
         written = read = 0
         lifetime: CacheLifetime = "5m"
@@ -68,7 +86,6 @@ class PromptReader:
         last = _last_user_text(params)
         digest = hashlib.blake2b(last.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         tool, schema = _wanted(params)
-        wanted = None if schema is None else json.dumps(schema)
         return Prompt(
             _excerpt(last),
             int.from_bytes(digest, "big"),
@@ -77,8 +94,18 @@ class PromptReader:
             read,
             lifetime,
             tool,
-            None if wanted is None else self._schemas.setdefault(wanted, wanted),
+            self._once(schema),
+            _thinking(params.get("thinking"), last, shows_thinking=shows_thinking),
+            _stops(params.get("stop_sequences")),
+            self._once(_citation(params["messages"])),
         )
+
+    def _once(self, value: object) -> str | None:
+        """Return a value as JSON; equal ones are one text."""
+        if value is None:
+            return None
+        written = json.dumps(value)
+        return self._texts.setdefault(written, written)
 
 
 def _parts(params: dict[str, object]) -> Iterator[object]:
@@ -135,6 +162,62 @@ def _excerpt(text: str) -> str:
     head = text[: 4 * _EXCERPT].encode("utf-8", "replace").decode()
     head = " ".join(head.split())
     return head if len(head) <= _EXCERPT else head[: _EXCERPT - 1].rstrip() + "…"
+
+
+def _thinking(config: object, last: str, *, shows_thinking: bool) -> Thinking | None:
+    """Return the form of the thinking before a reply; `between_tools` is without any there."""
+    if not isinstance(config, dict) or config.get("type") not in ("adaptive", "enabled"):
+        return None
+    if REDACTED_THINKING in last:
+        return "redacted"
+    display = config.get("display") or ("summarized" if shows_thinking else "omitted")
+    return "summarized" if display == "summarized" else "omitted"
+
+
+def _stops(sequences: object) -> tuple[str, ...]:
+    return tuple(filter(None, dict.fromkeys(map(str, sequences)))) if isinstance(sequences, list) else ()
+
+
+def _citation(messages: object) -> dict[str, object] | None:
+    """Return what a reply cites: the beginning of the first document, or search result, with citations."""
+    places: Counter[str] = Counter()
+    for message in messages if isinstance(messages, list) else ():
+        for block in message["content"] if isinstance(message["content"], list) else ():
+            kind, asked = str(block.get("type")), block.get("citations")
+            if (
+                kind in _CITABLE
+                and isinstance(block.get("source"), _CITABLE[kind])
+                and isinstance(asked, dict)
+                and asked.get("enabled")
+            ):
+                return _location(block, kind, places[kind])
+            places[kind] += 1
+    return None
+
+
+def _location(block: dict[str, Any], kind: str, place: int) -> dict[str, object]:
+    if kind == "search_result":
+        text, named = _beginning(block.get("content")), {"source": block.get("source"), "title": block.get("title")}
+        found = {"type": "search_result_location", "cited_text": text, "search_result_index": place, **named}
+        return {**found, "start_block_index": 0, "end_block_index": 1}
+    source: dict[str, Any] = block["source"]
+    form = source.get("type")
+    if form == "text":
+        text = _beginning(source.get("data"))
+        kind, ends = "char_location", {"start_char_index": 0, "end_char_index": len(text)}
+    elif form == "content":
+        text = _beginning(source.get("content"))
+        kind, ends = "content_block_location", {"start_block_index": 0, "end_block_index": 1}
+    else:
+        text, kind, ends = "The first page.", "page_location", {"start_page_number": 1, "end_page_number": 2}
+    named = {"document_index": place, "document_title": block.get("title"), "file_id": None}
+    return {"type": kind, "cited_text": text, **named, **ends}
+
+
+def _beginning(content: object) -> str:
+    text = _text(content[0]) if isinstance(content, list) and content else str(content or "")
+    end = text.find(". ", 0, _CITED)
+    return text[: end + 2 if end >= 0 else _CITED]
 
 
 def _wanted(params: dict[str, object]) -> tuple[str | None, object]:

@@ -1,6 +1,8 @@
 """The lines of a batch's results: plausible Messages, generated fast enough to benchmark clients."""
 
+import base64
 import json
+from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
@@ -75,30 +77,36 @@ class ReplyWriter:
     def _message(self, number: int) -> str:
         request = self._batch.requests[number]
         prompt = request.prompt
+        sequence, cited = None, None
         if prompt.tool is not None:
             content, length, stop = self._tool_use(number)
-        elif prompt.schema is not None:
-            text, length, stop = self._json(number)
-            content = _text_blocks(text, 1)
         else:
-            text, length, stop = self._text(number)
-            content = _text_blocks(text, 1)
+            text, length, stop = self._text(number) if prompt.schema is None else self._json(number)
+            if prompt.stops and (stopped := _stopped(text, prompt.stops)):
+                (text, length, sequence), stop = stopped, "stop_sequence"
+            cited = prompt.citation if prompt.schema is None else None
+            content = _text_blocks(text, 1, cited)
         ordered = self._batch.ordered(number)
         if ordered is not None:
             stop = ordered.stop_reason or stop
+            sequence = sequence if stop == "stop_sequence" else None
             if stop == "refusal":
                 content, length = "", 0
             elif prompt.tool is None:
-                content = _text_blocks(text, ordered.blocks)
-        tokens = -(-length // CHARACTERS_PER_TOKEN)
+                content = _text_blocks(text, ordered.blocks, cited)
+        tokens, thinking_tokens, details = -(-length // CHARACTERS_PER_TOKEN), self._thinking_tokens(number), ""
+        if thinking_tokens and stop != "refusal":
+            content = ",".join(filter(None, (_json_text(self._thinking(number)), content)))
+            tokens += thinking_tokens
+            details = f'"output_tokens_details":{{"thinking_tokens":{thinking_tokens}}},'
         five, hour = (prompt.cache_written, 0) if prompt.cache_lifetime == "5m" else (0, prompt.cache_written)
         return (
             f'{{"model":{self._quoted(request.model)},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
-            f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":null,'
+            f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":{json.dumps(sequence)},'
             f'"usage":{{"input_tokens":{prompt.input_tokens},"cache_creation_input_tokens":{prompt.cache_written},'
             f'"cache_read_input_tokens":{prompt.cache_read},'
             f'"cache_creation":{{"ephemeral_5m_input_tokens":{five},"ephemeral_1h_input_tokens":{hour}}},'
-            f'"output_tokens":{tokens},"service_tier":"batch","inference_geo":"global"}}}}'
+            f'"output_tokens":{tokens},{details}"service_tier":"batch","inference_geo":"global"}}}}'
         )
 
     def _quoted(self, text: str) -> str:
@@ -108,11 +116,36 @@ class ReplyWriter:
             found = self._quotes[text] = json.dumps(text)
         return found
 
+    def _room(self, number: int) -> int:
+        """Return how many characters the answer may have after its thinking."""
+        return (self._batch.requests[number].max_tokens - self._thinking_tokens(number)) * CHARACTERS_PER_TOKEN
+
+    def _thinking_tokens(self, number: int) -> int:
+        """Return the tokens of the thinking before the answer; a model does not think where little room is left."""
+        request = self._batch.requests[number]
+        if request.prompt.thinking is None:
+            return 0
+        tokens = -(-len(self._thoughts(number)) // CHARACTERS_PER_TOKEN)
+        return tokens if 2 * tokens <= request.max_tokens else 0
+
+    def _thoughts(self, number: int) -> str:
+        prompt = self._batch.requests[number].prompt
+        return f'The question is "{prompt.excerpt}". {_SENTENCES[prompt.digest // 32 % len(_SENTENCES)]}'
+
+    def _thinking(self, number: int) -> dict[str, str]:
+        """Return the block of thinking; what only the API can read has the look of its encrypted texts."""
+        form = self._batch.requests[number].prompt.thinking
+        sealed = base64.b64encode(f"thinking of {self._id(number)}, which the emulator made up".encode()).decode()
+        if form == "redacted":
+            return {"type": "redacted_thinking", "data": sealed}
+        thoughts = self._thoughts(number) if form == "summarized" else ""
+        return {"type": "thinking", "thinking": thoughts, "signature": sealed}
+
     def _tool_use(self, number: int) -> tuple[str, int, str]:
         """Return the block of a forced tool, its length in characters, and the stop reason."""
         request = self._batch.requests[number]
         answer = self._instance(number)
-        room = request.max_tokens * CHARACTERS_PER_TOKEN
+        room = self._room(number)
         fits = answer if isinstance(answer, dict) else {}
         whole = len(fits)
         # Out of tokens, the API returns the fields that were complete.
@@ -124,9 +157,8 @@ class ReplyWriter:
 
     def _json(self, number: int) -> tuple[str, int, str]:
         """Return a reply that follows the schema asked for, as JSON within JSON."""
-        request = self._batch.requests[number]
         text = _json_text(self._instance(number))
-        room = request.max_tokens * CHARACTERS_PER_TOKEN
+        room = self._room(number)
         kept = text[:room]
         return json.dumps(kept, ensure_ascii=False)[1:-1], len(kept), "end_turn" if kept == text else "max_tokens"
 
@@ -147,7 +179,7 @@ class ReplyWriter:
             wanted = max(0, self._reply_bytes - len(head))
         else:
             wanted = _STARTS[place + 2 + digest // 256 % 3] - 1 - begin
-        room = request.max_tokens * CHARACTERS_PER_TOKEN
+        room = self._room(number)
         length = len(head) + wanted
         if length <= room:
             return json.dumps(head, ensure_ascii=False)[1:-1] + self._filler[begin : begin + wanted], length, "end_turn"
@@ -160,8 +192,25 @@ class ReplyWriter:
         return encode((self._batch.seed << 64 | number) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128)
 
 
-def _text_blocks(text: str, number: int) -> str:
-    """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape."""
+def _stopped(text: str, stops: Sequence[str]) -> tuple[str, int, str] | None:
+    """Return a text that is JSON already up to the first stop sequence, its length, and the sequence."""
+    written = json.loads(f'"{text}"')
+    found = [(place, stop) for stop in stops if (place := written.find(stop)) >= 0]
+    if not found:
+        return None
+    place, stop = min(found)
+    return json.dumps(written[:place], ensure_ascii=False)[1:-1], place, stop
+
+
+def _text_blocks(text: str, number: int, cited: str | None = None) -> str:
+    """Split a text that is JSON already into adjacent blocks; a sentence is split anywhere but within an escape.
+
+    The last one has the citation: there are two at least where there is one.
+    """
+    if not text:
+        return ""
+    if cited is not None:
+        return f'{_text_blocks(text, max(2, number))[:-1]},"citations":[{cited}]}}'
     if number == 1:
         return f'{{"type":"text","text":"{text}"}}'
     places = [len(text) * place // number for place in range(1, number)]

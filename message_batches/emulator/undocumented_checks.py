@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+from message_batches.content_rules import find_form_problems
+
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}|mcp_toolset")
 _BLOCKS = frozenset(
     (
@@ -37,18 +38,16 @@ _BLOCKS = frozenset(
         "web_search_tool_result",
     )
 )
-_NEEDED = {
-    "document": ("source",),
-    "image": ("source",),
-    "tool_result": ("tool_use_id",),
-    "tool_use": ("id", "name", "input"),
-}
-_SOURCES = ("base64", "content", "file", "text", "url")
-_PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _THINKING = ("adaptive", "between_tools", "disabled", "enabled")
 _CHOICES = ("any", "auto", "none", "tool")
-_EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LEAST_BUDGET = 1_024
+_VALUES: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    "container": ((dict, str), "string"),
+    "context_management": (dict, "dictionary"),
+    "inference_geo": (str, "string"),
+    "mcp_servers": (list, "list"),
+}
+"""The types of some fields, with the API's words for them."""
 
 
 def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) -> Iterator[str]:
@@ -58,38 +57,18 @@ def undocumented_problems(params: Mapping[str, object], *, interleaved: bool) ->
             yield from check(params)
     if params.get("thinking") is not None:
         yield from _of_thinking(params, interleaved=interleaved)
+    for problem in find_form_problems(params):
+        yield problem.message
     yield from _of_messages(_dictionaries(params.get("messages")))
-
-
-def _of_system(params: Mapping[str, object]) -> Iterator[str]:
-    system = params.get("system")
-    for number, block in enumerate(system if isinstance(system, list) else ()):
-        if not isinstance(block, dict):
-            yield f"system.{number}: Input should be a valid dictionary"
-        elif block.get("type") != "text":
-            yield _tag(f"system.{number}", block.get("type"), ("text",))
-
-
-def _of_stop_sequences(params: Mapping[str, object]) -> Iterator[str]:
-    stops = params.get("stop_sequences")
-    if not isinstance(stops, list):
-        yield "stop_sequences: Input should be a valid list"
-        return
-    for number, stop in enumerate(stops):
-        if not isinstance(stop, str):
-            yield f"stop_sequences.{number}: Input should be a valid string"
-        elif not stop.strip():
-            yield "stop_sequences: each stop sequence must contain non-whitespace"
 
 
 def _of_values(params: Mapping[str, object]) -> Iterator[str]:
     top_k = params.get("top_k")
     if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool)):
         yield "top_k: Input should be a valid integer"
-    if not isinstance(params.get("metadata") or {}, dict):
-        yield "metadata: Input should be a valid dictionary"
-    if (params.get("service_tier") or "auto") not in ("auto", "standard_only"):
-        yield "service_tier: Input should be 'auto' or 'standard_only'"
+    for name, (kinds, described) in _VALUES.items():
+        if params.get(name) is not None and not isinstance(params[name], kinds):
+            yield f"{name}: Input should be a valid {described}"
 
 
 def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
@@ -103,27 +82,8 @@ def _of_tools(params: Mapping[str, object]) -> Iterator[str]:
             yield f"{at}: Input should be a valid dictionary"
             continue
         kind = tool.get("type")
-        if kind not in (None, "custom"):
-            if not isinstance(kind, str) or not _SERVER_TOOL.fullmatch(kind):
-                yield _tag(at, kind, ("custom",))
-            continue
-        name, schema = tool.get("name"), tool.get("input_schema")
-        for field in ("name", "input_schema"):
-            if field not in tool:
-                yield f"{at}.custom.{field}: Field required"
-        if not isinstance(name, str):
-            yield f"{at}.custom.name: Input should be a valid string"
-        elif not _TOOL_NAME.fullmatch(name):
-            yield f"{at}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"
-        if not isinstance(schema, dict):
-            yield f"{at}.custom.input_schema: Input should be a valid dictionary"
-        elif "type" not in schema:
-            yield f"{at}.custom.input_schema.type: Field required"
-        elif schema["type"] != "object":
-            yield f"{at}.custom.input_schema.type: Input should be 'object'"
-    names = [tool["name"] for tool in _dictionaries(tools) if isinstance(tool.get("name"), str)]
-    if len(set(names)) < len(names):
-        yield "tools: Tool names must be unique."
+        if kind not in (None, "custom") and not (isinstance(kind, str) and _SERVER_TOOL.fullmatch(kind)):
+            yield _tag(at, kind, ("custom",))
 
 
 def _of_tool_choice(params: Mapping[str, object]) -> Iterator[str]:
@@ -155,6 +115,8 @@ def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator
     kind, budget = thinking.get("type"), thinking.get("budget_tokens")
     if kind not in _THINKING:
         yield _tag("thinking", kind, _THINKING)
+    if thinking.get("display") not in (None, "omitted", "summarized", "updates"):
+        yield f"thinking.{kind}.display: Input should be 'summarized' or 'omitted'"
     if kind != "enabled":
         return
     if params.get("temperature", 1) != 1:
@@ -171,25 +133,6 @@ def _of_thinking(params: Mapping[str, object], *, interleaved: bool) -> Iterator
         yield "Thinking may not be enabled when tool_choice forces tool use."
 
 
-def _of_output(params: Mapping[str, object]) -> Iterator[str]:
-    config = params.get("output_config")
-    if not isinstance(config, dict):
-        yield "output_config: Input should be a valid dictionary"
-        return
-    effort, form = config.get("effort"), config.get("format")
-    if effort is not None and effort not in _EFFORTS:
-        yield "output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'"
-    if form is None:
-        return
-    if not isinstance(form, dict):
-        yield "output_config.format: Input should be a valid dictionary"
-    elif form.get("type") != "json_schema":
-        yield "output_config.format.type: Input should be 'json_schema'"
-    elif not isinstance(form.get("schema"), dict):
-        problem = "Input should be a valid dictionary" if "schema" in form else "Field required"
-        yield f"output_config.format.schema: {problem}"
-
-
 def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
     for number, message in enumerate(messages):
         content, is_last = message.get("content"), number == len(messages) - 1
@@ -200,7 +143,9 @@ def _of_messages(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
             if is_last and _ends_in_space(content):
                 yield "messages: final assistant content cannot end with trailing whitespace"
         for place, block in enumerate(_dictionaries(content)):
-            yield from _of_block(f"messages.{number}.content.{place}", block)
+            kind = block.get("type")
+            if not isinstance(kind, str) or kind not in _BLOCKS:
+                yield _tag(f"messages.{number}.content.{place}", kind, sorted(_BLOCKS))
         if any(text.isspace() for text in _texts(content)):
             yield "messages: text content blocks must contain non-whitespace text"
     if any(isinstance(message.get("content"), list) for message in messages):
@@ -217,24 +162,6 @@ def _texts(content: object) -> list[str]:
 def _ends_in_space(content: object) -> bool:
     texts = _texts(content)
     return bool(texts) and texts[-1] != texts[-1].rstrip()
-
-
-def _of_block(at: str, block: Mapping[str, object]) -> Iterator[str]:
-    kind, source = block.get("type"), block.get("source")
-    if not isinstance(kind, str) or kind not in _BLOCKS:
-        yield _tag(at, kind, sorted(_BLOCKS))
-        return
-    for field in _NEEDED.get(kind, ()):
-        if field not in block:
-            yield f"{at}.{kind}.{field}: Field required"
-    if kind not in ("document", "image"):
-        return
-    if not isinstance(source, dict):
-        yield f"{at}.{kind}.source: Input should be a valid dictionary"
-    elif source.get("type") not in _SOURCES:
-        yield _tag(f"{at}.{kind}.source", source.get("type"), _SOURCES)
-    elif kind == "image" and source["type"] == "base64" and source.get("media_type") not in _PICTURES:
-        yield f"{at}.image.source.base64.media_type: Input should be {' or '.join(map(repr, _PICTURES))}"
 
 
 def _of_tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
@@ -280,11 +207,6 @@ def _tag(at: str, kind: object, expected: Sequence[str]) -> str:
 _CHECKS: Mapping[str, Callable[[Mapping[str, object]], Iterator[str]]] = {
     "tools": _of_tools,
     "tool_choice": _of_tool_choice,
-    "output_config": _of_output,
-    "system": _of_system,
-    "stop_sequences": _of_stop_sequences,
-    "top_k": _of_values,
-    "metadata": _of_values,
-    "service_tier": _of_values,
+    **dict.fromkeys(("top_k", *_VALUES), _of_values),
 }
 """The checks of the fields that a request may lack."""

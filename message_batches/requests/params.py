@@ -4,11 +4,13 @@ They are those in the API's reference and in its client's types; there are none 
 """
 
 from collections.abc import Collection, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from message_batches.claude_models import by_name
+from message_batches.content_rules import find_form_problems
 from message_batches.formatting import escape_unprintable
 
 LONG_OUTPUT = 300_000
@@ -93,6 +95,8 @@ _BLOCKS = frozenset(
 """The types of content, besides the results of tools."""
 
 _MAX_NAME = 80
+_MAX_PROBLEMS = 1_000
+"""Problems of one request that are looked at: it may have as many as it has blocks."""
 UNSURE = "?"
 """Before a reason that need not hold: the API may know more than this version does."""
 
@@ -115,6 +119,8 @@ def find_reasons(params: dict[str, Any], *, version: str, betas: Collection[str]
     yield from _of_sampling(params, stricter=stricter)
     if "system" in params and not isinstance(params["system"], str | list | None):
         yield "`system` is neither a text nor a list"
+    for problem in islice(find_form_problems(params), _MAX_PROBLEMS):
+        yield f"{'' if problem.certain else UNSURE}{problem.reason.format(quoted(problem.name))}"
     if "thinking" in params:
         yield from _of_thinking(params["thinking"], params.get("max_tokens"), betas)
     if "tools" in params or "tool_choice" in params:

@@ -17,7 +17,16 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join, without_bom
 from message_batches.requests.content import ContentHash
-from message_batches.requests.forms import MAP, PYTHON, SEVERAL_LINES, form_of, form_of_text, has_requests, not_json
+from message_batches.requests.forms import (
+    MAP,
+    PYTHON,
+    SEVERAL_LINES,
+    form_of,
+    form_of_text,
+    format_of,
+    has_requests,
+    not_json,
+)
 from message_batches.requests.preflight import Preflight, PreflightWarning
 from message_batches.requests.validation import (
     BETA_FIELDS,
@@ -34,18 +43,6 @@ CHUNK_BYTES = 1024 * 1024
 
 # An array is read into memory; up to half of it may be white space.
 MAX_ARRAY_BYTES = 2 * MAX_BODY_BYTES
-
-_OTHER_FORMATS = {
-    b"\xff\xfe": "UTF-16 text: save it as UTF-8",
-    b"\xfe\xff": "UTF-16 text: save it as UTF-8",
-    b"\x1f\x8b": "compressed by gzip: unpack it first",
-    b"BZh": "compressed by bzip2: unpack it first",
-    b"\xfd7zXZ": "compressed by xz: unpack it first",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd: unpack it first",
-    b"PK\x03\x04": "a zip archive, or a spreadsheet: unpack it, or write it as JSONL",
-    b"PAR1": "Parquet: write it as JSONL",
-    b"%PDF": "a PDF",
-}
 
 _DECODER = json.JSONDecoder()
 _REQUESTS_MEMBER = re.compile(rb'\{\s*"requests"\s*:\s*')
@@ -193,11 +190,8 @@ def _rest(head: bytes, file: IO[bytes], name: str) -> bytes:
 
 
 def _refuse_other_formats(head: bytes, name: str) -> None:
-    for magic, what in _OTHER_FORMATS.items():
-        if head.startswith(magic):
-            raise UnreadableFile(f"{name} is {what}")
-    if b"\0" in head:
-        raise UnreadableFile(f"{name} is not text: expected JSONL, a JSON array, or an object with `requests`")
+    if format_ := format_of(head, bytes(without_bom(head)).lstrip(BLANK)):
+        raise UnreadableFile(f"{name} is {format_}")
     if not bytes(without_bom(head)).strip(BLANK):
         raise UnreadableFile(f"{name} is empty: expected requests in it")
 
@@ -265,7 +259,7 @@ def _refuse_json(data: bytes, name: str, error: Exception) -> NoReturn:
             problem = f"line {json_error.lineno}: {PYTHON}"
     except UnicodeDecodeError as unicode_error:
         line = data.count(b"\n", 0, unicode_error.start) + 1
-        problem = f"line {line}: not UTF-8"
+        problem = f"line {line}: not UTF-8: save the file as UTF-8"
     except RecursionError as too_deep:
         problem = str(too_deep)
     except ValueError as constant:

@@ -11,6 +11,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests
 from message_batches.formatting import plural
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, check_utf8, strip, without_bom
+from message_batches.requests import forms
 from message_batches.requests.forms import FORMS, JOINED, NOT_LINES, SEVERAL_LINES, form_of, form_of_text, not_json
 from message_batches.requests.long_line import read_long_line
 from message_batches.storage.scratch import Scratch
@@ -44,7 +45,8 @@ def repeated_fields(line: bytes) -> list[Problem]:
 
 def unknown_field(name: str, where: str) -> Problem:
     """Return the problem of a field that the API would refuse."""
-    shown = name if re.fullmatch(r"[\w.-]{1,80}", name) else repr(name[:80])
+    # A letter of another script may look like one of ours.
+    shown = name if re.fullmatch(r"[\w.-]{1,80}", name, re.ASCII) else ascii(name[:80])
     beta = "; betas are a header of the batch" if name in BETA_FIELDS else ""
     return shown, f"not a field {where}{beta}"
 
@@ -57,7 +59,7 @@ def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list
         # A float, since Python converts no whole number of thousands of digits.
         item = json.loads(line.decode(), parse_int=float, parse_constant=no_constant)
     except UnicodeDecodeError as unicode_error:
-        return [("", f"not UTF-8 (byte {unicode_error.start})")]
+        return [("", f"not UTF-8 (byte {unicode_error.start}): save the file as UTF-8")]
     except json.JSONDecodeError as json_error:
         if first and (form := form_of_text(line.decode())):
             return [("", form)]
@@ -73,22 +75,20 @@ def line_problems(line: bytes, error: Exception, *, first: bool = False) -> list
 
 def _item_problems(item: Any) -> list[Problem]:
     if not isinstance(item, dict):
-        return [("", f"not an object but {_kind(item)}")]
+        return [("", f"not an object but {forms.described(item)}")]
     if form := form_of(item):
         return [("", form)]
     problems = []
     if "custom_id" not in item:
-        problems.append(("custom_id", "missing"))
+        problems.append(("custom_id", forms.missing(item, "custom_id")))
     elif not isinstance(item["custom_id"], str):
-        problems.append(("custom_id", f"not a string but {_kind(item['custom_id'])}"))
+        problems.append(("custom_id", f"not a string but {forms.kind_of(item['custom_id'])}"))
     elif not CUSTOM_ID.fullmatch(item["custom_id"]):
         problems.append(custom_id_problem(item["custom_id"]))
     if "params" not in item:
-        problems.append(("params", "missing"))
+        problems.append(("params", forms.missing(item, "params")))
     elif not isinstance(item["params"], dict):
-        written = isinstance(item["params"], str) and item["params"].lstrip().startswith("{")
-        kind = "a string of JSON: write the object itself" if written else _kind(item["params"])
-        problems.append(("params", f"not an object but {kind}"))
+        problems.append(("params", f"not an object but {forms.described(item['params'])}"))
     return problems + [unknown_field(name, _WHERE) for name in item if name not in _FIELDS]
 
 
@@ -125,11 +125,6 @@ def _other_member(line: Line, others_bytes: int) -> Problem:
 def no_constant(name: str) -> NoReturn:
     """Refuse a constant that is JSON only for Python."""
     raise ValueError(f"{name} is not a number in JSON")
-
-
-def _kind(value: Any) -> str:
-    kinds = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return kinds.get(type(value), "a number")
 
 
 MAX_REQUESTS = 100_000

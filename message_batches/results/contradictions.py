@@ -67,6 +67,8 @@ class Expected(NamedTuple):
             return other
         if self.max_tokens is not None and not answer.sampled_repeatedly and answer.output_tokens > self.max_tokens:
             return f"{answer.output_tokens:,} output tokens, at most {self.max_tokens:,} were asked for"
+        if self._is_cut_off_early(answer):
+            return f"it was cut off after {answer.output_tokens:,} output tokens, {self.max_tokens:,} were asked for"
         if self.tools is not None and not calls <= self.tools:
             return f"a call of the tool {min(calls - self.tools)!r}, which was not offered"
         if self.tools is not None and answer.has("server_tool_use", "mcp_tool_use"):
@@ -76,9 +78,22 @@ class Expected(NamedTuple):
         ending = answer.stop_sequence
         if self.stop_sequences is not None and ending is not None and ending not in self.stop_sequences:
             return f"it was ended by {ending!r}, which was not asked for"
-        if not self.may_think and answer.has("thinking", "redacted_thinking"):
+        if not self.may_think and answer.thinks:
             return "thinking, which was not asked for"
         return ""
+
+    def _is_cut_off_early(self, answer: "_Answer") -> bool:
+        """Return whether an answer ended at a smaller `max_tokens` than this request's.
+
+        The API's limit is exact, thinking included; half of it is far from where an answer to this request ends. Not
+        compared is what a gateway may have counted or limited in its own way: a model by another name, thinking,
+        several samplings, a prompt so long that the context window may have been the limit.
+        """
+        if self.max_tokens is None or answer.stop_reason != "max_tokens" or answer.sampled_repeatedly:
+            return False
+        comparable = bool(answer.content) and not answer.thinks and 0 <= answer.prompt_tokens <= _SHORT_PROMPT
+        named = _DATE.sub("", self.model) in _known_models() and _names(self.model, answer.model)
+        return comparable and named and 0 < 2 * answer.output_tokens < min(self.max_tokens, _LEAST_LIMIT)
 
 
 ANY = Expected()
@@ -136,6 +151,13 @@ def refutes(contradicting: int, results: int) -> bool:
     return 2 * contradicting > results
 
 
+_LEAST_LIMIT = 4096
+"""Output tokens that every model gives, and every gateway lets through: the oldest models' limit."""
+
+_SHORT_PROMPT = 100_000
+"""Tokens of a prompt that leaves every model of the table that much room in its context window."""
+
+
 class _Block(msgspec.Struct):
     type: str | None = None
     name: str | None = None
@@ -143,6 +165,9 @@ class _Block(msgspec.Struct):
 
 class _Usage(msgspec.Struct):
     output_tokens: int | None = None
+    input_tokens: Any = None
+    cache_creation_input_tokens: Any = None
+    cache_read_input_tokens: Any = None
     iterations: list[Any] | None = None
     server_tool_use: Any = None
 
@@ -161,6 +186,17 @@ class _Answer(msgspec.Struct):
     @property
     def sampled_repeatedly(self) -> bool:
         return bool(self.usage and (self.usage.iterations or self.usage.server_tool_use))
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of the prompt, cached or not; -1 where they are not numbers."""
+        usage = self.usage or _Usage()
+        counts = (usage.input_tokens, usage.cache_creation_input_tokens or 0, usage.cache_read_input_tokens or 0)
+        return sum(counts) if all(isinstance(count, int) for count in counts) else -1
+
+    @property
+    def thinks(self) -> bool:
+        return self.has("thinking", "redacted_thinking")
 
     def has(self, *types: str) -> bool:
         return any(block.type in types for block in self.content)

@@ -3,13 +3,16 @@
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from message_batches.concurrency import process_in_thread
-from message_batches.errors import ResultsIncomplete
+from message_batches.errors import OwnerUndecided, ResultsIncomplete
 from message_batches.jsonl import LONG_LINE, Splitter, without_bom
 from message_batches.results.contradictions import Expected, contradiction_of, refutes
 from message_batches.results.parser import read_result
 from message_batches.results.validation import MAX_EXTRA_LINES
 
 PIECE_BYTES = 64 * 1024
+MAX_EXAMPLE = 300
+"""Characters of an answer's contradiction that an error repeats."""
+
 FOREIGN_LIMIT = 100
 """The number of foreign custom_ids that proves a foreign batch; fewer may be damaged lines."""
 
@@ -17,8 +20,8 @@ FOREIGN_LIMIT = 100
 async def are_ours(chunks: AsyncIterable[bytes], expected: Mapping[str, Expected]) -> bool:
     """Return whether results are for exactly these custom_ids, each once, and contradict none of the requests.
 
-    `ResultsIncomplete` if that is undecided: a single foreign line among ours, or a few answers that contradict their
-    requests, leave it so, because taking our own batch for foreign would pay for it twice.
+    `ResultsIncomplete` if that is undecided, such as for a single foreign line among ours; `OwnerUndecided` if a few
+    answers contradict their requests, since taking our own batch for foreign would pay for it twice.
     """
     check = _OwnershipCheck(expected)
     await process_in_thread(_until_foreign(chunks, check), check.feed)
@@ -41,6 +44,7 @@ class _OwnershipCheck:
         self._missing = set(expected)
         self._expected = expected
         self._contradicting = 0
+        self._example = ""
         self._repeated = 0
         self._line_feeds = 0
         self._malformed = 0
@@ -70,9 +74,9 @@ class _OwnershipCheck:
             if refutes(self._contradicting, self._count):
                 return False
             if not self._missing:
-                raise ResultsIncomplete(
+                raise OwnerUndecided(
                     f"The owner of these results is undecided: {self._contradicting:,} of {self._count:,} cannot be "
-                    "answers to the requests with their custom_ids"
+                    f"answers to the requests with their custom_ids ({self._example})"
                 )
             if len(self.foreign) > 1 or self._count == 1:
                 return False
@@ -93,7 +97,9 @@ class _OwnershipCheck:
                 continue
             if custom_id in self._missing:
                 self._missing.discard(custom_id)
-                self._contradicting += bool(contradiction_of(line, self._expected[custom_id]))
+                if why := contradiction_of(line, self._expected[custom_id]):
+                    self._contradicting += 1
+                    self._example = self._example or f"{custom_id}: {why}"[:MAX_EXAMPLE]
             elif custom_id in self._expected or custom_id in self.foreign:
                 self._repeated += 1
             else:

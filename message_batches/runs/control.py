@@ -56,7 +56,7 @@ class Refused(RunError):
 
 
 class NoAnswer(RunError):
-    """No worker answers: the command may not have been carried out."""
+    """No answer from a worker, or from Temporal: whether the command was carried out is not known."""
 
 
 class Runs:
@@ -219,8 +219,9 @@ class Runs:
                     raise
                 await asyncio.sleep(_PAUSE)
         raise NoAnswer(
-            f"No worker answered within {UPDATE_TIMEOUT.total_seconds():g} s: this may not have been carried out",
-            NextAction.START_WORKER,
+            f"No answer came within {UPDATE_TIMEOUT.total_seconds():g} s, from Temporal or from a worker: this may "
+            "have been carried out or not",
+            NextAction.CHECK_RUN,
             workflow_id=workflow_id,
         )
 

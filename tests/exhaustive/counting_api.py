@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from message_batches.api.keys import Account
-from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, RequestCounts
+from message_batches.api.models import ApiProfile, BatchPage, KeyOwner, MessageBatch, RequestCounts
 
 
 class ApiByCount:
@@ -37,6 +37,10 @@ class ApiByCount:
     def hidden(self, profile: ApiProfile) -> Sequence[str]:
         """Return none: there is no key."""
         return ()
+
+    def owner(self, profile: ApiProfile) -> KeyOwner | None:
+        """Return an owner without a name, as the answers here have none."""
+        return KeyOwner()
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """Accept the requests."""

@@ -4,6 +4,7 @@ Everything else is as in a process started anew: its arguments, environment, wor
 """
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import pkgutil
@@ -60,6 +61,7 @@ def _begin(
     starter: Path, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, streams: Sequence[Path]
 ) -> None:
     """Act as `python starter.py` in the forked process."""
+    gc.freeze()  # What is loaded stays; to look through it would copy the memory that it shares.
     for number, stream in enumerate(streams):
         os.dup2(os.open(stream, os.O_RDONLY if number == 0 else os.O_WRONLY), number)
     sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115 as long as the process

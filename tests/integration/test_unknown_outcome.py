@@ -3,15 +3,18 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.exceptions import ApplicationError, CancelledError
 
+from message_batches.cli.tables import attention
 from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.emulator import Emulator
 from message_batches.models import Phase, Progress, Resolution, RetrySchedule, SubmissionSchedule
+from message_batches.runs.describe import describe_run
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
@@ -21,6 +24,7 @@ from tests.harness.stack import (
     QUICK_POLL,
     QUICK_SUBMISSION,
     Stack,
+    details_of,
     failure_of,
     progress_when,
     running_stack,
@@ -277,14 +281,65 @@ async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doub
     assert live.operations().count("create") == 1
 
 
-async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack) -> None:
+async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_searched_for_with_the_first(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    keys = dict(KEYS)
+    async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), keys) as live:
+        emulator.faults.add("invisible", operation="create", seconds=3600, times=1)
+        emulator.faults.add("accept-then-drop", operation="create", times=1)
+        run = await live.start(requests(2), submission=SHORT)
+        await live.saw("create")
+        emulator.faults.add("slow", operation="list", seconds=1)
+        # For the anchor, and at the begin and the end of the quiet period: the first key has then found nothing.
+        await live.saw("list", 3)
+        keys["default"] = SecretStr("sk-ant-emulated-of-another-workspace")
+
+        failed = await failure_of(run)
+
+    assert failed.type == "OtherWorkspace"
+    assert failed.details[0]["action"] == "checkBatches"
+    assert live.operations() == ["create"]
+
+
+@pytest.mark.slow
+async def test_a_batch_of_which_few_answers_contradict_is_read_once_and_shown_with_the_reason(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     run = await live.start(requests(4))
     await eventually(lambda: any("refuse-then-5xx" in call.faults for call in live.emulator.calls), "the refused POST")
-    changed = [item["params"] | {"model": "claude-opus-5", "max_tokens": 16} for item in requests(4)]
-    theirs = await live.post_by_a_stranger(
-        [{"custom_id": item["custom_id"], "params": params} for item, params in zip(requests(4), changed, strict=True)]
-    )
+    one, *rest = requests(4)
+    other = one | {"params": one["params"] | {"model": "claude-opus-5"}}
+    theirs = await live.post_by_a_stranger([other, *rest])
+
+    seen = await progress_when(run, lambda now: any(each.doubt for each in now.candidates))
+    lists = live.operations(besides=()).count("list")
+    await live.saw("list", lists + 3)
+
+    (candidate,) = seen.candidates
+    assert candidate.batch_id == theirs
+    assert "1 of 4" in (candidate.doubt or "")
+    assert "claude-opus-5" in (candidate.doubt or "")
+    await progress_when(run, lambda now: "operator must decide" in (now.submission or ""))
+    assert (candidate.doubt or "") in await details_of(run)
+    shown = attention(await describe_run(live.client, run.id), datetime.now(UTC))
+    assert [theirs in line for line in shown if candidate.doubt and candidate.doubt in line] == [True]
+    assert live.operations().count("results") == 1
+    await run.execute_update(RESOLVE_SUBMISSION, Resolution(submit_again=True))
+    assert (await run.result()).batch_id != theirs
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param({"model": "claude-opus-5", "max_tokens": 16}, id="another model"),
+        pytest.param({"max_tokens": 8}, id="a smaller limit", marks=pytest.mark.slow),
+    ],
+)
+async def test_a_batch_of_others_with_our_ids_is_not_taken_for_ours(live: Stack, changed: dict[str, Any]) -> None:
+    live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    run = await live.start(requests(4))
+    await eventually(lambda: any("refuse-then-5xx" in call.faults for call in live.emulator.calls), "the refused POST")
+    theirs = await live.post_by_a_stranger([item | {"params": item["params"] | changed} for item in requests(4)])
 
     output = await run.result()
 

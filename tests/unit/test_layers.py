@@ -28,8 +28,9 @@ ALLOWED: Mapping[str, str] = {
         "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
         "storage temporal"
     ),
+    "content_rules": "prompt_rules",
     "codec_server": "encryption errors listener settings",
-    "emulator": "claude_models listener",
+    "emulator": "claude_models content_rules listener",
     "encryption": "errors",
     "errors": "contract",
     "formatting": "models",
@@ -37,7 +38,7 @@ ALLOWED: Mapping[str, str] = {
     "listener": "errors",
     "models": "api contract serialization",
     "observability": "claude_models contract errors formatting listener log_context models runs storage temporal",
-    "requests": "claude_models concurrency contract errors formatting jsonl models serialization storage",
+    "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
     "results": (
         "api claude_models concurrency contract error_causes errors formatting jsonl models requests serialization "
         "storage"

@@ -1,5 +1,7 @@
 """The activities of a submission, as the submitBatch step calls them for its run."""
 
+from dataclasses import dataclass
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
@@ -15,13 +17,25 @@ from activities.models import (
 )
 from activities.submission import SubmissionActivities
 from message_batches.api.models import MessageBatch
+from message_batches.errors import OwnerUndecided
 from message_batches.formatting import format_size, plural
 from message_batches.models import Anchor, Manifest
 from message_batches.storage.submission_records import Submitter
 from workflows import activity_options
 from workflows.activity_options import ActivityOptions
 from workflows.context import RunContext
-from workflows.failures import error_name_of
+from workflows.failures import error_name_of, error_type_of, from_activity
+
+MAX_REASON = 500
+"""Characters of a failure that a run's state keeps."""
+
+
+@dataclass(frozen=True)
+class Untold:
+    """Results that do not tell whose they are, and why; `final` if they are whole, and will not tell any more."""
+
+    why: str
+    final: bool
 
 
 class SubmissionCalls:
@@ -87,8 +101,8 @@ class SubmissionCalls:
         self._context.state.server = found.server
         return found
 
-    async def is_ours(self, batch_id: str) -> bool | None:
-        """Return whether the results are answers to our requests; None if they cannot be read now."""
+    async def is_ours(self, batch_id: str) -> bool | Untold:
+        """Return whether the results are answers to our requests, or why they do not tell."""
         try:
             return await workflow.execute_activity_method(
                 SubmissionActivities.verify_candidate,
@@ -102,7 +116,7 @@ class SubmissionCalls:
                 raise
             reason = error_name_of(error)
             workflow.logger.warning("A candidate could not be verified: %s", reason, extra={"batch_id": batch_id})
-            return None
+            return Untold(from_activity(error).message[:MAX_REASON], final=error_type_of(error) is OwnerUndecided)
 
     async def record_outcome(self, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False) -> bool:
         """Record the outcome of POSTs, and claim the batch; return whether the claim is ours."""

@@ -20,6 +20,8 @@ class Candidates(BaseModel):
         refuted: batches whose results are not ours.
         dismissed: batches that an operator has ruled out.
         unreadable: ended candidates whose results could not be read since the list was read last.
+        ambiguous: batches whose results are whole and do not tell whether they are ours; they are not read again.
+        doubts: why a candidate is one of these two, by batch id.
         undecidable_since: when all candidates had ended without a proof.
     """
 
@@ -29,12 +31,20 @@ class Candidates(BaseModel):
     refuted: list[str] = []
     dismissed: list[str] = []
     unreadable: list[str] = []
+    ambiguous: list[str] = []
+    doubts: dict[str, str] = {}
     undecidable_since: datetime | None = None
 
     @property
     def batches(self) -> tuple[Candidate, ...]:
         """The batches that may be ours."""
-        return tuple(match.candidate for match in self.matches.values())
+        found = [match.candidate for match in self.matches.values()]
+        return tuple(each.model_copy(update={"doubt": self.doubts.get(each.batch_id)}) for each in found)
+
+    @property
+    def doubt(self) -> str:
+        """Why the results of a candidate do not tell whether it is ours; empty if there is none such."""
+        return next((self.doubts[batch_id] for batch_id in self.ambiguous if batch_id in self.matches), "")
 
     @property
     def provable(self) -> list[str]:
@@ -43,7 +53,7 @@ class Candidates(BaseModel):
 
     def next_to_verify(self, now: datetime) -> str | None:
         """Return an ended candidate whose results have not been compared with the requests, or None."""
-        known = {*self.verified, *self.unreadable}
+        known = {*self.verified, *self.unreadable, *self.ambiguous}
         ended = (batch_id for batch_id, match in self.matches.items() if _has_ended(match, now))
         return next((batch_id for batch_id in ended if batch_id not in known), None)
 
@@ -61,6 +71,7 @@ class Candidates(BaseModel):
 
     def on_verified(self, batch_id: str, *, ours: bool, now: datetime) -> None:
         """Take in the comparison of an ended candidate's results with the requests."""
+        self.doubts.pop(batch_id, None)
         if ours:
             self.verified.append(batch_id)
             self.verified.sort(key=lambda verified: self.matches[verified].candidate.created_at)
@@ -69,9 +80,16 @@ class Candidates(BaseModel):
             self.drop(batch_id)
         self._update_undecidable_since(now)
 
-    def on_unreadable(self, batch_id: str) -> None:
-        """Take in that an ended candidate's results could not be read: again after the list is read next."""
-        self.unreadable.append(batch_id)
+    def on_unreadable(self, batch_id: str, why: str = "", *, final: bool = False) -> None:
+        """Take in that an ended candidate's results told nothing: they are read again after the list is read next.
+
+        Args:
+            batch_id: of the candidate.
+            why: the reason, in a sentence.
+            final: whether they were whole, so that they would tell nothing again.
+        """
+        self.doubts[batch_id] = why
+        (self.ambiguous if final else self.unreadable).append(batch_id)
 
     def drop(self, batch_id: str) -> None:
         """Remove a candidate; whether the quiet period is over is decided once the list is read again."""

@@ -117,7 +117,8 @@ class Submission(BaseModel):
         if candidates.provable and (len(candidates.verified) == 1 or self.may_be_paid_twice):
             return ClaimBatch(candidates.provable[0])
         if candidates.undecidable_since and now >= candidates.undecidable_since + OPERATOR_GRACE:
-            return Fail("several batches may be ours and nobody has decided which", tuple(candidates.matches))
+            doubt = f" ({candidates.doubt})" if candidates.doubt else ""
+            return Fail(f"nobody has decided which batch is ours{doubt}", tuple(candidates.matches))
         if candidates.list_read_at and now < candidates.list_read_at + list_interval:
             return WaitUntil(candidates.list_read_at + list_interval, self._waiting_for())
         return ListCandidates(anchor)
@@ -125,6 +126,8 @@ class Submission(BaseModel):
     def _waiting_for(self) -> str:
         if self.candidates.verified:
             return "more than one run or batch has these custom_ids: an operator must decide"
+        if self.candidates.doubt:
+            return "the results of a batch do not tell whether it is ours: an operator must decide"
         if self.candidates.matches:
             return "no usable reply to the POST: following the batches that may be ours until their results tell"
         return "no usable reply to the POST: watching the list of batches"
@@ -134,8 +137,12 @@ class Submission(BaseModel):
         self.anchor = anchor
 
     def on_earlier_anchor(self, anchor: Anchor) -> None:
-        """Take in the anchor of a POST from before a reset, whose batch may be older than the newest one now."""
-        if self.anchor is None or anchor.created_at < self.anchor.created_at:
+        """Take in the anchor of a POST from before a reset, whose batch may be older than the newest one now.
+
+        One of another account stays, however young: with the key of now its batch cannot be seen.
+        """
+        other = self.anchor is not None and self.anchor.owner.conflict(anchor.owner)
+        if self.anchor is None or other or anchor.created_at < self.anchor.created_at:
             self.anchor = anchor
 
     def on_post_started(self, now: datetime) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from message_batches.api.bodies import parse
 from message_batches.api.models import BatchPage, MessageBatch
-from message_batches.api.responses import account_of, error_of, request_id_of
+from message_batches.api.responses import error_of, owner_of, request_id_of
 
 KEYS = st.from_regex(r"sk-ant-[A-Za-z0-9_-]{20,60}", fullmatch=True).filter(lambda key: len(letters(key)) >= 16)
 BODIES = (
@@ -101,7 +101,7 @@ def test_no_error_repeats_the_key(data: st.DataObject, key: str, encoding: str, 
 
     failure = error_of(reply, (key,))
 
-    for said in (str(failure), request_id_of(reply, (key,)), account_of(reply, (key,))["workspace_id"]):
+    for said in (str(failure), request_id_of(reply, (key,)), owner_of(reply, (key,)).workspace_id):
         assert not [reading for reading in readings(said or "") if letters(key) in reading]
     assert str(failure).isprintable()
 

@@ -192,3 +192,17 @@ def test_another_spelling_of_the_same_requests_is_seen_as_the_same() -> None:
 
     assert decide(mine, [], [theirs], START) == Yield()
     assert decide(mine, [], [others], START) == Send()
+
+
+def test_of_earlier_posts_that_of_another_account_is_named() -> None:
+    def earlier(run: str, minutes: int, workspace_id: str) -> SubmissionRecord:
+        other = intent(run, START - timedelta(minutes=minutes))
+        anchor = other.anchor.model_copy(update={"workspace_id": workspace_id})
+        return SubmissionRecord(intent=other.model_copy(update={"anchor": anchor}), outcome=SubmissionOutcome())
+
+    oldest, other, last = earlier("a", 90, "mine"), earlier("b", 60, "another"), earlier("c", 30, "mine")
+    ours = intent("now", START)
+    ours = ours.model_copy(update={"anchor": ours.anchor.model_copy(update={"workspace_id": "mine"})})
+
+    assert decide(ours, [], [oldest, other, last], START) == Send(other.intent.anchor)
+    assert decide(ours, [], [last, oldest], START) == Send(oldest.intent.anchor)

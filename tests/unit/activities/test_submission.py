@@ -2,27 +2,30 @@
 
 import asyncio
 import dataclasses
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.batch import MessageBatchActivities
-from activities.models import FindCandidatesInput, PostWindow, SubmitInput, Submitted
+from activities.batch import GONE_AFTER_ATTEMPTS, MessageBatchActivities
+from activities.models import DeleteInput, FindCandidatesInput, PostWindow, SubmitInput, Submitted
 from activities.submission import MAX_RIVALS, SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
-from message_batches.api.models import ApiProfile
+from message_batches.api.models import ApiProfile, KeyOwner
 from message_batches.emulator import Emulator
-from message_batches.models import Anchor, Manifest
+from message_batches.models import Anchor, Manifest, ResultsFile
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionOutcome, SubmissionRecords, Submitter
+from tests.harness.gateway import Answer, gateway_to
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS
 from tests.harness.waiting import eventually
@@ -205,3 +208,161 @@ async def test_only_a_batch_of_the_time_of_a_post_is_a_candidate(
     )
 
     assert bool(listed.matches) is found
+
+
+ELSEWHERE = SecretStr("sk-ant-emulated-of-another-workspace")
+
+
+@pytest.fixture
+async def anchored(alone: Alone) -> Alone:
+    """Return the activities with the anchor that a worker with the key `default` has read."""
+    alone.anchor = await ActivityEnvironment().run(SubmissionActivities(alone.api, alone.store).find_anchor, PROFILE)
+    return alone
+
+
+def operations(emulator: Emulator) -> list[str]:
+    return [call.operation or "" for call in emulator.calls]
+
+
+async def test_a_worker_with_a_key_of_another_account_sends_nothing(anchored: Alone, emulator: Emulator) -> None:
+    async with http_client(emulator.url) as http:
+        others = HttpBatchApi(http, ApiKeys({"default": ELSEWHERE}))
+        mine, anchored.api = anchored.api, others
+        with pytest.raises(ApplicationError) as refused:
+            await anchored.submit()
+        # Known from its answers by now.
+        with pytest.raises(ApplicationError):
+            await anchored.submit_as(number=2)
+    anchored.api = mine
+    sent = await anchored.submit_as(number=3)
+
+    assert (refused.value.type, refused.value.non_retryable) == ("OtherWorkspace", True)
+    assert anchored.anchor.workspace_id
+    assert anchored.anchor.workspace_id in refused.value.message
+    assert sent.batch
+    assert sent.earlier_anchor is None
+    assert [batch.id for batch in emulator.batches] == [sent.batch.id]
+
+
+async def test_the_account_of_a_key_is_asked_for_once_a_process(anchored: Alone, emulator: Emulator) -> None:
+    keys = {"default": KEYS["default"]}
+    async with http_client(emulator.url) as http:
+        anchored.api = HttpBatchApi(http, ApiKeys(keys))
+        for number in (1, 2, 3):
+            await anchored.submit_as(number=number)
+        asked = operations(emulator)
+        keys["default"] = ELSEWHERE
+        with pytest.raises(ApplicationError) as refused:
+            await anchored.submit_as(number=4)
+
+    assert asked == ["list", "list", "create", "create", "create"]
+    assert refused.value.type == "OtherWorkspace"
+    assert operations(emulator)[len(asked) :] == ["list"]
+
+
+async def test_a_key_that_is_of_the_right_account_again_may_send(anchored: Alone, emulator: Emulator) -> None:
+    async with gateway_to(emulator.url) as gateway, http_client(gateway.url) as http:
+
+        def of_another(answer: Answer) -> None:
+            answer.headers["anthropic-workspace-id"] = "wrkspc_of_another"
+
+        anchored.api = HttpBatchApi(http, ApiKeys(KEYS))
+        gateway.change = of_another
+        with pytest.raises(ApplicationError, match="wrkspc_of_another"):
+            await anchored.submit()
+        gateway.change = lambda _: None
+
+        assert (await anchored.submit_as(number=2)).batch
+
+
+@pytest.mark.parametrize("fault", ["500", "529", "cut", "429"])
+async def test_an_account_that_cannot_be_read_leaves_no_doubt_that_nothing_was_sent(
+    anchored: Alone, emulator: Emulator, fault: str
+) -> None:
+    emulator.faults.add(fault, operation="list", times=1)
+    async with http_client(emulator.url) as http:
+        anchored.api = HttpBatchApi(http, ApiKeys(KEYS))
+        with pytest.raises(ApplicationError) as failed:
+            await anchored.submit()
+
+        assert (await anchored.submit_as(number=2)).batch
+
+    assert failed.value.type == ("RateLimited" if fault == "429" else "NotSent")
+    assert len(emulator.batches) == 1
+
+
+@pytest.mark.parametrize("missing", ["anthropic-workspace-id", "anthropic-organization-id", "anthropic-"])
+async def test_behind_a_gateway_that_removes_the_ids_a_key_sends(
+    anchored: Alone, emulator: Emulator, missing: str
+) -> None:
+    async with gateway_to(emulator.url) as gateway, http_client(gateway.url) as http:
+
+        def remove(answer: Answer) -> None:
+            for name in [name for name in answer.headers if name.startswith(missing)]:
+                del answer.headers[name]
+
+        gateway.change = remove
+        anchored.api = HttpBatchApi(http, ApiKeys(KEYS))
+
+        assert (await anchored.submit_as()).batch
+        assert (anchored.api.owner(PROFILE) == KeyOwner()) is (missing == "anthropic-")
+        anchored.anchor = await ActivityEnvironment().run(
+            SubmissionActivities(anchored.api, anchored.store).find_anchor, PROFILE
+        )
+        listed = operations(emulator).count("list")
+        assert (await anchored.submit_as(number=2)).batch
+        assert operations(emulator).count("list") == listed
+
+
+async def test_a_reset_run_with_a_key_of_another_account_does_not_send_again_what_it_cannot_see(
+    anchored: Alone, emulator: Emulator
+) -> None:
+    emulator.faults.add("accept-then-drop", operation="create", times=1)
+    with pytest.raises(ApplicationError):
+        await anchored.submit_as("reset")
+    first = anchored.anchor
+    async with http_client(emulator.url) as http:
+        anchored.api = HttpBatchApi(http, ApiKeys({"default": ELSEWHERE}))
+        # The other account's newest batch is older than the anchor of the first one.
+        found = await ActivityEnvironment().run(SubmissionActivities(anchored.api, anchored.store).find_anchor, PROFILE)
+        anchored.anchor = found.model_copy(update={"created_at": first.created_at - timedelta(hours=1)})
+
+        assert await anchored.submit_as("reset") == Submitted(earlier_anchor=first)
+
+        anchored.anchor = first
+        with pytest.raises(ApplicationError) as refused:
+            await anchored.submit_as("reset", number=2)
+
+    assert refused.value.type == "OtherWorkspace"
+    assert len(emulator.batches) == 1
+
+
+async def test_a_batch_that_a_key_of_another_account_does_not_find_is_not_deleted(
+    anchored: Alone, emulator: Emulator
+) -> None:
+    batch_id = await anchored.submit()
+    await anchored.store.create("landed.jsonl", b"{}\n")
+    given = DeleteInput(
+        profile=PROFILE,
+        batch_id=batch_id,
+        store_id=anchored.manifest.store_id,
+        results_file=ResultsFile(
+            uri=anchored.store.uri("landed.jsonl"), bytes=3, lines=1, sha256=hashlib.sha256(b"{}\n").hexdigest()
+        ),
+        claim=anchored.submitter().claim,
+        anchor=anchored.anchor,
+    )
+    environment = ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, attempt=GONE_AFTER_ATTEMPTS)
+    async with http_client(emulator.url) as http:
+        others = MessageBatchActivities(HttpBatchApi(http, ApiKeys({"default": ELSEWHERE})), anchored.store)
+        with pytest.raises(ApplicationError) as failed:
+            await environment.run(others.delete_batch, given)
+        # Of the own account a batch that is not found is gone.
+        await environment.run(
+            MessageBatchActivities(anchored.api, anchored.store).delete_batch,
+            given.model_copy(update={"batch_id": "msgbatch_gone"}),
+        )
+
+    assert failed.value.type == "OtherWorkspace"
+    assert [batch.id for batch in emulator.batches] == [batch_id]

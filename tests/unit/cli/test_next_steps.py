@@ -19,6 +19,7 @@ from message_batches.runs.history import RunFailure
         (NextAction.CHECK_BATCHES, "start FILE --again`"),
         (NextAction.STORE_REQUESTS, "start FILE`"),
         (NextAction.START_WORKER, "status a-run`"),
+        (NextAction.CHECK_RUN, "status a-run`"),
         (NextAction.REPEAT_START, "start FILE`"),
         (NextAction.REPEAT_AGAIN, "start FILE --again --workflow-id a-run`"),
         (NextAction.WATCH, "watch a-run`"),

@@ -45,7 +45,7 @@ async def server() -> AsyncIterator[CodecServer]:
 
 @pytest.fixture
 async def http(server: CodecServer) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url) as client:
+    async with httpx.AsyncClient(base_url=server.url, verify=False) as client:
         yield client
 
 

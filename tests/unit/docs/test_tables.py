@@ -49,10 +49,10 @@ def test_every_failure_type_is_one_that_a_run_can_end_with() -> None:
     assert set(ERRORS_BY_NAME) - named <= {
         "MessageBatchesError",
         "ApiError",
+        "OwnerUndecided",
         "StoreUnavailable",
         "WrongStore",
         "OwnedByAnotherRun",
-        "OtherWorkspace",
         "SentByAnotherRun",
     }
 

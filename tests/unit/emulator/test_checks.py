@@ -97,6 +97,10 @@ async def test_too_many_requests_are_refused(start: Start) -> None:
         ({"messages": [{"content": "x"}]}, "messages.0.role: Field required"),
         ({"messages": turns([{"type": "text"}])}, "messages.0.content.0.text.text: Field required"),
         (
+            {"messages": turns([{"type": "text", "text": "", "cache_control": {"type": "ephemeral"}}])},
+            "messages.0.content.0.text: cache_control cannot be set for empty text blocks",
+        ),
+        (
             {"billing_policy": {"bill_to": "user_profile"}},
             'billing_policy.bill_to: "user_profile" is not supported in the Message Batches API',
         ),
@@ -169,6 +173,30 @@ async def test_rich_params_are_answered(client: httpx.AsyncClient) -> None:
     assert got["forced"]["message"]["content"][0]["name"] == "weather"
     assert "What is this?" in got["picture"]["message"]["content"][0]["text"]
     assert '"hi" \\' in got["quotes"]["message"]["content"][0]["text"]
+
+
+@pytest.mark.parametrize(
+    ("params", "text", "sequence"),
+    [
+        ({"stop_sequences": ["sky"]}, 'On "Why is the ', "sky"),
+        ({"stop_sequences": ["blue", "sky", "sky"]}, 'On "Why is the ', "sky"),
+        ({"stop_sequences": ['"']}, "On ", '"'),
+        ({"stop_sequences": ["On"]}, None, "On"),
+        (
+            {"stop_sequences": ["x"], "output_config": {"format": {"type": "json_schema", "schema": {"const": "axb"}}}},
+            '"a',
+            "x",
+        ),
+    ],
+)
+async def test_a_reply_ends_at_the_first_stop_sequence(
+    client: httpx.AsyncClient, params: dict[str, Any], text: str | None, sequence: str
+) -> None:
+    made = await create(client, request("a", **params))
+    message = (await by_id(client, made["id"]))["a"]["message"]
+
+    assert [block["text"] for block in message["content"]] == ([] if text is None else [text])
+    assert (message["stop_reason"], message["stop_sequence"]) == ("stop_sequence", sequence)
 
 
 async def test_usage_adds_up(client: httpx.AsyncClient) -> None:

@@ -128,5 +128,8 @@ def test_it_needs_only_aiohttp() -> None:
     loaded = set(shown.stdout.split())
     assert not loaded & {"temporalio", "httpx", "pydantic", "yaml", "anthropic", "obstore", "typer", "rich"}
     ours = {name for name in loaded if name.startswith("message_batches.")}
-    also = {f"message_batches.{name}" for name in ("claude_models", "listener", "errors", "contract")}
+    also = {
+        f"message_batches.{name}"
+        for name in ("claude_models", "content_rules", "prompt_rules", "listener", "errors", "contract")
+    }
     assert all(name.startswith("message_batches.emulator") for name in ours - also)

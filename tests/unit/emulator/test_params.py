@@ -15,12 +15,19 @@ TOOL = {"name": "weather", "input_schema": {"type": "object", "properties": {}}}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {}}
 DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "x"}}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "sunny"}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
+CACHED = {"cache_control": {"type": "ephemeral"}}
+FOR_AN_HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 INTERLEAVED = {"anthropic-beta": "interleaved-thinking-2025-05-14"}
 
 
 def said(*contents: Any) -> list[dict[str, Any]]:
     """Return turns of user and assistant, one after the other."""
     return [{"role": ("user", "assistant")[place % 2], "content": content} for place, content in enumerate(contents)]
+
+
+def text(written: str, **more: Any) -> dict[str, Any]:
+    return {"type": "text", "text": written, **more}
 
 
 def thinking(**config: Any) -> dict[str, Any]:
@@ -50,6 +57,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     (thinking(budget_tokens="1024"), "thinking.enabled.budget_tokens: Input should be a valid integer"),
     (thinking(), "thinking.enabled.budget_tokens: Field required"),
     ({"thinking": {"type": "on"}}, "thinking: Input tag 'on' found using 'type'"),
+    ({"thinking": {"type": "adaptive", "display": "full"}}, "thinking.adaptive.display: Input should be 'summarized'"),
     ({"thinking": True}, "thinking: Input should be a valid dictionary"),
     (
         {**thinking(budget_tokens=1024), "tools": [TOOL], "tool_choice": {"type": "any"}},
@@ -68,6 +76,32 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"messages": said([{"type": "input_text", "text": "a"}])}, "messages.0.content.0: Input tag 'input_text' found"),
     ({"messages": said([{"type": "image_url", "image_url": {}}])}, "messages.0.content.0: Input tag 'image_url' found"),
     ({"messages": said("a", [{"type": "tool_use", "id": "1"}])}, "messages.1.content.0.tool_use.name: Field required"),
+    ({"messages": said([text("a", name="bob")])}, "messages.0.content.0.text.name: Extra inputs are not permitted"),
+    ({"tools": [{**TOOL, "parameters": {}}]}, "tools.0.custom.parameters: Extra inputs are not permitted"),
+    (
+        {"tools": [TOOL], "tool_choice": {"type": "any", "name": "weather"}},
+        "tool_choice.any.name: Extra inputs are not",
+    ),
+    ({"thinking": {"type": "adaptive", "effort": "low"}}, "thinking.adaptive.effort: Extra inputs are not permitted"),
+    ({"messages": said("a", [{**USE, "input": "{}"}])}, "messages.1.content.0.tool_use.input: Input should be a valid"),
+    ({"context_management": "x"}, "context_management: Input should be a valid dictionary"),
+    ({"mcp_servers": {}}, "mcp_servers: Input should be a valid list"),
+    ({"container": 7}, "container: Input should be a valid string"),
+    *(
+        ({"messages": said([{"type": kind, "source": source}])}, f"messages.0.content.0.{kind}.source{message}")
+        for kind, source, message in (
+            ("image", {"type": "file"}, ".file.file_id: Field required"),
+            ("image", {"type": "base64", "media_type": "image/png"}, ".base64.data: Field required"),
+            (
+                "image",
+                {"type": "base64", "media_type": "image/png", "data": "data:image/png;base64,eA=="},
+                ".base64.data",
+            ),
+            ("image", {"type": "text", "media_type": "text/plain", "data": "x"}, ": Input tag 'text' found using"),
+            ("document", {"type": "base64", "media_type": "text/plain", "data": "eA=="}, ".base64.media_type: Input"),
+            ("document", {"type": "url", "url": "https://example.com/a", "title": "t"}, ".url.title: Extra inputs are"),
+        )
+    ),
     ({"messages": said([{"type": "image"}])}, "messages.0.content.0.image.source: Field required"),
     ({"messages": said([{"type": "image", "source": "x"}])}, "messages.0.content.0.image.source: Input should be"),
     (
@@ -100,6 +134,53 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"messages": said(" \n")}, "messages: text content blocks must contain non-whitespace text"),
     ({"stop_sequences": [" "]}, "stop_sequences: each stop sequence must contain non-whitespace"),
     ({"metadata": "x"}, "metadata: Input should be a valid dictionary"),
+    ({"metadata": {"user_id": "u", "run": "7"}}, "metadata.run: Extra inputs are not permitted"),
+    ({"metadata": {"user_id": 7}}, "metadata.user_id: Input should be a valid string"),
+    ({"system": [text("")]}, "system: text content blocks must be non-empty"),
+    ({"system": [text("a"), text(" \n")]}, "system: text content blocks must contain non-whitespace text"),
+    ({"system": [text("", **CACHED)]}, "system.0: cache_control cannot be set for empty text blocks"),
+    ({"system": [{"type": "text"}]}, "system.0.text: Field required"),
+    ({"system": [{"type": "text", "text": 7}]}, "system.0.text: Input should be a valid string"),
+    ({"cache_control": "ephemeral"}, "cache_control: Input should be a valid dictionary"),
+    ({"system": [text("a", cache_control=True)]}, "system.0.cache_control: Input should be a valid dictionary"),
+    ({"tools": [{**TOOL, "cache_control": {}}]}, "tools.0.custom.cache_control: Unable to extract tag using"),
+    (
+        {"messages": said([text("a", cache_control={"type": "persistent"})])},
+        "messages.0.content.0.text.cache_control: Input tag 'persistent' found using 'type' does not match any",
+    ),
+    (
+        {"messages": said([text("a", cache_control={"type": "ephemeral", "ttl": "2h"})])},
+        "messages.0.content.0.text.cache_control.ephemeral.ttl: Input should be '5m' or '1h'",
+    ),
+    (
+        {"system": [text("a", cache_control={"type": "ephemeral", "scope": "global"})]},
+        "system.0.cache_control.ephemeral.scope: Extra inputs are not permitted",
+    ),
+    (
+        {"messages": said("a", [{**THOUGHT, **CACHED}, text("b")], "c")},
+        "messages.1.content.0.thinking.cache_control: Extra inputs are not permitted",
+    ),
+    (
+        {"messages": said("a", [USE], [{**RESULT, "content": [text("b", cache_control={"type": "x"})]}])},
+        "messages.2.content.0.tool_result.content.0.text.cache_control: Input tag 'x' found using 'type'",
+    ),
+    (
+        {"tools": [{**TOOL, **CACHED}], "system": [text("a", **CACHED)], "messages": said([text("b", **CACHED)] * 3)},
+        "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    ),
+    (
+        {"messages": said([*[text("b", **CACHED)] * 4, text("c")]), **CACHED},
+        "A maximum of 4 blocks with cache_control may be provided. Found 5.",
+    ),
+    (
+        {"system": [text("a", **CACHED)], "messages": said([text("b", **FOR_AN_HOUR)])},
+        "messages.0.content.0.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m'",
+    ),
+    (
+        {"messages": said("a", [{"type": "thinking", "thinking": "b"}], "c")},
+        "messages.1.content.0.thinking.signature: ",
+    ),
+    ({"messages": said("a", [{"type": "redacted_thinking"}], "c")}, "messages.1.content.0.redacted_thinking.data: "),
     ({"service_tier": "batch"}, "service_tier: Input should be 'auto' or 'standard_only'"),
     ({"output_config": []}, "output_config: Input should be a valid dictionary"),
     ({"output_config": {"effort": "huge"}}, "output_config.effort: Input should be"),
@@ -164,6 +245,10 @@ async def test_by_option_such_requests_are_answered() -> None:
         {"messages": said([{"type": "search_result", "source": "x", "title": "t", "content": []}, DOCUMENT])},
         {"system": ""},
         {"system": [{"type": "text", "text": "Be brief."}], "stop_sequences": ["END"], "metadata": {"user_id": "u"}},
+        {"system": [text("a", **FOR_AN_HOUR), text("b", cache_control=None)], "messages": said([text("c", **CACHED)])},
+        {"messages": said([text("a", **CACHED)] * 4), **CACHED},
+        {"cache_control": {"type": "ephemeral", "ttl": "5m"}, "metadata": {"user_id": None}},
+        {"messages": said("a", [THOUGHT, {"type": "redacted_thinking", "data": "eA=="}, text("b")], "c")},
         {"output_config": {"effort": "xhigh"}, "service_tier": "standard_only", "metadata": None},
         {"tools": None, "tool_choice": None, "thinking": None, "top_k": None, "metadata": {}, "service_tier": None},
     ],

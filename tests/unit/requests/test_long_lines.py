@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
@@ -22,9 +22,13 @@ REQUEST = '{"custom_id":"a","params":{"model":"claude-haiku-4-5","max_tokens":1'
 ESCAPED = '{"custom\\u005fid":"a","params":{"model":"claude-haiku-4-5","max_tokens":1'
 
 
-def filled(start: str, unit: str, end: str, size: int = SIZE) -> bytes:
-    """Return a line of about a size, a unit repeated between a start and an end."""
-    return (start + unit * (size // len(unit.encode())) + end).encode()
+Made = Callable[[], bytes]
+"""Makes a line when it is used: each process of the tests would keep it."""
+
+
+def filled(start: str, unit: str, end: str) -> Made:
+    """Describe a line of about `SIZE` bytes: a unit repeated between a start and an end."""
+    return lambda: (start + unit * (SIZE // len(unit.encode())) + end).encode()
 
 
 VALID = {
@@ -39,7 +43,7 @@ VALID = {
     "blanks around": filled(" \ufeff"[1:] + "  " + REQUEST + ',"x":[{}', ",{}", "]}}  \r"),
     "params first": filled('{"params":{"x":[{}', ",{}", ']},"custom_id":"a"}'),
 }
-INVALID = {
+INVALID: dict[str, tuple[Made, str]] = {
     "a wide custom_id": (filled('{"custom_id":"😀', "a", '","params":{}}'), "custom_id: '😀a"),
     "a wide name": (filled('{"custom_id":"a","params":{},"😀', "a", '":1}'), ""),
     "more fields": (filled('{"custom_id":"a","params":{},"x":1', ',"a":1', "}"), ""),
@@ -56,7 +60,7 @@ INVALID = {
     "never closed": (filled('{"custom_id":"a","params":{"x":[{}', ",{}", ""), ": not JSON"),
     "a text never closed": (filled('{"custom_id":"a","params":{"x":"', '\\"', ""), ": not JSON"),
     "nested without end": (filled('{"custom_id":"a","params":', "[", ""), ": nested too deeply"),
-    "not UTF-8": (REQUEST.encode() + b',"x":"' + b"a" * SIZE + b'\xff"}}', ": not UTF-8"),
+    "not UTF-8": (lambda: REQUEST.encode() + b',"x":"' + b"a" * SIZE + b'\xff"}}', ": not UTF-8"),
     "half a surrogate pair": (filled(REQUEST + ',"x":"\\ud83d', "a", '"}}'), ": not JSON"),
     "of another API": (filled('{"custom_id":"a","method":"POST","body":{"x":[{}', ",{}", "]}}"), forms.OTHER_API),
     "a result": (filled('{"custom_id":"a","result":{"x":[{}', ",{}", "]}}"), forms.RESULT),
@@ -69,8 +73,9 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
         yield data[at : at + LONG_LINE]
 
 
-@pytest.mark.parametrize("line", VALID.values(), ids=VALID.keys())
-async def test_a_long_request_is_stored_in_a_few_copies_of_it(store: ObjectStore, line: bytes) -> None:
+@pytest.mark.parametrize("made", VALID.values(), ids=VALID.keys())
+async def test_a_long_request_is_stored_in_a_few_copies_of_it(store: ObjectStore, made: Made) -> None:
+    line = made()
     await store.identity()
     tracemalloc.start()
     try:
@@ -90,8 +95,9 @@ async def test_a_long_request_is_stored_in_a_few_copies_of_it(store: ObjectStore
     )
 
 
-@pytest.mark.parametrize(("line", "problem"), INVALID.values(), ids=INVALID.keys())
-async def test_a_long_request_is_refused_in_a_few_copies_of_it(store: ObjectStore, line: bytes, problem: str) -> None:
+@pytest.mark.parametrize(("made", "problem"), INVALID.values(), ids=INVALID.keys())
+async def test_a_long_request_is_refused_in_a_few_copies_of_it(store: ObjectStore, made: Made, problem: str) -> None:
+    line = made()
     tracemalloc.start()
     try:
         with pytest.raises(InvalidRequests) as refused:
@@ -147,7 +153,7 @@ def test_the_content_of_an_image_is_the_same_however_it_is_written() -> None:
 
 def test_a_line_of_too_many_values_counts_by_its_bytes() -> None:
     found, again, other = ContentHash(), ContentHash(), ContentHash()
-    line = VALID["many values"]
+    line = VALID["many values"]()
     assert found.add(line) is None
     again.add(memoryview(line))
     other.add(line.replace(b"[{}", b"[ {}", 1))
@@ -155,13 +161,13 @@ def test_a_line_of_too_many_values_counts_by_its_bytes() -> None:
 
 
 async def test_parameters_of_too_many_values_admit_any_answer(store: ObjectStore) -> None:
-    manifest = await write_manifest(store, pieces(VALID["tools"]))
+    manifest = await write_manifest(store, pieces(VALID["tools"]()))
     assert await read_expected(store, manifest) == {"a": ANY}
 
 
 async def test_large_requests_take_turns_and_small_ones_do_not(store: ObjectStore) -> None:
     turns = asyncio.Semaphore(1)
-    small, large = b'{"custom_id":"a","params":{}}', VALID["many values"]
+    small, large = b'{"custom_id":"a","params":{}}', VALID["many values"]()
     async with turns:
         await write_manifest(store, pieces(small), turns=turns)
         waiting = asyncio.create_task(write_manifest(store, pieces(large), turns=turns))
@@ -169,5 +175,5 @@ async def test_large_requests_take_turns_and_small_ones_do_not(store: ObjectStor
         assert not done
     assert (await waiting).count == 1
     with pytest.raises(InvalidRequests):
-        await write_manifest(store, pieces(INVALID["never closed"][0]), turns=turns)
+        await write_manifest(store, pieces(INVALID["never closed"][0]()), turns=turns)
     assert not turns.locked()

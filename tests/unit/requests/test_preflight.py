@@ -36,6 +36,10 @@ def user(content: Any, **more: Any) -> dict[str, Any]:
 
 
 CALL = {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": {}}]}
+SOURCE = {"type": "url", "url": "https://example.com/a"}
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
+CACHED = {"cache_control": {"type": "ephemeral"}}
+TEXT = {"type": "text", "text": "hi"}
 TOOL = {"name": "look", "input_schema": {"type": "object"}}
 
 WARNED = [
@@ -81,6 +85,62 @@ WARNED = [
     ({"model": None}, "`model` is missing"),
     ({"model": 7}, "`model` is not a name"),
     ({"system": 7}, "`system` is neither a text nor a list"),
+    ({"system": ["be brief"]}, "a block of `system` is not an object"),
+    ({"system": [{"type": "image"}]}, "a block of `system` is not of the type `text`"),
+    ({"system": [{"type": "text"}]}, "a block of `system` has no text"),
+    ({"system": [{"type": "text", "text": ""}]}, "a block of `system` is empty"),
+    ({"system": [{"type": "text", "text": "\n"}]}, "a block of `system` is blank"),
+    ({"metadata": []}, "`metadata` is not an object"),
+    ({"metadata": {"user_id": 7}}, "`metadata.user_id` is not a text"),
+    ({"metadata": {"run{}": 7}}, "`run{}` is not a field of `metadata`, which has `user_id` alone"),
+    ({"cache_control": 1}, "a `cache_control` is not an object"),
+    ({"tools": [{**TOOL, "cache_control": {"type": "x"}}]}, "a `cache_control` is not of the type `ephemeral`"),
+    (user([{**TEXT, "cache_control": {"type": "ephemeral", "ttl": 300}}]), "the `ttl` of a `cache_control` is neither"),
+    (
+        {"messages": [{"role": "assistant", "content": [{**THOUGHT, **CACHED}]}]},
+        "`cache_control` is not a field of a block of the type `thinking`",
+    ),
+    (user([{**TEXT, **CACHED}] * 5), "more than 4 blocks have a `cache_control`"),
+    (
+        {"system": [{**TEXT, **CACHED}], "cache_control": {"type": "ephemeral", "ttl": "1h"}},
+        "a `cache_control` of 1h comes after one of 5m",
+    ),
+    (user([{"type": "image"}]), "a block of the type `image` has no `source`"),
+    (user([{"type": "document", "source": "a.pdf"}]), "the source of a `document` is not an object"),
+    (
+        user([{"type": "image", "source": {"type": "path"}}]),
+        "the source of a `image` is of none of the types base64, file, url",
+    ),
+    (user([{"type": "image", "source": {"type": "file"}}]), "a source of the type `file` has no `file_id`"),
+    (
+        user([{"type": "image", "source": {"type": "base64", "media_type": "image/bmp", "data": "eA=="}}]),
+        "the `media_type` of a `image` is not image/jpeg or image/png or image/gif or image/webp",
+    ),
+    (
+        user([{"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "data:image/png;b"}}]),
+        "the `data` of a source is a URL: write what comes after `base64,` alone",
+    ),
+    (
+        {
+            "messages": [
+                {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "look", "input": "{}"}]}
+            ]
+        },
+        "the `input` of a `tool_use` is not an object",
+    ),
+    ({"stop_sequences": "x"}, "`stop_sequences` is not a list"),
+    ({"stop_sequences": ["x", 7]}, "a stop sequence is not a text"),
+    ({"stop_sequences": [" \n"]}, "a stop sequence is blank"),
+    ({"service_tier": "batch"}, "`service_tier` is neither auto nor standard_only"),
+    ({"tools": [{"name": "look"}]}, "a tool has no `input_schema`"),
+    ({"tools": [{**TOOL, "name": "look at"}]}, "the name of a tool is not 1 to 128 of the characters"),
+    ({"tools": [{**TOOL, "input_schema": {}}]}, "the `input_schema` of a tool is not of the type object"),
+    ({"tools": [TOOL, TOOL]}, "two tools have the same name"),
+    ({"output_config": "json"}, "`output_config` is not an object"),
+    ({"output_config": {"effort": "huge"}}, "`output_config.effort` is none of low, medium, high, xhigh, max"),
+    ({"output_config": {"format": {"type": "json_object"}}}, "`output_config.format` is not of the type json_schema"),
+    ({"output_config": {"format": {"type": "json_schema"}}}, "`output_config.format` has no `schema`"),
+    ({"thinking": {"type": "enabled"}}, "`thinking` has no `budget_tokens`"),
     ({"temperature": 2}, "`temperature` must be from 0 to 1"),
     ({"temperature": "0"}, "`temperature` must be from 0 to 1"),
     ({"temperature": True}, "`temperature` must be from 0 to 1"),
@@ -132,6 +192,10 @@ UNSURE = [
     ({"model": "claude-haiku-5"}, "`claude-haiku-5` is not a model that this version knows of"),
     ({"model": "anthropic.claude-sonnet-5-v1:0"}, "`anthropic.claude-sonnet-5-v1:0` is not a model"),
     (user([{"type": "image_url", "image_url": {}}]), "`image_url` is not a type of content that this version knows of"),
+    (user([{**TEXT, "name": "bob"}]), "`name` is not a field of a block of the type `text`"),
+    ({"thinking": {"type": "adaptive", "effort": "low"}}, "`effort` is not a field of `thinking`"),
+    ({"tools": [{**TOOL, "parameters": {}}]}, "`parameters` is not a field of a tool"),
+    ({"cache_control": {"type": "ephemeral", "scope": "global"}}, "`scope` is not a field of `cache_control`"),
 ]
 
 
@@ -151,7 +215,7 @@ NUMBERS = [
     ('"max_tokens":9,"temperature":%s', "1e-400", None),
     ('"max_tokens":9,"temperature":%s', "-0.0", None),
     ('"max_tokens":9,"thinking":{"budget_tokens":%s}', "1e400", "`thinking.budget_tokens` must be less"),
-    ('"max_tokens":9,"metadata":{"user_id":%s}', LONG, None),
+    ('"max_tokens":9,"container":{"id":%s}', LONG, None),
 ]
 
 
@@ -188,7 +252,12 @@ FINE: list[dict[str, Any]] = [
     {"tools": [{"type": "mcp_toolset"}], "tool_choice": {"type": "tool", "name": "look"}},
     {"thinking": {"type": "enabled", "budget_tokens": 1024}, "max_tokens": 1025},
     {"thinking": {"type": "adaptive"}},
-    user([{"type": "web_search_tool_result"}, {"type": "image"}, {"type": "document"}]),
+    {"stop_sequences": [], "service_tier": "auto", "output_config": {"format": None, "effort": "max"}},
+    {"output_config": {"format": {"type": "json_schema", "schema": {"type": "array"}}}},
+    {"system": [TEXT, {**TEXT, **CACHED}], "metadata": {"user_id": "u"}, "tools": [{**TOOL, "cache_control": None}]},
+    {**user([{**TEXT, **CACHED}] * 4), **CACHED},
+    user([{"type": "web_search_tool_result"}, {"type": "image", "source": SOURCE}]),
+    user([{"type": "document", "source": SOURCE, "title": "t", "citations": {"enabled": True}}]),
 ]
 
 
@@ -278,7 +347,10 @@ STRICTER = [
     ({"temperature": 1}, "`temperature` is not accepted since version 2026-10-21"),
     ({"top_p": 1}, "`top_p`"),
     ({"top_k": 1}, "`top_k`"),
-    ({"messages": [{"role": "assistant", "content": [{"type": "document"}] * 2}]}, "a `document` in an assistant"),
+    (
+        {"messages": [{"role": "assistant", "content": [{"type": "document", "source": SOURCE}] * 2}]},
+        "a `document` in an assistant",
+    ),
     (user([{"type": "text", "text": "hi", "citations": [1]}]), "`citations` in a user's text"),
 ]
 

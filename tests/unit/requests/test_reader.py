@@ -1,9 +1,11 @@
 import gzip
 import hashlib
 import json
+import pickle
 import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -89,6 +91,7 @@ def test_the_content_of_the_file_is_unchanged(read: Read) -> None:
 
 COUNT = """
 import sys
+import zlib
 from pathlib import Path
 from message_batches.errors import StoreUnavailable
 from message_batches.requests.reader import read_requests
@@ -135,7 +138,13 @@ def test_standard_input_is_a_dash() -> None:
         (b"", "is empty"),
         (b"\xef\xbb\xbf \r\n\n", "is empty"),
         (dump(ITEMS[0]).decode().encode("utf-16"), "UTF-16"),
-        (dump(ITEMS[0]).decode().encode("utf-16-le"), "not text"),
+        (dump(ITEMS[0]).decode().encode("utf-16-le"), "UTF-16"),
+        (dump(ITEMS).decode().encode("utf-16-be"), "UTF-16"),
+        (dump(ITEMS[0]).decode().encode("utf-32"), "UTF-32"),
+        (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+        (b"\x89PNG\r\n\x1a\n", "not text"),
+        (zlib.compress(FORMS["jsonl"]), "not text"),
+        (pickle.dumps(ITEMS), "not text"),
         (gzip.compress(FORMS["jsonl"]), "gzip"),
         (b"PK\x03\x04...", "zip"),
         (b"\x00\x01\x02", "not text"),
@@ -189,7 +198,52 @@ def test_nothing_is_left_in_the_scratch_folder(tmp_path: Path) -> None:
     ("data", "problem"),
     [
         (dump(ITEMS[0]) + b"\n{}\n", "line 2, custom_id: missing"),
-        (b"hello\n", "line 1: not JSON: Expecting value (column 1)"),
+        (b"hello\n", f"line 1: {forms.TEXT}"),
+        (dump(ITEMS[0]) + b"\nhello\n", "line 2: not JSON: Expecting value (column 1)"),
+        (b"requests.jsonl:" + dump(ITEMS[0]), f"line 1: {forms.BEFORE}"),
+        (b"| custom_id | params |\n|---|---|\n", f"line 1: {forms.TABLE}"),
+        (
+            dump([ITEMS[0]]) + b"\n" + dump([ITEMS[1]]),
+            "line 2: not JSON: Extra data (column 1), something after the JSON",
+        ),
+        (dump({"type": "error", "error": {"type": "api_error"}}), f"line 1: {forms.RESULT}"),
+        (b"     1\t" + dump(ITEMS[0]), f"line 1: {forms.BEFORE}"),
+        (b"```json\n" + dump(ITEMS[0]) + b"\n```", f"line 1: {forms.BEFORE}"),
+        (dump(ITEMS[0]) + b"\r" + dump(ITEMS[1]) + b"\r", f"line 1: {forms.OTHER_ENDS}"),
+        (dump(ITEMS[0]) + "\u2028".encode() + dump(ITEMS[1]), f"line 1: {forms.OTHER_ENDS}"),
+        (dump({"batch": {"input_config": {}}}), f"line 1: {forms.VERTEX}"),
+        (dump({"inputs": "x", "parameters": {}}), f"line 1: {forms.PARAMETERS}"),
+        (dump({"customId": "a", "params": GOOD}), "line 1, custom_id: missing: rename `customId`"),
+        (dump({"custom_id": "a", "Parameters": GOOD}), "line 1, params: missing: rename `Parameters`"),
+        (dump(dump(ITEMS[0]).decode()), "line 1: not an object but a string of JSON: write the object itself"),
+        (dump(ITEMS[0]) + b"\n\n<<<<<<< HEAD\n", "line 3: not JSON: Expecting value (column 1), a mark of a merge"),
+        (dump(ITEMS[0]) + b";", "line 1: not JSON: Extra data (column 131), a character that JSON does not have"),
+        (
+            dump(ITEMS[0]) + b'\n{"custom_id":"b","params":{"x":None}}',
+            "line 2: not JSON: Expecting value (column 32), a word",
+        ),
+        (
+            dump(ITEMS[0]) + b"\n{'custom_id':'b'}",
+            "line 2: not JSON: Expecting property name enclosed in double quotes",
+        ),
+        (
+            "\u00a0".encode() + dump(ITEMS[0]),
+            "line 1: not JSON: Expecting value (column 1), the character U+00A0: remove",
+        ),
+        (
+            b'{"custom_id":"a","params":{"x":"C:\\dir"}}',
+            "line 1: not JSON: Invalid \\escape (column 35), a backslash itself",
+        ),
+        (
+            b'{"custom_id":"a","params":{"x":"a\tb"}}',
+            "line 1: not JSON: Invalid control character at (column 34), write it",
+        ),
+        (b'{"custom_id":"a","params":{"x":007}}', "line 1: not JSON: Expecting ',' delimiter (column 33), a number in"),
+        (
+            dump(ITEMS[0]) + b'\n{"custom_id":"b","par',
+            "line 2: not JSON: Unterminated string starting at (column 18), the line",
+        ),
+        (b'{"custom_id":"a","params":{"x":"\xe9"}}', "line 1: not UTF-8 (byte 32): save the file as UTF-8"),
         (dump(ITEMS[0]) + b"\n" + dump(ITEMS[0]), "line 2, custom_id: 'a' is also the custom_id of line 1"),
         (dump([ITEMS[0], {"custom_id": "b"}]), "requests[1].params: missing"),
         (dump([ITEMS[0], ITEMS[0]]), "requests[1].custom_id: 'a' is also the custom_id of requests[0]"),
@@ -245,13 +299,13 @@ def test_a_field_beside_the_requests_is_refused_by_name(read: Read, form: bytes,
     assert caught.value.action == (NextAction.GIVE_BETAS if b"beta" in form else None)
 
 
-@pytest.mark.parametrize("name", ["metadata", "betas", "custom_ID", "method", "a b\n"])
+@pytest.mark.parametrize("name", ["metadata", "betas", "custom_ID", "method", "a b\n", "\u0441ustom_id"])
 def test_a_field_of_a_request_that_the_api_would_refuse_is_named_with_its_line(read: Read, name: str) -> None:
     with pytest.raises(InvalidRequests) as caught:
         read(dump(ITEMS[0]) + b"\n\n" + dump({**ITEMS[1], name: {"row": 5}}))
 
     (problem,) = caught.value.problems
-    shown = name if name.isidentifier() else repr(name)
+    shown = name if name.isidentifier() and name.isascii() else ascii(name)
     assert problem.startswith(f"line 3, {shown}: not a field of a request")
     assert (caught.value.action is NextAction.GIVE_BETAS) == (name == "betas")
 

@@ -29,7 +29,7 @@ THOUGHT = {"type": "thinking", "thinking": "...", "signature": "s"}
 def answer(content: list[Any] | None = None, *, tokens: int = 9, **fields: Any) -> dict[str, Any]:
     """Return a succeeded result."""
     message = {"model": ASKED["model"], "content": content or [TEXT], "stop_reason": "end_turn"}
-    usage = {"output_tokens": tokens} | fields.pop("usage", {})
+    usage = {"input_tokens": 7, "output_tokens": tokens} | fields.pop("usage", {})
     return {"type": "succeeded", "message": message | {"usage": usage} | fields}
 
 
@@ -42,6 +42,10 @@ def above_limit(tokens: int) -> dict[str, Any]:
     limit = "64000, which is the maximum allowed number of output tokens for claude-haiku-4-5-20251001"
     error = {"type": "invalid_request_error", "message": f"max_tokens: {tokens} > {limit}"}
     return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
+
+
+def cut_off(tokens: int, content: list[Any] | None = None, **fields: Any) -> dict[str, Any]:
+    return answer(content, tokens=tokens, stop_reason="max_tokens", **fields)
 
 
 async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, Any]) -> str:
@@ -81,6 +85,12 @@ async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, A
         ({"tools": [WEATHER], "tool_choice": {"type": "none"}}, answer([CALL], stop_reason="tool_use")),
         ({"model": "claude-sonnet-5"}, unknown_model("claude-does-not-exist-9")),
         ({}, above_limit(100_000)),
+        ({"max_tokens": 256}, cut_off(8)),
+        ({}, cut_off(31)),
+        ({"max_tokens": 64_000}, cut_off(1024)),
+        ({"max_tokens": 256, "tools": [WEATHER]}, cut_off(16, [CALL])),
+        ({"max_tokens": 256}, cut_off(8, usage={"cache_read_input_tokens": 90_000, "iterations": None})),
+        ({"max_tokens": 256, "model": "claude-sonnet-5"}, cut_off(64, model="claude-sonnet-5")),
     ],
 )
 async def test_an_answer_that_contradicts_its_request_says_how(
@@ -125,6 +135,24 @@ async def test_an_answer_that_contradicts_its_request_says_how(
         ({"tools": [WEATHER], "tool_choice": {"type": "none"}}, answer()),
         ({}, {"type": "errored", "error": {"type": "error", "error": {"type": "api_error", "message": "model: x"}}}),
         ({}, {"type": "expired"}),
+        ({}, cut_off(32)),
+        ({"max_tokens": 256}, answer(tokens=8)),
+        ({"max_tokens": 256}, answer(tokens=8, stop_reason="model_context_window_exceeded")),
+        ({"max_tokens": 256}, answer(tokens=8, stop_reason="stop_sequence")),
+        ({"max_tokens": 64_000}, cut_off(4096)),
+        ({"max_tokens": 64_000}, cut_off(2048)),
+        ({"max_tokens": 256}, cut_off(0)),
+        ({"max_tokens": 256}, cut_off(8, usage={"iterations": [{}, {}]})),
+        ({"max_tokens": 256}, cut_off(8, usage={"server_tool_use": {"web_search_requests": 1}})),
+        ({"max_tokens": 256, "tools": [SEARCH]}, cut_off(8)),
+        ({"max_tokens": 256, "model": "claude-sonnet-5"}, cut_off(8, [THOUGHT, TEXT], model="claude-sonnet-5")),
+        ({"max_tokens": 4096}, cut_off(8, usage={"input_tokens": 199_000})),
+        ({"max_tokens": 4096}, cut_off(8, usage={"cache_creation_input_tokens": 199_000})),
+        ({"max_tokens": 4096}, cut_off(8, usage={"input_tokens": None})),
+        ({"max_tokens": 4096}, cut_off(8, usage={"input_tokens": "7"})),
+        ({"max_tokens": 4096, "model": "claude-default"}, cut_off(8)),
+        ({"max_tokens": 4096}, cut_off(8, model="claude-router")),
+        ({"max_tokens": 4096, "fallbacks": "default"}, cut_off(8)),
         ({}, {"type": "succeeded", "message": "of another shape"}),
     ],
 )

@@ -339,6 +339,28 @@ def test_unreadable_results_are_read_again_after_the_next_list() -> None:
     assert world.walk(submission) == Done("msgbatch_ours1")
 
 
+def test_results_that_are_whole_and_tell_nothing_are_read_once_and_the_reason_is_kept() -> None:
+    world = World([Reply.LOST_CREATED], processing=timedelta(0))
+    submission = Submission(anchor=ANCHOR)
+    world.post(submission)
+    submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
+
+    submission.candidates.on_unreadable("msgbatch_ours1", "1 of 4", final=True)
+    world.now += EVERY
+    submission = Submission.model_validate_json(submission.model_dump_json())
+    submission.on_list_read(world.matches(submission), world.now, SCHEDULE)
+    waits = submission.next_command(world.now, SCHEDULE, EVERY)
+    gives_up = submission.next_command(world.now + OPERATOR_GRACE, SCHEDULE, EVERY)
+
+    assert isinstance(waits, WaitUntil)
+    assert "operator" in waits.reason
+    assert [(each.batch_id, each.doubt) for each in submission.candidates.batches] == [("msgbatch_ours1", "1 of 4")]
+    assert isinstance(gives_up, Fail)
+    assert "1 of 4" in gives_up.reason
+    submission.on_resolved(Resolution(adopt="msgbatch_ours1"))
+    assert submission.next_command(world.now, SCHEDULE, EVERY) == Done("msgbatch_ours1")
+
+
 def test_a_post_is_repeated_as_often_as_the_schedule_allows() -> None:
     schedule = RetrySchedule(retry_limit=2)
     submission = Submission(anchor=ANCHOR)
@@ -361,6 +383,18 @@ def test_an_earlier_intent_keeps_its_own_anchor_and_an_unknown_outcome() -> None
 
     assert submission.next_command(START, SCHEDULE, EVERY) == ListCandidates(earlier)
     assert not submission.may_stop
+
+
+@pytest.mark.parametrize(("then", "kept"), [("wrkspc_b", True), ("wrkspc_a", False), (None, False)])
+def test_an_earlier_anchor_of_another_account_is_kept_however_young(then: str | None, kept: bool) -> None:
+    earlier = Anchor(batch_id="msgbatch_before", created_at=START, workspace_id=then)
+    now = ANCHOR.model_copy(update={"workspace_id": "wrkspc_a"})
+    submission = Submission(anchor=now)
+    submission.on_post_started(START)
+    submission.on_earlier_anchor(earlier)
+    submission.on_post_unknown(START, until=START)
+
+    assert submission.next_command(START, SCHEDULE, EVERY) == ListCandidates(earlier if kept else now)
 
 
 def test_the_anchor_is_read_again_before_each_post_while_none_may_have_created_a_batch() -> None:
