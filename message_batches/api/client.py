@@ -125,9 +125,8 @@ class HttpBatchApi:
             headers["anthropic-beta"] = ",".join(profile.anthropic_beta)
         headers |= self._headers(profile)
         options: dict[str, Any] = {"headers": headers, "content": body, "timeout": LONG_TIMEOUT}
-        hidden = self.hidden(profile)
+        url, hidden = self._url(profile, PATH), self.hidden(profile)
         with _there():
-            url = self._url(profile, PATH)
             reply = await _answer(self._http, "POST", url, hidden, sent=length, extensions={ALONE: True}, **options)
             self._owners.add(profile.api_key, hidden, reply)
             return await _batch_in(reply, hidden)
