@@ -44,7 +44,8 @@ from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
 
 MAX_UPLOADS = 4
-"""Large uploads of a worker at a time: more would only share the uplink, and miss their deadlines together."""
+"""Large uploads of a worker to one server at a time: more would only share the uplink, and miss their deadlines
+together. One that reads slowly keeps no other server's waiting."""
 
 MAX_LARGE_CHECKS = 1
 """Files of more than 1 MiB that a worker checks at a time: one may be a single line, and is in memory as a whole."""
@@ -70,7 +71,7 @@ class MessageBatchActivities:
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
-        self._uploads = asyncio.Semaphore(MAX_UPLOADS)
+        self._uploads = {server: asyncio.Semaphore(MAX_UPLOADS) for server in (None, *api.servers)}
         self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
     @activity.defn(name=ActivityType.PREPARE_REQUESTS)
@@ -221,6 +222,7 @@ class MessageBatchActivities:
             scratch=self._scratch,
             keep_partial=given.keep_partial,
             compare=given.compare,
+            hidden=self._api.hidden(given.profile),
         )
 
     async def _land_without_api(self, given: RetrieveInput, error: ApiError) -> LandedResults:
@@ -259,15 +261,16 @@ class MessageBatchActivities:
         if given.manifest.body_bytes <= SMALL_BODY:
             yield
             return
+        uploads = self._uploads[self._api.server(given.profile)]
         try:
             async with asyncio.timeout(given.timeout.total_seconds() / 2):
-                await self._uploads.acquire()
+                await uploads.acquire()
         except TimeoutError as error:
             raise NotSent("This worker is busy with other uploads; nothing was sent yet") from error
         try:
             yield
         finally:
-            self._uploads.release()
+            uploads.release()
 
     async def _record(self, given: SubmitInput, outcome: SubmissionOutcome) -> None:
         """Record as far as the store allows: the run records a batch again; until then the POST counts as undecided."""

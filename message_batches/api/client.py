@@ -32,7 +32,7 @@ from message_batches.api.responses import (
     owner_of,
     request_id_of,
 )
-from message_batches.api.transport import PROXY, Transport
+from message_batches.api.transport import ALONE, PROXY, Transport
 from message_batches.concurrency import run_in_thread
 from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
 from message_batches.log_context import log_request_id
@@ -113,7 +113,7 @@ class HttpBatchApi:
 
     def owner(self, profile: ApiProfile) -> KeyOwner | None:
         """Return the owner of the profile's key, as the answers so far name it; None before any answer."""
-        return self._owners.get(profile.api_key, self._hidden(profile))
+        return self._owners.get(profile.api_key, self.hidden(profile))
 
     async def create(self, profile: ApiProfile, body: AsyncIterable[bytes], length: int) -> MessageBatch:
         """POST a body of exactly `length` bytes, as it is produced.
@@ -124,22 +124,21 @@ class HttpBatchApi:
         if profile.anthropic_beta:
             headers["anthropic-beta"] = ",".join(profile.anthropic_beta)
         headers |= self._headers(profile)
-        async with http_client(self._http.base_url, timeout=LONG_TIMEOUT, network=self._network) as http:
-            with _there():
-                url = self._url(profile, PATH)
-                hidden = self._hidden(profile)
-                reply = await _answer(http, "POST", url, hidden, sent=length, headers=headers, content=body)
-                self._owners.add(profile.api_key, hidden, reply)
-                return await _batch_in(reply, hidden)
+        options: dict[str, Any] = {"headers": headers, "content": body, "timeout": LONG_TIMEOUT}
+        url, hidden = self._url(profile, PATH), self.hidden(profile)
+        with _there():
+            reply = await _answer(self._http, "POST", url, hidden, sent=length, extensions={ALONE: True}, **options)
+            self._owners.add(profile.api_key, hidden, reply)
+            return await _batch_in(reply, hidden)
 
     async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """GET a batch."""
-        return await _batch_in(await self._call("GET", _path(batch_id), profile), self._hidden(profile))
+        return await _batch_in(await self._call("GET", _path(batch_id), profile), self.hidden(profile))
 
     async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
         """GET a page of batches, newest first, older than `after_id`."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
-        hidden = self._hidden(profile)
+        hidden = self.hidden(profile)
         with _there():
             reply = await self._call("GET", PATH, profile, params=params, most=MAX_PAGE)
         page = await _parsed(reply, BatchPage, hidden)
@@ -150,17 +149,17 @@ class HttpBatchApi:
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
         """POST to a batch's `/cancel`."""
         reply = await self._call("POST", f"{_path(batch_id)}/cancel", profile)
-        return await _batch_in(reply, self._hidden(profile))
+        return await _batch_in(reply, self.hidden(profile))
 
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
         reply = await self._call("DELETE", _path(batch_id), profile)
-        await _parsed(reply, DeletedBatch, self._hidden(profile))
+        await _parsed(reply, DeletedBatch, self.hidden(profile))
 
     @asynccontextmanager
     async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
         """GET the results as chunks of JSONL, unpacked from gzip; `ReplyLost` for a cut, or a download that crawls."""
-        headers, hidden = self._headers(profile), self._hidden(profile)
+        headers, hidden = self._headers(profile), self.hidden(profile)
         url = self._url(profile, f"{_path(batch_id)}/results")
         try:
             async with AsyncExitStack() as opened:
@@ -183,7 +182,7 @@ class HttpBatchApi:
         if _MODEL_NAME.fullmatch(name):
             try:
                 reply = await self._call("GET", f"{MODELS}/{name}", profile)
-                return await _parsed(reply, ModelInfo, self._hidden(profile))
+                return await _parsed(reply, ModelInfo, self.hidden(profile))
             except BatchNotFound:
                 pass
         with _there("models"):
@@ -191,7 +190,7 @@ class HttpBatchApi:
         return None
 
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
-        url, hidden = self._url(profile, path), self._hidden(profile)
+        url, hidden = self._url(profile, path), self.hidden(profile)
         reply = await _answer(self._http, method, url, hidden, headers=self._headers(profile), **options)
         self._owners.add(profile.api_key, hidden, reply)
         return reply
@@ -203,8 +202,9 @@ class HttpBatchApi:
     def _headers(self, profile: ApiProfile) -> dict[str, str]:
         return {**self._keys.headers_of(profile.api_key), "anthropic-version": profile.anthropic_version}
 
-    def _hidden(self, profile: ApiProfile) -> Sequence[str]:
-        return self._keys.hidden(profile.api_key)
+    def hidden(self, profile: ApiProfile) -> Sequence[str]:
+        """Return the secrets that no answer to a call with the profile's key may repeat."""
+        return (*self._keys.hidden(profile.api_key), *self._network.passwords)
 
 
 async def _answer(

@@ -1,6 +1,6 @@
 """The Message Batches API as activities see it."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -29,6 +29,10 @@ class BatchApi(Protocol):
 
     def server(self, profile: ApiProfile) -> str | None:
         """Return the name of the server of the profile's key; None for the one of all keys."""
+        ...
+
+    def hidden(self, profile: ApiProfile) -> Sequence[str]:
+        """Return the secrets that no answer to a call with the profile's key may repeat."""
         ...
 
     def owner(self, profile: ApiProfile) -> KeyOwner | None:

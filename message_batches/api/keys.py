@@ -2,8 +2,9 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
@@ -51,6 +52,7 @@ RESERVED_HEADERS = frozenset(
 """Headers that a custom one may not replace: they are the call's own."""
 
 _WORKSPACE = "anthropic-workspace-id"
+_WORD_ENDS = re.compile(r"[\s,;=:\"]")
 _MIN_SECRET = 12
 """Fewest characters of a header's value that may be a secret: a word such as a provider's name occurs in answers."""
 
@@ -112,10 +114,24 @@ class ApiKeys:
         return further | workspace | own
 
     def hidden(self, name: str) -> tuple[str, ...]:
-        """Return the texts that no answer may repeat: the key, and those values of its headers that may be secrets."""
-        further = [value for header, value in self.headers.get(name, {}).items() if header != _WORKSPACE]
-        values = [each.get_secret_value() for each in further]
-        return (self.secret(name).get_secret_value(), *(each for each in values if len(each) >= _MIN_SECRET))
+        """Return the texts that no answer may repeat: the key, and those values of its headers that may be secrets.
+
+        So for each key of that host: what it has heard with one, it can say to another.
+        """
+        host = self._host(name)
+        known = (self._sent_with(other) for other in (name, *self.secrets) if self._host(other) == host)
+        return tuple(dict.fromkeys(text for texts in known for text in texts))
+
+    def _sent_with(self, name: str) -> Iterator[str]:
+        yield self.secret(name).get_secret_value()
+        for header, value in self.headers.get(name, {}).items():
+            text = value.get_secret_value()
+            # Also each word, as the token after "Bearer", or a cookie among others.
+            words = (text, *_WORD_ENDS.split(text)) if header != _WORKSPACE else ()
+            yield from (each for each in words if len(each) >= _MIN_SECRET)
+
+    def _host(self, name: str) -> str:
+        return urlsplit(self.base_urls.get(name, "")).netloc.lower()
 
     def account(self, name: str, base_url: str) -> Account:
         """Return the account of the key of that name; the base URL is that of keys without one of their own."""

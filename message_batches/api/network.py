@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -75,6 +75,12 @@ class Network:
         port = port or _PORTS.get(scheme)
         name = _name(host.strip("[]"))
         return None if any(_matches(entry, name, port) for entry in (*LOOPBACK, *self.direct)) else proxy
+
+    @property
+    def passwords(self) -> tuple[str, ...]:
+        """The proxies' passwords: one without TLS may answer in the API's place, and repeat its own."""
+        found = (urlsplit(proxy.url.get_secret_value()).password for proxy in self.proxies.values())
+        return tuple(unquote(each) for each in found if each)
 
     @property
     def store_options(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 REDACTED = "[API key]"
+UNREADABLE = "[escapes in escapes]"
 MIN_KEY_LENGTH = 8
 """Fewest characters of a key that is redacted: a shorter text is not secret, and occurs in words that must be kept."""
 
@@ -24,12 +25,15 @@ MAX_TEXT = 4096
 """Characters of a text that are read: no text of this API is longer, and none is shown as long as that."""
 
 _LAYERS = 4
-"""The escapes around escapes that are decoded."""
+"""The escapes around escapes that are decoded; a text with more is not shown."""
+
+_Parts = tuple[tuple[int, frozenset[str]], ...]
+"""Parts of secrets, by their length."""
 
 _BETWEEN = bytes(each for each in range(128) if not chr(each).isalnum())
 """The characters of ASCII that may stand between the letters of a key."""
 
-_ESCAPED = re.compile(r"[%&\\\x1b]")
+_ESCAPED = re.compile(r"%(?:[0-9A-Fa-f]{2}|u)|&[#A-Za-z]|\\[uUx0-7]|\x1b")
 _ESCAPE = re.compile(
     r"[\\%]u([0-9A-Fa-f]{4})|[\\%]u\{([0-9A-Fa-f]{1,6})\}|\\U([0-9A-Fa-f]{8})|\\x([0-9A-Fa-f]{2})|\\([0-7]{3})"
 )
@@ -48,6 +52,17 @@ def shown(text: object, secrets: Sequence[str], most: int) -> str:
 
 def redact(text: str, secrets: Sequence[str]) -> str:
     """Return a text with another one in place of secrets and of parts of them; decoded, where escapes hid one."""
+    clean, decoded = _redacted(text, secrets)
+    return clean if decoded else UNREADABLE
+
+
+def repeats(text: str, secrets: Sequence[str]) -> bool:
+    """Return whether a text repeats a secret, or a part of one."""
+    return _redacted(text, secrets)[0] != text
+
+
+def _redacted(text: str, secrets: Sequence[str]) -> tuple[str, bool]:
+    """Return a text without secrets, and whether all of its escapes were decoded to look for them."""
     decoded = text
     for _ in range(_LAYERS):
         clean = _without(decoded, secrets)
@@ -55,9 +70,9 @@ def redact(text: str, secrets: Sequence[str]) -> str:
             text = decoded = clean
         further = _decode(decoded) if _ESCAPED.search(decoded) else decoded
         if further == decoded:
-            break
+            return text, True
         decoded = further
-    return text
+    return text, False
 
 
 def _without(text: str, secrets: Sequence[str]) -> str:
@@ -65,8 +80,11 @@ def _without(text: str, secrets: Sequence[str]) -> str:
         if len(secret) >= MIN_KEY_LENGTH:
             text = text.replace(secret, REDACTED)
     letters = _letters(text)
+    by_width = _parts(tuple(secrets))
+    if not _may_hold(letters, by_width):
+        return text
     marked = bytearray(len(letters))
-    for width, parts in _parts(tuple(secrets)):
+    for width, parts in by_width:
         if width > len(letters):
             break
         for at in range(len(letters) - width + 1):
@@ -82,15 +100,28 @@ def _without(text: str, secrets: Sequence[str]) -> str:
     return "".join([*result, text[end:]])
 
 
+def _may_hold(letters: str, by_width: _Parts) -> bool:
+    """Return whether a part may be among these letters, as a few of them at every few places say at less cost."""
+    few, beginnings = _pieces(by_width)
+    return any(letters[at : at + few] in beginnings for at in range(0, len(letters), few)) if few else False
+
+
+@lru_cache(maxsize=256)
+def _pieces(by_width: _Parts) -> tuple[int, frozenset[str]]:
+    """Return how many letters, and all such pieces of parts: wherever a part is, one of them is at such a place."""
+    few = (by_width[0][0] + 1) // 2 if by_width else 0
+    return few, frozenset(part[at : at + few] for _, parts in by_width for part in parts for at in range(few))
+
+
 def _letters(text: str) -> str:
     """Return the ASCII letters and digits of a text, in lower case, and those that other characters are forms of."""
     if not text.isascii():
-        text = "".join(unicodedata.normalize("NFKC", each) for each in text)
+        text = unicodedata.normalize("NFKD", text)
     return text.encode("ascii", "ignore").translate(None, _BETWEEN).decode().lower()
 
 
 @lru_cache(maxsize=256)
-def _parts(secrets: tuple[str, ...]) -> tuple[tuple[int, frozenset[str]], ...]:
+def _parts(secrets: tuple[str, ...]) -> _Parts:
     """Return the parts of secrets, in each spelling, that are long enough to tell them, by length, the short first."""
     found: dict[int, set[str]] = {}
     for letters in {_letters(spelling) for secret in secrets for spelling in _spellings(secret)}:

@@ -7,7 +7,8 @@ the way: `Settings` does, once.
 import re
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from functools import cache
 from typing import Any
 
@@ -46,6 +47,9 @@ worker's activities from other servers."""
 
 _Server = tuple[str, str, int | None]
 
+ALONE = "message_batches.alone"
+"""The extension of a request that is sent over a new connection, which no other call uses."""
+
 PROXY = "message_batches.proxy"
 """The extension of a response that names the proxy between, which may have answered itself: without TLS it can."""
 
@@ -66,18 +70,21 @@ class Transport(httpx.AsyncBaseTransport):
         if self._calls[server] >= MAX_CALLS:
             raise httpx.PoolTimeout(f"{MAX_CALLS} calls to it are under way already", request=request)
         self._calls[server] += 1
-        try:
-            reply = await self._send(request, proxy, server)
-        except BaseException:
-            self._calls[server] -= 1
-            raise
-        assert isinstance(reply.stream, httpx.AsyncByteStream)
-        reply.stream = _Stream(reply.stream, proxy, lambda: self._calls.subtract([server]))
+        async with AsyncExitStack() as closing:
+            closing.callback(self._calls.subtract, [server])
+            reply = await self._send(request, proxy, server, closing)
+            assert isinstance(reply.stream, httpx.AsyncByteStream)
+            reply.stream = _Stream(reply.stream, proxy, closing.pop_all())
         return reply
 
-    async def _send(self, request: httpx.Request, proxy: Proxy | None, server: _Server) -> httpx.Response:
+    async def _send(
+        self, request: httpx.Request, proxy: Proxy | None, server: _Server, closing: AsyncExitStack
+    ) -> httpx.Response:
+        way = self._new_way(proxy) if ALONE in request.extensions else self._way(proxy, server)
+        if ALONE in request.extensions:
+            closing.push_async_callback(way.aclose)
         try:
-            reply = await self._way(proxy, server).handle_async_request(request)
+            reply = await way.handle_async_request(request)
         except httpx.TransportError as error:
             if proxy is None:
                 raise
@@ -96,21 +103,24 @@ class Transport(httpx.AsyncBaseTransport):
 
     def _way(self, proxy: Proxy | None, server: _Server) -> httpx.AsyncHTTPTransport:
         if (proxy, server) not in self._ways:
-            tls = tls_context(self._network)
-            through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
-            way = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=through)
-            way._pool._network_backend = _Backend()  # A parameter of the pool, which httpx does not pass on.
-            self._ways[proxy, server] = way
+            self._ways[proxy, server] = self._new_way(proxy)
         return self._ways[proxy, server]
+
+    def _new_way(self, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
+        tls = tls_context(self._network)
+        through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
+        way = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=through)
+        way._pool._network_backend = _Backend()  # A parameter of the pool, which httpx does not pass on.
+        return way
 
 
 class _Stream(httpx.AsyncByteStream):
     """A body, perhaps through a proxy; the call is over once it is closed."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, proxy: Proxy | None, on_closed: Callable[[], None]) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream, proxy: Proxy | None, closing: AsyncExitStack) -> None:
         self._stream = stream
         self._proxy = proxy
-        self._on_closed: Callable[[], None] | None = on_closed
+        self._closing = closing
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
@@ -122,12 +132,8 @@ class _Stream(httpx.AsyncByteStream):
             raise _through(self._proxy, error) from error
 
     async def aclose(self) -> None:
-        try:
+        async with self._closing:
             await self._stream.aclose()
-        finally:
-            if self._on_closed:
-                self._on_closed()
-                self._on_closed = None
 
 
 def _reduced(reply: httpx.Response) -> httpx.Response:

@@ -11,10 +11,12 @@ from datetime import timedelta
 
 from temporalio.common import MetricMeter
 
+from message_batches.claude_models import by_name
 from message_batches.models import Summary
 
 MAX_MODELS = 30
-"""Model names that a process labels separately; all later ones are `other`."""
+"""Model names besides Claude's own that a process labels separately; all later ones are `other`, and a server that
+makes names up takes none of Claude's away."""
 
 OTHER_MODELS = "other"
 
@@ -112,11 +114,12 @@ class _Models:
         self._known: set[str] = set()
 
     def label(self, model: str) -> str:
-        if model not in self._known:
+        if model not in self._known and model not in _CLAUDE:
             if len(self._known) >= MAX_MODELS or not re.fullmatch(r"[A-Za-z0-9._:/@-]{1,100}", model):
                 return OTHER_MODELS
             self._known.add(model)
         return model
 
 
+_CLAUDE = by_name()
 _models = _Models()

@@ -5,7 +5,7 @@ attach without requests and one with them have different publications: the first
 """
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from message_batches.api.redaction import redact, repeats
 from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import LandedResults, Manifest, ResultsFile
@@ -45,6 +46,7 @@ async def land(
     scratch: Path | None = None,
     keep_partial: bool = False,
     compare: bool = False,
+    hidden: Sequence[str] = (),
 ) -> LandedResults:
     """Land a batch's results once; a second attempt returns the results that the first one published.
 
@@ -62,13 +64,14 @@ async def land(
         scratch: a folder for an unnamed file of the size of the results.
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
         compare: refuse results that cannot be answers to the requests, although they have the same custom_ids.
+        hidden: the secrets of the call: what is said of the lines does not repeat them, as a line in the file may.
     """
     landed = await find_landed(store, account, batch_id, manifest)
     if landed and await has_file(store, landed):
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     with scratch_file(scratch) as file:
-        collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count))
+        collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count, hidden))
         others = False
         try:
             async with results as chunks:
@@ -87,12 +90,12 @@ async def land(
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, account, batch_id, manifest, collector, instead_of=landed)
+            return await _publish(store, account, batch_id, manifest, collector, hidden, instead_of=landed)
         kept = ""
         if keep_partial and collector.complete_bytes:
             kept = f"; {await _keep(store, account, batch_id, file.chunks(collector.complete_bytes))}"
         what = "not those of these requests, and so it is probably made of others" if others else "incomplete"
-        raise ResultsIncomplete(f"The results of {batch_id} are {what}: {defects}{kept}")
+        raise ResultsIncomplete(f"The results of {batch_id} are {what}: {redact(defects, hidden)}{kept}")
 
 
 async def verify_landed(store: Store, file: ResultsFile) -> None:
@@ -113,6 +116,7 @@ async def _publish(
     batch_id: str,
     manifest: Manifest | None,
     collector: ResultCollector,
+    hidden: Sequence[str],
     *,
     instead_of: LandedResults | None,
 ) -> LandedResults:
@@ -133,7 +137,7 @@ async def _publish(
 
     async with aclosing(prefetch(collector.ordered())) as lines:
         await store.write(path, hashed(lines))
-    parsed, omitted = _parse_inline(b"".join(small), size)
+    parsed, omitted = await run_in_thread(partial(_parse_inline, b"".join(small), size, hidden))
     landed = LandedResults(
         batch_id=batch_id,
         results_file=ResultsFile(uri=store.uri(path), bytes=size, lines=collector.lines, sha256=digest.hexdigest()),
@@ -155,13 +159,18 @@ async def _publish(
     return first
 
 
-def _parse_inline(data: bytes, size: int) -> tuple[list[Any] | None, str | None]:
+def _parse_inline(data: bytes, size: int, hidden: Sequence[str]) -> tuple[list[Any] | None, str | None]:
     """Parse lines into JSON values, or say why they are omitted.
 
-    A payload cannot carry more than 256 KiB, text that is not strictly JSON, or deep nesting.
+    A payload cannot carry more than 256 KiB, text that is not strictly JSON, or deep nesting; a history has no key.
     """
     if size > MAX_INLINE_RESULTS_BYTES:
         return None, f"{size:,} bytes are more than {MAX_INLINE_RESULTS_BYTES:,}: read the results file"
+    if repeats(data.decode(errors="replace"), hidden):
+        return (
+            None,
+            "they repeat the API key, which the server has put there: read the results file, and rotate the key",
+        )
     results = []
     for number, line in enumerate(data.split(b"\n")[:-1], 1):
         try:

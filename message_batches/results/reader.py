@@ -106,16 +106,19 @@ async def landed_of_batch(
     """Return the landed results of a batch, those of these requests first; None if there are none.
 
     Raises `ResultsNotFound` where they were landed and their file is gone, or where no key is given and several have
-    landed a batch of that id: they may be different batches.
+    landed or claimed a batch of that id: they may be different batches.
     """
     by_key = {}
     for key in [api_key] if api_key else sorted({account.api_key for account in await AccountRecords(store).all()}):
         if published := await of_key(store, batch_id, key):
             by_key[key] = published
-    if len(by_key) > 1:
+    keys = sorted(
+        {*by_key, *(await SubmissionRecords(store).owners_of(batch_id))} if by_key and not api_key else by_key
+    )
+    if len(keys) > 1:
         raise ResultsNotFound(
-            f"{batch_id} has results under the keys {' and '.join(by_key)}, which may be different batches: name the "
-            "run instead"
+            f"{batch_id} is known under the keys {' and '.join(keys)}, for which it may be different batches, with "
+            f"results under {' and '.join(by_key)}: name the run instead"
         )
     found = next(iter(by_key.values()), [])
     for publication in sorted(

@@ -1,8 +1,10 @@
 """The summary of results, built line by line and bounded: it goes into the workflow's history."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from message_batches.api.redaction import MAX_TEXT, redact
 from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
 from message_batches.results.parser import ResultLine
 
@@ -49,9 +51,13 @@ class SummaryBuilder:
     """Builds a summary; an unknown `result.type` counts as errored, in a group of its own name.
 
     Errors are grouped by type and message. Once there are many groups, a type's further messages share one.
+
+    Args:
+        hidden: the secrets of the call, which the summary does not repeat.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Sequence[str] = ()) -> None:
+        self._hidden = hidden
         self._counts = dict.fromkeys(ResultCounts.model_fields, 0)
         self._groups: dict[tuple[str, str | None], _Group] = {}
         self._tokens: dict[str, list[int]] = {}
@@ -67,7 +73,7 @@ class SummaryBuilder:
             kind, message = result.error or ("unknown", "")
             if result.type != "errored":
                 kind, message = f"result type {result.type!r}", "this version does not know this type of result"
-            self._add_error(kind, (position, result.custom_id[:MAX_NAME], message[:MAX_MESSAGE]))
+            self._add_error(kind, (position, result.custom_id, message[:MAX_TEXT]))
         if result.model or any(result.tokens):
             sums = self._tokens.get(result.model) or self._sums_of(result.model)
             for index in range(4):
@@ -78,23 +84,37 @@ class SummaryBuilder:
         groups = sorted(self._groups.items(), key=lambda item: (-item[1].count, item[0][0], item[1].first))
         return Summary(
             counts=ResultCounts(**self._counts),
-            errors=tuple(_error_group(kind, message, group) for (kind, message), group in groups),
+            errors=tuple(self._error_group(kind, message, group) for (kind, message), group in groups),
             tokens={
                 model: TokenUsage(input=sums[0], output=sums[1], cache_write=sums[2], cache_read=sums[3])
                 for model, sums in sorted(self._tokens.items())
             },
         )
 
+    def _error_group(self, kind: str, message: str | None, group: _Group) -> ErrorGroup:
+        examples = group.first if message is not None else group.first[:1]
+        before = OTHER_MESSAGES if message is None and group.count > 1 else ""
+        return ErrorGroup(
+            type=self._said(kind, MAX_NAME),
+            count=group.count,
+            message=f"{before}{self._said(examples[0][2], MAX_MESSAGE)}",
+            custom_ids=tuple(self._said(custom_id, MAX_NAME) for _, custom_id, _ in examples),
+        )
+
+    def _said(self, text: str, most: int) -> str:
+        """Return at most so many characters: cut only once a key is found, however long its spelling is."""
+        return redact(text[:MAX_TEXT], self._hidden)[:most]
+
     def _sums_of(self, model: str) -> list[int]:
-        model = model[:MAX_NAME] or "unknown"
+        model = self._said(model, MAX_NAME) or "unknown"
         if model not in self._tokens and len(self._tokens) >= MAX_GROUPS:
             model = OTHER
         return self._tokens.setdefault(model, [0, 0, 0, 0])
 
     def _add_error(self, kind: str, example: tuple[int, str, str]) -> None:
-        kind = kind[:MAX_NAME]
+        kind = kind[:MAX_TEXT]
         _, custom_id, message = example
-        key: tuple[str, str | None] = (kind, same_but_for_numbers(message, custom_id))
+        key: tuple[str, str | None] = (kind, same_but_for_numbers(message[:MAX_MESSAGE], custom_id))
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             types = {kind for kind, message in self._groups if message is None}
             key = (kind if kind in types or len(types) < MAX_GROUPS else OTHER, None)
@@ -103,13 +123,3 @@ class SummaryBuilder:
         # Results come in any order; the examples are the first in the order of the requests.
         if len(group.first) < MAX_IDS or example < group.first[-1]:
             group.first = sorted([*group.first, example])[:MAX_IDS]
-
-
-def _error_group(kind: str, message: str | None, group: _Group) -> ErrorGroup:
-    examples = group.first if message is not None else group.first[:1]
-    return ErrorGroup(
-        type=kind,
-        count=group.count,
-        message=f"{OTHER_MESSAGES if message is None and group.count > 1 else ''}{examples[0][2]}",
-        custom_ids=tuple(custom_id for _, custom_id, _ in examples),
-    )

@@ -28,6 +28,7 @@ class ResultCollector:
         file: receives the stream as it is.
         ids: the custom_ids that must arrive, each once; None if they are not known, which leaves the provider's order.
         expected: how many lines must arrive.
+        hidden: the secrets of the call, which the summary does not repeat.
 
     Attributes:
         summary: the summary of the lines so far.
@@ -35,8 +36,8 @@ class ResultCollector:
         complete_bytes: the size of the part of the scratch file that holds complete lines.
     """
 
-    def __init__(self, file: Scratch, ids: Sequence[str] | None, expected: int) -> None:
-        self.summary = SummaryBuilder()
+    def __init__(self, file: Scratch, ids: Sequence[str] | None, expected: int, hidden: Sequence[str] = ()) -> None:
+        self.summary = SummaryBuilder(hidden)
         self.lines = 0
         self.complete_bytes = 0
         self._file = file

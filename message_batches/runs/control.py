@@ -245,7 +245,8 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
         raise
     if view.output:
         return await reader.of_output(store, view.output)
-    if found := await find_stored_results(store, view.workflow_id, view.batch_id):
+    api_key = view.failure.api_key if view.failure else None
+    if found := await find_stored_results(store, view.workflow_id, view.batch_id, api_key):
         return found
     if view.running:
         message = f"{view.workflow_id} has no results yet, it is running"
@@ -264,17 +265,20 @@ async def find_results(store: Store, identity: str, connect: Callable[[], Awaita
     )
 
 
-async def find_stored_results(store: Store, identity: str, batch_id: str | None = None) -> Publication | None:
+async def find_stored_results(
+    store: Store, identity: str, batch_id: str | None = None, api_key: str | None = None
+) -> Publication | None:
     """Find what the store alone knows of a run or a batch, whatever Temporal knows; None if it has no results.
 
     Args:
         store: where results and records are.
         identity: a workflow id, or the id of a batch.
         batch_id: the run's batch, as far as Temporal names it.
+        api_key: the name of the run's key, as far as it is known.
     """
     if is_batch_id(identity):
         return await reader.landed_of_batch(store, identity)
-    known: dict[str, str | None] = {batch_id: None} if batch_id else {}
+    known: dict[str, str | None] = {batch_id: api_key} if batch_id else {}
     if attached := attached_batch(identity):
         known[attached.batch_id] = attached.api_key
     return await reader.of_past_run(store, identity, known)

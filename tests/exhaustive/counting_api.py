@@ -1,6 +1,6 @@
 """An API whose batch ends after a number of polls, for runs whose clock is skipped."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Collection
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -33,6 +33,10 @@ class ApiByCount:
 
     def server(self, profile: ApiProfile) -> str | None:
         """Return None: no key has a base URL of its own."""
+
+    def hidden(self, profile: ApiProfile) -> Sequence[str]:
+        """Return none: there is no key."""
+        return ()
 
     def owner(self, profile: ApiProfile) -> KeyOwner | None:
         """Return an owner without a name, as the answers here have none."""

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from activities.batch import MAX_UPLOADS, SMALL_BODY
 from message_batches.api.models import ApiProfile
+from message_batches.api.transport import MAX_CALLS
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, Phase, PollSchedule
+from message_batches.models import BatchOutput, Phase, PollSchedule, SubmissionSchedule
 from message_batches.results.reader import ResultsNotFound
 from message_batches.runs.control import Refused, Runs, find_results
 from message_batches.runs.start import attach_run
@@ -272,5 +274,46 @@ async def test_calls_that_a_server_leaves_unanswered_keep_no_other_accounts_call
 
         assert output.verified
         assert waiting == 20, "the first of their calls are still without an answer"
+        for run in theirs:
+            await run.terminate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, SMALL_BODY], ids=["small", "large"])
+async def test_posts_that_a_server_leaves_unanswered_keep_no_other_accounts_posts_waiting(
+    temporal: DevServer, tmp_path: Path, size: int
+) -> None:
+    posts = 0
+
+    async def taking(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal posts
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"POST"):
+            posts += 1
+            await asyncio.Event().wait()
+        body = b'{"data":[],"has_more":false}'
+        writer.write(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+        writer.close()
+
+    async with (
+        listening(taking) as address,
+        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,
+        running_stack(
+            temporal.client, emulator, (tmp_path / "store").as_uri(), base_urls={TENANT: f"http://{address}"}
+        ) as stack,
+    ):
+        given = requests(1)
+        given[0]["params"]["messages"][0]["content"] += "x" * size
+        path = stack.store_folder / "given.jsonl"
+        path.write_text(json.dumps(given[0]) + "\n")
+        source: dict[str, Any] = {"requests_uri": path.as_uri()}
+        slow: dict[str, Any] = {"api_key": TENANT, "submission": SubmissionSchedule()}
+        theirs = [await stack.start(**source, **slow) for _ in range(2 * MAX_CALLS + 1 if size == 1 else MAX_UPLOADS)]
+        await eventually(lambda: posts >= min(len(theirs), MAX_CALLS), "POSTs without an answer")
+
+        output = await stack.run(**source)
+
+        assert output.verified
+        assert posts == min(len(theirs), MAX_CALLS), "the first of their calls are still without an answer"
         for run in theirs:
             await run.terminate()

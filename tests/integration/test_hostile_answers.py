@@ -49,6 +49,7 @@ from message_batches.temporal.connection import DATA_CONVERTER
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import local_s3
 from tests.harness.gateway import ENDED_BATCH as BATCH
+from tests.harness.gateway import Answer, gateway_to
 from tests.harness.requests import requests
 from tests.harness.stack import KEYS, failure_of, running_stack
 
@@ -283,6 +284,39 @@ async def test_a_key_in_a_response_is_not_in_the_history(
     assert failure.type == "AuthenticationFailed"
     assert said in failure.message
     assert KEY.encode() not in b"".join(history).replace(b"\0", b"")
+
+
+async def test_a_key_in_all_that_succeeds_is_not_in_the_history(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    def repeat(answer: Answer) -> None:
+        answer.headers |= {"request-id": KEY, "server": KEY, "anthropic-workspace-id": KEY, "content-type": KEY}
+        answer.headers |= {"anthropic-organization-id": ESCAPED, "date": KEY, "retry-after": KEY, "location": KEY}
+        if answer.is_batch:
+            answer.set(results_url=f"https://{KEY}/", reported_status=KEY, server=KEY, **{KEY: KEY})
+        elif answer.is_results:
+            first, *others = answer.body.splitlines(keepends=True)
+            wrong = {"type": "errored", "error": {"type": "error", "error": {"type": KEY, "message": f"no {KEY}"}}}
+            line = json.dumps({"custom_id": json.loads(first)["custom_id"], "result": wrong})
+            answer.body = b"".join([line.encode(), b"\n", *others]).replace(b"claude-sonnet-5", KEY.encode())
+        elif answer.status == 200:
+            answer.set(**{"first_id": KEY, KEY: [KEY], "type": KEY})
+
+    async with (
+        gateway_to(emulator.url) as gateway,
+        running_stack(temporal.client, emulator, tmp_path.as_uri(), through=gateway.url) as live,
+    ):
+        gateway.change = repeat
+        run = await live.start(requests(2), delete_after_landing=True)
+        output = await run.result()
+        told = await run.describe()
+        history = [event.SerializeToString() async for event in run.fetch_history_events()]
+
+    assert output.summary.counts.errored == 1
+    assert (tmp_path / output.results_file.uri.partition(f"{tmp_path}/")[2]).read_bytes().count(KEY.encode()) >= 3
+    for said in (output.model_dump_json().encode(), told.raw_description.SerializeToString(), *history):
+        assert KEY.encode() not in said
+        assert KEY[12:].encode() not in said
 
 
 async def test_a_stores_response_is_not_the_cause_of_a_failure() -> None:

@@ -37,10 +37,11 @@ ALLOWED: Mapping[str, str] = {
     "jsonl": "errors",
     "listener": "errors",
     "models": "api contract serialization",
-    "observability": "contract errors formatting listener log_context models runs storage temporal",
+    "observability": "claude_models contract errors formatting listener log_context models runs storage temporal",
     "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
     "results": (
-        "claude_models concurrency contract error_causes errors formatting jsonl models requests serialization storage"
+        "api claude_models concurrency contract error_causes errors formatting jsonl models requests serialization "
+        "storage"
     ),
     "retention": "contract errors models runs storage temporal",
     "runs": "api contract errors formatting models requests results serialization storage temporal",

@@ -156,6 +156,7 @@ ENTRIES = {
     "message_batches.api.credentials:_headers": WORD,
     "message_batches.api.credentials:_workspace": WORD,
     "message_batches.api.keys:KEY_NAME": WORD,
+    "message_batches.api.keys:_WORD_ENDS": search(A("", "a"), A("", " ")),
     "message_batches.api.network:_direct": search(A("", ", "), A("", ",a")),
     "message_batches.api.network:_direct#2": fullmatch(A("*.", "."), A("", "0"), A("", ":"), A("", "a/1")),
     "message_batches.api.network:_direct#3": fullmatch(A("", "a"), A("", "a."), A("", ".")),

@@ -1,7 +1,7 @@
 """An account of the API and a store, both in memory and on a clock that only the test advances."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -68,14 +68,7 @@ class ModelAccount:
         """Return the batch of that id."""
         return next(made for made in self.batches if made.id == batch_id)
 
-    def account(self, profile: ApiProfile) -> Account:
-        """Return the account of a key, which it is itself."""
-        return Account(api_key=profile.api_key, base_url="model:")
-
-    def server(self, profile: ApiProfile) -> str | None:
-        """Return None: no key has a base URL of its own."""
-
-    async def list(self, account: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(self, *, limit: int, after_id: str | None = None) -> BatchPage:
         """Return a page of the visible batches, newest first."""
         seen = [made for made in self.batches if self._seen(made) and made.id not in self.overlooked]
         seen.sort(key=lambda made: (made.created, made.id), reverse=True)
@@ -89,17 +82,38 @@ class ModelAccount:
             date=self.clock.at_the_api.replace(microsecond=0),
         )
 
-    @asynccontextmanager
-    async def results(self, account: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Return the results of a batch that has ended."""
-        made = self.named(batch_id)
-        if not self._seen(made) or self.clock.now < made.ends:
-            raise BatchNotFound(f"{batch_id} has no available results")
-        yield self._lines(made.ids)
+    async def retrieve(self, batch_id: str) -> MessageBatch:
+        """Return a batch."""
+        return self._described(self._existing(batch_id))
 
-    async def _lines(self, ids: Sequence[str]) -> AsyncIterator[bytes]:
-        for custom_id in reversed(ids):
-            yield f'{{"custom_id":"{custom_id}","result":{{"type":"expired"}}}}\n'.encode()
+    async def cancel(self, batch_id: str) -> MessageBatch:
+        """End a batch."""
+        made = self._existing(batch_id)
+        made.ends = min(made.ends, self.clock.now)
+        return self._described(made)
+
+    async def delete(self, batch_id: str) -> None:
+        """Delete a batch."""
+        self._existing(batch_id).deleted = True
+
+    @asynccontextmanager
+    async def results(self, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Return the results of a batch that has ended."""
+        made = self._existing(batch_id)
+        if self.clock.now < made.ends:
+            raise BatchNotFound(f"{batch_id} has no available results", status=404)
+        yield _each(reversed(self.lines_of(made)))
+
+    def lines_of(self, made: Made) -> Sequence[bytes]:
+        """Return the results of a batch in the order of its requests; no other batch has the same."""
+        line = '{"custom_id":"%s","of":"%s","result":{"type":"expired"}}\n'
+        return [(line % (custom_id, made.id)).encode() for custom_id in made.ids]
+
+    def _existing(self, batch_id: str) -> Made:
+        for made in self.batches:
+            if made.id == batch_id and self._seen(made):
+                return made
+        raise BatchNotFound(f"{batch_id} is not there", status=404)
 
     def _seen(self, made: Made) -> bool:
         return made.visible <= self.clock.now and not made.deleted
@@ -114,6 +128,58 @@ class ModelAccount:
             created_at=made.created,
             expires_at=made.created + timedelta(hours=24),
         )
+
+
+async def _each(lines: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for line in lines:
+        yield line
+
+
+class ModelApi:
+    """The `BatchApi` port over the accounts of several keys, each at a server of its own."""
+
+    def __init__(self, accounts: Mapping[str, ModelAccount]) -> None:
+        self._of = accounts
+
+    @property
+    def servers(self) -> Collection[str]:
+        """Return the names of the servers."""
+        return tuple(self._of)
+
+    def check(self, profile: ApiProfile) -> None:
+        """Accept every key."""
+
+    def account(self, profile: ApiProfile) -> Account:
+        """Return the account of a key."""
+        return Account(api_key=profile.api_key, base_url=f"model:{profile.api_key}")
+
+    def server(self, profile: ApiProfile) -> str | None:
+        """Return the name of the server of a key."""
+        return profile.api_key
+
+    def hidden(self, profile: ApiProfile) -> Sequence[str]:
+        """Return none: there is no key."""
+        return ()
+
+    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+        """Return a page of the batches of a key."""
+        return await self._of[profile.api_key].list(limit=limit, after_id=after_id)
+
+    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
+        """Return a batch."""
+        return await self._of[profile.api_key].retrieve(batch_id)
+
+    async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
+        """End a batch."""
+        return await self._of[profile.api_key].cancel(batch_id)
+
+    async def delete(self, profile: ApiProfile, batch_id: str) -> None:
+        """Delete a batch."""
+        await self._of[profile.api_key].delete(batch_id)
+
+    def results(self, profile: ApiProfile, batch_id: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Return the results of a batch."""
+        return self._of[profile.api_key].results(batch_id)
 
 
 class MemoryStore:

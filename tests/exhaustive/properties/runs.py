@@ -22,7 +22,7 @@ from message_batches.api.interface import BatchApi
 from message_batches.api.models import ApiProfile
 from message_batches.models import Anchor, Manifest, Resolution, SubmissionSchedule
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionOutcome, SubmissionRecords, Submitter
-from tests.exhaustive.properties.account import Clock, MemoryStore, ModelAccount
+from tests.exhaustive.properties.account import Clock, MemoryStore, ModelAccount, ModelApi
 from workflows.submission.commands import (
     ClaimBatch,
     Done,
@@ -86,6 +86,7 @@ class Run:
     id: str
     ids: tuple[str, ...]
     manifest: Manifest
+    profile: ApiProfile = PROFILE
     submission: Submission = field(default_factory=Submission)
     past: list[str] = field(default_factory=list)
     end: Done | Fail | None = None
@@ -95,7 +96,9 @@ class Run:
 
     @property
     def submitter(self) -> Submitter:
-        return Submitter.of(self.manifest, api_key="default", workflow_id=self.id, first_run_id=f"{self.id}-first")
+        return Submitter.of(
+            self.manifest, api_key=self.profile.api_key, workflow_id=self.id, first_run_id=f"{self.id}-first"
+        )
 
 
 class World:
@@ -104,12 +107,18 @@ class World:
     def __init__(self, runner: Runner, api_ahead: timedelta) -> None:
         self.clock = Clock(api_ahead=api_ahead)
         self.account = ModelAccount(self.clock)
-        self.store = MemoryStore()
-        self.records = SubmissionRecords(self.store)
+        self.accounts = {PROFILE.api_key: self.account}
+        self.api = cast(BatchApi, ModelApi(self.accounts))
         self._runner = runner
-        self._activities = SubmissionActivities(cast(BatchApi, self.account), self.store)
+        self.use(MemoryStore())
         self._nonces = itertools.count()
         self._frozen: list[tuple[Any, Run, PostConditions]] = []
+
+    def use(self, store: MemoryStore) -> None:
+        """Keep all records in this store."""
+        self.store = store
+        self.records = SubmissionRecords(store)
+        self.activities = SubmissionActivities(self.api, store)
 
     def pass_time(self, by: timedelta) -> None:
         """Advance the clock; the POSTs of frozen workers are sent when their time comes."""
@@ -135,7 +144,7 @@ class World:
                 if isinstance(end, Done):
                     self._record_outcome(run, (submission.number,), end.batch_id, certain=True)
             case FindAnchor():
-                submission.on_anchor_read(self._call(self._activities.find_anchor, PROFILE))
+                submission.on_anchor_read(self.call(self.activities.find_anchor, run.profile))
             case Post(number, anchor):
                 self._post(run, number, anchor, conditions)
             case WaitUntil() as waits:
@@ -220,7 +229,7 @@ class World:
                     self._runner.run(
                         self.records.record_outcome(run.submitter, number, SubmissionOutcome(batch_id=made.id))
                     )
-                    claiming = self.records.claim(self.account.account(PROFILE), made.id, run.submitter.claim)
+                    claiming = self.records.claim(self.api.account(run.profile), made.id, run.submitter.claim)
                     self._runner.run(claiming)
                 if fate is Fate.ANSWERED:
                     submission.on_post_succeeded(made.id)
@@ -243,12 +252,14 @@ class World:
                 submission.on_post_unknown(over, until=over)
 
     def _make(self, run: Run, conditions: PostConditions) -> Any:
-        return self.account.make(run.id, run.ids, lag=conditions.lag, processing=conditions.processing)
+        return self.accounts[run.profile.api_key].make(
+            run.id, run.ids, lag=conditions.lag, processing=conditions.processing
+        )
 
     def _find_candidates(self, run: Run, anchor: Anchor, number: int) -> FindCandidatesResult:
         until = (run.submission.safe_at or self.clock.now) + SCHEDULE.quiet_period
         given = FindCandidatesInput(
-            profile=PROFILE,
+            profile=run.profile,
             manifest=run.manifest,
             submitter=run.submitter,
             number=number,
@@ -256,14 +267,14 @@ class World:
             until=until,
             windows=tuple(run.submission.windows) if number else (),
         )
-        found = self._call(self._activities.find_candidates, given)
+        found = self.call(self.activities.find_candidates, given)
         self.account.overlooked.clear()
         return found
 
     def _is_ours(self, run: Run, batch_id: str) -> bool | None:
-        given = VerifyCandidateInput(profile=PROFILE, manifest=run.manifest, batch_id=batch_id)
+        given = VerifyCandidateInput(profile=run.profile, manifest=run.manifest, batch_id=batch_id)
         try:
-            return self._call(self._activities.verify_candidate, given)
+            return self.call(self.activities.verify_candidate, given)
         except ApplicationError:
             return None
 
@@ -271,6 +282,7 @@ class World:
         self, run: Run, numbers: tuple[int, ...], batch_id: str | None, *, certain: bool = False
     ) -> bool:
         given = RecordOutcomeInput(
+            profile=run.profile,
             submitter=run.submitter,
             claim=run.submitter.claim,
             store_id="memory",
@@ -278,9 +290,10 @@ class World:
             batch_id=batch_id,
             certain=certain,
         )
-        return self._call(self._activities.record_outcome, given)
+        return self.call(self.activities.record_outcome, given)
 
-    def _call(self, activity: Callable[[Any], Coroutine[Any, Any, T]], given: Any) -> T:
+    def call(self, activity: Callable[[Any], Coroutine[Any, Any, T]], given: Any) -> T:
+        """Carry out an activity, at the time of the clock."""
         environment = ActivityEnvironment()
         environment.info = dataclasses.replace(environment.info, started_time=self.clock.now)
 

@@ -110,7 +110,7 @@ class SeveralRuns(RuleBasedStateMachine):
             if isinstance(run.end, Done) and not self.resolved(run.ids):
                 assert self.world.account.named(run.end.batch_id).by == run.id
         for batch in self.world.account.batches:
-            claim = self.runner.run(self.world.records.claim_of(self.world.account.account(PROFILE), batch.id))
+            claim = self.runner.run(self.world.records.claim_of(self.world.api.account(PROFILE), batch.id))
             assert claim is None or claim.owner == batch.by or self.resolved(batch.ids)
 
     def resolved(self, ids: tuple[str, ...]) -> bool:

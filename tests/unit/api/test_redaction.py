@@ -8,8 +8,11 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
+from pydantic import SecretStr
 
-from message_batches.api.redaction import MAX_TEXT, REDACTED, redact, shown
+from message_batches.api.keys import ApiKeys
+from message_batches.api.network import Network, Proxy
+from message_batches.api.redaction import MAX_TEXT, REDACTED, UNREADABLE, redact, repeats, shown
 
 KEY = "sk-ant-api03-Qx7_Zr2Kb9-Tm4Wc8Lh1Vd6Np3Ys5Jg0"
 SECRETS = (KEY, "x")
@@ -120,3 +123,38 @@ def test_redaction_takes_time_by_the_length_of_a_text(each: str) -> None:
     quarter, whole = (min(seconds(size) for _ in range(3)) for size in (10_000, 40_000))
 
     assert whole < 10 * quarter + 0.05
+
+
+def test_a_text_with_escapes_in_escapes_without_end_is_not_shown() -> None:
+    text = "".join(f"%{ord(each):02x}" for each in KEY)
+    for _ in range(4):
+        text = text.replace("%", "%25")
+
+    assert redact(f"no {text}", SECRETS) == UNREADABLE
+    assert not repeats(text, SECRETS), "and no answer of a model is taken for a key's"
+
+
+def test_what_one_key_has_told_a_host_is_hidden_from_what_it_says_to_another() -> None:
+    token, cookie = "t" + OTHER[::-1], "Xy7-session-0042"
+    keys = ApiKeys(
+        {name: SecretStr(f"{KEY}-{name}") for name in ("a", "b", "c")},
+        base_urls={"a": "https://gateway/a", "b": "https://gateway/b", "c": "https://other"},
+        headers={"b": {"x-auth": SecretStr(f"Bearer {token}"), "cookie": SecretStr(f"a=1; id={cookie}")}},
+    )
+
+    assert {f"{KEY}-a", f"{KEY}-b", token, cookie} <= set(keys.hidden("a"))
+    assert keys.hidden("c") == (f"{KEY}-c",)
+
+
+def test_a_proxys_password_is_hidden() -> None:
+    url = SecretStr("http://user:p%40ss-word-0001@proxy:3128")
+
+    assert Network(proxies={"http": Proxy("HTTP_PROXY", url)}).passwords == ("p@ss-word-0001",)
+
+
+def test_a_long_text_without_a_key_costs_little() -> None:
+    text = "The quick brown fox jumps over the lazy dog. " * 6_000
+    began = time.process_time()
+
+    assert redact(text, SECRETS) == text
+    assert time.process_time() - began < 0.1

@@ -1,13 +1,14 @@
 """Calls with keys that have base URLs of their own: each server has its connections, and no other one's cookies."""
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 
 import pytest
 
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
-from message_batches.api.models import ApiProfile
+from message_batches.api.models import ApiProfile, MessageBatch
 from message_batches.api.transport import MAX_CALLS
 from message_batches.emulator import Emulator
 from message_batches.errors import NotSent, ReplyLost
@@ -19,7 +20,21 @@ OWN = ApiProfile()
 TENANTS = ApiProfile(api_key="team-a")
 
 
-async def test_a_silent_server_takes_its_own_calls_only(emulator: Emulator) -> None:
+async def poll(api: HttpBatchApi) -> MessageBatch:
+    return await api.retrieve(TENANTS, "msgbatch_1")
+
+
+async def post(api: HttpBatchApi) -> MessageBatch:
+    async def body() -> AsyncIterator[bytes]:
+        yield b"{}"
+
+    return await api.create(TENANTS, body(), 2)
+
+
+@pytest.mark.parametrize("call", [poll, post])
+async def test_a_silent_server_takes_its_own_calls_only(
+    emulator: Emulator, call: Callable[[HttpBatchApi], Coroutine[None, None, MessageBatch]]
+) -> None:
     asked, answering = 0, asyncio.Event()
 
     async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -32,17 +47,17 @@ async def test_a_silent_server_takes_its_own_calls_only(emulator: Emulator) -> N
         address = await running.enter_async_context(listening(silent))
         http = await running.enter_async_context(http_client(emulator.url))
         api = HttpBatchApi(http, ApiKeys(KEYS, base_urls={"team-a": f"http://{address}"}))
-        calls = [asyncio.create_task(api.retrieve(TENANTS, "msgbatch_1")) for _ in range(MAX_CALLS)]
+        calls = [asyncio.create_task(call(api)) for _ in range(MAX_CALLS)]
         await eventually(lambda: asked > 0, "calls under way")
 
         with pytest.raises(NotSent, match="under way already"):
-            await api.retrieve(TENANTS, "msgbatch_1")
+            await asyncio.wait_for(call(api), 5)
         assert (await api.list(OWN, limit=1)).has_more is False
 
         answering.set()
         assert {type(each) for each in await asyncio.gather(*calls, return_exceptions=True)} == {ReplyLost}
         with pytest.raises(ReplyLost):
-            await api.retrieve(TENANTS, "msgbatch_1")
+            await call(api)
 
 
 async def test_a_call_that_is_cancelled_or_answered_counts_no_more(emulator: Emulator) -> None:

@@ -137,6 +137,47 @@ async def errors_of(store: ObjectStore, *lines: bytes) -> list[tuple[int, str, t
     return [(group.count, group.message, group.custom_ids) for group in landed.summary.errors]
 
 
+SECRET = "sk-ant-api03-Qx7_Zr2Kb9-Tm4Wc8Lh1Vd6Np3Ys5Jg0"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        succeeded("r-1", model=SECRET),
+        succeeded("r-1", f"your key is {SECRET}"),
+        succeeded("r-1", SECRET.encode().hex()),
+        succeeded("r-1").replace(b"hello", "".join(f"\\u{ord(each):04x}" for each in SECRET).encode()),
+        succeeded("r-1").replace(b'"id"', dump(SECRET)),
+        succeeded("r-1", model="x" * 60 + "".join(f"&#{ord(each)};" for each in SECRET)),
+        errored("r-1", "".join(f"\\u{ord(each):04x}" for each in SECRET)),
+        errored("r-1", "error", "x" * 250 + "".join(f"%{ord(each):02x}" for each in SECRET)),
+        errored("r-1", SECRET),
+        errored("r-1", "invalid_request_error", f"no {SECRET[:30]}"),
+        ended("r-1", SECRET),
+        ended(SECRET, "expired"),
+        ended(SECRET.swapcase(), "expired"),
+        dump({"custom_id": "r-1", SECRET: 1}),
+        dump(SECRET),
+    ],
+)
+async def test_a_key_in_a_line_is_in_the_file_and_in_nothing_that_is_said_of_it(
+    store: ObjectStore, line: bytes
+) -> None:
+    lines, options = [succeeded("r-0"), line], {"hidden": (SECRET,)}
+    said = []
+    for manifest in (None, await manifest_of(store, 2)):
+        try:
+            landed = await landing(store, arriving(lines), manifest, 2, **options)
+        except ResultsIncomplete as error:
+            said.append(str(error))
+        else:
+            assert await stored(store, landed) == lines
+            assert landed.results is None
+            said.append(landed.model_dump_json())
+
+    assert not [text for text in said if re.search("qx7_?zr2kb9|517837|u0073|&#115|%73%6b", text.lower())]
+
+
 @pytest.mark.parametrize(
     ("first", "second", "together"),
     [

@@ -11,6 +11,7 @@ from message_batches.contract import NextAction
 from message_batches.models import Anchor, BatchOutput, LandedResults, ResultsFile, Summary
 from message_batches.results import reader
 from message_batches.results.reader import ResultsNotFound
+from message_batches.runs.control import Runs, find_results, find_stored_results
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.object_store import ObjectStore
 from message_batches.storage.paths import publication_path, results_folder
@@ -28,10 +29,12 @@ SHA = "ab" * 32
 UUID = "00000000-0000-0000-0000-00000000000"
 
 
-async def publish(store: ObjectStore, number: int, manifest: str | None = None, *, file: bool = True) -> LandedResults:
+async def publish(
+    store: ObjectStore, number: int, manifest: str | None = None, *, file: bool = True, account: Account = ACCOUNT
+) -> LandedResults:
     """Publish results, with their file or without it."""
-    await AccountRecords(store).record(ACCOUNT)
-    name = f"{results_folder(ACCOUNT.part, BATCH)}/{UUID}{number}.jsonl"
+    await AccountRecords(store).record(account)
+    name = f"{results_folder(account.part, BATCH)}/{UUID}{number}.jsonl"
     landed = LandedResults(
         batch_id=BATCH,
         results_file=ResultsFile(uri=store.uri(name), bytes=1, lines=1, sha256=""),
@@ -40,7 +43,7 @@ async def publish(store: ObjectStore, number: int, manifest: str | None = None, 
     )
     if file:
         await store.create(name, b"\n")
-    await store.create(publication_path(ACCOUNT.part, BATCH, manifest), landed.model_dump_json().encode())
+    await store.create(publication_path(account.part, BATCH, manifest), landed.model_dump_json().encode())
     return landed
 
 
@@ -155,6 +158,21 @@ async def test_a_batch_id_of_several_keys_is_refused_without_the_key(store: Obje
     assert found
     assert found.landed == ours
     assert (await reader.of_output(store, output_of(ours))).landed == ours
+
+
+async def test_results_of_another_key_are_not_those_of_a_batch_that_a_run_follows(store: ObjectStore) -> None:
+    theirs = Account(api_key="team-a", base_url="https://gateway.example")
+    await publish(store, 1, None, account=theirs)
+    await SubmissionRecords(store).claim(ACCOUNT, BATCH, BatchClaim(owner="ours", first_run_id="r"))
+
+    async def nobody() -> Runs:
+        raise AssertionError("the store has the answer")
+
+    with pytest.raises(ResultsNotFound, match=r"keys default and team-a, .* with results under team-a: name the run"):
+        await find_results(store, BATCH, nobody)
+    assert await find_stored_results(store, "ours") is None
+    assert await find_stored_results(store, "another run of ours", BATCH, "default") is None
+    assert await reader.landed_of_batch(store, BATCH, "team-a")
 
 
 async def test_a_damaged_publication_is_named(store: ObjectStore) -> None:
