@@ -231,6 +231,7 @@ async def dripping() -> AsyncIterator[tuple[str, asyncio.Event]]:
         yield f"http://{address}", asked
 
 
+@pytest.mark.slow
 async def test_results_that_drip_keep_no_other_accounts_results_waiting(temporal: DevServer, tmp_path: Path) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,

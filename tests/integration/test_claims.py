@@ -20,6 +20,7 @@ def refusal(caught: pytest.ExceptionInfo[WorkflowUpdateFailedError]) -> Applicat
     return caught.value.cause
 
 
+@pytest.mark.slow
 async def test_attaching_to_an_undecided_runs_batch_takes_no_ownership_and_an_operator_decides(
     pending: Stack,
 ) -> None:
@@ -95,6 +96,7 @@ async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(pendin
     assert first in failure.message
 
 
+@pytest.mark.slow
 async def test_a_run_that_does_not_own_a_batch_does_not_delete_it(pending: Stack) -> None:
     rarely = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=5)})
     owner = await pending.start(requests(2), poll=rarely)

@@ -53,6 +53,7 @@ async def test_a_landed_run_shows_its_outcome(live: Stack) -> None:
     assert output.results_file.sha256 in shown
 
 
+@pytest.mark.slow
 async def test_a_run_that_continues_another_shows_its_input(short_lived: DevServer, tmp_path: Path) -> None:
     never = Emulator(EmulatorOptions(processing_time=timedelta(hours=1)))
     async with never as emulator, running_stack(short_lived.client, emulator, tmp_path.as_uri()) as live:

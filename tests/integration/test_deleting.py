@@ -44,6 +44,7 @@ async def test_a_batch_with_unverified_results_is_not_deleted(live: Stack) -> No
     assert "delete" not in live.operations()
 
 
+@pytest.mark.slow
 async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
@@ -58,6 +59,7 @@ async def test_a_batch_that_may_have_been_paid_for_twice_is_kept(live: Stack) ->
     assert "delete" not in live.operations()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["taken", "attached again"])
 async def test_the_batch_of_an_earlier_run_with_the_same_workflow_id_is_deleted(live: Stack, how: str) -> None:
     earlier = await live.start(requests(), workflow_id=f"same-{uuid4()}")

@@ -111,6 +111,7 @@ async def test_a_starter_without_the_key_names_the_key_it_needs(
     assert (await right("watch", run)).code == 0
 
 
+@pytest.mark.slow
 async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, live: Stack, tmp_path: Path) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     slow = QUICK_POLL.model_copy(
@@ -130,6 +131,7 @@ async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, l
     assert " 529 " in failure
 
 
+@pytest.mark.slow
 async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ async def test_before_the_post_the_history_shows_the_same_phase_as_the_run(live:
     assert (read.phase, read.posts) == (progress.phase, 0)
 
 
+@pytest.mark.slow
 async def test_a_followed_batch_that_is_gone_was_there_until_then(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_p
     assert output.possibly_paid_twice == (first,)
 
 
+@pytest.mark.slow
 async def test_three_lost_posts_without_a_batch_are_an_unknown_submission(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create")
     short = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=0.5))
@@ -96,6 +97,7 @@ async def test_three_lost_posts_without_a_batch_are_an_unknown_submission(live: 
     assert failure.details[0]["action"] == "checkBatches"
 
 
+@pytest.mark.slow
 async def test_two_lost_runs_with_the_same_ids_are_left_to_an_operator(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=0.5, times=2)
     live.emulator.faults.add("accept-then-drop", operation="create", times=2)
@@ -115,6 +117,7 @@ async def test_two_lost_runs_with_the_same_ids_are_left_to_an_operator(live: Sta
     assert len(live.emulator.batches) == 2
 
 
+@pytest.mark.slow
 async def test_two_lost_runs_with_different_ids_and_equal_counts_each_find_their_own_batch(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     one = requests(3, "one")

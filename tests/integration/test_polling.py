@@ -168,6 +168,7 @@ async def test_the_contracts_limit_is_the_batchs_lifetime(late: Stack, hours: in
         assert (await run.result()).results_file.lines == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("minutes", "gone"), [(8, False), (11, True)])
 async def test_results_are_awaited_for_ten_minutes_from_the_first_404_across_continue_as_new(
     live: Stack, minutes: int, gone: bool
@@ -189,6 +190,7 @@ async def test_results_are_awaited_for_ten_minutes_from_the_first_404_across_con
         assert (await run.result()).results_file.lines == 3
 
 
+@pytest.mark.slow
 async def test_a_batch_counts_as_missing_only_after_ten_minutes_of_404(
     skipping: WorkflowEnvironment, tmp_path: Path
 ) -> None:

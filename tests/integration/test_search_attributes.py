@@ -105,6 +105,7 @@ async def test_a_failed_run_shows_its_failure_type_and_a_cancelled_one_shows_can
     }
 
 
+@pytest.mark.slow
 async def test_a_lost_reply_is_undecided_in_the_list_until_the_batch_is_found(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     run = await live.start(requests())
@@ -136,6 +137,7 @@ async def test_a_failing_landing_sets_its_status_once_until_it_lands(live: Stack
     assert await statuses(run) == ["submitting", "polling", "retrieving", "landing-failing", "landed"]
 
 
+@pytest.mark.slow
 async def test_polls_do_not_change_the_attributes_and_a_continued_run_keeps_them(
     short_lived: DevServer, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ async def test_a_run_cancelled_during_the_post_stops_the_batch_once_its_id_is_kn
     assert live.operations() == ["create", "cancel"]
 
 
+@pytest.mark.slow
 async def test_a_run_cancelled_while_undecided_finds_its_batch_and_stops_it(
     temporal: DevServer, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -95,6 +96,7 @@ async def test_a_run_cancelled_while_nothing_is_found_does_not_post_again(live: 
     assert live.operations() == ["create"]
 
 
+@pytest.mark.slow
 async def test_cancelling_the_batch_is_retried_while_the_provider_fails(pending: Stack) -> None:
     run = await pending.start(requests())
     await progress_when(run, lambda seen: seen.polls > 0)
@@ -131,6 +133,7 @@ async def test_cancel_batch_without_a_batch_is_refused_with_a_reason(live: Stack
     await cancelled(run)
 
 
+@pytest.mark.slow
 async def test_a_run_cancelled_while_results_stream_keeps_the_batch_and_ends(pending: Stack) -> None:
     pending.emulator.faults.add("slow", operation="results", bytes_per_second=100)
     run = await pending.start(requests(4))

@@ -34,6 +34,7 @@ from tests.harness.waiting import eventually
 SHORT = SubmissionSchedule(timeout=timedelta(seconds=6), quiet_period=timedelta(seconds=0.5))
 
 
+@pytest.mark.slow
 async def test_an_operators_decision_is_not_overtaken_by_a_running_search(live: Stack) -> None:
     older = await live.post_by_a_stranger(requests(2))
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
@@ -176,6 +177,7 @@ async def test_a_cancel_before_anything_was_sent_does_not_wait_for_the_api(live:
     assert live.operations() == []
 
 
+@pytest.mark.slow
 async def test_a_long_landing_does_not_delay_the_polls_of_other_runs(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="results", bytes_per_second=200)
     first, second = await live.start(requests(3, "first")), await live.start(requests(3, "second"))
@@ -222,6 +224,7 @@ async def test_a_run_waits_for_results_that_are_not_available_yet(live: Stack) -
     assert output.verified
 
 
+@pytest.mark.slow
 async def test_a_batch_created_while_our_posts_were_refused_is_not_adopted(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=3, times=1)
     run = await live.start(requests(3, "ours"))

@@ -3,12 +3,15 @@
 import json
 from datetime import timedelta
 
+import pytest
+
 from activities.batch import MAX_UPLOADS, SMALL_BODY
 from message_batches.models import SubmissionSchedule
 from tests.harness.requests import requests
 from tests.harness.stack import Stack
 
 
+@pytest.mark.slow
 async def test_large_uploads_beyond_the_slots_wait_and_do_not_count_as_lost(live: Stack) -> None:
     live.emulator.faults.add("slow", operation="create", seconds=4, times=MAX_UPLOADS)
     live.store_folder.mkdir(exist_ok=True)

@@ -65,6 +65,7 @@ def spin(meter: Meter, megabytes: str) -> None:
         assert len(bytearray(int(megabytes) * 1_000_000)) > 0
 
 
+@pytest.mark.slow
 async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     lap = await run(setting(tmp_path, scale=1), spin, "50")
 

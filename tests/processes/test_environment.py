@@ -62,6 +62,7 @@ async def test_what_only_the_worker_needs_stops_no_starter_that_does_not_call_th
     assert "hidden" not in live.said
 
 
+@pytest.mark.slow
 async def test_a_run_goes_through_the_proxy_to_the_api_and_directly_to_loopback(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -96,6 +97,7 @@ async def test_a_run_goes_through_the_proxy_to_the_api_and_directly_to_loopback(
     assert "hidden" not in worker.output
 
 
+@pytest.mark.slow
 async def test_a_failing_proxy_is_named_where_the_run_stands(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:

@@ -237,6 +237,7 @@ async def test_a_store_that_hangs_at_the_start_blocks_neither_probe_nor_signal(
         assert await probed.terminate() == 0
 
 
+@pytest.mark.slow
 async def test_a_worker_that_is_starting_is_alive_and_not_yet_healthy(temporal: DevServer, tmp_path: Path) -> None:
     async def never_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -359,6 +360,7 @@ def test_two_workers_have_different_identities() -> None:
     assert len({worker_identity() for _ in range(8)}) > 1
 
 
+@pytest.mark.slow
 async def test_a_worker_polls_under_its_own_identity(temporal: DevServer, tmp_path: Path) -> None:
     queue = f"named-{uuid4()}"
     async with worker(tmp_path, temporal.address, MESSAGE_BATCHES_TASK_QUEUE=queue) as probed:
@@ -411,6 +413,7 @@ async def test_a_worker_that_has_failed_is_dead(temporal: DevServer, tmp_path: P
         assert "The worker has failed: it does not poll" in (await http.get(f"{url}/healthz")).json()["problems"]
 
 
+@pytest.mark.slow
 async def test_a_worker_that_waits_for_a_silent_temporal_ends_at_once_on_a_signal(tmp_path: Path) -> None:
     connected = asyncio.Event()
 

@@ -51,6 +51,7 @@ def errored(message: str, kind: str = "invalid_request_error") -> dict[str, Any]
     return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
 
 
+@pytest.mark.slow
 async def test_a_text_in_several_blocks_is_printed_as_one(behind: CommandLine, gateway: Gateway) -> None:
     blocks = [{"type": "text", "text": text} for text in ("The sky is ", "blue", ".")]
     message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "content": blocks, "usage": {}}

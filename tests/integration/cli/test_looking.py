@@ -126,6 +126,7 @@ async def test_results_are_written_to_a_file_and_over_none(starter: CommandLine)
     assert [path.name for path in starter.folder.iterdir() if path.name.startswith(".results")] == []
 
 
+@pytest.mark.slow
 async def test_what_failed_for_good_is_kept_apart_from_what_is_worth_sending_again(
     temporal: DevServer, tmp_path: Path
 ) -> None:
@@ -154,6 +155,7 @@ async def test_what_failed_for_good_is_kept_apart_from_what_is_worth_sending_aga
     assert streamed.out == retry.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 async def test_where_all_succeeded_there_is_nothing_to_send_again(starter: CommandLine) -> None:
     ended = await starter("start", starter.file(fresh()), "--wait", "--json", *QUICK)
 
@@ -282,6 +284,7 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
         assert b"Error" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [pytest.param((), marks=pytest.mark.slow), ("--json",)])
 async def test_a_full_device_does_not_make_a_landed_run_a_failed_one(
     starter: CommandLine, live: Stack, options: tuple[str, ...]
@@ -320,6 +323,7 @@ async def exit_code(
     return await process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii:strict"])
 async def test_an_encoding_that_cannot_show_the_replies_does_not_fail_the_command(
     starter: CommandLine, live: Stack, encoding: str

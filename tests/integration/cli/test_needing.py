@@ -121,6 +121,7 @@ async def test_a_batch_of_an_unknown_status_is_named_with_it(
     assert "'paused'" in status.out
 
 
+@pytest.mark.slow
 async def test_a_batch_that_is_not_found_is_shown_with_the_time(starter: CommandLine, live: Stack) -> None:
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)
     workflow_id = started.json["workflowId"]

@@ -104,6 +104,7 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
     assert len(live.emulator.batches) == 2
 
 
+@pytest.mark.slow
 async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
@@ -242,6 +243,7 @@ async def test_where_there_is_no_store_that_is_said_and_none_is_made(alone: Comm
     assert files(tmp_path / "store") == []
 
 
+@pytest.mark.slow
 async def test_without_temporal_nothing_is_removed(starter: CommandLine, live: Stack, later: CommandLine) -> None:
     await starter("start", starter.file(fresh()), "--wait", *QUICK)
     make_old(live.store_folder)
@@ -346,6 +348,7 @@ async def test_a_namespace_that_never_worked_with_a_store_is_refused_and_those_t
     await run.terminate()
 
 
+@pytest.mark.slow
 async def test_a_purge_looks_at_every_namespace_of_the_server_that_works_with_the_store(
     patient: CommandLine, pending: Stack, second: Client
 ) -> None:
@@ -406,6 +409,7 @@ async def test_where_no_namespace_is_noted_nothing_is_removed_until_a_run_was_ta
     assert done.code == 0, done.err
 
 
+@pytest.mark.slow
 async def test_a_run_that_begins_between_two_looks_is_seen_by_the_second(live: Stack) -> None:
     await live.run(fresh())
     in_use = RunReferences(live.client)

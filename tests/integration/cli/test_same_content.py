@@ -91,6 +91,7 @@ async def test_once_landed_and_forgotten_by_temporal_the_store_has_the_results(
     assert len(live.emulator.batches) == 1
 
 
+@pytest.mark.slow
 async def test_a_forgotten_run_that_had_attached_is_found_by_its_id_as_by_its_batch(
     starter: CommandLine, live: Stack, forgetful: DevServer
 ) -> None:
@@ -179,6 +180,7 @@ async def test_results_whose_publication_is_gone_are_shown(starter: CommandLine,
     assert len(found.out.splitlines()) == 3
 
 
+@pytest.mark.slow
 async def test_ended_otherwise_with_a_known_batch_a_second_start_attaches_to_that(
     patient: CommandLine, pending: Stack
 ) -> None:
@@ -331,6 +333,7 @@ async def test_again_buys_the_same_once_more(starter: CommandLine, live: Stack) 
     assert len(live.emulator.batches) == 2
 
 
+@pytest.mark.slow
 async def test_another_key_version_or_beta_is_other_content(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
 

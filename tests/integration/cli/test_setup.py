@@ -75,6 +75,7 @@ async def test_setup_that_is_refused_says_why_and_what_is_to_be_registered(alone
     assert all(name in ended.json["error"]["message"] for name in (*NAMES, "not for you"))
 
 
+@pytest.mark.slow
 async def test_runs_are_listed_by_where_they_stand(temporal: DevServer, tmp_path: Path) -> None:
     async with (
         Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,

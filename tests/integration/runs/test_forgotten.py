@@ -90,6 +90,7 @@ async def test_a_forgotten_run_is_listed_and_its_batch_is_taken_up(
     assert [each for each in after.json if each["batchId"] == batch.id] == []
 
 
+@pytest.mark.slow
 async def test_the_command_for_a_forgotten_run_names_its_key(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
     starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
     run = await live.start(fresh(), api_key="team-a")
@@ -179,6 +180,7 @@ async def test_a_batch_id_that_one_key_has_at_two_base_urls_names_both_runs(
         await Runs(temporal.client, store).describe("msgbatch_1")
 
 
+@pytest.mark.slow
 async def test_what_a_full_list_leaves_out_is_counted(live: Stack, temporal: DevServer, tmp_path: Path) -> None:
     starter = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
     live.emulator.faults.add("503", operation="retrieve")
@@ -203,6 +205,7 @@ async def test_what_a_full_list_leaves_out_is_counted(live: Stack, temporal: Dev
         await run.terminate()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["store.json", "store.json and the submissions"])
 async def test_a_store_that_has_lost_its_id_is_named_with_the_way_to_mend_it(
     live: Stack, temporal: DevServer, tmp_path: Path, lost: str
@@ -258,6 +261,7 @@ async def test_a_forgotten_batch_that_has_landed_is_shown_by_attach_without_a_ru
     assert not await run_exists(live.client, f"attach-{batch_id}")
 
 
+@pytest.mark.slow
 async def test_a_batch_landed_unverified_by_a_forgotten_run_is_checked_from_the_store(
     live: Stack, temporal: DevServer, tmp_path: Path
 ) -> None:
@@ -332,6 +336,7 @@ async def test_a_run_of_a_namespace_that_cannot_be_asked_does_not_count_as_forgo
     assert (forgotten.found, len(forgotten.unasked)) == ((), 1)
 
 
+@pytest.mark.slow
 async def test_a_new_database_under_the_old_address_forgets_its_runs(live: Stack) -> None:
     store = open_store(live.store_url)
     run = await live.start(fresh())

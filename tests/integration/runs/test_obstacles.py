@@ -152,6 +152,7 @@ async def test_a_run_without_a_worker_needs_one(server: DevServer, stack: Stack)
     await end(stack, run.id)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("override", [False, True])
 async def test_a_run_of_a_build_without_workers_names_the_build(stack: Stack, override: bool) -> None:
     """The description is changed, since the server reports a build's workers for minutes after their end."""
@@ -217,6 +218,7 @@ def another_store(stack: Stack) -> None:
     (stack.store_folder / "store.json").write_text('{"id": "11111111-1111-4111-8111-111111111111"}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "kind", "says"),
     [

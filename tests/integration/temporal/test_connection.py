@@ -233,6 +233,7 @@ def in_namespace(temporal: DevServer, folder: Path, name: str) -> CommandLine:
     return CommandLine(starter.folder, {**starter.environment, "TEMPORAL_NAMESPACE": name})
 
 
+@pytest.mark.slow
 async def test_a_worker_of_a_namespace_that_does_not_exist_says_so(temporal: DevServer, tmp_path: Path) -> None:
     status, said = await refused_worker(tmp_path, temporal.address, TEMPORAL_NAMESPACE="no-such-namespace")
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import pytest
+
 from message_batches.emulator import Emulator
 from message_batches.observability.logs import JsonFormatter, TextFormatter
 from message_batches.temporal.dev_server import DevServer
@@ -91,6 +93,7 @@ def test_no_line_holds_a_key_a_prompt_a_custom_id_or_a_result(seen: Seen) -> Non
     assert [word for word in [*forbidden, *replies] if str(word) in seen.log] == []
 
 
+@pytest.mark.slow
 async def test_a_text_line_ends_with_its_ids(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> None:
     live = Stack(temporal.client, emulator, (tmp_path / "store").as_uri())
     configured = settings(
@@ -110,6 +113,7 @@ async def test_a_text_line_ends_with_its_ids(temporal: DevServer, emulator: Emul
     assert "{'" not in worker.output
 
 
+@pytest.mark.slow
 async def test_a_failed_start_is_logged_as_json_too(temporal: DevServer, tmp_path: Path) -> None:
     status, said = await refused_worker(
         tmp_path, temporal.address, "--log-format", "json", MESSAGE_BATCHES_SCRATCH="/there/is/none"

@@ -144,6 +144,7 @@ async def test_the_number_of_payloads_has_a_limit(http: httpx.AsyncClient, field
     assert time.process_time() - before < 1
 
 
+@pytest.mark.slow
 async def test_as_many_payloads_as_are_allowed_are_converted(http: httpx.AsyncClient) -> None:
     one = await hidden()
     answer = await http.post("/decode", json=body(*[one] * MAX_PAYLOADS), headers=BEARER)
@@ -212,6 +213,7 @@ async def test_attempts_to_log_in_take_turns_and_do_not_lock_out_the_right_token
     assert called.status_code == 200
 
 
+@pytest.mark.slow
 async def test_connections_that_are_left_open_lock_nobody_out(http: httpx.AsyncClient, server: CodecServer) -> None:
     half = b"POST /login HTTP/1.1\r\nHost: x\r\n"
     async with connections(server.url, 600, half), connections(server.url, 450, half + b"Content-Length: 9\r\n\r\n"):

@@ -132,6 +132,7 @@ async def test_a_page_in_a_browser_is_refused(origin: str) -> None:
         assert list(emulator.faults) == []
 
 
+@pytest.mark.slow
 async def test_connections_that_are_left_open_are_closed_for_new_ones() -> None:
     async with (
         Emulator() as emulator,

@@ -220,6 +220,7 @@ def test_nothing_is_posted_before_the_quiet_period_is_over() -> None:
     assert world.now >= START + SCHEDULE.timeout + SCHEDULE.quiet_period
 
 
+@pytest.mark.slow
 def test_a_candidate_with_a_rival_waits_a_day_for_an_operator() -> None:
     world = World([Reply.LOST_CREATED, Reply.LOST_NOTHING, Reply.LOST_NOTHING])
     world.batches.append(
@@ -434,6 +435,7 @@ def test_after_an_outage_of_the_list_the_quiet_period_begins_with_the_first_read
     assert world.posts == 1
 
 
+@pytest.mark.slow
 def test_the_batch_of_an_earlier_post_stays_a_candidate_where_its_time_is_not_known() -> None:
     from_an_older_version = Submission(anchor=ANCHOR, number=1, posted=1, lost=1)
     after_a_reset = Submission(anchor=ANCHOR)
