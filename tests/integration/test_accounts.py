@@ -306,6 +306,7 @@ async def test_posts_that_a_server_leaves_unanswered_keep_no_other_accounts_post
         given = requests(1)
         given[0]["params"]["messages"][0]["content"] += "x" * size
         path = stack.store_folder / "given.jsonl"
+        path.parent.mkdir()
         path.write_text(json.dumps(given[0]) + "\n")
         source: dict[str, Any] = {"requests_uri": path.as_uri()}
         slow: dict[str, Any] = {"api_key": TENANT, "submission": SubmissionSchedule()}

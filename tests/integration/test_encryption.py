@@ -60,7 +60,9 @@ async def test_without_its_record_a_namespace_does_not_count_as_encrypted(
     temporal: DevServer, live: Stack, tmp_path: Path
 ) -> None:
     without = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
-    records = NamespaceRecords(open_store(live.store_url))
+    store = open_store(live.store_url)
+    await store.identity()
+    records = NamespaceRecords(store)
     plain = await connect(address=temporal.address)  # A worker from before encryption was on.
     await records.add(plain)
     unknown = await records.encrypted("default")
@@ -70,7 +72,7 @@ async def test_without_its_record_a_namespace_does_not_count_as_encrypted(
 
     refused = await without("attach", "msgbatch_1")
     assert record is not None
-    await open_store(live.store_url).remove(record.removeprefix(f"{live.store_url}/"))
+    await store.remove(record.removeprefix(f"{live.store_url}/"))
     begun = await without("attach", "msgbatch_1", "--json")
 
     assert unknown is None
