@@ -245,7 +245,7 @@ class MessageBatchActivities:
         try:
             owner = (await self._api.list(given.profile, limit=1)).owner
         except ApiUnavailable as error:
-            why = f"The account of the key could not be read, so nothing was sent: {error}"
+            why = f"The account of the key could not be read, so nothing was done: {error}"
             raise NotSent(why, retry_after=error.retry_after) from error
         if conflict := anchor.conflict(owner):
             what, began, now = conflict

@@ -8,7 +8,13 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
-from message_batches.prompt_rules import MAX_CACHE_POINTS, PLAIN_CACHE_POINT, PromptProblem, find_prompt_problems
+from message_batches.prompt_rules import (
+    MAX_CACHE_POINTS,
+    PLAIN_CACHE_POINT,
+    RESULT_CONTENT,
+    PromptProblem,
+    find_prompt_problems,
+)
 
 
 class _Form(NamedTuple):
@@ -42,7 +48,6 @@ _SOURCES_OF: Mapping[str, Mapping[str, _Form]] = {
     "document": _SOURCES,
     "image": {kind: _SOURCES[kind] for kind in ("base64", "file", "url")},
 }
-_RESULT = ".tool_result.content"
 _PICTURES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 _MEDIA: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("image", "base64"): _PICTURES,
@@ -214,8 +219,8 @@ def _of_content(at: str, content: list[object]) -> Iterator[PromptProblem]:
             message = f"{at}.{place}.tool_use.input: Input should be a valid dictionary"
             yield PromptProblem(message, "the `input` of a `tool_use` is not an object")
         # The blocks of a result hold no others: no depth of a file makes this one deep.
-        if kind == "tool_result" and isinstance(block.get("content"), list) and not at.endswith(_RESULT):
-            yield from _of_content(f"{at}.{place}{_RESULT}", block["content"])
+        if kind == "tool_result" and isinstance(block.get("content"), list) and not at.endswith(RESULT_CONTENT):
+            yield from _of_content(f"{at}.{place}{RESULT_CONTENT}", block["content"])
 
 
 def _of_source(at: str, kind: str, source: object) -> Iterator[PromptProblem]:

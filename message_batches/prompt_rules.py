@@ -12,7 +12,8 @@ PLAIN_CACHE_POINT = {"type": "ephemeral"}
 """A cache point as nearly all are."""
 
 _LIFETIMES = ("5m", "1h")
-_RESULT = ".tool_result.content"
+RESULT_CONTENT = ".tool_result.content"
+"""The end of the place of the blocks of a tool's result."""
 
 
 class PromptProblem(NamedTuple):
@@ -121,8 +122,12 @@ def _collect(points: list[_CachePoint], at: str, blocks: list[object]) -> None:
     for place, block in enumerate(blocks):
         if not isinstance(block, dict):
             continue
-        if block.get("type") == "tool_result" and isinstance(block.get("content"), list) and not at.endswith(_RESULT):
-            _collect(points, f"{at}.{place}{_RESULT}", block["content"])
+        if (
+            block.get("type") == "tool_result"
+            and isinstance(block.get("content"), list)
+            and not at.endswith(RESULT_CONTENT)
+        ):
+            _collect(points, f"{at}.{place}{RESULT_CONTENT}", block["content"])
         if block.get("cache_control") is not None:
             # The blocks of `system` are of one type, so the API's paths do not name it.
             kind = "" if at == "system" else str(block.get("type") or "custom")

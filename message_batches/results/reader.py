@@ -112,11 +112,8 @@ async def landed_of_batch(
     for key in [api_key] if api_key else sorted({account.api_key for account in await AccountRecords(store).all()}):
         if published := await of_key(store, batch_id, key):
             by_key[key] = published
-    known = set(by_key)
-    if by_key and not api_key:
-        known |= {owner.api_key for owner in await SubmissionRecords(store).owners_of(batch_id)}
-    keys = sorted(known)
-    if len(keys) > 1:
+    owners = await SubmissionRecords(store).owners_of(batch_id) if by_key and not api_key else []
+    if len(keys := sorted({*by_key, *(owner.api_key for owner in owners)})) > 1:
         raise ResultsNotFound(
             f"{batch_id} is known under the keys {' and '.join(keys)}, for which it may be different batches, with "
             f"results under {' and '.join(by_key)}: name the run instead"

@@ -86,6 +86,16 @@ def _forged(operation: str) -> Answer | None:
     return Answer(operation, 200, JSON, json.dumps(deleted if method == "DELETE" else batch | times).encode())
 
 
+@asynccontextmanager
+async def beside_a_tenant_at(url: str, temporal: DevServer, folder: Path) -> AsyncIterator[Stack]:
+    """Run a worker whose tenant's key is used at a server of the test's own, the others at an emulator."""
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,
+        running_stack(temporal.client, emulator, (folder / "store").as_uri(), base_urls={TENANT: url}) as stack,
+    ):
+        yield stack
+
+
 @pytest.fixture
 async def accounts(temporal: DevServer, tmp_path: Path) -> AsyncIterator[Accounts]:
     async with (
@@ -234,9 +244,8 @@ async def dripping() -> AsyncIterator[tuple[str, asyncio.Event]]:
 @pytest.mark.slow
 async def test_results_that_drip_keep_no_other_accounts_results_waiting(temporal: DevServer, tmp_path: Path) -> None:
     async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,
         dripping() as (url, asked),
-        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), base_urls={TENANT: url}) as stack,
+        beside_a_tenant_at(url, temporal, tmp_path) as stack,
     ):
         theirs = [await stack.start(batch_id=f"msgbatch_{n}", api_key=TENANT) for n in range(3)]
         await asked.wait()
@@ -262,10 +271,7 @@ async def test_calls_that_a_server_leaves_unanswered_keep_no_other_accounts_call
 
     async with (
         listening(never) as address,
-        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,
-        running_stack(
-            temporal.client, emulator, (tmp_path / "store").as_uri(), base_urls={TENANT: f"http://{address}"}
-        ) as stack,
+        beside_a_tenant_at(f"http://{address}", temporal, tmp_path) as stack,
     ):
         poll = PollSchedule(retry_after=timedelta(minutes=1))
         theirs = [await stack.start(batch_id=f"msgbatch_{n}", api_key=TENANT, poll=poll) for n in range(130)]
@@ -298,10 +304,7 @@ async def test_posts_that_a_server_leaves_unanswered_keep_no_other_accounts_post
 
     async with (
         listening(taking) as address,
-        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,
-        running_stack(
-            temporal.client, emulator, (tmp_path / "store").as_uri(), base_urls={TENANT: f"http://{address}"}
-        ) as stack,
+        beside_a_tenant_at(f"http://{address}", temporal, tmp_path) as stack,
     ):
         given = requests(1)
         given[0]["params"]["messages"][0]["content"] += "x" * size

@@ -1,6 +1,8 @@
 """Safety while the outcome of a submission is unknown, and after it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -266,39 +268,51 @@ async def test_a_post_waits_for_an_unavailable_store(live: Stack) -> None:
     assert [batch.id for batch in live.emulator.batches] == [output.batch_id]
 
 
-async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doubt(
-    temporal: DevServer, emulator: Emulator, tmp_path: Path
-) -> None:
+@dataclass
+class Keyed:
+    """A worker whose first POST creates a batch that nobody sees, with no reply; and its keys."""
+
+    live: Stack
+    keys: dict[str, SecretStr]
+
+    def replace_key(self) -> None:
+        """Give the worker a key of another workspace under the same name."""
+        self.keys["default"] = SecretStr("sk-ant-emulated-of-another-workspace")
+
+
+@pytest.fixture
+async def keyed(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> AsyncIterator[Keyed]:
     keys = dict(KEYS)
     async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), keys) as live:
         emulator.faults.add("invisible", operation="create", seconds=3600, times=1)
         emulator.faults.add("accept-then-drop", operation="create", times=1)
-        run = await live.start(requests(2))
-        await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
-        keys["default"] = SecretStr("sk-ant-emulated-of-another-workspace")
+        yield Keyed(live, keys)
 
-        failed = await failure_of(run)
+
+async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doubt(keyed: Keyed) -> None:
+    run = await keyed.live.start(requests(2))
+    await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
+    keyed.replace_key()
+
+    failed = await failure_of(run)
 
     assert failed.type == "SubmissionUnknown"
     assert "workspace" in failed.message
-    assert live.operations().count("create") == 1
+    assert keyed.live.operations().count("create") == 1
 
 
 async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_searched_for_with_the_first(
-    temporal: DevServer, emulator: Emulator, tmp_path: Path
+    keyed: Keyed,
 ) -> None:
-    keys = dict(KEYS)
-    async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), keys) as live:
-        emulator.faults.add("invisible", operation="create", seconds=3600, times=1)
-        emulator.faults.add("accept-then-drop", operation="create", times=1)
-        run = await live.start(requests(2), submission=SHORT)
-        await live.saw("create")
-        emulator.faults.add("slow", operation="list", seconds=1)
-        # For the anchor, and at the begin and the end of the quiet period: the first key has then found nothing.
-        await live.saw("list", 3)
-        keys["default"] = SecretStr("sk-ant-emulated-of-another-workspace")
+    live = keyed.live
+    run = await live.start(requests(2), submission=SHORT)
+    await live.saw("create")
+    live.emulator.faults.add("slow", operation="list", seconds=1)
+    # For the anchor, and at the begin and the end of the quiet period: the first key has then found nothing.
+    await live.saw("list", 3)
+    keyed.replace_key()
 
-        failed = await failure_of(run)
+    failed = await failure_of(run)
 
     assert failed.type == "OtherWorkspace"
     assert failed.details[0]["action"] == "checkBatches"
