@@ -57,18 +57,20 @@ _MONEY = re.compile(
     # purchase credits.": anthropics/claude-code#66314, and more.
     r"\bcredit balance too low\b|\bplans? (?:&|and) billing\b|\bbilling details\b"
     # The same in other words, as its wording changes: there is none, one is to get some, or it has come to an end.
-    r"|\b(?:insufficient|not enough|out of|purchase|buy|add|no|zero)"
+    r"|\b(?:insufficient|not enough|out of|purchase|buy|add|no|zero|more)"
     r"(?: (?:api|available|more|prepaid|remaining|sufficient|usage))* (?:credit|fund|balance)s?\b"
     r"|\b(?:credit|fund|balance|(?<!task )(?<!thinking )(?<!token )budget)s?"
     r"(?: (?:is|are|was|were|has|have|been|already|now|fully))*"
-    r" (?:insufficient|too low|negative|empty|exhausted|used up|depleted|spent|exceeded|reached|run out|ran out)\b"
+    r" (?:insufficient|too low|negative|empty|exhausted|used up|depleted|expired|spent|exceeded|reached|r[ua]n out)\b"
+    r"|\bnegative (?:account |credit )?balance\b"
     r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}(?<!task )(?<!thinking )(?<!token )\bbudget\b"
     r"|\bpayment (?:(?:is|was|has) )?(?:been )?(?:required|failed|declined|overdue|past due)\b"
     # 400 "You have reached your specified API usage limits. You will regain access on ...", or "... workspace API usage
     # limits ...": anthropics/claude-code#38035. By the API's page on errors it is the spend limit that a user has set.
     # 429 "This request would exceed your organization's monthly spend limit.": the API's page on rate limits.
-    r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}\b(?:usage|spend|spending|billing) (?:limit|cap|threshold)s?\b"
-    r"|\b(?:usage|spend|spending|billing) (?:limit|cap|threshold)s? (?:[^.]{0,60} )?(?:exceeded|reached|hit)\b"
+    r"|\b(?:exceed(?:s|ed)?|reached|hit) [^.]{0,60}"
+    r"\b(?:usage|spend|spending|billing|credit) (?:limit|cap|threshold)s?\b"
+    r"|\b(?:usage|spend|spending|billing|credit) (?:limit|cap|threshold)s? (?:[^.]{0,60} )?(?:exceeded|reached|hit)\b"
 )
 _AMOUNT = re.compile(r" ?\(?[$€£]\S*|(?<=\bbalance) \([^)]{0,40}\)")
 _ACCESS = re.compile(
@@ -93,19 +95,19 @@ _PASSING = re.compile(
     r"|\b(?:high|higher|heavy|elevated|increased|peak|unusual) (?:demand|load|traffic|volume|error)\b"
     r"|\bat (?:full |its |maximum )*capacity\b|\b(?:is|are|too|very|currently|temporarily) (?:busy|down)\b"
     r"|\btemporarily unable\b|\bunder(?:going)? maintenance\b"
-    r"|\btry again (?:later|in\b)|\b(?:temporarily|service) unavailable\b|\brequest timed out\b"
+    r"|\btry again (?:later|in\b)|\b(?:temporarily|service) unavailable\b|\brequest (?:timed out|timeout)\b"
 )
 _KNOWN = (
     # What failed, and how, of the sentences above.
     "accessed connect connecting connection download downloaded downloading error exceed exceeded exceeds fail failed "
     "fails failure fetch fetched fetching hit internal overloaded reach reached refused reset retrieve retrieved "
     "retrieving retry timed timeout unable unavailable unexpected out resolve resolved resolving resolution lookup "
-    "handshake busy down demand load traffic volume maintenance "
+    "handshake busy down demand load traffic volume maintenance reason "
     # What it was done to, and by whom.
     "anthropic api attachment capacity content data document file files host image images input limit limits media "
     "minute minutes model number of organization output pdf per rate remote request requests resource second seconds "
-    "dns hostname name ssl tls server servers service source system systems times tokens too many upstream url urls "
-    "website workspace "
+    "dns hostname name peer ssl tls server servers service source system systems times tokens too many upstream url "
+    "urls website workspace "
     # Between them.
     "a after again an and anthropic's at be been by cannot concurrent could couldn't currently due during for from had "
     "has have hour in is it's its later many moment moments not occurred on organization's our please processing "
