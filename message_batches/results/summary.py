@@ -31,14 +31,20 @@ _ID = re.compile(
 def same_but_for_numbers(message: str, custom_id: str) -> str:
     """Return the message with one sign for each number, the request's own id, and each id that the API gives.
 
-    A model's name is a word: another model is another message.
+    The name of a model or of a field is a word, also where it is the request's id: another one is another message.
     """
+    own = "" if _is_name(custom_id, message) else custom_id
 
     def replaced(word: re.Match[str]) -> str:
         text = word[0]
-        return "#" if text == custom_id or _NUMBER.fullmatch(text) or _ID.fullmatch(text) else text
+        return "#" if text == own or _NUMBER.fullmatch(text) or _ID.fullmatch(text) else text
 
     return _GROUPS_OF_DIGITS.sub("#", _WORDS.sub(replaced, message))
+
+
+def _is_name(custom_id: str, message: str) -> bool:
+    plain = custom_id.replace("_", "").isalpha()
+    return plain or custom_id.startswith("claude-") or f"model: {custom_id}" in message
 
 
 @dataclass

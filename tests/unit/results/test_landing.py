@@ -208,6 +208,22 @@ async def test_errors_are_grouped_by_message_but_for_numbers_and_ids(
     assert groups == ([(2, first, ("r-0", "r-1"))] if together else apart)
 
 
+@pytest.mark.parametrize(
+    ("message", "ids"),
+    [
+        ("{}: Field required", ("temperature", "top_p")),
+        ("model: {}", ("claude-next-1", "claude-other-2")),
+        ("model: {}", ("gpt-4o", "gpt-5")),
+        ("max_tokens: 99999 > 64000, for {}", ("claude-next-1", "claude-other-2")),
+    ],
+)
+async def test_an_id_that_is_a_word_of_the_message_keeps_its_own_message(
+    store: ObjectStore, message: str, ids: tuple[str, str]
+) -> None:
+    groups = await errors_of(store, *(errored(each, "not_found_error", message.format(each)) for each in ids))
+    assert groups == [(1, message.format(each), (each,)) for each in ids]
+
+
 async def test_the_same_message_under_another_type_is_another_group(store: ObjectStore) -> None:
     lines = [errored("r-0", "api_error", "why"), errored("r-1", "invalid_request_error", "why")]
     assert [ids for _, _, ids in await errors_of(store, *lines)] == [("r-0",), ("r-1",)]
