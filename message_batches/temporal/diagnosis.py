@@ -14,6 +14,9 @@ from temporalio.service import RPCError, RPCStatusCode
 READ_TIMEOUT = timedelta(seconds=10)
 """The time that the answer of a call that changes nothing may take."""
 
+_NO_HTTP2 = "H2NotNegotiated"
+"""The reason where TLS is established with a server that offers no HTTP/2."""
+
 _READS = 3
 _PROBE_TIMEOUT = 3
 T = TypeVar("T")
@@ -140,6 +143,8 @@ async def _tls_problem(attempt: Attempt, reason: str) -> str:
         return f"No server answers at {target} ({_short(reason)}): correct {_ADDRESS}"
     if "Timeout expired" in reason:
         return await _other_protocol(attempt, reason)
+    if _NO_HTTP2 in reason:
+        return await _other_protocol(attempt, reason)
     established = "Status {" in reason
     if not established and "fatal alert" not in reason:
         unless = "" if attempt.tls == "TEMPORAL_TLS" else ", unless TEMPORAL_TLS is false"
@@ -220,5 +225,7 @@ def _host_and_port(target: str) -> tuple[str, int]:
 
 def _short(reason: str) -> str:
     """Return the part of the SDK's reason that is meant for people."""
+    if _NO_HTTP2 in reason:
+        return "its TLS offers no HTTP/2 by ALPN"
     quoted: list[str] = re.findall(r'(?:message|error): "([^"]{1,100})', reason) or re.findall(r"kind: (\w+)", reason)
     return quoted[-1] if quoted else "no reason given"

@@ -69,17 +69,20 @@ def _name(host: str) -> x509.GeneralName:
 
 
 @asynccontextmanager
-async def tls_front(server: str, certificate: Certificate, clients: Certificate | None = None) -> AsyncIterator[str]:
+async def tls_front(
+    server: str, certificate: Certificate, clients: Certificate | None = None, *, http2: bool = True
+) -> AsyncIterator[str]:
     """Serve TLS on a free port before a plain server, and yield its address.
 
     Args:
         server: HOST:PORT behind it.
         certificate: shown to clients.
         clients: the authority of the certificates that clients must have.
+        http2: whether it offers HTTP/2.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate.cert_file, certificate.key_file)
-    context.set_alpn_protocols(["h2", "http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"] if http2 else ["http/1.1"])
     if clients:
         context.verify_mode = ssl.CERT_REQUIRED
         context.load_verify_locations(clients.cert_file)
