@@ -87,7 +87,7 @@ class Upload:
 
     def __init__(self, body: AsyncIterator[bytes], length: int, *, started: datetime, timeout: timedelta) -> None:
         self._body = body
-        self._left = length
+        self._length = self._left = length
         self._timeout = timeout
         self._at = started + timeout
         self._monotonic = time.monotonic() + timeout.total_seconds()
@@ -111,7 +111,11 @@ class Upload:
                 raise
             # A body cut short is no request: nothing was created, whatever happened to the connection.
             why = str(error) or "the time was up, or the worker is stopping"
-            raise NotSent(f"The POST was interrupted before all of it was sent; nothing was created: {why}") from error
+            lost = ". If this happens each time, a gateway may refuse so many" if isinstance(error, ReplyLost) else ""
+            raise NotSent(
+                f"The POST was interrupted before all of its {self._length:,} bytes were sent; nothing was created: "
+                f"{why}{lost}"
+            ) from error
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body, each chunk only before the deadline; `NotSent` if that cuts it short."""

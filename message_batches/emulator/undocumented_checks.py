@@ -189,8 +189,13 @@ def _of_tool_results(messages: Sequence[Mapping[str, object]]) -> Iterator[str]:
                 f"{', '.join(without)}. Each `tool_use` block must have a corresponding `tool_result` block in the "
                 "next message."
             )
-        uses = role == "assistant"
-        asked = [block.get("id") for _, _, block in blocks if uses and block.get("type") == "tool_use"]
+        uses = [each for each in blocks if role == "assistant" and each[2].get("type") == "tool_use"]
+        asked = [block.get("id") for _, _, block in uses]
+        seen: set[str] = set()
+        for number, place, block in uses:
+            if str(block.get("id")) in seen:
+                yield f"messages.{number}.content.{place}: `tool_use` ids must be unique"
+            seen.add(str(block.get("id")))
 
 
 def _dictionaries(values: object) -> list[Mapping[str, object]]:

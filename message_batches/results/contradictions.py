@@ -27,6 +27,8 @@ class Expected(NamedTuple):
         max_tokens: the most tokens of the answer; None if they are not comparable.
         tools: the names of its tools; None if the answer may use others, as with the provider's own tools.
         forced: whether the answer has to use one of them.
+        single_call: whether the answer may use one tool at most.
+        formatted: whether its text has to be JSON, of a schema that was given.
         stop_sequences: the sequences that may end the answer; None if they cannot be read.
         may_think: whether the answer may contain thinking.
     """
@@ -35,6 +37,8 @@ class Expected(NamedTuple):
     max_tokens: int | None = None
     tools: frozenset[str] | None = None
     forced: bool = False
+    single_call: bool = False
+    formatted: bool = False
     stop_sequences: frozenset[str] | None = None
     may_think: bool = True
 
@@ -62,7 +66,8 @@ class Expected(NamedTuple):
 
     def contradiction(self, answer: "_Answer") -> str:
         """Describe the first part of an answer that contradicts the request; empty if none does."""
-        calls = {block.name for block in answer.content if block.type == "tool_use" and block.name is not None}
+        called = [block.name for block in answer.content if block.type == "tool_use" and block.name is not None]
+        calls = set(called)
         if other := self.model_contradiction(answer.model):
             return other
         if self.max_tokens is not None and not answer.sampled_repeatedly and answer.output_tokens > self.max_tokens:
@@ -75,6 +80,10 @@ class Expected(NamedTuple):
             return "a call of the provider's tool, and none was offered"
         if self.forced and answer.stop_reason == "end_turn" and not calls:
             return "no call of a tool, which was asked for"
+        if self.tools is not None and self.single_call and len(called) > 1:
+            return f"{len(called):,} calls of tools, one at most was asked for"
+        if self._is_of_no_format(answer):
+            return "a text that is not JSON, which was asked for"
         ending = answer.stop_sequence
         if self.stop_sequences is not None and ending is not None and ending not in self.stop_sequences:
             return f"it was ended by {ending!r}, which was not asked for"
@@ -92,8 +101,21 @@ class Expected(NamedTuple):
         if self.max_tokens is None or answer.stop_reason != "max_tokens" or answer.sampled_repeatedly:
             return False
         comparable = bool(answer.content) and not answer.thinks and 0 <= answer.prompt_tokens <= _SHORT_PROMPT
-        named = _DATE.sub("", self.model) in _known_models() and _names(self.model, answer.model)
-        return comparable and named and 0 < 2 * answer.output_tokens < min(self.max_tokens, _LEAST_LIMIT)
+        few = 0 < 2 * answer.output_tokens < min(self.max_tokens, _LEAST_LIMIT)
+        return comparable and self._is_answered_by_name(answer) and few
+
+    def _is_of_no_format(self, answer: "_Answer") -> bool:
+        """Return whether an answer is prose although the model was bound to a schema.
+
+        Not compared is what a gateway may have bound in its own way, and text beside the provider's tools.
+        """
+        if not self.formatted or self.tools is None or answer.sampled_repeatedly:
+            return False
+        ended = answer.stop_reason in ("end_turn", "max_tokens")
+        return ended and self._is_answered_by_name(answer) and _is_prose(answer.text)
+
+    def _is_answered_by_name(self, answer: "_Answer") -> bool:
+        return _DATE.sub("", self.model) in _known_models() and _names(self.model, answer.model)
 
 
 ANY = Expected()
@@ -161,6 +183,7 @@ _SHORT_PROMPT = 100_000
 class _Block(msgspec.Struct):
     type: str | None = None
     name: str | None = None
+    text: msgspec.Raw = msgspec.Raw()
 
 
 class _Usage(msgspec.Struct):
@@ -195,6 +218,14 @@ class _Answer(msgspec.Struct):
         return sum(counts) if all(isinstance(count, int) for count in counts) else -1
 
     @property
+    def text(self) -> str:
+        """Its text blocks, joined; empty if one of them cannot be read."""
+        try:
+            return "".join(_decode_text(block.text) for block in self.content if block.type == "text")
+        except msgspec.DecodeError:
+            return ""
+
+    @property
     def thinks(self) -> bool:
         return self.has("thinking", "redacted_thinking")
 
@@ -219,10 +250,13 @@ class _Line(msgspec.Struct):
 
 
 _decode_result = msgspec.json.Decoder(_Line).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
 
 _UNKNOWN_MODEL = re.compile(r"model: (claude-[\w.@-]+)")
 _ABOVE_LIMIT = re.compile(r"max_tokens: (\d{1,12}) > \d{1,12},")
 _FAMILY = re.compile(r"claude-(?:\d|.{0,40}(?:opus|sonnet|haiku|fable|mythos|instant))")
+_JSON_BEGINNINGS = ("{", "[", '"', "-", "true", "false", "null", *"0123456789")
 _DATE = re.compile(r"(?:[-@]\d{8}|-latest|-0)$")
 
 
@@ -235,6 +269,11 @@ def _may_be(asked: str, answered: str) -> bool:
     if _DATE.sub("", asked) not in _known_models() or _names(asked, answered):
         return True
     return _DATE.sub("", answered) not in _known_models() and not _FAMILY.match(answered)
+
+
+def _is_prose(text: str) -> bool:
+    """Return whether a text, perhaps cut off, cannot be JSON: nothing that JSON begins with begins it."""
+    return bool(text := text.strip()) and not text.startswith(_JSON_BEGINNINGS)
 
 
 def _names(asked: str, answered: str) -> bool:

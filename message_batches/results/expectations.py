@@ -80,6 +80,11 @@ class _Kind(msgspec.Struct):
 class _Choice(msgspec.Struct):
     type: str | None = None
     name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class _OutputConfig(msgspec.Struct):
+    format: _Kind | None = None
 
 
 class _Params(msgspec.Struct):
@@ -89,6 +94,8 @@ class _Params(msgspec.Struct):
     tool_choice: _Choice | None = None
     stop_sequences: list[str] | None = None
     thinking: _Kind | None = None
+    output_config: _OutputConfig | None = None
+    output_format: _Kind | None = None
     mcp_servers: Any = None
     container: Any = None
     fallbacks: Any = None
@@ -103,12 +110,15 @@ class _Params(msgspec.Struct):
             choice.type or "", [tool.name for tool in self.tools or ()]
         )
         thinking = self.thinking.type if self.thinking else None
+        form = (self.output_config and self.output_config.format) or self.output_format
         return Expected(
             model="" if self.fallbacks or self.fallback_credit_token else self.model,
             # The provider's tools have the model sample several times, each time up to the limit.
             max_tokens=None if provided else self.max_tokens,
             tools=None if provided else frozenset(names),
             forced=choice.type in ("any", "tool"),
+            single_call=bool(choice.disable_parallel_tool_use),
+            formatted=form is not None and form.type == "json_schema",
             stop_sequences=frozenset(self.stop_sequences or ()),
             may_think=thinking != "disabled" and bool(thinking or not _THINKS_ON_REQUEST.match(self.model)),
         )
@@ -122,6 +132,8 @@ class _Written(msgspec.Struct):
     tool_choice: msgspec.Raw = msgspec.Raw()
     stop_sequences: msgspec.Raw = msgspec.Raw()
     thinking: msgspec.Raw = msgspec.Raw()
+    output_config: msgspec.Raw = msgspec.Raw()
+    output_format: msgspec.Raw = msgspec.Raw()
     mcp_servers: msgspec.Raw = msgspec.Raw()
     container: msgspec.Raw = msgspec.Raw()
     fallbacks: msgspec.Raw = msgspec.Raw()

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import ValidationError
-from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
@@ -20,6 +19,7 @@ from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
 from message_batches.models import BatchOutput, FailureDetails, Phase, Progress
+from message_batches.runs.payloads import first_value, given_value
 from message_batches.serialization import ContractModel
 
 
@@ -121,11 +121,11 @@ async def read_progress(client: Client, workflow_id: str) -> Progress:
 
 
 async def read_start(client: Client, workflow_id: str) -> RunStart:
-    """Read the input of a workflow id's latest run; an error of the data converter passes through."""
+    """Read the input of a workflow id's latest run; of one that cannot be read, nothing."""
     async for event in client.get_workflow_handle(workflow_id).fetch_history_events():
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
             given = event.workflow_execution_started_event_attributes.input
-            return RunStart.of(await _first(client.data_converter, given))
+            return RunStart.of(await given_value(client.data_converter, given))
     return RunStart.of({})
 
 
@@ -137,7 +137,7 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 given = event.workflow_execution_started_event_attributes.input
-                start = RunStart.of(await _first(client.data_converter, given))
+                start = RunStart.of(await first_value(client.data_converter, given))
                 if start.continued:
                     return StoreReferences(start.batch_ids, start.requests_uris, start.api_key, complete=True)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
@@ -146,7 +146,7 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 completed = event.activity_task_completed_event_attributes
                 if completed.scheduled_event_id in preparing:
-                    prepared = await _first(client.data_converter, completed.result)
+                    prepared = await first_value(client.data_converter, completed.result)
                     uris = (*start.requests_uris, *_texts(_part(prepared, "manifest").get("uri")))
                     return StoreReferences(start.batch_ids, uris, start.api_key, complete=True)
     return StoreReferences(start.batch_ids, start.requests_uris, start.api_key)
@@ -208,7 +208,7 @@ class _ProgressReading:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 given = event.workflow_execution_started_event_attributes.input
-                self._started(RunStart.of(await _first(self._converter, given)))
+                self._started(RunStart.of(await given_value(self._converter, given)))
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
                 name = event.activity_task_scheduled_event_attributes.activity_type.name
                 self._types[event.event_id] = name
@@ -218,7 +218,7 @@ class _ProgressReading:
                 name = self._types.get(completed.scheduled_event_id, "")
                 if name in (ActivityType.SUBMIT_BATCH, ActivityType.POLL_BATCH_STATUS, ActivityType.CANCEL_BATCH):
                     time = event.event_time.ToDatetime(tzinfo=UTC)
-                    self._completed(name, await _first(self._converter, completed.result), time)
+                    self._completed(name, await first_value(self._converter, completed.result), time)
             case EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED | EventType.EVENT_TYPE_ACTIVITY_TASK_TIMED_OUT:
                 failed = event.activity_task_failed_event_attributes.scheduled_event_id
                 timed_out = event.activity_task_timed_out_event_attributes.scheduled_event_id
@@ -283,11 +283,6 @@ class _ProgressReading:
         self._batch, self._batch_id = batch, batch.id
         self._last_seen = self._last_seen if batch.from_store else seen
         self._not_found_since, self._not_found = None, 0
-
-
-async def _first(converter: DataConverter, payloads: Payloads) -> dict[str, Any]:
-    values = await converter.decode(payloads.payloads)
-    return values[0] if values and isinstance(values[0], dict) else {}
 
 
 def _part(value: dict[str, Any], name: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.errors import InvalidRequests, RequestsNotFound
 from message_batches.models import BatchOutput, Phase, Progress
 from message_batches.requests.manifest import load_manifest, write_inline_manifest
+from message_batches.runs.describe import describe_run
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import DATA_CONVERTER
 from message_batches.temporal.dev_server import DevServer
@@ -95,12 +96,16 @@ async def begin(live: Stack, *given: Any) -> WorkflowHandle[Any, BatchOutput]:
 
 
 async def assert_refused(live: Stack, *given: Any, kind: str, says: str = "") -> None:
-    """Assert that a real run fails with that, and that nothing is sent."""
+    """Assert that a real run fails with that, that commands can show it, and that nothing is sent."""
     before = len(live.emulator.calls)
+    run = await begin(live, *given)
 
-    failure = await failure_of(await begin(live, *given))
+    failure = await failure_of(run)
+    shown = (await describe_run(live.client, run.id)).failure
 
     assert failure.type == kind
+    assert shown
+    assert shown.kind == kind
     assert says in failure.message
     assert len(failure.message) < 10_000
     assert len(live.emulator.calls) == before
@@ -155,6 +160,11 @@ async def test_an_input_that_cannot_be_read_fails_its_run_instead_of_stalling_it
 @pytest.mark.parametrize("encoding", ["binary/plain", "json/protobuf", "binary/null", "x/y"])
 def test_an_input_that_is_not_json_is_refused(encoding: str) -> None:
     assert refusal_of(payload(f'{{"requests":{ONE}}}', encoding)).type == "InvalidInput"
+
+
+@pytest.mark.parametrize("encoding", ["json/plain", "json/protobuf", "x/y"])
+async def test_an_input_of_no_known_form_is_shown_as_refused(live: Stack, encoding: str) -> None:
+    await assert_refused(live, payload("{", encoding), kind="InvalidInput")
 
 
 async def test_a_missing_input_is_refused(live: Stack) -> None:

@@ -8,7 +8,7 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from activities.timeouts import MAX_LOST_ATTEMPTS, Upload, heartbeats_counting_lost_attempts
-from message_batches.errors import NotSent, StoreUnavailable, WorkersLost
+from message_batches.errors import NotSent, ReplyLost, StoreUnavailable, WorkersLost
 from tests.harness.waiting import eventually
 
 PARTS = [b"head,", b"body,", b"tail"]
@@ -56,6 +56,18 @@ async def test_a_worker_that_wakes_up_after_the_deadline_sends_no_further_chunk(
     with pytest.raises(NotSent):
         await anext(sending)
     assert not frozen.complete
+
+
+async def test_a_connection_that_is_lost_during_the_upload_says_how_much_was_to_be_sent() -> None:
+    cut = upload(started=datetime.now(UTC), timeout=timedelta(minutes=1))
+
+    async def send() -> None:
+        async with cut.deadline():
+            await anext(cut.chunks())
+            raise ReplyLost("reset")
+
+    with pytest.raises(NotSent, match=f"its {LENGTH} bytes were sent.* reset.* gateway may refuse"):
+        await send()
 
 
 def beating(lost: int) -> tuple[ActivityEnvironment, list[int]]:

@@ -69,6 +69,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"messages": said("a", [{**USE, "id": "toolu_2"}], [RESULT])},
         "messages.2.content.0: unexpected `tool_use_id` found in `tool_result` blocks: toolu_1.",
     ),
+    ({"messages": said("a", [USE, USE], [RESULT])}, "messages.1.content.1: `tool_use` ids must be unique"),
     (
         {"messages": said("a", [USE], "b")},
         "messages: `tool_use` ids were found without `tool_result` blocks immediately",

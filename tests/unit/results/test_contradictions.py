@@ -23,7 +23,14 @@ TEXT = {"type": "text", "text": "Hello"}
 WEATHER = {"name": "weather", "input_schema": {"type": "object"}}
 SEARCH = {"type": "web_search_20260209", "name": "web_search"}
 CALL = {"type": "tool_use", "id": "t", "name": "weather", "input": {}}
+ONE_CALL = {"tools": [WEATHER], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+FORMAT = {"type": "json_schema", "schema": {"type": "object"}}
+FORMATTED = {"output_config": {"format": FORMAT}}
 THOUGHT = {"type": "thinking", "thinking": "...", "signature": "s"}
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text}
 
 
 def answer(content: list[Any] | None = None, *, tokens: int = 9, **fields: Any) -> dict[str, Any]:
@@ -91,6 +98,12 @@ async def contradiction(folder: Path, asked: dict[str, Any], result: dict[str, A
         ({"max_tokens": 256, "tools": [WEATHER]}, cut_off(16, [CALL])),
         ({"max_tokens": 256}, cut_off(8, usage={"cache_read_input_tokens": 90_000, "iterations": None})),
         ({"max_tokens": 256, "model": "claude-sonnet-5"}, cut_off(64, model="claude-sonnet-5")),
+        (ONE_CALL, answer([CALL, TEXT, CALL], stop_reason="tool_use")),
+        (FORMATTED, answer()),
+        ({"output_format": FORMAT}, answer()),
+        (FORMATTED, answer([said(" "), said("Hello")])),
+        (FORMATTED, cut_off(40)),
+        (FORMATTED | {"thinking": {"type": "enabled"}}, answer([THOUGHT, TEXT])),
     ],
 )
 async def test_an_answer_that_contradicts_its_request_says_how(
@@ -153,6 +166,24 @@ async def test_an_answer_that_contradicts_its_request_says_how(
         ({"max_tokens": 4096, "model": "claude-default"}, cut_off(8)),
         ({"max_tokens": 4096}, cut_off(8, model="claude-router")),
         ({"max_tokens": 4096, "fallbacks": "default"}, cut_off(8)),
+        (ONE_CALL, answer([TEXT, CALL], stop_reason="tool_use")),
+        ({"tools": [WEATHER]}, answer([CALL, CALL], stop_reason="tool_use")),
+        (ONE_CALL | {"tools": [WEATHER, SEARCH]}, answer([CALL, CALL], stop_reason="tool_use")),
+        (FORMATTED, answer([said('{"city": '), said('"Bonn"}')])),
+        (FORMATTED, answer([said("\n[1, 2]")])),
+        (FORMATTED, answer([said(" 42 ")])),
+        (FORMATTED, answer([said("")])),
+        (FORMATTED, answer([said("\ud83d")])),
+        (FORMATTED, answer([{"type": "text"}])),
+        (FORMATTED, answer([{"type": "text", "text": 7}])),
+        (FORMATTED, answer(stop_reason="refusal")),
+        (FORMATTED, cut_off(40, [said('{"city": "Bo')])),
+        (FORMATTED, answer(model="claude-router")),
+        (FORMATTED | {"tools": [WEATHER]}, answer([TEXT, CALL], stop_reason="tool_use")),
+        (FORMATTED | {"tools": [SEARCH]}, answer()),
+        (FORMATTED | {"model": "claude-default"}, answer()),
+        ({"output_config": {"effort": "low"}}, answer()),
+        ({"output_config": "low"}, answer()),
         ({}, {"type": "succeeded", "message": "of another shape"}),
     ],
 )
