@@ -10,7 +10,7 @@ from pathlib import Path
 from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
-from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
+from activities.intents import Search, Take, Yield, decide, from_earlier_record, landed_batches, new_intent
 from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
@@ -111,8 +111,9 @@ class MessageBatchActivities:
                 if earlier := await self._records.record_intent(given.submitter, intent):
                     return from_earlier_record(earlier, given.manifest)
                 try:
-                    others = await self._records.posts_of(given.submitter)
-                    match decision := decide(intent, *others, given.began or intent.time):
+                    own, others = await self._records.posts_of(given.submitter)
+                    landed = await landed_batches(self._store, self._api.account(given.profile), others)
+                    match decision := decide(intent, own, others, given.began or intent.time, landed):
                         case Take(batch_id):
                             await self._record(given, SubmissionOutcome(batch_id=batch_id))
                             return Submitted(recorded=batch_id)
