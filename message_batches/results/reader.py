@@ -242,6 +242,9 @@ async def _missing(store: Store, landed: LandedResults | BatchOutput) -> Results
     uri = landed.results_file.uri
     if is_elsewhere(store, landed):
         return ResultsNotFound(_elsewhere(store, uri))
+    if isinstance(landed, BatchOutput) and landed.deleted:
+        again = "Their batch was deleted at the provider once they had landed: only a backup of the store has them"
+        return ResultsNotFound(f"{_gone(store, uri)}. {again}")
     kept = "The API keeps results for 29 days after their batch was created"
     account = account_of(store, landed)
     requests = {each.manifest_name for each in await beside(store, landed)} & {*await store.names("manifests/")}

@@ -97,6 +97,15 @@ async def test_that_step_names_the_key_and_the_requests_in_the_store(store: Obje
         assert caught.value.requests_uri == (store.uri(requests_path(SHA)) if there else None)
 
 
+async def test_results_whose_batch_was_deleted_are_not_to_be_landed_again(store: ObjectStore) -> None:
+    gone = output_of(await publish(store, 1, SHA, file=False))
+
+    with pytest.raises(ResultsNotFound) as caught:
+        await reader.of_output(store, gone.model_copy(update={"deleted": True}))
+
+    assert caught.value.action is None
+
+
 async def test_a_missing_publication_is_no_missing_file(store: ObjectStore) -> None:
     landed = await publish(store, 1, SHA)
     await store.remove(publication_path(ACCOUNT.part, BATCH, SHA))
