@@ -176,16 +176,17 @@ class MessageBatchActivities:
     async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
         """Cancel the batch at the provider; one that has ended already is left as it is."""
         with errors_as_failures(batch.batch_id):
-            try:
-                stopped = await self._api.cancel(batch.profile, batch.batch_id)
-                activity.logger.info("Stopped the batch at the provider")
-                return stopped
-            except (RequestRefused, ApiUnavailable):
-                # The API's answer for a batch that has ended, or is being cancelled already, is not documented.
-                current = await self._api.retrieve(batch.profile, batch.batch_id)
-                if current.processing_status == "in_progress":
-                    raise
-                return current
+            async with heartbeats():
+                try:
+                    stopped = await self._api.cancel(batch.profile, batch.batch_id)
+                    activity.logger.info("Stopped the batch at the provider")
+                    return stopped
+                except (RequestRefused, ApiUnavailable):
+                    # The API's answer for a batch that has ended, or is being cancelled already, is not documented.
+                    current = await self._api.retrieve(batch.profile, batch.batch_id)
+                    if current.processing_status == "in_progress":
+                        raise
+                    return current
 
     @activity.defn(name=ActivityType.DELETE_BATCH)
     async def delete_batch(self, given: DeleteInput) -> None:
