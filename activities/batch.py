@@ -10,7 +10,7 @@ from pathlib import Path
 from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
-from activities.intents import Search, Take, Yield, decide, from_earlier_record, new_intent
+from activities.intents import Search, Take, Yield, decide, from_earlier_record, landed_batches, new_intent
 from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
@@ -111,8 +111,9 @@ class MessageBatchActivities:
                 if earlier := await self._records.record_intent(given.submitter, intent):
                     return from_earlier_record(earlier, given.manifest)
                 try:
-                    others = await self._records.posts_of(given.submitter)
-                    match decision := decide(intent, *others, given.began or intent.time):
+                    own, others = await self._records.posts_of(given.submitter)
+                    landed = await landed_batches(self._store, self._api.account(given.profile), others)
+                    match decision := decide(intent, own, others, given.began or intent.time, landed):
                         case Take(batch_id):
                             await self._record(given, SubmissionOutcome(batch_id=batch_id))
                             return Submitted(recorded=batch_id)
@@ -175,16 +176,17 @@ class MessageBatchActivities:
     async def cancel_batch(self, batch: BatchRef) -> MessageBatch:
         """Cancel the batch at the provider; one that has ended already is left as it is."""
         with errors_as_failures(batch.batch_id):
-            try:
-                stopped = await self._api.cancel(batch.profile, batch.batch_id)
-                activity.logger.info("Stopped the batch at the provider")
-                return stopped
-            except (RequestRefused, ApiUnavailable):
-                # The API's answer for a batch that has ended, or is being cancelled already, is not documented.
-                current = await self._api.retrieve(batch.profile, batch.batch_id)
-                if current.processing_status == "in_progress":
-                    raise
-                return current
+            async with heartbeats():
+                try:
+                    stopped = await self._api.cancel(batch.profile, batch.batch_id)
+                    activity.logger.info("Stopped the batch at the provider")
+                    return stopped
+                except (RequestRefused, ApiUnavailable):
+                    # The API's answer for a batch that has ended, or is being cancelled already, is not documented.
+                    current = await self._api.retrieve(batch.profile, batch.batch_id)
+                    if current.processing_status == "in_progress":
+                        raise
+                    return current
 
     @activity.defn(name=ActivityType.DELETE_BATCH)
     async def delete_batch(self, given: DeleteInput) -> None:

@@ -5,15 +5,18 @@ the other: Temporal allows one at a time, but an activity may outlive its run, w
 database that was set back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 from activities.models import SubmitInput, Submitted
+from message_batches.api.keys import Account
 from message_batches.api.models import BATCH_LIFETIME
 from message_batches.errors import InvalidRequests
 from message_batches.models import Anchor, Manifest
+from message_batches.results import reader
+from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionRecord
 
 CLOCK_SKEW = timedelta(seconds=10)
@@ -22,7 +25,7 @@ CLOCK_SKEW = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Send:
-    """Send the requests; `earlier` is the anchor of a POST that may have created a batch as well."""
+    """Send the requests; `earlier` is the anchor of a POST that has created a batch as well, or may have."""
 
     earlier: Anchor | None = None
 
@@ -64,8 +67,18 @@ def new_intent(given: SubmitInput) -> SubmissionIntent:
     )
 
 
+async def landed_batches(store: Store, account: Account, records: Iterable[SubmissionRecord]) -> set[str]:
+    """Return the batches of other POSTs whose results have landed."""
+    named = {record.outcome.batch_id for record in records if record.outcome and record.outcome.batch_id}
+    return {batch_id for batch_id in named if await reader.of_batch(store, batch_id, [account.part])}
+
+
 def decide(
-    intent: SubmissionIntent, own: Sequence[SubmissionRecord], others: Sequence[SubmissionRecord], began: datetime
+    intent: SubmissionIntent,
+    own: Sequence[SubmissionRecord],
+    others: Sequence[SubmissionRecord],
+    began: datetime,
+    landed: Collection[str] = (),
 ) -> Decision:
     """Decide on the POST of a new intent by the other records of the same custom_ids, read after it was written.
 
@@ -74,6 +87,7 @@ def decide(
         own: the records of this run.
         others: the records of other runs; those of other workflow ids and requests are submissions of their own.
         began: the run's start. A batch of an earlier run is not ours: a caller may start the same requests again.
+        landed: batches whose results have landed. Another one of an earlier run may have been bought for nothing.
     """
     began -= CLOCK_SKEW
     earlier: list[Anchor] = []
@@ -82,14 +96,14 @@ def decide(
         if other.workflow_id != intent.workflow_id or not other.of_same_requests(intent) or record.created_nothing:
             continue
         over = other.time + other.timeout + CLOCK_SKEW
-        if record.outcome and record.outcome.batch_id:
-            if other.time >= began or _has_yielded_to(other, own):
-                return Take(record.outcome.batch_id)
-        elif record.outcome is None and intent.time < over:
+        batch_id = record.outcome.batch_id if record.outcome else None
+        if batch_id and (other.time >= began or _has_yielded_to(other, own)):
+            return Take(batch_id)
+        if record.outcome is None and intent.time < over:
             return Yield()
-        elif record.outcome is None and over >= began and not _was_searched_for(other, own):
+        if record.outcome is None and over >= began and not _was_searched_for(other, own):
             return Search(other.anchor)
-        elif other.time >= intent.time - BATCH_LIFETIME:
+        if other.time >= intent.time - BATCH_LIFETIME and batch_id not in landed:
             earlier.append(other.anchor)
     # One of another account goes first: whether a batch is there cannot be seen from here, and that is to be said.
     return Send(min(earlier, key=lambda anchor: (_same_account(anchor, intent), anchor.created_at), default=None))

@@ -181,6 +181,7 @@ class AdoptInput(ContractModel):
     batch_id: str
     claim: BatchClaim
     store_id: str | None = None
+    anchor: Anchor | None = None
 
 
 class VerifyCandidateInput(ContractModel):

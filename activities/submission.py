@@ -18,7 +18,7 @@ from activities.models import (
 )
 from activities.timeouts import heartbeats, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import ApiProfile, BatchPage, MessageBatch
+from message_batches.api.models import ApiProfile, KeyOwner, MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import OtherWorkspace, OwnedByAnotherRun, ReplyLost
 from message_batches.models import Anchor, Candidate
@@ -98,12 +98,18 @@ class SubmissionActivities:
 
     @activity.defn(name=ActivityType.FIND_BATCH_TO_ADOPT)
     async def find_batch_to_adopt(self, given: AdoptInput) -> MessageBatch:
-        """Return the batch that an operator named; `OwnedByAnotherRun` if another run has claimed it."""
+        """Return the batch that an operator named.
+
+        Raises `OwnedByAnotherRun` if another run has claimed it, `OtherWorkspace` if it is in another account than the
+        one that the requests were sent to.
+        """
         with errors_as_failures(given.batch_id):
             if given.store_id:
                 await check_store(self._store, given.store_id)
             async with reply_deadline():
                 batch = await self._api.retrieve(given.profile, given.batch_id)
+            if given.anchor and (owner := self._api.owner(given.profile)):
+                _check_account(given.profile, given.anchor, owner)
             claim = await self._records.claim_of(self._api.account(given.profile), given.batch_id)
             if _is_taken(claim, given.claim):
                 raise OwnedByAnotherRun(f"{given.batch_id} is the batch of the run {claim.owner}")
@@ -143,7 +149,7 @@ class SubmissionActivities:
         ahead: timedelta | None = None
         while True:
             page = await self._api.list(given.profile, limit=PAGE_SIZE, after_id=after)
-            _check_account(given, page)
+            _check_account(given.profile, given.anchor, page.owner)
             if ahead is None and page.date:
                 # The API's clock may be off from the server's, on which the times of the POSTs were read.
                 now = activity.info().started_time + timedelta(seconds=time.monotonic() - began)
@@ -189,12 +195,12 @@ class SubmissionActivities:
         )
 
 
-def _check_account(given: FindCandidatesInput, page: BatchPage) -> None:
+def _check_account(profile: ApiProfile, anchor: Anchor, owner: KeyOwner) -> None:
     """Raise `OtherWorkspace` if the key is of another account now than when the requests were sent."""
-    if conflict := given.anchor.owner.conflict(page.owner):
+    if conflict := anchor.owner.conflict(owner):
         what, then, now = conflict
         raise OtherWorkspace(
-            f"The key {given.profile.api_key!r} is of the {what} {now} now, and the requests were sent to {then}: "
+            f"The key {profile.api_key!r} is of the {what} {now} now, and the requests were sent to {then}: "
             f"whether they made a batch there cannot be seen from here. Give the workers a key of {then} again"
         )
 

@@ -103,6 +103,7 @@ CANCEL: ActivityOptions = {
     "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(hours=1),
+    "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=24
     ),

@@ -114,7 +114,7 @@ class SubmitStep:
     async def resolve(self, resolution: Resolution) -> None:
         """Carry out an operator's decision; a batch that is to be adopted must exist, with our count."""
         if resolution.adopt:
-            batch = await self._calls.find_batch_to_adopt(resolution.adopt)
+            batch = await self._calls.find_batch_to_adopt(resolution.adopt, self._submission.anchor)
             if batch.request_counts.total != self._calls.manifest.count:
                 raise failure(
                     "OwnedByAnotherRun",

@@ -8,7 +8,7 @@ from pydantic import PlainSerializer
 
 from message_batches.cli.next_steps import failure_text
 from message_batches.models import BatchOutput, LandedResults, Progress
-from message_batches.results.reader import FailedRequests
+from message_batches.results.failed import FailedRequests
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import RunFailure
 from message_batches.runs.list import ListedRun

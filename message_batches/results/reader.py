@@ -1,21 +1,18 @@
-"""Landed results: finding them in the store by batch or by run, reading their lines, sorting out the failed ones."""
+"""Landed results: finding them in the store by batch or by run, reading their lines."""
 
 import hashlib
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
-import msgspec
 from pydantic import ValidationError
 
 from message_batches.concurrency import run_in_thread
 from message_batches.contract import NextAction
-from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
 from message_batches.jsonl import Splitter
 from message_batches.models import BatchOutput, LandedResults, ResultsFile
-from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage import paths
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
@@ -46,26 +43,6 @@ class Publication:
     def manifest_name(self) -> str | None:
         """The name of the requests in the store."""
         return paths.requests_path(self.manifest_sha256) if self.manifest_sha256 else None
-
-
-@dataclass
-class FailedRequests:
-    """The custom_ids without a reply: expired, canceled or errored.
-
-    Attributes:
-        retryable: worth sending again as they are.
-        invalid: to be corrected first.
-    """
-
-    retryable: set[str] = field(default_factory=set)
-    invalid: set[str] = field(default_factory=set)
-
-    def add(self, result: ResultLine) -> None:
-        """Add a result, unless it succeeded."""
-        if result.type == "succeeded":
-            return
-        to_correct = result.error and cause_of(*result.error, result.error_code) is ErrorCause.REQUEST
-        (self.invalid if to_correct else self.retryable).add(result.custom_id)
 
 
 async def read_publication(store: Store, path: str) -> LandedResults | None:
@@ -125,7 +102,7 @@ async def landed_of_batch(
         if publication.file_there:
             return publication
     if found:
-        raise _missing(store, found[0].landed)
+        raise await _missing(store, found[0].landed)
     return None
 
 
@@ -142,7 +119,7 @@ async def of_output(store: Store, output: BatchOutput) -> Publication:
         return Publication(LandedResults.model_validate(dict(output)), None)
     if there:
         return there[0]
-    raise _missing(store, output)
+    raise await _missing(store, output)
 
 
 async def beside(store: Store, landed: LandedResults | BatchOutput) -> list[Publication]:
@@ -235,36 +212,13 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:
     """Return the first of landed results; all are read, which alone shows that they are what was landed."""
     if not await has_file(store, landed):
-        raise _missing(store, landed)
+        raise await _missing(store, landed)
     found: list[bytes] = []
     splitter = Splitter()
     async for piece in results_in(store, landed.results_file):
         if len(found) < count:
             found += splitter.feed(piece)
     return [*found, *(splitter.end() if len(found) < count else ())][:count]
-
-
-async def failed_requests(results: AsyncIterable[bytes]) -> FailedRequests:
-    """Sort out the requests without a reply from the lines of a results file."""
-    failed = FailedRequests()
-    async for line in results:
-        if line.strip():
-            failed.add(read_result(line, landed=True))
-    return failed
-
-
-class _Request(msgspec.Struct):
-    custom_id: str
-
-
-_decode = msgspec.json.Decoder(_Request).decode
-
-
-async def requests_of(manifest: AsyncIterable[bytes], ids: set[str]) -> AsyncIterator[bytes]:
-    """Yield the lines of a manifest for these custom_ids, byte for byte."""
-    async for line in manifest:
-        if line and _decode(line).custom_id in ids:
-            yield line + b"\n"
 
 
 async def _sizes(store: Store, folder: str) -> dict[str, int]:
@@ -284,12 +238,23 @@ def _name(store: Store, file: ResultsFile) -> str | None:
         return None
 
 
-def _missing(store: Store, landed: LandedResults | BatchOutput) -> ResultsNotFound:
+async def _missing(store: Store, landed: LandedResults | BatchOutput) -> ResultsNotFound:
     uri = landed.results_file.uri
     if is_elsewhere(store, landed):
         return ResultsNotFound(_elsewhere(store, uri))
+    if isinstance(landed, BatchOutput) and landed.deleted:
+        again = "Their batch was deleted at the provider once they had landed: only a backup of the store has them"
+        return ResultsNotFound(f"{_gone(store, uri)}. {again}")
     kept = "The API keeps results for 29 days after their batch was created"
-    return ResultsNotFound(f"{_gone(store, uri)}. {kept}", NextAction.LAND_AGAIN, batch_id=landed.batch_id)
+    account = account_of(store, landed)
+    requests = {each.manifest_name for each in await beside(store, landed)} & {*await store.names("manifests/")}
+    return ResultsNotFound(
+        f"{_gone(store, uri)}. {kept}",
+        NextAction.LAND_AGAIN,
+        batch_id=landed.batch_id,
+        api_key=paths.key_of(account) if account else None,
+        requests_uri=store.uri(min(filter(None, requests))) if requests else None,
+    )
 
 
 def _gone(store: Store, uri: str) -> str:

@@ -93,6 +93,11 @@ def accounts_among(paths: Iterable[str]) -> list[str]:
     return sorted(path for path in paths if _ACCOUNT.fullmatch(path))
 
 
+def key_of(account: str) -> str:
+    """Return the name of the key in the part of a path that names an account."""
+    return account.rpartition("-")[0]
+
+
 def claims_folder(account: str) -> str:
     """Build the folder of the claims on an account's batches."""
     return f"claims/{account}"

@@ -1,7 +1,9 @@
 """A lost reply to the POST: one batch, found, verified and landed, or an operator's decision."""
 
 import asyncio
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
@@ -174,3 +176,27 @@ async def test_an_invalid_resolution_or_one_of_a_decided_run_is_refused_with_a_r
     assert isinstance(caught.value.cause, ApplicationError)
     assert caught.value.cause.type in ("InvalidResolution", "NotUndecided")
     await run.result()
+
+
+@pytest.mark.parametrize("landed", [True, False])
+async def test_the_batch_of_an_earlier_run_with_the_same_workflow_id_is_named_unless_it_landed(
+    live: Stack, landed: bool
+) -> None:
+    if not landed:
+        live.emulator.faults.add("field", operation="retrieve", field="processing_status", value="in_progress")
+    earlier = await live.start(requests(), workflow_id=f"same-{uuid4()}")
+    if landed:
+        await earlier.result()
+    else:
+        await live.saw("retrieve")
+        await earlier.terminate()
+    live.emulator.faults.clear()
+    (record,) = [path for path in live.store_folder.glob("submissions/*/*/*.json") if "outcome" not in path.name]
+    before = (datetime.now(UTC) - timedelta(minutes=5)).isoformat()
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"time": before}))
+
+    output = await (await live.start(requests(), workflow_id=earlier.id)).result()
+
+    first, second = (batch.id for batch in live.emulator.batches)
+    assert output.batch_id == second
+    assert output.possibly_paid_twice == (() if landed else (first,))

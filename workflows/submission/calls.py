@@ -136,8 +136,8 @@ class SubmissionCalls:
             summary=f"record {batch_id}" if batch_id else "no batch found",
         )
 
-    async def find_batch_to_adopt(self, batch_id: str) -> MessageBatch:
-        """Return the batch named by an operator, who waits for it; `OwnedByAnotherRun` if another run claimed it."""
+    async def find_batch_to_adopt(self, batch_id: str, anchor: Anchor | None) -> MessageBatch:
+        """Return the batch named by an operator, who waits for it, if it may be ours."""
         return await workflow.execute_activity_method(
             SubmissionActivities.find_batch_to_adopt,
             AdoptInput(
@@ -145,6 +145,7 @@ class SubmissionCalls:
                 batch_id=batch_id,
                 claim=self._context.claim,
                 store_id=self._context.state.store_id,
+                anchor=anchor,
             ),
             **activity_options.OPERATOR_LOOKUP,
             summary=f"may {batch_id} be ours",

@@ -159,7 +159,8 @@ async def test_landed_results_that_are_gone_from_the_store_are_landed_anew(
     assert len(landed) == (1 if gone == "the file" else 2)
     assert missing.code == 2
     assert missing.json["error"]["type"] == "ResultsNotFound"
-    assert f"attach {batch_id} --requests FILE" in missing.json["error"]["message"]
+    requests = f"{live.store_folder}/manifests/" if gone == "the file" else "FILE"
+    assert f"attach {batch_id} --requests {requests}" in missing.json["error"]["message"]
     assert again.code == 0, again.err
     assert again.json["workflowId"] == f"attach-{batch_id}"
     assert again.json["output"]["verified"]

@@ -1,5 +1,6 @@
 """cancelBatch: one call where possible; a batch that has ended is left as it is, whatever the API's response."""
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -33,8 +34,8 @@ class Canceller:
         self._activity = MessageBatchActivities(api, open_store(folder.as_uri())).cancel_batch
         self._batch = BatchRef(profile=PROFILE, batch_id=batch_id)
 
-    async def cancel(self) -> MessageBatch:
-        return await ActivityEnvironment().run(self._activity, self._batch)
+    async def cancel(self, environment: ActivityEnvironment | None = None) -> MessageBatch:
+        return await (environment or ActivityEnvironment()).run(self._activity, self._batch)
 
     @property
     def calls(self) -> list[str | None]:
@@ -52,6 +53,18 @@ async def canceller(folder: Path, **undocumented: int) -> AsyncIterator[Cancelle
         api = HttpBatchApi(http, ApiKeys(KEYS))
         batch = await api.create(PROFILE, body(), len(BODY))
         yield Canceller(emulator, api, batch.id, folder)
+
+
+async def test_it_heartbeats_while_the_api_is_slow_so_that_a_lost_worker_is_noticed(tmp_path: Path) -> None:
+    environment, beats = ActivityEnvironment(), list[object]()
+    environment.info = dataclasses.replace(environment.info, heartbeat_timeout=timedelta(seconds=0.02))
+    environment.on_heartbeat = lambda *_: beats.append(None)
+    async with canceller(tmp_path) as running:
+        running.emulator.faults.add("slow", operation="cancel", seconds=0.2)
+
+        await running.cancel(environment)
+
+    assert beats
 
 
 async def test_a_batch_in_progress_is_stopped_by_one_call(tmp_path: Path) -> None:

@@ -150,14 +150,22 @@ def test_only_the_same_requests_of_the_same_workflow_id_hold_a_post_up(
     assert isinstance(decide(intent("second", START + 8 * SECOND), [], [record], START), expected)
 
 
-@pytest.mark.parametrize("outcome", [None, SubmissionOutcome()])
-def test_an_old_post_without_a_batch_is_named_and_holds_nothing_up(outcome: SubmissionOutcome | None) -> None:
+@pytest.mark.parametrize("outcome", [None, SubmissionOutcome(), SubmissionOutcome(batch_id="b")])
+def test_an_old_post_whose_batch_has_not_landed_is_named_and_holds_nothing_up(
+    outcome: SubmissionOutcome | None,
+) -> None:
     old = SubmissionRecord(intent=intent("first", OTHER), outcome=outcome)
     older = SubmissionRecord(intent=intent("zeroth", OTHER - timedelta(minutes=30)), outcome=outcome)
     ancient = SubmissionRecord(intent=intent("before", START - timedelta(days=2)), outcome=outcome)
 
     assert decide(intent("second", START), [], [old, older, ancient], START) == Send(older.intent.anchor)
     assert decide(intent("second", START), [], [ancient], START) == Send()
+
+
+def test_a_landed_batch_of_an_earlier_run_is_no_second_payment() -> None:
+    old = SubmissionRecord(intent=intent("first", OTHER), outcome=SubmissionOutcome(batch_id="b"))
+
+    assert decide(intent("second", START), [], [old], START, {"b"}) == Send()
 
 
 def test_a_batch_of_a_post_that_was_waited_for_is_taken_though_it_was_sent_before_this_run_began() -> None:
@@ -171,7 +179,7 @@ def test_a_batch_of_a_post_that_was_waited_for_is_taken_though_it_was_sent_befor
 
     assert decide(first, [], [under_way], START) == Yield()
     assert decide(again, [waited], [answered], START) == Take("b")
-    assert decide(again, [refused], [answered], START) == Send()
+    assert decide(again, [refused], [answered], START) == Send(sent.anchor)
 
 
 def test_a_post_that_was_searched_for_is_not_searched_for_again() -> None:

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.batch import GONE_AFTER_ATTEMPTS, MessageBatchActivities
-from activities.models import DeleteInput, FindCandidatesInput, PostWindow, SubmitInput, Submitted
+from activities.models import AdoptInput, DeleteInput, FindCandidatesInput, PostWindow, SubmitInput, Submitted
 from activities.submission import MAX_RIVALS, SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
@@ -335,6 +335,24 @@ async def test_a_reset_run_with_a_key_of_another_account_does_not_send_again_wha
 
     assert refused.value.type == "OtherWorkspace"
     assert len(emulator.batches) == 1
+
+
+async def test_a_batch_of_another_account_than_the_requests_were_sent_to_is_not_adopted(
+    anchored: Alone, emulator: Emulator
+) -> None:
+    adopted = AdoptInput(
+        profile=PROFILE, batch_id=await anchored.submit(), claim=anchored.submitter().claim, anchor=anchored.anchor
+    )
+    environment, activities = ActivityEnvironment(), SubmissionActivities(anchored.api, anchored.store)
+    async with http_client(emulator.url) as http:
+        others = SubmissionActivities(HttpBatchApi(http, ApiKeys({"default": ELSEWHERE})), anchored.store)
+        theirs = await environment.run(others.find_anchor, PROFILE)
+
+    with pytest.raises(ApplicationError) as refused:
+        await environment.run(activities.find_batch_to_adopt, adopted.model_copy(update={"anchor": theirs}))
+
+    assert refused.value.type == "OtherWorkspace"
+    assert (await environment.run(activities.find_batch_to_adopt, adopted)).id == adopted.batch_id
 
 
 async def test_a_batch_that_a_key_of_another_account_does_not_find_is_not_deleted(

@@ -14,7 +14,7 @@ from message_batches.results.reader import ResultsNotFound
 from message_batches.runs.control import Runs, find_results, find_stored_results
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.object_store import ObjectStore
-from message_batches.storage.paths import publication_path, results_folder
+from message_batches.storage.paths import publication_path, requests_path, results_folder
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -82,6 +82,28 @@ async def test_a_file_that_is_gone_comes_with_the_step_that_lands_it_again(store
             await looked_for
         assert (caught.value.action, caught.value.batch_id) == (NextAction.LAND_AGAIN, BATCH)
         assert gone.results_file.uri in str(caught.value)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_that_step_names_the_key_and_the_requests_in_the_store(store: ObjectStore, there: bool) -> None:
+    gone = await publish(store, 1, SHA, file=False, account=Account(api_key="team-a", base_url="http://a"))
+    if there:
+        await store.create(requests_path(SHA), b"")
+
+    for looked_for in (reader.landed_of_batch(store, BATCH), reader.of_output(store, output_of(gone))):
+        with pytest.raises(ResultsNotFound) as caught:
+            await looked_for
+        assert caught.value.api_key == "team-a"
+        assert caught.value.requests_uri == (store.uri(requests_path(SHA)) if there else None)
+
+
+async def test_results_whose_batch_was_deleted_are_not_to_be_landed_again(store: ObjectStore) -> None:
+    gone = output_of(await publish(store, 1, SHA, file=False))
+
+    with pytest.raises(ResultsNotFound) as caught:
+        await reader.of_output(store, gone.model_copy(update={"deleted": True}))
+
+    assert caught.value.action is None
 
 
 async def test_a_missing_publication_is_no_missing_file(store: ObjectStore) -> None:
