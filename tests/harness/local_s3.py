@@ -16,9 +16,9 @@ KEYS = {"access_key_id": "test", "secret_access_key": "test", "region": "us-east
 
 
 @contextmanager
-def serving() -> Iterator[tuple["ThreadedMotoServer", str]]:
+def serving(host: str = "127.0.0.1") -> Iterator[tuple["ThreadedMotoServer", str]]:
     """Start a server, which a test may stop, and yield it with its address."""
-    server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = importlib.import_module("moto.server").ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:

@@ -15,6 +15,18 @@ from cryptography.x509.oid import NameOID
 
 from tests.harness.carrying import carry_both
 
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -38,6 +50,7 @@ def make_certificate(folder: Path, ca: Certificate, hosts: Sequence[str], name: 
 
 def _make(folder: Path, name: str, hosts: Sequence[str], issuer: Certificate | None) -> Certificate:
     key = ec.generate_private_key(ec.SECP256R1())
+    signing = issuer.key if issuer else key
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
     builder = (
@@ -49,10 +62,15 @@ def _make(folder: Path, name: str, hosts: Sequence[str], issuer: Certificate | N
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        # Python 3.13 takes no certificate without these.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key()), critical=False)
     )
+    if issuer is None:
+        builder = builder.add_extension(_SIGNS, critical=True)
     if hosts:
         builder = builder.add_extension(x509.SubjectAlternativeName([_name(host) for host in hosts]), critical=False)
-    made = builder.sign(issuer.key if issuer else key, hashes.SHA256())
+    made = builder.sign(signing, hashes.SHA256())
     cert_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
     cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     key_file.write_bytes(

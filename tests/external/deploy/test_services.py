@@ -1,127 +1,133 @@
-"""Our services of docker-compose.yml, run as the file says, from the files that Dockerfile copies."""
+"""Harm to the worker's container while a run is under way: one batch, and its results complete."""
 
-import base64
-import json
-import re
-import shutil
-from collections.abc import AsyncIterator
-from pathlib import Path
-from uuid import uuid4
+import asyncio
+import os
+import signal
+from typing import Any
 
-import httpx
+import psutil
 import pytest
+from temporalio.client import WorkflowHandle
 
-from message_batches.temporal.dev_server import DevServer, dev_server
-from tests.external.deploy.containers import Engine, up
-from tests.external.deploy.dockerfile import BuildStage
-from tests.harness.encryption import key, written
-from tests.harness.project import ROOT
-from tests.harness.requests import requests
+from message_batches.models import BatchOutput
+from tests.external.deploy.deployment import Deployment
 from tests.harness.waiting import eventually
 
-
-@pytest.fixture(scope="module")
-async def engine(
-    temporal: DevServer, image: BuildStage, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Engine]:
-    variables = {"MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}"}
-    before = contents(image.root)
-    yield Engine(image, temporal.address, tmp_path_factory.mktemp("host"), variables)
-    # As root, which tests may run as, a process ignores the permissions that a read-only file system would enforce.
-    assert contents(image.root) == before
+pytestmark = pytest.mark.timeout(900)  # The first one makes the images and brings everything up.
 
 
-def contents(root: Path) -> dict[str, int]:
-    """Return every file, and the time of its last change."""
-    return {str(path): path.lstat().st_mtime_ns for path in root.rglob("*")}
+async def lands(deployment: Deployment, run: WorkflowHandle[Any, BatchOutput], batches: int) -> None:
+    """Have the batch end; its results are landed once, and no other batch was created."""
+    await deployment.no_faults()
+    await deployment.ends()
+    output = await asyncio.wait_for(run.result(), 120)
+    assert output.verified
+    assert output.request_counts.succeeded == 3
+    assert len(await deployment.batches()) == batches + 1
+    [landed] = deployment.data.glob(f"store/results/*/{output.batch_id}/*.jsonl")
+    assert len(landed.read_text().splitlines()) == 3
 
 
-async def test_a_file_that_the_starter_was_given_lands_through_worker_and_emulator(engine: Engine) -> None:
-    (engine.data / "in").mkdir()
-    shutil.copy(ROOT / "examples" / "requests.jsonl", engine.data / "in")
-
-    async with up(engine, "emulator", "worker") as (emulator, worker), httpx.AsyncClient() as http:
-        control = f"http://{engine.address('emulator')}/_emulator"
-        start = await engine.run("starter", "start", "in/requests.jsonl", "--wait", "--poll-interval=0.5s")
-
-        async def created() -> bool:
-            assert start.exit_code is None, start.output
-            return bool((await http.get(f"{control}/batches")).json())
-
-        await eventually(created, "a batch at the emulator")
-        await http.post(f"{control}/clock", json={"advance": 600})
-        ended = await start.end()
-        run = re.findall(r"batch-[0-9a-f]{24}", ended.output)[0]
-        results = await (await engine.run("starter", "results", run, "-o", "out.jsonl")).end()
-
-    assert ended.code == 0, ended.output + worker.output + emulator.output
-    assert "21 succeeded, 3 errored" in ended.output
-    hint = f"docker compose --env-file deploy/demo/demo.env run --rm starter results {run}"
-    assert hint in " ".join(ended.output.split())
-    assert results.code == 0, results.output
-    assert len((engine.data / "out.jsonl").read_text().splitlines()) == 24
-    assert list((engine.data / "store" / "results").rglob("*.jsonl"))
+async def restarts(deployment: Deployment) -> int:
+    return int((await deployment.state("worker"))["RestartCount"])
 
 
-@pytest.fixture
-async def own_server() -> AsyncIterator[DevServer]:
-    """Start a server for encrypted runs, which other tests that look at all runs could not read."""
-    async with dev_server() as server:
-        yield server
+async def runs_again(deployment: Deployment, before: int) -> None:
+    """Wait until the engine has started the worker once more, by itself."""
+
+    async def again() -> bool:
+        return await restarts(deployment) > before
+
+    await eventually(again, "a worker that was started again")
+    await deployment.up("worker")
 
 
-async def test_with_keys_all_payloads_are_encrypted_and_the_codec_server_decrypts(
-    own_server: DevServer, image: BuildStage, tmp_path: Path
-) -> None:
-    token = "a-token-of-the-tests-0123456789"
-    variables = {
-        "MESSAGE_BATCHES_TASK_QUEUE": f"deployed-{uuid4()}",
-        "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "./encryption-keys",
-        "MESSAGE_BATCHES_CODEC_TOKEN": token,
-    }
-    engine = Engine(image, own_server.address, tmp_path, variables)
-    (tmp_path / "encryption-keys").write_text(f"# of this test\n{written([key('2026-11')])}\n")
-    (engine.data / "requests.jsonl").write_text(json.dumps(requests(1, f"A hidden prompt {uuid4()}")[0]))
+async def test_a_killed_worker_is_started_again_and_the_run_goes_on(deployment: Deployment) -> None:
+    created, before = len(await deployment.batches()), await restarts(deployment)
+    run = await deployment.begin("killed")
 
-    async with up(engine, "emulator", "worker", "codec"), httpx.AsyncClient() as http:
-        started = await (await engine.run("starter", "start", "requests.jsonl")).end()
-        run = re.findall(r"batch-[0-9a-f]{24}", started.output)[0]
-        history = (await own_server.client.get_workflow_handle(run).fetch_history()).to_json()
-        answer = await http.post(
-            f"http://{engine.address('codec')}/decode",
-            json=json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"],
-            headers={"Authorization": f"Bearer {token}"},
-        )
-        await own_server.client.get_workflow_handle(run).terminate()
+    os.kill((await deployment.state("worker"))["State"]["Pid"], signal.SIGKILL)
 
-    assert started.code == 0, started.output
-    assert "2026-11" in base64.b64decode(re.findall('"encryption-key-id": "([^"]+)"', history)[0]).decode()
-    (payload,) = answer.json()["payloads"]
-    assert b"A hidden prompt" in base64.b64decode(payload["data"])
+    await runs_again(deployment, before)
+    await lands(deployment, run, created)
 
 
-async def test_the_health_checks_detect_a_stopped_service(engine: Engine) -> None:
-    assert not await engine.healthy("emulator")
-    assert not await engine.healthy("worker")
-    assert not await engine.healthy("codec")
+async def test_a_worker_that_runs_out_of_memory_is_started_again_and_the_run_goes_on(deployment: Deployment) -> None:
+    created, before = len(await deployment.batches()), await restarts(deployment)
+    run = await deployment.begin("out-of-memory")
+    init = psutil.Process((await deployment.state("worker"))["State"]["Pid"])
+    used = sum(process.memory_info().rss for process in init.children())
 
-    async with up(engine, "emulator", "worker"):
-        assert await engine.healthy("emulator")
-        assert await engine.healthy("worker")
+    # What lies in a file system in memory counts, only a process can be killed for it, and a start empties it.
+    await deployment.engine("update", f"--memory={used + (16 << 20)}", deployment.container("worker"))
+    await deployment.refuses("worker", "dd", "if=/dev/zero", "of=/tmp/filled", "bs=1M", "count=60")
 
-
-async def test_sigterm_ends_each_service_cleanly_within_its_grace_period(engine: Engine) -> None:
-    services = ("emulator", "worker")
-
-    async with up(engine, *services) as running:
-        for service, container in zip(services, running, strict=True):
-            ended = await container.stop()
-            assert ended.code == 0, ended.output
-            assert ended.after < engine.grace(service)
+    await runs_again(deployment, before)
+    assert (await deployment.inside("worker", "ls", "/tmp")).strip() == ""
+    await lands(deployment, run, created)
 
 
-async def test_without_arguments_the_starter_prints_its_help(engine: Engine) -> None:
-    ended = await (await engine.run("starter")).end()
+async def test_a_worker_that_is_stopped_while_it_lands_lands_within_its_grace_period(deployment: Deployment) -> None:
+    created = len(await deployment.batches())
+    run = await deployment.begin("stopped")
+    landed = len(list(deployment.data.glob("store/results/*/*/*.jsonl")))
+    # Some seconds for the results: less than what a worker gives to what is under way.
+    await deployment.fault(fault="slow", operation="results", bytes_per_second=200)
+    downloads = await deployment.calls("/results")
+    await deployment.ends()
 
-    assert ended.code == 0, ended.output
-    assert "Usage: starter.py" in ended.output
+    async def downloading() -> bool:
+        return await deployment.calls("/results") > downloads
+
+    await eventually(downloading, "a landing under way")
+    await deployment("docker compose stop worker")
+    assert len(list(deployment.data.glob("store/results/*/*/*.jsonl"))) == landed + 1
+    stopped = (await deployment.state("worker"))["State"]
+    await deployment.no_faults()
+    await deployment("docker compose start worker")
+
+    assert stopped["ExitCode"] == 0
+    assert not stopped["OOMKilled"]
+    await deployment.up("worker")
+    await lands(deployment, run, created)
+
+
+async def test_a_worker_that_is_paused_past_its_timeouts_goes_on(deployment: Deployment) -> None:
+    created = len(await deployment.batches())
+    run = await deployment.begin("paused")
+
+    await deployment.engine("pause", deployment.container("worker"))
+    # A poll has 10 seconds, as has a workflow task.
+    await asyncio.sleep(12)
+    await deployment.engine("unpause", deployment.container("worker"))
+
+    await lands(deployment, run, created)
+
+
+async def test_a_worker_that_is_cut_off_from_its_network_goes_on_when_it_is_back(deployment: Deployment) -> None:
+    created = len(await deployment.batches())
+    run = await deployment.begin("cut-off")
+    network, worker = f"{deployment.name}_default", deployment.container("worker")
+
+    await deployment.engine("network", "disconnect", "--force", network, worker)
+
+    async def unready() -> bool:
+        return (await deployment.engine.attempt("healthcheck", "run", worker)).code != 0
+
+    await eventually(unready, "a health check that notices it")
+    assert (await deployment.state("worker"))["State"]["Status"] == "running"
+    await deployment.engine("network", "connect", "--alias=worker", network, worker)
+
+    await deployment.up("worker")
+    await lands(deployment, run, created)
+
+
+@pytest.mark.parametrize("service", ["emulator", "worker"])
+async def test_sigterm_ends_a_service_cleanly_within_its_grace_period(deployment: Deployment, service: str) -> None:
+    await deployment(f"docker compose stop {service}")
+    state = (await deployment.state(service))["State"]
+    await deployment(f"docker compose start {service}")
+    await deployment.up(service)
+
+    assert state["ExitCode"] == 0
+    assert not await deployment.engine("ps", "--quiet", "--filter", "status=exited", "--filter", f"name=_{service}_")

@@ -1,0 +1,178 @@
+"""docker-compose.yml up on a container engine: the commands of the pages, in their order, and what holds then."""
+
+import asyncio
+import base64
+import json
+import re
+import secrets
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.external.deploy.compose import DEMO
+from tests.external.deploy.conftest import KEY
+from tests.external.deploy.deployment import USER, Deployment, owned
+from tests.external.deploy.engine import Engine
+from tests.harness.encryption import key, written
+from tests.harness.pages import page
+from tests.harness.project import ROOT
+
+pytestmark = pytest.mark.timeout(900)  # The first one makes the images and brings everything up.
+
+DEPLOYMENT = page("docs/deployment.md")
+BACKUP = page("deploy/README.md")
+TOKEN = secrets.token_hex(32)
+
+
+async def test_each_service_began_after_those_that_it_waits_for(deployment: Deployment) -> None:
+    # Before any other test: what has been carried out is carried out again with each call of the starter here.
+    began = {}
+    for service in ("postgres", "temporal-schema", "temporal", "temporal-namespace", "temporal-ui", "worker"):
+        state = (await deployment.state(service))["State"]
+        began[service] = state["StartedAt"]
+        if service in ("temporal-schema", "temporal-namespace"):
+            assert (state["Status"], state["ExitCode"]) == ("exited", 0), service
+
+    assert began["postgres"] < began["temporal-schema"] < began["temporal"] < began["temporal-namespace"]
+    assert began["temporal"] < began["temporal-ui"]
+    assert began["temporal-namespace"] < began["worker"]
+
+
+@pytest.fixture
+def demo(engine: Engine, image: str, tmp_path: Path) -> Deployment:
+    return Deployment(engine, tmp_path, "message-batches-demo")
+
+
+async def test_files_of_the_host_and_the_demo_beside_it_land_at_once(deployment: Deployment, demo: Deployment) -> None:
+    """The commands of the page; a run polls every 30 seconds, as anywhere."""
+    await asyncio.gather(a_file_of_the_host_lands(deployment), the_demo_lands_and_leaves_nothing(demo))
+
+    assert (await deployment.state("worker"))["State"]["Status"] == "running"
+
+
+async def a_file_of_the_host_lands(deployment: Deployment) -> None:
+    shutil.copy(ROOT / "examples" / "requests.jsonl", deployment.data)
+    *_, start, results = deployment.commands(DEPLOYMENT, "cp .env.example .env", ID="(run)")
+
+    said = await deployment(start.replace("docker compose run", "docker compose run -T"))
+    [run] = set(re.findall(r"batch-[0-9a-f]{24}", said))
+    await deployment(results.replace("(run)", run))
+
+    assert "21 succeeded, 3 errored" in said
+    assert f"docker compose run --rm starter results {run}" in " ".join(said.split())
+    written = deployment.data / "results.jsonl"
+    assert len(written.read_text().splitlines()) == 24
+    assert written.stat().st_uid == USER
+    assert (deployment.data / "store").stat().st_mode & 0o777 == 0o700
+
+
+async def the_demo_lands_and_leaves_nothing(demo: Deployment) -> None:
+    made, up, start, down = demo.commands(DEPLOYMENT, "mkdir -p demo-data")
+    await demo(made)
+    owned(demo.folder / "demo-data")
+
+    await demo(up)
+    said = await demo(start.replace(" run ", " run -T "))
+    await demo(down)
+
+    assert "21 succeeded, 3 errored" in said
+    assert f"docker compose --env-file {DEMO.relative_to(ROOT)} run --rm starter results" in " ".join(said.split())
+    for listing in (("ps", "--all"), ("volume", "ls"), ("network", "ls")):
+        assert demo.name not in await demo.engine(*listing)
+
+
+async def test_services_are_confined_as_the_file_says(deployment: Deployment) -> None:
+    """What the engine enforces, seen from within."""
+    for service in ("worker", "emulator"):
+        seen = await deployment.inside(service, "cat", "/proc/self/status")
+        status = dict(re.findall(r"^(\w+):\s+(.*)$", seen, re.MULTILINE))
+        assert status["Uid"].split() == [str(USER)] * 4
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == 0
+        assert status["NoNewPrivs"] == "1"
+        for folder in ("/", "/app", "/opt/venv", "/home"):
+            assert await deployment.refuses(service, "touch", f"{folder}/x"), folder
+        await deployment.inside(service, "touch", "/tmp/x")
+        limits = (await deployment.state(service))["HostConfig"]
+        assert (limits["Memory"], limits["PidsLimit"]) == (1 << 30, 512)
+    assert (await deployment.state("worker"))["HostConfig"]["LogConfig"]["Size"] in ("10MB", "10m")
+
+
+async def test_ports_are_on_the_loopback_alone(deployment: Deployment) -> None:
+    for service in ("postgres", "temporal", "temporal-ui", "worker", "emulator"):
+        ports = (await deployment.state(service))["HostConfig"]["PortBindings"]
+        assert {each["HostIp"] for bound in ports.values() for each in bound or ()} <= {"127.0.0.1"}, service
+    async with httpx.AsyncClient() as http:
+        page = await http.get(f"http://127.0.0.1:{deployment.ports['TEMPORAL_UI_PORT']}/")
+    assert "<html" in page.text
+
+
+async def test_the_key_is_a_file_and_in_no_environment_log_or_history(deployment: Deployment) -> None:
+    assert "keys: default" in await deployment.engine.logs(deployment.container("worker"))
+    assert (await deployment.inside("worker", "cat", "/run/secrets/default")).strip() == KEY
+    for service in ("worker", "emulator", "temporal", "postgres"):
+        assert KEY not in json.dumps(await deployment.state(service))
+        assert KEY not in await deployment.engine.logs(deployment.container(service))
+
+
+async def test_a_backup_is_restored(deployment: Deployment) -> None:
+    query = "docker compose exec -T postgres psql --username temporal --dbname temporal --tuples-only --command"
+    await deployment(f"{query} \"INSERT INTO schema_version VALUES ('1.19')\"")
+
+    for command in deployment.commands(BACKUP, "docker compose exec -T postgres pg_dump"):
+        await deployment(command)
+    await deployment(f'{query} "DELETE FROM schema_version"')
+    for command in deployment.commands(BACKUP, "docker compose stop worker temporal temporal-ui"):
+        await deployment(command)
+
+    assert (await deployment(f'{query} "TABLE schema_version"')).split() == ["1.19"]
+    assert (deployment.folder / "data.tar.gz").stat().st_size
+    await deployment.up("worker")
+
+
+@pytest.fixture
+async def encrypted(deployment: Deployment) -> AsyncIterator[Deployment]:
+    """Have everything encrypted as the page says, and back."""
+    (deployment.folder / "encryption-keys").write_text(written([key("2026-11")]))
+    (deployment.folder / "encryption-keys").chmod(0o600)
+    owned(deployment.folder / "encryption-keys")
+    before = dict(deployment.variables)
+    deployment.variables |= {
+        "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "./encryption-keys",
+        "COMPOSE_PROFILES": "demo,encryption",
+        "MESSAGE_BATCHES_CODEC_TOKEN": TOKEN,
+        # A store knows that its workers encrypt, and is used by no others then.
+        "MESSAGE_BATCHES_DATA": "./encrypted",
+        "MESSAGE_BATCHES_TASK_QUEUE": "encrypted",
+    }
+    deployment.data.mkdir()
+    owned(deployment.data)
+    try:
+        for command in deployment.commands(DEPLOYMENT, "docker compose stop worker"):
+            await deployment(command)
+        for service in ("worker", "codec"):
+            await deployment.up(service)
+        yield deployment
+    finally:
+        await deployment.engine("rm", "--force", "--ignore", deployment.container("codec"))
+        deployment.variables = before
+        await deployment("docker compose up --detach --force-recreate worker")
+        await deployment.up("worker")
+
+
+async def test_with_keys_everything_is_encrypted_and_the_codec_server_decrypts(encrypted: Deployment) -> None:
+    run = await encrypted.begin_file("a-hidden-prompt")
+    history = (await run.fetch_history()).to_json()
+    async with httpx.AsyncClient() as http:
+        answer = await http.post(
+            f"http://127.0.0.1:{encrypted.ports['CODEC_PORT']}/decode",
+            json=json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"],
+            headers={"Authorization": f"Bearer {TOKEN}"},
+        )
+    await run.terminate()
+
+    assert "2026-11" in base64.b64decode(re.findall('"encryption-key-id": "([^"]+)"', history)[0]).decode()
+    [payload] = answer.json()["payloads"]
+    assert b"a-hidden-prompt" in base64.b64decode(payload["data"])
