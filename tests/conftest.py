@@ -27,11 +27,8 @@ SLOW = ("external", "exhaustive")
 """Folders that `make test` leaves to `make test-all`."""
 TOGETHER = (
     "exhaustive/chaos",
-    "external/clients",
-    "external/contract",
-    "external/deploy",
-    "external/examples",
-    "external/ui",
+    # The browser as well as the containers: each has no patience with the other.
+    "external",
     "integration/test_encryption.py",
     "processes/crash",
     "processes/docs",
