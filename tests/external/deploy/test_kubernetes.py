@@ -151,7 +151,8 @@ async def gateway(deployment: Deployment) -> str:
 async def rendered(deployment: Deployment, folder: Path) -> list[dict[str, Any]]:
     """Return the objects as `kubectl kustomize` writes them."""
     mounted = f"--volume={folder}:/kubernetes:ro"
-    text = await deployment.engine("run", "--rm", mounted, "stand-in", "kubectl", "kustomize", "/kubernetes")
+    rendering = ("run", "--rm", "--network=none", mounted, "stand-in", "kubectl", "kustomize", "/kubernetes")
+    text = await deployment.engine(*rendering)
     return [each for each in yaml.safe_load_all(text) if each]
 
 
