@@ -33,6 +33,7 @@ from message_batches.observability.prometheus import (
     serve_metrics,
     start_telemetry,
 )
+from message_batches.prices import PriceList
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -84,6 +85,7 @@ def build_worker(
     *,
     task_queue: str,
     scratch: Path | None = None,
+    prices: PriceList | None = None,
     graceful_shutdown_timeout: timedelta = GRACEFUL_SHUTDOWN,
     requests_per_minute: int | None = None,
     release: Release | None = None,
@@ -94,7 +96,7 @@ def build_worker(
     """
     deployment = deployment_config(release or Release())
     rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
-    steps = MessageBatchActivities(api, store, scratch=scratch)
+    steps = MessageBatchActivities(api, store, scratch=scratch, prices=prices)
     submission = SubmissionActivities(api, store)
     runs = Worker(
         client,
@@ -175,6 +177,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             store,
             task_queue=settings.task_queue,
             scratch=settings.scratch,
+            prices=settings.prices,
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )

@@ -29,9 +29,10 @@ from message_batches.errors import (
     SentByAnotherRun,
     StoreUnavailable,
 )
-from message_batches.models import LandedResults
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
+from message_batches.prices import PriceList
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
+from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
 from message_batches.storage.accounts import AccountRecords
@@ -63,7 +64,9 @@ RECORD_TIMEOUT = 10
 class MessageBatchActivities:
     """The activities of the document's three steps, over an API and a store."""
 
-    def __init__(self, api: BatchApi, store: Store, *, scratch: Path | None = None) -> None:
+    def __init__(
+        self, api: BatchApi, store: Store, *, scratch: Path | None = None, prices: PriceList | None = None
+    ) -> None:
         self._api = api
         self._store = store
         self._records = SubmissionRecords(store)
@@ -71,6 +74,7 @@ class MessageBatchActivities:
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
+        self._prices = prices
         self._uploads = {server: asyncio.Semaphore(MAX_UPLOADS) for server in (None, *api.servers)}
         self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
@@ -224,6 +228,7 @@ class MessageBatchActivities:
             scratch=self._scratch,
             keep_partial=given.keep_partial,
             compare=given.compare,
+            prices=self._prices,
             hidden=self._api.hidden(given.profile),
         )
 

@@ -7,7 +7,7 @@ from message_batches.api.keys import Account
 from message_batches.api.models import RESULTS_RETENTION, ApiProfile, MessageBatch, RequestCounts
 from message_batches.errors import ApiError, BatchNotFound, ResultsArchived
 from message_batches.formatting import format_time
-from message_batches.models import LandedResults
+from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.storage.interface import Store
 

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
 
 from message_batches.api.models import ApiProfile, MessageBatch
-from message_batches.models import Anchor, Candidate, Manifest, ResultsFile
+from message_batches.models import Anchor, Candidate, Manifest
+from message_batches.result_models import ResultsFile
 from message_batches.serialization import ContractModel, Seconds
 from message_batches.storage.submission_records import BatchClaim, Submitter
 

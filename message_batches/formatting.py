@@ -4,8 +4,10 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from message_batches.models import Phase
+from message_batches.result_models import Cost, ModelUsage, StopReason
 
 PHASE_LABELS = {
     Phase.PREPARING: "checking the requests",
@@ -52,6 +54,60 @@ def capitalize_first(text: str) -> str:
 def plural(count: int, thing: str) -> str:
     """Format a number of things: `1 request`, `2,880 requests`."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def format_money(amount: Decimal) -> str:
+    """Format US dollars as `$1,234.50`, or as `$0.000042` where cents say nothing."""
+    cents = f"{amount:,.2f}"
+    return f"${cents}" if amount == 0 or amount >= Decimal("0.1") else f"${amount:.3g}"
+
+
+def describe_cost(cost: Cost) -> str:
+    """Say what results cost, by which prices, and what that lacks."""
+    unpriced = f"no price for {', '.join(cost.unpriced)}" if cost.unpriced else ""
+    if cost.amount is None or cost.standard_amount is None:
+        return f"not known: {unpriced}"
+    standard = f" ({format_money(cost.standard_amount)} without the batch discount)" if cost.standard_amount else ""
+    own = f" and prices of your own for {', '.join(cost.prices.own)}" if cost.prices.own else ""
+    missing = f"; {unpriced}: partial" if unpriced else ""
+    return f"{format_money(cost.amount)}{standard}, by {cost.prices.version}{own}{missing}"
+
+
+_KINDS = {
+    "input": "input",
+    "output": "output",
+    "cache_write_5m": "cache write 5m",
+    "cache_write_1h": "cache write 1h",
+    "cache_read": "cache read",
+    "web_searches": "web searches",
+    "web_fetches": "web fetches",
+}
+
+
+def usage_table(usages: Sequence[ModelUsage]) -> tuple[list[str], list[list[str]]]:
+    """Return a head and rows of what is billed, without the kinds of which there is none."""
+    kinds = [kind for kind in _KINDS if kind in ("input", "output") or any(getattr(each, kind) for each in usages)]
+    rows = [[usage_name(each), *(f"{getattr(each, kind):,}" for kind in kinds)] for each in usages]
+    return [_KINDS[kind] for kind in kinds], rows
+
+
+def usage_name(usage: ModelUsage) -> str:
+    """Return the model, with what else makes its price."""
+    extra = [usage.inference_geo if usage.inference_geo == "us" else "", "long context" if usage.long_context else ""]
+    return ", ".join([usage.model, *filter(None, extra)])
+
+
+def stopped_early(reasons: Iterable[StopReason]) -> list[tuple[str, str, str]]:
+    """Return reason, count and examples of the replies that are not whole."""
+    return [
+        (
+            f"{reason.reason} ({reason.category})" if reason.category else reason.reason,
+            f"{reason.count:,}",
+            ", ".join(reason.custom_ids),
+        )
+        for reason in reasons
+        if not reason.usable
+    ]
 
 
 MAX_TEXT = 500

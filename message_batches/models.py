@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 from message_batches.api.keys import DEFAULT_KEY, NoKey
 from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, RequestCounts, WithOwner
 from message_batches.contract import NextAction
+from message_batches.result_models import Cost, ResultsFile, Summary
 from message_batches.serialization import ContractModel, Seconds
 
 DEFAULT_RETRY_LIMIT = 2880
@@ -119,70 +120,6 @@ class Anchor(WithOwner, ContractModel):
     created_at: datetime
 
 
-class ResultsFile(ContractModel):
-    """The landed results: JSONL in the order of the requests, every line byte for byte as received."""
-
-    uri: str
-    bytes: int
-    lines: int
-    sha256: str
-
-
-class ErrorGroup(ContractModel):
-    """The errored results of one type and message: numbers and ids in it may differ. The first, and three custom_ids.
-
-    Past twenty groups, one takes the further messages of its type, and names one of them.
-    """
-
-    type: str
-    count: int
-    message: str
-    custom_ids: tuple[str, ...]
-
-
-class TokenUsage(ContractModel):
-    """The sum of billed tokens."""
-
-    input: int = 0
-    output: int = 0
-    cache_write: int = 0
-    cache_read: int = 0
-
-
-class ResultCounts(ContractModel):
-    """The number of results of each type."""
-
-    succeeded: int = 0
-    errored: int = 0
-    canceled: int = 0
-    expired: int = 0
-
-
-class Summary(ContractModel):
-    """A summary of results: counts, errors by type and message (most frequent first), tokens by model."""
-
-    counts: ResultCounts = ResultCounts()
-    errors: tuple[ErrorGroup, ...] = ()
-    tokens: dict[str, TokenUsage] = Field(default_factory=dict)
-
-
-class LandedResults(ContractModel):
-    """The results of a batch in the store; also the content of their publication.
-
-    Attributes:
-        results: the parsed lines, if the file is at most 256 KiB and parses.
-        results_omitted: why `results` is null.
-        verified: each custom_id of the manifest exactly once; without a manifest only count and uniqueness.
-    """
-
-    batch_id: str
-    results_file: ResultsFile
-    results: list[Any] | None = None
-    results_omitted: str | None = None
-    verified: bool
-    summary: Summary
-
-
 class BatchOutput(ContractModel):
     """The output of a run: the document's outputs, then the landed results.
 
@@ -191,6 +128,7 @@ class BatchOutput(ContractModel):
         paid_twice_unchecked: why the list could not be searched for them; normally null.
         deleted: the batch was deleted at the provider, as the input requested.
         not_deleted: why it was not, although the input requested it; normally null.
+        cost: by the list of prices, when the results landed; an invoice may differ.
     """
 
     batch_id: str
@@ -205,6 +143,7 @@ class BatchOutput(ContractModel):
     deleted: bool = False
     not_deleted: str | None = None
     summary: Summary
+    cost: Cost | None = None
 
 
 class FailureDetails(ContractModel):

@@ -19,6 +19,7 @@ from message_batches.api.network import Network, read_network
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.encryption.keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError
+from message_batches.prices import PriceList, read_prices
 
 T = TypeVar("T")
 DEFAULT_DEPLOYMENT = "message-batches"
@@ -96,6 +97,11 @@ class Settings:
     def network(self) -> Network:
         """The proxies and the certificates."""
         return _valid(read_network, self._environment)
+
+    @cached_property
+    def prices(self) -> PriceList:
+        """The prices of models: the operator's own, and the list's."""
+        return _valid(read_prices, self._environment)
 
     @property
     def store_options(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from message_batches.contract import RESOLVE_SUBMISSION
 from message_batches.formatting import (
     PHASE_LABELS,
     capitalize_first,
+    describe_cost,
     describe_unknown_end,
     format_duration,
     format_size,
@@ -21,8 +22,11 @@ from message_batches.formatting import (
     markdown_table,
     markdown_text,
     plural,
+    stopped_early,
+    usage_table,
 )
-from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, Summary
+from message_batches.models import BatchInput, BatchOutput, Manifest, Phase
+from message_batches.result_models import Summary
 from message_batches.temporal.search_attributes import BatchStatus
 from workflows.search_attributes import status_of
 from workflows.state import RunState
@@ -41,7 +45,7 @@ def describe_status(request: BatchInput, state: RunState, now: datetime) -> str:
 
 
 def describe_outcome(output: BatchOutput) -> str:
-    """Return how a run ended: results by outcome, errors by type, tokens by model, and the place of the results."""
+    """Return how a run ended: outcomes, errors, replies that are not usable, tokens, cost, the place of the results."""
     results = output.results_file
     checked = "each custom_id exactly once" if output.verified else "count and uniqueness only, there were no requests"
     parts = []
@@ -55,6 +59,8 @@ def describe_outcome(output: BatchOutput) -> str:
     if output.not_deleted:
         parts.append(f"The batch is still at the provider: {markdown_text(output.not_deleted)}")
     parts += [f"**{_outcomes(output.summary)}**", *_tables(output.summary)]
+    if output.cost:
+        parts.append(f"Cost: {markdown_text(describe_cost(output.cost))}.")
     parts.append(
         f"Results: {markdown_code(results.uri)}, {plural(results.lines, 'line')}, {format_size(results.bytes)}, "
         f"sha256 {markdown_code(results.sha256)}. Checked: {checked}."
@@ -174,7 +180,9 @@ def _undecided(state: RunState) -> str:
 
 def _outcomes(summary: Summary) -> str:
     counts = [(number, name) for name, number in summary.counts if number or name == "succeeded"]
-    return ", ".join(f"{number:,} {name}" for number, name in counts)
+    usable = summary.usable
+    unusable = f", {usable:,} usable" if usable is not None and usable < summary.counts.succeeded else ""
+    return ", ".join(f"{number:,} {name}" for number, name in counts) + unusable
 
 
 def _tables(summary: Summary) -> list[str]:
@@ -189,14 +197,12 @@ def _tables(summary: Summary) -> list[str]:
             for e in summary.errors
         ]
         tables.append(markdown_table(("errors", "such as", "requests"), rows, numbers=1))
-    if summary.tokens:
-        cached = any(usage.cache_write or usage.cache_read for usage in summary.tokens.values())
-        kinds = ("input", "output", "cache_write", "cache_read") if cached else ("input", "output")
-        usages = [
-            (markdown_text(model), *(f"{getattr(usage, kind):,}" for kind in kinds))
-            for model, usage in summary.tokens.items()
-        ]
+    if early := stopped_early(summary.stop_reasons):
+        cut = [(markdown_text(reason), markdown_text(ids), count) for reason, count, ids in early]
+        tables.append(markdown_table(("not usable", "such as", "replies"), cut, numbers=1))
+    if summary.usage:
+        head, usages = usage_table(summary.usage)
         tables.append(
-            markdown_table(("tokens", *(kind.replace("_", " ") for kind in kinds)), usages, numbers=len(kinds))
+            markdown_table(("tokens", *head), [(markdown_text(row[0]), *row[1:]) for row in usages], numbers=len(head))
         )
     return tables

@@ -98,6 +98,7 @@ class MessageBatchWorkflow:
             deleted=delete and not_deleted is None,
             not_deleted=not_deleted,
             summary=landed.summary,
+            cost=landed.cost,
         )
 
     async def _end_without_results(self, error: BaseException) -> None:

@@ -10,7 +10,8 @@ from activities.models import DeleteInput, RetrieveInput
 from message_batches.api.models import MessageBatch
 from message_batches.errors import BatchNotFound, MessageBatchesError, ReplyLost, ResultsIncomplete
 from message_batches.formatting import SUMMARY_BYTES, plural, truncate_payload
-from message_batches.models import LandedResults, Phase
+from message_batches.models import Phase
+from message_batches.result_models import LandedResults
 from workflows import activity_options
 from workflows.context import RunContext
 from workflows.continue_as_new import maybe_continue_as_new

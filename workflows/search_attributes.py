@@ -57,7 +57,9 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
 
 def outcome_of(output: BatchOutput) -> BatchOutcome:
     """Return how the requests of a landed batch came out."""
-    counts = output.summary.counts
-    if not counts.succeeded:
+    succeeded, usable = output.summary.counts.succeeded, output.summary.usable
+    if not succeeded:
         return BatchOutcome.UNSUCCESSFUL
-    return BatchOutcome.SUCCEEDED if counts.succeeded == output.results_file.lines else BatchOutcome.PARTLY
+    if succeeded < output.results_file.lines:
+        return BatchOutcome.PARTLY
+    return BatchOutcome.SUCCEEDED if usable in (None, succeeded) else BatchOutcome.TRUNCATED

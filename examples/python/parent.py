@@ -84,7 +84,7 @@ class AnswerQuestions:
                 case _:  # another failure, or the cancellation: this workflow does not handle it
                     raise
 
-        tokens = sum(used.output for used in output.summary.tokens.values())
+        tokens = sum(used.output for used in output.summary.usage)
         report = f"{output.request_counts.succeeded} of {len(asked.questions)} answered in {tokens} tokens"
         if output.results is None:
             return await write_answers(f"{report}; {output.results_omitted}", output.results_file.uri)
@@ -107,7 +107,7 @@ class AnswerQuestionsByName:
             cancellation_type=ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         )
-        tokens = sum(used["output"] for used in output["summary"]["tokens"].values())
+        tokens = sum(used["output"] for used in output["summary"]["usage"])
         report = f"{output['requestCounts']['succeeded']} of {len(asked.questions)} answered in {tokens} tokens"
         if output["results"] is None:
             return await write_answers(f"{report}; {output['resultsOmitted']}", output["resultsFile"]["uri"])

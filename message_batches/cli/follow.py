@@ -12,7 +12,8 @@ from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocumen
 from message_batches.cli.live_progress import display
 from message_batches.cli.report import ReplyCell, read_reply, report
 from message_batches.errors import MessageBatchesError, RunError
-from message_batches.models import BatchOutput, LandedResults
+from message_batches.models import BatchOutput
+from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.results.reader import ResultsChanged
 from message_batches.runs.control import Runs, find_stored_results
@@ -28,7 +29,7 @@ class WaitOptions:
 
     Attributes:
         wait: until its end; None is yes at a terminal.
-        strict: whether errored requests make the exit code 1.
+        strict: whether requests without a reply that is whole make the exit code 1.
     """
 
     wait: bool | None = None
@@ -116,6 +117,7 @@ async def results_report(
 
 
 def exit_code_of(landed: LandedResults | BatchOutput, *, strict: bool) -> int:
-    """Return the exit code for landed results: with `strict` 1 unless every request succeeded."""
-    counts = landed.summary.counts
-    return FAILED if strict and (counts.errored or counts.expired or counts.canceled) else DONE
+    """Return the exit code for landed results: with `strict` 1 unless every request has a reply that is whole."""
+    counts, usable = landed.summary.counts, landed.summary.usable
+    unusable = usable is not None and usable < counts.succeeded
+    return FAILED if strict and (counts.errored or counts.expired or counts.canceled or unusable) else DONE

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Self
 from pydantic import PlainSerializer
 
 from message_batches.cli.next_steps import failure_text
-from message_batches.models import BatchOutput, LandedResults, Progress
+from message_batches.models import BatchOutput, Progress
+from message_batches.result_models import LandedResults
 from message_batches.results.failed import FailedRequests
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import RunFailure

@@ -9,7 +9,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.models import BatchOutput, LandedResults, ResultCounts, Summary
+from message_batches.formatting import describe_cost, stopped_early, usage_table
+from message_batches.models import BatchOutput
+from message_batches.result_models import LandedResults, ResultCounts, Summary
 from message_batches.results.parser import decode_leniently, read_result
 
 
@@ -89,8 +91,10 @@ def report(
         parts += ["", _replies(replies, landed.results_file.lines)]
     if landed.summary.errors:
         parts += ["", _errors(landed.summary)]
-    if landed.summary.tokens:
-        parts += ["", _tokens(landed.summary)]
+    if early := stopped_early(landed.summary.stop_reasons):
+        parts += ["", _stopped(early)]
+    if landed.summary.usage:
+        parts += ["", _usage(landed.summary)]
     parts += ["", _places(landed, command, link)]
     return Group(*parts)
 
@@ -103,6 +107,9 @@ def _headline(landed: LandedResults | BatchOutput) -> Text:
         for name in ResultCounts.model_fields
         if (number := getattr(counts, name)) or name == "succeeded"
     ]
+    usable = landed.summary.usable
+    if usable is not None and usable < counts.succeeded:
+        counted.append(Text(f"{usable:,} usable", style="yellow"))
     line.append_text(Text(", ").join(counted))
     return line
 
@@ -134,15 +141,24 @@ def _errors(summary: Summary) -> RenderableType:
     return table
 
 
-def _tokens(summary: Summary) -> RenderableType:
-    cached = any(usage.cache_write or usage.cache_read for usage in summary.tokens.values())
+def _stopped(early: Sequence[tuple[str, str, str]]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("not usable", no_wrap=True, style="yellow")
+    table.add_column("", justify="right")
+    table.add_column("such as", overflow="fold")
+    for reason, count, ids in early:
+        table.add_row(Text(reason), count, Text(ids))
+    return table
+
+
+def _usage(summary: Summary) -> RenderableType:
+    head, rows = usage_table(summary.usage)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("tokens by model", no_wrap=True)
-    for column in ("input", "output", *(("cache write", "cache read") if cached else ())):
+    for column in head:
         table.add_column(column, justify="right")
-    for model, usage in summary.tokens.items():
-        numbers = [usage.input, usage.output, *([usage.cache_write, usage.cache_read] if cached else [])]
-        table.add_row(Text(model), *(f"{number:,}" for number in numbers))
+    for model, *numbers in rows:
+        table.add_row(Text(model), *numbers)
     return table
 
 
@@ -152,7 +168,8 @@ def _places(landed: LandedResults | BatchOutput, command: str, link: str | None)
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
     )
     deleted = "at the provider" if isinstance(landed, BatchOutput) and landed.deleted else None
-    rows = {"checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
+    cost = describe_cost(landed.cost) if landed.cost else None
+    rows = {"cost": cost, "checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
     if counts.errored or counts.expired or counts.canceled:
         rows["next"] = f"{command} --failed -o retry.jsonl"
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.

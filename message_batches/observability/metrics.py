@@ -12,13 +12,13 @@ from datetime import timedelta
 from temporalio.common import MetricMeter
 
 from message_batches.claude_models import by_name
-from message_batches.models import Summary
+from message_batches.result_models import Summary
 
 MAX_MODELS = 30
 """Model names besides Claude's own that a process labels separately; all later ones are `other`, and a server that
 makes names up takes none of Claude's away."""
 
-OTHER_MODELS = "other"
+OTHER = "other"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,14 @@ STALLED_RUNS = Gauge(
     "message_batches_stalled_runs", "Runs under way that do not move, by cause, as each worker has looked at them"
 )
 
+TOKEN_KINDS = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read")
+STOP_REASONS = (
+    *("end_turn", "tool_use", "stop_sequence"),
+    *("max_tokens", "refusal", "pause_turn", "model_context_window_exceeded"),
+)
+"""Those of `types/stop_reason.py` of `anthropic` 2.14.0; any other is `other`."""
+
+REPLIES = Counter("message_batches_replies", "Succeeded requests with landed results, by the reason for their end")
 REQUESTS = Counter("message_batches_requests", "Requests with landed results, by outcome")
 TOKENS = Counter("message_batches_tokens", "Tokens that landed results say were billed, by model and kind")
 LANDED_BYTES = Counter("message_batches_landed_bytes", "Bytes of results that have landed")
@@ -87,7 +95,7 @@ POLL_LATENESS = Timing(
 )
 
 METRICS = (
-    *(SUBMITTED, ENDED, RUNS_ENDED, OPEN_RUNS, STALLED_RUNS, REQUESTS, TOKENS, LANDED_BYTES, LANDING),
+    *(SUBMITTED, ENDED, RUNS_ENDED, OPEN_RUNS, STALLED_RUNS, REQUESTS, REPLIES, TOKENS, LANDED_BYTES, LANDING),
     *(LOST_REPLIES, RECONCILIATIONS, PAID_TWICE, FAILED_ATTEMPTS, POLL_LATENESS),
 )
 
@@ -98,12 +106,15 @@ def buckets() -> Mapping[str, Sequence[float]]:
 
 
 def count_results(meter: MetricMeter, summary: Summary, size: int) -> None:
-    """Count landed results: requests by outcome, tokens by model, bytes."""
+    """Count landed results: requests by outcome, replies by stop reason, tokens by model, bytes."""
     for outcome, number in summary.counts:
         REQUESTS.add(meter, number, outcome=outcome)
-    for model, usage in summary.tokens.items():
-        for kind, tokens in usage:
-            TOKENS.add(meter, tokens, model=_models.label(model), kind=kind)
+    for reason in summary.stop_reasons:
+        known = reason.reason in STOP_REASONS
+        REPLIES.add(meter, reason.count, stop_reason=reason.reason if known else OTHER)
+    for usage in summary.usage:
+        for kind in TOKEN_KINDS:
+            TOKENS.add(meter, getattr(usage, kind), model=_models.label(usage.model), kind=kind)
     LANDED_BYTES.add(meter, size)
 
 
@@ -116,7 +127,7 @@ class _Models:
     def label(self, model: str) -> str:
         if model not in self._known and model not in _CLAUDE:
             if len(self._known) >= MAX_MODELS or not re.fullmatch(r"[A-Za-z0-9._:/@-]{1,100}", model):
-                return OTHER_MODELS
+                return OTHER
             self._known.add(model)
         return model
 

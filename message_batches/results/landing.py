@@ -16,8 +16,10 @@ import msgspec
 from message_batches.api.redaction import redact, repeats
 from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
-from message_batches.models import LandedResults, Manifest, ResultsFile
+from message_batches.models import Manifest
+from message_batches.prices import PriceList
 from message_batches.requests.manifest import read_ids
+from message_batches.result_models import LandedResults, ResultsFile
 from message_batches.results.contradictions import contradictions
 from message_batches.results.expectations import read_expected
 from message_batches.results.reader import has_file, read_publication
@@ -46,6 +48,7 @@ async def land(
     scratch: Path | None = None,
     keep_partial: bool = False,
     compare: bool = False,
+    prices: PriceList | None = None,
     hidden: Sequence[str] = (),
 ) -> LandedResults:
     """Land a batch's results once; a second attempt returns the results that the first one published.
@@ -64,14 +67,16 @@ async def land(
         scratch: a folder for an unnamed file of the size of the results.
         keep_partial: store the lines that did arrive when the results are incomplete, and name that file in the error.
         compare: refuse results that cannot be answers to the requests, although they have the same custom_ids.
+        prices: what the results cost is computed by these; by the list alone without them.
         hidden: the secrets of the call: what is said of the lines does not repeat them, as a line in the file may.
     """
     landed = await find_landed(store, account, batch_id, manifest)
     if landed and await has_file(store, landed):
         return landed
     ids = await read_ids(store, manifest) if manifest else None
+    prices = prices or PriceList()
     with scratch_file(scratch) as file:
-        collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count, hidden))
+        collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count, prices, hidden))
         others = False
         try:
             async with results as chunks:
@@ -90,7 +95,7 @@ async def land(
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, account, batch_id, manifest, collector, hidden, instead_of=landed)
+            return await _publish(store, account, batch_id, manifest, collector, prices, hidden, instead_of=landed)
         kept = ""
         if keep_partial and collector.complete_bytes:
             kept = f"; {await _keep(store, account, batch_id, file.chunks(collector.complete_bytes))}"
@@ -116,6 +121,7 @@ async def _publish(
     batch_id: str,
     manifest: Manifest | None,
     collector: ResultCollector,
+    prices: PriceList,
     hidden: Sequence[str],
     *,
     instead_of: LandedResults | None,
@@ -137,6 +143,7 @@ async def _publish(
 
     async with aclosing(prefetch(collector.ordered())) as lines:
         await store.write(path, hashed(lines))
+    summary = collector.summary.build()
     parsed, omitted = await run_in_thread(partial(_parse_inline, b"".join(small), size, hidden))
     landed = LandedResults(
         batch_id=batch_id,
@@ -144,7 +151,8 @@ async def _publish(
         results=parsed,
         results_omitted=omitted,
         verified=manifest is not None,
-        summary=collector.summary.build(),
+        summary=summary,
+        cost=await run_in_thread(partial(prices.cost, summary.usage)),
     )
     publication = _publication(account, batch_id, manifest)
     # Read again: another attempt may have replaced it already. One that does so in between is replaced by this one, and

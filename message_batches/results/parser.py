@@ -24,22 +24,43 @@ _TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL
 """A text or a bracket. A text that is never closed goes to the end: it would be tried from each of its quotes again."""
 
 
+class Counts(NamedTuple):
+    """What is billed of a result: tokens by kind, then server tools. A write without a lifetime is of five minutes."""
+
+    input: int = 0
+    output: int = 0
+    cache_write_5m: int = 0
+    cache_write_1h: int = 0
+    cache_read: int = 0
+    web_searches: int = 0
+    web_fetches: int = 0
+
+
+NOTHING = Counts()
+
+
 class ResultLine(NamedTuple):
     """The fields that are read of a result line.
 
     Attributes:
         type: `succeeded`, `errored`, `canceled`, `expired`, or another text that the line has there.
         error: type and message of an errored result.
+        usage: what is billed, in the order of `Counts`.
         error_code: its `details.error_code`.
-        tokens: input, output, cache write, cache read.
+        inference_geo: where the model ran, as the usage says.
+        stop_reason: of a succeeded result.
+        refusal: the category of a refusal, where the API names one.
     """
 
     custom_id: str
     type: str
     error: tuple[str, str] | None = None
     model: str = ""
-    tokens: tuple[int, int, int, int] = (0, 0, 0, 0)
+    usage: Counts = NOTHING
     error_code: str = ""
+    inference_geo: str = ""
+    stop_reason: str = ""
+    refusal: str = ""
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_TOKEN_COUNT)]
@@ -50,16 +71,35 @@ Text = TypeVar("Text")
 Count = TypeVar("Count")
 
 
-class _Usage(msgspec.Struct, Generic[Count]):
-    input_tokens: Count = None  # type: ignore[assignment]  # absent: of either kind of line
+class _Written(msgspec.Struct, Generic[Count]):
+    ephemeral_5m_input_tokens: Count = None  # type: ignore[assignment]  # absent: of either kind of line
+    ephemeral_1h_input_tokens: Count = None  # type: ignore[assignment]
+
+
+class _Tools(msgspec.Struct, Generic[Count]):
+    web_search_requests: Count = None  # type: ignore[assignment]
+    web_fetch_requests: Count = None  # type: ignore[assignment]
+
+
+class _Usage(msgspec.Struct, Generic[Text, Count]):
+    input_tokens: Count = None  # type: ignore[assignment]
     output_tokens: Count = None  # type: ignore[assignment]
     cache_creation_input_tokens: Count = None  # type: ignore[assignment]
     cache_read_input_tokens: Count = None  # type: ignore[assignment]
+    cache_creation: _Written[Count] | None = None
+    server_tool_use: _Tools[Count] | None = None
+    inference_geo: Text = None  # type: ignore[assignment]
+
+
+class _StopDetails(msgspec.Struct, Generic[Text]):
+    category: Text = None  # type: ignore[assignment]
 
 
 class _Message(msgspec.Struct, Generic[Text, Count]):
     model: Text = None  # type: ignore[assignment]
-    usage: _Usage[Count] | None = None
+    usage: _Usage[Text, Count] | None = None
+    stop_reason: Text = None  # type: ignore[assignment]
+    stop_details: _StopDetails[Text] | None = None
 
 
 class _Details(msgspec.Struct, Generic[Text]):
@@ -109,24 +149,39 @@ def read_result(line: Line, *, landed: bool = False) -> ResultLine:
         return _of_batch(_read_leniently(line), landed=landed)
     outcome = decoded.result
     error = None
-    code = model = ""
-    tokens = (0, 0, 0, 0)
+    code = model = geo = stop = refusal = ""
+    counts = NOTHING
     if outcome.error:
         # The result's error is a complete error response, which holds the error itself.
         inner = outcome.error.error or outcome.error
         error = (inner.type or "unknown", inner.message or "")
         code = (inner.details and inner.details.error_code) or ""
-    if outcome.message:
-        model = outcome.message.model or ""
-        if usage := outcome.message.usage:
-            tokens = (
-                usage.input_tokens or 0,
-                usage.output_tokens or 0,
-                usage.cache_creation_input_tokens or 0,
-                usage.cache_read_input_tokens or 0,
-            )
-    result = ResultLine(decoded.custom_id, outcome.type, error, model, tokens, code)
+    if message := outcome.message:
+        model = message.model or ""
+        stop = message.stop_reason or ""
+        refusal = (message.stop_details and message.stop_details.category) or ""
+        if usage := message.usage:
+            geo = usage.inference_geo or ""
+            counts = _counts(usage)
+    result = ResultLine(decoded.custom_id, outcome.type, error, model, counts, code, geo, stop, refusal)
     return result if len(decoded.custom_id) <= MAX_CUSTOM_ID else _of_batch(result, landed=landed)
+
+
+def _counts(usage: _Usage[str | None, int | None]) -> Counts:
+    written, tools = usage.cache_creation, usage.server_tool_use
+    five = hour = 0
+    if written:
+        five, hour = written.ephemeral_5m_input_tokens or 0, written.ephemeral_1h_input_tokens or 0
+    searches, fetches = (tools.web_search_requests or 0, tools.web_fetch_requests or 0) if tools else (0, 0)
+    return Counts(
+        usage.input_tokens or 0,
+        usage.output_tokens or 0,
+        max(five, (usage.cache_creation_input_tokens or 0) - hour),
+        hour,
+        usage.cache_read_input_tokens or 0,
+        searches,
+        fetches,
+    )
 
 
 def _of_batch(result: ResultLine, *, landed: bool) -> ResultLine:
@@ -143,25 +198,17 @@ def _read_long(line: Line, *, landed: bool) -> ResultLine:
         if landed:
             return _read_leniently(line)
         raise ValueError(f"{len(line):,} bytes, and no result in strict JSON: {error}") from error
-    custom_id = _field(decoded.custom_id)
-    if not isinstance(custom_id, str) or (len(custom_id) > MAX_CUSTOM_ID and not landed):
-        raise ValueError(f"no custom_id of 1 to {MAX_CUSTOM_ID} characters")
-    outcome = decoded.result
-    inner = outcome.error and (outcome.error.error or outcome.error)
-    usage = (outcome.message and outcome.message.usage) or _Usage()
-    return ResultLine(
-        custom_id,
-        _text(_field(outcome.type)),
-        (_text(_field(inner.type)) or "unknown", _text(_field(inner.message))) if inner else None,
-        _text(_field(outcome.message.model)) if outcome.message else "",
-        (
-            _number(_field(usage.input_tokens)),
-            _number(_field(usage.output_tokens)),
-            _number(_field(usage.cache_creation_input_tokens)),
-            _number(_field(usage.cache_read_input_tokens)),
-        ),
-        _text(_field(inner.details.error_code)) if inner and inner.details else "",
-    )
+    try:
+        result = _line_of(_plain(decoded))
+    except ValueError:
+        raise ValueError(f"no custom_id of 1 to {MAX_CUSTOM_ID} characters") from None
+    return _of_batch(result, landed=landed)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _plain(getattr(value, name)) for name in value.__struct_fields__}
+    return _field(value)
 
 
 def _field(raw: msgspec.Raw | None) -> Any:
@@ -182,7 +229,10 @@ def decode_leniently(line: Line) -> Any:
 
 
 def _read_leniently(line: Line) -> ResultLine:
-    item = decode_leniently(line)
+    return _line_of(decode_leniently(line))
+
+
+def _line_of(item: Any) -> ResultLine:
     custom_id = _object(item).get("custom_id")
     if not isinstance(custom_id, str):
         raise ValueError("no custom_id")
@@ -191,6 +241,7 @@ def _read_leniently(line: Line) -> ResultLine:
     outcome = _object(item["result"])
     message = _object(outcome.get("message"))
     usage = _object(message.get("usage"))
+    written, tools = _object(usage.get("cache_creation")), _object(usage.get("server_tool_use"))
     reply = _object(outcome.get("error"))
     inner = _object(reply.get("error")) or reply
     return ResultLine(
@@ -198,13 +249,20 @@ def _read_leniently(line: Line) -> ResultLine:
         _text(outcome.get("type")),
         (_text(inner.get("type")) or "unknown", _text(inner.get("message"))) if inner else None,
         _text(message.get("model")),
-        (
-            _number(usage.get("input_tokens")),
-            _number(usage.get("output_tokens")),
-            _number(usage.get("cache_creation_input_tokens")),
-            _number(usage.get("cache_read_input_tokens")),
+        _counts(
+            _Usage(
+                _number(usage.get("input_tokens")),
+                _number(usage.get("output_tokens")),
+                _number(usage.get("cache_creation_input_tokens")),
+                _number(usage.get("cache_read_input_tokens")),
+                _Written(*(_number(written.get(name)) for name in _Written.__struct_fields__)),
+                _Tools(*(_number(tools.get(name)) for name in _Tools.__struct_fields__)),
+            )
         ),
         _text(_object(inner.get("details")).get("error_code")),
+        _text(usage.get("inference_geo")),
+        _text(message.get("stop_reason")),
+        _text(_object(message.get("stop_details")).get("category")),
     )
 
 

@@ -12,7 +12,8 @@ from message_batches.concurrency import run_in_thread
 from message_batches.contract import NextAction
 from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
 from message_batches.jsonl import Splitter
-from message_batches.models import BatchOutput, LandedResults, ResultsFile
+from message_batches.models import BatchOutput
+from message_batches.result_models import LandedResults, ResultsFile
 from message_batches.storage import paths
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store

@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from message_batches.api.redaction import MAX_TEXT, redact
-from message_batches.models import ErrorGroup, ResultCounts, Summary, TokenUsage
-from message_batches.results.parser import ResultLine
+from message_batches.prices import PriceList
+from message_batches.result_models import ErrorGroup, ModelUsage, ResultCounts, StopReason, Summary
+from message_batches.results.parser import NOTHING, Counts, ResultLine
 
 MAX_GROUPS = 20
+MAX_USAGES = 50
+USABLE = frozenset({"end_turn", "tool_use", "stop_sequence"})
+"""The stop reasons of a reply that is whole."""
+NO_REASON = "none"
 MAX_NAME = 100
 MAX_MESSAGE = 300
 MAX_IDS = 3
@@ -52,6 +57,12 @@ class _Group:
     count: int = 0
     first: list[tuple[int, str, str]] = field(default_factory=list)
 
+    def add(self, example: tuple[int, str, str]) -> None:
+        self.count += 1
+        # Results come in any order; the examples are the first in the order of the requests.
+        if len(self.first) < MAX_IDS or example < self.first[-1]:
+            self.first = sorted([*self.first, example])[:MAX_IDS]
+
 
 class SummaryBuilder:
     """Builds a summary; an unknown `result.type` counts as errored, in a group of its own name.
@@ -59,19 +70,24 @@ class SummaryBuilder:
     Errors are grouped by type and message. Once there are many groups, a type's further messages share one.
 
     Args:
+        prices: know from which input on a model costs more: each request is counted by its own.
         hidden: the secrets of the call, which the summary does not repeat.
     """
 
-    def __init__(self, hidden: Sequence[str] = ()) -> None:
+    def __init__(self, prices: PriceList, hidden: Sequence[str] = ()) -> None:
+        self._prices = prices
         self._hidden = hidden
         self._counts = dict.fromkeys(ResultCounts.model_fields, 0)
         self._groups: dict[tuple[str, str | None], _Group] = {}
-        self._tokens: dict[str, list[int]] = {}
+        self._stops: dict[tuple[str, str], _Group] = {}
+        self._long_context_over: dict[str, int | None] = {}
+        self._usages: dict[tuple[str, str, bool], list[int]] = {}
 
     def add(self, result: ResultLine, position: int) -> None:
         """Add a result; `position` is its place in the order of the requests."""
         if result.type == "succeeded":
             self._counts["succeeded"] += 1
+            self._add_stop(result, position)
         elif result.type in ("canceled", "expired"):
             self._counts[result.type] += 1
         else:
@@ -80,10 +96,8 @@ class SummaryBuilder:
             if result.type != "errored":
                 kind, message = f"result type {result.type!r}", "this version does not know this type of result"
             self._add_error(kind, (position, result.custom_id, message[:MAX_TEXT]))
-        if result.model or any(result.tokens):
-            sums = self._tokens.get(result.model) or self._sums_of(result.model)
-            for index in range(4):
-                sums[index] += result.tokens[index]
+        if result.model or result.usage != NOTHING:
+            self._add_usage(result.model, result.inference_geo, result.usage)
 
     def build(self) -> Summary:
         """Build the summary of the results so far."""
@@ -91,10 +105,30 @@ class SummaryBuilder:
         return Summary(
             counts=ResultCounts(**self._counts),
             errors=tuple(self._error_group(kind, message, group) for (kind, message), group in groups),
-            tokens={
-                model: TokenUsage(input=sums[0], output=sums[1], cache_write=sums[2], cache_read=sums[3])
-                for model, sums in sorted(self._tokens.items())
-            },
+            usable=sum(group.count for (reason, _), group in self._stops.items() if reason in USABLE),
+            stop_reasons=tuple(
+                self._stop_reason(reason, category, group)
+                for (reason, category), group in sorted(self._stops.items(), key=lambda item: (-item[1].count, item[0]))
+            ),
+            usage=tuple(
+                ModelUsage(
+                    model=model,
+                    inference_geo=geo or None,
+                    long_context=long_context,
+                    requests=sums[0],
+                    **Counts(*sums[1:])._asdict(),
+                )
+                for (model, geo, long_context), sums in sorted(self._usages.items())
+            ),
+        )
+
+    def _stop_reason(self, reason: str, category: str, group: _Group) -> StopReason:
+        return StopReason(
+            reason=reason,
+            category=category or None,
+            count=group.count,
+            usable=reason in USABLE,
+            custom_ids=tuple(self._said(custom_id, MAX_NAME) for _, custom_id, _ in group.first),
         )
 
     def _error_group(self, kind: str, message: str | None, group: _Group) -> ErrorGroup:
@@ -111,11 +145,40 @@ class SummaryBuilder:
         """Return at most so many characters: cut only once a key is found, however long its spelling is."""
         return redact(text[:MAX_TEXT], self._hidden)[:most]
 
-    def _sums_of(self, model: str) -> list[int]:
-        model = self._said(model, MAX_NAME) or "unknown"
-        if model not in self._tokens and len(self._tokens) >= MAX_GROUPS:
+    def _add_stop(self, result: ResultLine, position: int) -> None:
+        key = result.stop_reason, result.refusal
+        group = self._stops.get(key)
+        if group is None:
+            key = self._said(result.stop_reason, MAX_NAME) or NO_REASON, self._said(result.refusal, MAX_NAME)
+            if key not in self._stops and len(self._stops) >= MAX_GROUPS:
+                key = OTHER, ""
+            group = self._stops.setdefault(key, _Group())
+        group.add((position, result.custom_id, ""))
+
+    def _add_usage(self, model: str, geo: str, counts: Counts) -> None:
+        if model not in self._long_context_over:
+            model = self._model(model)
+        over = self._long_context_over[model]
+        long_context = over is not None and counts.input + sum(counts[2:5]) > over
+        sums = self._usages.get((model, geo, long_context))
+        if sums is None:
+            key = model, self._said(geo, MAX_NAME), long_context
+            if key not in self._usages and len(self._usages) >= MAX_USAGES:
+                key = OTHER, "", False
+            sums = self._usages.setdefault(key, [0] * (1 + len(counts)))
+        sums[0] += 1
+        for index, count in enumerate(counts, 1):
+            if count:
+                sums[index] += count
+
+    def _model(self, name: str) -> str:
+        """Return a model's name as it is shown, once it is known from which input on it costs more."""
+        model = self._said(name, MAX_NAME) or "unknown"
+        if model not in self._long_context_over and len(self._long_context_over) >= MAX_GROUPS:
             model = OTHER
-        return self._tokens.setdefault(model, [0, 0, 0, 0])
+        if model not in self._long_context_over:
+            self._long_context_over[model] = self._prices.long_context_over(model)
+        return model
 
     def _add_error(self, kind: str, example: tuple[int, str, str]) -> None:
         kind = kind[:MAX_TEXT]
@@ -124,8 +187,4 @@ class SummaryBuilder:
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             types = {kind for kind, message in self._groups if message is None}
             key = (kind if kind in types or len(types) < MAX_GROUPS else OTHER, None)
-        group = self._groups.setdefault(key, _Group())
-        group.count += 1
-        # Results come in any order; the examples are the first in the order of the requests.
-        if len(group.first) < MAX_IDS or example < group.first[-1]:
-            group.first = sorted([*group.first, example])[:MAX_IDS]
+        self._groups.setdefault(key, _Group()).add(example)

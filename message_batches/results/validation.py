@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import LONG_LINE, MAX_BODY_BYTES, MAX_RESULT_BYTES, Line, without_bom
+from message_batches.prices import PriceList
 from message_batches.results.parser import read_result
 from message_batches.results.summary import SummaryBuilder
 from message_batches.storage.scratch import Scratch
@@ -28,6 +29,7 @@ class ResultCollector:
         file: receives the stream as it is.
         ids: the custom_ids that must arrive, each once; None if they are not known, which leaves the provider's order.
         expected: how many lines must arrive.
+        prices: know from which input on a model costs more.
         hidden: the secrets of the call, which the summary does not repeat.
 
     Attributes:
@@ -36,8 +38,15 @@ class ResultCollector:
         complete_bytes: the size of the part of the scratch file that holds complete lines.
     """
 
-    def __init__(self, file: Scratch, ids: Sequence[str] | None, expected: int, hidden: Sequence[str] = ()) -> None:
-        self.summary = SummaryBuilder(hidden)
+    def __init__(
+        self,
+        file: Scratch,
+        ids: Sequence[str] | None,
+        expected: int,
+        prices: PriceList | None = None,
+        hidden: Sequence[str] = (),
+    ) -> None:
+        self.summary = SummaryBuilder(prices or PriceList(), hidden)
         self.lines = 0
         self.complete_bytes = 0
         self._file = file

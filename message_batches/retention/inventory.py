@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import ValidationError
 
-from message_batches.models import LandedResults
+from message_batches.result_models import LandedResults
 from message_batches.storage.interface import Store, StoredObject
 from message_batches.storage.paths import (
     FOLDERS,

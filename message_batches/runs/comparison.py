@@ -10,8 +10,9 @@ from temporalio.client import Client
 from message_batches.contract import NextAction
 from message_batches.errors import RequestsNotFound, ResultsIncomplete
 from message_batches.formatting import plural
-from message_batches.models import BatchOutput, LandedResults, Manifest, ResultsFile
+from message_batches.models import BatchOutput, Manifest
 from message_batches.requests.manifest import content_of, content_of_items, read_ids
+from message_batches.result_models import LandedResults, ResultsFile
 from message_batches.results import reader
 from message_batches.results.landing import land
 from message_batches.results.reader import Publication

@@ -17,7 +17,8 @@ from temporalio.client import Client
 
 from message_batches.api.keys import DEFAULT_KEY
 from message_batches.api.models import ApiProfile
-from message_batches.models import BatchOutput, LandedResults, Manifest
+from message_batches.models import BatchOutput, Manifest
+from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.runs.describe import RunView, find_run
 from message_batches.storage import paths

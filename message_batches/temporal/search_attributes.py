@@ -57,6 +57,7 @@ class BatchOutcome(StrEnum):
     """`BatchOutcome` of a run that has ended; for a failed run it is the failure's type."""
 
     SUCCEEDED = "succeeded"
+    TRUNCATED = "truncated"
     PARTLY = "partly"
     UNSUCCESSFUL = "unsuccessful"
     CANCELED = "canceled"

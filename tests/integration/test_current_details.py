@@ -47,9 +47,7 @@ async def test_a_landed_run_shows_its_outcome(live: Stack) -> None:
     assert "**2 succeeded, 1 errored**" in shown
     assert all(f"| {group.type} |" in shown for group in output.summary.errors)
     assert "`a`" in shown
-    assert all(
-        f"| {model} | {tokens.input} | {tokens.output} |" in shown for model, tokens in output.summary.tokens.items()
-    )
+    assert all(f"| {used.model} | {used.input} | {used.output} |" in shown for used in output.summary.usage)
     assert output.results_file.sha256 in shown
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from message_batches.api.keys import ApiKeys
 from message_batches.errors import StoreUnavailable
-from message_batches.models import ResultsFile, SubmissionSchedule
+from message_batches.models import SubmissionSchedule
+from message_batches.result_models import ResultsFile
 from message_batches.results.landing import verify_landed
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import SubmissionRecords

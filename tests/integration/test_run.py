@@ -54,7 +54,7 @@ async def test_the_output_summarizes_the_results(live: Stack) -> None:
         ("not_found_error", 1),
     ]
     assert output.summary.errors[0].custom_ids == ("request-0004",)
-    (usage,) = output.summary.tokens.values()
+    (usage,) = output.summary.usage
     assert output.results is not None
     replies = [line["result"]["message"] for line in output.results if line["result"]["type"] == "succeeded"]
     assert usage.output == sum(reply["usage"]["output_tokens"] for reply in replies)

@@ -16,41 +16,50 @@ from tests.harness.project import ROOT
 LIBRARY = "message_batches"
 APPLICATION = ["activities", "workflows", "worker", "starter"]
 HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic", "cryptography"]
+HEAVY += ["genai_prices", "jinja2", "jsonschema", "pyarrow"]
 
 ALLOWED: Mapping[str, str] = {
     "activities": (
-        "api contract errors formatting log_context models observability requests results serialization storage "
-        "temporal"
+        "api contract errors formatting log_context models observability prices requests result_models results "
+        "serialization storage temporal"
     ),
     "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
-        "api arazzo contract emulator errors formatting models requests results retention runs serialization settings "
-        "storage temporal"
+        "api arazzo contract emulator errors formatting models requests result_models results retention runs "
+        "serialization settings storage temporal"
     ),
     "content_rules": "prompt_rules",
     "codec_server": "encryption errors listener settings",
     "emulator": "claude_models content_rules listener",
     "encryption": "errors",
+    "prices": "result_models",
+    "result_models": "serialization",
     "errors": "contract",
-    "formatting": "models",
+    "formatting": "models result_models",
     "jsonl": "errors",
     "listener": "errors",
-    "models": "api contract serialization",
-    "observability": "claude_models contract errors formatting listener log_context models runs storage temporal",
+    "models": "api contract result_models serialization",
+    "observability": (
+        "claude_models contract errors formatting listener log_context result_models runs storage temporal"
+    ),
     "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
     "results": (
-        "api claude_models concurrency contract error_causes errors formatting jsonl models requests serialization "
-        "storage"
+        "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
+        "result_models serialization storage"
     ),
-    "retention": "contract errors models runs storage temporal",
-    "runs": "api contract errors formatting models requests results serialization storage temporal",
-    "settings": "api contract encryption errors",
+    "retention": "contract errors result_models runs storage temporal",
+    "runs": ("api contract errors formatting models requests result_models results serialization storage temporal"),
+    "settings": "api contract encryption errors prices",
     "starter": "cli contract formatting temporal worker",
     "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
-    "worker": "activities api concurrency contract errors listener observability settings storage temporal workflows",
-    "workflows": "activities api contract errors formatting models observability serialization storage temporal",
+    "worker": (
+        "activities api concurrency contract errors listener observability prices settings storage temporal workflows"
+    ),
+    "workflows": (
+        "activities api contract errors formatting models observability result_models serialization storage temporal"
+    ),
 }
 """The packages that each package may import, without the library's name; a package not listed imports none."""
 

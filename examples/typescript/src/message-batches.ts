@@ -64,6 +64,8 @@ export interface BatchOutput {
   deleted: boolean;
   notDeleted: string | null;
   summary: Summary;
+  /** Null for results that an older version landed. */
+  cost: Cost | null;
 }
 
 export interface RequestCounts {
@@ -99,7 +101,10 @@ export interface ResultsFile {
 export interface Summary {
   counts: ResultCounts;
   errors: ErrorGroup[];
-  tokens: Record<string, TokenUsage>;
+  /** How many succeeded and are whole; null for results that an older version landed. */
+  usable: number | null;
+  stopReasons: StopReason[];
+  usage: ModelUsage[];
 }
 
 export interface ResultCounts {
@@ -116,9 +121,35 @@ export interface ErrorGroup {
   customIds: string[];
 }
 
-export interface TokenUsage {
+export interface StopReason {
+  reason: string;
+  category: string | null;
+  count: number;
+  usable: boolean;
+  customIds: string[];
+}
+
+export interface ModelUsage {
+  model: string;
+  inferenceGeo: string | null;
+  longContext: boolean;
+  requests: number;
   input: number;
   output: number;
-  cacheWrite: number;
+  cacheWrite5m: number;
+  cacheWrite1h: number;
   cacheRead: number;
+  webSearches: number;
+  webFetches: number;
+}
+
+/** By the list of prices; decimal numbers as text, in `currency`. */
+export interface Cost {
+  currency: string;
+  amount: string | null;
+  byModel: Record<string, string>;
+  standardAmount: string | null;
+  partial: boolean;
+  unpriced: string[];
+  prices: { version: string; date: string; own: string[] };
 }

@@ -65,7 +65,7 @@ export async function answerQuestions({
   }
 
   const { requestCounts, summary, results, resultsOmitted, resultsFile } = output;
-  const tokens = Object.values(summary.tokens).reduce((sum, used) => sum + used.output, 0);
+  const tokens = summary.usage.reduce((sum, used) => sum + used.output, 0);
   const report = `${requestCounts.succeeded} of ${questions.length} answered in ${tokens} tokens`;
   if (results === null) {
     const file = await writeAnswers(resultsFile.uri);

@@ -12,12 +12,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from message_batches.errors import ResultsIncomplete
-from message_batches.models import LandedResults
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.result_models import LandedResults
 from message_batches.results.contradictions import ANY
 from message_batches.results.landing import land
 from message_batches.results.ownership import FOREIGN_LIMIT, are_ours
-from message_batches.results.parser import MAX_TOKEN_COUNT, read_result
+from message_batches.results.parser import MAX_TOKEN_COUNT, Counts, read_result
 from message_batches.results.validation import ResultCollector
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.scratch import scratch_file
@@ -171,7 +171,7 @@ def test_any_line_is_read_or_refused(line: bytes) -> None:
     except ValueError:
         return
 
-    assert all(0 <= count <= MAX_TOKEN_COUNT for count in result.tokens)
+    assert all(0 <= count <= MAX_TOKEN_COUNT for count in result.usage)
     for text in (result.custom_id, result.type, result.model, *(result.error or ())):
         text.encode()
 
@@ -188,4 +188,4 @@ def test_the_fields_that_are_read_are_the_same_for_any_depth_of_the_line(
     result = read_result(line.encode())
 
     assert (result.custom_id, result.type, result.model) == (custom_id, "succeeded", model)
-    assert result.tokens == (tokens, 0, 0, 0)
+    assert result.usage == Counts(tokens)

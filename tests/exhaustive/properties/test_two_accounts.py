@@ -19,8 +19,8 @@ from activities.batch import MessageBatchActivities
 from activities.models import AdoptInput, BatchRef, DeleteInput, RecordOutcomeInput, RetrieveInput, VerifyCandidateInput
 from message_batches.api.models import ApiProfile, BatchPage, MessageBatch, RequestCounts
 from message_batches.errors import ApiError, BatchNotFound, ReplyLost, RequestRefused
-from message_batches.models import LandedResults
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.paths import parse_path

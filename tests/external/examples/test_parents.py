@@ -51,7 +51,7 @@ async def test_the_answers_are_the_results_of_the_run_and_missing_ones_have_a_re
         for line in output.results
         if line["result"]["type"] == "succeeded"
     }
-    tokens = sum(used.output for used in output.summary.tokens.values())
+    tokens = sum(used.output for used in output.summary.usage)
     assert answers["answers"] == texts
     assert answers["report"] == f"{len(texts)} of 3 answered in {tokens} tokens"
     [(custom_id, why)] = answers["unanswered"].items()

@@ -12,17 +12,18 @@ from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from message_batches.emulator import Emulator
 from message_batches.listener import CannotListen
-from message_batches.models import Summary, TokenUsage
 from message_batches.observability.metrics import (
     MAX_MODELS,
     METRICS,
-    OTHER_MODELS,
+    OTHER,
+    TOKEN_KINDS,
     Counter,
     Gauge,
     Timing,
     count_results,
 )
 from message_batches.observability.prometheus import serve_metrics
+from message_batches.result_models import ModelUsage, Summary
 from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.search_attributes import OPEN_STATUSES
 from tests.harness.metrics import RULES, exported
@@ -136,11 +137,11 @@ def test_few_models_are_labelled_separately_and_no_other_text_is() -> None:
     meter = Runtime(telemetry=TelemetryConfig(metrics=buffer)).metric_meter
     models = [*(f"model-{number}" for number in range(100)), "Nobody may read this\nprompt", "claude-sonnet-5"]
 
-    count_results(meter, Summary(tokens={model: TokenUsage(input=1) for model in models}), 1)
+    count_results(meter, Summary(usage=tuple(ModelUsage(model=model, input=1) for model in models)), 1)
 
     labels = [u.attributes["model"] for u in buffer.retrieve_updates() if u.metric.name == "message_batches_tokens"]
-    assert len(labels) == 4 * len(models)
-    assert OTHER_MODELS in labels
+    assert len(labels) == len(TOKEN_KINDS) * len(models)
+    assert OTHER in labels
     assert "claude-sonnet-5" in labels, "made-up names take none of Claude's away"
     assert len(set(labels)) <= MAX_MODELS + 2
     assert not any("Nobody" in str(label) for label in labels)

@@ -20,8 +20,9 @@ from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile, KeyOwner
 from message_batches.emulator import Emulator
-from message_batches.models import Anchor, Manifest, ResultsFile
+from message_batches.models import Anchor, Manifest
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.result_models import ResultsFile
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import open_store
 from message_batches.storage.submission_records import SubmissionIntent, SubmissionOutcome, SubmissionRecords, Submitter

@@ -13,8 +13,9 @@ import pytest
 
 from message_batches.concurrency import prefetch, process_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
-from message_batches.models import LandedResults, Manifest, ResultCounts, TokenUsage
+from message_batches.models import Manifest
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.result_models import LandedResults, ModelUsage, ResultCounts
 from message_batches.results.contradictions import ANY
 from message_batches.results.landing import MAX_INLINE_RESULTS_BYTES, find_landed, land
 from message_batches.results.ownership import are_ours
@@ -126,10 +127,10 @@ async def test_the_summary_adds_up_the_results(store: ObjectStore) -> None:
     assert first.custom_ids == ("r-5", "r-6", "r-7")
     assert (rest[0].type, len(rest[0].message)) == ("overloaded_error", 300)
     assert rest[1].type == "result type 'invented'"
-    assert landed.summary.tokens == {
-        "claude-a": TokenUsage(input=20, output=6, cache_write=5, cache_read=7),
-        "claude-b": TokenUsage(input=10, output=3),
-    }
+    assert landed.summary.usage == (
+        ModelUsage(model="claude-a", requests=2, input=20, output=6, cache_write_5m=5, cache_read=7),
+        ModelUsage(model="claude-b", requests=1, input=10, output=3),
+    )
 
 
 async def errors_of(store: ObjectStore, *lines: bytes) -> list[tuple[int, str, tuple[str, ...]]]:
@@ -253,7 +254,7 @@ async def test_the_summary_stays_small_for_any_results(store: ObjectStore) -> No
     assert len(landed.model_dump_json()) < 50_000
     assert sum(group.count for group in landed.summary.errors) == 400
     assert landed.summary.errors[0].type == "other"
-    assert sum(tokens.input for tokens in landed.summary.tokens.values()) == 4_000
+    assert sum(used.input for used in landed.summary.usage) == 4_000
 
 
 ODD = [
@@ -271,7 +272,7 @@ async def test_a_line_that_strict_json_refuses_lands_but_is_not_parsed(store: Ob
     assert landed.results_omitted
     assert landed.results_omitted.startswith("line 1 does not parse")
     assert landed.summary.counts.succeeded == 1
-    assert landed.summary.tokens == {"m": TokenUsage(input=4)}
+    assert landed.summary.usage == (ModelUsage(model="m", requests=1, input=4),)
     assert LandedResults.model_validate_json(landed.model_dump_json()) == landed
 
 

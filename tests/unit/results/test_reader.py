@@ -8,7 +8,8 @@ import pytest
 from message_batches.api.keys import Account
 from message_batches.api.models import RequestCounts
 from message_batches.contract import NextAction
-from message_batches.models import Anchor, BatchOutput, LandedResults, ResultsFile, Summary
+from message_batches.models import Anchor, BatchOutput
+from message_batches.result_models import LandedResults, ResultsFile, Summary
 from message_batches.results import reader
 from message_batches.results.reader import ResultsNotFound
 from message_batches.runs.control import Runs, find_results, find_stored_results

@@ -6,8 +6,9 @@ import pytest
 
 from message_batches.api.models import RequestCounts
 from message_batches.contract import NextAction
-from message_batches.models import BatchOutput, ResultsFile, Summary
+from message_batches.models import BatchOutput
 from message_batches.requests.manifest import write_inline_manifest
+from message_batches.result_models import ResultsFile, Summary
 from message_batches.runs.comparison import landed_results
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import has_results

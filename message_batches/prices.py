@@ -1,0 +1,224 @@
+"""What usage costs at the price of batches: the list of `genai-prices`, offline, and prices of the operator's own."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from message_batches.result_models import Cost, ModelUsage, PriceSource
+
+US_FACTOR = Decimal("1.1")
+"""Of the price of tokens where `inference_geo` is `us`: https://platform.claude.com/docs/en/about-claude/pricing, "Data
+residency pricing". The list does not have it (issue 429 of `genai-prices`)."""
+
+_MILLION = 1_000_000
+
+
+class Rates(NamedTuple):
+    """Prices in USD: of a million tokens of each kind, and of a thousand web searches. Web fetches are free."""
+
+    input: Decimal
+    output: Decimal
+    cache_write_5m: Decimal
+    cache_write_1h: Decimal
+    cache_read: Decimal
+    web_searches: Decimal
+
+
+def price(rates: Rates, counts: Sequence[int], inference_geo: str | None = None) -> Decimal:
+    """Return the price in USD, exactly.
+
+    Args:
+        rates: of the model and the length of context.
+        counts: what is billed, in the order of `Rates`; what follows is free.
+        inference_geo: where the model ran.
+    """
+    *tokens, searches = counts[: len(rates)]
+    amount = sum((rate * count for rate, count in zip(rates[:-1], tokens, strict=True) if count), start=Decimal(0))
+    if inference_geo == "us":
+        amount *= US_FACTOR
+    return amount / _MILLION + rates.web_searches * searches / 1000
+
+
+_Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _OwnRates(_File):
+    input: _Price
+    output: _Price
+    cache_write_5m: _Price
+    cache_write_1h: _Price
+    cache_read: _Price
+    web_searches: _Price = Decimal(10)
+
+    def rates(self) -> Rates:
+        return Rates(**dict(self))
+
+
+class _LongContext(_File):
+    over: Annotated[int, Field(gt=0)]
+    batch: _OwnRates
+    standard: _OwnRates
+
+
+class _OwnPrices(_File):
+    batch: _OwnRates
+    standard: _OwnRates
+    long_context: _LongContext | None = None
+
+
+_OWN = TypeAdapter(dict[str, _OwnPrices])
+
+
+class PriceList:
+    """Prices by model; those of the operator go before those of the list.
+
+    Args:
+        own: by the id of a model, as results name it.
+    """
+
+    def __init__(self, own: Mapping[str, _OwnPrices] | None = None) -> None:
+        self._own = own or {}
+
+    def long_context_over(self, model: str) -> int | None:
+        """Return the input tokens over which each token of a request costs more; None if there is no such bound."""
+        if own := self._own.get(model):
+            return own.long_context.over if own.long_context else None
+        return _long_context_over(model, _today())
+
+    def rates(self, model: str, *, long_context: bool = False, batch: bool = True) -> Rates | None:
+        """Return the rates of a model today; None if it has no price, or none for batches."""
+        if own := self._own.get(model):
+            prices = own.long_context if long_context and own.long_context else own
+            return (prices.batch if batch else prices.standard).rates()
+        return _rates(model, long_context, batch, _today())
+
+    def cost(self, usage: Iterable[ModelUsage]) -> Cost:
+        """Return what usage costs: each part by its own model, geography and length of context."""
+        by_model: dict[str, Decimal] = {}
+        standard, unpriced, own = Decimal(0), [], []
+        for part in usage:
+            rates = self.rates(part.model, long_context=part.long_context)
+            full = self.rates(part.model, long_context=part.long_context, batch=False)
+            if rates is None or full is None:
+                unpriced.append(part.model)
+                continue
+            if part.model in self._own:
+                own.append(part.model)
+            by_model[part.model] = by_model.get(part.model, Decimal(0)) + price(rates, part.counts, part.inference_geo)
+            standard += price(full, part.counts, part.inference_geo)
+        known = bool(by_model) or not unpriced
+        return Cost(
+            amount=_plain(sum(by_model.values(), start=Decimal(0))) if known else None,
+            by_model={model: _plain(amount) for model, amount in by_model.items()},
+            standard_amount=_plain(standard) if known else None,
+            partial=bool(unpriced),
+            unpriced=tuple(dict.fromkeys(unpriced)),
+            prices=PriceSource(version=_version(), date=_today(), own=tuple(dict.fromkeys(own))),
+        )
+
+
+def read_prices(environment: Mapping[str, str]) -> PriceList:
+    """Read the file of MESSAGE_BATCHES_PRICES; without one there is the list alone.
+
+    Raises `ValueError` for a file that cannot be read, or has other fields.
+    """
+    file = environment.get("MESSAGE_BATCHES_PRICES", "").strip()
+    if not file:
+        return PriceList()
+    import yaml
+
+    try:
+        return PriceList(_OWN.validate_python(yaml.safe_load(Path(file).read_text("utf-8")) or {}))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"MESSAGE_BATCHES_PRICES: {file} cannot be read: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"MESSAGE_BATCHES_PRICES: {file}: {where}: {first['msg']}") from error
+
+
+def _plain(amount: Decimal) -> Decimal:
+    """Return an amount without trailing zeros and without an exponent."""
+    return Decimal(f"{amount.normalize():f}")
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+@cache
+def _version() -> str:
+    import genai_prices
+
+    return f"genai-prices {genai_prices.__version__}"
+
+
+def _find(model: str) -> Any:
+    """Return what the list has of a model of Anthropic's; None if it does not have it."""
+    # Imported where it is used: it takes 0.4 s and 36 MB.
+    import genai_prices
+
+    try:
+        return genai_prices.calc_price(genai_prices.Usage(input_tokens=0), model, provider_id="anthropic").model
+    except LookupError:
+        return None
+
+
+@lru_cache(256)
+def _long_context_over(model: str, day: date) -> int | None:
+    from genai_prices.types import TieredPrices
+
+    found = _find(model)
+    prices = vars(found.get_prices(_moment(day))).values() if found else ()
+    starts = [tier.start for price in prices if isinstance(price, TieredPrices) for tier in price.tiers]
+    return min(starts, default=None)
+
+
+@lru_cache(1024)
+def _rates(model: str, long_context: bool, batch: bool, day: date) -> Rates | None:
+    """Price one unit of each kind, on top of an input that is long enough."""
+    import genai_prices
+
+    found = _find(model)
+    moment, context = _moment(day), {"processing": "batch"}
+    # A key or a day that the list does not know gives the full price without a word.
+    discounted = found and any(
+        variant.when == context and (variant.constraint is None or variant.constraint.active(moment))
+        for variant in found.price_variants or ()
+    )
+    if not discounted:
+        return None
+    before = (_long_context_over(model, day) or 0) + 1 if long_context else 0
+
+    def total(**counts: int) -> Decimal:
+        counts["input_tokens"] = before + counts.get("input_tokens", 0)
+        return genai_prices.calc_price(
+            genai_prices.Usage(**counts),
+            model,
+            provider_id="anthropic",
+            genai_request_timestamp=moment,
+            price_context=context if batch else None,
+        ).total_price
+
+    base = total()
+    return Rates(
+        input=(total(input_tokens=1) - base) * _MILLION,
+        output=(total(output_tokens=1) - base) * _MILLION,
+        cache_write_5m=(total(input_tokens=1, cache_write_tokens=1, cache_write_5m_tokens=1) - base) * _MILLION,
+        cache_write_1h=(total(input_tokens=1, cache_write_tokens=1, cache_write_1h_tokens=1) - base) * _MILLION,
+        cache_read=(total(input_tokens=1, cache_read_tokens=1) - base) * _MILLION,
+        web_searches=(total(web_searches=1) - base) * 1000,
+    )
+
+
+def _moment(day: date) -> datetime:
+    return datetime.combine(day, time(12), UTC)
