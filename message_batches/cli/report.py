@@ -109,7 +109,7 @@ def _headline(landed: LandedResults | BatchOutput) -> Text:
     ]
     usable = landed.summary.usable
     if usable is not None and usable < counts.succeeded:
-        counted.append(Text(f"{usable:,} usable", style="yellow"))
+        return Text.assemble(line, Text(", ").join(counted), "; ", (f"{usable:,} usable", "yellow"))
     line.append_text(Text(", ").join(counted))
     return line
 

@@ -98,6 +98,8 @@ def _shown(scene: str, ended: Ended, folder: Path) -> str:
 def _by_kind(value: Any, folder: Path) -> Any:
     """The same, with what differs from run to run replaced by its kind."""
     if isinstance(value, Mapping):
+        # Without its requests a batch's results have the provider's order, another one each time.
+        value = {key: sorted(each) if key == "customIds" else each for key, each in value.items()}
         return {_text(key, folder): _kind_of(key, each) or _by_kind(each, folder) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_by_kind(each, folder) for each in value]
@@ -107,7 +109,9 @@ def _by_kind(value: Any, folder: Path) -> Any:
 def _kind_of(key: str, value: Any) -> str | None:
     if key in _COUNTS and type(value) is int:
         return "<count>"
-    return "<amount>" if key in _AMOUNTS and value else "<date>" if key == "date" else None
+    if key == "date":
+        return "<date>"
+    return "<amount>" if key in _AMOUNTS and value else None
 
 
 def _text(text: str, folder: Path) -> str:

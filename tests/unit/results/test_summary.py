@@ -61,7 +61,7 @@ async def test_a_line_of_any_form_has_its_stop_reason_geography_and_calls(store:
         "server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 4},
         "cache_creation": {"ephemeral_5m_input_tokens": 5, "ephemeral_1h_input_tokens": 6},
     }
-    message = {
+    message: dict[str, Any] = {
         "stop_reason": "refusal",
         "stop_details": {"type": "refusal", "category": "cyber", "explanation": filling},
         "usage": usage,
