@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -65,6 +66,24 @@ def worker_identity() -> str:
     """
     host = socket.gethostname().partition(".")[0]
     return f"{host[-12:]}-{secrets.token_hex(2)}"
+
+
+def run_url(client: Client, workflow_id: str, run_id: str, ui_url: str | None = None) -> str | None:
+    """Return the address of a run's page in the Web UI; None where that is not known.
+
+    Args:
+        client: from `connect()`.
+        workflow_id: of the run.
+        run_id: of its latest execution.
+        ui_url: the address of the Web UI, by default that of Temporal Cloud, or of a development server.
+    """
+    host, _, port = client.service_client.config.target_host.rpartition(":")
+    if not ui_url and host.endswith((".tmprl.cloud", ".api.temporal.io")):
+        ui_url = "https://cloud.temporal.io"
+    elif not ui_url and host in ("localhost", "127.0.0.1", "[::1]"):
+        ui_url = f"http://{host}:{int(port) + 1000}"  # Where `temporal server start-dev` has it.
+    page = f"workflows/{quote(workflow_id, safe='')}/{quote(run_id, safe='')}/history"
+    return f"{ui_url}/namespaces/{quote(client.namespace, safe='')}/{page}" if ui_url else None
 
 
 async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:

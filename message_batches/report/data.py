@@ -1,0 +1,281 @@
+"""The figures of a report, gathered in one pass over the results and one over their requests, in bounded memory."""
+
+from collections import Counter
+from collections.abc import AsyncIterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+import msgspec
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client
+
+from message_batches.contract import ActivityType
+from message_batches.models import BatchOutput
+from message_batches.prices import PriceList, Rates, price
+from message_batches.report.charts import Lengths
+from message_batches.result_models import LandedResults, ModelUsage
+from message_batches.results import reader
+from message_batches.results.parser import read_result
+from message_batches.results.reader import Publication, ResultsNotFound
+from message_batches.results.replies import read_reply
+from message_batches.results.summary import USABLE
+from message_batches.runs.describe import RunView
+from message_batches.runs.history import read_progress
+from message_batches.storage.interface import Store
+from message_batches.storage.submission_records import SubmissionRecords
+
+MAX_ROWS = 300
+MAX_FAILED_ROWS = 200
+"""Of these rows, where there are others to be shown."""
+
+MAX_TEXT = 4000
+"""Characters of a text that are kept for the page."""
+
+MAX_LIMITS = 1000
+"""Different `max_tokens` that are told apart."""
+
+T = TypeVar("T")
+
+
+class Evenly(Generic[T]):
+    """Some of many items, spread evenly over all of them; it holds at most twice as many as are asked for."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: list[T] = []
+        self._stride = 1
+        self._seen = 0
+
+    def due(self) -> bool:
+        """Return whether the next item is kept: `add` is called for that one, and counts it."""
+        due = self._seen % self._stride == 0
+        if due and len(self._kept) == 2 * self._most:
+            self._kept = self._kept[::2]
+            self._stride *= 2
+            due = self._seen % self._stride == 0
+        self._seen += 1
+        return due
+
+    def add(self, item: T) -> None:
+        """Keep the item that is due."""
+        self._kept.append(item)
+
+    def pick(self, most: int) -> list[T]:
+        """Return at most so many of those that are kept."""
+        count = len(self._kept)
+        return self._kept if count <= most else [self._kept[number * count // most] for number in range(most)]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A result that is shown with its text.
+
+    Attributes:
+        position: its place in the order of the results, from 1.
+        outcome: `usable`, the stop reason of a reply that is not, or why there is none.
+        size: bytes of the whole line.
+        whole: whether that is all of the text.
+    """
+
+    position: int
+    custom_id: str
+    type: str
+    outcome: str
+    model: str
+    tokens: int
+    text: str
+    size: int
+    whole: bool
+
+
+@dataclass
+class Figures:
+    """The part of a report that no summary has: the lengths of the replies, and some of the results.
+
+    Attributes:
+        longest_cut: the tokens of the longest reply that was cut off at `max_tokens`.
+        limits: how many requests have a `max_tokens`; None where the requests are not known.
+    """
+
+    lengths: Lengths = field(default_factory=Lengths)
+    rows: list[Row] = field(default_factory=list)
+    results: int = 0
+    longest_cut: int = 0
+    limits: Counter[int] | None = None
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The times of a run and of its batch, as far as they are known.
+
+    Attributes:
+        polls: how many found the batch unfinished; None where Temporal no longer knows the run.
+        polled: the times of those that the history still has.
+    """
+
+    started: datetime | None = None
+    submitted: datetime | None = None
+    ended: datetime | None = None
+    landed: datetime | None = None
+    polls: int | None = None
+    polled: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of a report.
+
+    Attributes:
+        identity: the id that it was asked for by.
+        run: the run as Temporal knows it; None where it does not.
+        kinds: by model, what each kind of its usage cost; without a model whose rates are others since.
+        link: the run's page in the Web UI, where that is known.
+    """
+
+    identity: str
+    landed: LandedResults
+    figures: Figures
+    moments: Moments
+    kinds: dict[str, Rates]
+    run: RunView | None = None
+    link: str | None = None
+
+    @property
+    def output(self) -> BatchOutput | None:
+        """The run's output."""
+        return self.run.output if self.run else None
+
+
+async def read_figures(store: Store, publication: Publication) -> Figures:
+    """Read the results and their requests; `ResultsChanged` if the results are not what was landed."""
+    figures = await _of_results(reader.lines(reader.results_in(store, publication.landed.results_file)))
+    if publication.manifest_name and publication.manifest_sha256:
+        uri = store.uri(publication.manifest_name)
+        try:
+            figures.limits = await _limits(reader.lines(reader.unchanged(store, uri, publication.manifest_sha256)))
+        except ResultsNotFound:
+            figures.limits = None
+    return figures
+
+
+async def _of_results(lines: AsyncIterable[bytes]) -> Figures:
+    figures, usable, others = Figures(), Evenly[Row](MAX_ROWS), Evenly[Row](MAX_ROWS)
+    async for line in lines:
+        if not line.strip():
+            continue
+        figures.results += 1
+        result = read_result(line, landed=True)
+        succeeded, outcome = result.type == "succeeded", result.type
+        if succeeded:
+            outcome = "usable" if result.stop_reason in USABLE else result.stop_reason or "no stop reason"
+            cut = result.stop_reason == "max_tokens"
+            figures.lengths.add(result.usage.output, cut=cut)
+            figures.longest_cut = max(figures.longest_cut, result.usage.output if cut else 0)
+        rows = usable if outcome == "usable" else others
+        if rows.due():
+            reply = read_reply(line, MAX_TEXT)
+            rows.add(
+                Row(
+                    position=figures.results,
+                    custom_id=result.custom_id[:MAX_TEXT],
+                    type=result.type,
+                    outcome=outcome[:MAX_TEXT],
+                    model=result.model[:MAX_TEXT],
+                    tokens=result.usage.output,
+                    text=reply.text,
+                    size=len(line),
+                    whole=reply.whole,
+                )
+            )
+    first = others.pick(max(MAX_FAILED_ROWS, MAX_ROWS - len(usable)))
+    figures.rows = [*first, *usable.pick(MAX_ROWS - len(first))]
+    return figures
+
+
+class _Params(msgspec.Struct):
+    max_tokens: int = 0
+
+
+class _Request(msgspec.Struct):
+    params: _Params
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+async def _limits(requests: AsyncIterable[bytes]) -> Counter[int]:
+    limits: Counter[int] = Counter()
+    async for line in requests:
+        try:
+            limit = _decode(line).params.max_tokens
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            continue  # One that the API has refused, or a blank line.
+        if limit > 0 and (limit in limits or len(limits) < MAX_LIMITS):
+            limits[limit] += 1
+    return limits
+
+
+def cost_by_kind(landed: LandedResults, prices: PriceList) -> dict[str, Rates]:
+    """Return by model what each kind of usage cost, where it adds up to the cost that was computed at landing.
+
+    Rates may be others since, or those of another machine: then the parts would not be those of the whole.
+    """
+    found: dict[str, list[Decimal]] = {}
+    for part in landed.summary.usage:
+        rates = prices.rates(part.model, long_context=part.long_context)
+        if rates and landed.cost and part.model in landed.cost.by_model:
+            sums = found.setdefault(part.model, [Decimal(0)] * len(rates))
+            for kind, amount in enumerate(_by_kind(rates, part)):
+                sums[kind] += amount
+    known = landed.cost.by_model if landed.cost else {}
+    return {model: Rates(*sums) for model, sums in found.items() if sum(sums) == known[model]}
+
+
+def _by_kind(rates: Rates, part: ModelUsage) -> list[Decimal]:
+    counts = part.counts[: len(rates)]
+    return [
+        price(rates, [count if at == kind else 0 for at, count in enumerate(counts)], part.inference_geo)
+        for kind in range(len(rates))
+    ]
+
+
+async def moments_in_store(store: Store, landed: LandedResults) -> Moments:
+    """Read what the store knows of the times of a batch: when it was sent, and when its results landed."""
+    records = SubmissionRecords(store)
+    owners = {owner.workflow_id for owner in await records.owners_of(landed.batch_id)}
+    posts = [each for every in (await records.records_of_workflows(owners)).values() for each in every]
+    sent = [post.intent.time for post in posts if post.outcome and post.outcome.batch_id == landed.batch_id]
+    name = store.name(landed.results_file.uri)
+    modified = [
+        stored.modified
+        async for page in store.listing(name.rpartition("/")[0])
+        for stored in page
+        if stored.name == name
+    ]
+    return Moments(submitted=max(sent, default=None), landed=max(modified, default=None))
+
+
+async def moments_in_history(client: Client, run: RunView, store: Moments) -> Moments:
+    """Read the times in a run's history, and take what it does not have from the store."""
+    progress = await read_progress(client, run.workflow_id)
+    types: dict[int, str] = {}
+    done: dict[str, list[datetime]] = {}
+    async for event in client.get_workflow_handle(run.workflow_id, run_id=run.run_id).fetch_history_events():
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
+            types[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
+            kind = types.get(event.activity_task_completed_event_attributes.scheduled_event_id, "")
+            done.setdefault(kind, []).append(event.event_time.ToDatetime(tzinfo=UTC))
+    return Moments(
+        started=run.started,
+        submitted=max(done.get(ActivityType.SUBMIT_BATCH, []), default=store.submitted),
+        ended=progress.ended_at,
+        landed=max(done.get(ActivityType.RETRIEVE_RESULTS, []), default=store.landed),
+        polls=progress.polls,
+        polled=tuple(done.get(ActivityType.POLL_BATCH_STATUS, [])),
+    )
