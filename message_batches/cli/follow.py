@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import RenderableType
 
@@ -44,11 +45,13 @@ class ResultsLocation:
     Attributes:
         command: the command line that shows them.
         link: the run's page in the Web UI, where that is known.
+        report: the file of its report, if one was written.
     """
 
     store: ObjectStore
     command: str
     link: str | None = None
+    report: Path | None = None
 
 
 async def follow_run(context: CommandContext, runs: Runs, workflow_id: str, *, strict: bool = False) -> CommandResult:
@@ -114,7 +117,7 @@ async def results_report(
         whole = not isinstance(error, ResultsChanged)
         why = next_steps.error_text(error) if isinstance(error, RunError) else str(error)
         context.say(f"The results cannot be shown: {why}", style="yellow")
-    return report(landed, replies, command=location.command, link=location.link), whole
+    return report(landed, replies, command=location.command, link=location.link, page=location.report), whole
 
 
 def exit_code_of(landed: LandedResults | BatchOutput, *, strict: bool) -> int:

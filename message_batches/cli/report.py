@@ -1,6 +1,7 @@
 """The report of landed results at a terminal."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -18,7 +19,12 @@ _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expire
 
 
 def report(
-    landed: LandedResults | BatchOutput, replies: Sequence[ReplyCell], *, command: str, link: str | None = None
+    landed: LandedResults | BatchOutput,
+    replies: Sequence[ReplyCell],
+    *,
+    command: str,
+    link: str | None = None,
+    page: Path | None = None,
 ) -> RenderableType:
     """Show landed results.
 
@@ -27,6 +33,7 @@ def report(
         replies: the first of the results.
         command: the command line that gets the results.
         link: the run's page in the Web UI, where that is known.
+        page: the file of the report, if one was written.
     """
     parts: list[RenderableType] = [_headline(landed)]
     if isinstance(landed, BatchOutput) and landed.possibly_paid_twice:
@@ -50,7 +57,7 @@ def report(
         parts += ["", _stopped(early)]
     if landed.summary.usage:
         parts += ["", _usage(landed.summary)]
-    parts += ["", _places(landed, command, link)]
+    parts += ["", _places(landed, command, link, page)]
     return Group(*parts)
 
 
@@ -117,7 +124,7 @@ def _usage(summary: Summary) -> RenderableType:
     return table
 
 
-def _places(landed: LandedResults | BatchOutput, command: str, link: str | None) -> RenderableType:
+def _places(landed: LandedResults | BatchOutput, command: str, link: str | None, page: Path | None) -> RenderableType:
     counts = landed.summary.counts
     proof = (
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
@@ -125,6 +132,7 @@ def _places(landed: LandedResults | BatchOutput, command: str, link: str | None)
     deleted = "at the provider" if isinstance(landed, BatchOutput) and landed.deleted else None
     cost = describe_cost(landed.cost) if landed.cost else None
     rows = {"cost": cost, "checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
+    rows["report"] = str(page) if page else None
     if counts.errored or counts.expired or counts.canceled:
         rows["next"] = f"{command} --failed -o retry.jsonl"
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.

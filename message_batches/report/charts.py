@@ -90,14 +90,14 @@ class Lengths:
         if not self._all:
             return None
         first, last = min(self._all), max(self._all)
-        on_axis = sorted(limit for limit in limits or () if first < _bin(limit) <= last + _BEYOND * _FINE)
+        on_axis = sorted(limit for limit in limits or () if first <= _bin(limit) <= last + _BEYOND * _FINE)
         shown = sorted(sorted(on_axis, key=lambda limit: -(limits or {})[limit])[:MAX_LINES])
         last = max(last, *map(_bin, shown), first + 4 * _FINE)
         # Below eight there are fewer numbers than fine bins.
         step = 2 if first <= 3 * _FINE else 1
-        while last // step - first // step + 2 > MAX_BINS:
+        while last // step - first // step + 3 > MAX_BINS:
             step *= 2
-        low, high = math.ceil(first / step) - 1, math.ceil(last / step)
+        low, high = math.ceil(first / step) - 2, math.ceil(last / step)
         grouped, cut = _grouped(self._all, step), _grouped(self._cut, step)
         most = max(grouped.values())
         width = 100 / (high - low)

@@ -1,10 +1,12 @@
 """The figures of a report, gathered in one pass over the results and one over their requests, in bounded memory."""
 
+import heapq
 from collections import Counter
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
@@ -17,10 +19,10 @@ from message_batches.prices import PriceList, Rates, price
 from message_batches.report.charts import Lengths
 from message_batches.result_models import LandedResults, ModelUsage
 from message_batches.results import reader
-from message_batches.results.parser import read_result
+from message_batches.results.parser import MAX_TOKEN_COUNT, ResultLine, read_result
 from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.results.replies import read_reply
-from message_batches.results.summary import USABLE
+from message_batches.results.summary import OTHER, USABLE
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import read_progress
 from message_batches.storage.interface import Store
@@ -36,36 +38,38 @@ MAX_TEXT = 4000
 MAX_LIMITS = 1000
 """Different `max_tokens` that are told apart."""
 
+MAX_OUTCOMES = 8
+"""Kinds of results without a usable reply of which each has its share of the rows."""
+
+_USABLE = "usable"
+_GOLDEN = 2_654_435_769
 T = TypeVar("T")
 
 
 class Evenly(Generic[T]):
-    """Some of many items, spread evenly over all of them; it holds at most twice as many as are asked for."""
+    """Some of many items, spread over all of them, also where every second or tenth is of another kind.
+
+    Items are ranked by multiples of the golden ratio, of which the smallest lie at even distances.
+    """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._kept: list[T] = []
-        self._stride = 1
         self._seen = 0
+        self._kept: list[tuple[int, int, T]] = []
 
-    def due(self) -> bool:
-        """Return whether the next item is kept: `add` is called for that one, and counts it."""
-        due = self._seen % self._stride == 0
-        if due and len(self._kept) == 2 * self._most:
-            self._kept = self._kept[::2]
-            self._stride *= 2
-            due = self._seen % self._stride == 0
+    def offer(self, make: Callable[[], T]) -> None:
+        """Count an item, and make and keep it if it is one of those that are spread."""
+        rank = -(self._seen * _GOLDEN % 2**32)
+        if len(self._kept) < self._most:
+            heapq.heappush(self._kept, (rank, self._seen, make()))
+        elif rank > self._kept[0][0]:
+            heapq.heapreplace(self._kept, (rank, self._seen, make()))
         self._seen += 1
-        return due
-
-    def add(self, item: T) -> None:
-        """Keep the item that is due."""
-        self._kept.append(item)
 
     def pick(self, most: int) -> list[T]:
-        """Return at most so many of those that are kept."""
-        count = len(self._kept)
-        return self._kept if count <= most else [self._kept[number * count // most] for number in range(most)]
+        """Return at most so many of those that are kept, in their order."""
+        best = heapq.nlargest(most, self._kept, key=lambda each: each[:2])
+        return [item for _, _, item in sorted(best, key=lambda each: each[1])]
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -164,37 +168,53 @@ async def read_figures(store: Store, publication: Publication) -> Figures:
 
 
 async def _of_results(lines: AsyncIterable[bytes]) -> Figures:
-    figures, usable, others = Figures(), Evenly[Row](MAX_ROWS), Evenly[Row](MAX_ROWS)
+    figures = Figures()
+    rows: dict[str, Evenly[Row]] = {_USABLE: Evenly(MAX_ROWS)}
     async for line in lines:
         if not line.strip():
             continue
         figures.results += 1
         result = read_result(line, landed=True)
-        succeeded, outcome = result.type == "succeeded", result.type
-        if succeeded:
-            outcome = "usable" if result.stop_reason in USABLE else result.stop_reason or "no stop reason"
+        outcome = (
+            result.type if result.type in ("errored", "expired", "canceled") else f"type {result.type[:MAX_TEXT]!r}"
+        )
+        if result.type == "succeeded":
+            outcome = _USABLE if result.stop_reason in USABLE else result.stop_reason or "no stop reason"
             cut = result.stop_reason == "max_tokens"
             figures.lengths.add(result.usage.output, cut=cut)
             figures.longest_cut = max(figures.longest_cut, result.usage.output if cut else 0)
-        rows = usable if outcome == "usable" else others
-        if rows.due():
-            reply = read_reply(line, MAX_TEXT)
-            rows.add(
-                Row(
-                    position=figures.results,
-                    custom_id=result.custom_id[:MAX_TEXT],
-                    type=result.type,
-                    outcome=outcome[:MAX_TEXT],
-                    model=result.model[:MAX_TEXT],
-                    tokens=result.usage.output,
-                    text=reply.text,
-                    size=len(line),
-                    whole=reply.whole,
-                )
-            )
-    first = others.pick(max(MAX_FAILED_ROWS, MAX_ROWS - len(usable)))
-    figures.rows = [*first, *usable.pick(MAX_ROWS - len(first))]
+        kind = outcome if outcome in rows or len(rows) <= MAX_OUTCOMES else OTHER
+        rows.setdefault(kind, Evenly(MAX_ROWS)).offer(
+            partial(_row, line=line, position=figures.results, result=result, outcome=outcome)
+        )
+    figures.rows = _chosen(rows)
     return figures
+
+
+def _row(line: bytes, position: int, result: ResultLine, outcome: str) -> Row:
+    reply = read_reply(line, MAX_TEXT)
+    return Row(
+        position=position,
+        custom_id=result.custom_id[:MAX_TEXT],
+        type=result.type[:MAX_TEXT],
+        outcome=outcome[:MAX_TEXT],
+        model=result.model[:MAX_TEXT],
+        tokens=result.usage.output,
+        text=reply.text,
+        size=len(line),
+        whole=reply.whole,
+    )
+
+
+def _chosen(rows: dict[str, Evenly[Row]]) -> list[Row]:
+    """Return the rows that are shown, those without a usable reply first: each kind has a fair share of them."""
+    usable = rows.pop(_USABLE)
+    left, chosen = max(MAX_FAILED_ROWS, MAX_ROWS - len(usable)), []
+    for number, kind in enumerate(sorted(rows.values(), key=len)):
+        picked = kind.pick(left // (len(rows) - number))
+        left -= len(picked)
+        chosen += picked
+    return [*sorted(chosen, key=lambda row: row.position), *usable.pick(MAX_ROWS - len(chosen))]
 
 
 class _Params(msgspec.Struct):
@@ -215,7 +235,7 @@ async def _limits(requests: AsyncIterable[bytes]) -> Counter[int]:
             limit = _decode(line).params.max_tokens
         except (msgspec.DecodeError, ValueError, RecursionError):
             continue  # One that the API has refused, or a blank line.
-        if limit > 0 and (limit in limits or len(limits) < MAX_LIMITS):
+        if 0 < limit <= MAX_TOKEN_COUNT and (limit in limits or len(limits) < MAX_LIMITS):
             limits[limit] += 1
     return limits
 

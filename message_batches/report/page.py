@@ -2,32 +2,26 @@
 
 import base64
 import hashlib
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from html import escape
 from importlib import resources
 from typing import Any
 
 from message_batches.error_causes import ErrorCause, cause_of
-from message_batches.formatting import escape_unprintable, format_duration, format_money, format_size, format_time
+from message_batches.formatting import format_duration, format_money, format_size, format_time, spell_out_controls
 from message_batches.prices import Rates
 from message_batches.report.charts import stacked, time_bar
 from message_batches.report.data import Report, Row
 from message_batches.result_models import ErrorGroup, ModelUsage, StopReason
 
 MAX_BYTES = 200_000
-_TEXT_BYTES = (4000, 2000, 1000, 700, 500, 350, 250, 180, 120, 60, 0)
+_TEXT_BYTES = (4000, 2000, 1000, 700, 500, 350, 250, 180, 120, 60)
 """The lengths to which the texts of the rows are cut, the first with which the page is small enough."""
 
 MAX_MODELS = 10
-_KEPT = frozenset("\n\t\u200c\u200d")
-"""Characters that are shown as they are: joiners, without which emoji and some scripts fall apart, are harmless."""
-
-_ESCAPED = {"&": 5, "<": 4, ">": 4, '"': 5, "'": 5}
-"""Bytes of the characters that HTML escapes."""
-
 KINDS = {
     "input": "input",
     "output": "output",
@@ -86,11 +80,17 @@ def page(report: Report, commands: Commands, now: datetime) -> bytes:
     digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     values = {**_values(report), "commands": commands, "now": now, "css": css, "policy": policy}
-    html = b""
+    rows = report.figures.rows
+    sizes = [_size(row.text) for row in rows]
+
+    def render(most: int) -> bytes:
+        shown = [_row(row, most) for row in rows]
+        return bytes(template.render(values, rows=shown).encode("utf-8", "replace"))
+
+    html = render(0)
     for most in _TEXT_BYTES:
-        html = template.render(values, rows=[_row(row, most) for row in report.figures.rows]).encode("utf-8", "replace")
-        if len(html) < MAX_BYTES:
-            break
+        if len(html) + sum(min(size, most) for size in sizes) < MAX_BYTES and len(longer := render(most)) < MAX_BYTES:
+            return longer
     return html
 
 
@@ -99,28 +99,24 @@ def clip(text: str, most: int) -> str:
     return _clip(text, most)[0]
 
 
-def spelled_out(text: str) -> str:
-    """Return a text with escapes in place of control characters, marks of direction and the like."""
-    return text if text.isprintable() else "".join(_visible(each) for each in text)
-
-
-def _visible(character: str) -> str:
-    if character.isprintable() or character in _KEPT or unicodedata.category(character) == "Zs":
-        return character
-    return escape_unprintable(character)
-
-
 def _clip(text: str, most: int) -> tuple[str, bool]:
     """Return a text as `clip` does, and whether that is all of it."""
+    if len(text) <= most and _size(text) <= most:
+        return spell_out_controls(text), True
     taken = 0
     shown: list[str] = []
     for each in text:
-        visible = _visible(each)
-        taken += _ESCAPED.get(each) or len(visible.encode("utf-8", "replace"))
+        visible = spell_out_controls(each)
+        taken += _size(visible)
         if taken > most:
-            return f"{''.join(shown)}…", False
+            break
         shown.append(visible)
-    return "".join(shown), True
+    return f"{''.join(shown)}…", False
+
+
+def _size(text: str) -> int:
+    """Return the bytes of a text in the page."""
+    return len(escape(spell_out_controls(text)).encode("utf-8", "replace"))
 
 
 def _template() -> Any:
@@ -129,7 +125,7 @@ def _template() -> Any:
     from markupsafe import Markup
 
     def finalize(value: Any) -> Any:
-        return spelled_out(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return spell_out_controls(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = Environment(
         loader=DictLoader({"page": _part("page.html.j2")}),

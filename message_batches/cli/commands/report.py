@@ -15,7 +15,6 @@ from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.json_output import SavedReport
 from message_batches.cli.result_export import refuse_existing, save
 from message_batches.errors import MessageBatchesError
-from message_batches.formatting import format_size
 from message_batches.prices import PriceList
 from message_batches.report.data import Report, cost_by_kind, moments_in_history, moments_in_store, read_figures
 from message_batches.report.page import Commands, page
@@ -71,7 +70,7 @@ async def report(context: CommandContext, identity: str, options: ReportOptions)
         results=landed.results_file.lines,
         shown=len(made.figures.rows),
     )
-    return CommandResult(document, f"The report of {landed.batch_id} is in {file} ({format_size(size)})")
+    return CommandResult(document, f"The report of {landed.batch_id} is in {file}")
 
 
 async def gather(store: Store, publication: Publication, identity: str, prices: PriceList) -> Report:
