@@ -92,7 +92,7 @@ class Lengths:
         first, last = min(self._all), max(self._all)
         on_axis = sorted(limit for limit in limits or () if first <= _bin(limit) <= last + _BEYOND * _FINE)
         shown = sorted(sorted(on_axis, key=lambda limit: -(limits or {})[limit])[:MAX_LINES])
-        last = max(last, *map(_bin, shown), first + 4 * _FINE)
+        last = max(last, *map(_bin, shown), first + 2 * _FINE)
         # Below eight there are fewer numbers than fine bins.
         step = 2 if first <= 3 * _FINE else 1
         while last // step - first // step + 3 > MAX_BINS:

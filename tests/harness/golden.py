@@ -34,6 +34,7 @@ _KINDS = [
     (r"\b(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
 ]
+_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
 """Numbers that differ from run to run."""
 
@@ -102,7 +103,7 @@ def _by_kind(value: Any, folder: Path) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_by_kind(each, folder) for each in value]
-    return _text(value, folder) if isinstance(value, str) else value
+    return _DATE.sub("<date>", _text(value, folder)) if isinstance(value, str) else value
 
 
 def _text(text: str, folder: Path) -> str:
