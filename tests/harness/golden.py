@@ -35,6 +35,7 @@ _KINDS = [
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
 ]
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
+_AMOUNT = re.compile(r"^\d+\.\d+$")
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
 """Numbers that differ from run to run."""
 
@@ -47,6 +48,7 @@ _KINDS_IN_TEXT = [
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
+    (r"\$[\d,]+\.\d+", "$<amount>"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
     (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),
     (r"(?m) {2,}(?=<)|(?<=>) {2,}(?=\S)", "  "),
@@ -103,7 +105,9 @@ def _by_kind(value: Any, folder: Path) -> Any:
         }
     if isinstance(value, list | tuple):
         return [_by_kind(each, folder) for each in value]
-    return _DATE.sub("<date>", _text(value, folder)) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _AMOUNT.sub("<amount>", _DATE.sub("<date>", _text(value, folder)))
 
 
 def _text(text: str, folder: Path) -> str:
