@@ -68,22 +68,20 @@ def worker_identity() -> str:
     return f"{host[-12:]}-{secrets.token_hex(2)}"
 
 
-def run_url(client: Client, workflow_id: str, run_id: str, ui_url: str | None = None) -> str | None:
-    """Return the address of a run's page in the Web UI; None where that is not known.
+def web_ui_of(address: str) -> str | None:
+    """Return the address of the Web UI of Temporal Cloud, or of a development server; None for any other server."""
+    host, _, port = address.rpartition(":")
+    if host.endswith((".tmprl.cloud", ".api.temporal.io")):
+        return "https://cloud.temporal.io"
+    if host in ("localhost", "127.0.0.1", "[::1]"):
+        return f"http://{host}:{int(port) + 1000}"  # Where `temporal server start-dev` has it.
+    return None
 
-    Args:
-        client: from `connect()`.
-        workflow_id: of the run.
-        run_id: of its latest execution.
-        ui_url: the address of the Web UI, by default that of Temporal Cloud, or of a development server.
-    """
-    host, _, port = client.service_client.config.target_host.rpartition(":")
-    if not ui_url and host.endswith((".tmprl.cloud", ".api.temporal.io")):
-        ui_url = "https://cloud.temporal.io"
-    elif not ui_url and host in ("localhost", "127.0.0.1", "[::1]"):
-        ui_url = f"http://{host}:{int(port) + 1000}"  # Where `temporal server start-dev` has it.
-    page = f"workflows/{quote(workflow_id, safe='')}/{quote(run_id, safe='')}/history"
-    return f"{ui_url}/namespaces/{quote(client.namespace, safe='')}/{page}" if ui_url else None
+
+def run_url(ui_url: str, namespace: str, workflow_id: str, run_id: str) -> str:
+    """Return the address of a run's page in the Web UI."""
+    parts = [quote(part, safe="") for part in (namespace, workflow_id, run_id)]
+    return "{}/namespaces/{}/workflows/{}/{}/history".format(ui_url, *parts)
 
 
 async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:

@@ -84,6 +84,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "store": ("message_batches.storage.object_store", "obstore"),
     "requests and results": ("message_batches.results.landing message_batches.requests.reader", "msgspec"),
     "runs": ("message_batches.runs.start message_batches.runs.control", "temporalio msgspec"),
+    "report": ("message_batches.report.page", "temporalio msgspec"),
     "emulator": ("message_batches.emulator", "aiohttp"),
     "inputs of activities": ("activities.models", "activities"),
     "activities": ("activities.batch activities.submission", "activities temporalio msgspec"),

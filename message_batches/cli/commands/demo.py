@@ -75,9 +75,9 @@ class DemoServices:
     store: ObjectStore
     base_url: str
 
-    def link(self, view: RunView) -> str | None:
+    def link(self, view: RunView) -> str:
         """Return the URL of a run's page in the Web UI."""
-        return run_url(self.server.client, view.workflow_id, view.run_id, self.server.ui_url)
+        return run_url(self.server.ui_url, self.server.client.namespace, view.workflow_id, view.run_id)
 
 
 async def demo(context: CommandContext, options: DemoOptions, build_worker: BuildWorker) -> CommandResult:
@@ -228,7 +228,7 @@ def _start_options(context: CommandContext, options: DemoOptions) -> StartOption
     return StartOptions(poll=QUICK_POLL, submission=QUICK_SUBMISSION)
 
 
-def _kept(services: DemoServices, link: str | None) -> str:
+def _kept(services: DemoServices, link: str) -> str:
     return f"""
 Everything keeps running until Ctrl-C:
   Web UI    {services.server.ui_url}

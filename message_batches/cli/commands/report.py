@@ -22,7 +22,8 @@ from message_batches.results.reader import Publication
 from message_batches.runs.control import Runs, find_results
 from message_batches.runs.describe import RunNotFound, RunView
 from message_batches.storage.interface import Store
-from message_batches.temporal.connection import run_url
+from message_batches.temporal.connection import run_url, web_ui_of
+from message_batches.temporal.namespaces import address_of
 
 _NAME = "report-{}.html"
 _MOST = 100
@@ -91,7 +92,9 @@ async def with_run(made: Report, runs: Runs, client: Client, ui_url: str | None)
     if run.batch_id != made.landed.batch_id:
         return made
     moments = await moments_in_history(client, run, made.moments)
-    return replace(made, run=run, moments=moments, link=run_url(client, run.workflow_id, run.run_id, ui_url))
+    ui = ui_url or web_ui_of(address_of(client))
+    link = run_url(ui, client.namespace, run.workflow_id, run.run_id) if ui else None
+    return replace(made, run=run, moments=moments, link=link)
 
 
 async def write(file: Path, made: Report, command: str, *, force: bool = False) -> int:
