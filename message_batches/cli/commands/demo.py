@@ -113,6 +113,8 @@ async def _run(
         made = await gather(store, await of_output(store, view.output), view.workflow_id, context.settings.prices)
         await write(page, await with_run(made, Runs(client, store), client, services.server.ui_url), command)
         location = replace(location, report=page)
+        if context.json:
+            context.say(f"The report is in {page}")
     result = await end_result(context, view, location=location)
     if not options.keep:
         hint = "All of it is stopped again, the files stay. To leave it running: make demo ARGS=--keep"
