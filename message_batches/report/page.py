@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from html import escape
 from importlib import resources
 from typing import Any
@@ -119,6 +120,7 @@ def _size(text: str) -> int:
     return len(escape(spell_out_controls(text)).encode("utf-8", "replace"))
 
 
+@cache
 def _template() -> Any:
     # Imported where it is used: no other command needs it.
     from jinja2 import DictLoader, Environment, StrictUndefined

@@ -85,6 +85,7 @@ async def test_a_file_is_overwritten_only_on_request(starter: CommandLine) -> No
     assert [path for path in starter.folder.iterdir() if path.name.startswith(".page")] == []
 
 
+@pytest.mark.slow
 async def test_without_a_worker_the_page_is_the_same(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> None:
     async with running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running:
         starter = command_line(tmp_path / "user", temporal, running.store_url, running.task_queue)
@@ -96,7 +97,7 @@ async def test_without_a_worker_the_page_is_the_same(temporal: DevServer, emulat
     assert before.partition("Made")[0] == after.partition("Made")[0]
 
 
-@pytest.mark.parametrize("identity", ["run", "batch"])
+@pytest.mark.parametrize("identity", ["run", pytest.param("batch", marks=pytest.mark.slow)])
 async def test_a_run_that_temporal_has_forgotten_has_a_page(
     starter: CommandLine, live: Stack, forgetful: DevServer, identity: str
 ) -> None:
@@ -115,6 +116,7 @@ async def test_a_run_that_temporal_has_forgotten_has_a_page(
     assert "results landed" in shown
 
 
+@pytest.mark.slow
 async def test_without_temporal_the_page_says_what_the_store_knows(starter: CommandLine, live: Stack) -> None:
     await landed(starter)
     (batch,) = live.emulator.batches
@@ -146,6 +148,7 @@ async def test_results_that_are_not_there_or_have_changed_make_no_page(
     await terminate(pending, running)
 
 
+@pytest.mark.slow
 async def test_the_page_is_opened_on_request(starter: CommandLine, tmp_path: Path) -> None:
     workflow_id = await landed(starter)
     browser, opened = tmp_path / "browser", tmp_path / "opened"

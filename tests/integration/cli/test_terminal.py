@@ -103,6 +103,7 @@ async def test_a_run_is_shown_live_and_ctrl_c_leaves_it_running(starter: Command
     assert (await live.client.get_workflow_handle(workflow_id).result())["verified"]
 
 
+@pytest.mark.slow
 async def test_a_reply_is_not_obeyed(temporal: DevServer, tmp_path: Path) -> None:
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e"
 

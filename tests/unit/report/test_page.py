@@ -131,10 +131,10 @@ async def test_the_page_stays_small_whatever_the_results_are(store: ObjectStore,
             stop_reason="end_turn" if number % 2 else f"{number % 40}{text[:900]}",
             model=f"{number % 97}{text[:300]}",
         )
-        for number in range(400)
+        for number in range(200)
     ]
     lines += [
-        error(f"e{number:03}" + text[:60], f"{number % 50}{text[:900]}", f"{text} {number}") for number in range(400)
+        error(f"e{number:03}" + text[:60], f"{number % 50}{text[:900]}", f"{text} {number}") for number in range(200)
     ]
     made = await report_of(store, lines, [request("a", max_tokens=number + 1) for number in range(2000)])
     notes = {
