@@ -4,19 +4,16 @@ import heapq
 from collections import Counter
 from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
-from temporalio.api.enums.v1 import EventType
-from temporalio.client import Client
 
-from message_batches.contract import ActivityType
 from message_batches.models import BatchOutput
 from message_batches.prices import PriceList, Rates, price
 from message_batches.report.charts import Lengths
+from message_batches.report.moments import Moments
 from message_batches.result_models import LandedResults, ModelUsage
 from message_batches.results import reader
 from message_batches.results.parser import MAX_TOKEN_COUNT, ResultLine, read_result
@@ -24,9 +21,7 @@ from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.results.replies import read_reply
 from message_batches.results.summary import OTHER, USABLE
 from message_batches.runs.describe import RunView
-from message_batches.runs.history import read_progress
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import SubmissionRecords
 
 MAX_ROWS = 300
 MAX_FAILED_ROWS = 200
@@ -111,23 +106,6 @@ class Figures:
     results: int = 0
     longest_cut: int = 0
     limits: Counter[int] | None = None
-
-
-@dataclass(frozen=True)
-class Moments:
-    """The times of a run and of its batch, as far as they are known.
-
-    Attributes:
-        polls: how many found the batch unfinished; None where Temporal no longer knows the run.
-        polled: the times of those that the history still has.
-    """
-
-    started: datetime | None = None
-    submitted: datetime | None = None
-    ended: datetime | None = None
-    landed: datetime | None = None
-    polls: int | None = None
-    polled: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -262,40 +240,3 @@ def _by_kind(rates: Rates, part: ModelUsage) -> list[Decimal]:
         price(rates, [count if at == kind else 0 for at, count in enumerate(counts)], part.inference_geo)
         for kind in range(len(rates))
     ]
-
-
-async def moments_in_store(store: Store, landed: LandedResults) -> Moments:
-    """Read what the store knows of the times of a batch: when it was sent, and when its results landed."""
-    records = SubmissionRecords(store)
-    owners = {owner.workflow_id for owner in await records.owners_of(landed.batch_id)}
-    posts = [each for every in (await records.records_of_workflows(owners)).values() for each in every]
-    sent = [post.intent.time for post in posts if post.outcome and post.outcome.batch_id == landed.batch_id]
-    name = store.name(landed.results_file.uri)
-    modified = [
-        stored.modified
-        async for page in store.listing(name.rpartition("/")[0])
-        for stored in page
-        if stored.name == name
-    ]
-    return Moments(submitted=max(sent, default=None), landed=max(modified, default=None))
-
-
-async def moments_in_history(client: Client, run: RunView, store: Moments) -> Moments:
-    """Read the times in a run's history, and take what it does not have from the store."""
-    progress = await read_progress(client, run.workflow_id)
-    types: dict[int, str] = {}
-    done: dict[str, list[datetime]] = {}
-    async for event in client.get_workflow_handle(run.workflow_id, run_id=run.run_id).fetch_history_events():
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
-            types[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
-        elif event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
-            kind = types.get(event.activity_task_completed_event_attributes.scheduled_event_id, "")
-            done.setdefault(kind, []).append(event.event_time.ToDatetime(tzinfo=UTC))
-    return Moments(
-        started=run.started,
-        submitted=max(done.get(ActivityType.SUBMIT_BATCH, []), default=store.submitted),
-        ended=progress.ended_at,
-        landed=max(done.get(ActivityType.RETRIEVE_RESULTS, []), default=store.landed),
-        polls=progress.polls,
-        polled=tuple(done.get(ActivityType.POLL_BATCH_STATUS, [])),
-    )

@@ -9,12 +9,13 @@ from decimal import Decimal
 from functools import cache
 from html import escape
 from importlib import resources
+from itertools import pairwise
 from typing import Any
 
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.formatting import format_duration, format_money, format_size, format_time, spell_out_controls
 from message_batches.prices import Rates
-from message_batches.report.charts import stacked, time_bar
+from message_batches.report.charts import stacked
 from message_batches.report.data import Report, Row
 from message_batches.result_models import ErrorGroup, ModelUsage, StopReason
 
@@ -179,15 +180,6 @@ def _values(report: Report) -> dict[str, Any]:
         "canceled": counts.canceled,
     }
     read, written = (_sum(summary.usage, "cache_read"), _sum(summary.usage, "cache_write_5m", "cache_write_1h"))
-    bar = time_bar(
-        {
-            "submit": moments.started,
-            "process": moments.submitted,
-            "land": moments.ended,
-            "end": moments.landed,
-        },
-        moments.polled,
-    )
     return {
         "report": report,
         "landed": landed,
@@ -208,7 +200,7 @@ def _values(report: Report) -> dict[str, Any]:
         "histogram": report.figures.lengths.histogram(report.figures.limits),
         "limits": sorted((report.figures.limits or {}).items(), key=lambda item: (-item[1], item[0])),
         "moments": _moments(report),
-        "time_bar": bar,
+        "time_bar": moments.bar,
         "took": moments.landed - moments.submitted if moments.landed and moments.submitted else None,
         "errors": [(group, _advice(group)) for group in summary.errors],
         "causes": {_advice(group) for group in summary.errors},
@@ -260,18 +252,9 @@ def _priced(split: Rates) -> dict[str, Decimal]:
 
 def _moments(report: Report) -> list[tuple[str, datetime, str]]:
     """Return each known moment with its name and the time since the one before it."""
-    moments = report.moments
-    named = {
-        "run started": moments.started,
-        "submitted": moments.submitted,
-        "batch ended": moments.ended,
-        "results landed": moments.landed,
-    }
-    found: list[tuple[str, datetime, str]] = []
-    for name, moment in named.items():
-        if moment:
-            found.append((name, moment, format_duration(moment - found[-1][1]) if found else ""))
-    return found
+    named = report.moments.named
+    since = ["", *(format_duration(after - before) for before, after in pairwise(named.values()))]
+    return [(name, moment, passed) for (name, moment), passed in zip(named.items(), since, strict=False)]
 
 
 def _advice(group: ErrorGroup) -> str:

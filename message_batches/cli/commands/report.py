@@ -4,7 +4,7 @@ import shlex
 import webbrowser
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from temporalio.client import Client
@@ -16,7 +16,8 @@ from message_batches.cli.json_output import SavedReport
 from message_batches.cli.result_export import refuse_existing, save
 from message_batches.errors import MessageBatchesError
 from message_batches.prices import PriceList
-from message_batches.report.data import Report, cost_by_kind, moments_in_history, moments_in_store, read_figures
+from message_batches.report.data import Report, cost_by_kind, read_figures
+from message_batches.report.moments import moments_in_history, moments_in_store
 from message_batches.report.page import Commands, page
 from message_batches.results.reader import Publication
 from message_batches.runs.control import Runs, find_results
@@ -49,11 +50,12 @@ async def report(context: CommandContext, identity: str, options: ReportOptions)
     """Write the report of a run or a batch whose results have landed."""
     file = options.output or Path(_NAME.format(_file_part(identity)))
     refuse_existing(file, force=options.force)
+    prices, ui_url = context.settings.prices, context.settings.ui_url
     publication = await find_results(context.store, identity, context.runs)
-    made = await gather(context.store, publication, identity, context.settings.prices)
+    made = await gather(context.store, publication, identity, prices)
     try:
         runs = await context.runs()
-        made = await with_run(made, runs, await context.client(), context.settings.ui_url)
+        made = await with_run(made, runs, await context.client(), ui_url)
     except RunNotFound:
         pass  # The end of the retention: the store has what the page needs.
     except (MessageBatchesError, RPCError) as error:
@@ -88,7 +90,7 @@ async def gather(store: Store, publication: Publication, identity: str, prices: 
 
 async def with_run(made: Report, runs: Runs, client: Client, ui_url: str | None) -> Report:
     """Return a report with what Temporal knows of the run, if that is the run of this batch."""
-    run: RunView = await runs.describe(made.identity)
+    run: RunView = await runs.describe(made.identity, query_timeout=timedelta())
     if run.batch_id != made.landed.batch_id:
         return made
     moments = await moments_in_history(client, run, made.moments)

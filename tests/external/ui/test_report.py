@@ -11,7 +11,8 @@ from playwright.async_api import Page, expect
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.prices import PriceList
 from message_batches.report import page as report_page
-from message_batches.report.data import Report, cost_by_kind, moments_in_store, read_figures
+from message_batches.report.data import Report, cost_by_kind, read_figures
+from message_batches.report.moments import moments_in_store
 from message_batches.storage.object_store import open_store
 from tests.harness.command_line import CommandLine
 from tests.harness.landed import error, put_results, reply

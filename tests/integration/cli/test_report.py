@@ -74,11 +74,15 @@ async def test_a_file_is_overwritten_only_on_request(starter: CommandLine) -> No
 
     refused = await starter("report", workflow_id, "-o", "page.html")
     kept = file.read_text()
-    forced = await starter("report", workflow_id, "-o", "page.html", "--force")
+    elsewhere, wrong = (in_environment(starter, MESSAGE_BATCHES_UI_URL=url) for url in ("https://ui.invalid/", "ui"))
+    forced = await elsewhere("report", workflow_id, "-o", "page.html", "--force")
+    invalid = await wrong("report", workflow_id, "-o", "page.html", "--force")
     nowhere = await starter("report", workflow_id, "-o", "none/page.html")
 
     assert (refused.code, kept) == (2, "mine")
     assert forced.code == 0
+    assert f'href="https://ui.invalid/namespaces/default/workflows/{workflow_id}/' in file.read_text(encoding="utf-8")
+    assert (invalid.code, "MESSAGE_BATCHES_UI_URL" in invalid.err) == (2, True)
     assert "2 of 4 requests have a usable reply" in text_of(file)
     assert nowhere.code == 2
     assert [path.name for path in starter.folder.glob("*page*")] == ["page.html"]

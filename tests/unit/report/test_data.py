@@ -17,9 +17,9 @@ from message_batches.report.data import (
     MAX_TEXT,
     Evenly,
     cost_by_kind,
-    moments_in_store,
     read_figures,
 )
+from message_batches.report.moments import moments_in_store
 from message_batches.result_models import Cost
 from message_batches.results.reader import Publication, ResultsChanged
 from message_batches.storage.object_store import ObjectStore, open_store

@@ -17,7 +17,8 @@ import pytest
 from message_batches.api.models import RequestCounts
 from message_batches.models import BatchOutput
 from message_batches.prices import PriceList
-from message_batches.report.data import Moments, Report, cost_by_kind, read_figures
+from message_batches.report.data import Report, cost_by_kind, read_figures
+from message_batches.report.moments import Moments
 from message_batches.report.page import MAX_BYTES, Commands, clip, page, percent
 from message_batches.result_models import Summary
 from message_batches.runs.describe import RunStatus, RunView
