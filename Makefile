@@ -67,7 +67,7 @@ contract: setup ## the linters, and a runner that is not ours, on the document (
 interop: setup ## workflows that call ours, clients that call the emulator, in Python and TypeScript (needs npm)
 	$(BIN)/python -m pytest tests/external/examples tests/external/clients $(ARGS)
 
-test-ui: setup ## what a browser shows of a run in the Web UI (needs Chromium; ARGS="--screenshots docs" renews the pictures)
+test-ui: setup ## what a browser shows of a run in the Web UI, and the report (needs Chromium; ARGS="--screenshots docs" renews the pictures)
 	$(BIN)/python -m pytest tests/external/ui $(ARGS)
 
 test-containers: setup ## the image, Compose and a pod on a container engine, with harm and an upgrade (needs root and podman)

@@ -149,6 +149,21 @@ def results(
 
 
 @app.command()
+def report(
+    identity: given.Id,
+    output: given.Report = None,
+    browse: given.Browse = False,
+    force: given.Force = False,
+    as_json: given.Json = False,
+) -> int:
+    """Write a page on the results: what came back, what it cost, what failed and what to do."""
+    from message_batches.cli.commands import report
+
+    options = report.ReportOptions(output=output, browse=browse, force=force)
+    return _run(partial(report.report, identity=identity, options=options), as_json)
+
+
+@app.command()
 def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
     """Stop a run's batch and land the finished results."""
     from message_batches.cli.commands import control

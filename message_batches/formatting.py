@@ -2,9 +2,11 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
 from message_batches.models import Phase
 from message_batches.result_models import Cost, ModelUsage, StopReason
@@ -44,6 +46,20 @@ def format_size(count: int) -> str:
 def escape_unprintable(text: str) -> str:
     """Return the text on one line, with escapes in place of control and other unprintable characters."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def spell_out_controls(text: str) -> str:
+    """Return a text with escapes in place of control characters, marks of direction and the like.
+
+    Line ends, tabs and blanks of any width stay, and so do joiners, without which emoji and some scripts fall apart.
+    """
+    return text if text.isprintable() else "".join(map(_spelled_out, text))
+
+
+@lru_cache(4096)
+def _spelled_out(character: str) -> str:
+    harmless = character in "\n\t\u200c\u200d" or unicodedata.category(character) == "Zs"
+    return character if harmless else escape_unprintable(character)
 
 
 def capitalize_first(text: str) -> str:

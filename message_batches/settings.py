@@ -27,6 +27,7 @@ DEFAULT_BASE_URL = "https://api.anthropic.com"
 _KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
 _KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
+_UI_URL = "MESSAGE_BATCHES_UI_URL"
 _MIN_TOKEN_LENGTH = 16
 
 
@@ -102,6 +103,14 @@ class Settings:
     def prices(self) -> PriceList:
         """The prices of models: the operator's own, and the list's."""
         return _valid(read_prices, self._environment)
+
+    @cached_property
+    def ui_url(self) -> str | None:
+        """The address of Temporal's Web UI; None if it is not set."""
+        url = self._environment.get(_UI_URL, "").strip().rstrip("/")
+        if url and not url.startswith(("http://", "https://")):
+            raise InvalidSettings(f"{_UI_URL} is not valid: expected an address that begins with http:// or https://")
+        return url or None
 
     @property
     def store_options(self) -> dict[str, Any]:

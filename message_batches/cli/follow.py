@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from rich.console import RenderableType
 
@@ -10,12 +11,13 @@ from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
 from message_batches.cli.live_progress import display
-from message_batches.cli.report import ReplyCell, read_reply, report
+from message_batches.cli.report import MAX_REPLY, report
 from message_batches.errors import MessageBatchesError, RunError
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.results.reader import ResultsChanged
+from message_batches.results.replies import ReplyCell, read_reply
 from message_batches.runs.control import Runs, find_stored_results
 from message_batches.runs.describe import RunStatus, RunView
 from message_batches.storage.object_store import ObjectStore
@@ -43,11 +45,13 @@ class ResultsLocation:
     Attributes:
         command: the command line that shows them.
         link: the run's page in the Web UI, where that is known.
+        report: the file of its report, if one was written.
     """
 
     store: ObjectStore
     command: str
     link: str | None = None
+    report: Path | None = None
 
 
 async def follow_run(context: CommandContext, runs: Runs, workflow_id: str, *, strict: bool = False) -> CommandResult:
@@ -108,12 +112,12 @@ async def results_report(
     whole = True
     try:
         lines = await reader.first_lines(location.store, landed, SHOWN_REPLIES)
-        replies = [read_reply(line) for line in lines]
+        replies = [read_reply(line, 2 * MAX_REPLY) for line in lines]
     except (MessageBatchesError, ValueError) as error:
         whole = not isinstance(error, ResultsChanged)
         why = next_steps.error_text(error) if isinstance(error, RunError) else str(error)
         context.say(f"The results cannot be shown: {why}", style="yellow")
-    return report(landed, replies, command=location.command, link=location.link), whole
+    return report(landed, replies, command=location.command, link=location.link, page=location.report), whole
 
 
 def exit_code_of(landed: LandedResults | BatchOutput, *, strict: bool) -> int:

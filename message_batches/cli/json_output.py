@@ -189,6 +189,17 @@ class SavedResults(ContractModel):
     lines: int
 
 
+class SavedReport(ContractModel):
+    """A report that was written to a file; `shown` of its results are in it with their text."""
+
+    batch_id: str
+    workflow_id: str | None
+    file: str
+    bytes: int
+    results: int
+    shown: int
+
+
 class FailedRequestsDocument(ContractModel):
     """The numbers of requests to send again and to correct first, and the files that have them."""
 

@@ -111,6 +111,11 @@ Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
 ]
 
+Report = Annotated[
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: report-ID.html in this directory.")
+]
+Browse = Annotated[bool, typer.Option("--open", help="Open it in a browser.")]
+
 Text = Annotated[bool, typer.Option("--text", help="Only the custom_ids and the texts.")]
 Failed = Annotated[bool, typer.Option("--failed", help="The original requests that are worth sending again.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]

@@ -1,9 +1,7 @@
-"""The report of landed results, and a result line in words: the reply's text, or the error."""
+"""The report of landed results at a terminal."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,58 +10,21 @@ from rich.text import Text
 from message_batches.formatting import describe_cost, stopped_early, usage_table
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultCounts, Summary
-from message_batches.results.parser import decode_leniently, read_result
+from message_batches.results.replies import ReplyCell
 
-
-@dataclass(frozen=True)
-class ReplyCell:
-    """A result in words.
-
-    Attributes:
-        outcome: `succeeded`, `errored`, `canceled` or `expired`.
-        text: the text of the reply; for a tool call its name and input, for an error its type and message.
-    """
-
-    custom_id: str
-    outcome: str
-    text: str
-
-
-def read_reply(line: bytes) -> ReplyCell:
-    """Read a result line; `ValueError` if it is not one."""
-    result = read_result(line, landed=True)
-    if result.error:
-        kind, message = result.error
-        return ReplyCell(result.custom_id, result.type, f"{kind}: {message}")
-    # A lone surrogate, which models do write, is shown as a question mark.
-    decoded = decode_leniently(line)
-    text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
-    return ReplyCell(result.custom_id, result.type, text.encode("utf-8", "replace").decode())
-
-
-def _texts(message: Any) -> list[str]:
-    """Return the texts and tool calls of a message, a list item for each line of its own."""
-    content = message.get("content") if isinstance(message, dict) else None
-    texts: list[str] = []
-    after_text = False
-    for block in content if isinstance(content, list) else []:
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == "text" and after_text:
-            # One text in several blocks: a sentence with citations is one, and so may be a JSON document.
-            texts[-1] += str(block.get("text", ""))
-        elif kind == "text":
-            texts.append(str(block.get("text", "")))
-        elif kind == "tool_use":
-            texts.append(f"{block.get('name')}({json.dumps(block.get('input'), ensure_ascii=False)})")
-        after_text = kind == "text"
-    return texts
-
+MAX_REPLY = 200
+"""Characters of a reply that are shown."""
 
 _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
 
 
 def report(
-    landed: LandedResults | BatchOutput, replies: Sequence[ReplyCell], *, command: str, link: str | None = None
+    landed: LandedResults | BatchOutput,
+    replies: Sequence[ReplyCell],
+    *,
+    command: str,
+    link: str | None = None,
+    page: Path | None = None,
 ) -> RenderableType:
     """Show landed results.
 
@@ -72,6 +33,7 @@ def report(
         replies: the first of the results.
         command: the command line that gets the results.
         link: the run's page in the Web UI, where that is known.
+        page: the file of the report, if one was written.
     """
     parts: list[RenderableType] = [_headline(landed)]
     if isinstance(landed, BatchOutput) and landed.possibly_paid_twice:
@@ -95,7 +57,7 @@ def report(
         parts += ["", _stopped(early)]
     if landed.summary.usage:
         parts += ["", _usage(landed.summary)]
-    parts += ["", _places(landed, command, link)]
+    parts += ["", _places(landed, command, link, page)]
     return Group(*parts)
 
 
@@ -122,7 +84,7 @@ def _replies(replies: Sequence[ReplyCell], total: int) -> RenderableType:
     table.add_column("reply", no_wrap=True, overflow="ellipsis", ratio=1)
     for reply in replies:
         style = _STYLES.get(reply.outcome, "red")
-        text = " ".join(reply.text.split())[:200]
+        text = " ".join(reply.text.split())[:MAX_REPLY]
         table.add_row(Text(reply.custom_id), Text(reply.outcome, style=style), Text(text))
     rest = total - len(replies)
     if rest > 0:
@@ -162,7 +124,7 @@ def _usage(summary: Summary) -> RenderableType:
     return table
 
 
-def _places(landed: LandedResults | BatchOutput, command: str, link: str | None) -> RenderableType:
+def _places(landed: LandedResults | BatchOutput, command: str, link: str | None, page: Path | None) -> RenderableType:
     counts = landed.summary.counts
     proof = (
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
@@ -170,6 +132,7 @@ def _places(landed: LandedResults | BatchOutput, command: str, link: str | None)
     deleted = "at the provider" if isinstance(landed, BatchOutput) and landed.deleted else None
     cost = describe_cost(landed.cost) if landed.cost else None
     rows = {"cost": cost, "checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
+    rows["report"] = str(page) if page else None
     if counts.errored or counts.expired or counts.canceled:
         rows["next"] = f"{command} --failed -o retry.jsonl"
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.

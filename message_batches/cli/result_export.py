@@ -1,15 +1,17 @@
 """Writing bytes from the store into a user's file, completely or not at all, or to standard output; its streams."""
 
+import codecs
 import contextlib
 import io
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
 
 from message_batches.errors import MessageBatchesError
+from message_batches.formatting import spell_out_controls
 
 
 class FileNotWritten(MessageBatchesError):
@@ -55,15 +57,23 @@ def refuse_existing(path: Path, *, force: bool) -> None:
 
 
 async def write_out(pieces: AsyncIterable[bytes]) -> None:
-    """Write to standard output, for as long as its reader takes it."""
+    """Write to standard output, for as long as its reader takes it; to a terminal nothing that it would obey."""
     try:
-        async for piece in pieces:
+        async for piece in _for_terminal(pieces) if sys.stdout.isatty() else pieces:
             with _refusing_full_device():
                 sys.stdout.buffer.write(piece)
         with _refusing_full_device():
             sys.stdout.buffer.flush()
     except BrokenPipeError:
         give_up_broken_streams()
+
+
+async def _for_terminal(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Spell out control characters: JSON lets some of them through as they are, and a reply's text has any."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    async for piece in pieces:
+        yield spell_out_controls(decoder.decode(piece)).encode()
+    yield decoder.decode(b"", final=True).encode()
 
 
 @contextlib.contextmanager

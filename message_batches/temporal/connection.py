@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import quote
 
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -65,6 +66,22 @@ def worker_identity() -> str:
     """
     host = socket.gethostname().partition(".")[0]
     return f"{host[-12:]}-{secrets.token_hex(2)}"
+
+
+def web_ui_of(address: str) -> str | None:
+    """Return the address of the Web UI of Temporal Cloud, or of a development server; None for any other server."""
+    host, _, port = address.rpartition(":")
+    if host.endswith((".tmprl.cloud", ".api.temporal.io")):
+        return "https://cloud.temporal.io"
+    if host in ("localhost", "127.0.0.1", "[::1]"):
+        return f"http://{host}:{int(port) + 1000}"  # Where `temporal server start-dev` has it.
+    return None
+
+
+def run_url(ui_url: str, namespace: str, workflow_id: str, run_id: str) -> str:
+    """Return the address of a run's page in the Web UI."""
+    parts = [quote(part, safe="") for part in (namespace, workflow_id, run_id)]
+    return "{}/namespaces/{}/workflows/{}/{}/history".format(ui_url, *parts)
 
 
 async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:

@@ -17,6 +17,12 @@ def test_the_wheel_holds_the_library_and_no_application(wheel: Path) -> None:
     assert {name for name in names if not name.endswith(".dist-info")} == {"message_batches"}
 
 
+def test_the_wheel_has_the_template_and_the_style_of_the_report(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+
+    assert {"message_batches/report/page.html.j2", "message_batches/report/page.css"} <= names
+
+
 def test_the_service_imports_with_temporalio_and_pydantic_alone(bare_python: Path, tmp_path: Path) -> None:
     code = "import message_batches as s, temporalio.client; print(s.WORKFLOW_TYPE, s.BatchInput().poll)"
     environment = with_only(["temporalio", "pydantic"], tmp_path)

@@ -34,7 +34,8 @@ _KINDS = [
     (r"\b(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
 ]
-_AMOUNTS = {"amount", "standardAmount", "byModel"}
+_DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
+_AMOUNT = re.compile(r"^\d+\.\d+$")
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
 """Numbers that differ from run to run."""
 
@@ -48,6 +49,7 @@ _KINDS_IN_TEXT = [
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
+    (r"\$[\d,]+\.\d+", "$<amount>"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
     (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),
     (r"(?m) {2,}(?=<)|(?<=>) {2,}(?=\S)", "  "),
@@ -100,18 +102,15 @@ def _by_kind(value: Any, folder: Path) -> Any:
     if isinstance(value, Mapping):
         # Without its requests a batch's results have the provider's order, another one each time.
         value = {key: sorted(each) if key == "customIds" else each for key, each in value.items()}
-        return {_text(key, folder): _kind_of(key, each) or _by_kind(each, folder) for key, each in value.items()}
+        return {
+            _text(key, folder): "<count>" if key in _COUNTS and type(each) is int else _by_kind(each, folder)
+            for key, each in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_by_kind(each, folder) for each in value]
-    return _text(value, folder) if isinstance(value, str) else value
-
-
-def _kind_of(key: str, value: Any) -> str | None:
-    if key in _COUNTS and type(value) is int:
-        return "<count>"
-    if key == "date":
-        return "<date>"
-    return "<amount>" if key in _AMOUNTS and value else None
+    if not isinstance(value, str):
+        return value
+    return _AMOUNT.sub("<amount>", _DATE.sub("<date>", _text(value, folder)))
 
 
 def _text(text: str, folder: Path) -> str:

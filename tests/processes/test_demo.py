@@ -26,6 +26,11 @@ def kept(folder: Path) -> list[Path]:
     return list(folder.glob("message-batches-demo-*"))
 
 
+def reports(folder: Path) -> dict[Path, str]:
+    """Return the reports of the demos in folders, with their text."""
+    return {file: file.read_text(encoding="utf-8") for file in folder.glob("*/message-batches-demo-*/report.html")}
+
+
 def lines_of(file: Path) -> int:
     return len(file.read_bytes().splitlines())
 
@@ -59,6 +64,10 @@ async def test_two_concurrent_demos_show_their_results_and_their_suggested_comma
     assert_golden("demo", scenes, tmp_path)
     assert lines_of(Path(urlsplit(document.json["output"]["resultsFile"]["uri"]).path)) == 24
     await suggestion_works(starters[0], shown.out)
+    pages = reports(tmp_path)
+    assert len(pages) == 2
+    assert all("15 of 24 requests have a usable reply" in text for text in pages.values())
+    assert any(str(file) in shown.out for file in pages)
 
 
 @pytest.mark.slow

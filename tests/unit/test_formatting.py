@@ -13,6 +13,7 @@ from message_batches.formatting import (
     markdown_table,
     markdown_text,
     plural,
+    spell_out_controls,
     truncate_payload,
 )
 
@@ -63,3 +64,18 @@ def test_a_truncated_text_is_cut_by_the_bytes_of_its_payload(text: str) -> None:
 
     assert payload <= 350
     assert payload > 300 or truncate_payload(text, 350) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\tb\n", "a\tb\n"),
+        ("\x00\x1b[2J\x9b\x7f\r", r"\x00\x1b[2J\x9b\x7f\r"),
+        ("\u202e\u2066\u200f\ufeff\u2028", r"\u202e\u2066\u200f\ufeff\u2028"),
+        ("\u00a0\u3000", "\u00a0\u3000"),
+        ("\U0001f469\u200d\U0001f4bb \u0645\u06cc\u200c", "\U0001f469\u200d\U0001f4bb \u0645\u06cc\u200c"),
+        ("\ud83d", r"\ud83d"),
+    ],
+)
+def test_what_a_terminal_or_a_browser_would_obey_is_spelled_out(text: str, shown: str) -> None:
+    assert spell_out_controls(text) == shown

@@ -26,8 +26,8 @@ ALLOWED: Mapping[str, str] = {
     "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
-        "api arazzo contract emulator errors formatting models requests result_models results retention runs "
-        "serialization settings storage temporal"
+        "api arazzo contract emulator errors formatting models prices report requests result_models results retention "
+        "runs serialization settings storage temporal"
     ),
     "content_rules": "prompt_rules",
     "codec_server": "encryption errors listener settings",
@@ -43,6 +43,7 @@ ALLOWED: Mapping[str, str] = {
     "observability": (
         "claude_models contract errors formatting listener log_context result_models runs storage temporal"
     ),
+    "report": "contract error_causes formatting models prices result_models results runs storage",
     "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
     "results": (
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
@@ -83,6 +84,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "store": ("message_batches.storage.object_store", "obstore"),
     "requests and results": ("message_batches.results.landing message_batches.requests.reader", "msgspec"),
     "runs": ("message_batches.runs.start message_batches.runs.control", "temporalio msgspec"),
+    "report": ("message_batches.report.page", "temporalio msgspec"),
     "emulator": ("message_batches.emulator", "aiohttp"),
     "inputs of activities": ("activities.models", "activities"),
     "activities": ("activities.batch activities.submission", "activities temporalio msgspec"),

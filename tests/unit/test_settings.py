@@ -384,3 +384,11 @@ def test_the_token_of_the_codec_server_is_valid_or_not_set() -> None:
         with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_CODEC_TOKEN ") as caught:
             codec_token({"MESSAGE_BATCHES_CODEC_TOKEN": wrong})
         assert wrong not in str(caught.value)
+
+
+def test_the_address_of_the_web_ui_is_one_of_the_web() -> None:
+    assert Settings.from_environment({}, calls_api=False).ui_url is None
+    given = Settings.from_environment({"MESSAGE_BATCHES_UI_URL": "https://ui.example/ "}, calls_api=False)
+    assert given.ui_url == "https://ui.example"
+    with pytest.raises(InvalidSettings, match="MESSAGE_BATCHES_UI_URL"):
+        _ = Settings.from_environment({"MESSAGE_BATCHES_UI_URL": "javascript:alert(1)"}, calls_api=False).ui_url

@@ -22,6 +22,7 @@ from message_batches.api.interface import BatchApi
 from message_batches.api.keys import DEFAULT_KEY, ApiKeys
 from message_batches.api.network import DIRECT
 from message_batches.cli import next_steps
+from message_batches.cli.commands.report import gather, with_run, write
 from message_batches.cli.commands.start import start_options
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import ResultsLocation, end_result
@@ -29,12 +30,15 @@ from message_batches.cli.live_progress import display
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.models import PollSchedule, RetrySchedule, SubmissionSchedule
 from message_batches.requests.reader import CheckedRequests, read_requests
+from message_batches.results.reader import of_output
 from message_batches.runs.control import Refused, Runs
+from message_batches.runs.describe import RunView
 from message_batches.runs.start import start_run
 from message_batches.runs.starter import StartOptions
 from message_batches.settings import Settings, encryption_keys
 from message_batches.storage.interface import Store
 from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.temporal.connection import run_url
 from message_batches.temporal.dev_server import DevServer, dev_server
 
 PROCESSING = timedelta(seconds=5)
@@ -71,10 +75,9 @@ class DemoServices:
     store: ObjectStore
     base_url: str
 
-    def link(self, workflow_id: str, run_id: str) -> str:
+    def link(self, view: RunView) -> str:
         """Return the URL of a run's page in the Web UI."""
-        namespace = self.server.client.namespace
-        return f"{self.server.ui_url}/namespaces/{namespace}/workflows/{workflow_id}/{run_id}/history"
+        return run_url(self.server.ui_url, self.server.client.namespace, view.workflow_id, view.run_id)
 
 
 async def demo(context: CommandContext, options: DemoOptions, build_worker: BuildWorker) -> CommandResult:
@@ -92,20 +95,27 @@ async def demo(context: CommandContext, options: DemoOptions, build_worker: Buil
         with _interruptible(), _kept_if_used() as folder:
             context.say("Starting Temporal, the worker and " + (settings.base_url if settings else "the emulator"))
             async with _services(build_worker, folder, settings) as services:
-                return await _run(context, options, services, requests)
+                return await _run(context, options, services, requests, folder / "report.html")
 
 
 async def _run(
-    context: CommandContext, options: DemoOptions, services: DemoServices, requests: CheckedRequests
+    context: CommandContext, options: DemoOptions, services: DemoServices, requests: CheckedRequests, page: Path
 ) -> CommandResult:
     client, store = services.server.client, services.store
     started = await start_run(client, store, requests, Path(options.file).name, _start_options(context, options))
     with display(context.err, "Ctrl-C stops the demo") as show:
         view = await Runs(client, store).follow(started.workflow_id, show)
-    link = services.link(view.workflow_id, view.run_id)
+    link = services.link(view)
     # By the batch's id and with this store the results are found without Temporal, also once all of this has stopped.
     command = f"MESSAGE_BATCHES_STORE={store.uri('')} {next_steps.results(view.batch_id or view.workflow_id)}"
-    result = await end_result(context, view, location=ResultsLocation(store, command, link))
+    location = ResultsLocation(store, command, link)
+    if view.output:
+        made = await gather(store, await of_output(store, view.output), view.workflow_id, context.settings.prices)
+        await write(page, await with_run(made, Runs(client, store), client, services.server.ui_url), command)
+        location = replace(location, report=page)
+        if context.json:
+            context.say(f"The report is in {page}")
+    result = await end_result(context, view, location=location)
     if not options.keep:
         hint = "All of it is stopped again, the files stay. To leave it running: make demo ARGS=--keep"
         return replace(result, shown=Group(result.shown or "", "", hint))

@@ -9,12 +9,12 @@ from message_batches.cli import next_steps, tables
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import end_result, follow_run, stored_result
 from message_batches.cli.json_output import FailedRequestsDocument, RunDocument, SavedResults
-from message_batches.cli.report import read_reply
 from message_batches.cli.result_export import refuse_existing, save, write_out
 from message_batches.contract import NextAction
 from message_batches.results import reader
 from message_batches.results.failed import FailedRequests, failed_requests, requests_of
 from message_batches.results.reader import Publication, ResultsNotFound
+from message_batches.results.replies import read_reply
 from message_batches.runs.control import find_results, find_stored_results
 from message_batches.runs.describe import RunNotFound
 

@@ -1,6 +1,7 @@
 """At a terminal: live progress, and Ctrl-C that leaves the run to itself."""
 
 import asyncio
+import json
 import os
 import pty
 import re
@@ -8,13 +9,16 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from message_batches.emulator import Emulator, EmulatorOptions
-from tests.harness.command_line import QUICK, STARTER, CommandLine
+from message_batches.temporal.dev_server import DevServer
+from tests.harness.command_line import QUICK, STARTER, CommandLine, command_line
+from tests.harness.gateway import Answer, gateway_to
 from tests.harness.requests import fresh
-from tests.harness.stack import Stack
+from tests.harness.stack import Stack, running_stack
 
 
 @pytest.fixture
@@ -55,7 +59,12 @@ class Terminal:
                 self._shown += more
         except (BlockingIOError, OSError):
             pass
-        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self._shown.decode("utf-8", "replace"))
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.received)
+
+    @property
+    def received(self) -> str:
+        """All that the terminal has got, without the carriage returns that it puts before line ends."""
+        return self._shown.decode("utf-8", "replace").replace("\r\n", "\n")
 
     async def until(self, text: str, *, within: float = 30) -> None:
         """Wait until something is shown."""
@@ -92,3 +101,35 @@ async def test_a_run_is_shown_live_and_ctrl_c_leaves_it_running(starter: Command
     terminal.close()
     live.emulator.clock.advance(timedelta(minutes=11))
     assert (await live.client.get_workflow_handle(workflow_id).result())["verified"]
+
+
+@pytest.mark.slow
+async def test_a_reply_is_not_obeyed(temporal: DevServer, tmp_path: Path) -> None:
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\u202e"
+
+    def replace_texts(answer: Answer) -> None:
+        if answer.is_results:
+            line = json.loads(answer.body)
+            line["result"]["message"]["content"] = [{"type": "text", "text": f"Hello {hostile}, na\u00efve\tworld"}]
+            # As it is, where JSON allows that.
+            answer.body = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(0))) as emulator,
+        gateway_to(emulator.url) as gateway,
+        running_stack(temporal.client, emulator, (tmp_path / "store").as_uri(), through=gateway.url) as running,
+    ):
+        gateway.change = replace_texts
+        starter = command_line(tmp_path / "user", temporal, running.store_url, running.task_queue)
+        ended = await starter("start", starter.file(fresh(1)), "--wait", "--json", *QUICK)
+        to_a_pipe = await starter("results", ended.json["workflowId"], "--text")
+        for options in (["--text"], []):
+            terminal = Terminal(starter)
+            await terminal.begin("results", ended.json["workflowId"], *options)
+            assert await terminal.ended() == 0
+            await terminal.until("world")
+            assert all(each.isprintable() or each in "\n\t" for each in terminal.received), ascii(terminal.received)
+            assert r"\x9b31m\x7f\u202e, na\u00efve".replace(r"\u00ef", "\u00ef") in terminal.received
+            terminal.close()
+
+    assert hostile in to_a_pipe.out

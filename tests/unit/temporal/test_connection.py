@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.temporal.connection import TemporalUnreachable, connect
+from message_batches.temporal.connection import TemporalUnreachable, connect, run_url, web_ui_of
 from message_batches.temporal.diagnosis import Attempt, connection_problem
 from tests.harness.carrying import listening, stay_silent
 from tests.harness.processes import lasting_port
@@ -120,3 +120,25 @@ async def test_an_address_without_a_server_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
 
     await refused("No Temporal server answers at 127.0.0.1:1")
+
+
+@pytest.mark.parametrize(
+    ("address", "ui"),
+    [
+        ("localhost:7233", "http://localhost:8233"),
+        ("127.0.0.1:40001", "http://127.0.0.1:41001"),
+        ("[::1]:7233", "http://[::1]:8233"),
+        ("shop.a1b2c.tmprl.cloud:7233", "https://cloud.temporal.io"),
+        ("eu-west-1.aws.api.temporal.io:7233", "https://cloud.temporal.io"),
+        ("temporal.internal:7233", None),
+        ("tmprl.cloud.example:7233", None),
+    ],
+)
+def test_the_web_ui_is_known_of_cloud_and_of_development_servers(address: str, ui: str | None) -> None:
+    assert web_ui_of(address) == ui
+
+
+def test_the_address_of_a_run_has_its_ids_escaped() -> None:
+    url = run_url("https://ui.example", "a b", "x/../y?<z>", "1")
+
+    assert url == "https://ui.example/namespaces/a%20b/workflows/x%2F..%2Fy%3F%3Cz%3E/1/history"

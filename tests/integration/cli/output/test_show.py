@@ -135,3 +135,24 @@ async def test_results(patient: CommandLine, pending: Stack, tmp_path: Path) -> 
     scenes["gone"] = await patient("results", workflow_id)
 
     assert_golden("results", scenes, tmp_path)
+
+
+async def test_report(patient: CommandLine, pending: Stack, tmp_path: Path) -> None:
+    workflow_id, later = await polling(patient, pending, *QUICK), await polling(patient, pending)
+    pending.emulator.clock.advance(timedelta(minutes=11))
+    await pending.client.get_workflow_handle(workflow_id).result()
+    batch_id = (await patient("status", workflow_id, "--json")).json["batchId"]
+    without_temporal = in_environment(patient, TEMPORAL_ADDRESS="127.0.0.1:1")
+
+    scenes: Scenes = {
+        "written": [
+            await patient("report", workflow_id, "-o", "page.html", "--json"),
+            await patient("report", workflow_id),
+        ],
+        "a file that exists": await patient("report", workflow_id),
+        "without Temporal": await without_temporal("report", batch_id),
+        "none yet": await patient("report", later),
+    }
+
+    assert_golden("report", scenes, tmp_path)
+    await terminate(pending, later)

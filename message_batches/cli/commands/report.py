@@ -1,0 +1,128 @@
+"""The command that writes the report of a batch as one page: `report`; it needs no worker, and not even Temporal."""
+
+import shlex
+import webbrowser
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from message_batches.cli import next_steps
+from message_batches.cli.context import CommandContext, CommandResult
+from message_batches.cli.json_output import SavedReport
+from message_batches.cli.result_export import refuse_existing, save
+from message_batches.errors import MessageBatchesError
+from message_batches.prices import PriceList
+from message_batches.report.data import Report, cost_by_kind, read_figures
+from message_batches.report.moments import moments_in_history, moments_in_store
+from message_batches.report.page import Commands, page
+from message_batches.results.reader import Publication
+from message_batches.runs.control import Runs, find_results
+from message_batches.runs.describe import RunNotFound, RunView
+from message_batches.storage.interface import Store
+from message_batches.temporal.connection import run_url, web_ui_of
+from message_batches.temporal.namespaces import address_of
+
+_NAME = "report-{}.html"
+_MOST = 100
+"""Characters of an id in the name of a file."""
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The options of a report.
+
+    Attributes:
+        output: the file; by default it is named by the id.
+        browse: open it in a browser.
+        force: overwrite an existing file.
+    """
+
+    output: Path | None = None
+    browse: bool = False
+    force: bool = False
+
+
+async def report(context: CommandContext, identity: str, options: ReportOptions) -> CommandResult:
+    """Write the report of a run or a batch whose results have landed."""
+    file = options.output or Path(_NAME.format(_file_part(identity)))
+    refuse_existing(file, force=options.force)
+    prices, ui_url = context.settings.prices, context.settings.ui_url
+    publication = await find_results(context.store, identity, context.runs)
+    made = await gather(context.store, publication, identity, prices)
+    try:
+        runs = await context.runs()
+        made = await with_run(made, runs, await context.client(), ui_url)
+    except RunNotFound:
+        pass  # The end of the retention: the store has what the page needs.
+    except (MessageBatchesError, RPCError) as error:
+        why = next_steps.error_text(error) if isinstance(error, MessageBatchesError) else error.message
+        context.say(f"The report lacks what Temporal knows of the run. {why}", style="yellow")
+    size = await write(file, made, next_steps.results(shlex.quote(identity)), force=options.force)
+    if options.browse and not webbrowser.open(file.resolve().as_uri()):
+        context.say("No browser was found to open it with", style="yellow")
+    landed = publication.landed
+    document = SavedReport(
+        batch_id=landed.batch_id,
+        workflow_id=made.run.workflow_id if made.run else None,
+        file=str(file),
+        bytes=size,
+        results=landed.results_file.lines,
+        shown=len(made.figures.rows),
+    )
+    return CommandResult(document, f"The report of {landed.batch_id} is in {file}")
+
+
+async def gather(store: Store, publication: Publication, identity: str, prices: PriceList) -> Report:
+    """Gather the part of a report that the store has; `ResultsChanged` if the results are not what was landed."""
+    landed = publication.landed
+    return Report(
+        identity=identity,
+        landed=landed,
+        figures=await read_figures(store, publication),
+        moments=await moments_in_store(store, landed),
+        kinds=cost_by_kind(landed, prices),
+    )
+
+
+async def with_run(made: Report, runs: Runs, client: Client, ui_url: str | None) -> Report:
+    """Return a report with what Temporal knows of the run, if that is the run of this batch."""
+    run: RunView = await runs.describe(made.identity, query_timeout=timedelta())
+    if run.batch_id != made.landed.batch_id:
+        return made
+    moments = await moments_in_history(client, run, made.moments)
+    ui = ui_url or web_ui_of(address_of(client))
+    link = run_url(ui, client.namespace, run.workflow_id, run.run_id) if ui else None
+    return replace(made, run=run, moments=moments, link=link)
+
+
+async def write(file: Path, made: Report, command: str, *, force: bool = False) -> int:
+    """Write the page completely or not at all; return its size.
+
+    Args:
+        file: where to.
+        made: the report.
+        command: the command line that gets the results.
+        force: overwrite an existing file.
+    """
+    # A cut reply has as many tokens as its request allowed.
+    raised = f" --max-tokens {2 * made.figures.longest_cut}" if made.figures.longest_cut else ""
+    commands = Commands(
+        results=f"{command} -o results.jsonl",
+        again=f"{command} --failed -o retry.jsonl",
+        invalid="retry.invalid.jsonl",
+        start=f"{next_steps.called()} start retry.jsonl",
+        unusable=f"{command} --failed=unusable{raised} -o retry.jsonl",
+    )
+    return await save(file, _once(page(made, commands, datetime.now(UTC))), force=force)
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _file_part(identity: str) -> str:
+    return "".join(each if each.isascii() and (each.isalnum() or each in "._-") else "_" for each in identity)[:_MOST]
