@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import PlainSerializer
@@ -189,12 +190,37 @@ class SavedResults(ContractModel):
     lines: int
 
 
+class SavedTable(ContractModel):
+    """A table that was written to a file.
+
+    Attributes:
+        cost: of all rows, in USD; null if none has a price.
+        join: the rows that have one in the joined file, those that have none, and rows of it that no request has.
+    """
+
+    batch_id: str
+    file: str
+    rows: int
+    cost: Decimal | None
+    unpriced_rows: int
+    join: dict[str, int] | None
+
+
 class FailedRequestsDocument(ContractModel):
-    """The numbers of requests to send again and to correct first, and the files that have them."""
+    """The numbers of requests to send again and to correct first, and the files that have them.
+
+    Attributes:
+        raised: those to send again with a higher `max_tokens`.
+        reasons: those to correct first whose reply is not usable, by its stop reason.
+        mismatched: those to send again whose answer does not match its schema.
+    """
 
     batch_id: str
     again: int
     invalid: int
+    raised: int
+    reasons: dict[str, int]
+    mismatched: int
     files: dict[str, str]
 
     @classmethod
@@ -204,6 +230,9 @@ class FailedRequestsDocument(ContractModel):
             batch_id=batch_id,
             again=len(failed.retryable),
             invalid=len(failed.invalid),
+            raised=len(failed.raised),
+            reasons=dict(failed.reasons),
+            mismatched=failed.mismatched,
             files={kind: str(file) for kind, file in files.items()},
         )
 

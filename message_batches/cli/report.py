@@ -1,9 +1,7 @@
 """The report of landed results, and a result line in words: the reply's text, or the error."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,7 +10,9 @@ from rich.text import Text
 from message_batches.formatting import describe_cost, stopped_early, usage_table
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultCounts, Summary
-from message_batches.results.parser import decode_leniently, read_result
+from message_batches.results.failed import CUT_OFF
+from message_batches.results.parser import read_result
+from message_batches.results.tables import reply_text
 
 
 @dataclass(frozen=True)
@@ -35,28 +35,7 @@ def read_reply(line: bytes) -> ReplyCell:
     if result.error:
         kind, message = result.error
         return ReplyCell(result.custom_id, result.type, f"{kind}: {message}")
-    # A lone surrogate, which models do write, is shown as a question mark.
-    decoded = decode_leniently(line)
-    text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
-    return ReplyCell(result.custom_id, result.type, text.encode("utf-8", "replace").decode())
-
-
-def _texts(message: Any) -> list[str]:
-    """Return the texts and tool calls of a message, a list item for each line of its own."""
-    content = message.get("content") if isinstance(message, dict) else None
-    texts: list[str] = []
-    after_text = False
-    for block in content if isinstance(content, list) else []:
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == "text" and after_text:
-            # One text in several blocks: a sentence with citations is one, and so may be a JSON document.
-            texts[-1] += str(block.get("text", ""))
-        elif kind == "text":
-            texts.append(str(block.get("text", "")))
-        elif kind == "tool_use":
-            texts.append(f"{block.get('name')}({json.dumps(block.get('input'), ensure_ascii=False)})")
-        after_text = kind == "text"
-    return texts
+    return ReplyCell(result.custom_id, result.type, reply_text(line))
 
 
 _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
@@ -162,16 +141,25 @@ def _usage(summary: Summary) -> RenderableType:
     return table
 
 
+def _worth_doing(summary: Summary) -> str:
+    """Return the option that gets the requests to send again; empty if every reply is whole."""
+    counts, early = summary.counts, [each.reason for each in summary.stop_reasons if not each.usable]
+    errors = counts.errored or counts.expired or counts.canceled
+    if not early:
+        return "--failed" if errors else ""
+    raised = " --max-tokens N" if CUT_OFF in early else ""
+    return f"--failed={'all' if errors else 'unusable'}{raised}"
+
+
 def _places(landed: LandedResults | BatchOutput, command: str, link: str | None) -> RenderableType:
-    counts = landed.summary.counts
     proof = (
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
     )
     deleted = "at the provider" if isinstance(landed, BatchOutput) and landed.deleted else None
     cost = describe_cost(landed.cost) if landed.cost else None
     rows = {"cost": cost, "checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
-    if counts.errored or counts.expired or counts.canceled:
-        rows["next"] = f"{command} --failed -o retry.jsonl"
+    if option := _worth_doing(landed.summary):
+        rows["next"] = f"{command} {option} -o retry.jsonl"
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.
     return Group(
         *(

@@ -52,6 +52,11 @@ def _is_name(custom_id: str, message: str) -> bool:
     return plain or custom_id.startswith("claude-") or f"model: {custom_id}" in message
 
 
+def is_long_context(counts: Counts, over: int | None) -> bool:
+    """Return whether a request has more input tokens, cached or not, than a model's bound."""
+    return over is not None and counts.input + sum(counts[2:5]) > over
+
+
 @dataclass
 class _Group:
     count: int = 0
@@ -159,7 +164,7 @@ class SummaryBuilder:
         if model not in self._long_context_over:
             model = self._model(model)
         over = self._long_context_over[model]
-        long_context = over is not None and counts.input + sum(counts[2:5]) > over
+        long_context = is_long_context(counts, over)
         sums = self._usages.get((model, geo, long_context))
         if sums is None:
             key = model, self._said(geo, MAX_NAME), long_context
