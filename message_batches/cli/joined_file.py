@@ -2,7 +2,7 @@
 
 import csv
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -46,20 +46,11 @@ class JoinedFile:
             self._file: IO[bytes] = path.open("rb")
         except OSError as error:
             raise FileNotJoined(f"{path} cannot be read: {error.strerror or error}") from error
-        # By default a cell has at most 131,072 characters.
-        csv.field_size_limit(2**31 - 1)
-        names = self._header(column)
-        self._key = names.index(column)
-        self._offsets: dict[str, int] = {}
-        place, begins, number = _Place(), 0, 0
-        for cells in self._records(place, 0):
-            if number and cells:
-                self._add(cells, names, begins, number)
-            begins, number = place.offset, place.number
-        self.rows = len(self._offsets)
-        self.columns = tuple(f"joined_{name}" if name in COLUMNS else name for name in names)
-        if twice := {name for name in self.columns if self.columns.count(name) > 1}:
-            raise FileNotJoined(f"{path} has two columns {min(twice)!r}: rename one of them")
+        try:
+            self._index(column)
+        except BaseException:
+            self._file.close()
+            raise
 
     def cells(self, custom_id: str) -> list[str] | None:
         """Return the row of a request; None if there is none."""
@@ -75,6 +66,22 @@ class JoinedFile:
         """Close the file."""
         self._file.close()
 
+    def _index(self, column: str) -> None:
+        # By default a cell has at most 131,072 characters.
+        csv.field_size_limit(2**31 - 1)
+        names = self._header(column)
+        self._key = names.index(column)
+        self.columns = tuple(f"joined_{name}" if name in COLUMNS else name for name in names)
+        if twice := {name for name in self.columns if self.columns.count(name) > 1}:
+            raise FileNotJoined(f"{self._path} has two columns {min(twice)!r}: rename one of them")
+        self._offsets: dict[str, int] = {}
+        place, begins, line = _Place(), 0, 0
+        for cells in self._records(place, 0):
+            if line and cells:
+                self._add(cells, begins, line + 1)
+            begins, line = place.offset, place.number
+        self.rows = len(self._offsets)
+
     def _header(self, column: str) -> list[str]:
         """Return the names of the columns, separated by the sign that makes `column` one of them."""
         names: list[str] = []
@@ -86,11 +93,11 @@ class JoinedFile:
         listed = ", ".join(map(repr, names[:20]))
         raise FileNotJoined(f"{self._path} has no column {column!r}; its first line has {listed or 'none'}")
 
-    def _add(self, cells: list[str], names: Sequence[str], offset: int, line: int) -> None:
-        if len(cells) != len(names):
-            raise FileNotJoined(f"{self._path}, line {line + 1}: {len(cells)} cells, and {len(names)} columns")
+    def _add(self, cells: list[str], offset: int, line: int) -> None:
+        if len(cells) != len(self.columns):
+            raise FileNotJoined(f"{self._path}, line {line}: {len(cells)} cells, and {len(self.columns)} columns")
         if cells[self._key] in self._offsets:
-            raise FileNotJoined(f"{self._path}, line {line + 1}: {cells[self._key]!r} is there a second time")
+            raise FileNotJoined(f"{self._path}, line {line}: {cells[self._key]!r} is there a second time")
         if len(self._offsets) >= MAX_ROWS:
             raise FileNotJoined(f"{self._path} has more than {MAX_ROWS:,} rows: leave out those of other batches")
         self._offsets[cells[self._key]] = offset

@@ -1,6 +1,7 @@
 """What `results` makes of a landed batch: requests to send again, a check of structured answers, tables."""
 
 import csv
+import io
 import json
 from decimal import Decimal
 from pathlib import Path
@@ -12,7 +13,9 @@ from pyarrow import parquet
 from message_batches.results.tables import COLUMNS
 from tests.harness.command_line import QUICK, CommandLine, Ended
 from tests.harness.gateway import Gateway, errored, results_of, succeeded
+from tests.harness.golden import assert_golden
 from tests.harness.requests import fresh
+from tests.integration.cli.output.runs import named
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 FORMAT = {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}}
@@ -63,19 +66,32 @@ def lines_of(file: Path) -> dict[str, dict[str, Any]]:
     return {line["custom_id"]: line["params"] for line in map(json.loads, file.read_text().splitlines())}
 
 
-async def test_what_to_do_about_results(behind: CommandLine, run: str) -> None:
+def rows_of(text: str) -> dict[str, dict[str, str]]:
+    csv.field_size_limit(len(text))
+    rows = csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline=""), strict=True)
+    return {row["custom_id"]: row for row in rows}
+
+
+async def test_what_to_do_about_results(behind: CommandLine, run: str, tmp_path: Path) -> None:
     folder = behind.folder
+    starter = named(behind)
 
     async def results(*options: str) -> Ended:
-        return await behind("results", run, *options)
+        return await starter("results", run, *options)
 
     errors = await results("--failed", "-o", "errors.jsonl", "--json")
     unusable = await results("--failed=unusable", "-o", "unusable.jsonl", "--json")
     raised = await results("--failed=unusable", "--max-tokens", "4096", "-o", "raised.jsonl", "--json")
     invalid = await results("--failed=invalid", "-o", "invalid.jsonl", "--json")
     everything = await results("--failed=all", "--max-tokens=4096", "-o", "all.jsonl", "--json")
-    shown = await results("--failed=all", "--max-tokens=4096", "-o", "shown.jsonl")
     checked, strict = await results("--check-schema", "--json"), await results("--check-schema", "--strict")
+    shown = {
+        "unusable": await results("--failed=unusable", "-o", "first.jsonl"),
+        "unusable, with a higher limit": await results("--failed=unusable", "--max-tokens", "4096", "-o", "more.jsonl"),
+        "invalid": await results("--failed=invalid"),
+        "all": await results("--failed=all", "--max-tokens=4096", "-o", "last.jsonl"),
+        "the schemas": strict,
+    }
 
     assert list(lines_of(folder / "errors.jsonl")) == ["overloaded"]
     assert list(lines_of(folder / "errors.invalid.jsonl")) == ["wrong"]
@@ -101,7 +117,6 @@ async def test_what_to_do_about_results(behind: CommandLine, run: str) -> None:
     assert (invalid.json["mismatched"], invalid.json["again"], invalid.json["invalid"]) == (3, 3, 0)
     assert set(lines_of(folder / "all.jsonl")) == {"overloaded", "cut", "cut_json", "mismatch", "prose", "miscalled"}
     assert (everything.json["again"], everything.json["invalid"]) == (6, 5)
-    assert shown.code == 0
 
     report = checked.json
     assert {name: report[name] for name in ("asked", "valid", "invalid", "cutOff", "notJson", "noAnswer")} == {
@@ -114,6 +129,7 @@ async def test_what_to_do_about_results(behind: CommandLine, run: str) -> None:
         ("$", "additionalProperties"): ["miscalled"],
     }
     assert (checked.code, strict.code) == (0, 1)
+    assert_golden("results_to_send_again", shown, tmp_path)
 
 
 async def test_tables_of_results(behind: CommandLine, run: str) -> None:
@@ -132,7 +148,7 @@ async def test_tables_of_results(behind: CommandLine, run: str) -> None:
 
     text = (folder / "plain.csv").read_bytes().decode("utf-8")
     assert text.startswith("\ufeffcustom_id,outcome,")
-    table = {row["custom_id"]: row for row in csv.DictReader(text.removeprefix("\ufeff").splitlines(keepends=True))}
+    table = rows_of(text)
     assert [*table] == [*CASES]
     assert tuple(table["formula"]) == COLUMNS
     assert table["formula"]["text"] == '\'=HYPERLINK("http://example.invalid")'
@@ -150,8 +166,7 @@ async def test_tables_of_results(behind: CommandLine, run: str) -> None:
     assert Decimal(plain.json["cost"]) == Decimal(landed["amount"])
 
     assert joined.json["join"] == {"matched": len(names), "withoutRow": 1, "unused": 1}
-    with (folder / "joined.csv").open(newline="", encoding="utf-8") as file:
-        both = {row["custom_id"]: row for row in csv.DictReader(file)}
+    both = rows_of((folder / "joined.csv").read_bytes().decode("utf-8"))
     assert list(both["formula"]) == ["id", "joined_text", "amount", *COLUMNS]
     assert both["cut"]["joined_text"] == "a, of cut\nin two lines"
     assert both["cut"]["amount"] == str(-names.index("cut"))
