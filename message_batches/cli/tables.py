@@ -176,17 +176,10 @@ def schema_report(report: SchemaReport, command: str) -> RenderableType:
         for what, count, message, ids in rows:
             table.add_row(Text(what), f"{count:,}", Text(f"{message} ({', '.join(ids)})"))
         parts += ["", table]
-    kinds = [
-        option
-        for option, count in (("--failed=invalid", report.invalid), (f"--failed=unusable {RAISED}", report.cut_off))
-        if count
-    ]
-    for option in kinds:
-        parts.append(Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True))
+    steps = {"--failed=invalid": report.invalid, "--failed=unusable --max-tokens N": report.cut_off}
+    for option in (option for option, count in steps.items() if count):
+        parts += ["", Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True)]
     return Group(*parts)
-
-
-RAISED = "--max-tokens N"
 
 
 def _grid() -> Table:

@@ -149,10 +149,10 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
 
 
 _HINTS = {
-    CUT_OFF: "were cut off at max_tokens: --max-tokens N raises it in the file",
-    "model_context_window_exceeded": "filled the model's context window: shorten the prompt, or choose another model",
-    "refusal": "were refused: the same prompt is refused again",
-    "pause_turn": "are paused: add the reply's content to the messages, and the turn goes on",
+    CUT_OFF: "cut off at max_tokens: --max-tokens N raises it in the file",
+    "model_context_window_exceeded": "cut off by the model's context window: shorten the prompt",
+    "refusal": "refused: the same prompt is refused again",
+    "pause_turn": "paused: add the reply's content to the messages, and the turn goes on",
 }
 
 
@@ -162,20 +162,18 @@ def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
         return f"Every request {_all_is_well(wanted)}: there is nothing to send again"
     where = {kind: f", in {file}" for kind, file in written.items()}
     start = f": {next_steps.called()} start {written['again']}" if "again" in written else ""
-    raised = f"{len(failed.raised):,} of them with max_tokens raised to {wanted.max_tokens:,}" if failed.raised else ""
-    lines = [
-        f"{len(failed.retryable):,} worth sending again {raised or 'as they are'}{where.get('again', '')}{start}",
-        f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}",
-    ]
+    raised = (
+        f", {len(failed.raised):,} of them with max_tokens raised to {wanted.max_tokens:,}" if failed.raised else ""
+    )
+    lines = [f"{len(failed.retryable):,} worth sending again{raised or ' as they are'}{where.get('again', '')}{start}"]
     if failed.mismatched:
-        lines.insert(1, f"  {failed.mismatched:,} have an answer that does not match its schema")
+        lines.append(f"  {failed.mismatched:,} with an answer that does not match its schema")
+    lines.append(f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}")
     for reason, count in failed.reasons.most_common():
+        hint = _HINTS[reason]
         if reason == CUT_OFF and wanted.max_tokens is not None:
-            lines.append(
-                f"  {count:,} were cut off at a max_tokens of {wanted.max_tokens:,} or more, and left as they are"
-            )
-        else:
-            lines.append(f"  {count:,} {_HINTS[reason]}")
+            hint = f"cut off at a max_tokens of {wanted.max_tokens:,} or more, which is left as it is"
+        lines.append(f"  {count:,} {hint}")
     return "\n".join(lines)
 
 

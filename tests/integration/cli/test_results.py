@@ -183,3 +183,20 @@ async def test_tables_of_results(behind: CommandLine, run: str) -> None:
 
     assert (refused.code, refused.json["error"]["type"]) == (2, "FileNotJoined")
     assert not (folder / "other.csv").exists()
+
+
+async def test_a_reply_that_was_cut_off_is_had_whole_with_a_higher_limit(starter: CommandLine) -> None:
+    requests = fresh(2)
+    requests[0]["params"]["max_tokens"] = 4
+    strictly = ("--wait", "--strict", *QUICK)
+
+    cut = await starter("start", starter.file(requests), *strictly)
+    run = (await starter("start", starter.file(requests), "--json")).json["workflowId"]
+    written = await starter("results", run, "--failed=unusable", "--max-tokens", "512", "-o", "retry.jsonl", "--json")
+    whole = await starter("start", "retry.jsonl", *strictly, "--json")
+
+    assert cut.code == 1
+    assert "--failed=unusable --max-tokens N -o" in cut.said
+    assert (written.json["again"], written.json["raised"]) == (1, 1)
+    assert whole.code == 0
+    assert whole.json["output"]["summary"]["usable"] == 1
