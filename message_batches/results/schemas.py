@@ -4,6 +4,7 @@ A schema, and the regular expressions in it, may be such that a comparison never
 never followed.
 """
 
+import gc
 import json
 import signal
 from collections.abc import Callable
@@ -110,8 +111,10 @@ class Schema:
             raise Unchecked(f"the schema cannot be used: {_first_line(error)}") from error
         if found is None:
             self.slow += 1
+            # What it had found refers to itself, and may be a hundred megabytes.
+            gc.collect()
             raise Unchecked(f"the comparison took more than {SECONDS:g} s")
-        return [Fault(_path(each.absolute_path), str(each.validator), str(each.message)[:MAX_TEXT]) for each in found]
+        return [Fault(_path(each.absolute_path), str(each.validator), _short(str(each.message))) for each in found]
 
 
 compiled = lru_cache(MAX_SCHEMAS)(Schema)
@@ -123,11 +126,16 @@ def _path(steps: Any) -> str:
     for step in islice(steps, 50):
         plain = isinstance(step, str) and step.isidentifier()
         path += "[*]" if isinstance(step, int) else f".{step}" if plain else f"[{json.dumps(step, ensure_ascii=False)}]"
-    return path[:MAX_TEXT]
+    return _short(path)
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text, in which half a surrogate pair becomes a question mark."""
+    return text[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
 def _first_line(error: Exception) -> str:
     lines: list[str] = []
     with suppress(Exception):
         lines = str(error).splitlines()
-    return (lines or [type(error).__name__])[0][:MAX_TEXT]
+    return _short((lines or [type(error).__name__])[0])

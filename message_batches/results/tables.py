@@ -102,13 +102,14 @@ class Table:
         result = read_result(line, landed=True)
         billed = bool(result.model) or result.usage != NOTHING
         cost = self._cost(result) if billed else None
+        counts: Sequence[int | None] = result.usage if billed else [None] * len(NOTHING)
         self.rows += 1
         row: list[Any] = [
             result.custom_id,
             result.type,
             result.stop_reason or None,
             result.model or None,
-            *(result.usage if billed else (None,) * len(NOTHING)),
+            *counts,
             cost,
             reply_text(line) if result.type == "succeeded" else None,
             ": ".join(result.error) if result.error else None,
@@ -191,7 +192,7 @@ _MONEY = Context(prec=38)
 async def parquet_of(table: Table, lines: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
     """Yield a table as Parquet, in row groups; `ExtraMissing` where `pyarrow` is not installed."""
     try:
-        import pyarrow
+        import pyarrow  # type: ignore[import-untyped]  # It ships no types.
         from pyarrow import parquet
     except ImportError as error:
         raise ExtraMissing(

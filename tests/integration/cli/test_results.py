@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyarrow import parquet
+from pyarrow import parquet  # type: ignore[import-untyped]  # It ships no types.
 
 from message_batches.results.tables import COLUMNS
 from tests.harness.command_line import QUICK, CommandLine, Ended

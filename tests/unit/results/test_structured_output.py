@@ -141,6 +141,14 @@ def test_what_is_reported_is_bounded() -> None:
     assert len(report.model_dump_json()) < 21 * 1000
 
 
+def test_half_a_surrogate_pair_is_reported_as_a_question_mark() -> None:
+    report = report_of(formatted({"additionalProperties": {"const": 1}}), '{"\\ud83d": "\\ude00"}')
+
+    [failure] = report.failures
+    assert (failure.path, failure.rule) == ('$["?"]', "const")
+    assert report.model_dump_json()
+
+
 @pytest.mark.parametrize(
     "schema",
     [

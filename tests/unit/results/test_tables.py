@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pyarrow import BufferReader, parquet
+from pyarrow import BufferReader, parquet  # type: ignore[import-untyped]  # It ships no types.
 
 from message_batches.prices import PriceList
 from message_batches.results.parser import read_result
@@ -86,9 +86,9 @@ async def rows_of(lines: Sequence[bytes], table: Table | None = None) -> list[di
 
 
 async def test_a_row_has_what_is_billed_and_what_it_costs() -> None:
-    written = {"ephemeral_5m_input_tokens": 1_000_000, "ephemeral_1h_input_tokens": 2_000_000}
-    used = {"input_tokens": 1_000_000, "output_tokens": 1_000_000, "cache_read_input_tokens": 4_000_000}
-    tools = {"server_tool_use": {"web_search_requests": 1000, "web_fetch_requests": 3}}
+    written: Any = {"ephemeral_5m_input_tokens": 1_000_000, "ephemeral_1h_input_tokens": 2_000_000}
+    used: Any = {"input_tokens": 1_000_000, "output_tokens": 1_000_000, "cache_read_input_tokens": 4_000_000}
+    tools: Any = {"server_tool_use": {"web_search_requests": 1000, "web_fetch_requests": 3}}
 
     [row] = await rows_of([line(model="claude-sonnet-5-5", cache_creation=written, **used, **tools)])
 
