@@ -118,7 +118,7 @@ class Table:
             return row
         cells = self._own.cells(result.custom_id)
         self.matched += cells is not None
-        return [*(cells or [None] * len(self._own.columns)), *row]
+        return [*(cells if cells is not None else [None] * len(self._own.columns)), *row]
 
     def _cost(self, result: ResultLine) -> Decimal | None:
         if result.model not in self._models and len(self._models) < MAX_MODELS:
