@@ -212,7 +212,7 @@ class FailedRequestsDocument(ContractModel):
     Attributes:
         raised: those to send again with a higher `max_tokens`.
         reasons: those to correct first whose reply is not usable, by its stop reason.
-        mismatched: those to send again whose answer does not match its schema.
+        mismatched: those to send again whose answer does not match its schema; `not_compared` could not be compared.
     """
 
     batch_id: str
@@ -221,6 +221,7 @@ class FailedRequestsDocument(ContractModel):
     raised: int
     reasons: dict[str, int]
     mismatched: int
+    not_compared: int
     files: dict[str, str]
 
     @classmethod
@@ -233,6 +234,7 @@ class FailedRequestsDocument(ContractModel):
             raised=len(failed.raised),
             reasons=dict(failed.reasons),
             mismatched=failed.mismatched,
+            not_compared=failed.not_compared,
             files={kind: str(file) for kind, file in files.items()},
         )
 

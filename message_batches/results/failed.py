@@ -48,6 +48,7 @@ class FailedRequests:
         invalid: to be corrected first.
         reasons: the number of those to be corrected by the stop reason of their reply, if they have one.
         mismatched: the number of those whose answer does not match its schema.
+        not_compared: how many answers could not be compared, and are not among these.
     """
 
     wanted: Wanted = field(default_factory=Wanted)
@@ -56,6 +57,7 @@ class FailedRequests:
     invalid: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
     mismatched: int = 0
+    not_compared: int = 0
     schemas: SchemaCheck = field(default_factory=SchemaCheck)
 
     def add(self, result: ResultLine, line: bytes = b"", request: bytes = b"") -> None:
@@ -73,9 +75,12 @@ class FailedRequests:
         elif result.stop_reason not in USABLE:
             if self.wanted.unusable:
                 self._add_unusable(result, request)
-        elif self.wanted.invalid and self.schemas.add(result, line, request) is Verdict.INVALID:
-            self.mismatched += 1
-            self.retryable.add(result.custom_id)
+        elif self.wanted.invalid:
+            verdict = self.schemas.add(result, line, request)
+            self.not_compared += verdict is Verdict.UNCHECKED
+            if verdict is Verdict.INVALID:
+                self.mismatched += 1
+                self.retryable.add(result.custom_id)
 
     def _add_unusable(self, result: ResultLine, request: bytes) -> None:
         reason, most = result.stop_reason, self.wanted.max_tokens

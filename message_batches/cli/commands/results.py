@@ -158,7 +158,7 @@ _HINTS = {
 
 def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
     wanted = failed.wanted
-    if not failed.retryable and not failed.invalid:
+    if not failed.retryable and not failed.invalid and not failed.not_compared:
         return f"Every request {_all_is_well(wanted)}: there is nothing to send again"
     where = {kind: f", in {file}" for kind, file in written.items()}
     start = f": {next_steps.called()} start {written['again']}" if "again" in written else ""
@@ -168,6 +168,8 @@ def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
     lines = [f"{len(failed.retryable):,} worth sending again{raised or ' as they are'}{where.get('again', '')}{start}"]
     if failed.mismatched:
         lines.append(f"  {failed.mismatched:,} with an answer that does not match its schema")
+    if failed.not_compared:
+        lines.append(f"  {failed.not_compared:,} more with an answer that cannot be compared: --check-schema says why")
     lines.append(f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}")
     for reason, count in failed.reasons.most_common():
         hint = _HINTS[reason]
@@ -241,9 +243,8 @@ def _table_text(saved: SavedTable, join: Path | None) -> str:
     lines = [f"{plural(saved.rows, 'row')} of {saved.batch_id} are in {saved.file}{cost}"]
     if saved.join:
         matched, without, unused = saved.join.values()
-        lines.append(
-            f"{matched:,} have a row in {join}, {without:,} have none; {unused:,} of its rows are of no request"
-        )
+        joined = f"{plural(matched, 'row')} joined, {without:,} without one, {unused:,} of its rows without a request"
+        lines.append(f"{join}: {joined}")
     return "\n".join(lines)
 
 

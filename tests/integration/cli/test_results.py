@@ -42,6 +42,8 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "valid": (FORMAT, succeeded('{"n": 1}')),
     "mismatch": (FORMAT, succeeded('{"n": "one"}')),
     "prose": (FORMAT, succeeded('{"n": ')),
+    "strange": (FORMAT, succeeded('{"n": 1, "\\u001b[31m \\u202e": 2}')),
+    "unreadable": ({"output_format": {"type": "json_schema", "schema": {"pattern": "("}}}, succeeded('"text"')),
     "cut_json": (FORMAT, succeeded('{"n": ', stop_reason="max_tokens", output_tokens=256)),
     "called": (TOOL, succeeded(call(n=1), stop_reason="tool_use")),
     "miscalled": (TOOL, succeeded(call(m=1), stop_reason="tool_use")),
@@ -58,7 +60,7 @@ async def run(behind: CommandLine, gateway: Gateway) -> str:
     gateway.change = results_of(**{name: result for name, (_, result) in CASES.items()})
     ended = await behind("start", behind.file(requests), "--wait", "--strict", "--json", *QUICK)
     assert ended.code == 1, ended.err
-    assert ended.json["output"]["summary"]["usable"] == 9
+    assert ended.json["output"]["summary"]["usable"] == 11
     return str(ended.json["workflowId"])
 
 
@@ -113,21 +115,24 @@ async def test_what_to_do_about_results(behind: CommandLine, run: str, tmp_path:
         "cut_json": 4096,
     }
     assert (raised.json["again"], raised.json["raised"], raised.json["invalid"]) == (2, 2, 4)
-    assert list(lines_of(folder / "invalid.jsonl")) == ["mismatch", "prose", "miscalled"]
-    assert (invalid.json["mismatched"], invalid.json["again"], invalid.json["invalid"]) == (3, 3, 0)
-    assert set(lines_of(folder / "all.jsonl")) == {"overloaded", "cut", "cut_json", "mismatch", "prose", "miscalled"}
-    assert (everything.json["again"], everything.json["invalid"]) == (6, 5)
+    assert list(lines_of(folder / "invalid.jsonl")) == ["mismatch", "prose", "strange", "miscalled"]
+    assert [invalid.json[name] for name in ("mismatched", "notCompared", "again", "invalid")] == [4, 1, 4, 0]
+    assert set(lines_of(folder / "all.jsonl")) == {
+        *("overloaded", "cut", "cut_json", "mismatch", "prose", "strange", "miscalled")
+    }
+    assert (everything.json["again"], everything.json["invalid"]) == (7, 5)
 
     report = checked.json
-    assert {name: report[name] for name in ("asked", "valid", "invalid", "cutOff", "notJson", "noAnswer")} == {
-        **{"asked": 6, "valid": 2, "invalid": 3, "cutOff": 1, "notJson": 1, "noAnswer": 0}
-    }
+    assert {
+        name: report[name] for name in ("asked", "valid", "invalid", "unchecked", "cutOff", "notJson", "noAnswer")
+    } == {**{"asked": 8, "valid": 2, "invalid": 4, "unchecked": 1, "cutOff": 1, "notJson": 1, "noAnswer": 0}}
     assert {(each["path"], each["rule"]): each["customIds"] for each in report["failures"]} == {
         ("$.n", "type"): ["mismatch"],
         ("$", "json"): ["prose"],
         ("$", "required"): ["miscalled"],
-        ("$", "additionalProperties"): ["miscalled"],
+        ("$", "additionalProperties"): ["strange", "miscalled"],
     }
+    assert all(each.isprintable() or each == "\n" for each in strict.out)
     assert (checked.code, strict.code) == (0, 1)
     assert_golden("results_to_send_again", shown, tmp_path)
 
@@ -185,6 +190,7 @@ async def test_tables_of_results(behind: CommandLine, run: str) -> None:
     assert not (folder / "other.csv").exists()
 
 
+@pytest.mark.slow
 async def test_a_reply_that_was_cut_off_is_had_whole_with_a_higher_limit(starter: CommandLine) -> None:
     requests = fresh(2)
     requests[0]["params"]["max_tokens"] = 4

@@ -15,7 +15,7 @@ EVERYTHING = Wanted(errors=True, unusable=True, invalid=True)
 
 
 def reply(reason: str | None) -> bytes:
-    message = {"model": "m", "content": [{"type": "text", "text": "prose"}], "stop_reason": reason}
+    message = {"model": "m", "content": [{"type": "text", "text": '"prose"'}], "stop_reason": reason}
     return json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}}).encode()
 
 
@@ -68,6 +68,15 @@ def test_errors_are_left_out_where_they_are_not_wanted() -> None:
     failed.add(ResultLine("b", "errored", ("api_error", "why")))
 
     assert not failed.retryable | failed.invalid
+
+
+@pytest.mark.parametrize(("schema", "mismatched", "not_compared"), [({"type": "null"}, 1, 0), ({"pattern": "("}, 0, 1)])
+def test_an_answer_that_cannot_be_compared_is_counted_apart(schema: Any, mismatched: int, not_compared: int) -> None:
+    asked = request(output_config={"format": {"type": "json_schema", "schema": schema}})
+
+    failed = add(Wanted(invalid=True), reply("end_turn"), asked)
+
+    assert (failed.mismatched, failed.not_compared, len(failed.retryable)) == (mismatched, not_compared, mismatched)
 
 
 @pytest.mark.parametrize(
