@@ -159,7 +159,7 @@ _HINTS = {
 def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
     wanted = failed.wanted
     if not failed.retryable and not failed.invalid and not failed.not_compared:
-        return f"Every request {_all_is_well(wanted)}: there is nothing to send again"
+        return f"{_all_is_well(wanted)}: there is nothing to send again"
     where = {kind: f", in {file}" for kind, file in written.items()}
     start = f": {next_steps.called()} start {written['again']}" if "again" in written else ""
     raised = (
@@ -180,9 +180,9 @@ def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
 
 
 def _all_is_well(wanted: Wanted) -> str:
-    if wanted.invalid and not wanted.unusable:
-        return "has an answer that matches its schema, or none to compare"
-    return "has a reply that is whole" if wanted.unusable else "succeeded"
+    if wanted.errors:
+        return "Every request has a usable reply" if wanted.unusable else "Every request succeeded"
+    return "Every reply is whole" if wanted.unusable else "Every answer matches its schema, where one was given"
 
 
 async def _check_schema(
