@@ -55,6 +55,10 @@ class StopReason(ContractModel):
     custom_ids: tuple[str, ...]
 
 
+BILLED = ("input", "output", "cache_write_5m", "cache_write_1h", "cache_read", "web_searches", "web_fetches")
+"""The kinds of what is billed: tokens, then calls of the provider's tools."""
+
+
 class ModelUsage(ContractModel):
     """What is billed of the results that have one price: tokens by kind, and calls of the provider's tools.
 
@@ -80,9 +84,8 @@ class ModelUsage(ContractModel):
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """What is billed: tokens by kind, web searches, web fetches."""
-        tokens = self.input, self.output, self.cache_write_5m, self.cache_write_1h, self.cache_read
-        return *tokens, self.web_searches, self.web_fetches
+        """What is billed, in the order of `BILLED`."""
+        return tuple(getattr(self, kind) for kind in BILLED)
 
 
 class Summary(ContractModel):

@@ -181,7 +181,7 @@ def _undecided(state: RunState) -> str:
 def _outcomes(summary: Summary) -> str:
     counts = [(number, name) for name, number in summary.counts if number or name == "succeeded"]
     usable = summary.usable
-    unusable = f", {usable:,} usable" if usable is not None and usable < summary.counts.succeeded else ""
+    unusable = f"; {usable:,} usable" if usable is not None and usable < summary.counts.succeeded else ""
     return ", ".join(f"{number:,} {name}" for number, name in counts) + unusable
 
 

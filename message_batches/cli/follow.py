@@ -10,12 +10,13 @@ from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
 from message_batches.cli.live_progress import display
-from message_batches.cli.report import ReplyCell, read_reply, report
+from message_batches.cli.report import report
 from message_batches.errors import MessageBatchesError, RunError
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.results.reader import ResultsChanged
+from message_batches.results.replies import ReplyCell, read_reply
 from message_batches.runs.control import Runs, find_stored_results
 from message_batches.runs.describe import RunStatus, RunView
 from message_batches.storage.object_store import ObjectStore

@@ -1,7 +1,6 @@
-"""The report of landed results, and a result line in words: the reply's text, or the error."""
+"""The report of landed results at a terminal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,32 +10,7 @@ from message_batches.formatting import describe_cost, stopped_early, usage_table
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultCounts, Summary
 from message_batches.results.failed import CUT_OFF
-from message_batches.results.parser import read_result
-from message_batches.results.tables import reply_text
-
-
-@dataclass(frozen=True)
-class ReplyCell:
-    """A result in words.
-
-    Attributes:
-        outcome: `succeeded`, `errored`, `canceled` or `expired`.
-        text: the text of the reply; for a tool call its name and input, for an error its type and message.
-    """
-
-    custom_id: str
-    outcome: str
-    text: str
-
-
-def read_reply(line: bytes) -> ReplyCell:
-    """Read a result line; `ValueError` if it is not one."""
-    result = read_result(line, landed=True)
-    if result.error:
-        kind, message = result.error
-        return ReplyCell(result.custom_id, result.type, f"{kind}: {message}")
-    return ReplyCell(result.custom_id, result.type, reply_text(line))
-
+from message_batches.results.replies import ReplyCell
 
 _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
 
@@ -88,7 +62,7 @@ def _headline(landed: LandedResults | BatchOutput) -> Text:
     ]
     usable = landed.summary.usable
     if usable is not None and usable < counts.succeeded:
-        counted.append(Text(f"{usable:,} usable", style="yellow"))
+        return Text.assemble(line, Text(", ").join(counted), "; ", (f"{usable:,} usable", "yellow"))
     line.append_text(Text(", ").join(counted))
     return line
 

@@ -31,6 +31,8 @@ class OrderedOutcome(NamedTuple):
     type: str = "errored"
     refusal: Refusal = Refusal("api_error", "Internal server error", at_work=True)
     stop_reason: str | None = None
+    category: str | None = None
+    """Of a refusal."""
     blocks: int = 1
     """Text blocks that the text is split into."""
     custom_id: str | None = None

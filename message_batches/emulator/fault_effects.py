@@ -45,6 +45,7 @@ def outcome_of(fault: Fault) -> OrderedOutcome:
         type=fault.text("type") or ("succeeded" if succeeds else "errored"),
         refusal=error,
         stop_reason=stop_reason,
+        category=fault.text("category"),
         blocks=int(blocks or 1),
         custom_id=fault.text("custom_id"),
     )

@@ -78,6 +78,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
             "error": str,
             "message": str,
             "stop_reason": str,
+            "category": str,
             "blocks": int,
             "share": float,
             "custom_id": str,

@@ -45,6 +45,10 @@ class Prompt(NamedTuple):
     """The texts at which the reply ends."""
     citation: str | None
     """What the reply cites, as JSON."""
+    inference_geo: str = "global"
+    searches: int = 0
+    """The calls of the provider's web search, and of its web fetch, that are billed."""
+    fetches: int = 0
 
 
 EMPTY = Prompt("", 0, 0, 0, 0, "5m", None, None, None, (), None)
@@ -98,6 +102,9 @@ class PromptReader:
             _thinking(params.get("thinking"), last, shows_thinking=shows_thinking),
             _stops(params.get("stop_sequences")),
             self._once(_citation(params["messages"])),
+            str(params.get("inference_geo") or "global"),
+            _calls_of(params, "web_search_"),
+            _calls_of(params, "web_fetch_"),
         )
 
     def _once(self, value: object) -> str | None:
@@ -176,6 +183,15 @@ def _thinking(config: object, last: str, *, shows_thinking: bool) -> Thinking | 
 
 def _stops(sequences: object) -> tuple[str, ...]:
     return tuple(filter(None, dict.fromkeys(map(str, sequences)))) if isinstance(sequences, list) else ()
+
+
+def _calls_of(params: Mapping[str, object], kind: str) -> int:
+    """Return how often a reply uses a tool of the provider's: once each that it is offered."""
+    tools = params.get("tools")
+    return sum(
+        isinstance(tool, dict) and str(tool.get("type", "")).startswith(kind)
+        for tool in (tools if isinstance(tools, list) else ())
+    )
 
 
 def _citation(messages: object) -> dict[str, object] | None:

@@ -9,7 +9,7 @@ from typing import Final
 from message_batches.emulator.batches import Batch, BatchEnd, ResultType
 from message_batches.emulator.errors import compact
 from message_batches.emulator.identifiers import encode
-from message_batches.emulator.prompt_parsing import CHARACTERS_PER_TOKEN
+from message_batches.emulator.prompt_parsing import CHARACTERS_PER_TOKEN, Prompt
 from message_batches.emulator.schema_instances import instance_of
 
 _OPENINGS = (
@@ -77,7 +77,7 @@ class ReplyWriter:
     def _message(self, number: int) -> str:
         request = self._batch.requests[number]
         prompt = request.prompt
-        sequence, cited = None, None
+        sequence, cited, category = None, None, None
         if prompt.tool is not None:
             content, length, stop = self._tool_use(number)
         else:
@@ -91,7 +91,7 @@ class ReplyWriter:
             stop = ordered.stop_reason or stop
             sequence = sequence if stop == "stop_sequence" else None
             if stop == "refusal":
-                content, length = "", 0
+                content, length, category = "", 0, ordered.category
             elif prompt.tool is None:
                 content = _text_blocks(text, ordered.blocks, cited)
         tokens, thinking_tokens, details = -(-length // CHARACTERS_PER_TOKEN), self._thinking_tokens(number), ""
@@ -103,10 +103,12 @@ class ReplyWriter:
         return (
             f'{{"model":{self._quoted(request.model)},"id":"msg_{self._id(number)}","type":"message","role":"assistant",'
             f'"content":[{content}],"stop_reason":{self._quoted(stop)},"stop_sequence":{json.dumps(sequence)},'
+            f"{_stop_details(stop, category)}"
             f'"usage":{{"input_tokens":{prompt.input_tokens},"cache_creation_input_tokens":{prompt.cache_written},'
             f'"cache_read_input_tokens":{prompt.cache_read},'
             f'"cache_creation":{{"ephemeral_5m_input_tokens":{five},"ephemeral_1h_input_tokens":{hour}}},'
-            f'"output_tokens":{tokens},{details}"service_tier":"batch","inference_geo":"global"}}}}'
+            f'"output_tokens":{tokens},{details}{_server_tools(prompt)}"service_tier":"batch",'
+            f'"inference_geo":{self._quoted(prompt.inference_geo)}}}}}'
         )
 
     def _quoted(self, text: str) -> str:
@@ -216,6 +218,16 @@ def _text_blocks(text: str, number: int, cited: str | None = None) -> str:
     places = [len(text) * place // number for place in range(1, number)]
     cuts = [0, *(place for place in places if "\\" not in text[max(0, place - 6) : place]), len(text)]
     return ",".join(f'{{"type":"text","text":"{text[start:end]}"}}' for start, end in pairwise(cuts))
+
+
+def _stop_details(stop: str, category: str | None) -> str:
+    details = {"type": "refusal", "category": category, "explanation": None}
+    return f'"stop_details":{_json_text(details)},' if stop == "refusal" else ""
+
+
+def _server_tools(prompt: Prompt) -> str:
+    calls = {"web_search_requests": prompt.searches, "web_fetch_requests": prompt.fetches}
+    return f'"server_tool_use":{_json_text(calls)},' if any(calls.values()) else ""
 
 
 def _json_text(value: object) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
@@ -24,28 +24,19 @@ TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 """A text or a bracket. A text that is never closed goes to the end: it would be tried from each of its quotes again."""
 
 
-class Counts(NamedTuple):
-    """What is billed of a result: tokens by kind, then server tools. A write without a lifetime is of five minutes."""
+Counts = tuple[int, int, int, int, int, int, int]
+"""What is billed of a result, in the order of `ModelUsage.counts`. A write without a lifetime is of five minutes."""
 
-    input: int = 0
-    output: int = 0
-    cache_write_5m: int = 0
-    cache_write_1h: int = 0
-    cache_read: int = 0
-    web_searches: int = 0
-    web_fetches: int = 0
+NOTHING: Counts = (0, 0, 0, 0, 0, 0, 0)
 
 
-NOTHING = Counts()
-
-
-class ResultLine(NamedTuple):
+class ResultLine(msgspec.Struct, frozen=True, gc=False):
     """The fields that are read of a result line.
 
     Attributes:
         type: `succeeded`, `errored`, `canceled`, `expired`, or another text that the line has there.
         error: type and message of an errored result.
-        usage: what is billed, in the order of `Counts`.
+        usage: what is billed.
         error_code: its `details.error_code`.
         inference_geo: where the model ran, as the usage says.
         stop_reason: of a succeeded result.
@@ -169,18 +160,17 @@ def read_result(line: Line, *, landed: bool = False) -> ResultLine:
 
 def _counts(usage: _Usage[str | None, int | None]) -> Counts:
     written, tools = usage.cache_creation, usage.server_tool_use
-    five = hour = 0
-    if written:
-        five, hour = written.ephemeral_5m_input_tokens or 0, written.ephemeral_1h_input_tokens or 0
-    searches, fetches = (tools.web_search_requests or 0, tools.web_fetch_requests or 0) if tools else (0, 0)
-    return Counts(
+    whole = usage.cache_creation_input_tokens or 0
+    hour = written.ephemeral_1h_input_tokens or 0 if written else 0
+    five = written.ephemeral_5m_input_tokens or 0 if written else 0
+    return (
         usage.input_tokens or 0,
         usage.output_tokens or 0,
-        max(five, (usage.cache_creation_input_tokens or 0) - hour),
+        five if five + hour >= whole else whole - hour,
         hour,
         usage.cache_read_input_tokens or 0,
-        searches,
-        fetches,
+        tools.web_search_requests or 0 if tools else 0,
+        tools.web_fetch_requests or 0 if tools else 0,
     )
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from message_batches.jsonl import LONG_LINE
 from message_batches.results.parser import ResultLine
-from message_batches.results.schemas import MAX_TEXT, SECONDS, Fault, Unchecked, compiled
 from message_batches.results.summary import MAX_GROUPS, MAX_IDS, OTHER, USABLE
+from message_batches.schemas import MAX_TEXT, SECONDS, Fault, Unchecked, compiled
 from message_batches.serialization import ContractModel
 
 CUT_OFF = ("max_tokens", "model_context_window_exceeded")

@@ -1,12 +1,14 @@
 """The summary of results, built line by line and bounded: it goes into the workflow's history."""
 
+import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from message_batches.api.redaction import MAX_TEXT, redact
 from message_batches.prices import PriceList
-from message_batches.result_models import ErrorGroup, ModelUsage, ResultCounts, StopReason, Summary
+from message_batches.result_models import BILLED, ErrorGroup, ModelUsage, ResultCounts, StopReason, Summary
 from message_batches.results.parser import NOTHING, Counts, ResultLine
 
 MAX_GROUPS = 20
@@ -52,21 +54,20 @@ def _is_name(custom_id: str, message: str) -> bool:
     return plain or custom_id.startswith("claude-") or f"model: {custom_id}" in message
 
 
-def is_long_context(counts: Counts, over: int | None) -> bool:
-    """Return whether a request has more input tokens, cached or not, than a model's bound."""
-    return over is not None and counts.input + sum(counts[2:5]) > over
-
-
-@dataclass
+@dataclass(slots=True)
 class _Group:
     count: int = 0
     first: list[tuple[int, str, str]] = field(default_factory=list)
+    last: int = sys.maxsize
+    """The position of the last example, once there are enough: of what comes after it none is one."""
 
-    def add(self, example: tuple[int, str, str]) -> None:
+    def add(self, position: int, custom_id: str, message: str = "") -> None:
         self.count += 1
         # Results come in any order; the examples are the first in the order of the requests.
-        if len(self.first) < MAX_IDS or example < self.first[-1]:
-            self.first = sorted([*self.first, example])[:MAX_IDS]
+        if position <= self.last:
+            self.first = sorted([*self.first, (position, custom_id, message)])[:MAX_IDS]
+            if len(self.first) == MAX_IDS:
+                self.last = self.first[-1][0]
 
 
 class SummaryBuilder:
@@ -85,14 +86,17 @@ class SummaryBuilder:
         self._counts = dict.fromkeys(ResultCounts.model_fields, 0)
         self._groups: dict[tuple[str, str | None], _Group] = {}
         self._stops: dict[tuple[str, str], _Group] = {}
-        self._long_context_over: dict[str, int | None] = {}
+        self._long_context_over: dict[str, float] = {}
         self._usages: dict[tuple[str, str, bool], list[int]] = {}
 
     def add(self, result: ResultLine, position: int) -> None:
         """Add a result; `position` is its place in the order of the requests."""
         if result.type == "succeeded":
             self._counts["succeeded"] += 1
-            self._add_stop(result, position)
+            group = self._stops.get((result.stop_reason, result.refusal))
+            if group is None:
+                group = self._stop_group(result.stop_reason, result.refusal)
+            group.add(position, result.custom_id)
         elif result.type in ("canceled", "expired"):
             self._counts[result.type] += 1
         else:
@@ -121,7 +125,7 @@ class SummaryBuilder:
                     inference_geo=geo or None,
                     long_context=long_context,
                     requests=sums[0],
-                    **Counts(*sums[1:])._asdict(),
+                    **dict(zip(BILLED, sums[1:], strict=True)),
                 )
                 for (model, geo, long_context), sums in sorted(self._usages.items())
             ),
@@ -150,21 +154,19 @@ class SummaryBuilder:
         """Return at most so many characters: cut only once a key is found, however long its spelling is."""
         return redact(text[:MAX_TEXT], self._hidden)[:most]
 
-    def _add_stop(self, result: ResultLine, position: int) -> None:
-        key = result.stop_reason, result.refusal
-        group = self._stops.get(key)
-        if group is None:
-            key = self._said(result.stop_reason, MAX_NAME) or NO_REASON, self._said(result.refusal, MAX_NAME)
-            if key not in self._stops and len(self._stops) >= MAX_GROUPS:
-                key = OTHER, ""
-            group = self._stops.setdefault(key, _Group())
-        group.add((position, result.custom_id, ""))
+    def _stop_group(self, reason: str, refusal: str) -> _Group:
+        key = self._said(reason, MAX_NAME) or NO_REASON, self._said(refusal, MAX_NAME)
+        if key not in self._stops and len(self._stops) >= MAX_GROUPS:
+            key = OTHER, ""
+        return self._stops.setdefault(key, _Group())
 
     def _add_usage(self, model: str, geo: str, counts: Counts) -> None:
-        if model not in self._long_context_over:
+        over = self._long_context_over.get(model)
+        if over is None:
             model = self._model(model)
-        over = self._long_context_over[model]
-        long_context = is_long_context(counts, over)
+            over = self._long_context_over[model]
+        fresh, output, five, hour, read, searches, fetches = counts
+        long_context = fresh + five + hour + read > over
         sums = self._usages.get((model, geo, long_context))
         if sums is None:
             key = model, self._said(geo, MAX_NAME), long_context
@@ -172,9 +174,15 @@ class SummaryBuilder:
                 key = OTHER, "", False
             sums = self._usages.setdefault(key, [0] * (1 + len(counts)))
         sums[0] += 1
-        for index, count in enumerate(counts, 1):
-            if count:
-                sums[index] += count
+        sums[1] += fresh
+        sums[2] += output
+        if five or hour or read:
+            sums[3] += five
+            sums[4] += hour
+            sums[5] += read
+        if searches or fetches:
+            sums[6] += searches
+            sums[7] += fetches
 
     def _model(self, name: str) -> str:
         """Return a model's name as it is shown, once it is known from which input on it costs more."""
@@ -182,7 +190,7 @@ class SummaryBuilder:
         if model not in self._long_context_over and len(self._long_context_over) >= MAX_GROUPS:
             model = OTHER
         if model not in self._long_context_over:
-            self._long_context_over[model] = self._prices.long_context_over(model)
+            self._long_context_over[model] = self._prices.long_context_over(model) or math.inf
         return model
 
     def _add_error(self, kind: str, example: tuple[int, str, str]) -> None:
@@ -192,4 +200,4 @@ class SummaryBuilder:
         if key not in self._groups and len(self._groups) >= MAX_GROUPS:
             types = {kind for kind, message in self._groups if message is None}
             key = (kind if kind in types or len(types) < MAX_GROUPS else OTHER, None)
-        self._groups.setdefault(key, _Group()).add(example)
+        self._groups.setdefault(key, _Group()).add(*example)

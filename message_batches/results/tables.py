@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Protocol
@@ -10,21 +9,22 @@ from typing import Any, Protocol
 from message_batches.errors import MessageBatchesError
 from message_batches.jsonl import BOM
 from message_batches.prices import PriceList, Rates, price
-from message_batches.results.parser import NOTHING, Counts, ResultLine, decode_leniently, read_result
-from message_batches.results.summary import is_long_context
+from message_batches.result_models import BILLED
+from message_batches.results.parser import NOTHING, ResultLine, read_result
+from message_batches.results.replies import read_reply
 
 COLUMNS = (
     "custom_id",
     "outcome",
     "stop_reason",
     "model",
-    *(f"{kind}_tokens" for kind in Counts._fields[:5]),
-    *Counts._fields[5:],
+    *(f"{kind}_tokens" for kind in BILLED[:5]),
+    *BILLED[5:],
     "cost",
     "text",
     "error",
 )
-_COUNTS = slice(4, 4 + len(Counts._fields))
+_COUNTS = slice(4, 4 + len(BILLED))
 
 BATCH_ROWS = 1000
 BATCH_CHARACTERS = 8_000_000
@@ -47,32 +47,6 @@ class OwnColumns(Protocol):
 
     def cells(self, custom_id: str) -> Sequence[str] | None:
         """Return the cells of a request; None if there are none."""
-
-
-def reply_text(line: bytes) -> str:
-    """Return the text of a result's reply; of a tool call its name and input."""
-    decoded = decode_leniently(line)
-    text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
-    # A lone surrogate, which models do write, becomes a question mark.
-    return text.encode("utf-8", "replace").decode()
-
-
-def _texts(message: Any) -> list[str]:
-    """Return the texts and tool calls of a message, a list item for each line of its own."""
-    content = message.get("content") if isinstance(message, dict) else None
-    texts: list[str] = []
-    after_text = False
-    for block in content if isinstance(content, list) else []:
-        kind = block.get("type") if isinstance(block, dict) else None
-        if kind == "text" and after_text:
-            # One text in several blocks: a sentence with citations is one, and so may be a JSON document.
-            texts[-1] += str(block.get("text", ""))
-        elif kind == "text":
-            texts.append(str(block.get("text", "")))
-        elif kind == "tool_use":
-            texts.append(f"{block.get('name')}({json.dumps(block.get('input'), ensure_ascii=False)})")
-        after_text = kind == "text"
-    return texts
 
 
 class Table:
@@ -111,7 +85,7 @@ class Table:
             result.model or None,
             *counts,
             cost,
-            reply_text(line) if result.type == "succeeded" else None,
+            read_reply(line).text if result.type == "succeeded" else None,
             ": ".join(result.error) if result.error else None,
         ]
         if self._own is None:
@@ -126,7 +100,8 @@ class Table:
             rates = {long: self._prices.rates(result.model, long_context=long) for long in (False, True)}
             self._models[result.model] = over, rates
         over, rates = self._models.get(result.model, (None, {}))
-        found = rates.get(is_long_context(result.usage, over))
+        prompt = result.usage[0] + sum(result.usage[2:5])
+        found = rates.get(over is not None and prompt > over)
         if found is None:
             self.unpriced += 1
             return None

@@ -34,6 +34,7 @@ _KINDS = [
     (r"\b(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
 ]
+_AMOUNTS = {"amount", "standardAmount", "byModel"}
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
 """Numbers that differ from run to run."""
 
@@ -43,6 +44,7 @@ _KINDS_IN_TEXT = [
     (rf"(?m)^(?:{_STATE}|No worker answers just now.*\n)*({_STATE})(?!{_STATE})", r"<run>: <states on the way>\n\1"),
     (r"(?m)^(polls +)\d+", r"\1<count>"),
     (r"\battempt \d+", "attempt <count>"),
+    (r"\$\d[\d,.]*", "<amount>"),
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
@@ -96,13 +98,20 @@ def _shown(scene: str, ended: Ended, folder: Path) -> str:
 def _by_kind(value: Any, folder: Path) -> Any:
     """The same, with what differs from run to run replaced by its kind."""
     if isinstance(value, Mapping):
-        return {
-            _text(key, folder): "<count>" if key in _COUNTS and type(each) is int else _by_kind(each, folder)
-            for key, each in value.items()
-        }
+        # Without its requests a batch's results have the provider's order, another one each time.
+        value = {key: sorted(each) if key == "customIds" else each for key, each in value.items()}
+        return {_text(key, folder): _kind_of(key, each) or _by_kind(each, folder) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_by_kind(each, folder) for each in value]
     return _text(value, folder) if isinstance(value, str) else value
+
+
+def _kind_of(key: str, value: Any) -> str | None:
+    if key in _COUNTS and type(value) is int:
+        return "<count>"
+    if key == "date":
+        return "<date>"
+    return "<amount>" if key in _AMOUNTS and value else None
 
 
 def _text(text: str, folder: Path) -> str:

@@ -10,9 +10,9 @@ import pytest
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer
 
-from message_batches.cli.report import read_reply
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.encryption.keys import EncryptionKey
+from message_batches.results.replies import read_reply
 from message_batches.temporal.connection import data_converter
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.encryption import key, written

@@ -151,5 +151,11 @@ export interface Cost {
   standardAmount: string | null;
   partial: boolean;
   unpriced: string[];
-  prices: { version: string; date: string; own: string[] };
+  prices: PriceSource;
+}
+
+export interface PriceSource {
+  version: string;
+  date: string;
+  own: string[];
 }

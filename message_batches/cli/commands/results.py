@@ -11,13 +11,13 @@ from message_batches.cli.context import DONE, FAILED, CommandContext, CommandRes
 from message_batches.cli.joined_file import JoinedFile
 from message_batches.cli.json_output import FailedRequestsDocument, SavedResults, SavedTable
 from message_batches.cli.options import FailedKind
-from message_batches.cli.report import read_reply
 from message_batches.cli.result_export import refuse_existing, save, write_out
 from message_batches.contract import NextAction
 from message_batches.formatting import format_money, plural
 from message_batches.results import reader
 from message_batches.results.failed import CUT_OFF, FailedRequests, Wanted, failed_requests, requests_of
 from message_batches.results.reader import Pair, Publication, ResultsNotFound
+from message_batches.results.replies import read_reply
 from message_batches.results.structured_output import SchemaCheck
 from message_batches.results.tables import Table, csv_of, parquet_of
 from message_batches.runs.control import find_results

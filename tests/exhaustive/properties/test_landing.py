@@ -17,7 +17,7 @@ from message_batches.result_models import LandedResults
 from message_batches.results.contradictions import ANY
 from message_batches.results.landing import land
 from message_batches.results.ownership import FOREIGN_LIMIT, are_ours
-from message_batches.results.parser import MAX_TOKEN_COUNT, Counts, read_result
+from message_batches.results.parser import MAX_TOKEN_COUNT, read_result
 from message_batches.results.validation import ResultCollector
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.scratch import scratch_file
@@ -188,4 +188,4 @@ def test_the_fields_that_are_read_are_the_same_for_any_depth_of_the_line(
     result = read_result(line.encode())
 
     assert (result.custom_id, result.type, result.model) == (custom_id, "succeeded", model)
-    assert result.usage == Counts(tokens)
+    assert result.usage == (tokens, 0, 0, 0, 0, 0, 0)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from message_batches import contract, models
+from message_batches import contract, models, result_models
 from message_batches.api import models as api_models
 from tests.external.examples.parents import TYPESCRIPT
 
@@ -15,7 +15,7 @@ OF_THE_API = {"BatchRequest", "ResultLine", "ContentBlock"}
 
 @pytest.mark.parametrize("name", sorted(INTERFACES.keys() - OF_THE_API))
 def test_an_interface_has_the_fields_of_its_model(name: str) -> None:
-    model = getattr(models, name, None) or getattr(api_models, name)
+    model = next(getattr(home, name) for home in (models, result_models, api_models) if hasattr(home, name))
     fields = re.findall(r"^  (\w+)(\??):", INTERFACES[name], re.M)
 
     assert {field for field, _ in fields} == {info.alias or own for own, info in model.model_fields.items()}

@@ -49,6 +49,17 @@ async def test_strict_makes_errored_requests_a_failure(starter: CommandLine) -> 
     assert ended.json["output"]["summary"]["counts"]["errored"] == 2
 
 
+async def test_strict_makes_replies_that_are_cut_off_a_failure(starter: CommandLine) -> None:
+    cut = fresh(2)
+    cut[1]["params"]["max_tokens"] = 3
+    ended = [
+        await starter("start", starter.file(cut), "--wait", "--json", *QUICK, *strict) for strict in ([], ["--strict"])
+    ]
+
+    assert [each.code for each in ended] == [0, 1]
+    assert ended[0].json["output"]["summary"]["usable"] == 1
+
+
 async def test_away_from_a_terminal_the_run_is_left_to_itself(starter: CommandLine, live: Stack) -> None:
     ended = await starter("start", starter.file(fresh()), "--json", *QUICK)
 

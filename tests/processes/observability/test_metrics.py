@@ -42,6 +42,7 @@ LABELS = {
     "cause",
     "outcome",
     "model",
+    "stop_reason",
     "kind",
     "error",
 } | {*("result", "stage", "le")}

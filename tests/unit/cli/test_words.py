@@ -7,9 +7,9 @@ import pytest
 
 from message_batches.api.models import ApiProfile
 from message_batches.cli.options import read_duration
-from message_batches.cli.report import read_reply
 from message_batches.results.failed import FailedRequests
 from message_batches.results.parser import ResultLine, read_result
+from message_batches.results.replies import read_reply
 from message_batches.runs.deduplication import workflow_id_of
 
 

@@ -20,6 +20,7 @@ from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
 from message_batches.models import BatchInput, BatchOutput, FailureDetails, Resolution
 from message_batches.observability.logs import FIELDS
 from message_batches.observability.metrics import METRICS
+from message_batches.result_models import Summary
 from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_ATTRIBUTES, BatchOutcome, BatchStatus
 from tests.harness.encryption import key
 from tests.harness.metrics import RULES, exported
@@ -67,6 +68,11 @@ def test_the_inputs_and_outputs_are_those_of_the_models() -> None:
 
     assert given == {*leaves(BatchInput), "poll", "submission"}
     assert returned == outputs
+    assert {name for cell in fields("## Summary") for name in re.findall(r"`(\w+)`", cell)} == leaves_of_summary()
+
+
+def leaves_of_summary() -> set[str]:
+    return {info.alias or name for name, info in Summary.model_fields.items()}
 
 
 def leaves(model: type[BaseModel]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from message_batches.jsonl import LONG_LINE, MAX_RESULT_BYTES
 from message_batches.results.contradictions import Expected, contradiction_of
 from message_batches.results.landing import land
 from message_batches.results.ownership import are_ours
-from message_batches.results.parser import Counts, ResultLine, read_result
+from message_batches.results.parser import ResultLine, read_result
 from message_batches.results.validation import ResultCollector
 from message_batches.storage.object_store import ObjectStore
 from message_batches.storage.scratch import scratch_file
@@ -124,7 +124,7 @@ def test_a_long_line_is_read_like_a_short_one() -> None:
 
     short, long = ([read_result(line) for line in lines(text)] for text in ("x", "x" * LONG_LINE))
     assert long == short
-    assert long[0] == ResultLine("a-é", "succeeded", None, "claude-é", Counts(1, 2, cache_read=4))
+    assert long[0] == ResultLine("a-é", "succeeded", None, "claude-é", (1, 2, 0, 0, 4, 0, 0))
 
 
 def test_a_long_line_that_only_lenient_readers_read_is_a_defect_with_its_number_and_size(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from message_batches.results.parser import read_result
-from message_batches.results.schemas import SECONDS, Schema, Unchecked, within
 from message_batches.results.structured_output import MAX_SLOW_OF_SCHEMA, SchemaCheck, SchemaReport, Verdict
+from message_batches.schemas import SECONDS, Schema, Unchecked, within
 
 NUMBER = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 TOOLS = [{"name": "other", "input_schema": False}, {"type": "custom", "name": "save", "input_schema": NUMBER}]
@@ -214,7 +214,7 @@ def test_work_is_ended_in_the_middle() -> None:
 
 
 def test_equal_schemas_are_compiled_once() -> None:
-    from message_batches.results.schemas import compiled
+    from message_batches.schemas import compiled
 
     assert compiled(b'{"type": "null"}') is compiled(bytes(bytearray(b'{"type": "null"}')))
     with pytest.raises(Unchecked):
