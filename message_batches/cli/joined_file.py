@@ -42,6 +42,8 @@ class JoinedFile:
 
     def __init__(self, path: Path, column: str) -> None:
         self._path = path
+        if path.exists() and not path.is_file():
+            raise FileNotJoined(f"{path} is not a regular file, and its rows are read more than once: make it one")
         try:
             self._file: IO[bytes] = path.open("rb")
         except OSError as error:

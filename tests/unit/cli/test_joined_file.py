@@ -72,3 +72,5 @@ def test_a_file_that_changes_is_noticed(tmp_path: Path) -> None:
     file.close()
     with pytest.raises(FileNotJoined, match="cannot be read"):
         JoinedFile(tmp_path / "none.csv", "id")
+    with pytest.raises(FileNotJoined, match="not a regular file"):
+        JoinedFile(tmp_path, "id")
