@@ -132,20 +132,38 @@ def watch(identity: given.Id, strict: given.Strict = False, as_json: given.Json 
     return _run(partial(show.watch, identity=identity, strict=strict), as_json)
 
 
-@app.command()
+@app.command(cls=given.ResultsCommand)
 def results(
     identity: given.Id,
     output: given.Output = None,
     text: given.Text = False,
-    failed: given.Failed = False,
+    failed: given.Failed = None,
+    max_tokens: given.MaxTokens = None,
+    check_schema: given.CheckSchema = False,
+    strict: given.StrictSchema = False,
+    csv: given.Csv = None,
+    bom: given.Bom = False,
+    parquet: given.Parquet = None,
+    join: given.Join = None,
+    on: given.On = None,
     force: given.Force = False,
     as_json: given.Json = False,
 ) -> int:
-    """Get the results; or with --failed the original requests that are worth sending again."""
-    from message_batches.cli.commands import show
+    """Get the results, as they are or as a table; or the requests to send again; or check answers by their schemas."""
+    from message_batches.cli.commands import results
 
-    options = show.ResultsOptions(output=output, text=text, failed=failed, force=force)
-    return _run(partial(show.results, identity=identity, options=options), as_json)
+    file = csv or parquet
+    options = results.ResultsOptions(
+        output=output,
+        text=text,
+        failed=failed,
+        max_tokens=max_tokens,
+        check_schema=check_schema,
+        strict=strict,
+        table=results.TableOptions(file, bool(parquet), bom, join, on or "custom_id") if file else None,
+        force=force,
+    )
+    return _run(partial(results.results, identity=identity, options=options), as_json)
 
 
 @app.command()

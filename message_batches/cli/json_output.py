@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import PlainSerializer
@@ -189,23 +190,38 @@ class SavedResults(ContractModel):
     lines: int
 
 
-class SavedReport(ContractModel):
-    """A report that was written to a file; `shown` of its results are in it with their text."""
+class SavedTable(ContractModel):
+    """A table that was written to a file.
+
+    Attributes:
+        cost: of all rows, in USD; null if none has a price.
+        join: the rows that have one in the joined file, those that have none, and rows of it that no request has.
+    """
 
     batch_id: str
-    workflow_id: str | None
     file: str
-    bytes: int
-    results: int
-    shown: int
+    rows: int
+    cost: Decimal | None
+    unpriced_rows: int
+    join: dict[str, int] | None
 
 
 class FailedRequestsDocument(ContractModel):
-    """The numbers of requests to send again and to correct first, and the files that have them."""
+    """The numbers of requests to send again and to correct first, and the files that have them.
+
+    Attributes:
+        raised: those to send again with a higher `max_tokens`.
+        reasons: those to correct first whose reply is not usable, by its stop reason.
+        mismatched: those to send again whose answer does not match its schema; `not_compared` could not be compared.
+    """
 
     batch_id: str
     again: int
     invalid: int
+    raised: int
+    reasons: dict[str, int]
+    mismatched: int
+    not_compared: int
     files: dict[str, str]
 
     @classmethod
@@ -215,6 +231,10 @@ class FailedRequestsDocument(ContractModel):
             batch_id=batch_id,
             again=len(failed.retryable),
             invalid=len(failed.invalid),
+            raised=len(failed.raised),
+            reasons=dict(failed.reasons),
+            mismatched=failed.mismatched,
+            not_compared=failed.not_compared,
             files={kind: str(file) for kind, file in files.items()},
         )
 

@@ -1,11 +1,14 @@
 """The arguments and options of the commands; loaded for `--help`, so it imports nothing but Typer."""
 
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 
 def _duration(text: str) -> timedelta:
@@ -117,7 +120,86 @@ Report = Annotated[
 Browse = Annotated[bool, typer.Option("--open", help="Open it in a browser.")]
 
 Text = Annotated[bool, typer.Option("--text", help="Only the custom_ids and the texts.")]
-Failed = Annotated[bool, typer.Option("--failed", help="The original requests that are worth sending again.")]
+
+
+class FailedKind(StrEnum):
+    """The values of `--failed`."""
+
+    ERRORS = "errors"
+    UNUSABLE = "unusable"
+    INVALID = "invalid"
+    ALL = "all"
+
+
+_GOES_WITH = {
+    "--max-tokens": ("--failed",),
+    "--strict": ("--check-schema",),
+    "--bom": ("--csv",),
+    "--join": ("--csv", "--parquet"),
+    "--on": ("--join",),
+}
+
+
+class ResultsCommand(typer.core.TyperCommand):
+    """The command `results`, whose `--failed` may stand alone: a value of it comes behind `=`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give `--failed` its value where it has none; `BadParameter` for options that make no sense together."""
+        end = args.index("--") if "--" in args else len(args)
+        named = [f"{word}={FailedKind.ERRORS}" if word == "--failed" else word for word in args[:end]]
+        rest = super().parse_args(ctx, [*named, *args[end:]])
+        _check_together({f"--{name.replace('_', '-')}": value for name, value in ctx.params.items()})
+        return rest
+
+
+def _check_together(given: Mapping[str, object]) -> None:
+    forms = [name for name in ("--text", "--failed", "--check-schema", "--csv", "--parquet") if given[name]]
+    if len(forms) > 1:
+        raise typer.BadParameter(f"{forms[0]} and {forms[1]} cannot be combined: use one at a time")
+    for option, goes_with in _GOES_WITH.items():
+        if given[option] and not any(given[name] for name in goes_with):
+            raise typer.BadParameter(f"{option} goes with {' or '.join(goes_with)}")
+    if given["--max-tokens"] and given["--failed"] not in (FailedKind.UNUSABLE, FailedKind.ALL):
+        raise typer.BadParameter("--max-tokens goes with --failed=unusable or --failed=all: others were not cut off")
+    if given["--output"] and (given["--csv"] or given["--parquet"]):
+        raise typer.BadParameter(f"--output and {forms[0]} cannot be combined: {forms[0]} FILE names the file")
+    if given["--output"] and given["--check-schema"]:
+        raise typer.BadParameter("--output and --check-schema cannot be combined: --failed=invalid writes a file")
+    if str(given["--parquet"]) == "-":
+        raise typer.BadParameter("--parquet takes the name of a file, not -")
+    if str(given["--csv"]) == "-" and given["--as-json"]:
+        raise typer.BadParameter("--csv - and --json cannot be combined: both go to standard output")
+
+
+Failed = Annotated[
+    FailedKind | None,
+    typer.Option(
+        "--failed",
+        help="The original requests to send again. Alone: of errors; or --failed=unusable (cut off, refused, paused), "
+        "--failed=invalid (as --check-schema finds them), --failed=all.",
+    ),
+]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option("--max-tokens", min=1, help="With --failed: raise the limit of requests that were cut off to this."),
+]
+CheckSchema = Annotated[
+    bool, typer.Option("--check-schema", help="Compare each answer with the schema that its request gave.")
+]
+StrictSchema = Annotated[
+    bool, typer.Option("--strict", help="With --check-schema: exit with 1 unless every answer is there and matches.")
+]
+Csv = Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write a table; - is standard output.")]
+Bom = Annotated[bool, typer.Option("--bom", help="With --csv: a mark before it by which Excel knows UTF-8.")]
+Parquet = Annotated[
+    Path | None, typer.Option("--parquet", metavar="FILE", help="Write a table; needs the extra `parquet`.")
+]
+Join = Annotated[
+    Path | None, typer.Option("--join", metavar="FILE", help="A CSV file whose columns come before those of the table.")
+]
+On = Annotated[
+    str | None, typer.Option("--on", metavar="COLUMN", help="Its column with the custom_ids. Default: custom_id.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 Abandon = Annotated[bool, typer.Option("--abandon", help="Cancel the run itself: nothing is landed.")]

@@ -10,6 +10,7 @@ from rich.text import Text
 from message_batches.formatting import describe_cost, stopped_early, usage_table
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultCounts, Summary
+from message_batches.results.failed import CUT_OFF
 from message_batches.results.replies import ReplyCell
 
 MAX_REPLY = 200
@@ -124,8 +125,17 @@ def _usage(summary: Summary) -> RenderableType:
     return table
 
 
+def _worth_doing(summary: Summary) -> str:
+    """Return the option that gets the requests to send again; empty if every reply is whole."""
+    counts, early = summary.counts, [each.reason for each in summary.stop_reasons if not each.usable]
+    errors = counts.errored or counts.expired or counts.canceled
+    if not early:
+        return "--failed" if errors else ""
+    raised = " --max-tokens N" if CUT_OFF in early else ""
+    return f"--failed={'all' if errors else 'unusable'}{raised}"
+
+
 def _places(landed: LandedResults | BatchOutput, command: str, link: str | None, page: Path | None) -> RenderableType:
-    counts = landed.summary.counts
     proof = (
         "each custom_id exactly once" if landed.verified else "count and uniqueness only: no requests to compare with"
     )
@@ -133,8 +143,8 @@ def _places(landed: LandedResults | BatchOutput, command: str, link: str | None,
     cost = describe_cost(landed.cost) if landed.cost else None
     rows = {"cost": cost, "checked": proof, "deleted": deleted, "results": landed.results_file.uri, "run": link}
     rows["report"] = str(page) if page else None
-    if counts.errored or counts.expired or counts.canceled:
-        rows["next"] = f"{command} --failed -o retry.jsonl"
+    if option := _worth_doing(landed.summary):
+        rows["next"] = f"{command} {option} -o retry.jsonl"
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.
     return Group(
         *(

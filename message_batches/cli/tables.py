@@ -20,6 +20,7 @@ from message_batches.formatting import (
 )
 from message_batches.models import Phase, Progress
 from message_batches.requests.reader import CheckedRequests
+from message_batches.results.structured_output import SchemaReport
 from message_batches.runs.describe import RunStatus, RunView
 from message_batches.runs.list import ListedRun
 from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle
@@ -149,6 +150,36 @@ def listed(runs: Sequence[ListedRun]) -> RenderableType:
     for line in lines:
         line.no_wrap, line.overflow = True, "ignore"
     return Group(*lines)
+
+
+def schema_report(report: SchemaReport, command: str) -> RenderableType:
+    """Show how answers compare with their schemas; `command` is the one that gets the results."""
+    if not report.asked:
+        return f"No request of {report.batch_id} asks for structured output (output_config.format, or a forced tool)"
+    counts = {
+        "valid": report.valid,
+        f"invalid ({report.not_json:,} of them no JSON)" if report.not_json else "invalid": report.invalid,
+        "cut off": report.cut_off,
+        "without an answer": report.no_answer,
+        "not compared": report.unchecked,
+    }
+    counted = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name in ("valid", "invalid"))
+    head = f"Batch {report.batch_id}: {plural(report.asked, 'request')} asked for structured output, {counted}"
+    parts: list[RenderableType] = [Text(head, style="bold")]
+    rows = [(f"{each.path}  {each.rule}", each.count, each.message, each.custom_ids) for each in report.failures]
+    rows += [("not compared", each.count, each.reason, each.custom_ids) for each in report.unchecked_reasons]
+    if rows:
+        table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+        table.add_column("failures", overflow="fold", style="red")
+        table.add_column("", justify="right")
+        table.add_column("such as", overflow="fold")
+        for what, count, message, ids in rows:
+            table.add_row(Text(what), f"{count:,}", Text(f"{message} ({', '.join(ids)})"))
+        parts += ["", table]
+    steps = {"--failed=invalid": report.invalid, "--failed=unusable --max-tokens N": report.cut_off}
+    for option in (option for option, count in steps.items() if count):
+        parts += ["", Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True)]
+    return Group(*parts)
 
 
 def _grid() -> Table:

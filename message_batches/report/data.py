@@ -14,7 +14,7 @@ from message_batches.models import BatchOutput
 from message_batches.prices import PriceList, Rates, price
 from message_batches.report.charts import Lengths
 from message_batches.report.moments import Moments
-from message_batches.result_models import LandedResults, ModelUsage
+from message_batches.result_models import BILLED, LandedResults, ModelUsage
 from message_batches.results import reader
 from message_batches.results.parser import MAX_TOKEN_COUNT, ResultLine, read_result
 from message_batches.results.reader import Publication, ResultsNotFound
@@ -37,6 +37,7 @@ MAX_OUTCOMES = 8
 """Kinds of results without a usable reply of which each has its share of the rows."""
 
 _USABLE = "usable"
+_OUTPUT = BILLED.index("output")
 _GOLDEN = 2_654_435_769
 T = TypeVar("T")
 
@@ -159,8 +160,8 @@ async def _of_results(lines: AsyncIterable[bytes]) -> Figures:
         if result.type == "succeeded":
             outcome = _USABLE if result.stop_reason in USABLE else result.stop_reason or "no stop reason"
             cut = result.stop_reason == "max_tokens"
-            figures.lengths.add(result.usage.output, cut=cut)
-            figures.longest_cut = max(figures.longest_cut, result.usage.output if cut else 0)
+            figures.lengths.add(result.usage[_OUTPUT], cut=cut)
+            figures.longest_cut = max(figures.longest_cut, result.usage[_OUTPUT] if cut else 0)
         kind = outcome if outcome in rows or len(rows) <= MAX_OUTCOMES else OTHER
         rows.setdefault(kind, Evenly(MAX_ROWS)).offer(
             partial(_row, line=line, position=figures.results, result=result, outcome=outcome)
@@ -177,7 +178,7 @@ def _row(line: bytes, position: int, result: ResultLine, outcome: str) -> Row:
         type=result.type[:MAX_TEXT],
         outcome=outcome[:MAX_TEXT],
         model=result.model[:MAX_TEXT],
-        tokens=result.usage.output,
+        tokens=result.usage[_OUTPUT],
         text=reply.text,
         size=len(line),
         whole=reply.whole,

@@ -20,7 +20,7 @@ _MAX_FIELD_BYTES = 64 * 1024
 _READ_DEPTH = 8
 """Levels of nesting that hold the fields that are read."""
 
-_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
 """A text or a bracket. A text that is never closed goes to the end: it would be tried from each of its quotes again."""
 
 
@@ -260,7 +260,7 @@ def _shallow(text: str) -> str:
     """Replace everything nested deeper than the fields that are read by null."""
     kept = []
     depth = start = 0
-    for token in _TOKEN.finditer(text):
+    for token in TOKEN.finditer(text):
         if token[0] in "[{":
             depth += 1
             if depth == _READ_DEPTH:

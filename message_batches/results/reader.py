@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
+from typing import NamedTuple
 
+import msgspec
 from pydantic import ValidationError
 
 from message_batches.concurrency import run_in_thread
@@ -14,6 +16,7 @@ from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
 from message_batches.jsonl import Splitter
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultsFile
+from message_batches.results.parser import ResultLine, read_result
 from message_batches.storage import paths
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
@@ -195,9 +198,11 @@ async def unchanged(store: Store, uri: str, sha256: str) -> AsyncIterator[bytes]
         yield chunk
     if digest.hexdigest() != sha256:
         raise ResultsChanged(
-            f"{uri} has changed since it was written: its sha256 is {digest.hexdigest()}, not {sha256}. Restore it "
-            "from a backup, or move it away and attach to the batch again, with its requests"
+            f"{uri} has changed since it was written: its sha256 is {digest.hexdigest()}, not {sha256}. {_RESTORE}"
         )
+
+
+_RESTORE = "Restore it from a backup, or move it away and attach to the batch again, with its requests"
 
 
 async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -208,6 +213,34 @@ async def lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             yield line
     for line in splitter.end():
         yield line
+
+
+class Pair(NamedTuple):
+    """A result, its line, and the line of its request."""
+
+    result: ResultLine
+    line: bytes
+    request: bytes
+
+
+class _Request(msgspec.Struct):
+    custom_id: str
+
+
+decode_request = msgspec.json.Decoder(_Request).decode
+
+
+async def pairs(results: AsyncIterator[bytes], requests: AsyncIterator[bytes]) -> AsyncIterator[Pair]:
+    """Yield each result with its request, of files in the same order; `ResultsChanged` if they are not."""
+    asked = lines(requests)
+    async for line in lines(results):
+        if line.strip():
+            result, request = read_result(line, landed=True), await anext(asked, b"")
+            if not request or decode_request(request).custom_id != result.custom_id:
+                raise ResultsChanged(f"The result of {result.custom_id} is not where its request is. {_RESTORE}")
+            yield Pair(result, line, request)
+    async for _ in asked:
+        raise ResultsChanged(f"There are fewer results than requests. {_RESTORE}")
 
 
 async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:

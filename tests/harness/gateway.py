@@ -108,5 +108,34 @@ async def gateway_to(upstream: str) -> AsyncIterator[Gateway]:
             await runner.cleanup()
 
 
+def results_of(**results: dict[str, Any]) -> Callable[[Answer], None]:
+    """Return a change of the results: those of some requests are these."""
+
+    def change(answer: Answer) -> None:
+        if answer.is_results:
+            lines = [json.loads(line) for line in answer.body.splitlines()]
+            changed = [
+                line | {"result": results.get(line["custom_id"].replace("-", "_"), line["result"])} for line in lines
+            ]
+            answer.body = b"".join(json.dumps(line).encode() + b"\n" for line in changed)
+
+    return change
+
+
+def errored(message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
+    """Return a result with an error."""
+    error = {"type": kind, "message": message}
+    return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
+
+
+def succeeded(*content: Any, stop_reason: str = "end_turn", output_tokens: int = 5) -> dict[str, Any]:
+    """Return a result with a reply of texts, or of blocks."""
+    blocks = [{"type": "text", "text": each} if isinstance(each, str) else each for each in content]
+    message = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-sonnet-5", "content": blocks}
+    usage = {"input_tokens": 10, "output_tokens": output_tokens}
+    ending = {"stop_reason": stop_reason, "stop_sequence": None, "usage": usage}
+    return {"type": "succeeded", "message": message | ending}
+
+
 def _is_passed_on(header: str) -> bool:
     return header.lower() not in _OF_THE_CONNECTION

@@ -47,7 +47,7 @@ ALLOWED: Mapping[str, str] = {
     "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
     "results": (
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
-        "result_models serialization storage"
+        "result_models schemas serialization storage"
     ),
     "retention": "contract errors result_models runs storage temporal",
     "runs": ("api contract errors formatting models requests result_models results serialization storage temporal"),

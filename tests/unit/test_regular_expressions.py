@@ -297,7 +297,7 @@ ENTRIES = {
         A("", "-"), A("", "-12345678"), A("-", "1"), A("", "-latest")
     ),
     "message_batches.results.expectations:_THINKS_ON_REQUEST": match(A("claude-", "a"), A("claude-opus-4", "-")),
-    "message_batches.results.parser:_TOKEN": search(
+    "message_batches.results.parser:TOKEN": search(
         TEXT_OF_ESCAPES,
         A("[" * 100 + '"', '\\"', ""),
         A('"', "\\", ""),

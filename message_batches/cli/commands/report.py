@@ -12,7 +12,6 @@ from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
-from message_batches.cli.json_output import SavedReport
 from message_batches.cli.result_export import refuse_existing, save
 from message_batches.errors import MessageBatchesError
 from message_batches.prices import PriceList
@@ -22,6 +21,7 @@ from message_batches.report.page import Commands, page
 from message_batches.results.reader import Publication
 from message_batches.runs.control import Runs, find_results
 from message_batches.runs.describe import RunNotFound, RunView
+from message_batches.serialization import ContractModel
 from message_batches.storage.interface import Store
 from message_batches.temporal.connection import run_url, web_ui_of
 from message_batches.temporal.namespaces import address_of
@@ -44,6 +44,17 @@ class ReportOptions:
     output: Path | None = None
     browse: bool = False
     force: bool = False
+
+
+class SavedReport(ContractModel):
+    """A report that was written to a file; `shown` of its results are in it with their text."""
+
+    batch_id: str
+    workflow_id: str | None
+    file: str
+    bytes: int
+    results: int
+    shown: int
 
 
 async def report(context: CommandContext, identity: str, options: ReportOptions) -> CommandResult:

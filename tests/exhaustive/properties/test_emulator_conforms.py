@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
-import jsonschema  # type: ignore[import-untyped]  # It ships no types.
+import jsonschema
 import pytest
 import requests
 import schemathesis

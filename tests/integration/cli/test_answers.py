@@ -1,54 +1,13 @@
 """The starter before answers that a gateway, or the API on a bad day, gives: texts, errors, requests to repeat."""
 
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from message_batches.emulator import Emulator
-from message_batches.temporal.dev_server import DevServer
-from tests.harness.command_line import QUICK, CommandLine, command_line
-from tests.harness.gateway import Answer, Gateway, gateway_to
+from tests.harness.command_line import QUICK, CommandLine
+from tests.harness.gateway import Answer, Gateway, errored, results_of
 from tests.harness.requests import fresh
-from tests.harness.stack import running_stack
 from tests.harness.waiting import eventually
-
-
-@pytest.fixture
-async def gateway(emulator: Emulator) -> AsyncIterator[Gateway]:
-    async with gateway_to(emulator.url) as running:
-        yield running
-
-
-@pytest.fixture
-async def behind(
-    temporal: DevServer, emulator: Emulator, gateway: Gateway, tmp_path: Path
-) -> AsyncIterator[CommandLine]:
-    """A command line whose worker calls the emulator through the gateway."""
-    store = (tmp_path / "store").as_uri()
-    async with running_stack(temporal.client, emulator, store, through=gateway.url) as live:
-        yield command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
-
-
-def results_of(**results: dict[str, Any]) -> Any:
-    """A change of the results: those of some requests are these."""
-
-    def change(answer: Answer) -> None:
-        if answer.is_results:
-            lines = [json.loads(line) for line in answer.body.splitlines()]
-            changed = [
-                line | {"result": results.get(line["custom_id"].replace("-", "_"), line["result"])} for line in lines
-            ]
-            answer.body = b"".join(json.dumps(line).encode() + b"\n" for line in changed)
-
-    return change
-
-
-def errored(message: str, kind: str = "invalid_request_error") -> dict[str, Any]:
-    error = {"type": kind, "message": message}
-    return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
 
 
 @pytest.mark.slow

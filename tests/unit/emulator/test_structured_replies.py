@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import httpx
-import jsonschema  # type: ignore[import-untyped]  # It ships no types.
+import jsonschema
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -1,0 +1,257 @@
+"""The command `results`: the results as they are, as texts or as a table, what to send again, answers and schemas."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from message_batches.cli import next_steps, tables
+from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.joined_file import JoinedFile
+from message_batches.cli.json_output import FailedRequestsDocument, SavedResults, SavedTable
+from message_batches.cli.options import FailedKind
+from message_batches.cli.result_export import refuse_existing, save, write_out
+from message_batches.contract import NextAction
+from message_batches.formatting import format_money, plural
+from message_batches.results import reader
+from message_batches.results.failed import CUT_OFF, FailedRequests, Wanted, failed_requests, requests_of
+from message_batches.results.reader import Pair, Publication, ResultsNotFound
+from message_batches.results.replies import read_reply
+from message_batches.results.structured_output import SchemaCheck
+from message_batches.results.tables import Table, csv_of, parquet_of
+from message_batches.runs.control import find_results
+
+STANDARD_OUTPUT = Path("-")
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """The table to write.
+
+    Attributes:
+        file: where to write it; `-` for standard output.
+        parquet: instead of CSV.
+        bom: before the CSV, by which some programs know UTF-8.
+        join: a CSV file whose columns come before those of the results.
+        on: the column of it that has the custom_ids.
+    """
+
+    file: Path
+    parquet: bool = False
+    bom: bool = False
+    join: Path | None = None
+    on: str = "custom_id"
+
+
+@dataclass(frozen=True)
+class ResultsOptions:
+    """The part of the results to get, and where to write it.
+
+    Attributes:
+        output: a file; standard output without it.
+        text: custom_id and text, instead of the lines as they are.
+        failed: the original requests to send again, instead of results.
+        max_tokens: raises the limit of those that were cut off at a lower one.
+        check_schema: the comparison of the answers with their schemas, instead of results.
+        strict: makes the exit code of that 1 unless every answer is there and matches.
+        table: a table, instead of the lines as they are.
+        force: overwrite an existing file.
+    """
+
+    output: Path | None = None
+    text: bool = False
+    failed: FailedKind | None = None
+    max_tokens: int | None = None
+    check_schema: bool = False
+    strict: bool = False
+    table: TableOptions | None = None
+    force: bool = False
+
+
+async def results(context: CommandContext, identity: str, options: ResultsOptions) -> CommandResult:
+    """Get the results of a run or a batch, a table of them, its requests to send again, or a check of the answers."""
+    publication = await find_results(context.store, identity, context.runs)
+    if options.failed:
+        return await _failed(context, publication, options)
+    if options.check_schema:
+        return await _check_schema(context, publication, identity, strict=options.strict)
+    if options.table:
+        return await _table(context, publication, options.table, force=options.force)
+    landed = publication.landed
+    lines = reader.results_in(context.store, landed.results_file)
+    if options.output:
+        await save(options.output, _texts(lines) if options.text else lines, force=options.force)
+        count = landed.results_file.lines
+        shown = f"{count:,} results of {landed.batch_id} are in {options.output}"
+        return CommandResult(SavedResults(batch_id=landed.batch_id, file=str(options.output), lines=count), shown)
+    if context.json:
+        return CommandResult(landed)
+    await _read_whole(reader.results_in(context.store, landed.results_file))
+    await write_out(_texts(lines) if options.text else lines)
+    return CommandResult(None)
+
+
+async def _read_whole(pieces: AsyncIterator[bytes]) -> None:
+    """Read all before the first line is written: a terminal, or another program, does not give one back."""
+    async for _ in pieces:
+        pass
+
+
+def _requests(context: CommandContext, publication: Publication) -> AsyncIterator[bytes]:
+    """Read the requests; `ResultsNotFound` where they are not known."""
+    manifest, sha256 = publication.manifest_name, publication.manifest_sha256
+    if manifest is None or sha256 is None:
+        batch_id = publication.landed.batch_id
+        raise ResultsNotFound(
+            f"The requests of {batch_id} are not known here: it was taken over without them, or their record is gone",
+            NextAction.ATTACH_WITH_REQUESTS,
+            batch_id=batch_id,
+        )
+    return reader.unchanged(context.store, context.store.uri(manifest), sha256)
+
+
+def _pairs(context: CommandContext, publication: Publication) -> AsyncIterator[Pair]:
+    requests = _requests(context, publication)
+    return reader.pairs(reader.results_in(context.store, publication.landed.results_file), requests)
+
+
+async def _failed(context: CommandContext, publication: Publication, options: ResultsOptions) -> CommandResult:
+    """Get the original requests to send again from the manifest, those to be corrected apart."""
+    batch_id = publication.landed.batch_id
+    wanted = Wanted(
+        errors=options.failed in (FailedKind.ERRORS, FailedKind.ALL),
+        unusable=options.failed in (FailedKind.UNUSABLE, FailedKind.ALL),
+        invalid=options.failed in (FailedKind.INVALID, FailedKind.ALL),
+        max_tokens=options.max_tokens,
+    )
+    failed = await failed_requests(_pairs(context, publication), wanted)
+
+    def lines(ids: set[str]) -> AsyncIterator[bytes]:
+        manifest = reader.lines(_requests(context, publication))
+        return requests_of(manifest, ids, failed.raised, wanted.max_tokens)
+
+    if options.output is None:
+        if context.json:
+            return CommandResult(FailedRequestsDocument.of(batch_id, failed, {}))
+        await _read_whole(_requests(context, publication))
+        await write_out(lines(failed.retryable))
+        context.say(_failed_text(failed, {}))
+        return CommandResult(None)
+    files = {"again": options.output, "invalid": options.output.with_suffix(f".invalid{options.output.suffix}")}
+    ids = {"again": failed.retryable, "invalid": failed.invalid}
+    written = {kind: file for kind, file in files.items() if ids[kind]}
+    for file in written.values():
+        refuse_existing(file, force=options.force)
+    for kind, file in written.items():
+        await save(file, lines(ids[kind]), force=options.force)
+    return CommandResult(FailedRequestsDocument.of(batch_id, failed, written), _failed_text(failed, written))
+
+
+_HINTS = {
+    CUT_OFF: "cut off at max_tokens: --max-tokens N raises it in the file",
+    "model_context_window_exceeded": "cut off by the model's context window: shorten the prompt",
+    "refusal": "refused: the same prompt is refused again",
+    "pause_turn": "paused: add the reply's content to the messages, and the turn goes on",
+}
+
+
+def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
+    wanted = failed.wanted
+    if not failed.retryable and not failed.invalid and not failed.not_compared:
+        return f"{_all_is_well(wanted)}: there is nothing to send again"
+    where = {kind: f", in {file}" for kind, file in written.items()}
+    start = f": {next_steps.called()} start {written['again']}" if "again" in written else ""
+    raised = (
+        f", {len(failed.raised):,} of them with max_tokens raised to {wanted.max_tokens:,}" if failed.raised else ""
+    )
+    lines = [f"{len(failed.retryable):,} worth sending again{raised or ' as they are'}{where.get('again', '')}{start}"]
+    if failed.mismatched:
+        lines.append(f"  {failed.mismatched:,} with an answer that does not match its schema")
+    if failed.not_compared:
+        lines.append(f"  {failed.not_compared:,} more with an answer that cannot be compared: --check-schema says why")
+    lines.append(f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}")
+    for reason, count in failed.reasons.most_common():
+        hint = _HINTS[reason]
+        if reason == CUT_OFF and wanted.max_tokens is not None:
+            hint = f"cut off at a max_tokens of {wanted.max_tokens:,} or more, which is left as it is"
+        lines.append(f"  {count:,} {hint}")
+    return "\n".join(lines)
+
+
+def _all_is_well(wanted: Wanted) -> str:
+    if wanted.errors:
+        return "Every request has a usable reply" if wanted.unusable else "Every request succeeded"
+    return "Every reply is whole" if wanted.unusable else "Every answer matches its schema, where one was given"
+
+
+async def _check_schema(
+    context: CommandContext, publication: Publication, identity: str, *, strict: bool
+) -> CommandResult:
+    """Compare each answer with the schema that its request gave."""
+    check = SchemaCheck()
+    async for pair in _pairs(context, publication):
+        check.add(*pair)
+    report = check.report(publication.landed.batch_id)
+    code = FAILED if strict and report.valid < report.asked else DONE
+    return CommandResult(report, tables.schema_report(report, next_steps.results(identity)), code)
+
+
+async def _table(
+    context: CommandContext, publication: Publication, options: TableOptions, *, force: bool
+) -> CommandResult:
+    """Write the results as a table."""
+    landed, file = publication.landed, options.file
+    to_file = file != STANDARD_OUTPUT
+    if to_file:
+        refuse_existing(file, force=force)
+    with closing(JoinedFile(options.join, options.on)) if options.join else nullcontext() as joined:
+        table = Table(context.settings.prices, joined)
+        lines = reader.lines(reader.results_in(context.store, landed.results_file))
+        pieces = parquet_of(table, lines) if options.parquet else csv_of(table, lines, bom=options.bom)
+        if to_file:
+            await save(file, pieces, force=force)
+        else:
+            await _read_whole(reader.results_in(context.store, landed.results_file))
+            await write_out(pieces)
+    document = SavedTable(
+        batch_id=landed.batch_id,
+        file=str(file),
+        rows=table.rows,
+        cost=table.cost,
+        unpriced_rows=table.unpriced,
+        join=_joined(table, joined) if joined else None,
+    )
+    text = _table_text(document, options.join)
+    before = landed.cost.amount if landed.cost else None
+    if before is not None and abs(before - (table.cost or 0)) >= Decimal("0.01"):
+        context.say(f"By the prices when they landed they cost {format_money(before)}", style="yellow")
+    if to_file:
+        return CommandResult(document, text)
+    context.say(text)
+    return CommandResult(None)
+
+
+def _joined(table: Table, joined: JoinedFile) -> dict[str, int]:
+    matched = table.matched
+    return {"matched": matched, "withoutRow": table.rows - matched, "unused": joined.rows - matched}
+
+
+def _table_text(saved: SavedTable, join: Path | None) -> str:
+    unpriced = f", without {plural(saved.unpriced_rows, 'row')} that have no price" if saved.unpriced_rows else ""
+    cost = f"; cost {format_money(saved.cost)}{unpriced}" if saved.cost is not None else ""
+    lines = [f"{plural(saved.rows, 'row')} of {saved.batch_id} are in {saved.file}{cost}"]
+    if saved.join:
+        matched, without, unused = saved.join.values()
+        joined = f"{plural(matched, 'row')} joined, {without:,} without one, {unused:,} of its rows without a request"
+        lines.append(f"{join}: {joined}")
+    return "\n".join(lines)
+
+
+async def _texts(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield each result as its custom_id and its text."""
+    async for line in reader.lines(pieces):
+        if line.strip():
+            reply = read_reply(line)
+            outcome = "" if reply.outcome == "succeeded" else f" [{reply.outcome}]"
+            yield f"{reply.custom_id}{outcome}\n{reply.text}\n\n".encode()
