@@ -80,7 +80,7 @@ class Settings:
             _environment=env,
         )
         if calls_api:
-            _ = settings.keys, settings.base_url, settings.network
+            _ = settings.keys, settings.base_url, settings.network, settings.prices
         return settings
 
     @cached_property

@@ -33,7 +33,7 @@ ALLOWED: Mapping[str, str] = {
     "codec_server": "encryption errors listener settings",
     "emulator": "claude_models content_rules listener",
     "encryption": "errors",
-    "prices": "result_models",
+    "prices": "arazzo result_models",
     "result_models": "serialization",
     "errors": "contract",
     "formatting": "models result_models",
