@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from temporalio import activity
@@ -29,8 +30,10 @@ from message_batches.errors import (
     SentByAnotherRun,
     StoreUnavailable,
 )
+from message_batches.models import Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.prices import PriceList
+from message_batches.requests.estimate import check_limit, estimate_manifest
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
@@ -43,6 +46,8 @@ from message_batches.storage.submission_records import (
 )
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
+
+MAX_COST = "MESSAGE_BATCHES_MAX_COST"
 
 MAX_UPLOADS = 4
 """Large uploads of a worker to one server at a time: more would only share the uplink, and miss their deadlines
@@ -65,7 +70,13 @@ class MessageBatchActivities:
     """The activities of the document's three steps, over an API and a store."""
 
     def __init__(
-        self, api: BatchApi, store: Store, *, scratch: Path | None = None, prices: PriceList | None = None
+        self,
+        api: BatchApi,
+        store: Store,
+        *,
+        scratch: Path | None = None,
+        prices: PriceList | None = None,
+        max_cost: Decimal | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -74,7 +85,8 @@ class MessageBatchActivities:
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
-        self._prices = prices
+        self._prices = prices or PriceList()
+        self._max_cost = max_cost
         self._uploads = {server: asyncio.Semaphore(MAX_UPLOADS) for server in (None, *api.servers)}
         self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
@@ -96,6 +108,8 @@ class MessageBatchActivities:
                     )
                 else:
                     manifest = None
+                if manifest and given.to_send:
+                    await self._check_cost(manifest, given.max_cost)
                 attributes = await self._search_attributes.names(activity.client())
                 return Prepared(store_id=store_id, manifest=manifest, search_attributes=attributes)
 
@@ -231,6 +245,16 @@ class MessageBatchActivities:
             prices=self._prices,
             hidden=self._api.hidden(given.profile),
         )
+
+    async def _check_cost(self, manifest: Manifest, asked: Decimal | None) -> None:
+        """Raise `CostLimitExceeded` unless the requests cost at most what the run, and this worker, allow."""
+        limits = [(asked, "maxCost of the input"), (self._max_cost, f"{MAX_COST} of this worker")]
+        set_limits = [(limit, source) for limit, source in limits if limit is not None]
+        if not set_limits:
+            return
+        async with self._large_checks if manifest.body_bytes > SMALL_BODY else nullcontext():
+            estimate = await estimate_manifest(self._store, manifest, self._prices)
+        check_limit(estimate, *min(set_limits))
 
     async def _land_without_api(self, given: RetrieveInput, error: ApiError) -> LandedResults:
         """Land what another run has landed of a batch that no longer has results; else raise why there are none."""

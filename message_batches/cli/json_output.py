@@ -8,7 +8,7 @@ from pydantic import PlainSerializer
 
 from message_batches.cli.next_steps import failure_text
 from message_batches.models import BatchOutput, Progress
-from message_batches.result_models import LandedResults
+from message_batches.result_models import CostEstimate, LandedResults
 from message_batches.results.failed import FailedRequests
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import RunFailure
@@ -136,11 +136,12 @@ class FinishedRun(ContractModel):
 
 
 class DetachedRun(ContractModel):
-    """A run that was left to itself."""
+    """A run that was left to itself; `estimate` is there if its requests are newly sent."""
 
     workflow_id: str
     status: str = "running"
     detached: bool = True
+    estimate: CostEstimate | None = None
 
 
 class ListedRunDocument(ContractModel):
