@@ -73,10 +73,16 @@ def describe_cost(cost: Cost) -> str:
     return f"{format_money(cost.amount)}{standard}, by {cost.prices.version}{own}{missing}"
 
 
+def describe_unpriced(models: Sequence[str]) -> str:
+    """Say which models have no price; the first of many."""
+    more = f" and {len(models) - 3} more" if len(models) > 3 else ""
+    return f"no price for {', '.join(map(escape_unprintable, models[:3]))}{more}"
+
+
 def describe_estimate(estimate: CostEstimate) -> str:
     """Say what requests may cost, how that is estimated, and what it lacks."""
     tokens = f"about {estimate.input_tokens:,} tokens in, by the {estimate.method}; {estimate.output_tokens:,} out"
-    unpriced = f"no price for {', '.join(map(escape_unprintable, estimate.unpriced))}"
+    unpriced = describe_unpriced(estimate.unpriced)
     lacks = [f"{unpriced}: partial"] if estimate.partial and estimate.amount is not None else []
     if estimate.unseen:
         lacks.append(f"without the files and the provider's tools of {plural(estimate.unseen, 'request')}")

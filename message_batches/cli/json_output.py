@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any, Self
 
 from pydantic import PlainSerializer
@@ -262,7 +263,14 @@ class InvalidRequestsDetails(ErrorDetails):
     problems: tuple[str, ...]
 
 
+class CostLimitDetails(ErrorDetails):
+    """What requests may cost, and the limit, both in US dollars; `estimate` is null where it is not known."""
+
+    estimate: Decimal | None
+    limit: Decimal
+
+
 class ErrorDocument(ContractModel):
     """The document of a command that was not carried out."""
 
-    error: InvalidRequestsDetails | ErrorDetails
+    error: InvalidRequestsDetails | CostLimitDetails | ErrorDetails

@@ -13,7 +13,7 @@ import msgspec
 
 from message_batches.concurrency import process_in_thread
 from message_batches.errors import CostLimitExceeded, RequestsNotFound
-from message_batches.formatting import format_money, plural
+from message_batches.formatting import describe_unpriced, format_money, plural
 from message_batches.jsonl import LONG_LINE, Line, Splitter
 from message_batches.models import Manifest
 from message_batches.prices import PriceList
@@ -194,15 +194,18 @@ def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:
     bound = f"{format_money(limit)} ({source})"
     if estimate.partial:
         raise CostLimitExceeded(
-            f"What {requests} may cost is not known, and the limit is {bound}: there is no price for "
-            f"{', '.join(estimate.unpriced)}. Nothing was sent. Give the worker and the caller a price for it in "
-            "MESSAGE_BATCHES_PRICES, or leave the limit out",
+            f"What {requests} may cost is not known, and the limit is {bound}: {describe_unpriced(estimate.unpriced)}. "
+            "Nothing was sent. Set a price for it in MESSAGE_BATCHES_PRICES, of the worker and of the caller, or leave "
+            "the limit out",
             estimate=estimate.amount,
             limit=limit,
         )
     if estimate.amount is not None and estimate.amount > limit:
+        amount = format_money(estimate.amount)
+        if amount == format_money(limit):
+            amount = f"${estimate.amount.normalize():f}"
         raise CostLimitExceeded(
-            f"{requests} may cost up to {format_money(estimate.amount)}, and the limit is {bound}. Nothing was sent. "
+            f"{requests} may cost up to {amount}, and the limit is {bound}. Nothing was sent. "
             "Lower `max_tokens`, send fewer requests, or raise the limit",
             estimate=estimate.amount,
             limit=limit,
