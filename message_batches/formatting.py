@@ -81,7 +81,9 @@ def describe_unpriced(models: Sequence[str]) -> str:
 
 def describe_estimate(estimate: CostEstimate) -> str:
     """Say what requests may cost, how that is estimated, and what it lacks."""
-    tokens = f"about {estimate.input_tokens:,} tokens in, by the {estimate.method}; {estimate.output_tokens:,} out"
+    tokens = (
+        f"about {estimate.input_tokens:,} tokens in by the {estimate.method}, at most {estimate.output_tokens:,} out"
+    )
     unpriced = describe_unpriced(estimate.unpriced)
     lacks = [f"{unpriced}: partial"] if estimate.partial and estimate.amount is not None else []
     if estimate.unseen:

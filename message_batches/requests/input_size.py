@@ -22,7 +22,7 @@ PIXELS = 750
 IMAGE_AT_MOST = 4784
 """Tokens of the largest image: a larger one is scaled down."""
 PER_MESSAGE = 4
-PER_TOOLS = 350
+PER_TOOLS = 530
 """Tokens of what the API itself says to a model that has tools."""
 
 _SAMPLE = 256

@@ -34,8 +34,11 @@ _KINDS = [
     (r"\b(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
 ]
-_COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
+_COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens", "inputTokens"}
 """Numbers that differ from run to run."""
+
+_BY_NAME = {"amount": "<amount>", "standardAmount": "<amount>", "claude-sonnet-5": "<amount>", "date": "<date>"}
+"""Texts that differ from run to run, by their names."""
 
 _STATE = r"(?:<workflow id>|attach-<batch id>): .*\n"
 _KINDS_IN_TEXT = [
@@ -46,6 +49,8 @@ _KINDS_IN_TEXT = [
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
+    (r"\$\d[\d,]*\.\d+", "<amount>"),
+    (r"\babout [\d,]+ tokens", "about <count> tokens"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
     (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),
     (r"(?m) {2,}(?=<)|(?<=>) {2,}(?=\S)", "  "),
@@ -96,13 +101,16 @@ def _shown(scene: str, ended: Ended, folder: Path) -> str:
 def _by_kind(value: Any, folder: Path) -> Any:
     """The same, with what differs from run to run replaced by its kind."""
     if isinstance(value, Mapping):
-        return {
-            _text(key, folder): "<count>" if key in _COUNTS and type(each) is int else _by_kind(each, folder)
-            for key, each in value.items()
-        }
+        return {_text(key, folder): _named(key, each, folder) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_by_kind(each, folder) for each in value]
     return _text(value, folder) if isinstance(value, str) else value
+
+
+def _named(name: str, value: Any, folder: Path) -> Any:
+    if name in _COUNTS and type(value) is int:
+        return "<count>"
+    return _BY_NAME[name] if name in _BY_NAME and isinstance(value, str) else _by_kind(value, folder)
 
 
 def _text(text: str, folder: Path) -> str:
