@@ -71,11 +71,9 @@ class Estimator:
         """
         params = request.get("params") if type(request) is dict else None
         if type(params) is dict:
-            size = InputSize(characters_of(line))
-            size.add(params)
+            size = _size_of(params, line)
         else:
-            params, size = _outline(line), InputSize(OTHER)
-            size.tokens = len(line) / OTHER
+            params, size = _outline(line), _size_of_bytes(line)
         model, geo, limit = params.get("model"), params.get("inference_geo"), params.get("max_tokens")
         if type(limit) is not int or not 0 <= limit <= MOST_TOKENS:
             limit = int(min(max(number_of(limit) or 0, 0), MOST_TOKENS))
@@ -159,9 +157,7 @@ def sample(lines: Scratch, count: int, wanted: int) -> list[bytes]:
 
 def input_tokens_of(request: Any, line: Line) -> float:
     """Return the estimated tokens of the input of one request."""
-    size = InputSize(characters_of(line))
-    size.add(request["params"])
-    return size.tokens
+    return _size_of(request["params"], line).tokens
 
 
 async def estimate_manifest(store: Store, manifest: Manifest, prices: PriceList) -> CostEstimate:
@@ -210,6 +206,22 @@ def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:
             estimate=estimate.amount,
             limit=limit,
         )
+
+
+def _size_of(params: dict[str, Any], line: Line) -> InputSize:
+    size = InputSize(characters_of(line))
+    try:
+        size.add(params)
+    except RecursionError:
+        return _size_of_bytes(line)
+    return size
+
+
+def _size_of_bytes(line: Line) -> InputSize:
+    """Return a size that is not below that of any content of a request whose value is not read."""
+    size = InputSize(OTHER)
+    size.tokens = len(line) / OTHER
+    return size
 
 
 def value_of(line: Line) -> Any:

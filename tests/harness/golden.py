@@ -110,6 +110,8 @@ def _by_kind(value: Any, folder: Path) -> Any:
 def _named(name: str, value: Any, folder: Path) -> Any:
     if name in _COUNTS and type(value) is int:
         return "<count>"
+    if name == "customIds" and isinstance(value, list):
+        return sorted(value)  # Without requests their order is that in which the provider gives the results.
     return _BY_NAME[name] if name in _BY_NAME and isinstance(value, str) else _by_kind(value, folder)
 
 
