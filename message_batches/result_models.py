@@ -138,7 +138,7 @@ class CostEstimate(ContractModel):
 
     Attributes:
         input_tokens: by `method`; those that are marked for a cache count as written to it, in each request.
-        output_tokens: the sum of `max_tokens`.
+        output_tokens: the sum of `max_tokens`, of each at most what any model gives.
         amount: of both, in USD, at the price of batches; null if no model has a price.
         partial: `amount` lacks the models in `unpriced`.
         unseen: the requests with files, or tools of the provider, whose tokens the requests do not show.

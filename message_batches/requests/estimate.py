@@ -19,7 +19,7 @@ from message_batches.models import Manifest
 from message_batches.prices import PriceList
 from message_batches.requests.content import is_costly
 from message_batches.requests.input_size import OTHER, InputSize, characters_of
-from message_batches.requests.params import number_of
+from message_batches.requests.params import LONG_OUTPUT, number_of
 from message_batches.result_models import CostEstimate, ModelUsage
 from message_batches.storage.interface import Store
 from message_batches.storage.scratch import Scratch
@@ -29,7 +29,6 @@ COUNTED = "size of the contents, scaled by the API's count of a sample"
 
 MAX_USAGES = 50
 MAX_NAME = 100
-MOST_TOKENS = 10**9
 OTHER_MODELS = "other"
 
 
@@ -75,8 +74,8 @@ class Estimator:
         else:
             params, size = _outline(line), _size_of_bytes(line)
         model, geo, limit = params.get("model"), params.get("inference_geo"), params.get("max_tokens")
-        if type(limit) is not int or not 0 <= limit <= MOST_TOKENS:
-            limit = int(min(max(number_of(limit) or 0, 0), MOST_TOKENS))
+        if type(limit) is not int or not 0 <= limit <= LONG_OUTPUT:
+            limit = int(min(max(number_of(limit) or 0, 0), LONG_OUTPUT))
         if type(model) is not str or model not in self._over:
             model = self._known(model)
         tokens = size.tokens * self._scale

@@ -21,7 +21,7 @@ PIXELS = 750
 """Pixels of a token, in an image."""
 IMAGE_AT_MOST = 4784
 """Tokens of the largest image: a larger one is scaled down."""
-PER_MESSAGE = 4
+PER_MESSAGE = 7
 PER_TOOLS = 530
 """Tokens of what the API itself says to a model that has tools."""
 
