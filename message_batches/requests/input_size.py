@@ -51,18 +51,18 @@ class InputSize:
         unseen: whether there are contents, or tools, whose tokens the request does not show.
     """
 
-    __slots__ = ("_characters", "for_an_hour", "tokens", "unseen", "written")
+    # Of the class until they are another: most requests set one of them, and there are 100,000.
+    tokens = 0.0
+    written = 0.0
+    for_an_hour = False
+    unseen = False
 
     def __init__(self, characters: float) -> None:
         self._characters = characters
-        self.tokens = 0.0
-        self.written = 0.0
-        self.for_an_hour = False
-        self.unseen = False
 
     def add(self, params: dict[str, Any]) -> None:
         """Add the parameters of a request."""
-        more = not params.keys().isdisjoint(_MORE)
+        more = not _MORE.isdisjoint(params)
         if more:
             self._add_tools(params)
         system = params.get("system")
@@ -71,8 +71,12 @@ class InputSize:
         messages = params.get("messages")
         for message in messages if type(messages) is list else ():
             if type(message) is dict:
-                self.tokens += PER_MESSAGE
-                self._add_content(message.get("content"))
+                content = message.get("content")
+                if type(content) is str and content.isascii():
+                    self.tokens += PER_MESSAGE + len(content) / self._characters
+                else:
+                    self.tokens += PER_MESSAGE
+                    self._add_content(content)
         if more:
             if form := params.get("output_config") or params.get("output_format"):
                 self.tokens += _structure(form)

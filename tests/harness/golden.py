@@ -33,11 +33,18 @@ _KINDS = [
     (r'On "Say hello to .*', "<reply>"),
     (r"\b(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
+    (r"\$\d[\d,]*\.\d+", "<amount>"),
 ]
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens", "inputTokens"}
 """Numbers that differ from run to run."""
 
-_BY_NAME = {"amount": "<amount>", "standardAmount": "<amount>", "claude-sonnet-5": "<amount>", "date": "<date>"}
+_BY_NAME = {
+    "amount": "<amount>",
+    "estimate": "<amount>",
+    "standardAmount": "<amount>",
+    "claude-sonnet-5": "<amount>",
+    "date": "<date>",
+}
 """Texts that differ from run to run, by their names."""
 
 _STATE = r"(?:<workflow id>|attach-<batch id>): .*\n"
@@ -49,7 +56,6 @@ _KINDS_IN_TEXT = [
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
-    (r"\$\d[\d,]*\.\d+", "<amount>"),
     (r"\babout [\d,]+ tokens", "about <count> tokens"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
     (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),

@@ -72,7 +72,7 @@ async def attach(
     client = await context.client()
     begin = partial(attach_run, client, context.store, batch_id, options)
     if file:
-        with read(file, options) as requests:
+        with read(file, options, estimate=False) as requests:
             started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
     else:
         started = await _begun(context, begin)
@@ -173,15 +173,15 @@ def _cadence(document: Path | None) -> tuple[str, PollSchedule]:
     return plan.anthropic_version, plan.poll
 
 
-def read(file: str, options: StartOptions) -> AbstractContextManager[CheckedRequests]:
-    """Read and check a file of requests for a run with these options."""
+def read(file: str, options: StartOptions, *, estimate: bool = True) -> AbstractContextManager[CheckedRequests]:
+    """Read and check a file of requests for a run with these options, and estimate what they may cost."""
     profile = options.profile
     return read_requests(
         file,
         version=profile.anthropic_version,
         betas=profile.anthropic_beta,
         scratch=options.scratch,
-        prices=options.prices,
+        prices=options.prices if estimate else None,
     )
 
 
