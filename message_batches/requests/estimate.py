@@ -75,7 +75,8 @@ class Estimator:
             params, size = _outline(line), _size_of_bytes(line)
         model, geo, limit = params.get("model"), params.get("inference_geo"), params.get("max_tokens")
         if type(limit) is not int or not 0 <= limit <= LONG_OUTPUT:
-            limit = int(min(max(number_of(limit) or 0, 0), LONG_OUTPUT))
+            written = number_of(limit) or 0
+            limit = int(min(written, LONG_OUTPUT)) if written > 0 else 0
         if type(model) is not str or model not in self._over:
             model = self._known(model)
         tokens = size.tokens * self._scale
@@ -89,9 +90,9 @@ class Estimator:
         sums[0] += 1
         sums[2] += limit
         if size.written:
-            written = size.written * self._scale
-            sums[4 if size.for_an_hour else 3] += written
-            tokens -= written
+            cached = size.written * self._scale
+            sums[4 if size.for_an_hour else 3] += cached
+            tokens -= cached
         sums[1] += tokens
         if size.unseen:
             self._unseen += 1

@@ -1,5 +1,6 @@
 """The price of usage: the list's figures to the cent, what it does not have, and prices of the operator's own."""
 
+import json
 from decimal import Decimal
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from message_batches.claude_models import CLAUDE_MODELS
 from message_batches.prices import PriceList, read_prices
 from message_batches.result_models import Cost, ModelUsage
-from message_batches.results.parser import Counts, ResultLine
+from message_batches.results.parser import Counts, ResultLine, read_result
 from message_batches.results.summary import SummaryBuilder
 from message_batches.settings import InvalidSettings, Settings
 
@@ -68,6 +69,57 @@ def test_the_length_of_context_is_that_of_each_request_not_of_their_sum() -> Non
     assert cost_of(*long).amount == Decimal("0.0262502500")
     assert cost_of(*short, *long).amount == Decimal("0.275") + Decimal("0.02625025")
     assert cost_of(*cached).amount == (50_000 * Decimal("0.25") + 50_001 * Decimal("0.025")) / MILLION
+
+
+def result_line(number: int, model: str, stop: str, usage: dict[str, object], **message: object) -> bytes:
+    """Return a succeeded result as the API writes it."""
+    answer = {"model": model, "stop_reason": stop, "usage": usage, **message}
+    return json.dumps({"custom_id": f"r-{number}", "result": {"type": "succeeded", "message": answer}}).encode()
+
+
+def test_a_batch_of_all_kinds_costs_what_is_worked_out_by_hand() -> None:
+    written = {"ephemeral_5m_input_tokens": 10_000, "ephemeral_1h_input_tokens": 20_000}
+    cached = {"cache_creation_input_tokens": 30_000, "cache_creation": written, "cache_read_input_tokens": 40_000}
+    tools = {"server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 2}}
+    lines = [
+        # 1,000 at 0.50 and 500 at 2.50 a million: 0.00175
+        result_line(1, "claude-haiku-4-5-20251001", "end_turn", {"input_tokens": 1_000, "output_tokens": 500}),
+        # 2,000 at 1 and 1,000 at 5, 1.1 times: 0.0077
+        result_line(
+            2, "claude-sonnet-5", "max_tokens", {"input_tokens": 2_000, "output_tokens": 1_000, "inference_geo": "us"}
+        ),
+        # 100 at 2.50 and 20 at 12.50: 0.0005
+        result_line(
+            3,
+            "claude-opus-5",
+            "refusal",
+            {"input_tokens": 100, "output_tokens": 20},
+            stop_details={"type": "refusal", "category": "cyber"},
+        ),
+        # 100 at 1, 10 at 5, 10,000 at 1.25, 20,000 at 2 and 40,000 at 0.05: 0.05465
+        result_line(4, "claude-sonnet-5-5", "tool_use", {"input_tokens": 100, "output_tokens": 10, **cached}),
+        # Over 100,000: 150,000 at 0.25 and 1,000 at 1.25: 0.03875
+        result_line(5, "claude-haiku-5-5", "end_turn", {"input_tokens": 150_000, "output_tokens": 1_000}),
+        # 50,000 at 0.05 and 1,000 at 0.25: 0.00275
+        result_line(6, "claude-haiku-5-5", "end_turn", {"input_tokens": 50_000, "output_tokens": 1_000}),
+        # 1,000 at 1, 100 at 5 and 3 searches at 0.01: 0.0315
+        result_line(7, "claude-sonnet-5", "pause_turn", {"input_tokens": 1_000, "output_tokens": 100, **tools}),
+        # No price.
+        result_line(8, "claude-new-9", "end_turn", {"input_tokens": 7, "output_tokens": 9}),
+        b'{"custom_id": "r-9", "result": {"type": "errored", "error": {"error": {"type": "api_error"}}}}',
+        b'{"custom_id": "r-10", "result": {"type": "expired"}}',
+    ]
+    cost = cost_of(*map(read_result, lines))
+
+    assert cost.by_model == {
+        "claude-haiku-4-5-20251001": Decimal("0.00175"),
+        "claude-sonnet-5": Decimal("0.0392"),
+        "claude-opus-5": Decimal("0.0005"),
+        "claude-sonnet-5-5": Decimal("0.05465"),
+        "claude-haiku-5-5": Decimal("0.0415"),
+    }
+    assert (cost.amount, cost.standard_amount) == (Decimal("0.1376"), Decimal("0.2452"))
+    assert (cost.partial, cost.unpriced) == (True, ("claude-new-9",))
 
 
 @pytest.mark.parametrize(

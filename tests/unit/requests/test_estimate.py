@@ -197,11 +197,12 @@ def test_requests_that_do_not_show_all_of_their_tokens_are_counted(params: dict[
         b'{"custom_id": "a", "params": {"messages": [{"content": [{"type": "document", "source": "x"}]}]}}',
         b'{"custom_id": "a", "params": {"messages": [{"content": ' + b"[" * 3000 + b"]" * 3000 + b"}]}}",
         b'{"custom_id": "a", "params": {"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+        b'{"custom_id": "a", "params": {"max_tokens": NaN, "messages": []}}',
         b'{"custom_id": "a", "params": []}',
         b"[]",
         b"no JSON",
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_whatever_a_request_holds_it_is_counted(hostile: bytes) -> None:
     estimate = estimate_of(hostile, request("b"))
