@@ -116,6 +116,8 @@ async def _counted(settings: Settings, options: StartOptions, requests: CheckedR
                 estimated += input_tokens_of(request, line)
             except RequestRefused as error:
                 refusal = error
+            except RecursionError:
+                continue  # It is nested as deeply as can just be read.
     if refusal and not counted:
         raise refusal
     return estimate_lines(requests.lines, options.prices, counted / estimated if counted and estimated else 1.0)
