@@ -198,17 +198,8 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             resources.callback(counting.cancel)
         named = f"{store_id}, new" if new else store_id
         async with worker:
-            health.started(
-                WatchedWorker(
-                    client,
-                    store,
-                    store_id,
-                    settings.task_queue,
-                    lambda: worker.running,
-                    str(settings.release),
-                    stalled=lambda: stalled.counts,
-                )
-            )
+            watched = client, store, store_id, settings.task_queue, lambda: worker.running, str(settings.release)
+            health.started(WatchedWorker(*watched, stalled=lambda: stalled.counts))
             options.say(
                 _ready(client, settings, options, store=f"{store.uri('')} ({named})", health=url, scrape=scrape)
             )
@@ -237,14 +228,14 @@ def _ready(
         named = f"--deployment-name {release.deployment} --build-id {release.build_id}"
         made_current = f"temporal worker deployment set-current-version {named}"
         lines.append(f"  build  {release.build_id}, for new runs after: {made_current}")
-    if options.requests_per_minute:
-        lines.append(f"  rate   {options.requests_per_minute} calls a minute, all workers of the queue together")
-    if settings.max_cost:
-        lines.append(f"  limit  {format_money(settings.max_cost)} for the requests of a run, by the estimate")
-    if health:
-        lines.append(f"  health {health}/healthz")
-    if scrape:
-        lines.append(f"  scrape {scrape}")
+    rate, limit = options.requests_per_minute, settings.max_cost
+    more = {
+        "rate": f"{rate} calls a minute, all workers of the queue together" if rate else None,
+        "limit": f"{format_money(limit)} for the requests of a run, by the estimate" if limit else None,
+        "health": f"{health}/healthz" if health else None,
+        "scrape": scrape,
+    }
+    lines += [f"  {name:<6} {text}" for name, text in more.items() if text]
     return "\n".join(lines)
 
 

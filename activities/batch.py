@@ -10,13 +10,13 @@ from pathlib import Path
 
 from temporalio import activity
 
-from activities.failures import check_store, errors_as_failures
+from activities.failures import check_owner, check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, landed_batches, new_intent
 from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import KeyOwner, MessageBatch
+from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiError,
@@ -24,7 +24,6 @@ from message_batches.errors import (
     BatchNotFound,
     MessageBatchesError,
     NotSent,
-    OtherWorkspace,
     OwnedByAnotherRun,
     RequestRefused,
     SentByAnotherRun,
@@ -144,7 +143,7 @@ class MessageBatchActivities:
                                 "requests. Nothing was sent by this one, which waits until that POST is over"
                             )
                     async with upload.deadline():
-                        await self._check_owner(given)
+                        await check_owner(self._api, given)
                         batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
@@ -226,7 +225,7 @@ class MessageBatchActivities:
                     # The API occasionally answers 404 for a batch that exists.
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
-                    await self._check_owner(given)
+                    await check_owner(self._api, given)
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     async def _land(
@@ -262,29 +261,6 @@ class MessageBatchActivities:
         if given.manifest is None:
             return landed
         return await self._land(given, nullcontext(reader.results_in(self._store, landed.results_file)))
-
-    async def _check_owner(self, given: SubmitInput | DeleteInput) -> None:
-        """Raise `OtherWorkspace` if this worker's key is of another account than the one that the anchor was read with.
-
-        Workers may hold different keys under one name: what one sends, the others would search for in vain, and send
-        again. The API is asked only where its answers to this process have not named the account yet.
-        """
-        anchor = given.anchor.owner if given.anchor else KeyOwner()
-        owner = self._api.owner(given.profile)
-        if not any(anchor) or (owner and owner.agrees(anchor)):
-            return
-        try:
-            owner = (await self._api.list(given.profile, limit=1)).owner
-        except ApiUnavailable as error:
-            why = f"The account of the key could not be read, so nothing was done: {error}"
-            raise NotSent(why, retry_after=error.retry_after) from error
-        if conflict := anchor.conflict(owner):
-            what, began, now = conflict
-            raise OtherWorkspace(
-                f"The key {given.profile.api_key!r} of this worker is of the {what} {now}, and the submission began in "
-                f"{began}: nothing was done, since a batch of the one cannot be seen from the other. Give every worker "
-                f"a key of the same {what} under that name"
-            )
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:
