@@ -1,4 +1,4 @@
-"""The project's errors as Temporal failures: the only module that knows both; the checks of a worker's store and key."""
+"""The project's errors as Temporal failures, which no other module knows; the checks of a worker's store and key."""
 
 import logging
 from collections.abc import Iterator
