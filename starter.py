@@ -68,6 +68,7 @@ def start(
     again: given.Again = False,
     workflow_id: given.WorkflowId = None,
     delete_after_landing: given.DeleteAfterLanding = False,
+    max_cost: given.MaxCost = None,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
@@ -88,6 +89,7 @@ def start(
         betas=tuple(beta or ()),
         task_queue=task_queue,
         delete_after_landing=delete_after_landing,
+        max_cost=max_cost,
     )
     waiting = WaitOptions(wait=wait, strict=strict)
     if workflow_id and not again:
@@ -105,15 +107,16 @@ def check(
     beta: given.Betas = None,
     key: given.KeyName = "default",
     live: given.AskModels = False,
+    count: given.CountTokens = False,
     as_json: given.Json = False,
 ) -> int:
-    """Check a file of requests, and warn of those that will come back errored; sends nothing."""
+    """Check a file of requests, warn of those that will come back errored, estimate their cost; sends nothing."""
     from message_batches.cli.commands import check, start
 
     read_options = partial(
         start.start_options, document=DOCUMENT, key=key, version=anthropic_version, betas=tuple(beta or ())
     )
-    return _run(partial(check.check, file=file, read_options=read_options, live=live), as_json)
+    return _run(partial(check.check, file=file, read_options=read_options, live=live, count=count), as_json)
 
 
 @app.command()
@@ -153,16 +156,8 @@ def results(
     from message_batches.cli.commands import results
 
     file = csv or parquet
-    options = results.ResultsOptions(
-        output=output,
-        text=text,
-        failed=failed,
-        max_tokens=max_tokens,
-        check_schema=check_schema,
-        strict=strict,
-        table=results.TableOptions(file, bool(parquet), bom, join, on or "custom_id") if file else None,
-        force=force,
-    )
+    table = results.TableOptions(file, bool(parquet), bom, join, on or "custom_id") if file else None
+    options = results.ResultsOptions(output, text, failed, max_tokens, check_schema, strict, table, force)
     return _run(partial(results.results, identity=identity, options=options), as_json)
 
 
@@ -177,8 +172,7 @@ def report(
     """Write a page on the results: what came back, what it cost, what failed and what to do."""
     from message_batches.cli.commands import report
 
-    options = report.ReportOptions(output=output, browse=browse, force=force)
-    return _run(partial(report.report, identity=identity, options=options), as_json)
+    return _run(partial(report.report, identity=identity, options=report.ReportOptions(output, browse, force)), as_json)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from temporalio.client import Client
@@ -22,6 +23,7 @@ from message_batches.api.transport import MAX_CALLS
 from message_batches.concurrency import run_unless_set
 from message_batches.contract import landing_queue
 from message_batches.errors import MessageBatchesError
+from message_batches.formatting import format_money
 from message_batches.listener import set_process_limits
 from message_batches.observability.health import Health, WatchedWorker, serve_probes
 from message_batches.observability.logs import LogFormat, start_logging
@@ -86,6 +88,7 @@ def build_worker(
     task_queue: str,
     scratch: Path | None = None,
     prices: PriceList | None = None,
+    max_cost: Decimal | None = None,
     graceful_shutdown_timeout: timedelta = GRACEFUL_SHUTDOWN,
     requests_per_minute: int | None = None,
     release: Release | None = None,
@@ -96,7 +99,7 @@ def build_worker(
     """
     deployment = deployment_config(release or Release())
     rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
-    steps = MessageBatchActivities(api, store, scratch=scratch, prices=prices)
+    steps = MessageBatchActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost)
     submission = SubmissionActivities(api, store)
     runs = Worker(
         client,
@@ -178,6 +181,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             task_queue=settings.task_queue,
             scratch=settings.scratch,
             prices=settings.prices,
+            max_cost=settings.max_cost,
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )
@@ -194,17 +198,8 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             resources.callback(counting.cancel)
         named = f"{store_id}, new" if new else store_id
         async with worker:
-            health.started(
-                WatchedWorker(
-                    client,
-                    store,
-                    store_id,
-                    settings.task_queue,
-                    lambda: worker.running,
-                    str(settings.release),
-                    stalled=lambda: stalled.counts,
-                )
-            )
+            watched = client, store, store_id, settings.task_queue, lambda: worker.running, str(settings.release)
+            health.started(WatchedWorker(*watched, stalled=lambda: stalled.counts))
             options.say(
                 _ready(client, settings, options, store=f"{store.uri('')} ({named})", health=url, scrape=scrape)
             )
@@ -233,12 +228,14 @@ def _ready(
         named = f"--deployment-name {release.deployment} --build-id {release.build_id}"
         made_current = f"temporal worker deployment set-current-version {named}"
         lines.append(f"  build  {release.build_id}, for new runs after: {made_current}")
-    if options.requests_per_minute:
-        lines.append(f"  rate   {options.requests_per_minute} calls a minute, all workers of the queue together")
-    if health:
-        lines.append(f"  health {health}/healthz")
-    if scrape:
-        lines.append(f"  scrape {scrape}")
+    rate, limit = options.requests_per_minute, settings.max_cost
+    more = {
+        "rate": f"{rate} calls a minute, all workers of the queue together" if rate else None,
+        "limit": f"{format_money(limit)} for the requests of a run, by the estimate" if limit else None,
+        "health": f"{health}/healthz" if health else None,
+        "scrape": scrape,
+    }
+    lines += [f"  {name:<6} {text}" for name, text in more.items() if text]
     return "\n".join(lines)
 
 

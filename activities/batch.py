@@ -5,17 +5,18 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 
 from temporalio import activity
 
-from activities.failures import check_store, errors_as_failures
+from activities.failures import check_owner, check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, landed_batches, new_intent
 from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import KeyOwner, MessageBatch
+from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiError,
@@ -23,14 +24,15 @@ from message_batches.errors import (
     BatchNotFound,
     MessageBatchesError,
     NotSent,
-    OtherWorkspace,
     OwnedByAnotherRun,
     RequestRefused,
     SentByAnotherRun,
     StoreUnavailable,
 )
+from message_batches.models import Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.prices import PriceList
+from message_batches.requests.estimate import check_limit, estimate_manifest
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
@@ -43,6 +45,8 @@ from message_batches.storage.submission_records import (
 )
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
+
+MAX_COST = "MESSAGE_BATCHES_MAX_COST"
 
 MAX_UPLOADS = 4
 """Large uploads of a worker to one server at a time: more would only share the uplink, and miss their deadlines
@@ -65,7 +69,13 @@ class MessageBatchActivities:
     """The activities of the document's three steps, over an API and a store."""
 
     def __init__(
-        self, api: BatchApi, store: Store, *, scratch: Path | None = None, prices: PriceList | None = None
+        self,
+        api: BatchApi,
+        store: Store,
+        *,
+        scratch: Path | None = None,
+        prices: PriceList | None = None,
+        max_cost: Decimal | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -74,7 +84,8 @@ class MessageBatchActivities:
         self._namespaces = NamespaceRecords(store)
         self._search_attributes = UsableAttributes()
         self._scratch = scratch
-        self._prices = prices
+        self._prices = prices or PriceList()
+        self._max_cost = max_cost
         self._uploads = {server: asyncio.Semaphore(MAX_UPLOADS) for server in (None, *api.servers)}
         self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
@@ -96,6 +107,8 @@ class MessageBatchActivities:
                     )
                 else:
                     manifest = None
+                if manifest and given.to_send:
+                    await self._check_cost(manifest, given.max_cost)
                 attributes = await self._search_attributes.names(activity.client())
                 return Prepared(store_id=store_id, manifest=manifest, search_attributes=attributes)
 
@@ -130,7 +143,7 @@ class MessageBatchActivities:
                                 "requests. Nothing was sent by this one, which waits until that POST is over"
                             )
                     async with upload.deadline():
-                        await self._check_owner(given)
+                        await check_owner(self._api, given)
                         batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
                 except MessageBatchesError as error:
                     if not error.outcome_unknown:
@@ -212,7 +225,7 @@ class MessageBatchActivities:
                     # The API occasionally answers 404 for a batch that exists.
                     if activity.info().attempt < GONE_AFTER_ATTEMPTS:
                         raise
-                    await self._check_owner(given)
+                    await check_owner(self._api, given)
                     activity.logger.info("Batch %s is gone already", given.batch_id)
 
     async def _land(
@@ -232,35 +245,22 @@ class MessageBatchActivities:
             hidden=self._api.hidden(given.profile),
         )
 
+    async def _check_cost(self, manifest: Manifest, asked: Decimal | None) -> None:
+        """Raise `CostLimitExceeded` unless the requests cost at most what the run, and this worker, allow."""
+        limits = [(asked, "maxCost of the input"), (self._max_cost, f"{MAX_COST} of this worker")]
+        set_limits = [(limit, source) for limit, source in limits if limit is not None]
+        if not set_limits:
+            return
+        async with self._large_checks if manifest.body_bytes > SMALL_BODY else nullcontext():
+            estimate = await estimate_manifest(self._store, manifest, self._prices)
+        check_limit(estimate, *min(set_limits))
+
     async def _land_without_api(self, given: RetrieveInput, error: ApiError) -> LandedResults:
         """Land what another run has landed of a batch that no longer has results; else raise why there are none."""
         landed = await find_landed_results(self._store, self._api, given.profile, given.batch_id, error)
         if given.manifest is None:
             return landed
         return await self._land(given, nullcontext(reader.results_in(self._store, landed.results_file)))
-
-    async def _check_owner(self, given: SubmitInput | DeleteInput) -> None:
-        """Raise `OtherWorkspace` if this worker's key is of another account than the one that the anchor was read with.
-
-        Workers may hold different keys under one name: what one sends, the others would search for in vain, and send
-        again. The API is asked only where its answers to this process have not named the account yet.
-        """
-        anchor = given.anchor.owner if given.anchor else KeyOwner()
-        owner = self._api.owner(given.profile)
-        if not any(anchor) or (owner and owner.agrees(anchor)):
-            return
-        try:
-            owner = (await self._api.list(given.profile, limit=1)).owner
-        except ApiUnavailable as error:
-            why = f"The account of the key could not be read, so nothing was done: {error}"
-            raise NotSent(why, retry_after=error.retry_after) from error
-        if conflict := anchor.conflict(owner):
-            what, began, now = conflict
-            raise OtherWorkspace(
-                f"The key {given.profile.api_key!r} of this worker is of the {what} {now}, and the submission began in "
-                f"{began}: nothing was done, since a batch of the one cannot be seen from the other. Give every worker "
-                f"a key of the same {what} under that name"
-            )
 
     @asynccontextmanager
     async def _upload_slot(self, given: SubmitInput) -> AsyncIterator[None]:

@@ -1,4 +1,4 @@
-"""The project's errors as Temporal failures: the only module that knows both."""
+"""The project's errors as Temporal failures, which no other module knows; the checks of a worker's store and key."""
 
 import logging
 from collections.abc import Iterator
@@ -7,8 +7,18 @@ from contextlib import contextmanager
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from activities.models import FailedCall
-from message_batches.errors import ApiError, BatchNotFound, MessageBatchesError, WrongStore
+from activities.models import DeleteInput, FailedCall, SubmitInput
+from message_batches.api.interface import BatchApi
+from message_batches.api.models import KeyOwner
+from message_batches.errors import (
+    ApiError,
+    ApiUnavailable,
+    BatchNotFound,
+    MessageBatchesError,
+    NotSent,
+    OtherWorkspace,
+    WrongStore,
+)
 from message_batches.log_context import log_batch_id
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
@@ -45,6 +55,30 @@ async def check_store(store: Store, store_id: str) -> None:
         raise WrongStore(
             f"This worker's store {store.uri('')} {has}, and the run's store has the id {store_id}. Set "
             "MESSAGE_BATCHES_STORE of every worker and caller to one shared store, or stop the workers on the other"
+        )
+
+
+async def check_owner(api: BatchApi, given: SubmitInput | DeleteInput) -> None:
+    """Raise `OtherWorkspace` if this worker's key is of another account than the one that the anchor was read with.
+
+    Workers may hold different keys under one name: what one sends, the others would search for in vain, and send
+    again. The API is asked only where its answers to this process have not named the account yet.
+    """
+    anchor = given.anchor.owner if given.anchor else KeyOwner()
+    owner = api.owner(given.profile)
+    if not any(anchor) or (owner and owner.agrees(anchor)):
+        return
+    try:
+        owner = (await api.list(given.profile, limit=1)).owner
+    except ApiUnavailable as error:
+        why = f"The account of the key could not be read, so nothing was done: {error}"
+        raise NotSent(why, retry_after=error.retry_after) from error
+    if conflict := anchor.conflict(owner):
+        what, began, now = conflict
+        raise OtherWorkspace(
+            f"The key {given.profile.api_key!r} of this worker is of the {what} {now}, and the submission began in "
+            f"{began}: nothing was done, since a batch of the one cannot be seen from the other. Give every worker "
+            f"a key of the same {what} under that name"
         )
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field, SerializerFunctionWrapHandler, model_serializer
 
 from message_batches.api.models import ApiProfile, MessageBatch
-from message_batches.models import Anchor, Candidate, Manifest
+from message_batches.models import Anchor, Candidate, Manifest, MaxCost
 from message_batches.result_models import ResultsFile
 from message_batches.serialization import ContractModel, Seconds
 from message_batches.storage.submission_records import BatchClaim, Submitter
@@ -46,12 +46,19 @@ class BatchRef(ContractModel):
 
 
 class PrepareInput(ContractModel):
-    """The requests of a run, inline or in the store; neither, for a batch that was submitted elsewhere."""
+    """The requests of a run, inline or in the store; neither, for a batch that was submitted elsewhere.
+
+    Attributes:
+        to_send: whether they are to be sent, and so may not cost more than a limit.
+        max_cost: the limit of the run's input, in USD.
+    """
 
     profile: Profile
     requests: list[Any] | None = None
     requests_uri: str | None = None
     store_id: str | None = None
+    to_send: bool = False
+    max_cost: MaxCost | None = None
 
 
 class Prepared(ContractModel):

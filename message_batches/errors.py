@@ -2,6 +2,7 @@
 
     MessageBatchesError
     ├── InvalidRequests          the requests themselves; nothing was sent
+    ├── CostLimitExceeded        requests that may cost more than a limit; nothing was sent
     ├── RequestsNotFound         a `requestsUri` outside the store, or not there
     ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
@@ -31,6 +32,7 @@ The class's name is the failure type that a caller of the workflow sees.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from message_batches.contract import NextAction
@@ -57,6 +59,20 @@ class InvalidRequests(MessageBatchesError):
         super().__init__(message)
         self.problems = tuple(problems)
         self.action = action
+
+
+class CostLimitExceeded(MessageBatchesError):
+    """Requests that may cost more than a limit, or for which that is not known; nothing was sent.
+
+    Attributes:
+        estimate: what they may cost, in USD; None if that is not known.
+        limit: the most that they may cost, in USD.
+    """
+
+    def __init__(self, message: str, *, estimate: Decimal | None, limit: Decimal) -> None:
+        super().__init__(message)
+        self.estimate = estimate
+        self.limit = limit
 
 
 class RequestsNotFound(MessageBatchesError):

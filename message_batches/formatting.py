@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from message_batches.models import Phase
-from message_batches.result_models import Cost, ModelUsage, StopReason
+from message_batches.result_models import Cost, CostEstimate, ModelUsage, StopReason
 
 PHASE_LABELS = {
     Phase.PREPARING: "checking the requests",
@@ -87,6 +87,25 @@ def describe_cost(cost: Cost) -> str:
     own = f" and prices of your own for {', '.join(cost.prices.own)}" if cost.prices.own else ""
     missing = f"; {unpriced}: partial" if unpriced else ""
     return f"{format_money(cost.amount)}{standard}, by {cost.prices.version}{own}{missing}"
+
+
+def describe_unpriced(models: Sequence[str]) -> str:
+    """Say which models have no price; the first of many."""
+    more = f" and {len(models) - 3} more" if len(models) > 3 else ""
+    return f"no price for {', '.join(map(escape_unprintable, models[:3]))}{more}"
+
+
+def describe_estimate(estimate: CostEstimate) -> str:
+    """Say what requests may cost, how that is estimated, and what it lacks."""
+    tokens = (
+        f"about {estimate.input_tokens:,} tokens in by the {estimate.method}, at most {estimate.output_tokens:,} out"
+    )
+    unpriced = describe_unpriced(estimate.unpriced)
+    lacks = [f"{unpriced}: partial"] if estimate.partial and estimate.amount is not None else []
+    if estimate.unseen:
+        lacks.append(f"without the files and the provider's tools of {plural(estimate.unseen, 'request')}")
+    amount = f"not known: {unpriced}" if estimate.amount is None else f"up to {format_money(estimate.amount)}"
+    return "; ".join([f"{amount} ({tokens})", *lacks])
 
 
 _KINDS = {

@@ -5,6 +5,7 @@ read a newer caller's. Durations are seconds in JSON and `timedelta` in Python.
 """
 
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
 
 # Cut, not refused: text that is only displayed must not fail a run. Temporal accepts no more than this at a start.
 DisplayText = Annotated[str, AfterValidator(lambda text: text[:20_000])]
+MaxCost = Annotated[Decimal, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
 GivenBatchId = Annotated[BatchId, NoKey]
 
 
@@ -59,6 +61,7 @@ class BatchInput(ContractModel):
         batch_id: an existing batch to attach to.
         store_id: the store that `requestsUri` is in, if the caller knows it.
         delete_after_landing: delete the batch at the provider once its results are landed and verified.
+        max_cost: the most, in USD, that the requests may cost by the estimate; above it nothing is sent.
         static_summary, static_details: the line and the markdown that the caller also gave Temporal under these names
             for the Web UI: they vanish when a long run continues as new, and are then shown in its current details.
     """
@@ -73,6 +76,7 @@ class BatchInput(ContractModel):
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: Annotated[str, Field(max_length=200), NoKey] | None = None
     delete_after_landing: bool = False
+    max_cost: MaxCost | None = None
     static_summary: DisplayText | None = None
     static_details: DisplayText | None = None
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -15,6 +15,7 @@ US_FACTOR = Decimal("1.1")
 """Of the price of tokens where `inference_geo` is `us`: https://platform.claude.com/docs/en/about-claude/pricing, "Data
 residency pricing". The list does not have it (issue 429 of `genai-prices`)."""
 
+VARIABLE = "MESSAGE_BATCHES_PRICES"
 _MILLION = 1_000_000
 
 
@@ -44,7 +45,7 @@ def price(rates: Rates, counts: Sequence[int], inference_geo: str | None = None)
     return amount / _MILLION + rates.web_searches * searches / 1000
 
 
-_Price = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+_Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 class _File(BaseModel):
@@ -129,21 +130,27 @@ class PriceList:
 def read_prices(environment: Mapping[str, str]) -> PriceList:
     """Read the file of MESSAGE_BATCHES_PRICES; without one there is the list alone.
 
-    Raises `ValueError` for a file that cannot be read, or has other fields.
+    Raises `ValueError` with the variable, the file, its line and the place in it, for a file that is of another form.
     """
-    file = environment.get("MESSAGE_BATCHES_PRICES", "").strip()
+    file = environment.get(VARIABLE, "").strip()
     if not file:
         return PriceList()
-    import yaml
+    from message_batches.arazzo.yaml_source import DocumentError, child, read_source
 
     try:
-        return PriceList(_OWN.validate_python(yaml.safe_load(Path(file).read_text("utf-8")) or {}))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"MESSAGE_BATCHES_PRICES: {file} cannot be read: {error}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"MESSAGE_BATCHES_PRICES: {file}: {where}: {first['msg']}") from error
+        source = read_source(Path(file), "a file of prices", "a file of prices is a mapping of the ids of models")
+        try:
+            return PriceList(_OWN.validate_python(source.data))
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise source.located(DocumentError(reduce(child, first["loc"], "#"), _said(first["msg"]))) from None
+    except (DocumentError, ValueError) as error:
+        raise ValueError(f"{VARIABLE} is not valid: {error}") from None
+
+
+def _said(message: str) -> str:
+    """Return what is wrong, without the name of a class."""
+    return message.partition(" or instance of ")[0]
 
 
 def _plain(amount: Decimal) -> Decimal:
@@ -163,14 +170,21 @@ def _version() -> str:
 
 
 def _find(model: str) -> Any:
-    """Return what the list has of a model of Anthropic's; None if it does not have it."""
+    """Return what the list has of a model of Anthropic's; None if it does not have it.
+
+    The list takes some ids by how they begin, and would price `claude-opus-4-55` as `claude-opus-4-5`: only the id
+    itself counts here, and the id with its date.
+    """
     # Imported where it is used: it takes 0.4 s and 36 MB.
     import genai_prices
 
     try:
-        return genai_prices.calc_price(genai_prices.Usage(input_tokens=0), model, provider_id="anthropic").model
+        found = genai_prices.calc_price(genai_prices.Usage(input_tokens=0), model, provider_id="anthropic").model
     except LookupError:
         return None
+    rest = model.removeprefix(found.id)
+    dated = len(rest) == 9 and rest[0] in "-@" and rest[1:].isdecimal() and rest.isascii()
+    return found if model.startswith(found.id) and (not rest or dated) else None
 
 
 @lru_cache(256)

@@ -136,6 +136,28 @@ class Cost(ContractModel):
     prices: PriceSource
 
 
+class CostEstimate(ContractModel):
+    """What requests may cost, before they are sent: an estimate of the input, and the most that can come back.
+
+    Attributes:
+        input_tokens: by `method`; those that are marked for a cache count as written to it, in each request.
+        output_tokens: the sum of `max_tokens`, of each at most what any model gives.
+        amount: of both, in USD, at the price of batches; null if no model has a price.
+        partial: `amount` lacks the models in `unpriced`.
+        unseen: the requests with files, or tools of the provider, whose tokens the requests do not show.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    amount: Decimal | None
+    partial: bool = False
+    unpriced: tuple[str, ...] = ()
+    unseen: int = 0
+    method: str
+    usage: tuple[ModelUsage, ...] = ()
+    prices: PriceSource
+
+
 class LandedResults(ContractModel):
     """The results of a batch in the store; also the content of their publication.
 

@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from message_batches.api.credentials import read_api_keys, read_base_url
 from message_batches.api.keys import ApiKeys
@@ -19,6 +20,7 @@ from message_batches.api.network import Network, read_network
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.encryption.keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError
+from message_batches.models import MaxCost
 from message_batches.prices import PriceList, read_prices
 
 T = TypeVar("T")
@@ -28,6 +30,7 @@ _KEYS_FILE = "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE"
 _KEYS = "MESSAGE_BATCHES_ENCRYPTION_KEYS"
 _TOKEN = "MESSAGE_BATCHES_CODEC_TOKEN"
 _UI_URL = "MESSAGE_BATCHES_UI_URL"
+_MAX_COST = "MESSAGE_BATCHES_MAX_COST"
 _MIN_TOKEN_LENGTH = 16
 
 
@@ -81,7 +84,7 @@ class Settings:
             _environment=env,
         )
         if calls_api:
-            _ = settings.keys, settings.base_url, settings.network
+            _ = settings.keys, settings.base_url, settings.network, settings.prices, settings.max_cost
         return settings
 
     @cached_property
@@ -111,6 +114,11 @@ class Settings:
         if url and not url.startswith(("http://", "https://")):
             raise InvalidSettings(f"{_UI_URL} is not valid: expected an address that begins with http:// or https://")
         return url or None
+
+    @cached_property
+    def max_cost(self) -> Decimal | None:
+        """The most that the requests of a run may cost, in USD; None without a limit."""
+        return _valid(_max_cost, self._environment)
 
     @property
     def store_options(self) -> dict[str, Any]:
@@ -165,6 +173,14 @@ def _release(env: Mapping[str, str]) -> Release:
         if word and not re.fullmatch(f"[A-Za-z0-9{also}]{{1,100}}", word):
             raise InvalidSettings(f"{variable} is not valid: expected 1 to 100 of a-z, A-Z, 0-9 and {also}")
     return Release(deployment, build_id)
+
+
+def _max_cost(env: Mapping[str, str]) -> Decimal | None:
+    text = env.get(_MAX_COST, "").strip()
+    try:
+        return TypeAdapter(MaxCost).validate_python(text) if text else None
+    except ValidationError:
+        raise ValueError(f"{_MAX_COST} is not valid: expected US dollars, such as 25 or 0.50") from None
 
 
 def _valid(read: Callable[[Mapping[str, str]], T], env: Mapping[str, str]) -> T:

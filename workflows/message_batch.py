@@ -67,6 +67,8 @@ class MessageBatchWorkflow:
                 requests=self._request.requests,
                 requests_uri=self._request.requests_uri,
                 store_id=self._request.store_id,
+                to_send=self._request.batch_id is None,
+                max_cost=self._request.max_cost,
             ),
             **activity_options.PREPARE,
             summary="check the requests",

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from typing import Any, ClassVar, TypeVar
 
@@ -20,9 +20,9 @@ from message_batches.api.models import (
     KeyOwner,
     MessageBatch,
     ModelInfo,
+    TokenCount,
 )
 from message_batches.api.network import DIRECT, Network
-from message_batches.api.redaction import shown
 from message_batches.api.responses import (
     BASE_URL,
     KeyOwners,
@@ -31,34 +31,29 @@ from message_batches.api.responses import (
     error_of,
     owner_of,
     request_id_of,
+    transport_error,
 )
 from message_batches.api.transport import ALONE, PROXY, Transport
 from message_batches.concurrency import run_in_thread
-from message_batches.errors import ApiError, BatchNotFound, NotSent, ReplyLost, RequestRefused
+from message_batches.errors import BatchNotFound, ReplyLost, RequestRefused
 from message_batches.log_context import log_request_id
 
 PATH = "/v1/messages/batches"
 MODELS = "/v1/models"
+COUNT_TOKENS = "/v1/messages/count_tokens"
+COUNTED_PARAMS = (
+    *("model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control"),
+    "mcp_servers",
+)
+"""The parameters of a message that make its input: the API refuses others when it counts."""
 _MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 TIMEOUT = httpx.Timeout(60, connect=10)
 
 # The API reads a whole body of up to 256 MB before it answers, and may take as long to gather 100,000 results.
 LONG_TIMEOUT = httpx.Timeout(600, connect=10)
 
-_DETAIL = 500
-"""Characters that are repeated of what is wrong with a connection."""
-
 # httpx costs twice the CPU a request at 100 connections as at one.
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
-
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-)
 
 _WireT = TypeVar("_WireT", bound=ApiModel)
 
@@ -120,9 +115,7 @@ class HttpBatchApi:
 
         The call uses a new connection: one that was kept and has just been closed would look like a lost reply.
         """
-        headers = {"content-type": "application/json", "content-length": str(length)}
-        if profile.anthropic_beta:
-            headers["anthropic-beta"] = ",".join(profile.anthropic_beta)
+        headers = {"content-type": "application/json", "content-length": str(length), **_betas(profile)}
         headers |= self._headers(profile)
         options: dict[str, Any] = {"headers": headers, "content": body, "timeout": LONG_TIMEOUT}
         url, hidden = self._url(profile, PATH), self.hidden(profile)
@@ -172,7 +165,7 @@ class HttpBatchApi:
                 chunks = unpacked(reply, kept_up(received(reply), self.rate_seconds))
                 yield await opened.enter_async_context(aclosing(chunks))
         except httpx.HTTPError as error:
-            raise _transport_error(error, hidden) from error
+            raise transport_error(error, hidden) from error
 
     async def model(self, profile: ApiProfile, name: str) -> ModelInfo | None:
         """GET a model; None if there is none of that name.
@@ -189,9 +182,18 @@ class HttpBatchApi:
             await self._call("GET", MODELS, profile, params={"limit": "1"}, most=MAX_PAGE)
         return None
 
+    async def count_tokens(self, profile: ApiProfile, params: Mapping[str, Any]) -> int:
+        """POST the input of a message to have its tokens counted, which costs nothing."""
+        given = {name: params[name] for name in COUNTED_PARAMS if name in params}
+        with _there("counting of tokens"):
+            reply = await self._call("POST", COUNT_TOKENS, profile, json=given)
+        return (await _parsed(reply, TokenCount, self.hidden(profile))).input_tokens
+
     async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
         url, hidden = self._url(profile, path), self.hidden(profile)
-        reply = await _answer(self._http, method, url, hidden, headers=self._headers(profile), **options)
+        # A batch is created with betas, and its requests are counted with them.
+        headers = {**(_betas(profile) if "json" in options else {}), **self._headers(profile)}
+        reply = await _answer(self._http, method, url, hidden, headers=headers, **options)
         self._owners.add(profile.api_key, hidden, reply)
         return reply
 
@@ -205,6 +207,10 @@ class HttpBatchApi:
     def hidden(self, profile: ApiProfile) -> Sequence[str]:
         """Return the secrets that no answer to a call with the profile's key may repeat."""
         return (*self._keys.hidden(profile.api_key), *self._network.passwords)
+
+
+def _betas(profile: ApiProfile) -> dict[str, str]:
+    return {"anthropic-beta": ",".join(profile.anthropic_beta)} if profile.anthropic_beta else {}
 
 
 async def _answer(
@@ -223,7 +229,7 @@ async def _answer(
         async with _answer_within(limit), http.stream(method, url, **options) as coming:
             reply = await _read(coming, most)
     except httpx.HTTPError as error:
-        raise _transport_error(error, hidden) from error
+        raise transport_error(error, hidden) from error
     if reply.status_code != httpx.codes.OK:
         raise error_of(reply, hidden, sent=sent)
     request_id = request_id_of(reply, hidden)
@@ -280,16 +286,6 @@ async def _parsed(reply: httpx.Response, model: type[_WireT], hidden: Sequence[s
     except (ValueError, RecursionError) as error:
         why = describe_misfit(reply, model.__name__, error, hidden)
         raise ReplyLost(why, status=200, request_id=request_id_of(reply, hidden)) from error
-
-
-def _transport_error(error: httpx.HTTPError, hidden: Sequence[str]) -> ApiError:
-    # The error's text repeats a line that is not HTTP.
-    detail = shown(str(error), hidden, _DETAIL) or type(error).__name__
-    if isinstance(error, _NEVER_SENT):
-        return NotSent(f"No connection to the API: {detail}")
-    if isinstance(error, httpx.DecodingError):
-        return ReplyLost(f"The answer cannot be read: {detail}")
-    return ReplyLost(f"The connection to the API was lost: {detail}")
 
 
 def _path(batch_id: str) -> str:

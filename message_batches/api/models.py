@@ -118,6 +118,12 @@ class DeletedBatch(ApiModel):
     id: str
 
 
+class TokenCount(ApiModel):
+    """The API's count of the tokens of a message's input."""
+
+    input_tokens: int = Field(ge=0)
+
+
 class KeyOwner(NamedTuple):
     """The organization and the workspace that a key belongs to; None where no answer named them."""
 

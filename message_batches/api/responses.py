@@ -21,6 +21,7 @@ from message_batches.errors import (
     ApiUnavailable,
     AuthenticationFailed,
     BatchNotFound,
+    NotSent,
     PermissionDenied,
     RateLimited,
     RefusedForNow,
@@ -240,3 +241,26 @@ def _retry_after(reply: httpx.Response) -> timedelta | None:
         date = date_of(value)
         wait = date - datetime.now(UTC) if date else timedelta(0)
     return min(wait, LONGEST_RETRY_AFTER) if wait > timedelta(0) else None
+
+
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+    httpx.LocalProtocolError,
+)
+_DETAIL = 500
+"""Characters that are repeated of what is wrong with a connection."""
+
+
+def transport_error(error: httpx.HTTPError, hidden: Sequence[str]) -> ApiError:
+    """Return the error that a connection without a whole answer stands for."""
+    # The error's text repeats a line that is not HTTP.
+    detail = shown(str(error), hidden, _DETAIL) or type(error).__name__
+    if isinstance(error, _NEVER_SENT):
+        return NotSent(f"No connection to the API: {detail}")
+    if isinstance(error, httpx.DecodingError):
+        return ReplyLost(f"The answer cannot be read: {detail}")
+    return ReplyLost(f"The connection to the API was lost: {detail}")

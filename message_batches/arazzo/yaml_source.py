@@ -74,8 +74,17 @@ def child(pointer: str, key: str | int) -> str:
     return f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}"
 
 
-def read_source(path: Path) -> Source:
-    """Read a YAML 1.2 (or JSON) file.
+def read_source(
+    path: Path,
+    what: str = "an Arazzo document",
+    form: str = "an Arazzo document is a mapping that begins with `arazzo: 1.0.1`",
+) -> Source:
+    """Read a YAML 1.2 (or JSON) file that is a mapping.
+
+    Args:
+        path: of the file.
+        what: the kind of file that is expected, for messages.
+        form: the form of such a file, for messages.
 
     Raises:
         DocumentError: it does not exist, or is not UTF-8, not YAML, too large, or ambiguous.
@@ -85,7 +94,7 @@ def read_source(path: Path) -> Source:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
-            raise DocumentError("#", f"is over {MAX_BYTES:,} bytes; a document of three steps needs far less")
+            raise DocumentError("#", f"is over {MAX_BYTES:,} bytes; {what} needs far less")
         text = content.decode("utf-8-sig")
         _check_brackets(text)
         node = yaml.compose(text, Loader=_CoreLoader)
@@ -93,7 +102,7 @@ def read_source(path: Path) -> Source:
     except DocumentError as error:
         raise Source(path, None, reader.lines).located(error) from None
     except FileNotFoundError as error:
-        raise DocumentError("#", "is not there; give the path of an Arazzo document", str(path)) from error
+        raise DocumentError("#", f"is not there; give the path of {what}", str(path)) from error
     except OSError as error:
         raise DocumentError("#", f"cannot be read ({error.strerror})", str(path)) from error
     except UnicodeDecodeError as error:
@@ -111,9 +120,7 @@ def read_source(path: Path) -> Source:
         raise DocumentError("#", f"is nested more than {MAX_DEPTH} deep", str(path)) from error
     if not isinstance(data, dict):
         found = {list: "a list", type(None): "empty"}.get(type(data), "a single value")
-        raise DocumentError(
-            "#", f"is {found}; an Arazzo document is a mapping that begins with `arazzo: 1.0.1`", str(path)
-        )
+        raise DocumentError("#", f"is {found}; {form}", str(path))
     return Source(path, data, reader.lines)
 
 

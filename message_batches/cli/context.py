@@ -16,10 +16,10 @@ from temporalio.runtime import Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
-from message_batches.cli.json_output import ErrorDetails, ErrorDocument, InvalidRequestsDetails
+from message_batches.cli.json_output import CostLimitDetails, ErrorDetails, ErrorDocument, InvalidRequestsDetails
 from message_batches.cli.result_export import give_up_broken_streams, tolerate_any_text
 from message_batches.cli.screen import as_json, screen
-from message_batches.errors import InvalidRequests, MessageBatchesError
+from message_batches.errors import CostLimitExceeded, InvalidRequests, MessageBatchesError
 from message_batches.runs.control import NoAnswer, Runs
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
@@ -147,6 +147,8 @@ def _details(error: MessageBatchesError) -> ErrorDetails:
     kind, message = type(error).__name__, next_steps.error_text(error)
     if isinstance(error, InvalidRequests):
         return InvalidRequestsDetails(type=kind, message=message, problems=error.problems)
+    if isinstance(error, CostLimitExceeded):
+        return CostLimitDetails(type=kind, message=message, estimate=error.estimate, limit=error.limit)
     return ErrorDetails(type=kind, message=message)
 
 

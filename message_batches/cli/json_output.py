@@ -9,7 +9,7 @@ from pydantic import PlainSerializer
 
 from message_batches.cli.next_steps import failure_text
 from message_batches.models import BatchOutput, Progress
-from message_batches.result_models import LandedResults
+from message_batches.result_models import CostEstimate, LandedResults
 from message_batches.results.failed import FailedRequests
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import RunFailure
@@ -137,11 +137,12 @@ class FinishedRun(ContractModel):
 
 
 class DetachedRun(ContractModel):
-    """A run that was left to itself."""
+    """A run that was left to itself; `estimate` is there if its requests are newly sent."""
 
     workflow_id: str
     status: str = "running"
     detached: bool = True
+    estimate: CostEstimate | None = None
 
 
 class ListedRunDocument(ContractModel):
@@ -188,22 +189,6 @@ class SavedResults(ContractModel):
     batch_id: str
     file: str
     lines: int
-
-
-class SavedTable(ContractModel):
-    """A table that was written to a file.
-
-    Attributes:
-        cost: of all rows, in USD; null if none has a price.
-        join: the rows that have one in the joined file, those that have none, and rows of it that no request has.
-    """
-
-    batch_id: str
-    file: str
-    rows: int
-    cost: Decimal | None
-    unpriced_rows: int
-    join: dict[str, int] | None
 
 
 class FailedRequestsDocument(ContractModel):
@@ -292,7 +277,14 @@ class InvalidRequestsDetails(ErrorDetails):
     problems: tuple[str, ...]
 
 
+class CostLimitDetails(ErrorDetails):
+    """What requests may cost, and the limit, both in US dollars; `estimate` is null where it is not known."""
+
+    estimate: Decimal | None
+    limit: Decimal
+
+
 class ErrorDocument(ContractModel):
     """The document of a command that was not carried out."""
 
-    error: InvalidRequestsDetails | ErrorDetails
+    error: InvalidRequestsDetails | CostLimitDetails | ErrorDetails

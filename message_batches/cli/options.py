@@ -3,12 +3,15 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 import typer.core
+
+_MOST_DOLLARS = 1_000_000_000
 
 
 def _duration(text: str) -> timedelta:
@@ -23,6 +26,16 @@ def _age(text: str) -> timedelta:
         return read_duration(text, longest=timedelta(days=36500))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _dollars(text: str) -> Decimal:
+    try:
+        amount = Decimal(text.strip().removeprefix("$"))
+    except ArithmeticError:
+        amount = Decimal("NaN")
+    if not (amount.is_finite() and 0 < amount <= _MOST_DOLLARS):
+        raise typer.BadParameter(f"{text!r} is not an amount of US dollars such as 25 or 0.50")
+    return amount
 
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The run's workflow id, or its batch's id.", show_default=False)]
@@ -79,6 +92,21 @@ Betas = Annotated[
 
 AskModels = Annotated[
     bool, typer.Option("--live", help="Ask the API for each model: it exists, takes batches and these max_tokens.")
+]
+
+CountTokens = Annotated[
+    bool,
+    typer.Option("--count", help="Ask the API for the tokens of a sample of 20 requests, which scale the estimate."),
+]
+
+MaxCost = Annotated[
+    Decimal | None,
+    typer.Option(
+        "--max-cost",
+        parser=_dollars,
+        metavar="USD",
+        help="Send nothing if the requests may cost more, by the estimate.",
+    ),
 ]
 
 Queue = Annotated[str | None, typer.Option("--task-queue", metavar="NAME", help="Default: MESSAGE_BATCHES_TASK_QUEUE.")]

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Self
 
 from message_batches.requests.reader import CheckedRequests
+from message_batches.result_models import CostEstimate
 from message_batches.serialization import ContractModel
 
 
@@ -46,6 +47,7 @@ class RequestsDocument(ContractModel):
     sha256: str
     models: Mapping[str, int]
     max_tokens: int
+    estimate: CostEstimate | None
     warnings: tuple[RequestsWarning, ...]
     model_findings: tuple[ModelFinding, ...] | None = None
 
@@ -59,6 +61,7 @@ class RequestsDocument(ContractModel):
             sha256=requests.sha256,
             models=requests.models,
             max_tokens=requests.max_tokens,
+            estimate=requests.estimate,
             warnings=tuple(
                 RequestsWarning(
                     message=each.message,

@@ -13,6 +13,7 @@ from message_batches.contract import ActivityType
 from message_batches.formatting import (
     PHASE_LABELS,
     capitalize_first,
+    describe_estimate,
     describe_unknown_end,
     format_duration,
     format_time,
@@ -125,6 +126,8 @@ def checked(requests: CheckedRequests, name: str, findings: Sequence[ModelFindin
     grid.add_row("body", f"{requests.body_bytes:,} bytes")
     grid.add_row("models", Text("\n".join(f"{model}  {count:,}" for model, count in requests.models.items())))
     grid.add_row("max_tokens", f"{requests.max_tokens:,} in all, the most that can come back")
+    if requests.estimate:
+        grid.add_row("cost", Text(describe_estimate(requests.estimate)))
     for warning in requests.warnings:
         grid.add_row("warning", Text(warning_text(warning), style="yellow"))
     for finding in findings or ():

@@ -21,7 +21,7 @@ from message_batches.emulator.options import EmulatorOptions
 from message_batches.emulator.params_validation import ParamsRules
 from message_batches.emulator.repository import BatchRepository
 from message_batches.emulator.sending import abort, send
-from message_batches.emulator.uploads import receive
+from message_batches.emulator.uploads import count_tokens, receive
 
 _LOG = logging.getLogger(__name__)
 _ROOT = "/v1/messages/batches"
@@ -30,6 +30,7 @@ _ROUTES = {
     _ROOT + "/{batch_id}": {"GET": "retrieve", "DELETE": "delete"},
     _ROOT + "/{batch_id}/results": {"GET": "results"},
     _ROOT + "/{batch_id}/cancel": {"POST": "cancel"},
+    "/v1/messages/count_tokens": {"POST": "count_tokens"},
     "/v1/models": {"GET": "models"},
     "/v1/models/{model_id}": {"GET": "models"},
 }
@@ -37,7 +38,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class EmulatedApi:
-    """A server of the operations on batches and models."""
+    """A server of the operations on batches and models, and of the counting of tokens."""
 
     def __init__(
         self,
@@ -123,6 +124,8 @@ class EmulatedApi:
                     max_requests=self._options.max_requests,
                     pace=pace,
                 )
+            if exchange.operation == "count_tokens":
+                exchange.input_tokens = await count_tokens(exchange, self._rules(exchange), self._options.max_bytes)
             if slow and slow.flag("late"):
                 await asyncio.sleep(delay)
                 delay = 0.0

@@ -23,6 +23,8 @@ class Exchange:
     betas: frozenset[str] = frozenset()
     requests: list[BatchRequest] = field(default_factory=list)
     """The requests of a create."""
+    input_tokens: int = 0
+    """The tokens of the message of a count."""
 
     @property
     def batch_id(self) -> str:

@@ -48,6 +48,8 @@ class Operations:
                 return self._results(exchange)
             case "cancel":
                 return self._cancel(exchange)
+            case "count_tokens":
+                return Reply.ok({"input_tokens": exchange.input_tokens})
             case "models":
                 return self._models_of(exchange)
             case _:

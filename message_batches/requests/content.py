@@ -57,7 +57,7 @@ class ContentHash:
         A long line of more text or values than memory should hold counts by its bytes, and its value is not built.
         """
         if len(line) > LONG_LINE:
-            if _is_costly(line):
+            if is_costly(line):
                 self._hash(_AS_WRITTEN, line, b"\n")
                 self.by_value = False
                 return None
@@ -102,7 +102,8 @@ def _may_repeat_names(line: bytes, canonical: bytes) -> bool:
     return colons != len(canonical) - len(canonical.replace(b":", b"")) or (b"\\" in line and b"\\u003" in line)
 
 
-def _is_costly(line: Line) -> bool:
+def is_costly(line: Line) -> bool:
+    """Return whether the value of a long line would take much more memory than the line."""
     if len(line) > _MOST_TEXT:
         return True
     text = bytes(line)
@@ -168,3 +169,19 @@ def _repeated_name(line: bytes) -> str | None:
     except (ValueError, RecursionError):
         return None
     return found[0] if found else None
+
+
+def unique_names(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Build an object; refuse a repeated name: a payload keeps one of its values, and the API may use the other."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise msgspec.ValidationError("an object has the same name twice")
+    return found
+
+
+def exact_float(digits: str) -> float:
+    """Parse a number; refuse one that a payload cannot carry unchanged."""
+    number = float(digits)
+    if Decimal(repr(number)) != Decimal(digits):
+        raise msgspec.ValidationError("a number has more digits than a payload can carry")
+    return number

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -16,7 +15,9 @@ import msgspec
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join, without_bom
-from message_batches.requests.content import ContentHash
+from message_batches.prices import PriceList
+from message_batches.requests.content import ContentHash, exact_float, unique_names
+from message_batches.requests.estimate import Estimator
 from message_batches.requests.forms import (
     MAP,
     PYTHON,
@@ -36,6 +37,7 @@ from message_batches.requests.validation import (
     no_constant,
     unknown_field,
 )
+from message_batches.result_models import CostEstimate
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
 from message_batches.storage.scratch import Scratch, scratch_file
 
@@ -61,12 +63,14 @@ class CheckedRequests(CheckedLines):
         max_tokens: the sum of `max_tokens`, the most that the replies can use.
         largest: the highest `max_tokens` by model, and its line.
         warnings: requests that will be errored although the batch is accepted.
+        estimate: what they may cost; None where no prices were given.
     """
 
     models: dict[str, int]
     max_tokens: int
     largest: dict[str, tuple[int, str]] = field(default_factory=dict)
     warnings: list[PreflightWarning] = field(default_factory=list)
+    estimate: CostEstimate | None = None
 
     def items(self) -> list[Any]:
         """Decode the requests, to send them in the input; `MsgspecError` if a payload cannot carry one unchanged."""
@@ -75,13 +79,18 @@ class CheckedRequests(CheckedLines):
         if nested_deeper_than(items, MAX_INLINE_DEPTH):
             raise msgspec.ValidationError(f"nested more than {MAX_INLINE_DEPTH} deep")
         for line in lines:
-            json.loads(line, object_pairs_hook=_unique_names, parse_float=_exact_float)
+            json.loads(line, object_pairs_hook=unique_names, parse_float=exact_float)
         return items
 
 
 @contextmanager
 def read_requests(
-    path: str, *, version: str = "2023-06-01", betas: Collection[str] = (), scratch: Path | None = None
+    path: str,
+    *,
+    version: str = "2023-06-01",
+    betas: Collection[str] = (),
+    scratch: Path | None = None,
+    prices: PriceList | None = None,
 ) -> Iterator[CheckedRequests]:
     """Read and check a file, or standard input for `-`.
 
@@ -93,9 +102,10 @@ def read_requests(
         version: the `anthropic-version` that they will be sent under; some warnings depend on it.
         betas: the betas that they will be sent with; some warnings depend on them.
         scratch: a folder for an unnamed file of the same size; by default the system's temporary folder.
+        prices: what they may cost is estimated by these, if they are given.
     """
     with scratch_file(scratch) as lines:
-        yield _read_file(path, _RequestCollector(version, betas, lines))
+        yield _read_file(path, _RequestCollector(version, betas, lines, prices))
 
 
 def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
@@ -116,12 +126,13 @@ def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
 class _RequestCollector:
     """Checks requests and collects them as canonical lines."""
 
-    def __init__(self, version: str, betas: Collection[str], lines: Scratch) -> None:
+    def __init__(self, version: str, betas: Collection[str], lines: Scratch, prices: PriceList | None) -> None:
         self.check = RequestCheck()
         self.lines = lines
         self.sha256 = hashlib.sha256()
         self.content = ContentHash()
         self.preflight = Preflight(version, betas)
+        self.estimator = Estimator(prices) if prices else None
 
     def keep(self, lines: list[Line]) -> None:
         if self.check.refused:
@@ -138,6 +149,8 @@ class _RequestCollector:
                 request = self.content.add(line)
                 custom_id = self.check.ids[self.preflight.count]
                 self.preflight.check(request, custom_id, self.check.place_of(custom_id), self.content.repeated_name)
+                if self.estimator:
+                    self.estimator.add(request, line)
         return CheckedRequests(
             lines=self.lines,
             ids=self.check.ids,
@@ -149,6 +162,7 @@ class _RequestCollector:
             max_tokens=self.preflight.max_tokens,
             largest=self.preflight.largest,
             warnings=self.preflight.warnings(),
+            estimate=self.estimator.result() if self.estimator else None,
         )
 
 
@@ -270,19 +284,3 @@ def _refuse_json(data: bytes, name: str, error: Exception) -> NoReturn:
         line = data.count(b"\n", 0, place) + 1
         problem = f"line {line}: not JSON: {constant}"
     raise InvalidRequests(f"{name} cannot be read as JSON; nothing was sent\n  {problem}", [problem]) from error
-
-
-def _unique_names(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Build an object; refuse a repeated name: a payload keeps one of its values, and the API may use the other."""
-    found = dict(members)
-    if len(found) < len(members):
-        raise msgspec.ValidationError("an object has the same name twice")
-    return found
-
-
-def _exact_float(digits: str) -> float:
-    """Parse a number; refuse one that a payload cannot carry unchanged."""
-    number = float(digits)
-    if Decimal(repr(number)) != Decimal(digits):
-        raise msgspec.ValidationError("a number has more digits than a payload can carry")
-    return number

@@ -11,6 +11,7 @@ from message_batches.contract import NextAction
 from message_batches.errors import RequestsNotFound, ResultsIncomplete
 from message_batches.formatting import plural
 from message_batches.models import BatchOutput, Manifest
+from message_batches.prices import PriceList
 from message_batches.requests.manifest import content_of, content_of_items, read_ids
 from message_batches.result_models import LandedResults, ResultsFile
 from message_batches.results import reader
@@ -73,7 +74,13 @@ async def is_made_of(store: Store, batch_id: str, api_key: str, manifest: Manife
 
 
 async def landed_results(
-    store: Store, output: Landed, manifest: Manifest | None, *, api_key: str, scratch: Path | None = None
+    store: Store,
+    output: Landed,
+    manifest: Manifest | None,
+    *,
+    api_key: str,
+    scratch: Path | None = None,
+    prices: PriceList | None = None,
 ) -> Landed:
     """Return landed results, as they were checked against these requests; `Refused` if they differ.
 
@@ -83,7 +90,7 @@ async def landed_results(
     published = await reader.beside(store, output)
     landed: LandedResults | None
     if manifest:
-        landed = await _checked(store, output, published, manifest, api_key, scratch)
+        landed = await _checked(store, output, published, manifest, api_key, scratch, prices)
     else:
         landed = published[0].landed if published and not output.verified else None
     if landed is None:
@@ -99,6 +106,7 @@ async def _checked(
     manifest: Manifest,
     api_key: str,
     scratch: Path | None,
+    prices: PriceList | None,
 ) -> LandedResults:
     others = ""
     for publication in published:
@@ -146,6 +154,7 @@ async def _checked(
             expected_count=output.results_file.lines,
             scratch=scratch,
             compare=True,
+            prices=prices,
         )
     except ResultsIncomplete as error:
         raise Refused(f"These are not the requests of {output.batch_id}, whose results have landed. {error}") from error

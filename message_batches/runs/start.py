@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 
 from message_batches.contract import NextAction
 from message_batches.models import Manifest
+from message_batches.requests.estimate import check_limit
 from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
 from message_batches.results import reader
@@ -87,9 +88,11 @@ async def start_run(
                 continue
             raise
         if lost and isinstance(prior, Running):
-            return StartResult(workflow_id)
+            return StartResult(workflow_id, estimate=requests.estimate)
         if not isinstance(prior, NeverSent):
             return await starter.continue_prior(prior, workflow_id, manifest, shown)
+        if options.max_cost is not None and requests.estimate:
+            check_limit(requests.estimate, options.max_cost, "maxCost")
         # If another starter has changed anything since then, this fails and the search is repeated.
         policy = (
             WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY
@@ -103,7 +106,8 @@ async def start_run(
         except StartUnanswered:
             lost = True
             continue
-        return StartResult(workflow_id, _ended_before(prior.before) if prior.before else "")
+        note = _ended_before(prior.before) if prior.before else ""
+        return StartResult(workflow_id, note, estimate=requests.estimate)
     if lost:
         raise NoAnswer(
             f"Temporal did not answer whether {workflow_id} was started",
@@ -150,12 +154,16 @@ async def attach_run(
             return await starter.join(view, batch_id, manifest)
         if view and view.output and view.output.batch_id == batch_id and await has_results(store, view.output):
             note = f"The results of this batch have landed before, by {workflow_id}"
-            output = await landed_results(store, view.output, manifest, api_key=api_key, scratch=options.scratch)
+            output = await landed_results(
+                store, view.output, manifest, api_key=api_key, scratch=options.scratch, prices=options.prices
+            )
             return StartResult(workflow_id, note, Finished(workflow_id, output))
     for publication in await reader.of_key(store, batch_id, api_key):
         if publication.file_there:
             # By a run that Temporal no longer knows.
-            landed = await landed_results(store, publication.landed, manifest, api_key=api_key, scratch=options.scratch)
+            landed = await landed_results(
+                store, publication.landed, manifest, api_key=api_key, scratch=options.scratch, prices=options.prices
+            )
             workflow_id = owners[0].workflow_id if owners else attach_id_of(batch_id, api_key)
             return StartResult(
                 workflow_id, "The results of this batch have landed before", Finished(workflow_id, landed)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from temporalio.service import RPCError
 from message_batches.api.models import ApiProfile
 from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
 from message_batches.models import BatchInput, Manifest, PollSchedule, SubmissionSchedule
+from message_batches.prices import PriceList
+from message_batches.result_models import CostEstimate
 from message_batches.runs.comparison import is_run_of
 from message_batches.runs.control import NoAnswer, Refused
 from message_batches.runs.deduplication import (
@@ -48,6 +51,8 @@ class StartOptions:
         task_queue: of the workers that shall take the run.
         delete_after_landing: delete the batch at the provider once its results are landed and verified.
         scratch: a folder for temporary files; by default the system's.
+        max_cost: the most, in USD, that the requests of a new run may cost by the estimate.
+        prices: by which that is estimated.
     """
 
     profile: ApiProfile = field(default_factory=ApiProfile)
@@ -56,6 +61,8 @@ class StartOptions:
     task_queue: str = DEFAULT_TASK_QUEUE
     delete_after_landing: bool = False
     scratch: Path | None = None
+    max_cost: Decimal | None = None
+    prices: PriceList = field(default_factory=PriceList)
 
     def batch_input(self, shown: StaticDetails, **given: Any) -> BatchInput:
         """Build the run's input from these options, the texts for the Web UI, and the requests or the batch."""
@@ -64,6 +71,7 @@ class StartOptions:
             poll=self.poll,
             submission=self.submission,
             delete_after_landing=self.delete_after_landing,
+            max_cost=self.max_cost,
             static_summary=shown.summary,
             static_details=shown.details,
             **given,
@@ -79,12 +87,14 @@ class StartResult:
         finished: the results, if they had landed before.
         unchecked: the run takes the batch over without its requests: the given ones can be compared once it has
             landed, by the same call again.
+        estimate: what the requests may cost, if they are newly sent.
     """
 
     workflow_id: str
     note: str = ""
     finished: Finished | None = None
     unchecked: bool = False
+    estimate: CostEstimate | None = None
 
 
 class StartUnanswered(Exception):

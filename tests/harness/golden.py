@@ -33,10 +33,11 @@ _KINDS = [
     (r'On "Say hello to .*', "<reply>"),
     (r"\b(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+:\d\d(:\d\d)?\b", "<duration>"),
+    (r"\$\d[\d,]*\.\d+", "<amount>"),
 ]
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
 _AMOUNT = re.compile(r"^\d+\.\d+$")
-_COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens"}
+_COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens", "inputTokens"}
 """Numbers that differ from run to run."""
 
 _STATE = r"(?:<workflow id>|attach-<batch id>): .*\n"
@@ -49,7 +50,7 @@ _KINDS_IN_TEXT = [
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
-    (r"\$[\d,]+\.\d+", "$<amount>"),
+    (r"\babout [\d,]+ tokens", "about <count> tokens"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
     (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),
     (r"(?m) {2,}(?=<)|(?<=>) {2,}(?=\S)", "  "),

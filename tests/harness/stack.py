@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -132,6 +133,7 @@ async def running_stack(
     *,
     through: str | None = None,
     base_urls: Mapping[str, str] | None = None,
+    max_cost: Decimal | None = None,
 ) -> AsyncIterator[Stack]:
     """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one.
 
@@ -146,6 +148,7 @@ async def running_stack(
             open_store(store_url),
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),
+            max_cost=max_cost,
         ),
     ):
         yield made

@@ -33,7 +33,7 @@ ALLOWED: Mapping[str, str] = {
     "codec_server": "encryption errors listener settings",
     "emulator": "claude_models content_rules listener",
     "encryption": "errors",
-    "prices": "result_models",
+    "prices": "arazzo result_models",
     "result_models": "serialization",
     "errors": "contract",
     "formatting": "models result_models",
@@ -44,19 +44,25 @@ ALLOWED: Mapping[str, str] = {
         "claude_models contract errors formatting listener log_context result_models runs storage temporal"
     ),
     "report": "contract error_causes formatting models prices result_models results runs storage",
-    "requests": "claude_models concurrency content_rules contract errors formatting jsonl models serialization storage",
+    "requests": (
+        "claude_models concurrency content_rules contract errors formatting jsonl models prices result_models "
+        "serialization storage"
+    ),
     "results": (
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
         "result_models schemas serialization storage"
     ),
     "retention": "contract errors result_models runs storage temporal",
-    "runs": ("api contract errors formatting models requests result_models results serialization storage temporal"),
-    "settings": "api contract encryption errors prices",
+    "runs": (
+        "api contract errors formatting models prices requests result_models results serialization storage temporal"
+    ),
+    "settings": "api contract encryption errors models prices",
     "starter": "cli contract formatting temporal worker",
     "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
     "worker": (
-        "activities api concurrency contract errors listener observability prices settings storage temporal workflows"
+        "activities api concurrency contract errors formatting listener observability prices settings storage "
+        "temporal workflows"
     ),
     "workflows": (
         "activities api contract errors formatting models observability result_models serialization storage temporal"

@@ -2,6 +2,7 @@
 
 import re
 import traceback
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,11 @@ def test_an_empty_environment_has_defaults_and_no_key() -> None:
     assert settings.store_url == "file:///data/message-batches"
     assert settings.task_queue == "message-batches"
     assert settings.keys.names == ()
+
+
+def test_a_limit_on_the_cost_is_an_amount() -> None:
+    assert Settings.from_environment({"MESSAGE_BATCHES_MAX_COST": " 25.50 "}).max_cost == Decimal("25.50")
+    assert Settings.from_environment({"MESSAGE_BATCHES_MAX_COST": ""}).max_cost is None
 
 
 def test_keys_are_named_by_their_variables() -> None:
@@ -55,6 +61,10 @@ def test_the_command_shown_to_users_can_be_configured() -> None:
         ({"ANTHROPIC_BASE_URL": "api.anthropic.com"}, "ANTHROPIC_BASE_URL"),
         ({"MESSAGE_BATCHES_SCRATCH": "/nowhere/at/all"}, "MESSAGE_BATCHES_SCRATCH"),
         ({"MESSAGE_BATCHES_SECRETS": "/nowhere/at/all"}, "MESSAGE_BATCHES_SECRETS"),
+        ({"MESSAGE_BATCHES_MAX_COST": "a lot"}, "MESSAGE_BATCHES_MAX_COST"),
+        ({"MESSAGE_BATCHES_MAX_COST": "0"}, "MESSAGE_BATCHES_MAX_COST"),
+        ({"MESSAGE_BATCHES_MAX_COST": "NaN"}, "MESSAGE_BATCHES_MAX_COST"),
+        ({"MESSAGE_BATCHES_MAX_COST": "1e999"}, "MESSAGE_BATCHES_MAX_COST"),
         ({"ANTHROPIC_API_KEY": "two words"}, "ANTHROPIC_API_KEY"),
         ({"ANTHROPIC_API_KEY_A": "sk-ü"}, "ANTHROPIC_API_KEY_A"),
     ],

@@ -20,6 +20,8 @@ export interface BatchInput {
   storeId?: string;
   /** Delete the batch at the provider once its results are landed and verified. */
   deleteAfterLanding?: boolean;
+  /** The most that the requests may cost, in US dollars, by the estimate; above it nothing is sent. */
+  maxCost?: number | string;
   /** What Temporal was given under these names, to be shown in the Web UI even after a run has continued as new. */
   staticSummary?: string;
   staticDetails?: string;

@@ -1,27 +1,47 @@
-"""The command that only reads the requests: `check`, and with `--live` what the API says of their models."""
+"""The command that only reads the requests: `check`, with `--live` and `--count` what the API says of them."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from message_batches.api.models import ApiProfile, ModelInfo
 from message_batches.cli import tables
 from message_batches.cli.commands.start import OptionsReader, name_of, read
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.requests_document import ModelFinding, ModelProblem, RequestsDocument
+from message_batches.errors import RequestRefused
 from message_batches.formatting import escape_unprintable, plural
+from message_batches.requests.estimate import estimate_lines, input_tokens_of, sample, value_of
 from message_batches.requests.params import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
 from message_batches.requests.reader import CheckedRequests
+from message_batches.result_models import CostEstimate
+from message_batches.runs.starter import StartOptions
 from message_batches.settings import Settings
 
+if TYPE_CHECKING:
+    from message_batches.api.client import HttpBatchApi
+
 RETIRES_SOON = timedelta(days=30)
+COUNTED = 20
+"""The number of requests whose tokens the API is asked for."""
 MAX_ASKED = 50
 """The number of models that are asked for: a file that names more of them has other problems."""
 
 
 async def check(
-    context: CommandContext, file: str, read_options: OptionsReader, *, live: bool = False
+    context: CommandContext, file: str, read_options: OptionsReader, *, live: bool = False, count: bool = False
 ) -> CommandResult:
-    """Read and check a file of requests, and with `live` ask the API for their models; nothing is sent."""
+    """Read and check a file of requests; nothing is sent.
+
+    Args:
+        context: of the command.
+        file: its path.
+        read_options: of a run of these requests.
+        live: ask the API for their models.
+        count: ask the API for the tokens of a sample of them.
+    """
     options = read_options(context.settings)
     with read(file, options) as requests:
         findings = None
@@ -30,6 +50,8 @@ async def check(
             findings = find_problems(requests, models, options.profile, datetime.now(UTC))
             known = {unknown_model(name) for name, model in models.items() if model}
             requests = replace(requests, warnings=[each for each in requests.warnings if each.message not in known])
+        if count:
+            requests = replace(requests, estimate=await _counted(context.settings, options, requests))
         return CommandResult(RequestsDocument.of(requests, findings), tables.checked(requests, name_of(file), findings))
 
 
@@ -77,9 +99,34 @@ def _problems(
 
 
 async def _ask(settings: Settings, profile: ApiProfile, requests: CheckedRequests) -> dict[str, ModelInfo | None]:
+    async with _api(settings) as api:
+        return {name: await api.model(profile, name) for name in list(requests.models)[:MAX_ASKED]}
+
+
+async def _counted(settings: Settings, options: StartOptions, requests: CheckedRequests) -> CostEstimate:
+    """Return the estimate, scaled by what the API counts of some requests; those that it refuses are left out."""
+    counted, estimated, refusal = 0, 0.0, None
+    async with _api(settings) as api:
+        for line in sample(requests.lines, requests.count, COUNTED):
+            request = value_of(line)
+            if not isinstance(request, dict):
+                continue
+            try:
+                counted += await api.count_tokens(options.profile, request["params"])
+                estimated += input_tokens_of(request, line)
+            except RequestRefused as error:
+                refusal = error
+            except RecursionError:
+                continue  # It is nested as deeply as can just be read.
+    if refusal and not counted:
+        raise refusal
+    return estimate_lines(requests.lines, options.prices, counted / estimated if counted and estimated else 1.0)
+
+
+@asynccontextmanager
+async def _api(settings: Settings) -> "AsyncIterator[HttpBatchApi]":
     # Imported here: it takes longer to load than most commands run.
     from message_batches.api.client import HttpBatchApi, http_client
 
     async with http_client(settings.base_url, network=settings.network) as http:
-        api = HttpBatchApi(http, settings.keys, settings.network)
-        return {name: await api.model(profile, name) for name in list(requests.models)[:MAX_ASKED]}
+        yield HttpBatchApi(http, settings.keys, settings.network)

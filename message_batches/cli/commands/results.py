@@ -9,7 +9,7 @@ from pathlib import Path
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.joined_file import JoinedFile
-from message_batches.cli.json_output import FailedRequestsDocument, SavedResults, SavedTable
+from message_batches.cli.json_output import FailedRequestsDocument, SavedResults
 from message_batches.cli.options import FailedKind
 from message_batches.cli.result_export import refuse_existing, save, write_out
 from message_batches.contract import NextAction
@@ -21,6 +21,7 @@ from message_batches.results.replies import read_reply
 from message_batches.results.structured_output import SchemaCheck
 from message_batches.results.tables import Table, csv_of, parquet_of
 from message_batches.runs.control import find_results
+from message_batches.serialization import ContractModel
 
 STANDARD_OUTPUT = Path("-")
 
@@ -67,6 +68,22 @@ class ResultsOptions:
     strict: bool = False
     table: TableOptions | None = None
     force: bool = False
+
+
+class SavedTable(ContractModel):
+    """A table that was written to a file.
+
+    Attributes:
+        cost: of all rows, in USD; null if none has a price.
+        join: the rows that have one in the joined file, those that have none, and rows of it that no request has.
+    """
+
+    batch_id: str
+    file: str
+    rows: int
+    cost: Decimal | None
+    unpriced_rows: int
+    join: dict[str, int] | None
 
 
 async def results(context: CommandContext, identity: str, options: ResultsOptions) -> CommandResult:

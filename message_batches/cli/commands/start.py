@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from message_batches.cli.follow import (
 from message_batches.cli.json_output import DetachedRun
 from message_batches.cli.live_progress import display
 from message_batches.contract import NextAction
+from message_batches.formatting import describe_estimate
 from message_batches.models import PollSchedule, SubmissionSchedule
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused
@@ -70,7 +72,7 @@ async def attach(
     client = await context.client()
     begin = partial(attach_run, client, context.store, batch_id, options)
     if file:
-        with read(file, options) as requests:
+        with read(file, options, estimate=False) as requests:
             started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
     else:
         started = await _begun(context, begin)
@@ -119,6 +121,7 @@ def start_options(
     betas: Sequence[str] = (),
     task_queue: str | None = None,
     delete_after_landing: bool = False,
+    max_cost: Decimal | None = None,
 ) -> StartOptions:
     """Combine the document's cadence, the settings, and the options of the command line, which go first."""
     if not KEY_NAME.fullmatch(key):
@@ -143,6 +146,8 @@ def start_options(
         task_queue=task_queue or settings.task_queue,
         delete_after_landing=delete_after_landing,
         scratch=settings.scratch,
+        max_cost=max_cost,
+        prices=settings.prices,
     )
 
 
@@ -168,10 +173,16 @@ def _cadence(document: Path | None) -> tuple[str, PollSchedule]:
     return plan.anthropic_version, plan.poll
 
 
-def read(file: str, options: StartOptions) -> AbstractContextManager[CheckedRequests]:
-    """Read and check a file of requests for a run with these options."""
+def read(file: str, options: StartOptions, *, estimate: bool = True) -> AbstractContextManager[CheckedRequests]:
+    """Read and check a file of requests for a run with these options, and estimate what they may cost."""
     profile = options.profile
-    return read_requests(file, version=profile.anthropic_version, betas=profile.anthropic_beta, scratch=options.scratch)
+    return read_requests(
+        file,
+        version=profile.anthropic_version,
+        betas=profile.anthropic_beta,
+        scratch=options.scratch,
+        prices=options.prices if estimate else None,
+    )
 
 
 def name_of(file: str) -> str:
@@ -194,6 +205,8 @@ async def _follow(
     """Report how the run started, then follow it to its end or leave it to itself."""
     if started.note:
         context.say(started.note, style="yellow")
+    if started.estimate:
+        context.say(f"Estimated cost: {describe_estimate(started.estimate)}")
     if finished := started.finished:
         return await stored_result(context, finished.workflow_id, finished.landed, strict=waiting.strict)
     if _waits(context, waiting):
@@ -201,6 +214,6 @@ async def _follow(
     if not await has_worker(await context.client(), options.task_queue):
         context.say(next_steps.no_worker(options.task_queue), style="yellow")
     return CommandResult(
-        DetachedRun(workflow_id=started.workflow_id),
+        DetachedRun(workflow_id=started.workflow_id, estimate=started.estimate),
         f"{started.workflow_id} is under way. To see it: {next_steps.watch(started.workflow_id)}",
     )

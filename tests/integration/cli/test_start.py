@@ -65,7 +65,10 @@ async def test_away_from_a_terminal_the_run_is_left_to_itself(starter: CommandLi
 
     assert ended.code == 0, ended.err
     assert ended.json["detached"]
-    assert ended.err.splitlines() == [f"A new store has been made at {live.store_url}"]
+    made, estimated = ended.err.splitlines()
+    assert made == f"A new store has been made at {live.store_url}"
+    assert "768 out" in estimated
+    assert ended.json["estimate"]["outputTokens"] == 768
     assert (await live.client.get_workflow_handle(ended.json["workflowId"]).result())["verified"]
 
 

@@ -66,6 +66,25 @@ async def test_six_operations_asynchronously(anthropic: Any, start: Start, names
 
 
 @NAMESPACES
+async def test_tokens_are_counted(anthropic: Any, start: Start, namespace: str) -> None:
+    emulator = await start()
+    asked = {"model": "claude-sonnet-5", "messages": [{"role": "user", "content": "x" * 400}]}
+    async with official(emulator) as sdk:
+        counter = attrgetter(namespace)(sdk)
+        tool = {"name": "book", "input_schema": {"type": "object"}}
+
+        assert (await counter.count_tokens(**asked)).input_tokens == 104
+        assert (await counter.count_tokens(**asked, system="y" * 40, tools=[tool])).input_tokens > 118
+        with pytest.raises(anthropic.NotFoundError, match="claude-does-not-exist-9"):
+            await counter.count_tokens(**{**asked, "model": "claude-does-not-exist-9"})
+        with pytest.raises(anthropic.BadRequestError, match="max_tokens: Extra inputs are not permitted"):
+            await counter.count_tokens(**asked, extra_body={"max_tokens": 5})
+        with pytest.raises(anthropic.BadRequestError, match="messages"):
+            await counter.count_tokens(**{**asked, "messages": []})
+    assert {call.operation for call in emulator.calls} == {"count_tokens"}
+
+
+@NAMESPACES
 async def test_six_operations_synchronously(anthropic: Any, emulator: Emulator, namespace: str) -> None:
     def all_of_them() -> list[Any]:
         with anthropic.Anthropic(api_key="sk-one", base_url=emulator.url, max_retries=0) as sdk:

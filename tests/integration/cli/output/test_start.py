@@ -23,6 +23,7 @@ from tests.integration.cli.output.runs import (
     when,
 )
 
+LIMIT = ("--max-cost", "0.001")
 KEY = "sk-ant-api03-secret-AAAA"
 
 
@@ -87,6 +88,9 @@ async def refused_starts(starter: CommandLine, file: str) -> Scenes:
         "no such file": await starter("start", "there-is-none.jsonl"),
         "no version": await starter("start", file, "--anthropic-version", "a b"),
         "no beta": await starter("start", file, "--beta", KEY),
+        "above the limit": await in_both_forms(starter, "start", file_of(starter, fresh(), "dear.jsonl"), *LIMIT),
+        "no price under a limit": await starter("start", file_of(starter, mixed(), "unknown.jsonl"), *LIMIT),
+        "no amount": await starter("start", file, "--max-cost", "-1"),
         "no duration": await starter("start", file, "--poll-interval", "30"),
         "no document": await starter("start", file, "--document", "broken.yml"),
         "no store": await no_store("start", file),
