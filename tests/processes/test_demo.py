@@ -37,15 +37,18 @@ def lines_of(file: Path) -> int:
 
 async def suggestion_works(starter: CommandLine, shown: str) -> None:
     """Run the suggested command, after Temporal has ended."""
-    suggested = re.search(r"MESSAGE_BATCHES_STORE=(\S+) \S+ \S*starter.py (results \S+ --failed -o retry.jsonl)", shown)
+    command = r"(results \S+ --failed=all --max-tokens) N (-o retry.jsonl)"
+    suggested = re.search(rf"MESSAGE_BATCHES_STORE=(\S+) \S+ \S*starter.py {command}", shown)
     assert suggested
     later = CommandLine(starter.folder, {"MESSAGE_BATCHES_STORE": suggested[1], "TEMPORAL_ADDRESS": "127.0.0.1:1"})
 
-    failed = await later(*suggested[2].split())
+    failed = await later(*suggested[2].split(), "1024", *suggested[3].split())
 
     assert failed.code == 0, failed.err
     lines = (starter.folder / "retry.invalid.jsonl").read_text(encoding="utf-8").splitlines()
     assert {json.loads(line)["custom_id"] for line in lines} == {"ticket-0005", "review-0003", "chat-0002"}
+    raised = (starter.folder / "retry.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["params"]["max_tokens"] for line in raised] == [1024] * 6
 
 
 @pytest.mark.slow
