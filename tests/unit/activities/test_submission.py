@@ -148,9 +148,10 @@ async def test_a_later_start_of_the_same_requests_is_a_submission_of_its_own(alo
 async def test_while_another_run_with_its_id_may_be_sending_a_run_sends_nothing(
     alone: Alone, emulator: Emulator
 ) -> None:
-    emulator.faults.add("slow", operation="create", seconds=2, times=1)
+    slow = emulator.faults.add("slow", operation="create", seconds=2, times=1)
     sending = asyncio.create_task(alone.submit_as("deleted"))
-    await eventually(lambda: list(alone.folder.glob("submissions/**/*-1.json")), "its intent")
+    # Its intent alone would not do: it reads those of others once more before the POST.
+    await eventually(lambda: slow.applied, "its POST")
 
     with pytest.raises(ApplicationError) as refused:
         await alone.submit_as("successor")
