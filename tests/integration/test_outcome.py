@@ -86,7 +86,7 @@ def worked_out(lines: list[Any]) -> Decimal:
 
 
 async def test_results_of_all_kinds_are_summed_up_and_priced(temporal: DevServer, tmp_path: Path) -> None:
-    options = EmulatorOptions(models=("claude-next-9",))
+    options = EmulatorOptions(ends_after_polls=1, models=("claude-next-9",))
     async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
         for custom_id, ordered in ORDERED.items():
             emulator.faults.add("outcome", operation="create", custom_id=custom_id, **ordered)
@@ -130,7 +130,8 @@ async def test_results_of_all_kinds_are_summed_up_and_priced(temporal: DevServer
 
 
 async def test_replies_that_are_cut_off_make_the_outcome_truncated(temporal: DevServer, tmp_path: Path) -> None:
-    async with Emulator() as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
+    options = EmulatorOptions(ends_after_polls=1)
+    async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:
         run = await live.start([request("whole"), request("cut", max_tokens=5)])
         output = await run.result()
 
