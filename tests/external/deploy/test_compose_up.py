@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import shutil
+import tarfile
 from collections.abc import AsyncIterator
 
 import httpx
@@ -135,12 +136,6 @@ async def test_the_key_is_a_file_and_in_no_environment_log_or_history(deployment
             assert KEY.encode() not in event.SerializeToString()
 
 
-async def test_the_demo_has_landed_beside_it_and_left_nothing(deployment: Deployment, demo: asyncio.Task[None]) -> None:
-    await demo
-
-    assert (await deployment.state("worker"))["State"]["Status"] == "running"
-
-
 async def test_a_backup_is_restored(deployment: Deployment) -> None:
     query = "docker compose exec -T postgres psql --username temporal --dbname temporal --tuples-only --command"
     await deployment(f"{query} \"INSERT INTO schema_version VALUES ('1.19')\"")
@@ -152,8 +147,15 @@ async def test_a_backup_is_restored(deployment: Deployment) -> None:
         await deployment(command)
 
     assert (await deployment(f'{query} "TABLE schema_version"')).split() == ["1.19"]
-    assert (deployment.folder / "data.tar.gz").stat().st_size
+    with tarfile.open(deployment.folder / "data.tar.gz") as packed:
+        assert {"data/store/store.json", "data/requests.jsonl"} <= set(packed.getnames())
     await deployment.up("worker")
+
+
+async def test_the_demo_has_landed_beside_it_and_left_nothing(deployment: Deployment, demo: asyncio.Task[None]) -> None:
+    await demo
+
+    assert (await deployment.state("worker"))["State"]["Status"] == "running"
 
 
 @pytest.fixture
