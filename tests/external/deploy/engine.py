@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from tests.harness.project import ROOT
 
 STAND_IN = Path(__file__).parent / "stand_in"
@@ -64,13 +66,15 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "networks").mkdir()
+        for name in ("networks", "scratch"):
+            (folder / name).mkdir()
         for name, text in (("containers.conf", _CONTAINERS), ("storage.conf", _STORAGE)):
             (folder / name).write_text(text.format(folder=folder))
         self.environment = {
             **os.environ,
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+            "TMPDIR": str(folder / "scratch"),
         }
 
     async def __call__(self, *arguments: str) -> str:
@@ -127,7 +131,10 @@ class Engine:
         await self("rm", "--all", "--force", "--time", "0")
         await self("network", "prune", "--force")
         await self("volume", "rm", "--all", "--force")
-        await command("umount", str(self.folder / "graph" / "overlay"))
+        # Those of a build that was broken off too.
+        for mount in reversed(psutil.disk_partitions(all=True)):
+            if mount.mountpoint.startswith(f"{self.folder}/"):
+                await command("umount", mount.mountpoint)
         shutil.rmtree(self.folder)
 
 

@@ -191,14 +191,17 @@ async def encrypted(deployment: Deployment) -> AsyncIterator[Deployment]:
 async def test_with_keys_everything_is_encrypted_and_the_codec_server_decrypts(encrypted: Deployment) -> None:
     run = await encrypted.begin_file("a-hidden-prompt")
     history = (await run.fetch_history()).to_json()
-    async with httpx.AsyncClient() as http:
-        answer = await http.post(
-            f"http://127.0.0.1:{encrypted.ports['CODEC_PORT']}/decode",
-            json=json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"],
-            headers={"Authorization": f"Bearer {TOKEN}"},
-        )
+    sent = json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"]
+    # As a browser calls it that shows the Web UI.
+    codec, ui = (f"http://localhost:{encrypted.ports[port]}" for port in ("CODEC_PORT", "TEMPORAL_UI_PORT"))
+    async with httpx.AsyncClient(base_url=codec, headers={"Origin": ui}) as http:
+        refused = await http.post("/decode", json=sent)
+        await http.post("/login", data={"token": TOKEN}, headers={"Origin": codec})
+        answer = await http.post("/decode", json=sent)
     await run.terminate()
 
     assert "2026-11" in base64.b64decode(re.findall('"encryption-key-id": "([^"]+)"', history)[0]).decode()
+    assert refused.status_code == 401
+    assert answer.headers["Access-Control-Allow-Origin"] == ui
     [payload] = answer.json()["payloads"]
     assert b"a-hidden-prompt" in base64.b64decode(payload["data"])
