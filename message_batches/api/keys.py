@@ -165,7 +165,7 @@ class ApiKeys:
         if not self.other_files:
             return held
         listed = ", ".join(self.other_files[:5]) + (", ..." if self.other_files[5:] else "")
-        return f"{held}; not read, for a key's name has lower-case letters, digits and '-' alone: {listed}"
+        return f"{held}; not read, as not a file with the name of a key (lower-case letters, digits, '-'): {listed}"
 
     def _described(self, name: str) -> str:
         own = ["token"] if name in self.tokens else []

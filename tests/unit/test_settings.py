@@ -47,11 +47,12 @@ def test_keys_are_files_of_a_directory_and_variables_go_before_them(tmp_path: Pa
 def test_a_file_beside_the_keys_that_is_no_keys_is_named_but_not_repeated_where_it_may_be_one(tmp_path: Path) -> None:
     for name in ("default.txt", "Team_A", "team-b~", "sk-ant-api03-hidden", "a\u202eb", ".default.swp", "eu"):
         (tmp_path / name).write_text("sk-1\n")
+    (tmp_path / "default").mkdir()
 
     keys = Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path)}).keys
 
     assert keys.names == ("eu",)
-    assert keys.other_files == ("Team_A", "another", "default.txt", "another", "team-b~")
+    assert keys.other_files == ("Team_A", "another", "default", "default.txt", "another", "team-b~")
     assert "Team_A" in str(keys)
 
 
