@@ -185,8 +185,8 @@ def copy_project(folder: Path, revision: str | None = None) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def owned(*folders: Path) -> None:
+def owned(*folders: Path, user: int = USER) -> None:
     """Give folders to the user of the containers."""
     for folder in folders:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, USER, USER)
+            os.chown(path, user, user)

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(900)  # The first one makes the images and brin
 
 DEPLOYMENT = page("docs/deployment.md")
 BACKUP = page("deploy/README.md")
+OTHER = 1234
+"""A user id that is not that of the image."""
 TOKEN = secrets.token_hex(32)
 # In the first version of control groups, and in the second.
 LIMITS = """cd /sys/fs/cgroup
@@ -52,15 +54,18 @@ async def demo(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory)
 
 
 async def the_demo_lands_and_leaves_nothing(demo: Deployment) -> None:
+    """As another user, by the variable that the page names."""
     made, up, start, down = demo.commands(DEPLOYMENT, "mkdir -p demo-data")
     await demo(made)
-    owned(demo.folder / "demo-data")
+    owned(demo.folder / "demo-data", user=OTHER)
+    demo.variables["MESSAGE_BATCHES_UID"] = str(OTHER)
 
     await demo(up)
     said = await demo(start)
     await demo(down)
 
     assert "21 succeeded, 3 errored" in said
+    assert {path.lstat().st_uid for path in (demo.folder / "demo-data" / "store").rglob("*.jsonl")} == {OTHER}
     assert f"docker compose --env-file {compose.DEMO.relative_to(ROOT)} run --rm starter results" in " ".join(
         said.split()
     )
