@@ -1,5 +1,6 @@
 """docker-compose.yml up on a container engine, by the commands that the documentation gives."""
 
+import asyncio
 import json
 import os
 import re
@@ -99,7 +100,11 @@ class Deployment:
         """Wait until a service is healthy."""
 
         async def healthy() -> bool:
-            return (await self.engine.attempt("healthcheck", "run", self.container(service))).code == 0
+            if (await self.engine.attempt("healthcheck", "run", self.container(service))).code == 0:
+                return True
+            # A check is a Python of its own: without a break they would take a core from what they wait for.
+            await asyncio.sleep(0.5)
+            return False
 
         await eventually(healthy, f"{service} is healthy")
 
