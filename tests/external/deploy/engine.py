@@ -134,7 +134,8 @@ class Engine:
         # Those of a build that was broken off too.
         for mount in reversed(psutil.disk_partitions(all=True)):
             if mount.mountpoint.startswith(f"{self.folder}/"):
-                await command("umount", mount.mountpoint)
+                # At once for the eyes, and whenever what still uses it has ended.
+                await command("umount", "--lazy", mount.mountpoint)
         shutil.rmtree(self.folder)
 
 
