@@ -30,6 +30,7 @@
 The class's name is the failure type that a caller of the workflow sees.
 """
 
+import os
 from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
@@ -45,6 +46,12 @@ class MessageBatchesError(Exception):
     """Whether a retry can succeed without any change."""
     outcome_unknown: ClassVar[bool] = False
     """After a POST: whether the batch may exist in spite of the error."""
+
+
+def why(error: OSError) -> str:
+    """Return why a file cannot be used, and for which user: in a container it is another than outside."""
+    reason = error.strerror or str(error)
+    return f"{reason} for user id {os.geteuid()}" if isinstance(error, PermissionError) else reason
 
 
 class InvalidRequests(MessageBatchesError):

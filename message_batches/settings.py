@@ -19,7 +19,7 @@ from message_batches.api.keys import ApiKeys
 from message_batches.api.network import Network, read_network
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.encryption.keys import EncryptionKey, read_keys
-from message_batches.errors import MessageBatchesError
+from message_batches.errors import MessageBatchesError, why
 from message_batches.models import MaxCost
 from message_batches.prices import PriceList, read_prices
 
@@ -143,9 +143,7 @@ def encryption_keys(environment: Mapping[str, str] | None = None) -> tuple[Encry
     try:
         return read_keys(Path(file).read_text(encoding="utf-8", errors="replace") if file else written)
     except OSError as error:
-        raise InvalidSettings(
-            f"{_KEYS_FILE} is not valid: expected a file that can be read ({error.strerror})"
-        ) from None
+        raise InvalidSettings(f"{_KEYS_FILE} is not valid: expected a file that can be read ({why(error)})") from None
     except ValueError as error:
         raise InvalidSettings(f"{_KEYS_FILE if file else _KEYS} is not valid: {error}") from None
 

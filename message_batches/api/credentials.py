@@ -18,6 +18,7 @@ from message_batches.api.keys import (
     may_be_a_key,
     variable_of,
 )
+from message_batches.errors import why
 
 _SECRETS = "MESSAGE_BATCHES_SECRETS"
 _BASE_URL = "ANTHROPIC_BASE_URL"
@@ -34,7 +35,7 @@ _Given = dict[tuple[str, str], tuple[str, str]]
 
 def read_api_keys(env: Mapping[str, str]) -> ApiKeys:
     """Read the keys of the secrets directory, and those of the environment, which go first."""
-    files, variables = _files(env), _variables(env)
+    (files, others), variables = _files(env), _variables(env)
     for place in (files, variables):
         _refuse_two(place)
     for kind, name in variables:
@@ -51,6 +52,7 @@ def read_api_keys(env: Mapping[str, str]) -> ApiKeys:
         tokens=frozenset(name for kind, name in given if kind == _AUTH_TOKEN),
         headers={name: _headers(*value) for (kind, name), value in given.items() if kind == _HEADERS},
         workspaces={name: _workspace(*value) for (kind, name), value in given.items() if kind == _WORKSPACE},
+        other_files=others,
     )
     for (_, name), (where, _) in given.items():
         if name not in secrets:
@@ -77,8 +79,10 @@ def _variables(env: Mapping[str, str]) -> _Given:
     return found
 
 
-def _files(env: Mapping[str, str]) -> _Given:
+def _files(env: Mapping[str, str]) -> tuple[_Given, tuple[str, ...]]:
+    """Return the files that are named as a key is, and the names of the others, but for hidden ones."""
     found: _Given = {}
+    others = []
     directory = env.get(_SECRETS, "").strip()
     try:
         for path in sorted(Path(directory).iterdir()) if directory else ():
@@ -86,10 +90,15 @@ def _files(env: Mapping[str, str]) -> _Given:
             if path.is_file() and KEY_NAME.fullmatch(name) and suffix in _SECRET_FILES:
                 text = path.read_text(encoding="utf-8", errors="replace")
                 found[_SECRET_FILES[suffix], name] = (f"the file {path}", text)
+            elif not path.name.startswith("."):
+                # One that is itself a key is not repeated.
+                others.append(path.name if re.fullmatch(r"(?!sk-)[A-Za-z0-9._~-]{1,40}", path.name) else "another")
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not a path"
-        raise ValueError(f"{_SECRETS} is not valid: expected a directory of files that can be read ({why})") from None
-    return found
+        reason = why(error) if isinstance(error, OSError) else "not a path"
+        raise ValueError(
+            f"{_SECRETS} is not valid: expected a directory of files that can be read ({reason})"
+        ) from None
+    return found, tuple(others)
 
 
 def _refuse_two(given: _Given) -> None:

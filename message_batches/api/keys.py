@@ -85,6 +85,7 @@ class ApiKeys:
         tokens: the names whose secret is a token, which is sent as `Authorization: Bearer`.
         headers: further headers of the calls with a key; their values are secret too.
         workspaces: the workspace ids of keys that span workspaces; not secret, since every answer names its workspace.
+        other_files: the files of the directory of secrets that are not named as a key is, and so were not read.
     """
 
     secrets: Mapping[str, SecretStr] = field(default_factory=dict)
@@ -92,6 +93,7 @@ class ApiKeys:
     tokens: frozenset[str] = frozenset()
     headers: Mapping[str, Mapping[str, SecretStr]] = field(default_factory=dict)
     workspaces: Mapping[str, str] = field(default_factory=dict)
+    other_files: tuple[str, ...] = ()
 
     def secret(self, name: str) -> SecretStr:
         """Return the key of that name; raise `UnknownKey` without repeating the text, which may be a key."""
@@ -154,9 +156,16 @@ class ApiKeys:
         return tuple(sorted(self.secrets))
 
     def __str__(self) -> str:
-        """Format the names, each with what is its own; without any, say what gives one."""
-        none = f"none: set {variable_of(DEFAULT_KEY)} or ANTHROPIC_AUTH_TOKEN, or no run can be sent from here"
-        return ", ".join(map(self._described, self.names)) or none
+        """Format the names, each with what is its own, and what gives one: if there is none, or a file is no key's."""
+        none = (
+            f"none: set {variable_of(DEFAULT_KEY)} or ANTHROPIC_AUTH_TOKEN, or have a file {DEFAULT_KEY!r} in "
+            "MESSAGE_BATCHES_SECRETS; no run can be sent from here"
+        )
+        held = ", ".join(map(self._described, self.names)) or none
+        if not self.other_files:
+            return held
+        listed = ", ".join(self.other_files[:5]) + (", ..." if self.other_files[5:] else "")
+        return f"{held}; not read, as not a file with the name of a key (lower-case letters, digits, '-'): {listed}"
 
     def _described(self, name: str) -> str:
         own = ["token"] if name in self.tokens else []

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
 
-from message_batches.errors import MessageBatchesError
+from message_batches.errors import MessageBatchesError, why
 from message_batches.formatting import spell_out_controls
 
 
@@ -45,7 +45,7 @@ def _draft(path: Path) -> Iterator[IO[bytes]]:
         draft.chmod(0o666 & ~umask)
         draft.replace(path)
     except OSError as error:
-        raise FileNotWritten(f"{path} cannot be written: {error.strerror or error}") from error
+        raise FileNotWritten(f"{path} cannot be written: {why(error)}") from error
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
@@ -83,7 +83,7 @@ def _refusing_full_device() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise FileNotWritten(f"Standard output cannot be written: {error.strerror or error}") from error
+        raise FileNotWritten(f"Standard output cannot be written: {why(error)}") from error
 
 
 def tolerate_any_text() -> None:

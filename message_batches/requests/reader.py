@@ -13,7 +13,7 @@ from typing import IO, Any, NoReturn
 import msgspec
 
 from message_batches.contract import NextAction
-from message_batches.errors import InvalidRequests, MessageBatchesError
+from message_batches.errors import InvalidRequests, MessageBatchesError, why
 from message_batches.jsonl import BLANK, LONG_LINE, MAX_BODY_BYTES, Line, Splitter, join, without_bom
 from message_batches.prices import PriceList
 from message_batches.requests.content import ContentHash, exact_float, unique_names
@@ -120,7 +120,7 @@ def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
     except IsADirectoryError as error:
         raise UnreadableFile(f"{path} is a directory: name a file of requests in it") from error
     except OSError as error:
-        raise UnreadableFile(f"{name} cannot be read: {error.strerror or error}") from error
+        raise UnreadableFile(f"{name} cannot be read: {why(error)}") from error
 
 
 class _RequestCollector:

@@ -21,7 +21,7 @@ import obstore.store
 from obstore.exceptions import BaseError
 
 from message_batches.concurrency import FeedAborted, ThreadFeed
-from message_batches.errors import RequestsNotFound, StoreUnavailable
+from message_batches.errors import RequestsNotFound, StoreUnavailable, why
 from message_batches.storage import filesystem
 from message_batches.storage.failures import bucket_errors, failure_message, first_line
 from message_batches.storage.interface import StoredObject
@@ -270,7 +270,8 @@ class ObjectStore:
             if isinstance(error, FileNotFoundError) and doing == "read":
                 raise FileNotFoundError(f"{uri} is not in the store") from error
             through = f"; calls go through the proxy {self._proxy}" if self._proxy else ""
-            raise StoreUnavailable(f"{failure_message(doing, uri, str(error))}{through}") from error
+            reason = why(error) if isinstance(error, PermissionError) else str(error)
+            raise StoreUnavailable(f"{failure_message(doing, uri, reason)}{through}") from error
 
 
 def open_store(url: str, **options: Any) -> ObjectStore:

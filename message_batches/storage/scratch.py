@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from message_batches.errors import StoreUnavailable
+from message_batches.errors import StoreUnavailable, why
 
 CHUNK_BYTES = 1024 * 1024
 
@@ -65,6 +65,5 @@ def _failures(folder: Path | None) -> Iterator[None]:
     except OSError as error:
         where = folder or tempfile.gettempdir()
         raise StoreUnavailable(
-            f"the scratch folder {where} cannot be used: {error.strerror}. Free space there, or set "
-            "MESSAGE_BATCHES_SCRATCH"
+            f"the scratch folder {where} cannot be used: {why(error)}. Free space there, or set MESSAGE_BATCHES_SCRATCH"
         ) from error

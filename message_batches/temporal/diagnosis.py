@@ -79,7 +79,8 @@ async def connection_problem(attempt: Attempt, reason: str) -> str:
     """Return why a connection failed and what to set, from the SDK's reason and a look at what the address speaks."""
     target = attempt.target
     if "dns error" in reason:
-        return f"The host of {target} is not known (DNS): correct {_ADDRESS}"
+        # A container that is stopped has no name.
+        return f"The host of {target} is not known (DNS): correct {_ADDRESS}, or start the container of that name"
     if "InvalidCertificate(" in reason:
         return f"The certificate of {target} {_certificate_problem(reason)}"
     if "InconsistentKeys" in reason:

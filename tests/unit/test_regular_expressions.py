@@ -153,6 +153,7 @@ ENTRIES = {
     "message_batches.api.credentials:_BASE_URL_FORM": fullmatch(
         A("https://", "a"), A("https://[", ":"), A("https://a/", "/"), A("https://a:", "0")
     ),
+    "message_batches.api.credentials:_files": WORD,
     "message_batches.api.credentials:_headers": WORD,
     "message_batches.api.credentials:_workspace": WORD,
     "message_batches.api.keys:KEY_NAME": WORD,

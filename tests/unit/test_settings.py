@@ -1,5 +1,7 @@
 """The environment, read once: the settings from it, and the errors for invalid variables."""
 
+import errno
+import os
 import re
 import traceback
 from decimal import Decimal
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from message_batches.errors import why
 from message_batches.settings import InvalidSettings, Settings, codec_token, display_command, encryption_keys
 from tests.harness.encryption import key, written
 from tests.harness.tls import make_ca
@@ -45,6 +48,23 @@ def test_keys_are_files_of_a_directory_and_variables_go_before_them(tmp_path: Pa
 
     assert settings.keys.names == ("default", "team-b")
     assert settings.keys.secret("default").get_secret_value() == "sk-variable"
+
+
+def test_a_file_beside_the_keys_that_is_no_keys_is_named_but_not_repeated_where_it_may_be_one(tmp_path: Path) -> None:
+    for name in ("default.txt", "Team_A", "team-b~", "sk-ant-api03-hidden", "a\u202eb", ".default.swp", "eu"):
+        (tmp_path / name).write_text("sk-1\n")
+    (tmp_path / "default").mkdir()
+
+    keys = Settings.from_environment({"MESSAGE_BATCHES_SECRETS": str(tmp_path)}).keys
+
+    assert keys.names == ("eu",)
+    assert keys.other_files == ("Team_A", "another", "default", "default.txt", "another", "team-b~")
+    assert "Team_A" in str(keys)
+
+
+def test_a_file_without_the_rights_is_told_with_the_user_who_lacks_them() -> None:
+    assert str(os.geteuid()) in why(PermissionError(errno.EACCES, "Permission denied"))
+    assert why(OSError(errno.EIO, "Input/output error")) == "Input/output error"
 
 
 def test_the_command_shown_to_users_can_be_configured() -> None:

@@ -1,5 +1,6 @@
 """docker-compose.yml up on a container engine, by the commands that the documentation gives."""
 
+import asyncio
 import json
 import os
 import re
@@ -99,7 +100,11 @@ class Deployment:
         """Wait until a service is healthy."""
 
         async def healthy() -> bool:
-            return (await self.engine.attempt("healthcheck", "run", self.container(service))).code == 0
+            if (await self.engine.attempt("healthcheck", "run", self.container(service))).code == 0:
+                return True
+            # A check is a Python of its own: without a break they would take a core from what they wait for.
+            await asyncio.sleep(0.5)
+            return False
 
         await eventually(healthy, f"{service} is healthy")
 
@@ -123,7 +128,7 @@ class Deployment:
         file = f"{prompt}.jsonl"
         (self.data / file).write_text("".join(f"{json.dumps(each)}\n" for each in requests(3, prompt)))
         before = len(await self.batches())
-        said = await self(f"docker compose run --rm -T starter start {file} --json --poll-interval 1s")
+        said = await self(f"docker compose run --rm starter start {file} --json --poll-interval 1s")
         started = json.loads(said[said.index("{") :])
         client = await self.temporal()
         run = client.get_workflow_handle(started["workflowId"], result_type=BatchOutput)
@@ -147,11 +152,15 @@ class Deployment:
     async def fault(self, **described: Any) -> None:
         await self._asked("POST", "faults", described)
 
-    async def no_faults(self) -> None:
-        await self._asked("DELETE", "faults")
+    async def hold(self) -> None:
+        """Have all batches be in progress until `ends`; else one ends by itself after ten seconds."""
+        await self.fault(fault="field", operation="retrieve", field="processing_status", value="in_progress")
 
-    async def ends(self) -> None:
-        """Have all batches end now."""
+    async def ends(self, **fault: Any) -> None:
+        """Have all batches end now, with no fault left but this one."""
+        await self._asked("DELETE", "faults")
+        if fault:
+            await self.fault(**fault)
         await self._asked("POST", "clock", {"advance": 3600})
 
     async def _asked(self, method: str, path: str, content: Any = None) -> Any:
@@ -181,8 +190,8 @@ def copy_project(folder: Path, revision: str | None = None) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def owned(*folders: Path) -> None:
+def owned(*folders: Path, user: int = USER) -> None:
     """Give folders to the user of the containers."""
     for folder in folders:
         for path in (folder, *folder.rglob("*")):
-            os.chown(path, USER, USER)
+            os.chown(path, user, user)

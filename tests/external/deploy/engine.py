@@ -10,13 +10,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from tests.harness.project import ROOT
 
 STAND_IN = Path(__file__).parent / "stand_in"
 BASE = "python:3.13.14-slim-trixie"
 """What Dockerfile begins with."""
 
-NEEDED = ("podman", "buildah", "runc", "catatonit", "iptables", "debootstrap")
+NEEDED = ("podman", "buildah", "runc", "catatonit", "iptables", "mmdebstrap")
 HOW_TO_GET = (
     "NOT RUN: containers need root and a container engine. On Debian: apt-get install --no-install-recommends "
     f"{' '.join(NEEDED)} containernetworking-plugins golang-github-containernetworking-plugin-dnsname"
@@ -64,13 +66,15 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "networks").mkdir()
+        for name in ("networks", "scratch"):
+            (folder / name).mkdir()
         for name, text in (("containers.conf", _CONTAINERS), ("storage.conf", _STORAGE)):
             (folder / name).write_text(text.format(folder=folder))
         self.environment = {
             **os.environ,
             "CONTAINERS_CONF": str(folder / "containers.conf"),
             "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+            "TMPDIR": str(folder / "scratch"),
         }
 
     async def __call__(self, *arguments: str) -> str:
@@ -99,14 +103,11 @@ class Engine:
         """Pull the image that ours begins with; return False if Debian's Python had to take its place."""
         if (await self.attempt("pull", "--quiet", BASE)).code == 0:
             return True
-        root = self.folder / "base"
-        await succeeds("debootstrap", "--variant=minbase", f"--include={_PYTHON}", "trixie", str(root), _mirror())
-        (root / "usr" / "bin" / "python").symlink_to("python3")
-        for marker in root.glob("usr/lib/python3*/EXTERNALLY-MANAGED"):
-            marker.unlink()
-        packed = f"tar -C {root} -c . | podman import --quiet - {BASE}"
-        await succeeds("sh", "-c", packed, environment=self.environment)
-        shutil.rmtree(root)
+        packed = self.folder / "base.tar"
+        made = ("mmdebstrap", "--variant=apt", f"--include={_PYTHON}", *_AS_THE_OFFICIAL_ONE, "trixie", str(packed))
+        await succeeds(*made, _mirror())
+        await self("import", "--quiet", str(packed), BASE)
+        packed.unlink()
         return False
 
     async def build(self, tag: str, context: Path) -> None:
@@ -125,17 +126,24 @@ class Engine:
         await self("build", "--quiet", "--network=host", *options, f"--tag={tag}", str(context))
 
     async def remove(self) -> None:
-        """Remove all containers, networks and volumes, then the folder."""
+        """Remove all containers, networks and volumes, then the folder, with the images."""
         await self("pod", "rm", "--all", "--force")
         await self("rm", "--all", "--force", "--time", "0")
         await self("network", "prune", "--force")
         await self("volume", "rm", "--all", "--force")
-        await self("rmi", "--all", "--force")
-        await command("umount", str(self.folder / "graph" / "overlay"))
+        # Those of a build that was broken off too.
+        for mount in reversed(psutil.disk_partitions(all=True)):
+            if mount.mountpoint.startswith(f"{self.folder}/"):
+                # At once for the eyes, and whenever what still uses it has ended.
+                await command("umount", "--lazy", mount.mountpoint)
         shutil.rmtree(self.folder)
 
 
 _PYTHON = "python3,python3-venv,python3-pip,ca-certificates"
+_AS_THE_OFFICIAL_ONE = (
+    '--customize-hook=ln -s python3 "$1/usr/bin/python"',
+    '--customize-hook=rm "$1"/usr/lib/python3*/EXTERNALLY-MANAGED',
+)
 
 
 def _mirror() -> str:

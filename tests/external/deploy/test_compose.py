@@ -11,6 +11,7 @@ import pytest
 from message_batches import __version__
 from message_batches.settings import Settings, encryption_keys
 from tests.external.deploy import compose
+from tests.harness.pages import PAGES
 from tests.harness.project import ROOT
 from worker import GRACEFUL_SHUTDOWN
 
@@ -325,6 +326,16 @@ def test_the_commands_that_the_starter_suggests_use_the_same_deployment(services
 
     file = compose.DEMO.relative_to(ROOT)
     assert said == ["docker compose run --rm starter", f"docker compose --env-file {file} run --rm starter"]
+
+
+def test_every_block_of_the_pages_that_names_these_tests_is_run_by_one_of_them() -> None:
+    sources = "".join(file.read_text() for file in Path(__file__).parent.glob("*.py"))
+    begun = re.findall(r"""\.commands\([^"]*(?:"[^" ]+"[^"]*)?"([^"]+)"[,)]""", sources)
+    blocks = [block for page in PAGES for block in page.blocks if "make test-containers" in (block.why_not or "")]
+
+    assert len(blocks) == 5
+    for block in blocks:
+        assert any(block.text.startswith(f"$ {beginning}") for beginning in begun), block.text
 
 
 def test_large_files_are_spooled_to_disk(services: dict[str, Any]) -> None:

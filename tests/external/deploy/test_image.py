@@ -12,6 +12,7 @@ import pytest
 
 from message_batches import __version__
 from tests.external.deploy.conftest import KEY
+from tests.external.deploy.deployment import USER
 from tests.external.deploy.engine import BASE, Done, Engine, command
 from tests.harness.project import ROOT
 
@@ -95,6 +96,17 @@ async def test_it_says_what_it_is_runs_as_a_user_and_is_no_larger_than_what_it_n
     assert config["Labels"]["org.opencontainers.image.licenses"] == "MIT"
     # Above what the base has: most of it are compiled extensions, 34 MB of them the SDK's.
     assert ours["Size"] - base["Size"] < 140_000_000
+
+
+async def test_a_folder_that_its_user_may_not_read_is_told_with_the_user(
+    engine: Engine, image: str, tmp_path: Path
+) -> None:
+    # Root's, and nobody else's.
+    secrets = ("--env=MESSAGE_BATCHES_SECRETS=/secrets", f"--volume={tmp_path}:/secrets:ro")
+    done = await engine.attempt("run", "--rm", "--network=none", *secrets, image)
+
+    assert done.code == 2
+    assert f"user id {USER}" in done.output
 
 
 async def in_image(engine: Engine, image: str, *words: str) -> str:

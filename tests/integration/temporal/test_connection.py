@@ -130,7 +130,7 @@ def configure(monkeypatch: pytest.MonkeyPatch, places: Places, address: str, var
         ("denied", {}, "does not permit the connection"),
         ("nobody", {}, "No Temporal server answers at .*TEMPORAL_ADDRESS .nothing listens there"),
         ("nobody", TLS, "No server answers at .*TEMPORAL_ADDRESS"),
-        ("no such host", {}, r"The host .* is not known \(DNS\): correct TEMPORAL_ADDRESS"),
+        ("no such host", {}, r"The host .* is not known \(DNS\): correct TEMPORAL_ADDRESS, or start the container"),
         ("no such host", TLS, r"The host .* is not known \(DNS\)"),
     ],
 )

@@ -131,7 +131,8 @@ def test_a_directory_holds_all_of_them_and_variables_go_first(tmp_path: Path) ->
         "x-a": "1",
         "x-b": "2",
     }
-    assert str(found) == "default, team-a (token, headers x-a, x-b, a workspace)"
+    assert str(found).startswith("default, team-a (token, headers x-a, x-b, a workspace); ")
+    assert found.other_files == ("team-a.txt",)
     assert other.headers_of("default") == {"authorization": "Bearer tok-2"}
     assert other.headers_of("team-a")["x-api-key"] == "sk-2"
     (tmp_path / "default.auth-token").write_text("tok")
