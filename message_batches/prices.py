@@ -45,7 +45,8 @@ def price(rates: Rates, counts: Sequence[int], inference_geo: str | None = None)
     return amount / _MILLION + rates.web_searches * searches / 1000
 
 
-_Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+# An amount with a million digits after the point would be shown in full.
+_Price = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=12, allow_inf_nan=False)]
 
 
 class _File(BaseModel):
