@@ -200,8 +200,8 @@ def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:
         )
     elif estimate.unseen:
         said = (
-            f"{unknown}: {plural(estimate.unseen, 'request')} with files or tools of the provider do not show all of "
-            "their tokens. Nothing is sent. Put the files into the requests, or leave the limit out"
+            f"{unknown}: the tokens of files and of the provider's tools are not shown by "
+            f"{plural(estimate.unseen, 'request')}. Nothing is sent. Put the files in, or leave the limit out"
         )
     elif estimate.amount is not None and estimate.amount > limit:
         said = (

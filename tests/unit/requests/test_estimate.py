@@ -175,6 +175,8 @@ def test_each_request_has_its_own_length_of_context_geography_and_model() -> Non
     "params",
     [
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"tools": [{"type": "advisor_20260301", "name": "advisor"}]},
+        {"tools": [{"name": "own", "input_schema": {}}, {"type": "new_20270101"}]},
         {"mcp_servers": [{"url": "https://example.com"}]},
         {"messages": [{"role": "user", "content": document({"type": "file", "file_id": "file_1"})}]},
         {"messages": [{"role": "user", "content": document({"type": "url", "url": "https://example.com"})}]},
@@ -182,7 +184,8 @@ def test_each_request_has_its_own_length_of_context_geography_and_model() -> Non
     ],
 )
 def test_requests_that_do_not_show_all_of_their_tokens_are_counted(params: dict[str, Any]) -> None:
-    assert estimate_of(request("a", **params), request("b")).unseen == 1
+    own = [{"name": "own"}, {"type": "custom", "name": "b"}, {"type": "bash_20250124"}, {"type": "memory_20250818"}]
+    assert estimate_of(request("a", **params), request("b", tools=own)).unseen == 1
 
 
 @pytest.mark.parametrize(
@@ -282,7 +285,7 @@ def test_what_costs_at_most_the_limit_passes(amount: str) -> None:
         (made("25.0010"), ("$25.001", "$25.00")),
         (made("3", unpriced=("claude-new-9\x1b[2J",)), ("claude-new-9\\x1b[2J", "$25.00", "MESSAGE_BATCHES_PRICES")),
         (made(None, unpriced=tuple("abcdef")), ("a, b, c and 3 more", "$25.00")),
-        (made("3", unseen=2), ("2 requests with files", "$25.00")),
+        (made("3", unseen=2), ("not shown by 2 requests", "$25.00")),
     ],
 )
 def test_what_may_cost_more_or_has_no_price_is_refused_with_both_figures(
