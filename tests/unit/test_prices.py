@@ -301,6 +301,7 @@ def test_a_file_of_prices_may_be_json(tmp_path: Path) -> None:
         (f"m:\n  batch: {flow(RATES, input='true')}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
         (f"m:\n  batch: {flow(RATES, input='1e30')}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
         (f"m:\n  batch: {flow(RATES, input=TINY)}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
+        (f"m:\n  batch: {flow(RATES)}\n  standard: {flow(RATES, cache_read=0.01)}\n", ":3: #/m/standard"),
         (f"m:\n  batch: {flow(RATES, inptu=1)}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/inptu"),
         (f"m:\n  batch: {flow(RATES)}\n  standard: {flow(RATES)}\n  discount: 1\n", ":4: #/m/discount"),
         ("m: 3\n", ":1: #/m"),
