@@ -2,7 +2,7 @@
 
     MessageBatchesError
     ├── InvalidRequests          the requests themselves; nothing was sent
-    ├── CostLimitExceeded        requests that may cost more than a limit; nothing was sent
+    ├── CostLimitExceeded        requests that may cost more than a limit; nothing is sent
     ├── RequestsNotFound         a `requestsUri` outside the store, or not there
     ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
@@ -69,7 +69,7 @@ class InvalidRequests(MessageBatchesError):
 
 
 class CostLimitExceeded(MessageBatchesError):
-    """Requests that may cost more than a limit, or for which that is not known; nothing was sent.
+    """Requests that may cost more than a limit, or for which that is not wholly known; nothing is sent.
 
     Attributes:
         estimate: what they may cost, in USD; None if that is not known.

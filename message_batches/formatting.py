@@ -74,8 +74,10 @@ def plural(count: int, thing: str) -> str:
 
 def format_money(amount: Decimal) -> str:
     """Format US dollars as `$1,234.50`, or as `$0.000042` where cents say nothing."""
-    cents = f"{amount:,.2f}"
-    return f"${cents}" if amount == 0 or amount >= Decimal("0.1") else f"${amount:.3g}"
+    if amount == 0 or amount >= Decimal("0.1"):
+        return f"${amount:,.2f}"
+    # No token costs less than the bound; a limit may be any number, with a million zeros.
+    return f"${Decimal(f'{amount:.3g}'):f}" if amount > Decimal("1e-12") else f"${amount:.3g}"
 
 
 def describe_cost(cost: Cost) -> str:

@@ -7,7 +7,8 @@ from functools import cache, lru_cache, reduce
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from message_batches.result_models import Cost, ModelUsage, PriceSource
 
@@ -45,7 +46,8 @@ def price(rates: Rates, counts: Sequence[int], inference_geo: str | None = None)
     return amount / _MILLION + rates.web_searches * searches / 1000
 
 
-_Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+# An amount with a million digits after the point would be shown in full.
+_Price = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=12, allow_inf_nan=False)]
 
 
 class _File(BaseModel):
@@ -64,15 +66,24 @@ class _OwnRates(_File):
         return Rates(**dict(self))
 
 
-class _LongContext(_File):
+class _BothRates(_File):
+    batch: _OwnRates
+    standard: _OwnRates
+
+    @field_validator("standard")
+    @classmethod
+    def _not_below_batch(cls, standard: _OwnRates, given: ValidationInfo) -> _OwnRates:
+        for (kind, price), (_, batch) in zip(standard, given.data.get("batch", standard), strict=True):
+            if price < batch:
+                raise PydanticCustomError("swapped", f"`{kind}` is below the price for batches: are they swapped?")
+        return standard
+
+
+class _LongContext(_BothRates):
     over: Annotated[int, Field(gt=0)]
-    batch: _OwnRates
-    standard: _OwnRates
 
 
-class _OwnPrices(_File):
-    batch: _OwnRates
-    standard: _OwnRates
+class _OwnPrices(_BothRates):
     long_context: _LongContext | None = None
 
 

@@ -121,7 +121,7 @@ class DeletedBatch(ApiModel):
 class TokenCount(ApiModel):
     """The API's count of the tokens of a message's input."""
 
-    input_tokens: int = Field(ge=0)
+    input_tokens: int = Field(ge=0, le=2**53)
 
 
 class KeyOwner(NamedTuple):

@@ -179,7 +179,7 @@ async def estimate_manifest(store: Store, manifest: Manifest, prices: PriceList)
 
 
 def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:
-    """Raise `CostLimitExceeded` for requests that may cost more than a limit, or for which that is not known.
+    """Raise `CostLimitExceeded` for requests that may cost more than a limit, or for which that is not wholly known.
 
     Args:
         estimate: of the requests.
@@ -187,25 +187,30 @@ def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:
         source: names what has set the limit.
     """
     requests = plural(sum(each.requests for each in estimate.usage), "request")
-    bound = f"{format_money(limit)} ({source})"
+    amount = format_money(estimate.amount or Decimal(0))
+    bound = format_money(limit)
+    if amount == bound:
+        amount, bound = (f"${each.normalize():f}" for each in (estimate.amount or Decimal(0), limit))
+    unknown = f"What {requests} may cost is not known, and the limit is {bound} ({source})"
+    # A run that was reset may have sent them before: "is", not "was".
     if estimate.partial:
-        raise CostLimitExceeded(
-            f"What {requests} may cost is not known, and the limit is {bound}: {describe_unpriced(estimate.unpriced)}. "
-            "Nothing was sent. Set a price for it in MESSAGE_BATCHES_PRICES, of the worker and of the caller, or leave "
-            "the limit out",
-            estimate=estimate.amount,
-            limit=limit,
+        said = (
+            f"{unknown}: {describe_unpriced(estimate.unpriced)}. Nothing is sent. Set a price for it in "
+            "MESSAGE_BATCHES_PRICES, of the worker and of the caller, or leave the limit out"
         )
-    if estimate.amount is not None and estimate.amount > limit:
-        amount = format_money(estimate.amount)
-        if amount == format_money(limit):
-            amount = f"${estimate.amount.normalize():f}"
-        raise CostLimitExceeded(
-            f"{requests} may cost up to {amount}, and the limit is {bound}. Nothing was sent. "
-            "Lower `max_tokens`, send fewer requests, or raise the limit",
-            estimate=estimate.amount,
-            limit=limit,
+    elif estimate.unseen:
+        said = (
+            f"{unknown}: the tokens of files and of the provider's tools are not shown by "
+            f"{plural(estimate.unseen, 'request')}. Nothing is sent. Put the files in, or leave the limit out"
         )
+    elif estimate.amount is not None and estimate.amount > limit:
+        said = (
+            f"{requests} may cost up to {amount}, and the limit is {bound} ({source}). Nothing is sent. "
+            "Lower `max_tokens`, send fewer requests, or raise the limit"
+        )
+    else:
+        return
+    raise CostLimitExceeded(said, estimate=estimate.amount, limit=limit)
 
 
 def _size_of(params: dict[str, Any], line: Line) -> InputSize:

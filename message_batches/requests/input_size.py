@@ -36,7 +36,9 @@ _CODE_SIGNS = b'{}[]()<>=;:"/_0123456789`|*#$@&+~^'
 """Without the backslash: a line has it for each line break of a text."""
 _ASCII = bytes(range(128))
 _MORE = frozenset(("tools", "mcp_servers", "output_config", "output_format", "cache_control"))
-_UNSEEN_TOOLS = ("web_search", "web_fetch", "code_execution", "bash_code_execution", "tool_search")
+_OWN_TOOLS = ("custom", "bash_2", "text_editor_2", "memory_2", "computer_", "browser_toolset")
+"""How the types of tools begin that the caller runs, whose results come in further requests. The provider may run any
+other one, with tokens that the request does not show."""
 _HEAD = 65_536
 """Characters of an image that are decoded: in a JPEG its size comes after a preview and other data."""
 
@@ -95,7 +97,7 @@ class InputSize:
             for tool in tools:
                 self.tokens += _structure(tool)
                 if type(tool) is dict:
-                    self.unseen = self.unseen or str(tool.get("type")).startswith(_UNSEEN_TOOLS)
+                    self.unseen = self.unseen or not str(tool.get("type") or "custom").startswith(_OWN_TOOLS)
                     self._cache(tool.get("cache_control"))
         self.unseen = self.unseen or bool(params.get("mcp_servers"))
 

@@ -8,8 +8,8 @@ import msgspec
 
 from message_batches.jsonl import LONG_LINE, Line, check_utf8
 
-MAX_TOKEN_COUNT = 2**53
-"""A larger count is ignored: not every JSON reader could represent it."""
+MAX_TOKEN_COUNT = 2**36
+"""A larger count is ignored: not every JSON reader, and no counter of metrics, could represent the sum of a batch."""
 
 MAX_CUSTOM_ID = 64
 """Characters; no batch has a longer one, so that a line with it is no result."""
@@ -288,4 +288,6 @@ def _text(value: Any) -> str:
 
 
 def _number(value: Any) -> int:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # Some gateways write each number with a fraction.
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKEN_COUNT else 0

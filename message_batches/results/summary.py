@@ -97,6 +97,8 @@ class SummaryBuilder:
             if group is None:
                 group = self._stop_group(result.stop_reason, result.refusal)
             group.add(position, result.custom_id)
+            # What was used, where the reply does not say it, has no price, and so the cost is partial: never 0.
+            self._add_usage(result.model if result.usage != NOTHING else "", result.inference_geo, result.usage)
         elif result.type in ("canceled", "expired"):
             self._counts[result.type] += 1
         else:
@@ -105,8 +107,6 @@ class SummaryBuilder:
             if result.type != "errored":
                 kind, message = f"result type {result.type!r}", "this version does not know this type of result"
             self._add_error(kind, (position, result.custom_id, message[:MAX_TEXT]))
-        if result.model or result.usage != NOTHING:
-            self._add_usage(result.model, result.inference_geo, result.usage)
 
     def build(self) -> Summary:
         """Build the summary of the results so far."""

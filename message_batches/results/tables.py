@@ -12,6 +12,7 @@ from message_batches.prices import PriceList, Rates, price
 from message_batches.result_models import BILLED
 from message_batches.results.parser import NOTHING, ResultLine, read_result
 from message_batches.results.replies import read_reply
+from message_batches.results.summary import MAX_NAME
 
 COLUMNS = (
     "custom_id",
@@ -59,7 +60,7 @@ class Table:
     Attributes:
         rows: how many there are so far.
         cost: what they cost together; None if none of them has a price.
-        unpriced: rows with a usage whose model has no price.
+        unpriced: succeeded rows without a usage, or whose model has no price.
         matched: rows that have cells of the user's own.
     """
 
@@ -74,7 +75,7 @@ class Table:
     def row(self, line: bytes) -> list[Any]:
         """Return the row of a result; None in a cell where there is nothing to be said."""
         result = read_result(line, landed=True)
-        billed = bool(result.model) or result.usage != NOTHING
+        billed = result.type == "succeeded"
         cost = self._cost(result) if billed else None
         counts: Sequence[int | None] = result.usage if billed else [None] * len(NOTHING)
         self.rows += 1
@@ -95,13 +96,15 @@ class Table:
         return [*(cells if cells is not None else [None] * len(self._own.columns)), *row]
 
     def _cost(self, result: ResultLine) -> Decimal | None:
-        if result.model not in self._models and len(self._models) < MAX_MODELS:
-            over = self._prices.long_context_over(result.model)
-            rates = {long: self._prices.rates(result.model, long_context=long) for long in (False, True)}
-            self._models[result.model] = over, rates
-        over, rates = self._models.get(result.model, (None, {}))
+        # Cut as the summary cuts it: a thousand names of a megabyte each would be kept.
+        model = result.model[:MAX_NAME]
+        if model not in self._models and len(self._models) < MAX_MODELS:
+            over = self._prices.long_context_over(model)
+            rates = {long: self._prices.rates(model, long_context=long) for long in (False, True)}
+            self._models[model] = over, rates
+        over, rates = self._models.get(model, (None, {}))
         prompt = result.usage[0] + sum(result.usage[2:5])
-        found = rates.get(over is not None and prompt > over)
+        found = rates.get(over is not None and prompt > over) if result.usage != NOTHING else None
         if found is None:
             self.unpriced += 1
             return None

@@ -134,12 +134,13 @@ async def running_stack(
     through: str | None = None,
     base_urls: Mapping[str, str] | None = None,
     max_cost: Decimal | None = None,
+    task_queue: str | None = None,
 ) -> AsyncIterator[Stack]:
-    """Run a worker on a queue of its own; it calls the emulator through a gateway, if there is one.
+    """Run a worker, by default on a queue of its own; it calls the emulator through a gateway, if there is one.
 
     Keys with a base URL of their own go there.
     """
-    made = Stack(client, emulator, store_url)
+    made = Stack(client, emulator, store_url, task_queue or f"test-{uuid4()}")
     async with (
         http_client(through or emulator.url) as http,
         build_worker(

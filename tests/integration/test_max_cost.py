@@ -6,9 +6,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator
+from message_batches.models import BatchOutput
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, command_line
 from tests.harness.requests import fresh, requests
@@ -85,6 +88,37 @@ async def test_the_workers_limit_holds_for_whoever_starts_a_run_but_not_for_an_a
     assert attached.verified
     assert attached.cost is not None
     assert attached.cost.amount
+
+
+@pytest.mark.slow
+async def test_a_run_reset_to_before_its_check_does_not_lose_the_batch_that_it_had_sent(
+    temporal: DevServer, emulator: Emulator, tmp_path: Path
+) -> None:
+    store_url = (tmp_path / "store").as_uri()
+    async with running_stack(temporal.client, emulator, store_url) as unbounded:
+        queue = unbounded.task_queue
+        starter = command_line(tmp_path / "user", temporal, store_url, queue)
+        file = starter.file(fresh())
+        first = (await starter("start", file, "--wait", "--json", *QUICK)).json
+    async with running_stack(
+        temporal.client, emulator, store_url, max_cost=Decimal("0.0001"), task_queue=queue
+    ) as bounded:
+        run = WorkflowExecution(workflow_id=first["workflowId"])
+        await temporal.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=temporal.client.namespace,
+                workflow_execution=run,
+                workflow_task_finish_event_id=4,
+                request_id=f"reset-{run.workflow_id}",
+                reason="a test",
+            )
+        )
+        failure = await failure_of(temporal.client.get_workflow_handle(run.workflow_id, result_type=BatchOutput))
+        again = (await starter("start", file, "--wait", "--json", *QUICK)).json
+
+        assert (failure.type, "was sent" in failure.message) == ("CostLimitExceeded", False)
+        assert again["batchId"] == first["batchId"]
+        assert bounded.operations().count("create") == 1
 
 
 async def test_an_attached_run_and_one_of_large_results_have_a_cost(live: Stack) -> None:

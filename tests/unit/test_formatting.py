@@ -2,12 +2,14 @@
 
 import json
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from message_batches.formatting import (
     MAX_TEXT,
     format_duration,
+    format_money,
     format_size,
     markdown_code,
     markdown_table,
@@ -23,6 +25,23 @@ from message_batches.formatting import (
 )
 def test_time_is_shown_as_a_clock_shows_it(seconds: int, shown: str) -> None:
     assert format_duration(timedelta(seconds=seconds)) == shown
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [
+        ("0", "$0.00"),
+        ("0.00000005", "$0.00000005"),
+        ("0.00004", "$0.00004"),
+        ("0.0041249", "$0.00412"),
+        ("0.1", "$0.10"),
+        ("123456.7", "$123,456.70"),
+        ("9e20", "$900,000,000,000,000,000,000.00"),
+        ("1e-99999999", "$1e-99999999"),
+    ],
+)
+def test_money_is_shown_in_cents_where_they_say_something(amount: str, shown: str) -> None:
+    assert format_money(Decimal(amount)) == shown
 
 
 @pytest.mark.parametrize(

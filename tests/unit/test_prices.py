@@ -240,6 +240,10 @@ def test_an_id_that_looks_like_a_known_one_has_no_price(model: str) -> None:
     assert prices.long_context_over(model) is None
 
 
+TINY = "'1e-900000'"
+"""An amount that has a megabyte of digits if it is shown."""
+
+
 def written(tmp_path: Path, text: str) -> dict[str, str]:
     file = tmp_path / "prices.yaml"
     file.write_text(text, encoding="utf-8")
@@ -296,6 +300,8 @@ def test_a_file_of_prices_may_be_json(tmp_path: Path) -> None:
         (f"m:\n  batch: {flow(RATES, input='.nan')}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
         (f"m:\n  batch: {flow(RATES, input='true')}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
         (f"m:\n  batch: {flow(RATES, input='1e30')}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
+        (f"m:\n  batch: {flow(RATES, input=TINY)}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/input"),
+        (f"m:\n  batch: {flow(RATES)}\n  standard: {flow(RATES, cache_read=0.01)}\n", ":3: #/m/standard"),
         (f"m:\n  batch: {flow(RATES, inptu=1)}\n  standard: {flow(RATES)}\n", ":2: #/m/batch/inptu"),
         (f"m:\n  batch: {flow(RATES)}\n  standard: {flow(RATES)}\n  discount: 1\n", ":4: #/m/discount"),
         ("m: 3\n", ":1: #/m"),

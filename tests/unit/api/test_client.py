@@ -339,3 +339,12 @@ async def test_only_the_key_of_a_base_url_is_sent_to_it(emulator: Emulator) -> N
     assert [made.id for made in other.batches] == [batch.id]
     assert [call.operation for call in emulator.calls] == ["create"]
     assert [call.operation for call in other.calls] == ["create", "retrieve", "results"]
+
+
+@pytest.mark.parametrize("count", ["-1", "9" * 400, "1e400", "null", "7.5"])
+async def test_a_count_of_tokens_that_is_none_is_no_answer(count: str) -> None:
+    body = f'{{"input_tokens": {count}}}'.encode()
+    answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+    async with server_saying(answer) as url, api(url) as client:
+        with pytest.raises(ApiError):
+            await client.count_tokens(PROFILE, {"model": "claude-sonnet-5", "messages": []})

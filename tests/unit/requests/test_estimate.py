@@ -175,6 +175,8 @@ def test_each_request_has_its_own_length_of_context_geography_and_model() -> Non
     "params",
     [
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"tools": [{"type": "advisor_20260301", "name": "advisor"}]},
+        {"tools": [{"name": "own", "input_schema": {}}, {"type": "new_20270101"}]},
         {"mcp_servers": [{"url": "https://example.com"}]},
         {"messages": [{"role": "user", "content": document({"type": "file", "file_id": "file_1"})}]},
         {"messages": [{"role": "user", "content": document({"type": "url", "url": "https://example.com"})}]},
@@ -182,7 +184,8 @@ def test_each_request_has_its_own_length_of_context_geography_and_model() -> Non
     ],
 )
 def test_requests_that_do_not_show_all_of_their_tokens_are_counted(params: dict[str, Any]) -> None:
-    assert estimate_of(request("a", **params), request("b")).unseen == 1
+    own = [{"name": "own"}, {"type": "custom", "name": "b"}, {"type": "bash_20250124"}, {"type": "memory_20250818"}]
+    assert estimate_of(request("a", **params), request("b", tools=own)).unseen == 1
 
 
 @pytest.mark.parametrize(
@@ -256,13 +259,14 @@ def test_a_sample_is_spread_over_the_requests(count: int, wanted: int, taken: in
     assert (found[0], found[-1] >= count * (wanted - 1) // wanted - 1) == (0, True)
 
 
-def made(amount: str | None, *, unpriced: tuple[str, ...] = ()) -> CostEstimate:
+def made(amount: str | None, *, unpriced: tuple[str, ...] = (), unseen: int = 0) -> CostEstimate:
     return CostEstimate(
         input_tokens=1,
         output_tokens=1,
         amount=Decimal(amount) if amount else None,
         partial=bool(unpriced),
         unpriced=unpriced,
+        unseen=unseen,
         method="size",
         usage=(ModelUsage(model="claude-sonnet-5", requests=3),),
         prices=PriceSource(version="x", date=date(2026, 11, 27)),
@@ -281,6 +285,7 @@ def test_what_costs_at_most_the_limit_passes(amount: str) -> None:
         (made("25.0010"), ("$25.001", "$25.00")),
         (made("3", unpriced=("claude-new-9\x1b[2J",)), ("claude-new-9\\x1b[2J", "$25.00", "MESSAGE_BATCHES_PRICES")),
         (made(None, unpriced=tuple("abcdef")), ("a, b, c and 3 more", "$25.00")),
+        (made("3", unseen=2), ("not shown by 2 requests", "$25.00")),
     ],
 )
 def test_what_may_cost_more_or_has_no_price_is_refused_with_both_figures(
@@ -292,3 +297,8 @@ def test_what_may_cost_more_or_has_no_price_is_refused_with_both_figures(
     assert (caught.value.estimate, caught.value.limit) == (estimate.amount, Decimal(25))
     assert all(part in str(caught.value) for part in (*says, "3 requests", "maxCost"))
     assert not caught.value.retryable
+
+
+def test_both_figures_are_shown_in_full_where_cents_do_not_tell_them_apart() -> None:
+    with pytest.raises(CostLimitExceeded, match=r"up to \$25, and the limit is \$24\.999 "):
+        check_limit(made("25.00"), Decimal("24.999"), "maxCost")

@@ -8,6 +8,7 @@ import pytest
 from message_batches.jsonl import LONG_LINE
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.result_models import StopReason, Summary
+from message_batches.results.parser import MAX_TOKEN_COUNT
 from message_batches.storage.object_store import ObjectStore
 from tests.unit.results.test_landing import arriving, landing
 
@@ -102,3 +103,39 @@ async def test_usage_stays_small_for_any_models_and_geographies(store: ObjectSto
     assert landed.cost
     assert landed.cost.amount is None
     assert len(landed.model_dump_json()) < 30_000
+
+
+@pytest.mark.parametrize("filling", ["", "x" * LONG_LINE, "\ud83d"], ids=["short", "long", "lenient"])
+async def test_a_whole_number_written_with_a_fraction_is_a_count(store: ObjectStore, filling: str) -> None:
+    usage = {"input_tokens": 5.0, "output_tokens": 1e3, "cache_read_input_tokens": 0.5, "x": filling}
+    summary = await summary_of(store, usage_line("r-0", usage=usage))
+    assert summary.usage[0].counts[:5] == (5, 1000, 0, 0, 0)
+
+
+async def test_a_reply_that_does_not_say_its_usage_makes_the_cost_partial(store: ObjectStore) -> None:
+    lines = [
+        usage_line("r-0", usage={"input_tokens": 1_000_000}),
+        usage_line("r-1"),
+        usage_line("r-2", usage={"input_tokens": -1, "output_tokens": "7"}),
+    ]
+    landed = await landing(store, arriving(lines, 10**6), None, len(lines))
+    assert [(used.model, used.requests) for used in landed.summary.usage] == [("claude-haiku-5-5", 1), ("unknown", 2)]
+    assert landed.cost
+    assert (landed.cost.partial, landed.cost.unpriced) == (True, ("unknown",))
+
+
+async def test_only_what_succeeded_is_billed(store: ObjectStore) -> None:
+    message = {"model": "claude-haiku-5-5", "usage": {"input_tokens": 1_000_000}}
+    lines = [
+        json.dumps({"custom_id": each, "result": {"type": each, "message": message}}).encode()
+        for each in ("errored", "canceled", "expired", "new")
+    ]
+    summary = await summary_of(store, *lines)
+    assert (summary.usage, summary.counts.errored) == ((), 2)
+
+
+async def test_the_sum_of_the_largest_counts_is_a_number_that_metrics_take(store: ObjectStore) -> None:
+    counts = (MAX_TOKEN_COUNT, MAX_TOKEN_COUNT + 1, 2**53)
+    summary = await summary_of(store, *(usage_line(f"r-{n}", usage={"input_tokens": n}) for n in counts))
+    assert sum(used.input for used in summary.usage) == MAX_TOKEN_COUNT
+    assert MAX_TOKEN_COUNT * 100_000 <= 2**53

@@ -108,6 +108,8 @@ async def test_rows_cost_together_what_the_summary_costs() -> None:
         line("short", model="claude-haiku-5-5", input_tokens=7),
         line("us", model="claude-opus-5-5", input_tokens=1001, output_tokens=7, inference_geo="us"),
         line("unknown", model="claude-does-not-exist-9", input_tokens=7),
+        line("name", model="claude-opus-5-5" + "x" * 9000, input_tokens=7),
+        b'{"custom_id":"u","result":{"type":"succeeded","message":{"model":"claude-opus-5-5"}}}',
         b'{"custom_id":"e","result":{"type":"errored","error":{"error":{"type":"api_error","message":"why"}}}}',
     ]
     builder, table = SummaryBuilder(PriceList()), Table(PriceList())
@@ -118,8 +120,8 @@ async def test_rows_cost_together_what_the_summary_costs() -> None:
 
     cost = PriceList().cost(builder.build().usage)
     assert sum(Decimal(row["cost"] or 0) for row in rows) == cost.amount == table.cost
-    assert (table.rows, table.unpriced) == (105, 1)
-    assert [row["cost"] for row in rows[-2:]] == ["", ""]
+    assert (table.rows, table.unpriced) == (107, 3)
+    assert [row["cost"] for row in rows[-4:]] == [""] * 4
     assert rows[-1]["error"] == "api_error: why"
 
 
