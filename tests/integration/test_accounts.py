@@ -2,14 +2,16 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
 
 from activities.batch import MAX_UPLOADS, SMALL_BODY
 from message_batches.api.models import ApiProfile
@@ -281,7 +283,13 @@ async def test_calls_that_a_server_leaves_unanswered_keep_no_other_accounts_call
 
         assert output.verified
         assert waiting == 20, "the first of their calls are still without an answer"
-        for run in theirs:
+        await stop(theirs)
+
+
+async def stop(runs: Iterable[WorkflowHandle[Any, BatchOutput]]) -> None:
+    """Terminate runs; on a busy machine one may have given up by itself."""
+    for run in runs:
+        with suppress(RPCError):
             await run.terminate()
 
 
@@ -320,5 +328,4 @@ async def test_posts_that_a_server_leaves_unanswered_keep_no_other_accounts_post
 
         assert output.verified
         assert posts == min(len(theirs), MAX_CALLS), "the first of their calls are still without an answer"
-        for run in theirs:
-            await run.terminate()
+        await stop(theirs)
