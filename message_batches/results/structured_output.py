@@ -285,6 +285,8 @@ def _refuse(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _integer(digits: str) -> int | float:
+def _integer(digits: str) -> int:
     """Return the number; Python reads no integer of more than 4,300 digits."""
-    return int(digits) if len(digits) < 4000 else float(digits)
+    if len(digits) > 4000:
+        raise Unchecked("a number has over 4,000 digits")
+    return int(digits)
