@@ -1,5 +1,6 @@
 """The requests of a batch that have no reply, or none that can be used: which to send again, which to correct first."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator
@@ -100,6 +101,9 @@ async def failed_requests(pairs: AsyncIterable[Pair], wanted: Wanted) -> FailedR
     failed = FailedRequests(wanted)
     async for pair in pairs:
         failed.add(*pair)
+        if wanted.invalid:
+            # A comparison may take seconds, and many results are read at a time: Ctrl-C is heard in between.
+            await asyncio.sleep(0)
     return failed
 
 
