@@ -181,7 +181,10 @@ def schema_report(report: SchemaReport, command: str) -> RenderableType:
         parts += ["", table]
     steps = {"--failed=invalid": report.invalid, "--failed=unusable --max-tokens N": report.cut_off}
     for option in (option for option, count in steps.items() if count):
-        parts += ["", Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True)]
+        parts += [
+            "",
+            Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True, overflow="ignore"),
+        ]
     return Group(*parts)
 
 
