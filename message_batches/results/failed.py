@@ -108,7 +108,7 @@ async def failed_requests(pairs: AsyncIterable[Pair], wanted: Wanted) -> FailedR
 
 
 class _Params(msgspec.Struct):
-    max_tokens: int
+    max_tokens: int | float
 
 
 class _Limited(msgspec.Struct):
@@ -175,9 +175,10 @@ def _value_start(text: str, name_end: int) -> int:
     return start
 
 
-def _max_tokens(request: bytes) -> int:
-    """Return the limit of a request; one that cannot be read is not below any."""
+def _max_tokens(request: bytes) -> float:
+    """Return the limit of a request, which may be written as `1e3`; one that cannot be read is not below any."""
     try:
-        return _decode_limited(request).params.max_tokens
+        limit = _decode_limited(request).params.max_tokens
     except (msgspec.DecodeError, ValueError, RecursionError):
         return 2**63
+    return 2**63 if limit % 1 else limit

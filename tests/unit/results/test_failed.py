@@ -53,13 +53,13 @@ def test_an_unusable_reply_is_sorted_by_its_stop_reason(reason: str | None, agai
     assert not unwanted.retryable | unwanted.invalid
 
 
-@pytest.mark.parametrize("limit", [1, 99, 100, 101, 10**30, "100", None, 1.5])
+@pytest.mark.parametrize("limit", [1, 99, 99.0, 1e1, 100, 100.0, 101, 1e3, 10**30, "100", None, 1.5])
 def test_a_limit_is_only_raised(limit: Any) -> None:
     failed = add(Wanted(unusable=True, max_tokens=100), reply("max_tokens"), request(limit))
     full = add(Wanted(unusable=True, max_tokens=100), reply("model_context_window_exceeded"), request(1))
 
-    assert failed.raised == failed.retryable == ({"a"} if limit in (1, 99) else set())
-    assert failed.invalid == ({"a"} if limit not in (1, 99) else set())
+    assert failed.raised == failed.retryable == ({"a"} if limit in (1, 99, 10) else set())
+    assert failed.invalid == ({"a"} if limit not in (1, 99, 10) else set())
     assert (full.raised, full.invalid) == (set(), {"a"})
 
 
