@@ -217,6 +217,19 @@ def test_a_comparison_without_an_end_is_given_up_and_then_its_schema(schema: Any
     assert [each.count for each in made.report("b").unchecked_reasons] == [MAX_SLOW_OF_SCHEMA, 100]
 
 
+@pytest.mark.slow
+def test_comparisons_that_end_just_in_time_are_given_up_as_well() -> None:
+    made = SchemaCheck(max_slow=0.5)
+    schemas = [{"pattern": f"^(a+)+$|^{number}$"} for number in range(1000)]
+
+    verdicts = [add(made, formatted(schema), json.dumps("a" * 23 + "b")) for schema in schemas]
+
+    [reason] = made.report("b").unchecked_reasons
+    assert verdicts[0] is Verdict.INVALID
+    assert verdicts[-1] is Verdict.UNCHECKED
+    assert (reason.reason, reason.count) == ("too many comparisons took too long", verdicts.count(Verdict.UNCHECKED))
+
+
 def test_work_is_ended_in_the_middle() -> None:
     began = time.process_time()
 
