@@ -7,9 +7,10 @@ never followed.
 import gc
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import lru_cache
+from fractions import Fraction
+from functools import cache, lru_cache
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -88,7 +89,7 @@ class Schema:
             kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
             kind.check_schema(schema)
             # The library's own registry would fetch what it does not have.
-            return kind(schema, registry=Registry())
+            return _in_decimals(kind)(schema, registry=Registry())
 
         self._validator: Any = None
         try:
@@ -114,11 +115,28 @@ class Schema:
             # What it had found refers to itself, and may be a hundred megabytes.
             gc.collect()
             raise Unchecked(f"the comparison took more than {SECONDS:g} s")
-        return [Fault(_path(each.absolute_path), str(each.validator), _short(str(each.message))) for each in found]
+        # A schema that is `false` has no keyword.
+        return [
+            Fault(_path(each.absolute_path), str(each.validator or "false"), _short(str(each.message)))
+            for each in found
+        ]
 
 
 compiled = lru_cache(MAX_SCHEMAS)(Schema)
 """Compiles a schema, unless the same one was compiled just before."""
+
+
+@cache
+def _in_decimals(kind: Any) -> Any:
+    """Return a dialect in which 19.99 is a multiple of 0.01: the library divides in binary, where it is none."""
+    from jsonschema import ValidationError, validators
+
+    def multiple_of(validator: Any, divisor: float, value: Any, _: Any) -> Iterator[ValidationError]:
+        if validator.is_type(value, "number") and Fraction(str(value)) % Fraction(str(divisor)):
+            yield ValidationError(f"{value!r} is not a multiple of {divisor}")
+
+    extend: Any = validators.extend  # It has no types.
+    return extend(kind, {"multipleOf": multiple_of})
 
 
 def _path(steps: Any) -> str:

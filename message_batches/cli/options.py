@@ -136,7 +136,7 @@ Wait = Annotated[
     typer.Option("--wait/--detach", help="Follow it to its end, or leave it. Default: follow at a terminal."),
 ]
 
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 if any request came back without a reply.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every request has a usable reply.")]
 
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")

@@ -95,8 +95,8 @@ def _replies(replies: Sequence[ReplyCell], total: int) -> RenderableType:
 
 def _errors(summary: Summary) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("errors", no_wrap=True, style="red")
-    table.add_column("", justify="right")
+    table.add_column("errors", overflow="fold", style="red")
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("such as", overflow="fold")
     for group in summary.errors:
         example = f"{group.message} ({', '.join(group.custom_ids)})"
@@ -106,8 +106,8 @@ def _errors(summary: Summary) -> RenderableType:
 
 def _stopped(early: Sequence[tuple[str, str, str]]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("not usable", no_wrap=True, style="yellow")
-    table.add_column("", justify="right")
+    table.add_column("not usable", overflow="fold", style="yellow")
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("such as", overflow="fold")
     for reason, count, ids in early:
         table.add_row(Text(reason), count, Text(ids))
@@ -117,9 +117,9 @@ def _stopped(early: Sequence[tuple[str, str, str]]) -> RenderableType:
 def _usage(summary: Summary) -> RenderableType:
     head, rows = usage_table(summary.usage)
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("tokens by model", no_wrap=True)
+    table.add_column("tokens by model", overflow="fold")
     for column in head:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for model, *numbers in rows:
         table.add_row(Text(model), *numbers)
     return table

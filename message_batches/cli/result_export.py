@@ -49,15 +49,17 @@ def _draft(path: Path) -> Iterator[IO[bytes]]:
 
 
 def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise `FileNotWritten` for a file that may not be overwritten, or a directory."""
+    """Raise `FileNotWritten` for a file that may not be overwritten, a directory, or a device, which would be gone."""
     if path.is_dir():
         raise FileNotWritten(f"{path} is a directory: name a file in it")
+    if path.exists() and not path.is_file():
+        raise FileNotWritten(f"{path} is not a regular file, and would be replaced by one: name another file")
     if path.exists() and not force:
         raise FileNotWritten(f"{path} exists already: name another file, or overwrite it with --force")
 
 
-async def write_out(pieces: AsyncIterable[bytes]) -> None:
-    """Write to standard output, for as long as its reader takes it; to a terminal nothing that it would obey."""
+async def write_out(pieces: AsyncIterable[bytes]) -> bool:
+    """Write to standard output, to a terminal nothing that it would obey; return whether its reader took all."""
     try:
         async for piece in _for_terminal(pieces) if sys.stdout.isatty() else pieces:
             with _refusing_full_device():
@@ -66,6 +68,8 @@ async def write_out(pieces: AsyncIterable[bytes]) -> None:
             sys.stdout.buffer.flush()
     except BrokenPipeError:
         give_up_broken_streams()
+        return False
+    return True
 
 
 async def _for_terminal(pieces: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

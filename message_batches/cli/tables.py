@@ -174,14 +174,17 @@ def schema_report(report: SchemaReport, command: str) -> RenderableType:
     if rows:
         table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
         table.add_column("failures", overflow="fold", style="red")
-        table.add_column("", justify="right")
+        table.add_column("", justify="right", no_wrap=True)
         table.add_column("such as", overflow="fold")
         for what, count, message, ids in rows:
             table.add_row(Text(what), f"{count:,}", Text(f"{message} ({', '.join(ids)})"))
         parts += ["", table]
     steps = {"--failed=invalid": report.invalid, "--failed=unusable --max-tokens N": report.cut_off}
     for option in (option for option, count in steps.items() if count):
-        parts += ["", Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True)]
+        parts += [
+            "",
+            Text.assemble(("next     ", "dim"), f"{command} {option} -o retry.jsonl", no_wrap=True, overflow="ignore"),
+        ]
     return Group(*parts)
 
 

@@ -1,5 +1,6 @@
 """The requests of a batch that have no reply, or none that can be used: which to send again, which to correct first."""
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterable, AsyncIterator
@@ -100,11 +101,14 @@ async def failed_requests(pairs: AsyncIterable[Pair], wanted: Wanted) -> FailedR
     failed = FailedRequests(wanted)
     async for pair in pairs:
         failed.add(*pair)
+        if wanted.invalid:
+            # A comparison may take seconds, and many results are read at a time: Ctrl-C is heard in between.
+            await asyncio.sleep(0)
     return failed
 
 
 class _Params(msgspec.Struct):
-    max_tokens: int
+    max_tokens: int | float
 
 
 class _Limited(msgspec.Struct):
@@ -171,9 +175,10 @@ def _value_start(text: str, name_end: int) -> int:
     return start
 
 
-def _max_tokens(request: bytes) -> int:
-    """Return the limit of a request; one that cannot be read is not below any."""
+def _max_tokens(request: bytes) -> float:
+    """Return the limit of a request, which may be written as `1e3`; one that cannot be read is not below any."""
     try:
-        return _decode_limited(request).params.max_tokens
+        limit = _decode_limited(request).params.max_tokens
     except (msgspec.DecodeError, ValueError, RecursionError):
         return 2**63
+    return 2**63 if limit % 1 else limit

@@ -1,5 +1,6 @@
 """The command `results`: the results as they are, as texts or as a table, what to send again, answers and schemas."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -11,14 +12,14 @@ from message_batches.cli.context import DONE, FAILED, CommandContext, CommandRes
 from message_batches.cli.joined_file import JoinedFile
 from message_batches.cli.json_output import FailedRequestsDocument, SavedResults
 from message_batches.cli.options import FailedKind
-from message_batches.cli.result_export import refuse_existing, save, write_out
+from message_batches.cli.result_export import FileNotWritten, refuse_existing, save, write_out
 from message_batches.contract import NextAction
 from message_batches.formatting import format_money, plural
 from message_batches.results import reader
 from message_batches.results.failed import CUT_OFF, FailedRequests, Wanted, failed_requests, requests_of
 from message_batches.results.reader import Pair, Publication, ResultsNotFound
 from message_batches.results.replies import read_reply
-from message_batches.results.structured_output import SchemaCheck
+from message_batches.results.structured_output import SchemaCheck, Verdict
 from message_batches.results.tables import Table, csv_of, parquet_of
 from message_batches.runs.control import find_results
 from message_batches.serialization import ContractModel
@@ -208,7 +209,8 @@ async def _check_schema(
     """Compare each answer with the schema that its request gave."""
     check = SchemaCheck()
     async for pair in _pairs(context, publication):
-        check.add(*pair)
+        if check.add(*pair) is not Verdict.NOT_ASKED:
+            await asyncio.sleep(0)  # A comparison may take seconds: Ctrl-C is heard in between.
     report = check.report(publication.landed.batch_id)
     code = FAILED if strict and report.valid < report.asked else DONE
     return CommandResult(report, tables.schema_report(report, next_steps.results(identity)), code)
@@ -222,6 +224,8 @@ async def _table(
     to_file = file != STANDARD_OUTPUT
     if to_file:
         refuse_existing(file, force=force)
+        if options.join and file.exists() and options.join.exists() and file.samefile(options.join):
+            raise FileNotWritten(f"{file} is the file that is joined: name another one, or it would be lost")
     with closing(JoinedFile(options.join, options.on)) if options.join else nullcontext() as joined:
         table = Table(context.settings.prices, joined)
         lines = reader.lines(reader.results_in(context.store, landed.results_file))
@@ -230,7 +234,8 @@ async def _table(
             await save(file, pieces, force=force)
         else:
             await _read_whole(reader.results_in(context.store, landed.results_file))
-            await write_out(pieces)
+            if not await write_out(pieces):
+                return CommandResult(None)  # Its reader had enough: what is known is of a part.
     document = SavedTable(
         batch_id=landed.batch_id,
         file=str(file),
@@ -257,7 +262,8 @@ def _joined(table: Table, joined: JoinedFile) -> dict[str, int]:
 def _table_text(saved: SavedTable, join: Path | None) -> str:
     unpriced = f", without {plural(saved.unpriced_rows, 'row')} that have no price" if saved.unpriced_rows else ""
     cost = f"; cost {format_money(saved.cost)}{unpriced}" if saved.cost is not None else ""
-    lines = [f"{plural(saved.rows, 'row')} of {saved.batch_id} are in {saved.file}{cost}"]
+    where = "written" if saved.file == str(STANDARD_OUTPUT) else f"in {saved.file}"
+    lines = [f"{plural(saved.rows, 'row')} of {saved.batch_id} {'is' if saved.rows == 1 else 'are'} {where}{cost}"]
     if saved.join:
         matched, without, unused = saved.join.values()
         joined = f"{plural(matched, 'row')} joined, {without:,} without one, {unused:,} of its rows without a request"

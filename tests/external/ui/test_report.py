@@ -25,6 +25,8 @@ HOSTILE = (
     "</pre></style><style>*{display:none}</style>",
     "W" * 1_000_000,
     "\u05e9\u05dc\u05d5\u05dd \u202e\x00\x1b[2J <b>",
+    # Marks on one letter: no line can be broken between them, and some fonts pile them up.
+    "Z" + "\u0300\u0316\u0489" * 150,
 )
 
 

@@ -275,7 +275,11 @@ async def test_an_output_that_cannot_be_written_gets_one_line(starter: CommandLi
     workflow_id = await landed(starter)
     command = f"{shlex.quote(sys.executable)} {STARTER} results {workflow_id}"
 
-    for redirected, lines in ((f"{command} > /dev/full", 1), (f"{command} | head -c 1 > /dev/null", 0)):
+    for redirected, lines in (
+        (f"{command} > /dev/full", 1),
+        (f"{command} | head -c 1 > /dev/null", 0),
+        (f"{command} --csv - | true", 0),
+    ):
         process = await asyncio.create_subprocess_shell(
             redirected, stderr=asyncio.subprocess.PIPE, env=starter.variables, cwd=starter.folder
         )

@@ -115,7 +115,7 @@ async def test_a_run_that_temporal_has_forgotten_has_a_page(
     assert ended.json["workflowId"] is None
     assert ended.err == ""
     assert "2 of 4 requests have a usable reply" in shown
-    assert "Temporal does not know the run (any more)" in shown
+    assert "What Temporal knows of the run is not here" in shown
     assert "submitted" in shown
     assert "results landed" in shown
 

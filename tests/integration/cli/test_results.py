@@ -151,6 +151,8 @@ async def test_tables_of_results(behind: CommandLine, run: str) -> None:
     stored = await behind("results", run, "--parquet", "rows.parquet", *joining)
     refused = await behind("results", run, "--csv", "other.csv", "--join", "data.csv", "--json")
 
+    onto_itself = await behind("results", run, "--csv", "data.csv", *joining, "--force", "--json")
+
     text = (folder / "plain.csv").read_bytes().decode("utf-8")
     assert text.startswith("\ufeffcustom_id,outcome,")
     table = rows_of(text)
@@ -188,6 +190,8 @@ async def test_tables_of_results(behind: CommandLine, run: str) -> None:
 
     assert (refused.code, refused.json["error"]["type"]) == (2, "FileNotJoined")
     assert not (folder / "other.csv").exists()
+    assert (onto_itself.code, onto_itself.json["error"]["type"]) == (2, "FileNotWritten")
+    assert (folder / "data.csv").read_text("utf-8-sig").startswith("id,text,amount\n")
 
 
 @pytest.mark.slow

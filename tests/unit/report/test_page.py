@@ -229,7 +229,7 @@ async def test_results_of_an_older_version_have_a_page_too(store: ObjectStore) -
 
     assert "1 of 2 requests succeeded" in shown
     assert "landed by an older version" in shown
-    assert "Temporal does not know the run (any more)" in shown
+    assert "What Temporal knows of the run is not here" in shown
 
 
 async def test_a_batch_without_results_has_a_page(store: ObjectStore) -> None:

@@ -1,5 +1,6 @@
 """The choice of requests to send again, and the one change that is made to them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -52,13 +53,13 @@ def test_an_unusable_reply_is_sorted_by_its_stop_reason(reason: str | None, agai
     assert not unwanted.retryable | unwanted.invalid
 
 
-@pytest.mark.parametrize("limit", [1, 99, 100, 101, 10**30, "100", None, 1.5])
+@pytest.mark.parametrize("limit", [1, 99, 99.0, 1e1, 100, 100.0, 101, 1e3, 10**30, "100", None, 1.5])
 def test_a_limit_is_only_raised(limit: Any) -> None:
     failed = add(Wanted(unusable=True, max_tokens=100), reply("max_tokens"), request(limit))
     full = add(Wanted(unusable=True, max_tokens=100), reply("model_context_window_exceeded"), request(1))
 
-    assert failed.raised == failed.retryable == ({"a"} if limit in (1, 99) else set())
-    assert failed.invalid == ({"a"} if limit not in (1, 99) else set())
+    assert failed.raised == failed.retryable == ({"a"} if limit in (1, 99, 10) else set())
+    assert failed.invalid == ({"a"} if limit not in (1, 99, 10) else set())
     assert (full.raised, full.invalid) == (set(), {"a"})
 
 
@@ -108,6 +109,23 @@ async def test_only_requests_that_are_raised_are_changed() -> None:
     written = [line async for line in requests_of(stream(*lines), {"0", "2", "3"}, {"2"}, 9)]
 
     assert written == [lines[0] + b"\n", lines[2].replace(b":1}", b":9}") + b"\n", lines[3] + b"\n"]
+
+
+async def test_comparisons_can_be_ended_in_between() -> None:
+    given = []
+
+    async def pairs() -> AsyncIterator[reader.Pair]:
+        for number in range(1000):
+            given.append(number)
+            yield reader.Pair(read_result(reply("end_turn")), reply("end_turn"), request())
+
+    comparing = asyncio.create_task(failed_requests(pairs(), EVERYTHING))
+    await asyncio.sleep(0)
+    comparing.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await comparing
+    assert len(given) < 10
 
 
 @pytest.mark.parametrize("ids", ["ab", "ba", "abcd", "a", ""])

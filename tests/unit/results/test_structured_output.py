@@ -81,7 +81,13 @@ FORCED = {"tools": TOOLS, "tool_choice": {"type": "tool", "name": "save"}}
         (formatted(), ['{"n"', ": 1}"], "stop_sequence", Verdict.VALID),
         (formatted(), [{"type": "thinking", "thinking": "so"}, '{"n": 1}'], "end_turn", Verdict.VALID),
         (formatted(), ['{"n": 1.0}'], "end_turn", Verdict.VALID),
-        (formatted(), ['{"n": ' + "9" * 5000 + "}"], "end_turn", Verdict.INVALID),
+        (formatted(), ['{"n": ' + "9" * 5000 + "}"], "end_turn", Verdict.UNCHECKED),
+        (formatted({"multipleOf": 0.01}), ["19.99"], "end_turn", Verdict.VALID),
+        (formatted({"multipleOf": 0.1}), ["0.3"], "end_turn", Verdict.VALID),
+        (formatted({"multipleOf": 0.01}), ["19.995"], "end_turn", Verdict.INVALID),
+        (formatted({"multipleOf": 3}), [f"{3 * 2**70}"], "end_turn", Verdict.VALID),
+        (formatted({"multipleOf": 3}), ['"text"'], "end_turn", Verdict.VALID),
+        (formatted({"multipleOf": 3}), ["true"], "end_turn", Verdict.VALID),
         (formatted(), ['{"n": "1"}'], "end_turn", Verdict.INVALID),
         (formatted(), ['```json\n{"n": 1}\n```'], "end_turn", Verdict.INVALID),
         (formatted(), ['{"n": 1} and so'], "end_turn", Verdict.INVALID),
@@ -127,6 +133,12 @@ def test_failures_are_grouped_by_path_and_rule() -> None:
         ('$["all of"]', "type", 1, ("4",)),
     ]
     assert report.failures[0].message == "'name' is a required property"
+
+
+def test_a_failure_has_the_rule_that_is_broken() -> None:
+    rules = [report_of(formatted(schema), "0.07").failures[0].rule for schema in (False, {"multipleOf": 0.05})]
+
+    assert rules == ["false", "multipleOf"]
 
 
 def test_what_is_reported_is_bounded() -> None:
@@ -203,6 +215,19 @@ def test_a_comparison_without_an_end_is_given_up_and_then_its_schema(schema: Any
     assert set(verdicts) == {Verdict.UNCHECKED}
     assert time.process_time() - began < (MAX_SLOW_OF_SCHEMA + 2) * SECONDS
     assert [each.count for each in made.report("b").unchecked_reasons] == [MAX_SLOW_OF_SCHEMA, 100]
+
+
+@pytest.mark.slow
+def test_comparisons_that_end_just_in_time_are_given_up_as_well() -> None:
+    made = SchemaCheck(max_slow=0.5)
+    schemas = [{"pattern": f"^(a+)+$|^{number}$"} for number in range(1000)]
+
+    verdicts = [add(made, formatted(schema), json.dumps("a" * 23 + "b")) for schema in schemas]
+
+    [reason] = made.report("b").unchecked_reasons
+    assert verdicts[0] is Verdict.INVALID
+    assert verdicts[-1] is Verdict.UNCHECKED
+    assert (reason.reason, reason.count) == ("too many comparisons took too long", verdicts.count(Verdict.UNCHECKED))
 
 
 def test_work_is_ended_in_the_middle() -> None:
