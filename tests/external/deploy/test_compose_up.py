@@ -1,7 +1,6 @@
 """docker-compose.yml up on a container engine: the commands of the pages, in their order, and what holds then."""
 
 import asyncio
-import base64
 import json
 import re
 import secrets
@@ -15,7 +14,6 @@ import pytest
 from tests.external.deploy import compose
 from tests.external.deploy.conftest import KEY, beside
 from tests.external.deploy.deployment import USER, Deployment, owned
-from tests.harness.encryption import key, written
 from tests.harness.pages import page
 from tests.harness.project import ROOT
 
@@ -161,52 +159,3 @@ async def test_the_demo_has_landed_beside_it_and_left_nothing(deployment: Deploy
     await demo
 
     assert (await deployment.state("worker"))["State"]["Status"] == "running"
-
-
-@pytest.fixture
-async def encrypted(deployment: Deployment) -> AsyncIterator[Deployment]:
-    """Have everything encrypted as the page says, and back."""
-    (deployment.folder / "encryption-keys").write_text(written([key("2026-11")]))
-    (deployment.folder / "encryption-keys").chmod(0o600)
-    owned(deployment.folder / "encryption-keys")
-    before = dict(deployment.variables)
-    deployment.variables |= {
-        "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE": "./encryption-keys",
-        "COMPOSE_PROFILES": "demo,encryption",
-        "MESSAGE_BATCHES_CODEC_TOKEN": TOKEN,
-        # A store knows that its workers encrypt, and is used by no others then.
-        "MESSAGE_BATCHES_DATA": "./encrypted",
-        "MESSAGE_BATCHES_TASK_QUEUE": "encrypted",
-    }
-    deployment.data.mkdir()
-    owned(deployment.data)
-    try:
-        for command in deployment.commands(DEPLOYMENT, "docker compose stop worker"):
-            await deployment(command)
-        for service in ("worker", "codec"):
-            await deployment.up(service)
-        yield deployment
-    finally:
-        await deployment.engine("rm", "--force", "--ignore", deployment.container("codec"))
-        deployment.variables = before
-        await deployment("docker compose up --detach --force-recreate worker")
-        await deployment.up("worker")
-
-
-async def test_with_keys_everything_is_encrypted_and_the_codec_server_decrypts(encrypted: Deployment) -> None:
-    run = await encrypted.begin_file("a-hidden-prompt")
-    history = (await run.fetch_history()).to_json()
-    sent = json.loads(history)["events"][0]["workflowExecutionStartedEventAttributes"]["input"]
-    # As a browser calls it that shows the Web UI.
-    codec, ui = (f"http://localhost:{encrypted.ports[port]}" for port in ("CODEC_PORT", "TEMPORAL_UI_PORT"))
-    async with httpx.AsyncClient(base_url=codec, headers={"Origin": ui}) as http:
-        refused = await http.post("/decode", json=sent)
-        await http.post("/login", data={"token": TOKEN}, headers={"Origin": codec})
-        answer = await http.post("/decode", json=sent)
-    await run.terminate()
-
-    assert "2026-11" in base64.b64decode(re.findall('"encryption-key-id": "([^"]+)"', history)[0]).decode()
-    assert refused.status_code == 401
-    assert answer.headers["Access-Control-Allow-Origin"] == ui
-    [payload] = answer.json()["payloads"]
-    assert b"a-hidden-prompt" in base64.b64decode(payload["data"])

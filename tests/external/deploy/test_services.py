@@ -74,7 +74,7 @@ async def test_a_worker_that_is_stopped_while_it_lands_lands_within_its_grace_pe
     landed = len(list(deployment.data.glob("store/results/*/*/*.jsonl")))
     downloads = await deployment.calls("/results")
     # Some seconds for the results: less than what a worker gives to what is under way.
-    await deployment.ends(fault="slow", operation="results", bytes_per_second=200)
+    await deployment.ends(fault="slow", operation="results", bytes_per_second=300)
 
     async def downloading() -> bool:
         return await deployment.calls("/results") > downloads
