@@ -63,7 +63,8 @@ class ModelUsage(ContractModel):
     """What is billed of the results that have one price: tokens by kind, and calls of the provider's tools.
 
     Attributes:
-        model: as the results name it; `other` for all beyond fifty of these.
+        model: as the results name it; `unknown` for replies that do not say what they used, `other` for all beyond
+            fifty of these.
         inference_geo: where the model ran, as the results say; null where they do not.
         long_context: each of these requests is over the input tokens from which the model's price is higher.
         input: tokens neither written to a cache nor read from one.

@@ -10,7 +10,7 @@ from rich.text import Text
 from message_batches.formatting import describe_cost, stopped_early, usage_table
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultCounts, Summary
-from message_batches.results.failed import CUT_OFF
+from message_batches.results.failed import MAX_TOKENS
 from message_batches.results.replies import ReplyCell
 
 MAX_REPLY = 200
@@ -131,7 +131,7 @@ def _worth_doing(summary: Summary) -> str:
     errors = counts.errored or counts.expired or counts.canceled
     if not early:
         return "--failed" if errors else ""
-    raised = " --max-tokens N" if CUT_OFF in early else ""
+    raised = " --max-tokens N" if MAX_TOKENS in early else ""
     return f"--failed={'all' if errors else 'unusable'}{raised}"
 
 

@@ -12,11 +12,13 @@ import msgspec
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.results.parser import TOKEN, ResultLine
 from message_batches.results.reader import Pair, decode_request
-from message_batches.results.structured_output import SchemaCheck, Verdict
+from message_batches.results.structured_output import CUT_OFF, SchemaCheck, Verdict
 from message_batches.results.summary import USABLE
 
-CUT_OFF = "max_tokens"
-CORRECTED_FIRST = frozenset({CUT_OFF, "model_context_window_exceeded", "refusal", "pause_turn"})
+MAX_TOKENS = "max_tokens"
+"""The limit of a reply, and the stop reason of one that has reached it."""
+
+CORRECTED_FIRST = frozenset({*CUT_OFF, "refusal", "pause_turn"})
 """The stop reasons after which the same request ends in the same way: the first two for want of room; the classifiers
 that refuse read the same prompt; and a turn that was paused goes on only where its reply follows the messages. Nothing
 of the kind is known of other reasons."""
@@ -85,7 +87,7 @@ class FailedRequests:
 
     def _add_unusable(self, result: ResultLine, request: bytes) -> None:
         reason, most = result.stop_reason, self.wanted.max_tokens
-        if reason == CUT_OFF and most is not None and _max_tokens(request) < most:
+        if reason == MAX_TOKENS and most is not None and _max_tokens(request) < most:
             self.raised.add(result.custom_id)
             self.retryable.add(result.custom_id)
             return
@@ -154,7 +156,7 @@ def _limits(text: str) -> list[tuple[int, int]]:
             name = json.loads(token[0])
             if depth == 1:
                 of_params = name == "params"
-            elif of_params and name == CUT_OFF:
+            elif of_params and name == MAX_TOKENS:
                 stop = start
                 while text[stop] not in ",} \t\r\n":
                     stop += 1

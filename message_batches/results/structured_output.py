@@ -15,6 +15,7 @@ from message_batches.schemas import MAX_TEXT, Fault, Unchecked, compiled
 from message_batches.serialization import ContractModel
 
 CUT_OFF = ("max_tokens", "model_context_window_exceeded")
+"""The stop reasons of a reply that ended for want of room."""
 MAX_SLOW_OF_SCHEMA = 3
 """Comparisons that do not end in time, after which a schema is given up."""
 MAX_SLOW = 60.0

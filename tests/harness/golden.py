@@ -46,7 +46,6 @@ _KINDS_IN_TEXT = [
     (rf"(?m)^(?:{_STATE}|No worker answers just now.*\n)*({_STATE})(?!{_STATE})", r"<run>: <states on the way>\n\1"),
     (r"(?m)^(polls +)\d+", r"\1<count>"),
     (r"\battempt \d+", "attempt <count>"),
-    (r"\$\d[\d,.]*", "<amount>"),
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),

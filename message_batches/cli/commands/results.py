@@ -16,7 +16,7 @@ from message_batches.cli.result_export import FileNotWritten, refuse_existing, s
 from message_batches.contract import NextAction
 from message_batches.formatting import format_money, plural
 from message_batches.results import reader
-from message_batches.results.failed import CUT_OFF, FailedRequests, Wanted, failed_requests, requests_of
+from message_batches.results.failed import MAX_TOKENS, FailedRequests, Wanted, failed_requests, requests_of
 from message_batches.results.reader import Pair, Publication, ResultsNotFound
 from message_batches.results.replies import read_reply
 from message_batches.results.structured_output import SchemaCheck, Verdict
@@ -167,7 +167,7 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
 
 
 _HINTS = {
-    CUT_OFF: "cut off at max_tokens: --max-tokens N raises it in the file",
+    MAX_TOKENS: "cut off at max_tokens: --max-tokens N raises it in the file",
     "model_context_window_exceeded": "cut off by the model's context window: shorten the prompt",
     "refusal": "refused: the same prompt is refused again",
     "pause_turn": "paused: add the reply's content to the messages, and the turn goes on",
@@ -191,7 +191,7 @@ def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
     lines.append(f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}")
     for reason, count in failed.reasons.most_common():
         hint = _HINTS[reason]
-        if reason == CUT_OFF and wanted.max_tokens is not None:
+        if reason == MAX_TOKENS and wanted.max_tokens is not None:
             hint = f"cut off at a max_tokens of {wanted.max_tokens:,} or more, which is left as it is"
         lines.append(f"  {count:,} {hint}")
     return "\n".join(lines)
