@@ -103,11 +103,15 @@ def describe_estimate(estimate: CostEstimate) -> str:
         f"about {estimate.input_tokens:,} tokens in by the {estimate.method}, at most {estimate.output_tokens:,} out"
     )
     unpriced = describe_unpriced(estimate.unpriced)
+    past = []
+    if estimate.expected is not None:
+        runs = "an earlier run" if estimate.past_runs == 1 else f"{estimate.past_runs:,} earlier runs"
+        past = [f"about {format_money(estimate.expected)} if replies are as long as in {runs} of the same template"]
     lacks = [f"{unpriced}: partial"] if estimate.partial and estimate.amount is not None else []
     if estimate.unseen:
         lacks.append(f"without the files and the provider's tools of {plural(estimate.unseen, 'request')}")
     amount = f"not known: {unpriced}" if estimate.amount is None else f"up to {format_money(estimate.amount)}"
-    return "; ".join([f"{amount} ({tokens})", *lacks])
+    return "; ".join([f"{amount} ({tokens})", *past, *lacks])
 
 
 _KINDS = {

@@ -146,6 +146,8 @@ class CostEstimate(ContractModel):
         amount: of both, in USD, at the price of batches; null if no model has a price.
         partial: `amount` lacks the models in `unpriced`.
         unseen: the requests with files, or tools of the provider, whose tokens the requests do not show.
+        expected: the amount if replies are as long as in `past_runs` earlier runs of requests of the same template;
+            null where there are none.
     """
 
     input_tokens: int
@@ -157,6 +159,8 @@ class CostEstimate(ContractModel):
     method: str
     usage: tuple[ModelUsage, ...] = ()
     prices: PriceSource
+    expected: Decimal | None = None
+    past_runs: int = 0
 
 
 class LandedResults(ContractModel):

@@ -113,9 +113,14 @@ def claimed_batch(path: str) -> str:
     return path.rsplit("/", 1)[-1].removesuffix(".json")
 
 
+def account_folder(account: str) -> str:
+    """Build the folder of the results of an account's batches."""
+    return f"results/{account}"
+
+
 def results_folder(account: str, batch_id: str) -> str:
     """Build the folder of a batch's results."""
-    return f"results/{account}/{id_part(batch_id)}"
+    return f"{account_folder(account)}/{id_part(batch_id)}"
 
 
 def account_of_results(name: str) -> str | None:

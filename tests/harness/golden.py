@@ -38,6 +38,7 @@ _KINDS = [
 _DATE = re.compile(r"^\d{4}-\d\d-\d\d$")
 _AMOUNT = re.compile(r"^\d+\.\d+$")
 _COUNTS = {"polls", "attempt", "runs", "bytes", "input", "output", "input_tokens", "output_tokens", "inputTokens"}
+_COUNTS |= {"pastRuns"}
 """Numbers that differ from run to run."""
 
 _STATE = r"(?:<workflow id>|attach-<batch id>): .*\n"
@@ -49,6 +50,7 @@ _KINDS_IN_TEXT = [
     (r"(?m)^(claude-\S+) +[\d,]+ +[\d,]+$", r"\1  <count>  <count>"),
     (r"(?m)^((?:requests|records|results|other files) +\d+) +[\d,]+", r"\1  <count>"),
     (r"[\d,]+ bytes\b", "<count> bytes"),
+    (r"\bin (an earlier run|[\d,]+ earlier runs)\b", "in <count> earlier runs"),
     (r"\babout [\d,]+ tokens", "about <count> tokens"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
     (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),

@@ -11,10 +11,11 @@ from message_batches.cli import tables
 from message_batches.cli.commands.start import OptionsReader, name_of, read
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.requests_document import ModelFinding, ModelProblem, RequestsDocument
-from message_batches.errors import RequestRefused
+from message_batches.errors import MessageBatchesError, RequestRefused
 from message_batches.formatting import escape_unprintable, plural
 from message_batches.requests.estimate import estimate_lines, input_tokens_of, sample, value_of
 from message_batches.requests.params import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
+from message_batches.requests.past_runs import with_past_runs
 from message_batches.requests.reader import CheckedRequests
 from message_batches.result_models import CostEstimate
 from message_batches.runs.starter import StartOptions
@@ -52,6 +53,7 @@ async def check(
             requests = replace(requests, warnings=[each for each in requests.warnings if each.message not in known])
         if count:
             requests = replace(requests, estimate=await _counted(context.settings, options, requests))
+        requests = replace(requests, estimate=await _with_past_runs(context, options, requests))
         return CommandResult(RequestsDocument.of(requests, findings), tables.checked(requests, name_of(file), findings))
 
 
@@ -96,6 +98,16 @@ def _problems(
             message = f"{name} gives at most {model.max_tokens:,} tokens: `max_tokens` is {tokens:,} in {place}"
             found.append((ModelProblem.TOO_MANY_TOKENS, message))
     return found
+
+
+async def _with_past_runs(
+    context: CommandContext, options: StartOptions, requests: CheckedRequests
+) -> CostEstimate | None:
+    """Return the estimate, with what is expected by earlier runs where there is a store that shows some."""
+    try:
+        return await with_past_runs(requests, context.store, options.profile.api_key, options.prices)
+    except MessageBatchesError:
+        return requests.estimate  # No store that can be opened: a start says so.
 
 
 async def _ask(settings: Settings, profile: ApiProfile, requests: CheckedRequests) -> dict[str, ModelInfo | None]:

@@ -1,7 +1,9 @@
 """The commands that start a run: `start` and `attach`."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from functools import partial
@@ -23,6 +25,7 @@ from message_batches.cli.live_progress import display
 from message_batches.contract import NextAction
 from message_batches.formatting import describe_estimate
 from message_batches.models import PollSchedule, SubmissionSchedule
+from message_batches.requests.past_runs import with_past_runs
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.runs.control import Refused
 from message_batches.runs.start import attach_run, start_run
@@ -60,7 +63,14 @@ async def start(
                 f"--workflow-id {workflow_id}"
             ),
         )
-        started = await _checked(context, begin, waiting)
+        # Meanwhile: it may take the store as long as all the rest.
+        looking = asyncio.create_task(with_past_runs(requests, context.store, options.profile.api_key, options.prices))
+        try:
+            started = await _checked(context, begin, waiting)
+            if started.estimate:
+                started = replace(started, estimate=await looking)
+        finally:
+            looking.cancel()
     return await _follow(context, started, options, waiting)
 
 
