@@ -139,7 +139,7 @@ Wait = Annotated[
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 1 unless every request has a usable reply.")]
 
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there instead of to standard output.")
+    Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there instead of to standard output (-).")
 ]
 
 Report = Annotated[
@@ -195,8 +195,9 @@ def _check_together(given: Mapping[str, object]) -> None:
         raise typer.BadParameter("--output and --check-schema cannot be combined: --failed=invalid writes a file")
     if str(given["--parquet"]) == "-":
         raise typer.BadParameter("--parquet takes the name of a file, not -")
-    if str(given["--csv"]) == "-" and given["--as-json"]:
-        raise typer.BadParameter("--csv - and --json cannot be combined: both go to standard output")
+    for option in ("--csv", "--output"):
+        if str(given[option]) == "-" and given["--as-json"]:
+            raise typer.BadParameter(f"{option} - and --json cannot be combined: both go to standard output")
 
 
 Failed = Annotated[

@@ -50,6 +50,8 @@ def _draft(path: Path) -> Iterator[IO[bytes]]:
 
 def refuse_existing(path: Path, *, force: bool) -> None:
     """Raise `FileNotWritten` for a file that may not be overwritten, a directory, or a device, which would be gone."""
+    if path == Path("-"):
+        raise FileNotWritten("This is not written to standard output (-): name a file")
     if path.is_dir():
         raise FileNotWritten(f"{path} is a directory: name a file in it")
     if path.exists() and not path.is_file():

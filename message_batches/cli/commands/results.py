@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class ResultsOptions:
     """The part of the results to get, and where to write it.
 
     Attributes:
-        output: a file; standard output without it.
+        output: a file; standard output without it, and for `-`.
         text: custom_id and text, instead of the lines as they are.
         failed: the original requests to send again, instead of results.
         max_tokens: raises the limit of those that were cut off at a lower one.
@@ -89,6 +89,8 @@ class SavedTable(ContractModel):
 
 async def results(context: CommandContext, identity: str, options: ResultsOptions) -> CommandResult:
     """Get the results of a run or a batch, a table of them, its requests to send again, or a check of the answers."""
+    if options.output == STANDARD_OUTPUT:
+        options = replace(options, output=None)
     publication = await find_results(context.store, identity, context.runs)
     if options.failed:
         return await _failed(context, publication, options)

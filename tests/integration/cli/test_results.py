@@ -74,6 +74,18 @@ def rows_of(text: str) -> dict[str, dict[str, str]]:
     return {row["custom_id"]: row for row in rows}
 
 
+async def test_a_dash_for_a_file_is_standard_output(behind: CommandLine, run: str) -> None:
+    for options in ([], ["--text"], ["--failed"]):
+        written, plain = await behind("results", run, *options, "-o", "-"), await behind("results", run, *options)
+
+        assert (written.code, written.out, written.err) == (0, plain.out, plain.err)
+        assert written.out
+    page = await behind("report", run, "-o", "-")
+
+    assert (page.code, page.out) == (2, "")
+    assert not (behind.folder / "-").exists()
+
+
 async def test_what_to_do_about_results(behind: CommandLine, run: str, tmp_path: Path) -> None:
     folder = behind.folder
     starter = named(behind)

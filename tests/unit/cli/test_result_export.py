@@ -19,3 +19,8 @@ def test_only_a_regular_file_is_overwritten(tmp_path: Path) -> None:
         refuse_existing(tmp_path / "file", force=False)
     refuse_existing(tmp_path / "file", force=True)
     refuse_existing(tmp_path / "none", force=False)
+
+
+def test_standard_output_is_no_name_of_a_file() -> None:
+    with pytest.raises(FileNotWritten, match="standard output"):
+        refuse_existing(Path("-"), force=True)

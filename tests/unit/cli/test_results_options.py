@@ -26,6 +26,7 @@ def parsed(*arguments: str) -> dict[str, object]:
         ("ID --csv a --bom --join b --force", {"csv": "a", "bom": "True", "join": "b", "force": "True"}),
         ("ID --parquet a --join b --on c --json", {"parquet": "a", "join": "b", "on": "c", "as_json": "True"}),
         ("ID --check-schema --strict", {"check_schema": "True", "strict": "True"}),
+        ("ID --text -o -", {"text": "True", "output": "-"}),
         ("ID --text -o x", {"text": "True", "output": "x"}),
     ],
 )
@@ -57,6 +58,8 @@ def test_options_are_read(arguments: str, options: dict[str, str]) -> None:
         "--check-schema -o a",
         "--parquet -",
         "--csv - --json",
+        "-o - --json",
+        "--failed -o - --json",
         "--failed=other",
         "--failed unusable",
     ],
@@ -65,4 +68,5 @@ def test_options_that_make_no_sense_together_are_refused(options: str, capsys: p
     code = starter.main(["results", "ID", *options.split()])
 
     assert code == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.endswith("(`starter.py --help` shows how)"), said
