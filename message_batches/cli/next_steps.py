@@ -32,6 +32,15 @@ def results(identity: str) -> str:
     return f"{called()} results {identity}"
 
 
+def raise_limit(longest: int) -> str:
+    """Return the option that raises the limit of replies that were cut off.
+
+    Args:
+        longest: the tokens of the longest of them, which are as many as its request allowed; 0 if not known.
+    """
+    return f"--max-tokens {2 * longest or 'N'}"
+
+
 def resolve(workflow_id: str) -> str:
     """Return the command that decides which batch is a run's."""
     return f"{called()} resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again"

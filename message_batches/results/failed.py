@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from message_batches.error_causes import ErrorCause, cause_of
+from message_batches.result_models import BILLED
 from message_batches.results.parser import TOKEN, ResultLine
 from message_batches.results.reader import Pair, decode_request
 from message_batches.results.structured_output import CUT_OFF, SchemaCheck, Verdict
@@ -17,6 +18,8 @@ from message_batches.results.summary import USABLE
 
 MAX_TOKENS = "max_tokens"
 """The limit of a reply, and the stop reason of one that has reached it."""
+
+_OUTPUT = BILLED.index("output")
 
 CORRECTED_FIRST = frozenset({*CUT_OFF, "refusal", "pause_turn"})
 """The stop reasons after which the same request ends in the same way: the first two for want of room; the classifiers
@@ -50,6 +53,7 @@ class FailedRequests:
         raised: those of them whose `max_tokens` is raised.
         invalid: to be corrected first.
         reasons: the number of those to be corrected by the stop reason of their reply, if they have one.
+        longest_cut: the tokens of the longest reply that was cut off at `max_tokens`; 0 if none says so.
         mismatched: the number of those whose answer does not match its schema.
         not_compared: how many answers could not be compared, and are not among these.
     """
@@ -59,6 +63,7 @@ class FailedRequests:
     raised: set[str] = field(default_factory=set)
     invalid: set[str] = field(default_factory=set)
     reasons: Counter[str] = field(default_factory=Counter)
+    longest_cut: int = 0
     mismatched: int = 0
     not_compared: int = 0
     schemas: SchemaCheck = field(default_factory=SchemaCheck)
@@ -87,6 +92,8 @@ class FailedRequests:
 
     def _add_unusable(self, result: ResultLine, request: bytes) -> None:
         reason, most = result.stop_reason, self.wanted.max_tokens
+        if reason == MAX_TOKENS:
+            self.longest_cut = max(self.longest_cut, result.usage[_OUTPUT])
         if reason == MAX_TOKENS and most is not None and _max_tokens(request) < most:
             self.raised.add(result.custom_id)
             self.retryable.add(result.custom_id)

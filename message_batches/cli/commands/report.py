@@ -119,8 +119,8 @@ async def write(file: Path, made: Report, command: str, *, force: bool = False) 
         command: the command line that gets the results.
         force: overwrite an existing file.
     """
-    # A cut reply has as many tokens as its request allowed.
-    raised = f" --max-tokens {2 * made.figures.longest_cut}" if made.figures.longest_cut else ""
+    cut = made.figures.longest_cut
+    raised = f" {next_steps.raise_limit(cut)}" if cut else ""
     commands = Commands(
         results=f"{command} -o results.jsonl",
         again=f"{command} --failed -o retry.jsonl",

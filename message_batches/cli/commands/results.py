@@ -169,7 +169,6 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
 
 
 _HINTS = {
-    MAX_TOKENS: "cut off at max_tokens: --max-tokens N raises it in the file",
     "model_context_window_exceeded": "cut off by the model's context window: shorten the prompt",
     "refusal": "refused: the same prompt is refused again",
     "pause_turn": "paused: add the reply's content to the messages, and the turn goes on",
@@ -192,8 +191,11 @@ def _failed_text(failed: FailedRequests, written: Mapping[str, Path]) -> str:
         lines.append(f"  {failed.not_compared:,} more with an answer that cannot be compared: --check-schema says why")
     lines.append(f"{len(failed.invalid):,} to be corrected first{where.get('invalid', '')}")
     for reason, count in failed.reasons.most_common():
-        hint = _HINTS[reason]
-        if reason == MAX_TOKENS and wanted.max_tokens is not None:
+        if reason != MAX_TOKENS:
+            hint = _HINTS[reason]
+        elif wanted.max_tokens is None:
+            hint = f"cut off at max_tokens: {next_steps.raise_limit(failed.longest_cut)} raises it in the file"
+        else:
             hint = f"cut off at a max_tokens of {wanted.max_tokens:,} or more, which is left as it is"
         lines.append(f"  {count:,} {hint}")
     return "\n".join(lines)

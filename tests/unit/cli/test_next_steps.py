@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from message_batches.cli.next_steps import called, error_text, failure_text, take_up
+from message_batches.cli.next_steps import called, error_text, failure_text, raise_limit, take_up
 from message_batches.contract import NextAction
 from message_batches.errors import RunError
 from message_batches.runs.forgotten import ForgottenSubmission
@@ -83,3 +83,7 @@ def test_a_failure_is_followed_by_the_command_of_its_next_step() -> None:
 
 def test_an_error_without_a_next_step_is_only_its_message() -> None:
     assert error_text(RunError("It was not done.")) == "It was not done."
+
+
+def test_a_limit_is_raised_to_twice_that_of_the_longest_reply_that_reached_it() -> None:
+    assert [raise_limit(longest) for longest in (0, 256)] == ["--max-tokens N", "--max-tokens 512"]

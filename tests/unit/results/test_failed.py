@@ -15,8 +15,9 @@ from message_batches.results.parser import ResultLine, read_result
 EVERYTHING = Wanted(errors=True, unusable=True, invalid=True)
 
 
-def reply(reason: str | None) -> bytes:
-    message = {"model": "m", "content": [{"type": "text", "text": '"prose"'}], "stop_reason": reason}
+def reply(reason: str | None, **usage: int) -> bytes:
+    text = {"type": "text", "text": '"prose"'}
+    message = {"model": "m", "content": [text], "stop_reason": reason, "usage": usage}
     return json.dumps({"custom_id": "a", "result": {"type": "succeeded", "message": message}}).encode()
 
 
@@ -51,6 +52,17 @@ def test_an_unusable_reply_is_sorted_by_its_stop_reason(reason: str | None, agai
     assert failed.invalid == ({"a"} if again is False else set())
     assert dict(failed.reasons) == ({reason: 1} if again is False else {})
     assert not unwanted.retryable | unwanted.invalid
+
+
+def test_the_longest_reply_that_was_cut_off_shows_its_limit() -> None:
+    failed = FailedRequests(Wanted(unusable=True))
+    found = []
+    for reason, tokens in (("refusal", 900), ("max_tokens", 0), ("max_tokens", 256), ("max_tokens", 64)):
+        line = reply(reason, output_tokens=tokens)
+        failed.add(read_result(line), line, request())
+        found.append(failed.longest_cut)
+
+    assert found == [0, 0, 256, 256]
 
 
 @pytest.mark.parametrize("limit", [1, 99, 99.0, 1e1, 100, 100.0, 101, 1e3, 10**30, "100", None, 1.5])
