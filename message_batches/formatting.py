@@ -82,19 +82,23 @@ def format_money(amount: Decimal) -> str:
 
 def describe_cost(cost: Cost) -> str:
     """Say what results cost, by which prices, and what that lacks."""
-    unpriced = f"no price for {', '.join(cost.unpriced)}" if cost.unpriced else ""
+    unpriced = describe_unpriced(cost.unpriced) if cost.unpriced else ""
     if cost.amount is None or cost.standard_amount is None:
         return f"not known: {unpriced}"
     standard = f" ({format_money(cost.standard_amount)} without the batch discount)" if cost.standard_amount else ""
-    own = f" and prices of your own for {', '.join(cost.prices.own)}" if cost.prices.own else ""
+    own = f" and prices of your own for {_first_of(cost.prices.own)}" if cost.prices.own else ""
     missing = f"; {unpriced}: partial" if unpriced else ""
     return f"{format_money(cost.amount)}{standard}, by {cost.prices.version}{own}{missing}"
 
 
 def describe_unpriced(models: Sequence[str]) -> str:
     """Say which models have no price; the first of many."""
+    return f"no price for {_first_of(models)}"
+
+
+def _first_of(models: Sequence[str]) -> str:
     more = f" and {len(models) - 3} more" if len(models) > 3 else ""
-    return f"no price for {', '.join(map(escape_unprintable, models[:3]))}{more}"
+    return f"{', '.join(map(escape_unprintable, models[:3]))}{more}"
 
 
 def describe_estimate(estimate: CostEstimate) -> str:

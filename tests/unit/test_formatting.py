@@ -1,13 +1,14 @@
 """Formatting for people: times, sizes, and markdown that text from outside cannot break."""
 
 import json
-from datetime import timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
 
 from message_batches.formatting import (
     MAX_TEXT,
+    describe_cost,
     format_duration,
     format_money,
     format_size,
@@ -18,6 +19,7 @@ from message_batches.formatting import (
     spell_out_controls,
     truncate_payload,
 )
+from message_batches.result_models import Cost, PriceSource
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,19 @@ def test_money_is_shown_in_cents_where_they_say_something(amount: str, shown: st
 )
 def test_a_size_is_short(count: int, shown: str) -> None:
     assert format_size(count) == shown
+
+
+def test_of_many_models_without_a_price_or_with_an_own_one_the_first_are_named() -> None:
+    models = tuple(f"model-{number}\n" for number in range(9))
+    source = PriceSource(version="a list", date=date(2026, 11, 27), own=models)
+    cost = Cost(
+        amount=Decimal(1), by_model={}, standard_amount=Decimal(2), partial=True, unpriced=models, prices=source
+    )
+    unknown = cost.model_copy(update={"amount": None, "standard_amount": None})
+
+    first = "model-0\\n, model-1\\n, model-2\\n and 6 more"
+    assert describe_cost(unknown) == f"not known: no price for {first}"
+    assert describe_cost(cost).endswith(f" for {first}; no price for {first}: partial")
 
 
 def test_only_one_is_singular() -> None:
