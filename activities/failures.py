@@ -14,12 +14,14 @@ from message_batches.errors import (
     ApiError,
     ApiUnavailable,
     BatchNotFound,
+    CostLimitExceeded,
     MessageBatchesError,
     NotSent,
     OtherWorkspace,
     WrongStore,
 )
 from message_batches.log_context import log_batch_id
+from message_batches.models import FailureDetails
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
 from message_batches.storage.interface import Store
@@ -82,8 +84,10 @@ async def check_owner(api: BatchApi, given: SubmitInput | DeleteInput) -> None:
         )
 
 
-def _details(error: MessageBatchesError) -> tuple[FailedCall, ...]:
-    """Return the API's answer, by which a run knows whether the API still works on a call."""
+def _details(error: MessageBatchesError) -> tuple[FailedCall | FailureDetails, ...]:
+    """Return the API's answer, by which a run knows whether the API still works on a call; or a limit's figures."""
+    if isinstance(error, CostLimitExceeded):
+        return (FailureDetails(estimate=error.estimate, limit=error.limit),)
     if isinstance(error, ApiError) and error.status:
         there = isinstance(error, BatchNotFound) and error.batch_is_there
         request_id = error.request_id if error.by_api else None

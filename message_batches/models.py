@@ -158,12 +158,16 @@ class FailureDetails(ContractModel):
         batch_id: the batch that remains at the provider.
         candidates: batches that may be the run's, if that was never decided.
         possibly_paid_twice: batches that match the run's after a second POST; normally empty.
+        estimate: what the requests may cost, in USD; null where that is not known, or was not the reason.
+        limit: the most that they may cost, in USD; null where that was not the reason.
     """
 
     action: NextAction | None = None
     batch_id: str | None = None
     candidates: tuple[str, ...] = ()
     possibly_paid_twice: tuple[str, ...] = ()
+    estimate: Decimal | None = None
+    limit: Decimal | None = None
 
 
 class Phase(StrEnum):

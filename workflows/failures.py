@@ -11,6 +11,7 @@ from message_batches.errors import (
     ERRORS_BY_NAME,
     BatchNotFound,
     CannotDecrypt,
+    CostLimitExceeded,
     MessageBatchesError,
     NotSent,
     RateLimited,
@@ -80,8 +81,9 @@ def from_activity(error: ActivityError, *, batch_id: str = "", last_seen: dateti
     else:
         kind, message = "ActivityFailed", f"{error.activity_type}: {cause or error}"
     if not batch_id:
-        return failure(kind, message)
-    there = bool(_answer_of(cause).get("batchIsThere"))
+        figures = _detail_of(cause) if kind == CostLimitExceeded.__name__ else {}
+        return _failure(kind, message, FailureDetails.model_validate(figures))
+    there = bool(_detail_of(cause).get("batchIsThere"))
     if kind == ResultsArchived.__name__ or (kind == BatchNotFound.__name__ and not there):
         return batch_gone(kind, message, batch_id, last_seen=last_seen)
     return batch_failure(kind, message, batch_id)
@@ -139,12 +141,12 @@ _STILL_AT_WORK = (408, 502, 503, 504, *range(520, 528))
 
 def is_answered(error: ActivityError) -> bool:
     """Return whether the API itself answered the activity's call, and so does no more about it."""
-    answer = _answer_of(error.cause)
+    answer = _detail_of(error.cause)
     return bool(answer.get("requestId")) and answer.get("status") not in _STILL_AT_WORK
 
 
-def _answer_of(cause: BaseException | None) -> Mapping[str, Any]:
-    """Return the API's answer that an activity failed with, a `FailedCall`; empty if there is none."""
+def _detail_of(cause: BaseException | None) -> Mapping[str, Any]:
+    """Return the detail of an activity's failure: of an answer of the API a `FailedCall`; empty if there is none."""
     details = cause.details if isinstance(cause, ApplicationError) else ()
     return details[0] if details and isinstance(details[0], Mapping) else {}
 

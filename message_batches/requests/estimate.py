@@ -210,7 +210,8 @@ def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:
         )
     else:
         return
-    raise CostLimitExceeded(said, estimate=estimate.amount, limit=limit)
+    known = None if estimate.partial or estimate.unseen else estimate.amount
+    raise CostLimitExceeded(said, estimate=known, limit=limit)
 
 
 def _size_of(params: dict[str, Any], line: Line) -> InputSize:

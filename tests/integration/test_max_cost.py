@@ -56,6 +56,9 @@ async def test_a_plain_input_with_a_limit_ends_in_a_typed_failure_and_sends_noth
     assert (failure.type, failure.non_retryable) == ("CostLimitExceeded", True)
     assert "$0.001" in failure.message
     assert "$0.00" in failure.message.replace("$0.001", "")
+    details = failure.details[0]
+    assert details["limit"] == "0.001"
+    assert Decimal("0.0038") < Decimal(details["estimate"]) < Decimal("0.005")
     assert live.operations(besides=()) == []
 
 
@@ -66,6 +69,7 @@ async def test_requests_without_a_price_are_refused_under_a_limit_alone(live: St
     failure = await failure_of(await live.start(given, max_cost=Decimal(1000)))
     assert failure.type == "CostLimitExceeded"
     assert "claude-does-not-exist-9" in failure.message
+    assert (failure.details[0]["estimate"], failure.details[0]["limit"]) == (None, "1000")
     assert live.operations(besides=()) == []
 
     output = await live.run(given)
@@ -80,6 +84,7 @@ async def test_the_workers_limit_holds_for_whoever_starts_a_run_but_not_for_an_a
         failure = await failure_of(await bounded.start(fresh(), max_cost=Decimal(25)))
         assert failure.type == "CostLimitExceeded"
         assert "MESSAGE_BATCHES_MAX_COST" in failure.message
+        assert failure.details[0]["limit"] == "0.001"
         assert bounded.operations(besides=()) == []
 
         batch_id = await bounded.post_by_a_stranger(requests(5))
