@@ -7,6 +7,7 @@ recorded for this: the store has the requests of each batch, and with its result
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from heapq import nlargest
 from typing import Any
 
@@ -19,11 +20,11 @@ from message_batches.requests.estimate import value_of
 from message_batches.requests.reader import CheckedRequests
 from message_batches.result_models import CostEstimate, LandedResults, ModelUsage
 from message_batches.storage.accounts import AccountRecords
-from message_batches.storage.interface import Store, StoredObject
-from message_batches.storage.paths import account_folder, manifest_sha256_of, requests_path
+from message_batches.storage.interface import Store
+from message_batches.storage.paths import claimed_results, claims_folder, manifest_sha256_of, requests_path
 
-NEWEST = 20
-"""The number of landed batches that are compared."""
+NEWEST = 50
+"""The number of batches that are looked at; those that have not landed are no past."""
 PATIENCE = 2.0
 """Seconds that the store may take: an estimate is not worth more."""
 HEAD_BYTES = 1024 * 1024
@@ -48,7 +49,7 @@ async def with_past_runs(
     try:
         async with asyncio.timeout(PATIENCE):
             newest = await _newest(store, api_key)
-            found = await asyncio.gather(*(_usage_of(store, each.name, template) for each in newest))
+            found = await asyncio.gather(*(_usage_of(store, folder, template) for folder in newest))
     except (StoreUnavailable, TimeoutError):
         return estimate
     runs = [usage for usage in found if usage]
@@ -66,23 +67,27 @@ def _template(head: bytes) -> dict[str, Any] | None:
     return {name: params[name] for name in params if name not in _OWN} if type(params) is dict else None
 
 
-async def _newest(store: Store, api_key: str) -> list[StoredObject]:
-    """Return the newest publications of results that were checked against their requests."""
-    newest: list[StoredObject] = []
+async def _newest(store: Store, api_key: str) -> list[str]:
+    """Return the folders of the results of the newest batches."""
+    newest: list[tuple[datetime, str]] = []
     for account in await AccountRecords(store).all(api_key):
-        async for page in store.listing(account_folder(account.part)):
-            checked = [stored for stored in page if manifest_sha256_of(stored.name)]
-            newest = nlargest(NEWEST, [*newest, *checked], key=lambda stored: stored.modified)
-    return newest
+        # Their claims are in one folder and small, their results in one for each batch.
+        async for page in store.listing(claims_folder(account.part)):
+            claimed = [(claim.modified, claimed_results(claim.name)) for claim in page]
+            newest = nlargest(NEWEST, [*newest, *((time, folder) for time, folder in claimed if folder)])
+    return [folder for _, folder in newest]
 
 
-async def _usage_of(store: Store, publication: str, template: dict[str, Any]) -> Sequence[ModelUsage]:
-    """Return the usage of published results; none if their requests are of another template, or not readable."""
+async def _usage_of(store: Store, folder: str, template: dict[str, Any]) -> Sequence[ModelUsage]:
+    """Return the usage of a batch's results; none if they have not landed, are of another template, or not readable."""
     try:
-        async for head in store.stream(requests_path(manifest_sha256_of(publication) or "")):
-            if _template(head) != template:
-                return ()
-            return LandedResults.model_validate_json(await store.read(publication) or b"").summary.usage
+        for publication in await store.names(f"{folder}/"):
+            if not (sha256 := manifest_sha256_of(publication)):
+                continue  # They were not checked against their requests.
+            async for head in store.stream(requests_path(sha256)):
+                if _template(head) == template:
+                    return LandedResults.model_validate_json(await store.read(publication) or b"").summary.usage
+                break
     except (StoreUnavailable, FileNotFoundError, ValidationError, RecursionError):
         pass
     return ()

@@ -113,14 +113,15 @@ def claimed_batch(path: str) -> str:
     return path.rsplit("/", 1)[-1].removesuffix(".json")
 
 
-def account_folder(account: str) -> str:
-    """Build the folder of the results of an account's batches."""
-    return f"results/{account}"
+def claimed_results(claim: str) -> str | None:
+    """Build the folder of the results of a batch from the path of the claim on it; None for any other path."""
+    found = _LAYOUT.fullmatch(claim)
+    return f"results/{claim.split('/')[1]}/{found['claimed']}" if found and found["claimed"] else None
 
 
 def results_folder(account: str, batch_id: str) -> str:
     """Build the folder of a batch's results."""
-    return f"{account_folder(account)}/{id_part(batch_id)}"
+    return f"results/{account}/{id_part(batch_id)}"
 
 
 def account_of_results(name: str) -> str | None:

@@ -61,8 +61,8 @@ async def test_earlier_runs_show_what_new_requests_will_cost(starter: CommandLin
     plain = await starter("check", again, "--json")
     counted = await starter("check", again, "--count", "--json")
     of_another = await starter("check", other, "--json")
-    started = await starter("start", again, "--json", *QUICK)
     shown = await starter("check", again)
+    started = await starter("start", again, "--json", *QUICK)
 
     # Six replies, of three that there were.
     expected = 6 * LIMIT, str(2 * (first + 5 + 8)), 1

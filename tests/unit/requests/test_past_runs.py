@@ -17,9 +17,15 @@ from message_batches.requests.manifest import write_inline_manifest
 from message_batches.requests.past_runs import HEAD_BYTES, NEWEST, PATIENCE, with_past_runs
 from message_batches.requests.reader import read_requests
 from message_batches.result_models import CostEstimate, LandedResults, ModelUsage, ResultsFile, Summary
-from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import account_path, publication_path, requests_path
+from message_batches.storage.paths import (
+    account_path,
+    claim_path,
+    publication_path,
+    requests_path,
+    results_folder,
+)
+from message_batches.storage.submission_records import BatchClaim, SubmissionRecords
 from tests.harness import local_s3
 from tests.harness.requests import request
 from tests.harness.stack import ACCOUNT
@@ -48,7 +54,8 @@ async def landed(
     store: ObjectStore, run: str, *usage: ModelUsage, account: Account = ACCOUNT, **params: Any
 ) -> tuple[str, str]:
     """Publish results with such a usage, of requests with these params; return the paths of both."""
-    await AccountRecords(store).record(account)
+    await store.identity()
+    await SubmissionRecords(store).claim(account, run, BatchClaim(owner=run, first_run_id=run))
     manifest = await write_inline_manifest(store, [request("r-1", f"Earlier, in {run}", **params)])
     path = publication_path(account.part, run, manifest.sha256)
     results = LandedResults(
@@ -221,13 +228,31 @@ async def test_a_damaged_record_of_an_account_and_a_store_that_is_not_there_show
 
 async def test_only_the_newest_are_compared(store: ObjectStore, prices: PriceList, tmp_path: Path) -> None:
     for number in range(NEWEST + 1):
-        path, _ = await landed(store, f"run-{number:02}", used(1, number))
-        os.utime(tmp_path / "store" / path, (number, number))
+        await landed(store, f"run-{number:02}", used(1, number))
+        claim = claim_path(ACCOUNT.part, f"run-{number:02}")
+        os.utime(tmp_path / "store" / claim, (number, number))
 
     estimate = await expected(store, prices, tmp_path, 2)
 
-    # 1 to 20, on average 10.5; the oldest has 0.
-    assert figures(estimate) == (2 * LIMIT, 21, NEWEST)
+    # 1 to 50, on average 25.5; the oldest has 0.
+    assert figures(estimate) == (2 * LIMIT, 51, NEWEST)
+
+
+async def test_a_store_of_thousands_of_batches_answers_in_time(
+    store: ObjectStore, prices: PriceList, tmp_path: Path
+) -> None:
+    """Each batch has a folder for its results: to list all of them took longer than an estimate is worth."""
+    await landed(store, "one", used(1, 50))
+    content = (tmp_path / "store" / claim_path(ACCOUNT.part, "one")).read_bytes()
+    for number in range(5000):
+        claim = tmp_path / "store" / claim_path(ACCOUNT.part, f"old-{number}")
+        claim.write_bytes(content)
+        os.utime(claim, (number, number))
+        folder = tmp_path / "store" / results_folder(ACCOUNT.part, f"old-{number}")
+        folder.mkdir()
+        (folder / "unverified.json").touch()
+
+    assert (await expected(store, prices, tmp_path, 2)).expected == 100
 
 
 async def test_a_first_request_of_more_than_the_first_part_is_compared_with_none(
