@@ -20,6 +20,8 @@ from typing import Any
 import typer
 
 from message_batches.cli import options as given
+from message_batches.cli.jobs import options as job_options
+from message_batches.cli.jobs import steering
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
@@ -30,7 +32,8 @@ app = typer.Typer(
     name="starter.py",
     help="Send a file of requests to Claude as one message batch, paid for once, its results complete and checked.",
     epilog="Exit codes: 0 done, landed or left running; 1 the run failed, no worker answered, or another error; "
-    "2 refused and no requests sent; 130 interrupted. docs/cli.md has all cases.",
+    "2 refused and no requests sent; 3 landed, with requests that a deadline has left unfinished; 130 interrupted. "
+    "docs/cli.md has all cases.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -53,9 +56,9 @@ def _run(command: Callable[..., Any], as_json: bool) -> int:
     return run_command(command, json=as_json, **debug)
 
 
-@app.command()
+@app.command(cls=job_options.StartCommand)
 def start(
-    file: given.File,
+    files: job_options.Files,
     document: given.Document = None,
     poll_interval: given.PollInterval = None,
     poll_limit: given.PollLimit = None,
@@ -69,16 +72,22 @@ def start(
     workflow_id: given.WorkflowId = None,
     delete_after_landing: given.DeleteAfterLanding = False,
     max_cost: given.MaxCost = None,
+    retry_waves: job_options.RetryWaves = None,
+    what: job_options.What = None,
+    max_tokens: job_options.RaisedMaxTokens = None,
+    shard_requests: job_options.ShardRequests = None,
+    concurrency: job_options.Concurrency = None,
+    by: given.By = None,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
 ) -> int:
-    """Start a run for a file of requests; the same content is the same run."""
-    from message_batches.cli.commands import start
+    """Start a run for requests, or a job if they are more than one batch takes; the same content is the same run."""
+    from message_batches.cli.commands import start, start_options
     from message_batches.cli.follow import WaitOptions
 
     read_options = partial(
-        start.start_options,
+        start_options.of_run,
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
@@ -90,19 +99,16 @@ def start(
         task_queue=task_queue,
         delete_after_landing=delete_after_landing,
         max_cost=max_cost,
+        by=by,
     )
-    waiting = WaitOptions(wait=wait, strict=strict)
-    if workflow_id and not again:
-        raise typer.BadParameter("--workflow-id goes with --again: without it, the requests themselves name their run")
-    command = partial(
-        start.start, file=file, read_options=read_options, waiting=waiting, again=again, again_id=workflow_id
-    )
-    return _run(command, as_json)
+    job = start_options.of_job(retry_waves, what, max_tokens, shard_requests, concurrency)
+    asked = start.Asked(files, WaitOptions(wait=wait, strict=strict), job, bool(retry_waves), again, workflow_id)
+    return _run(partial(start.start, asked=asked, read_options=read_options), as_json)
 
 
 @app.command()
 def check(
-    file: given.File,
+    files: job_options.Files,
     anthropic_version: given.Version = None,
     beta: given.Betas = None,
     key: given.KeyName = "default",
@@ -110,13 +116,13 @@ def check(
     count: given.CountTokens = False,
     as_json: given.Json = False,
 ) -> int:
-    """Check a file of requests, warn of those that will come back errored, estimate their cost; sends nothing."""
-    from message_batches.cli.commands import check, start
+    """Check files of requests, warn of those that will come back errored, estimate their cost; sends nothing."""
+    from message_batches.cli.commands import check, start_options
 
     read_options = partial(
-        start.start_options, document=DOCUMENT, key=key, version=anthropic_version, betas=tuple(beta or ())
+        start_options.of_run, document=DOCUMENT, key=key, version=anthropic_version, betas=tuple(beta or ())
     )
-    return _run(partial(check.check, file=file, read_options=read_options, live=live, count=count), as_json)
+    return _run(partial(check.check, files=files, read_options=read_options, live=live, count=count), as_json)
 
 
 @app.command()
@@ -149,6 +155,7 @@ def results(
     parquet: given.Parquet = None,
     join: given.Join = None,
     on: given.On = None,
+    merged_so_far: job_options.Partial = False,
     force: given.Force = False,
     as_json: given.Json = False,
 ) -> int:
@@ -157,7 +164,9 @@ def results(
 
     file = csv or parquet
     table = results.TableOptions(file, bool(parquet), bom, join, on or "custom_id") if file else None
-    options = results.ResultsOptions(output, text, failed, max_tokens, check_schema, strict, table, force)
+    options = results.ResultsOptions(
+        output, text, failed, max_tokens, check_schema, strict, table, force, merged_so_far
+    )
     return _run(partial(results.results, identity=identity, options=options), as_json)
 
 
@@ -175,26 +184,7 @@ def report(
     return _run(partial(report.report, identity=identity, options=report.ReportOptions(output, browse, force)), as_json)
 
 
-@app.command()
-def cancel(identity: given.Id, abandon: given.Abandon = False, as_json: given.Json = False) -> int:
-    """Stop a run's batch and land the finished results."""
-    from message_batches.cli.commands import control
-
-    return _run(partial(control.cancel, identity=identity, abandon=abandon), as_json)
-
-
-@app.command()
-def resolve(
-    identity: given.Id,
-    adopt: given.Adopt = None,
-    submit_again: given.SubmitAgain = False,
-    as_json: given.Json = False,
-) -> int:
-    """Decide which batch is a run's, where a lost reply left that open."""
-    from message_batches.cli.commands import control
-
-    command = partial(control.resolve, identity=identity, adopt=adopt, submit_again=submit_again)
-    return _run(command, as_json)
+steering.add_commands(app, _run)
 
 
 @app.command()
@@ -207,22 +197,24 @@ def attach(
     key: given.KeyName = "default",
     anthropic_version: given.Version = None,
     task_queue: given.Queue = None,
+    by: given.By = None,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
 ) -> int:
     """Take over a batch that exists, no matter where it was created, and land its results."""
-    from message_batches.cli.commands import start
+    from message_batches.cli.commands import start, start_options
     from message_batches.cli.follow import WaitOptions
 
     read_options = partial(
-        start.start_options,
+        start_options.of_run,
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
         key=key,
         version=anthropic_version,
         task_queue=task_queue,
+        by=by,
     )
     waiting = WaitOptions(wait=wait, strict=strict)
     command = partial(start.attach, batch_id=batch_id, file=requests, read_options=read_options, waiting=waiting)

@@ -15,8 +15,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from activities.batch import MessageBatchActivities
-from activities.submission import SubmissionActivities
+from activities.queues import WorkerActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
 from message_batches.api.transport import MAX_CALLS
@@ -45,6 +44,7 @@ from message_batches.temporal.namespaces import NamespaceRecords, begin_store, e
 from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
 from message_batches.temporal.workflow_runner import OneArgumentRunner
+from workflows.job import MessageBatchJobWorkflow
 from workflows.message_batch import MessageBatchWorkflow
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
@@ -93,29 +93,19 @@ def build_worker(
     requests_per_minute: int | None = None,
     release: Release | None = None,
 ) -> MessageBatchWorker:
-    """Return a worker for the workflow and all its activities, not yet running.
+    """Return a worker for the workflows and all their activities, not yet running.
 
     `requests_per_minute` bounds the calls of all workers with that option: the server hands out activities no faster.
     """
     deployment = deployment_config(release or Release())
     rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
-    steps = MessageBatchActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost)
-    submission = SubmissionActivities(api, store)
+    activities = WorkerActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost)
     runs = Worker(
         client,
         task_queue=task_queue,
-        workflows=[MessageBatchWorkflow],
+        workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow],
         workflow_runner=OneArgumentRunner(),
-        activities=[
-            steps.prepare_requests,
-            steps.submit_batch,
-            steps.poll_batch_status,
-            steps.cancel_batch,
-            submission.find_anchor,
-            submission.find_candidates,
-            submission.find_batch_to_adopt,
-            submission.record_outcome,
-        ],
+        activities=activities.of_runs,
         deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         # So many of each server's: one that is silent holds no more than its own.
@@ -129,7 +119,7 @@ def build_worker(
         Worker(
             client,
             task_queue=landing_queue(task_queue, server),
-            activities=[steps.retrieve_results, steps.delete_batch, submission.verify_candidate],
+            activities=activities.of_landings,
             deployment_config=deployment,
             max_concurrent_activities=MAX_LANDINGS,
             max_task_queue_activities_per_second=rates.landings if rates else None,

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -32,7 +32,7 @@ from message_batches.errors import (
 from message_batches.models import Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.prices import PriceList
-from message_batches.requests.estimate import check_limit, estimate_manifest
+from message_batches.requests.estimate import check_limit, estimate_manifests, lowest_limit
 from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
@@ -45,8 +45,6 @@ from message_batches.storage.submission_records import (
 )
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
-
-MAX_COST = "MESSAGE_BATCHES_MAX_COST"
 
 MAX_UPLOADS = 4
 """Large uploads of a worker to one server at a time: more would only share the uplink, and miss their deadlines
@@ -87,7 +85,7 @@ class MessageBatchActivities:
         self._prices = prices or PriceList()
         self._max_cost = max_cost
         self._uploads = {server: asyncio.Semaphore(MAX_UPLOADS) for server in (None, *api.servers)}
-        self._large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
+        self.large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
     @activity.defn(name=ActivityType.PREPARE_REQUESTS)
     async def prepare_requests(self, given: PrepareInput) -> Prepared:
@@ -103,7 +101,7 @@ class MessageBatchActivities:
                     manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
                 elif given.requests_uri is not None:
                     manifest = await load_manifest(
-                        self._store, given.requests_uri, scratch=self._scratch, turns=self._large_checks
+                        self._store, given.requests_uri, scratch=self._scratch, turns=self.large_checks
                     )
                 else:
                     manifest = None
@@ -142,6 +140,8 @@ class MessageBatchActivities:
                                 "Another run with this workflow id, which Temporal no longer has, may be sending these "
                                 "requests. Nothing was sent by this one, which waits until that POST is over"
                             )
+                    if given.deadline and datetime.now(UTC) >= given.deadline:
+                        raise NotSent("The deadline has passed while the POST waited for its turn. Nothing was sent")
                     async with upload.deadline():
                         await check_owner(self._api, given)
                         batch = await self._api.create(given.profile, upload.chunks(), given.manifest.body_bytes)
@@ -247,13 +247,12 @@ class MessageBatchActivities:
 
     async def _check_cost(self, manifest: Manifest, asked: Decimal | None) -> None:
         """Raise `CostLimitExceeded` unless the requests cost at most what the run, and this worker, allow."""
-        limits = [(asked, "maxCost of the input"), (self._max_cost, f"{MAX_COST} of this worker")]
-        set_limits = [(limit, source) for limit, source in limits if limit is not None]
-        if not set_limits:
+        limit = lowest_limit(asked, self._max_cost)
+        if limit is None:
             return
-        async with self._large_checks if manifest.body_bytes > SMALL_BODY else nullcontext():
-            estimate = await estimate_manifest(self._store, manifest, self._prices)
-        check_limit(estimate, *min(set_limits))
+        async with self.large_checks if manifest.body_bytes > SMALL_BODY else nullcontext():
+            estimate = await estimate_manifests(self._store, [manifest], self._prices)
+        check_limit(estimate, *limit)
 
     async def _land_without_api(self, given: RetrieveInput, error: ApiError) -> LandedResults:
         """Land what another run has landed of a batch that no longer has results; else raise why there are none."""

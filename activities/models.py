@@ -79,6 +79,7 @@ class SubmitInput(ContractModel):
 
     Attributes:
         began: when the run was started.
+        deadline: of the run: the POST is not made after it.
     """
 
     profile: Profile
@@ -88,6 +89,7 @@ class SubmitInput(ContractModel):
     anchor: Anchor
     timeout: Seconds
     began: AwareDatetime | None = None
+    deadline: AwareDatetime | None = None
 
 
 class Submitted(ContractModel):

@@ -7,16 +7,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import fleet, history, landing, startup, submitting
+from benchmarks import fleet, history, job, landing, merging, startup, submitting
 from benchmarks.setting import Setting
 from benchmarks.table import Row, machine, render
 
 BENCHMARKS: dict[str, Callable[[Setting], Awaitable[list[Row]]]] = {
     "landing": landing.measure,
+    "merging": merging.measure,
     "submitting": submitting.measure,
     "history": history.measure,
     "startup": startup.measure,
     "fleet": fleet.measure,
+    "job": job.measure,
 }
 
 

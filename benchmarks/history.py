@@ -15,7 +15,7 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.connection import connect, worker_identity
 from message_batches.temporal.dev_server import DevServer, dev_server
 from worker import build_worker
-from workflows.continue_as_new import CONTINUE_AFTER
+from workflows.context import CONTINUE_AFTER
 
 MOST_EVENTS_A_POLL = 11
 MOST_BYTES_A_POLL = 1249

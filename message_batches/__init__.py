@@ -9,13 +9,25 @@ if TYPE_CHECKING:
     from message_batches.api.models import MessageBatch
     from message_batches.contract import (
         CANCEL_BATCH,
+        CANCEL_JOB,
         DEFAULT_TASK_QUEUE,
+        JOB_WORKFLOW_TYPE,
         POLL_NOW,
         PROGRESS,
         RESOLVE_SUBMISSION,
+        RESUME_JOB,
         WORKFLOW_TYPE,
     )
     from message_batches.errors import MessageBatchesError
+    from message_batches.job_models import (
+        JobInput,
+        JobOutput,
+        JobPhase,
+        JobProgress,
+        Retries,
+        RetryKind,
+        ShardLimits,
+    )
     from message_batches.models import (
         BatchInput,
         BatchOutput,
@@ -30,27 +42,37 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANCEL_BATCH",
+    "CANCEL_JOB",
     "DEFAULT_TASK_QUEUE",
+    "JOB_WORKFLOW_TYPE",
     "POLL_NOW",
     "PROGRESS",
     "RESOLVE_SUBMISSION",
+    "RESUME_JOB",
     "WORKFLOW_TYPE",
     "BatchInput",
     "BatchOutput",
+    "JobInput",
+    "JobOutput",
+    "JobPhase",
+    "JobProgress",
     "MessageBatch",
     "MessageBatchesError",
     "Phase",
     "PollSchedule",
     "Progress",
     "Resolution",
+    "Retries",
+    "RetryKind",
     "RetrySchedule",
+    "ShardLimits",
     "SubmissionSchedule",
     "TemporalUnreachable",
     "connect",
     "leave",
 ]
 
-_HOMES = ("contract", "models", "errors", "api.models", "temporal.connection")
+_HOMES = ("contract", "models", "job_models", "errors", "api.models", "temporal.connection")
 """The modules of the public names, the light ones first: a name is searched for in their order."""
 
 

@@ -12,9 +12,13 @@ POLL_NOW = "pollNow"
 CANCEL_BATCH = "cancelBatch"
 RESOLVE_SUBMISSION = "resolveSubmission"
 
+JOB_WORKFLOW_TYPE = "message-batch-job"
+CANCEL_JOB = "cancelJob"
+RESUME_JOB = "resumeJob"
+
 
 class ActivityType(StrEnum):
-    """The activities of a run: those of the document's steps have the names of their operations."""
+    """The activities of a run, then of a job: those of the document's steps have the names of their operations."""
 
     PREPARE_REQUESTS = "prepareRequests"
     FIND_ANCHOR = "findAnchor"
@@ -27,6 +31,10 @@ class ActivityType(StrEnum):
     CANCEL_BATCH = "cancelBatch"
     RETRIEVE_RESULTS = "retrieveResults"
     DELETE_BATCH = "deleteBatch"
+    PLAN_WAVE = "planWave"
+    READ_SHARDS = "readShards"
+    STOP_SHARDS = "stopShards"
+    MERGE_RESULTS = "mergeResults"
 
 
 class NextAction(StrEnum):
@@ -53,6 +61,10 @@ class NextAction(StrEnum):
     """It is not known whether the run was started: the same start again finds it, or starts it."""
     REPEAT_AGAIN = "repeatAgain"
     """The same for a run that submits requests again: with its workflow id, the start finds it, or starts it."""
+    MERGE_SO_FAR = "mergeSoFar"
+    """The job has not ended: what has landed so far can be merged into a file."""
+    RETRY = "retry"
+    """Its results are there: what has failed of them can be sent again."""
     WATCH = "watch"
     """The run has not ended: follow it to its end."""
     LIST_RUNS = "listRuns"

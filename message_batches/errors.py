@@ -4,6 +4,7 @@
     ├── InvalidRequests          the requests themselves; nothing was sent
     ├── CostLimitExceeded        requests that may cost more than a limit; nothing is sent
     ├── RequestsNotFound         a `requestsUri` outside the store, or not there
+    ├── BaseUnusable             the base of a job has not landed, is gone, or is another account's; nothing was sent
     ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
@@ -84,6 +85,10 @@ class CostLimitExceeded(MessageBatchesError):
 
 class RequestsNotFound(MessageBatchesError):
     """The named requests are outside the configured store, or not in it."""
+
+
+class BaseUnusable(MessageBatchesError):
+    """The run or job that a job is to begin with has not landed, is gone, or is another account's; nothing was sent."""
 
 
 class WorkersLost(MessageBatchesError):

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
 
+from message_batches.job_models import JobPhase
 from message_batches.models import Phase
-from message_batches.result_models import Cost, CostEstimate, ModelUsage, StopReason
+from message_batches.result_models import Cost, CostEstimate, ModelUsage, StopReason, Unfinished
 
 PHASE_LABELS = {
     Phase.PREPARING: "checking the requests",
@@ -20,6 +21,16 @@ PHASE_LABELS = {
     Phase.LANDED: "landed",
     Phase.FAILED: "failed",
     Phase.CANCELED: "cancelled",
+}
+
+JOB_PHASE_LABELS = {
+    JobPhase.PLANNING: "planning: the requests are split into shards",
+    JobPhase.RUNNING: "waiting for its shards",
+    JobPhase.PAUSED: "paused: nothing new is started",
+    JobPhase.MERGING: "merging the results",
+    JobPhase.LANDED: "landed",
+    JobPhase.FAILED: "failed",
+    JobPhase.CANCELED: "cancelled",
 }
 
 
@@ -67,9 +78,9 @@ def capitalize_first(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}"
 
 
-def plural(count: int, thing: str) -> str:
-    """Format a number of things: `1 request`, `2,880 requests`."""
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+def plural(count: int, thing: str, things: str = "") -> str:
+    """Format a number of things: `1 request`, `2,880 requests`; `things` where the plural is not made by an `s`."""
+    return f"{count:,} {thing if count == 1 else things or f'{thing}s'}"
 
 
 def format_money(amount: Decimal) -> str:
@@ -99,6 +110,13 @@ def describe_unpriced(models: Sequence[str]) -> str:
 def _first_of(models: Sequence[str]) -> str:
     more = f" and {len(models) - 3} more" if len(models) > 3 else ""
     return f"{', '.join(map(escape_unprintable, models[:3]))}{more}"
+
+
+def describe_unfinished(unfinished: Unfinished) -> str:
+    """Say which requests a deadline has left unfinished."""
+    more = ", ..." if unfinished.count > len(unfinished.custom_ids) else ""
+    named = f" ({', '.join(unfinished.custom_ids)}{more})" if unfinished.custom_ids else ""
+    return f"The deadline came before {plural(unfinished.count, 'request')} had finished{named}"
 
 
 def describe_estimate(estimate: CostEstimate) -> str:

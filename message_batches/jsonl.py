@@ -2,7 +2,7 @@ r"""JSONL bytes split into lines on `\n` only; lines as long as a batch, without
 
 import codecs
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 from message_batches.errors import InvalidRequests, MessageBatchesError, ResultsIncomplete
 
@@ -121,3 +121,13 @@ def join(lines: Sequence[Line]) -> Iterator[Line]:
         short = [b""]
         yield line
     yield b"\n".join([*short, b""])
+
+
+async def first_of(pieces: AsyncIterator[bytes], count: int) -> list[bytes]:
+    """Return the first lines of a file, which is read to its end."""
+    found: list[bytes] = []
+    splitter = Splitter()
+    async for piece in pieces:
+        if len(found) < count:
+            found += splitter.feed(piece)
+    return [*found, *(splitter.end() if len(found) < count else ())][:count]

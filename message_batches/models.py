@@ -4,17 +4,17 @@ They are JSON in the Arazzo document's camelCase, frozen, and ignore unknown fie
 read a newer caller's. Durations are seconds in JSON and `timedelta` in Python.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
 from message_batches.api.keys import DEFAULT_KEY, NoKey
 from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Betas, HeaderWord, RequestCounts, WithOwner
 from message_batches.contract import NextAction
-from message_batches.result_models import Cost, ResultsFile, Summary
+from message_batches.result_models import Cost, ResultsFile, Summary, Unfinished
 from message_batches.serialization import ContractModel, Seconds
 
 DEFAULT_RETRY_LIMIT = 2880
@@ -26,6 +26,17 @@ Interval = Annotated[Seconds, Field(gt=timedelta(0), le=timedelta(days=7))]
 DisplayText = Annotated[str, AfterValidator(lambda text: text[:20_000])]
 MaxCost = Annotated[Decimal, Field(gt=0, le=1_000_000_000, allow_inf_nan=False)]
 GivenBatchId = Annotated[BatchId, NoKey]
+
+
+def _in_utc(time: datetime) -> datetime:
+    """Return the time in UTC; `ValueError` for one that has none there, within the first or last day that there is."""
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("it is beyond the years 1 to 9999") from error
+
+
+Deadline = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class RetrySchedule(ContractModel):
@@ -50,18 +61,18 @@ class SubmissionSchedule(ContractModel):
     quiet_period: Interval = timedelta(seconds=900)
 
 
-class BatchInput(ContractModel):
-    """The input of a run: `requests`, `requestsUri`, or `batchId` (alone, or with the requests that it holds).
+class RequestsInput(ContractModel):
+    """What the inputs of a run and of a job have in common: the requests, and how they are sent.
 
     Attributes:
         api_key: the name of a key that the worker holds, never a key.
-        anthropic_beta: sent as the `anthropic-beta` header when the batch is created.
+        anthropic_beta: sent as the `anthropic-beta` header when a batch is created.
         requests: the items `{custom_id, params}`, at most 512 KiB encoded.
         requests_uri: a JSONL file of such items in the worker's store.
-        batch_id: an existing batch to attach to.
         store_id: the store that `requestsUri` is in, if the caller knows it.
-        delete_after_landing: delete the batch at the provider once its results are landed and verified.
+        delete_after_landing: delete a batch at the provider once its results are landed and verified.
         max_cost: the most, in USD, that the requests may cost by the estimate; above it nothing is sent.
+        deadline: when a batch that has not ended is canceled, and what has finished is landed; later nothing is sent.
         static_summary, static_details: the line and the markdown that the caller also gave Temporal under these names
             for the Web UI: they vanish when a long run continues as new, and are then shown in its current details.
     """
@@ -71,12 +82,12 @@ class BatchInput(ContractModel):
     anthropic_beta: Betas = ()
     requests: list[Any] | None = None
     requests_uri: Annotated[str, Field(max_length=4000), NoKey] | None = None
-    batch_id: GivenBatchId | None = None
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: Annotated[str, Field(max_length=200), NoKey] | None = None
     delete_after_landing: bool = False
     max_cost: MaxCost | None = None
+    deadline: Deadline | None = None
     static_summary: DisplayText | None = None
     static_details: DisplayText | None = None
 
@@ -86,6 +97,16 @@ class BatchInput(ContractModel):
         return ApiProfile(
             api_key=self.api_key, anthropic_version=self.anthropic_version, anthropic_beta=self.anthropic_beta
         )
+
+
+class BatchInput(RequestsInput):
+    """The input of a run: `requests`, `requestsUri`, or `batchId` (alone, or with the requests that it holds).
+
+    Attributes:
+        batch_id: an existing batch to attach to.
+    """
+
+    batch_id: GivenBatchId | None = None
 
 
 class Manifest(ContractModel):
@@ -132,6 +153,7 @@ class BatchOutput(ContractModel):
         paid_twice_unchecked: why the list could not be searched for them; normally null.
         deleted: the batch was deleted at the provider, as the input requested.
         not_deleted: why it was not, although the input requested it; normally null.
+        unfinished: the requests that the deadline has left without a result of their own; null if there are none.
         cost: by the list of prices, when the results landed; an invoice may differ.
     """
 
@@ -146,6 +168,7 @@ class BatchOutput(ContractModel):
     paid_twice_unchecked: str | None = None
     deleted: bool = False
     not_deleted: str | None = None
+    unfinished: Unfinished | None = None
     summary: Summary
     cost: Cost | None = None
 
@@ -216,6 +239,8 @@ class Progress(ContractModel):
         submission: one sentence on the submission, until its outcome is known.
         waiting_for: what the run waits for now, other than the next poll.
         candidates: batches that may be the run's, while that is undecided.
+        deadline: of the run's input.
+        canceled_at_deadline: the batch was canceled because its deadline had come.
         unread_fields: the fields of the run's input that the worker's version does not know.
     """
 
@@ -236,6 +261,8 @@ class Progress(ContractModel):
     waiting_for: str | None = None
     candidates: tuple[Candidate, ...] = ()
     cancel_requested: bool = False
+    deadline: datetime | None = None
+    canceled_at_deadline: bool = False
     unread_fields: tuple[str, ...] = ()
 
 

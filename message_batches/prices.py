@@ -17,6 +17,9 @@ US_FACTOR = Decimal("1.1")
 residency pricing". The list does not have it (issue 429 of `genai-prices`)."""
 
 VARIABLE = "MESSAGE_BATCHES_PRICES"
+UNKNOWN = "unknown"
+"""The model of what is used where that is not said."""
+
 _MILLION = 1_000_000
 
 
@@ -136,6 +139,39 @@ class PriceList:
             unpriced=tuple(dict.fromkeys(unpriced)),
             prices=PriceSource(version=_version(), date=_today(), own=tuple(dict.fromkeys(own))),
         )
+
+
+def total_cost(costs: Iterable[Cost | None]) -> Cost | None:
+    """Return the sum of costs; None if none of them is known.
+
+    It is partial if one of them is, or is not known; the prices are those of the newest.
+    """
+    given = list(costs)
+    known = [cost for cost in given if cost]
+    if not known:
+        return None
+    by_model: dict[str, Decimal] = {}
+    for cost in known:
+        for model, amount in cost.by_model.items():
+            by_model[model] = by_model.get(model, Decimal(0)) + amount
+    unpriced = dict.fromkeys(model for cost in known for model in cost.unpriced)
+    if len(known) < len(given):
+        unpriced[UNKNOWN] = None
+    own = dict.fromkeys(model for cost in known for model in cost.prices.own)
+    newest = max(known, key=lambda cost: cost.prices.date).prices
+    return Cost(
+        amount=_sum(cost.amount for cost in known),
+        by_model={model: _plain(amount) for model, amount in by_model.items()},
+        standard_amount=_sum(cost.standard_amount for cost in known),
+        partial=bool(unpriced) or any(cost.partial for cost in known),
+        unpriced=tuple(unpriced),
+        prices=newest.model_copy(update={"own": tuple(own)}),
+    )
+
+
+def _sum(amounts: Iterable[Decimal | None]) -> Decimal | None:
+    known = [amount for amount in amounts if amount is not None]
+    return _plain(sum(known, start=Decimal(0))) if known else None
 
 
 def read_prices(environment: Mapping[str, str]) -> PriceList:

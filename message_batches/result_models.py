@@ -89,6 +89,13 @@ class ModelUsage(ContractModel):
         return tuple(getattr(self, kind) for kind in BILLED)
 
 
+class Unfinished(ContractModel):
+    """Requests without a result of their own: how many, and the first three in the order of the requests."""
+
+    count: int
+    custom_ids: tuple[str, ...]
+
+
 class Summary(ContractModel):
     """A summary of results, of a bounded size.
 
@@ -97,6 +104,7 @@ class Summary(ContractModel):
         stop_reasons: why the succeeded results ended, most frequent first.
         errors: by type and message, most frequent first.
         usage: what is billed, by model, geography and long context.
+        unanswered: the first three custom_ids of the canceled and the expired.
     """
 
     counts: ResultCounts = ResultCounts()
@@ -104,6 +112,13 @@ class Summary(ContractModel):
     stop_reasons: tuple[StopReason, ...] = ()
     errors: tuple[ErrorGroup, ...] = ()
     usage: tuple[ModelUsage, ...] = ()
+    unanswered: tuple[str, ...] = ()
+
+    @property
+    def unfinished(self) -> Unfinished | None:
+        """The requests that were canceled or have expired; None if there are none."""
+        count = self.counts.canceled + self.counts.expired
+        return Unfinished(count=count, custom_ids=self.unanswered) if count else None
 
 
 class PriceSource(ContractModel):

@@ -117,6 +117,37 @@ DELETE: ActivityOptions = {
 }
 
 
+# Reads the requests of all shards, and writes their manifests: the same plan at each attempt.
+PLAN_WAVE: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
+    "start_to_close_timeout": timedelta(hours=6),
+    "heartbeat_timeout": _HEARTBEAT,
+    "retry_policy": replace(_UNLIMITED, non_retryable_error_types=["UnknownKey"]),
+}
+
+# A description of each run that is under way, and what the store has of the others.
+READ_SHARDS: ActivityOptions = {
+    "start_to_close_timeout": timedelta(minutes=10),
+    "heartbeat_timeout": _HEARTBEAT,
+    "retry_policy": _UNLIMITED,
+}
+
+# Those that give no answer are asked again at the next look.
+STOP_SHARDS: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
+    "start_to_close_timeout": timedelta(minutes=10),
+    "heartbeat_timeout": _HEARTBEAT,
+    "retry_policy": replace(_UNLIMITED, maximum_attempts=3),
+}
+
+# Reads the results of all shards; idempotent: published once, under a name from what is merged.
+MERGE: ActivityOptions = {
+    "start_to_close_timeout": timedelta(hours=12),
+    "heartbeat_timeout": _HEARTBEAT,
+    "retry_policy": _UNLIMITED,
+}
+
+
 def submit(timeout: timedelta) -> ActivityOptions:
     """Return the options of the one attempt: the API has no idempotency key, a second one may pay for a second batch.
 

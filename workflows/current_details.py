@@ -14,6 +14,7 @@ from message_batches.formatting import (
     PHASE_LABELS,
     capitalize_first,
     describe_cost,
+    describe_unfinished,
     describe_unknown_end,
     format_duration,
     format_size,
@@ -25,7 +26,8 @@ from message_batches.formatting import (
     stopped_early,
     usage_table,
 )
-from message_batches.models import BatchInput, BatchOutput, Manifest, Phase
+from message_batches.job_models import MergedResults
+from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, RequestsInput
 from message_batches.result_models import Summary
 from message_batches.temporal.search_attributes import BatchStatus
 from workflows.search_attributes import status_of
@@ -46,7 +48,6 @@ def describe_status(request: BatchInput, state: RunState, now: datetime) -> str:
 
 def describe_outcome(output: BatchOutput) -> str:
     """Return how a run ended: outcomes, errors, replies that are not usable, tokens, cost, the place of the results."""
-    results = output.results_file
     checked = "each custom_id exactly once" if output.verified else "count and uniqueness only, there were no requests"
     parts = []
     if output.possibly_paid_twice:
@@ -58,13 +59,26 @@ def describe_outcome(output: BatchOutput) -> str:
         parts.append(f"Whether it was paid twice is not known: {markdown_text(output.paid_twice_unchecked)}")
     if output.not_deleted:
         parts.append(f"The batch is still at the provider: {markdown_text(output.not_deleted)}")
-    parts += [f"**{_outcomes(output.summary)}**", *_tables(output.summary)]
-    if output.cost:
-        parts.append(f"Cost: {markdown_text(describe_cost(output.cost))}.")
+    if output.unfinished:
+        parts.append(f"**{markdown_text(describe_unfinished(output.unfinished))}**")
+    deleted = " The batch is deleted at the provider." if output.deleted else ""
+    return "\n\n".join([*parts, f"{describe_landed(output, checked)}{deleted}"])
+
+
+def describe_landed(landed: BatchOutput | MergedResults, checked: str) -> str:
+    """Return what came back: outcomes, errors, replies that are not usable, tokens, cost, the place of the results.
+
+    Args:
+        landed: the results.
+        checked: how they were compared with the requests.
+    """
+    results = landed.results_file
+    parts = [f"**{_outcomes(landed.summary)}**", *_tables(landed.summary)]
+    if landed.cost:
+        parts.append(f"Cost: {markdown_text(describe_cost(landed.cost))}.")
     parts.append(
         f"Results: {markdown_code(results.uri)}, {plural(results.lines, 'line')}, {format_size(results.bytes)}, "
         f"sha256 {markdown_code(results.sha256)}. Checked: {checked}."
-        f"{' The batch is deleted at the provider.' if output.deleted else ''}"
     )
     return "\n\n".join(parts)
 
@@ -80,7 +94,7 @@ def describe_failed_cancel(batch_id: str, error: ActivityError) -> str:
     return f"**Batch {markdown_code(batch_id)} could not be cancelled; it continues and is billed**: {why}"
 
 
-def describe_request(request: BatchInput) -> str:
+def describe_request(request: RequestsInput) -> str:
     """Return the summary and details that the run was started with, for the page of a run that continues another."""
     return "\n\n".join(part for part in (request.static_summary, request.static_details) if part)
 
@@ -132,14 +146,24 @@ def _facts(request: BatchInput, state: RunState, now: datetime) -> dict[str, str
         "requests": ", ".join(part for part in (_requests(manifest), key) if part),
         "submission": _submission(request, state),
         "polls": f"{state.polls:,}{due if polling else ''}" if state.polls or polling else "",
+        "deadline": _deadline(state, now),
         "expires": f"{format_time(batch.expires_at)} UTC" if batch and not batch.ended else "",
         "waiting for": f"{markdown_text(waiting)}{until}" if waiting else "",
-        "not read": _unread(state.unread_fields),
+        "not read": describe_fields(state.unread_fields),
         "to be cancelled": "as soon as the outcome of the POST is known" if state.cancel_requested else "",
     }
 
 
-def _unread(fields: tuple[str, ...]) -> str:
+def _deadline(state: RunState, now: datetime) -> str:
+    if state.deadline is None:
+        return ""
+    passed = "" if now < state.deadline else ", which has passed"
+    canceled = ": the batch was canceled" if state.canceled_at_deadline else ""
+    return f"{format_time(state.deadline)} UTC{passed}{canceled}"
+
+
+def describe_fields(fields: tuple[str, ...]) -> str:
+    """Return the fields of an input that were not read; empty if there are none."""
     named = ", ".join(map(markdown_code, fields))
     return f"{named}: this version knows no such field of the input" if fields else ""
 

@@ -23,7 +23,7 @@ from message_batches.errors import (
     WrongStore,
 )
 from message_batches.formatting import format_time
-from message_batches.models import FailureDetails
+from message_batches.models import BatchInput, FailureDetails
 
 FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
 """Fixed by repairing or replacing a worker, and so waited for as long as it takes."""
@@ -33,6 +33,12 @@ NOT_COUNTED = (*FIXED_BY_ANOTHER_WORKER, SentByAnotherRun)
 
 REJECTED_RETRYABLE = (*NOT_COUNTED, CannotDecrypt, NotSent, RateLimited, RefusedForNow)
 """After these a POST has certainly created nothing, and may be made again later."""
+
+
+_SENT_BEFORE = (
+    "An earlier POST of these requests got no reply, and its batch was not found: there may be one. Look at the "
+    "batches in the Console before the requests are submitted again"
+)
 
 
 def failure(kind: str, message: str, *, action: NextAction | None = None) -> ApplicationError:
@@ -92,14 +98,15 @@ def from_activity(error: ActivityError, *, batch_id: str = "", last_seen: dateti
 def post_refused(error: ActivityError, *, sent_before: bool) -> ApplicationError:
     """Return the run's failure for a POST that was refused for good: that one has created nothing."""
     refusal = from_activity(error)
-    note, action = "Nothing was created", None
-    if sent_before:
-        note = (
-            "An earlier POST of these requests got no reply, and its batch was not found: there may be one. Look at "
-            "the batches in the Console before the requests are submitted again"
-        )
-        action = NextAction.CHECK_BATCHES
+    note, action = (_SENT_BEFORE, NextAction.CHECK_BATCHES) if sent_before else ("Nothing was created", None)
     return failure(refusal.type or "", f"{refusal.message.rstrip('.')}. {note}", action=action)
+
+
+def deadline_passed(request: BatchInput, *, sent_before: bool) -> ApplicationError:
+    """Return the run's failure where its deadline has come before there was a batch."""
+    time = format_time(request.deadline) if request.deadline else ""
+    note, action = (_SENT_BEFORE, NextAction.CHECK_BATCHES) if sent_before else ("This run has sent nothing", None)
+    return failure("DeadlinePassed", f"The deadline, {time} UTC, came before there was a batch. {note}", action=action)
 
 
 def submission_unknown(reason: str, candidates: tuple[str, ...]) -> ApplicationError:

@@ -1,7 +1,7 @@
 """The check of a run's input, before any activity could repeat what is wrong with it."""
 
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json, to_json
@@ -16,7 +16,7 @@ from message_batches.errors import UnknownKey
 from message_batches.serialization import SEVERAL_ARGUMENTS
 from workflows import activity_options
 from workflows.failures import failure
-from workflows.state import BatchRun
+from workflows.state import BatchRun, GivenInput
 
 NOTHING = RawValue(Payload())
 """The placeholder for an input that was not given."""
@@ -26,33 +26,39 @@ _MAX_UNREAD = 20
 _FIELD_NAME = re.compile(r"[A-Za-z_][\w-]{0,59}", re.ASCII)
 
 
-def read_input(given: RawValue) -> BatchRun:
+_Input = TypeVar("_Input", bound=GivenInput)
+
+
+def read_input(given: RawValue, model: type[_Input]) -> _Input:
     """Return the input of the current run, or a placeholder if it is not valid."""
     continued = workflow.info().continued_run_id is not None
-    return parse_input(given.payload, workflow.payload_converter(), continued=continued)
+    return parse_input(given.payload, workflow.payload_converter(), model, continued=continued)
 
 
-def parse_input(payload: Payload, converter: PayloadConverter, *, continued: bool = False) -> BatchRun:
+def parse_input(
+    payload: Payload, converter: PayloadConverter, model: type[_Input], *, continued: bool = False
+) -> _Input:
     """Return the input, or a placeholder: left to the SDK, an unreadable one would stall its run, not fail it.
 
     Args:
         payload: of the start event.
         converter: reads it.
+        model: the workflow's own.
         continued: whether the run continues another one, and so may carry its state.
     """
     if payload.metadata.get("encoding") == SEVERAL_ARGUMENTS:
-        return BatchRun.unusable("there are several arguments, and it is one object")
+        return model.unusable("there are several arguments, and it is one object")
     try:
-        read = converter.from_payload(payload, BatchRun)
+        read = converter.from_payload(payload, model)
     except Exception as error:
         if continued:
             raise  # From an older worker, not from a caller: the run waits for a version that can read it.
-        return BatchRun.unusable(_problem(error) if payload.metadata else "there is none")
-    if not isinstance(read, BatchRun):
-        return BatchRun.unusable("it is not JSON")
+        return model.unusable(_problem(error) if payload.metadata else "there is none")
+    if not isinstance(read, model):
+        return model.unusable("it is not JSON")
     if read.state and not continued:
-        return BatchRun.unusable("state: only a run that continues as new may set it")
-    return read if continued else read.with_unread(_counted(_unread_fields(BatchRun, from_json(payload.data))))
+        return model.unusable("state: only a run that continues as new may set it")
+    return read if continued else read.with_unread(_counted(_unread_fields(model, from_json(payload.data))))
 
 
 def _counted(fields: list[str]) -> tuple[str, ...]:
@@ -87,6 +93,17 @@ def _problem(error: Exception) -> str:
 
 def check_input(request: BatchRun) -> None:
     """Raise the run's failure for an input that cannot be used; nothing is sent."""
+    needed = "" if request.batch_id else "Give requests, requestsUri, or the batchId of a batch to attach to"
+    check_requests(request, needed=needed)
+
+
+def check_requests(request: GivenInput, *, needed: str) -> None:
+    """Raise the failure for an input that cannot be read, or whose requests cannot be.
+
+    Args:
+        request: the input; that of a run which continues another one has no requests any more.
+        needed: the sentence for an input without requests; empty where it needs none.
+    """
     if request.problem:
         raise failure("InvalidInput", f"The input is not valid; nothing was sent: {request.problem}")
     try:
@@ -97,8 +114,8 @@ def check_input(request: BatchRun) -> None:
         return
     if request.requests is not None and request.requests_uri is not None:
         raise failure("InvalidRequests", "Give either requests or requestsUri, not both; nothing was sent")
-    if request.requests is None and request.requests_uri is None and not request.batch_id:
-        raise failure("InvalidRequests", "Give requests, requestsUri, or the batchId of a batch to attach to")
+    if request.requests is None and request.requests_uri is None and needed:
+        raise failure("InvalidRequests", needed)
     if request.requests is not None and len(to_json(request.requests)) > activity_options.INLINE_LIMIT:
         raise failure(
             "InvalidRequests",

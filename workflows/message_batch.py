@@ -9,7 +9,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from activities.batch import MessageBatchActivities
-    from activities.models import BatchRef, PrepareInput
+    from activities.models import PrepareInput
     from message_batches.api.models import MessageBatch
     from message_batches.contract import CANCEL_BATCH, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION, WORKFLOW_TYPE
     from message_batches.models import BatchOutput, Phase, Progress, Resolution
@@ -18,11 +18,12 @@ with workflow.unsafe.imports_passed_through():
     from workflows import activity_options
     from workflows.context import RunContext
     from workflows.current_details import describe_failed_cancel, describe_failure, describe_outcome
-    from workflows.failures import error_name_of, failure, from_activity, with_duplicates
+    from workflows.failures import deadline_passed, error_name_of, failure, from_activity, with_duplicates
     from workflows.input_validation import NOTHING, check_input, read_input
     from workflows.poll_step import PollStep
     from workflows.retrieve_step import RetrieveStep
     from workflows.search_attributes import outcome_of
+    from workflows.state import BatchRun
     from workflows.submit_step import SubmitStep
 
 
@@ -32,7 +33,7 @@ class MessageBatchWorkflow:
 
     @workflow.init
     def __init__(self, given: RawValue = NOTHING) -> None:
-        self._context = RunContext(read_input(given))
+        self._context = RunContext(read_input(given, BatchRun))
         self._request, self._state = self._context.request, self._context.state
         self._submit_batch = SubmitStep(self._context)
         self._poll_batch_status = PollStep(self._context)
@@ -49,30 +50,37 @@ class MessageBatchWorkflow:
         except (Exception, asyncio.CancelledError) as error:
             await self._end_without_results(error)
             raise
-        await self._end(Phase.LANDED, outcome_of(output), describe_outcome(output))
+        await self._end(Phase.LANDED, outcome_of(output.summary, output.results_file.lines), describe_outcome(output))
         return output
 
     async def _prepare_requests(self) -> None:
         """Check the requests and put them into the store, before the steps."""
         check_input(self._request)
         self._context.publish_status()
+        self._context.watch_deadline()
         if self._state.store_id:
             return
+        to_send = self._request.batch_id is None
+        if to_send and self._context.deadline_passed:
+            raise deadline_passed(self._request, sent_before=False)
         if unread := self._state.unread_fields:
             self._context.log("Fields of the input are not read: %s", ", ".join(unread), level=logging.WARNING)
-        prepared = await workflow.execute_activity_method(
+        preparing = workflow.execute_activity_method(
             MessageBatchActivities.prepare_requests,
             PrepareInput(
                 profile=self._request.profile,
                 requests=self._request.requests,
                 requests_uri=self._request.requests_uri,
                 store_id=self._request.store_id,
-                to_send=self._request.batch_id is None,
+                to_send=to_send,
                 max_cost=self._request.max_cost,
             ),
             **activity_options.PREPARE,
             summary="check the requests",
         )
+        prepared = await (self._context.before_deadline(preparing) if to_send else preparing)
+        if prepared is None:
+            raise deadline_passed(self._request, sent_before=False)
         self._state.store_id, self._state.manifest = prepared.store_id, prepared.manifest
         self._state.search_attributes = prepared.search_attributes
         self._state.submission.batch_id = self._request.batch_id
@@ -99,6 +107,7 @@ class MessageBatchWorkflow:
             paid_twice_unchecked=unchecked,
             deleted=delete and not_deleted is None,
             not_deleted=not_deleted,
+            unfinished=landed.summary.unfinished if self._state.canceled_at_deadline else None,
             summary=landed.summary,
             cost=landed.cost,
         )
@@ -130,7 +139,7 @@ class MessageBatchWorkflow:
         if not self._context.batch_id or (self._state.batch and self._state.batch.ended):
             return ""
         try:
-            self._state.update_batch(await self._cancel_at_provider(), self._context.now)
+            self._state.update_batch(await self._poll_batch_status.cancel_batch(), self._context.now)
         except ActivityError as error:
             name = error_name_of(error)
             self._context.log("The batch could not be cancelled and continues: %s", name, level=logging.ERROR)
@@ -150,14 +159,6 @@ class MessageBatchWorkflow:
         # An update that came in time is answered, however the run ends.
         await workflow.wait_condition(workflow.all_handlers_finished)
 
-    async def _cancel_at_provider(self) -> MessageBatch:
-        return await workflow.execute_activity_method(
-            MessageBatchActivities.cancel_batch,
-            BatchRef(profile=self._request.profile, batch_id=self._context.batch_id),
-            **activity_options.CANCEL,
-            summary=f"stop {self._context.batch_id}",
-        )
-
     @workflow.signal(name=POLL_NOW)
     def poll_now(self) -> None:
         """Poll at once instead of at the timer."""
@@ -172,7 +173,7 @@ class MessageBatchWorkflow:
     async def cancel_batch(self) -> MessageBatch:
         """Cancel the batch at the provider; the requests that had finished are landed."""
         try:
-            batch = await self._cancel_at_provider()
+            batch = await self._poll_batch_status.cancel_batch()
         except ActivityError as error:
             raise from_activity(error) from error
         self._state.update_batch(batch, self._context.now)

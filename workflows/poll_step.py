@@ -1,7 +1,10 @@
 """The pollBatchStatus step: one poll at each interval of the document, until the batch has ended."""
 
+import logging
+from datetime import timedelta
+
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
+from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 from activities.batch import MessageBatchActivities
 from activities.models import BatchRef
@@ -11,8 +14,7 @@ from message_batches.models import DEFAULT_RETRY_LIMIT, Phase
 from message_batches.observability.metrics import ENDED, POLL_LATENESS
 from workflows import activity_options
 from workflows.context import RunContext
-from workflows.continue_as_new import maybe_continue_as_new
-from workflows.failures import batch_failure, error_type_of
+from workflows.failures import batch_failure, error_name_of, error_type_of
 
 
 class PollStep:
@@ -32,13 +34,29 @@ class PollStep:
                 await self._context.wait_until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
                 POLL_LATENESS.record(workflow.metric_meter(), self._context.now - state.next_poll, stage="timer")
                 state.next_poll = None
+            due = self._must_cancel()
+            if due:
+                await self._cancel_at_deadline()
             if batch := await self._poll_once():
+                self._context.forget_deadline()
+                state.waiting_for = None
                 ENDED.add(workflow.metric_meter())
                 self._context.log("The batch has ended")
                 return batch
             self._check_limit()
-            state.next_poll = self._context.now + self._schedule.retry_after
-            await maybe_continue_as_new(self._context)
+            # The deadline has come during the poll, or that was the first of a batch that is taken over.
+            at_once = self._must_cancel() and not due
+            state.next_poll = self._context.now + (timedelta(0) if at_once else self._schedule.retry_after)
+            await self._context.maybe_continue_as_new()
+
+    async def cancel_batch(self) -> MessageBatch:
+        """Cancel the batch at the provider."""
+        return await workflow.execute_activity_method(
+            MessageBatchActivities.cancel_batch,
+            BatchRef(profile=self._context.request.profile, batch_id=self._context.batch_id),
+            **activity_options.CANCEL,
+            summary=f"stop {self._context.batch_id}",
+        )
 
     async def _poll_once(self) -> MessageBatch | None:
         """Poll the batch; return it if it has ended, or else None."""
@@ -47,7 +65,7 @@ class PollStep:
         # Not with every poll: the history has the input of each.
         look_in_store = not state.polls or state.not_found_since
         try:
-            batch = await workflow.execute_activity_method(
+            polling = workflow.execute_activity_method(
                 MessageBatchActivities.poll_batch_status,
                 BatchRef(
                     profile=self._context.request.profile,
@@ -57,6 +75,8 @@ class PollStep:
                 **activity_options.poll(self._schedule),
                 summary=f"poll {state.polls + 1}",
             )
+            # Where the API does not answer, its retries last for hours.
+            batch = await self._context.before_deadline(polling)
         except ActivityError as error:
             if error_type_of(error) is not BatchNotFound:
                 raise
@@ -65,9 +85,35 @@ class PollStep:
             if self._context.now - state.not_found_since >= activity_options.NOT_FOUND_GRACE:
                 raise
             return None
+        if batch is None:
+            return None
         state.update_batch(batch, self._context.now)
         state.polls += not batch.ended
         return batch if batch.ended else None
+
+    def _must_cancel(self) -> bool:
+        """Tell whether the deadline has come, and the batch has neither ended nor been canceled."""
+        state = self._context.state
+        if not self._context.deadline_passed or state.canceled_at_deadline or state.batch is None:
+            return False
+        return not (state.batch.ended or state.batch.cancel_initiated_at)
+
+    async def _cancel_at_deadline(self) -> None:
+        """Cancel the batch because its deadline has come; if that fails, it is tried again before the next poll."""
+        state = self._context.state
+        try:
+            batch = await self.cancel_batch()
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._context.log(
+                "The batch could not be canceled at its deadline: %s", error_name_of(error), level=logging.WARNING
+            )
+            state.waiting_for = f"the deadline has passed, and the batch could not be canceled: {error.cause}"[:500]
+            return
+        state.update_batch(batch, self._context.now)
+        state.canceled_at_deadline, state.waiting_for = True, None
+        self._context.log("The batch is canceled: its deadline has passed")
 
     def _check_limit(self) -> None:
         """Raise `BatchNotEnded` past the limit: the document's lasts as long as the batch may, any other is exact."""

@@ -14,7 +14,6 @@ from message_batches.models import Phase
 from message_batches.result_models import LandedResults
 from workflows import activity_options
 from workflows.context import RunContext
-from workflows.continue_as_new import maybe_continue_as_new
 from workflows.failures import FIXED_BY_ANOTHER_WORKER, error_name_of, error_type_of
 
 
@@ -39,7 +38,7 @@ class RetrieveStep:
                 self._context.log("The results could not be landed: %s", error_name_of(error), level=logging.WARNING)
                 state.landing_fails_since = state.landing_fails_since or self._context.now
                 state.waiting_for = f"the results could not be landed: {error.cause}"[:500]
-            await maybe_continue_as_new(self._context)
+            await self._context.maybe_continue_as_new()
             self._context.publish_status()
             await workflow.sleep(
                 min(activity_options.DOWNLOAD_INTERVAL, self._context.request.poll.retry_after),

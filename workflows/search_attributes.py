@@ -3,13 +3,15 @@
 Each change is an event of the history, so a change to the rules here needs a patch for the runs that are open.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
 
-from message_batches.models import BatchOutput, Phase
+from message_batches.models import Phase
+from message_batches.result_models import Summary
 from message_batches.temporal.search_attributes import (
     BATCH_ID,
     BATCH_OUTCOME,
@@ -31,11 +33,16 @@ def publish(state: RunState, now: datetime) -> None:
         BATCH_REQUESTS: state.requests,
         BATCH_OUTCOME: state.outcome,
     }
+    upsert_changed(values, state.search_attributes)
+
+
+def upsert_changed(values: Mapping[SearchAttributeKey[Any], str | int | None], usable: Sequence[str]) -> None:
+    """Set the attributes that have changed, of those that the namespace has."""
     published = workflow.info().typed_search_attributes
     changes = [
         key.value_set(value)
         for key, value in values.items()
-        if key.name in state.search_attributes and value and value != published.get(key)
+        if key.name in usable and value and value != published.get(key)
     ]
     if changes:
         workflow.upsert_search_attributes(changes)
@@ -55,11 +62,11 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
     return BatchStatus(state.phase)
 
 
-def outcome_of(output: BatchOutput) -> BatchOutcome:
-    """Return how the requests of a landed batch came out."""
-    succeeded, usable = output.summary.counts.succeeded, output.summary.usable
+def outcome_of(summary: Summary, requests: int) -> BatchOutcome:
+    """Return how so many requests came out, of which these results have landed."""
+    succeeded, usable = summary.counts.succeeded, summary.usable
     if not succeeded:
         return BatchOutcome.UNSUCCESSFUL
-    if succeeded < output.results_file.lines:
+    if succeeded < requests:
         return BatchOutcome.PARTLY
     return BatchOutcome.SUCCEEDED if usable in (None, succeeded) else BatchOutcome.TRUNCATED

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import BaseModel, Field, PrivateAttr
 
 from message_batches.api.models import MessageBatch
-from message_batches.models import BatchInput, Manifest, Phase, Progress
+from message_batches.models import BatchInput, Manifest, Phase, Progress, RequestsInput
 from workflows.submission.protocol import Submission
 
 
@@ -30,6 +30,8 @@ class RunState(BaseModel):
         search_attributes: those that the namespace has.
         outcome: the `BatchOutcome`, or a failure's type, once the run has ended.
         unread_fields: the fields of the input that this version does not know.
+        deadline: of the run's input.
+        canceled_at_deadline: the batch was canceled because its deadline had come.
         server: names the server that results come from, if that is not the one of all keys.
     """
 
@@ -55,6 +57,8 @@ class RunState(BaseModel):
     outcome: str | None = None
     unread_fields: tuple[str, ...] = ()
     server: str | None = None
+    deadline: datetime | None = None
+    canceled_at_deadline: bool = False
 
     @property
     def status(self) -> str:
@@ -101,18 +105,20 @@ class RunState(BaseModel):
             waiting_for=self.waiting_for,
             candidates=self.submission.candidates.batches,
             cancel_requested=self.cancel_requested,
+            deadline=self.deadline,
+            canceled_at_deadline=self.canceled_at_deadline,
             unread_fields=self.unread_fields,
         )
 
 
-class BatchRun(BatchInput):
-    """The input of a run, and of each run that continues it.
+class GivenInput(RequestsInput):
+    """The input of a workflow as it was given: with the fields that were not read, or the reason why it cannot be.
 
     Attributes:
         state: set by continue-as-new alone.
     """
 
-    state: RunState | None = None
+    state: BaseModel | None = None
     _problem: str | None = PrivateAttr(None)
     _unread: tuple[str, ...] = PrivateAttr(())
 
@@ -137,3 +143,9 @@ class BatchRun(BatchInput):
         run = cls()
         run._problem = problem
         return run
+
+
+class BatchRun(GivenInput, BatchInput):
+    """The input of a run, and of each run that continues it."""
+
+    state: RunState | None = None

@@ -14,10 +14,10 @@ from message_batches.models import Phase, Resolution
 from message_batches.observability.metrics import LOST_REPLIES, RECONCILIATIONS, SUBMITTED
 from workflows import activity_options
 from workflows.context import RunContext
-from workflows.continue_as_new import maybe_continue_as_new, past_history_budget
 from workflows.failures import (
     NOT_COUNTED,
     REJECTED_RETRYABLE,
+    deadline_passed,
     error_type_of,
     failure,
     from_activity,
@@ -36,6 +36,7 @@ from workflows.submission.commands import (
     ListCandidates,
     Post,
     RecordNotFound,
+    StopAtDeadline,
     VerifyCandidate,
     WaitUntil,
 )
@@ -137,9 +138,14 @@ class SubmitStep:
                 raise asyncio.CancelledError
             if not submission.batch_id:
                 self._state.phase = Phase.UNDECIDED if submission.undecided else Phase.SUBMITTING
-                await maybe_continue_as_new(self._context)
+                await self._context.maybe_continue_as_new()
             self._context.publish_status()
-            command = submission.next_command(self._context.now, self._request.submission, self._list_interval())
+            command = submission.next_command(
+                self._context.now,
+                self._request.submission,
+                self._list_interval(),
+                deadline_passed=self._context.deadline_passed,
+            )
             if isinstance(command, Done):
                 if not carried_over:
                     SUBMITTED.add(workflow.metric_meter())
@@ -167,12 +173,14 @@ class SubmitStep:
                 submission.on_not_found_recorded()
             case Fail(reason, candidates):
                 self._fail(reason, candidates)
+            case StopAtDeadline():
+                raise deadline_passed(self._request, sent_before=submission.posted > 0)
 
     def _list_interval(self) -> timedelta:
         """Return the interval of polls, where that is not hours, and does not fill one history for days."""
         interval = self._request.poll.retry_after
         too_rare = interval > activity_options.LIST_INTERVAL
-        if self._submission.outcome_unknown and (too_rare or past_history_budget(self._context)):
+        if self._submission.outcome_unknown and (too_rare or self._context.past_history_budget):
             return activity_options.LIST_INTERVAL
         return interval
 
@@ -275,14 +283,7 @@ class SubmitStep:
 
     async def _unless_resolved(self, activity: Coroutine[Any, Any, _Result]) -> _Result | None:
         """Return the activity's result; None if an operator decides first, in which case the activity is cancelled."""
-        task = asyncio.create_task(activity)
-        await workflow.wait_condition(lambda: task.done() or not self._submission.outcome_unknown)
-        if self._submission.outcome_unknown:
-            return await task
-        task.cancel()
-        with suppress(asyncio.CancelledError, ActivityError):
-            await task
-        return None
+        return await self._context.unless(lambda: not self._submission.outcome_unknown, activity)
 
     async def _record_outcome(self) -> None:
         """Record the batch's id under its POST, and our claim: retried alongside the polling, which it never stops."""

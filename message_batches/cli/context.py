@@ -20,14 +20,16 @@ from message_batches.cli.json_output import CostLimitDetails, ErrorDetails, Erro
 from message_batches.cli.result_export import give_up_broken_streams, tolerate_any_text
 from message_batches.cli.screen import as_json, screen
 from message_batches.errors import CostLimitExceeded, InvalidRequests, MessageBatchesError
-from message_batches.runs.control import NoAnswer, Runs
+from message_batches.jobs.control import Jobs
+from message_batches.jobs.describe import is_job
+from message_batches.runs.control import NoAnswer, Runs, is_batch_id
 from message_batches.settings import Settings
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.connection import connect
 from message_batches.temporal.diagnosis import call_problem, unanswered
 from message_batches.temporal.namespaces import address_of
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class CommandResult:
     Attributes:
         document: for `--json`.
         shown: for a user; None if the document is not printed as text, or the output is written already.
-        exit_code: 0 done, 1 the run failed, 2 refused.
+        exit_code: 0 done, 1 the run failed, 2 refused, 3 a deadline left requests unfinished.
     """
 
     document: BaseModel | Sequence[BaseModel] | None
@@ -76,6 +78,14 @@ class CommandContext:
     async def runs(self) -> Runs:
         """Return the runs of the namespace."""
         return Runs(await self.client(), self.store)
+
+    async def jobs(self) -> Jobs:
+        """Return the jobs of the namespace."""
+        return Jobs(await self.client(), self.store)
+
+    async def is_job(self, identity: str) -> bool:
+        """Check whether a workflow id is that of a job which Temporal knows."""
+        return not is_batch_id(identity) and await is_job(await self.client(), identity)
 
     def say(self, text: str, *, style: str = "") -> None:
         """Print a line on standard error, as far as that can be written."""

@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import RenderableType
 
 from message_batches.cli import next_steps, tables
-from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.context import DONE, FAILED, UNFINISHED, CommandContext, CommandResult
 from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
 from message_batches.cli.live_progress import display
 from message_batches.cli.report import MAX_REPLY, report
 from message_batches.errors import MessageBatchesError, RunError
+from message_batches.job_models import MergedResults
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
@@ -52,6 +53,11 @@ class ResultsLocation:
     command: str
     link: str | None = None
     report: Path | None = None
+
+
+def waits(context: CommandContext, waiting: WaitOptions) -> bool:
+    """Return whether a run or a job is followed to its end."""
+    return context.out.is_terminal if waiting.wait is None else waiting.wait
 
 
 async def follow_run(context: CommandContext, runs: Runs, workflow_id: str, *, strict: bool = False) -> CommandResult:
@@ -120,8 +126,13 @@ async def results_report(
     return report(landed, replies, command=location.command, link=location.link, page=location.report), whole
 
 
-def exit_code_of(landed: LandedResults | BatchOutput, *, strict: bool) -> int:
-    """Return the exit code for landed results: with `strict` 1 unless every request has a reply that is whole."""
+def exit_code_of(landed: LandedResults | BatchOutput | MergedResults, *, strict: bool) -> int:
+    """Return the exit code for landed results: 3 where a deadline left requests unfinished.
+
+    Otherwise with `strict` 1 unless every request has a reply that is whole.
+    """
+    if isinstance(landed, BatchOutput) and landed.unfinished:
+        return UNFINISHED
     counts, usable = landed.summary.counts, landed.summary.usable
     unusable = usable is not None and usable < counts.succeeded
     return FAILED if strict and (counts.errored or counts.expired or counts.canceled or unusable) else DONE

@@ -146,7 +146,7 @@ class DetachedRun(ContractModel):
 
 
 class ListedRunDocument(ContractModel):
-    """A run in the list."""
+    """A run or a job in the list."""
 
     workflow_id: str
     run_id: str
@@ -157,6 +157,7 @@ class ListedRunDocument(ContractModel):
     batch_status: str | None
     batch_outcome: str | None
     batch_requests: int | None
+    job: bool = False
 
     @classmethod
     def of(cls, run: ListedRun) -> Self:
@@ -171,6 +172,7 @@ class ListedRunDocument(ContractModel):
             batch_status=run.batch_status,
             batch_outcome=run.outcome,
             batch_requests=run.requests,
+            job=run.job,
         )
 
 
@@ -184,9 +186,10 @@ class AttentionDocument(ContractModel):
 
 
 class SavedResults(ContractModel):
-    """Results that were written to a file."""
+    """Results that were written to a file: of a batch, or of a job, merged."""
 
-    batch_id: str
+    batch_id: str | None
+    job: str | None = None
     file: str
     lines: int
 
@@ -200,7 +203,8 @@ class FailedRequestsDocument(ContractModel):
         mismatched: those to send again whose answer does not match its schema; `not_compared` could not be compared.
     """
 
-    batch_id: str
+    batch_id: str | None
+    job: str | None = None
     again: int
     invalid: int
     raised: int
@@ -210,10 +214,10 @@ class FailedRequestsDocument(ContractModel):
     files: dict[str, str]
 
     @classmethod
-    def of(cls, batch_id: str, failed: FailedRequests, files: Mapping[str, object]) -> Self:
+    def of(cls, ids: Mapping[str, str | None], failed: FailedRequests, files: Mapping[str, object]) -> Self:
         """Count the requests."""
         return cls(
-            batch_id=batch_id,
+            **ids,
             again=len(failed.retryable),
             invalid=len(failed.invalid),
             raised=len(failed.raised),

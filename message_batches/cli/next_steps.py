@@ -8,10 +8,12 @@ from urllib.parse import unquote, urlsplit
 from message_batches.api.keys import DEFAULT_KEY
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
+from message_batches.job_models import FailedShard
+from message_batches.jobs.control import JobAttention
 from message_batches.requests.preflight import PreflightWarning
+from message_batches.runs.attention import AttentionItem, Decision, way_out
 from message_batches.runs.forgotten import ForgottenSubmission
 from message_batches.runs.history import RunFailure
-from message_batches.runs.list import AttentionItem, Decision
 from message_batches.runs.obstacles import Cause, Obstacle
 from message_batches.settings import display_command
 
@@ -25,6 +27,11 @@ def called() -> str:
 def watch(workflow_id: str) -> str:
     """Return the command that follows a run."""
     return f"{called()} watch {workflow_id}"
+
+
+def status(identity: str) -> str:
+    """Return the command that shows how a run or a job stands."""
+    return f"{called()} status {identity}"
 
 
 def results(identity: str) -> str:
@@ -46,10 +53,42 @@ def resolve(workflow_id: str) -> str:
     return f"{called()} resolve {workflow_id} --adopt MSGBATCH_ID | --submit-again"
 
 
+def resume(job_id: str) -> str:
+    """Return the command that lets a paused job go on, or starts one again that has ended."""
+    return f"{called()} resume {job_id}"
+
+
+def retry(identity: str, options: str = "") -> str:
+    """Return the command that sends again what has failed of a run or a job."""
+    return f"{called()} retry {identity}{options}"
+
+
+def settle(shard: FailedShard) -> str | None:
+    """Return the command that decides about a shard without results; None where the job itself takes it up again."""
+    if shard.action is not NextAction.CHECK_BATCHES:
+        return None
+    batches = "|".join(shard.candidates[:2]) or "MSGBATCH_ID"
+    return f"{called()} resolve {shard.workflow_id} --adopt {batches} | --submit-again"
+
+
+def decide_job(item: JobAttention) -> str:
+    """Return the command for a job that needs attention."""
+    view = item.view
+    if item.obstacle:
+        return _way_out(view.workflow_id, way_out(item.obstacle), item.obstacle)
+    if settled := next(filter(None, map(settle, item.failed_shards)), None):
+        return settled
+    paused = view.progress is not None and view.progress.paused is not None
+    return resume(view.workflow_id) if paused or not view.running else watch(view.workflow_id)
+
+
 def decide(item: AttentionItem) -> str:
     """Return the command for a run that needs attention."""
-    workflow_id, obstacle = item.view.workflow_id, item.obstacle or Obstacle(Cause.ACTIVITY_FAILING)
-    match item.decision:
+    return _way_out(item.view.workflow_id, item.decision, item.obstacle or Obstacle(Cause.ACTIVITY_FAILING))
+
+
+def _way_out(workflow_id: str, decision: Decision, obstacle: Obstacle) -> str:
+    match decision:
         case Decision.RESOLVE:
             return resolve(workflow_id)
         case Decision.WATCH:
@@ -175,6 +214,10 @@ def _step(action: NextAction, run: str, batch: str, key: str, file: str) -> str:
         case NextAction.REPEAT_AGAIN:
             named = f"--again --workflow-id {run}{key}"
             return f"`{starter} start {file} {named}` finds it or starts it, and submits nothing twice"
+        case NextAction.MERGE_SO_FAR:
+            return f"`{results(run)} --partial` merges what has landed so far; `{watch(run)}` follows it to its end"
+        case NextAction.RETRY:
+            return f"`{starter} retry {run}` sends what has failed again"
         case NextAction.WATCH:
             return f"`{watch(run)}` follows it to its end"
         case NextAction.LIST_RUNS:

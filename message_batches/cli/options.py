@@ -41,13 +41,6 @@ def _dollars(text: str) -> Decimal:
 Id = Annotated[str, typer.Argument(metavar="ID", help="The run's workflow id, or its batch's id.", show_default=False)]
 BatchId = Annotated[str, typer.Argument(metavar="MSGBATCH_ID", help="The id of a batch.", show_default=False)]
 
-File = Annotated[
-    str,
-    typer.Argument(
-        metavar="FILE", help='JSONL, a JSON array, {"requests": [...]}, or - for stdin.', show_default=False
-    ),
-]
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 Document = Annotated[
@@ -106,6 +99,15 @@ MaxCost = Annotated[
         parser=_dollars,
         metavar="USD",
         help="Send nothing if the requests may cost more, by the estimate.",
+    ),
+]
+
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="TIME",
+        help="Land then what has finished, cancel the rest: 06:00 (the next) or 2026-11-28T06:00.",
     ),
 ]
 

@@ -1,20 +1,24 @@
 """The report of landed results at a terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from message_batches.formatting import describe_cost, stopped_early, usage_table
+from message_batches.cli.next_steps import results, retry
+from message_batches.formatting import describe_cost, describe_unfinished, plural, stopped_early, usage_table
+from message_batches.job_models import JobOutput, MergedResults
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultCounts, Summary
-from message_batches.results.failed import MAX_TOKENS
+from message_batches.results.failed import MAX_TOKENS, may_pass
 from message_batches.results.replies import ReplyCell
 
 MAX_REPLY = 200
 """Characters of a reply that are shown."""
+
+_Results = LandedResults | BatchOutput | MergedResults
 
 _STYLES = {"succeeded": "green", "errored": "red", "canceled": "yellow", "expired": "yellow"}
 
@@ -36,20 +40,34 @@ def report(
         link: the run's page in the Web UI, where that is known.
         page: the file of the report, if one was written.
     """
-    parts: list[RenderableType] = [_headline(landed)]
+    parts: list[RenderableType] = [_headline(f"Batch {landed.batch_id}", landed)]
     if isinstance(landed, BatchOutput) and landed.possibly_paid_twice:
-        twice = ", ".join(landed.possibly_paid_twice)
-        parts.append(
-            Text(
-                f"Possibly paid twice: {twice}. A POST without a reply may have created them, or another program: "
-                "compare them in the Console",
-                style="bold red",
-            )
-        )
+        parts.append(_paid_twice(landed.possibly_paid_twice))
     if isinstance(landed, BatchOutput) and landed.paid_twice_unchecked:
         parts.append(Text(f"Whether it was paid twice is not known: {landed.paid_twice_unchecked}", style="yellow"))
     if isinstance(landed, BatchOutput) and landed.not_deleted:
         parts.append(Text(f"The batch is still at the provider: {landed.not_deleted}", style="yellow"))
+    if isinstance(landed, BatchOutput) and landed.unfinished:
+        parts.append(Text(describe_unfinished(landed.unfinished), style="yellow"))
+    parts += [*_content(landed, replies), "", _places(landed, command, link, page)]
+    return Group(*parts)
+
+
+def job_report(merged: MergedResults, replies: Sequence[ReplyCell], *, job_id: str) -> RenderableType:
+    """Show the merged results of a job, with the first of them."""
+    parts: list[RenderableType] = [_headline(f"Job {job_id}", merged)]
+    if merged.possibly_paid_twice:
+        parts.append(_paid_twice(merged.possibly_paid_twice))
+    if unfinished := merged.unfinished:
+        more = ", ..." if unfinished.count > len(unfinished.custom_ids) else ""
+        named = f"{', '.join(unfinished.custom_ids)}{more}"
+        parts.append(Text(f"{plural(unfinished.count, 'request')} without a result: {named}", style="yellow"))
+    parts += [*_content(merged, replies), "", _places_of_job(merged, job_id)]
+    return Group(*parts)
+
+
+def _content(landed: _Results, replies: Sequence[ReplyCell]) -> list[RenderableType]:
+    parts: list[RenderableType] = []
     if replies:
         parts += ["", _replies(replies, landed.results_file.lines)]
     if landed.summary.errors:
@@ -58,13 +76,20 @@ def report(
         parts += ["", _stopped(early)]
     if landed.summary.usage:
         parts += ["", _usage(landed.summary)]
-    parts += ["", _places(landed, command, link, page)]
-    return Group(*parts)
+    return parts
 
 
-def _headline(landed: LandedResults | BatchOutput) -> Text:
+def _paid_twice(batch_ids: Sequence[str]) -> Text:
+    return Text(
+        f"Possibly paid twice: {', '.join(batch_ids)}. A POST without a reply may have created them, or another "
+        "program: compare them in the Console",
+        style="bold red",
+    )
+
+
+def _headline(name: str, landed: _Results) -> Text:
     counts = landed.summary.counts
-    line = Text.assemble((f"Batch {landed.batch_id}", "bold"), f": {landed.results_file.lines:,} results, ")
+    line = Text.assemble((name, "bold"), f": {landed.results_file.lines:,} results, ")
     counted = [
         Text(f"{number:,} {name}", style=_STYLES[name])
         for name in ResultCounts.model_fields
@@ -127,7 +152,7 @@ def _usage(summary: Summary) -> RenderableType:
 
 def _worth_doing(summary: Summary) -> str:
     """Return the option that gets the requests to send again; empty if every reply is whole."""
-    counts, early = summary.counts, [each.reason for each in summary.stop_reasons if not each.usable]
+    counts, early = summary.counts, _early(summary)
     errors = counts.errored or counts.expired or counts.canceled
     if not early:
         return "--failed" if errors else ""
@@ -145,6 +170,35 @@ def _places(landed: LandedResults | BatchOutput, command: str, link: str | None,
     rows["report"] = str(page) if page else None
     if option := _worth_doing(landed.summary):
         rows["next"] = f"{command} {option} -o retry.jsonl"
+    return _named(rows)
+
+
+def _places_of_job(merged: MergedResults, job_id: str) -> RenderableType:
+    """Say where the results are, what they cost, and what of a job was sent in which wave."""
+    rows = {
+        "cost": describe_cost(merged.cost) if merged.cost else None,
+        "checked": "each custom_id exactly once" if merged.verified else "requests without a result are missing",
+        "results": merged.results_file.uri,
+        "shards": f"{merged.shards.count:,}, each with its batch in {merged.shards.uri}",
+    }
+    for wave in merged.waves if isinstance(merged, JobOutput) else ():
+        rows[f"wave {wave.number}"] = (
+            f"{plural(wave.sent, 'request')} in {plural(wave.shards, 'shard')}, {wave.usable:,} usable"
+        )
+    if MAX_TOKENS in _early(merged.summary):
+        rows["next"] = retry(job_id, " --what unusable --max-tokens N")
+    elif may_pass(merged.summary):
+        rows["next"] = retry(job_id)
+    elif option := _worth_doing(merged.summary):
+        rows["next"] = f"{results(job_id)} {option} -o retry.jsonl"
+    return _named(rows)
+
+
+def _early(summary: Summary) -> list[str]:
+    return [each.reason for each in summary.stop_reasons if not each.usable]
+
+
+def _named(rows: Mapping[str, str | None]) -> RenderableType:
     # Not folded: a terminal that breaks a long line itself can still copy or open it whole.
     return Group(
         *(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Self
 
-from message_batches.requests.reader import CheckedRequests
+from message_batches.jobs.files import JobRequests
 from message_batches.result_models import CostEstimate
 from message_batches.serialization import ContractModel
 
@@ -40,9 +40,14 @@ class ModelFinding(ContractModel):
 
 
 class RequestsDocument(ContractModel):
-    """The content of a file of requests; `model_findings` is null where the API was not asked."""
+    """The content of files of requests; `model_findings` is null where the API was not asked.
+
+    Attributes:
+        batches: the number of batches that take them; a job sends several.
+    """
 
     count: int
+    batches: int
     body_bytes: int
     sha256: str
     models: Mapping[str, int]
@@ -52,11 +57,12 @@ class RequestsDocument(ContractModel):
     model_findings: tuple[ModelFinding, ...] | None = None
 
     @classmethod
-    def of(cls, requests: CheckedRequests, findings: Sequence[ModelFinding] | None = None) -> Self:
+    def of(cls, requests: JobRequests, findings: Sequence[ModelFinding] | None = None) -> Self:
         """Convert checked requests, and what the API says of their models."""
         return cls(
             model_findings=None if findings is None else tuple(findings),
             count=requests.count,
+            batches=len(requests.shards),
             body_bytes=requests.body_bytes,
             sha256=requests.sha256,
             models=requests.models,

@@ -1,7 +1,8 @@
 """Tables for users, with Rich: a run at one moment, a check, a list."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -19,53 +20,57 @@ from message_batches.formatting import (
     format_time,
     plural,
 )
+from message_batches.jobs.files import JobRequests
 from message_batches.models import Phase, Progress
-from message_batches.requests.reader import CheckedRequests
 from message_batches.results.structured_output import SchemaReport
-from message_batches.runs.describe import RunStatus, RunView
+from message_batches.runs.describe import ExecutionView, RunStatus, RunView
 from message_batches.runs.list import ListedRun
 from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle
 
 _SILENT = (Cause.WORKFLOW_TASK_FAILING, Cause.PAUSED)
 """Obstacles for which a run does not answer, although a worker is there."""
 
-_STATUS_STYLES = {RunStatus.COMPLETED: "green", RunStatus.RUNNING: "cyan"}
+STATUS_STYLES = {RunStatus.COMPLETED: "green", RunStatus.RUNNING: "cyan"}
 
 
 def run_rows(view: RunView, now: datetime) -> RenderableType:
     """Show a run at one moment: its state, and the reason why it waits."""
-    grid = _grid()
+    rows = grid()
     progress = view.progress
-    grid.add_row("run", Text(view.workflow_id))
-    grid.add_row("state", _state(view))
+    rows.add_row("run", Text(view.workflow_id))
+    rows.add_row("state", _state(view))
     if view.batch_id:
         status = f"  {progress.processing_status}" if progress and progress.processing_status and view.running else ""
-        grid.add_row("batch", Text(f"{view.batch_id}{status}"))
+        rows.add_row("batch", Text(f"{view.batch_id}{status}"))
     elapsed = (view.closed or now) - view.started
     ended = f", ended {format_time(view.closed)} UTC" if view.closed else ""
-    grid.add_row("elapsed", f"{format_duration(elapsed)}{ended}")
+    rows.add_row("elapsed", f"{format_duration(elapsed)}{ended}")
     if view.running and progress:
-        _add_waiting(grid, progress, now)
+        _add_waiting(rows, progress, now)
         if progress.unread_fields:
             names = ", ".join(progress.unread_fields)
-            grid.add_row("not read", Text(f"{names}: the worker's version knows no such field of the input"))
+            rows.add_row("not read", Text(f"{names}: the worker's version knows no such field of the input"))
     for line in (*attention(view, now), *decisions(view)):
-        grid.add_row("", Text(line, style="yellow"))
+        rows.add_row("", Text(line, style="yellow"))
     if view.failure:
-        grid.add_row("failure", Text(f"{view.failure.kind}: {failure_text(view.failure)}", style="red"))
-    return grid
+        rows.add_row("failure", Text(f"{view.failure.kind}: {failure_text(view.failure)}", style="red"))
+    return rows
 
 
 def attention(view: RunView, now: datetime) -> list[str]:
     """Return the reasons why a run waits, a sentence each."""
+    known = _from_progress(view.progress) if view.running and view.progress else []
+    return [*obstacles(view, now, known), *known]
+
+
+def obstacles(view: ExecutionView[Any, Any], now: datetime, known: Sequence[str] = ()) -> list[str]:
+    """Return what is in the way of a run or a job, a sentence each, but for what it has said itself."""
     found = []
     if not view.reachable:
         found.append("Temporal does not answer just now, trying again; this is the last known state")
     elif view.running and view.worker and not view.answered and not view.has(*_SILENT):
         found.append("No worker answers just now; this is the last known state, from the history")
-    known = _from_progress(view.progress) if view.running and view.progress else []
-    found += [_obstacle(each, view.task_queue, now) for each in view.obstacles if not _is_told(each, known)]
-    return [*found, *known]
+    return [*found, *(_obstacle(each, view.task_queue, now) for each in view.obstacles if not _is_told(each, known))]
 
 
 def _is_told(obstacle: Obstacle, known: Sequence[str]) -> bool:
@@ -119,26 +124,28 @@ def decisions(view: RunView) -> list[str]:
     return [f"To decide it yourself: {resolve(view.workflow_id)}"]
 
 
-def checked(requests: CheckedRequests, name: str, findings: Sequence[ModelFinding] | None = None) -> RenderableType:
+def checked(requests: JobRequests, name: str, findings: Sequence[ModelFinding] | None = None) -> RenderableType:
     """Show the content of a file of requests, and what the API says of their models."""
-    grid = _grid()
-    grid.add_row("requests", f"{requests.count:,}")
-    grid.add_row("body", f"{requests.body_bytes:,} bytes")
-    grid.add_row("models", Text("\n".join(f"{model}  {count:,}" for model, count in requests.models.items())))
-    grid.add_row("max_tokens", f"{requests.max_tokens:,} in all, the most that can come back")
+    rows = grid()
+    rows.add_row("requests", f"{requests.count:,}")
+    rows.add_row("body", f"{requests.body_bytes:,} bytes")
+    if len(requests.shards) > 1:
+        rows.add_row("job", f"{len(requests.shards):,} batches, since one cannot take them all")
+    rows.add_row("models", Text("\n".join(f"{model}  {count:,}" for model, count in requests.models.items())))
+    rows.add_row("max_tokens", f"{requests.max_tokens:,} in all, the most that can come back")
     if requests.estimate:
-        grid.add_row("cost", Text(describe_estimate(requests.estimate)))
+        rows.add_row("cost", Text(describe_estimate(requests.estimate)))
     for warning in requests.warnings:
-        grid.add_row("warning", Text(warning_text(warning), style="yellow"))
+        rows.add_row("warning", Text(warning_text(warning), style="yellow"))
     for finding in findings or ():
-        grid.add_row("model", Text(f"{finding.message} ({plural(finding.count, 'request')})", style="yellow"))
+        rows.add_row("model", Text(f"{finding.message} ({plural(finding.count, 'request')})", style="yellow"))
     if findings == []:
-        grid.add_row("model", Text("the API takes batches for each of them, with these `max_tokens`"))
+        rows.add_row("model", Text("the API takes batches for each of them, with these `max_tokens`"))
     come = "come" if any(warning.certain for warning in requests.warnings) else "may come"
     verdict = (
         f"can be sent; the requests that are warned of {come} back errored" if requests.warnings else "can be sent"
     )
-    return Group(Text(f"{name}: {verdict}", style="bold"), grid)
+    return Group(Text(f"{name}: {verdict}", style="bold"), rows)
 
 
 def listed(runs: Sequence[ListedRun]) -> RenderableType:
@@ -148,8 +155,15 @@ def listed(runs: Sequence[ListedRun]) -> RenderableType:
     lines = [Text(f"{'status':<{column}}  {'started (UTC)':<19}  {'took':>8}  {'run':<{widest}}  batch", style="bold")]
     for run in runs:
         took = format_duration(run.closed - run.started) if run.closed else ""
-        rest = f"  {format_time(run.started)}  {took:>8}  {run.workflow_id:<{widest}}  {run.batch_id or ''}".rstrip()
-        lines.append(Text.assemble((f"{run.status_text:<{column}}", _STATUS_STYLES.get(run.status, "red")), rest))
+        batch = (
+            f"job of {plural(run.requests, 'request')}"
+            if run.job and run.requests
+            else "job"
+            if run.job
+            else run.batch_id
+        )
+        rest = f"  {format_time(run.started)}  {took:>8}  {run.workflow_id:<{widest}}  {batch or ''}".rstrip()
+        lines.append(Text.assemble((f"{run.status_text:<{column}}", STATUS_STYLES.get(run.status, "red")), rest))
     for line in lines:
         line.no_wrap, line.overflow = True, "ignore"
     return Group(*lines)
@@ -157,8 +171,9 @@ def listed(runs: Sequence[ListedRun]) -> RenderableType:
 
 def schema_report(report: SchemaReport, command: str) -> RenderableType:
     """Show how answers compare with their schemas; `command` is the one that gets the results."""
+    name = report.job or report.batch_id
     if not report.asked:
-        return f"No request of {report.batch_id} asks for structured output (output_config.format, or a forced tool)"
+        return f"No request of {name} asks for structured output (output_config.format, or a forced tool)"
     counts = {
         "valid": report.valid,
         f"invalid ({report.not_json:,} of them no JSON)" if report.not_json else "invalid": report.invalid,
@@ -167,7 +182,8 @@ def schema_report(report: SchemaReport, command: str) -> RenderableType:
         "not compared": report.unchecked,
     }
     counted = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name in ("valid", "invalid"))
-    head = f"Batch {report.batch_id}: {plural(report.asked, 'request')} asked for structured output, {counted}"
+    of = f"{'Job' if report.job else 'Batch'} {name}"
+    head = f"{of}: {plural(report.asked, 'request')} asked for structured output, {counted}"
     parts: list[RenderableType] = [Text(head, style="bold")]
     rows = [(f"{each.path}  {each.rule}", each.count, each.message, each.custom_ids) for each in report.failures]
     rows += [("not compared", each.count, each.reason, each.custom_ids) for each in report.unchecked_reasons]
@@ -188,32 +204,43 @@ def schema_report(report: SchemaReport, command: str) -> RenderableType:
     return Group(*parts)
 
 
-def _grid() -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    return grid
+def grid() -> Table:
+    """Return an empty table of a name and a value in each row."""
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column(style="dim", no_wrap=True)
+    rows.add_column(overflow="fold")
+    return rows
 
 
 def _state(view: RunView) -> Text:
     if view.running and view.progress:
         stopping = ", to be cancelled" if view.progress.cancel_requested else ""
         return Text(f"{PHASE_LABELS[view.progress.phase]}{stopping}", style="cyan")
-    style = _STATUS_STYLES.get(view.status, "red")
+    style = STATUS_STYLES.get(view.status, "red")
     return Text("landed" if view.output else view.status, style=style)
 
 
-def _add_waiting(grid: Table, progress: Progress, now: datetime) -> None:
+def _add_waiting(rows: Table, progress: Progress, now: datetime) -> None:
     if progress.phase in (Phase.POLLING, Phase.RETRIEVING) or progress.polls:
         due = f", next in {format_duration(progress.next_poll - now)}" if progress.next_poll else ""
         missing = f", then {plural(progress.not_found, '404')}" if progress.not_found else ""
-        grid.add_row("polls", f"{progress.polls:,}{missing}{due}")
+        rows.add_row("polls", f"{progress.polls:,}{missing}{due}")
     elif progress.next_poll:
-        grid.add_row("next", f"in {format_duration(progress.next_poll - now)}")
+        rows.add_row("next", f"in {format_duration(progress.next_poll - now)}")
+    if progress.deadline:
+        canceled = ": the batch was canceled" if progress.canceled_at_deadline else ""
+        rows.add_row("deadline", f"{describe_deadline(progress.deadline, now)}{canceled}")
     if progress.expires_at and progress.phase is not Phase.RETRIEVING:
-        grid.add_row(
+        rows.add_row(
             "expires", f"in {format_duration(progress.expires_at - now)}, {format_time(progress.expires_at)} UTC"
         )
+
+
+def describe_deadline(deadline: datetime, now: datetime) -> str:
+    """Say when a deadline is, or that it has passed."""
+    left = deadline - now
+    when = "has passed" if left < timedelta(0) else f"in {format_duration(left)}"
+    return f"{when}, {format_time(deadline)} UTC"
 
 
 def _from_progress(progress: Progress) -> list[str]:

@@ -22,11 +22,12 @@ from temporalio.runtime import (
 )
 from temporalio.service import RPCError
 
-from message_batches.contract import WORKFLOW_TYPE
+from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE
 from message_batches.listener import CannotListen, listening
 from message_batches.observability.metrics import OPEN_RUNS, STALLED_RUNS, buckets
+from message_batches.runs.attention import MAX_LOOKED_AT
 from message_batches.runs.describe import RunNotFound, describe_execution
-from message_batches.runs.list import MAX_LOOKED_AT, OPEN, list_executions
+from message_batches.runs.list import list_executions
 from message_batches.runs.obstacles import Cause, Queues, find_obstacles
 from message_batches.temporal.search_attributes import BATCH_STATUS, OPEN_STATUSES, UsableAttributes
 
@@ -104,6 +105,8 @@ def _prometheus(address: str) -> PrometheusConfig:
 COUNT_INTERVAL = timedelta(seconds=20)
 """Between two counts by default: about as often as Prometheus scrapes."""
 
+_TYPES = f'"{WORKFLOW_TYPE}", "{JOB_WORKFLOW_TYPE}"'
+
 _logger = logging.getLogger(__name__)
 
 
@@ -112,11 +115,11 @@ LOOKED_AT_ONCE = 50
 
 
 class StalledRuns:
-    """The open runs of a task queue that do not move, by cause; a bounded number is looked at each time, in turn."""
+    """The open runs and jobs of a queue that do not move, by cause; a bounded number is looked at, in turn."""
 
     def __init__(self, client: Client, task_queue: str) -> None:
         self._client = client
-        self._query = f'{OPEN} AND TaskQueue = "{task_queue}"'
+        self._query = f'WorkflowType IN ({_TYPES}) AND CloseTime IS NULL AND TaskQueue = "{task_queue}"'
         self._seen: dict[str, frozenset[Cause]] = {}
 
     @property
@@ -135,7 +138,7 @@ class StalledRuns:
         for workflow_id in [*new, *known][:LOOKED_AT_ONCE]:
             seen.pop(workflow_id, None)
             with suppress(RunNotFound):
-                described = await describe_execution(self._client, workflow_id)
+                described = await describe_execution(self._client, workflow_id, WORKFLOW_TYPE, JOB_WORKFLOW_TYPE)
                 found = await find_obstacles(self._client, described, queues)
                 seen[workflow_id] = frozenset(each.cause for each in found)
         self._seen = seen
@@ -172,7 +175,7 @@ async def report_open_runs(
 
 
 async def _count(client: Client, meter: MetricMeter, task_queue: str) -> None:
-    running = f'WorkflowType = "{WORKFLOW_TYPE}" AND TaskQueue = "{task_queue}" AND ExecutionStatus = "Running"'
+    running = f'WorkflowType IN ({_TYPES}) AND TaskQueue = "{task_queue}" AND ExecutionStatus = "Running"'
     for status in OPEN_STATUSES:
         found = await client.count_workflows(f'{running} AND {BATCH_STATUS.name} = "{status}"')
         OPEN_RUNS.set(meter, found.count, status=status.value)

@@ -2,14 +2,15 @@
 
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
+from message_batches.job_models import JobOutput, MergedResults
 from message_batches.models import BatchOutput
 from message_batches.prices import PriceList, Rates, price
 from message_batches.report.charts import Lengths
@@ -20,7 +21,7 @@ from message_batches.results.parser import MAX_TOKEN_COUNT, ResultLine, read_res
 from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.results.replies import read_reply
 from message_batches.results.summary import OTHER, USABLE
-from message_batches.runs.describe import RunView
+from message_batches.runs.describe import ExecutionView
 from message_batches.storage.interface import Store
 
 MAX_ROWS = 300
@@ -115,32 +116,54 @@ class Report:
 
     Attributes:
         identity: the id that it was asked for by.
-        run: the run as Temporal knows it; None where it does not.
+        landed: the results of a batch, or the merged ones of a job.
+        run: the run, or the job, as Temporal knows it; None where it does not.
         kinds: by model, what each kind of its usage cost; without a model whose rates are others since.
         link: the run's page in the Web UI, where that is known.
     """
 
     identity: str
-    landed: LandedResults
+    landed: LandedResults | MergedResults
     figures: Figures
     moments: Moments
     kinds: dict[str, Rates]
-    run: RunView | None = None
+    run: ExecutionView[Any, Any] | None = None
     link: str | None = None
 
     @property
     def output(self) -> BatchOutput | None:
         """The run's output."""
-        return self.run.output if self.run else None
+        output = self.run.output if self.run else None
+        return output if isinstance(output, BatchOutput) else None
+
+    @property
+    def job(self) -> MergedResults | None:
+        """The merged results, if they are those of a job; with its waves, where Temporal knows these."""
+        output = self.run.output if self.run else None
+        merged = self.landed if isinstance(self.landed, MergedResults) else None
+        return output if merged and isinstance(output, JobOutput) else merged
+
+    @property
+    def name(self) -> str:
+        """The id of the batch, or of the job."""
+        return self.identity if isinstance(self.landed, MergedResults) else self.landed.batch_id
 
 
 async def read_figures(store: Store, publication: Publication) -> Figures:
     """Read the results and their requests; `ResultsChanged` if the results are not what was landed."""
-    figures = await _of_results(reader.lines(reader.results_in(store, publication.landed.results_file)))
+    requests = None
     if publication.manifest_name and publication.manifest_sha256:
         uri = store.uri(publication.manifest_name)
+        requests = reader.lines(reader.unchanged(store, uri, publication.manifest_sha256))
+    return await figures_of(reader.results_in(store, publication.landed.results_file), requests)
+
+
+async def figures_of(results: AsyncIterator[bytes], requests: AsyncIterable[bytes] | None) -> Figures:
+    """Read pieces of results, and the lines of their requests, as far as these are there."""
+    figures = await _of_results(reader.lines(results))
+    if requests:
         try:
-            figures.limits = await _limits(reader.lines(reader.unchanged(store, uri, publication.manifest_sha256)))
+            figures.limits = await _limits(requests)
         except ResultsNotFound:
             figures.limits = None
     return figures
@@ -219,7 +242,7 @@ async def _limits(requests: AsyncIterable[bytes]) -> Counter[int]:
     return limits
 
 
-def cost_by_kind(landed: LandedResults, prices: PriceList) -> dict[str, Rates]:
+def cost_by_kind(landed: LandedResults | MergedResults, prices: PriceList) -> dict[str, Rates]:
     """Return by model what each kind of usage cost, where it adds up to the cost that was computed at landing.
 
     Rates may be others since, or those of another machine: then the parts would not be those of the whole.

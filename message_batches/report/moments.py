@@ -7,10 +7,12 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
 from message_batches.contract import ActivityType
+from message_batches.job_models import MergedResults
 from message_batches.report.charts import TimeBar, time_bar
 from message_batches.result_models import LandedResults
 from message_batches.runs.describe import RunView
 from message_batches.runs.history import read_progress
+from message_batches.storage.groups import PathKind, parse_path
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
 
@@ -47,6 +49,39 @@ class Moments:
         """The span from the first to the last of them, each part named by what begins with it."""
         parts = {"submit": self.started, "process": self.submitted, "land": self.ended, "end": self.landed}
         return time_bar(parts, self.polled)
+
+
+class JobMoments(Moments):
+    """The times of a job: `submitted` is its first plan, `ended` when its last shard landed, `polled` each of these."""
+
+    @property
+    def named(self) -> dict[str, datetime]:
+        """The moments that are known, in their order."""
+        named = {
+            "job started": self.started,
+            "first wave planned": self.submitted,
+            "last shard landed": self.ended,
+            "results merged": self.landed,
+        }
+        return {name: moment for name, moment in named.items() if moment}
+
+
+async def moments_of_job(store: Store, merged: MergedResults, started: datetime | None) -> JobMoments:
+    """Read what the store knows of the times of a job: when it was planned, its shards landed, and were merged."""
+    name = store.name(merged.results_file.uri)
+    times: dict[PathKind, list[datetime]] = {}
+    async for page in store.listing(name.rpartition("/")[0]):
+        for stored in page:
+            parsed = parse_path(stored.name)
+            if parsed and (parsed.kind is not PathKind.RESULTS or stored.name == name):
+                times.setdefault(parsed.kind, []).append(stored.modified)
+    return JobMoments(
+        started=started,
+        submitted=min(times.get(PathKind.PLAN, []), default=None),
+        ended=max(times.get(PathKind.SHARD, []), default=None),
+        landed=max(times.get(PathKind.RESULTS, []), default=None),
+        polled=tuple(sorted(times.get(PathKind.SHARD, []))),
+    )
 
 
 async def moments_in_store(store: Store, landed: LandedResults) -> Moments:

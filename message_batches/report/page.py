@@ -50,10 +50,10 @@ class Commands:
 
     Attributes:
         results: writes the results to a file.
-        again: writes the requests that have no reply, and are worth sending again, to a file.
+        again: writes the requests that have no reply, and are worth sending again, to a file; of a job, sends them.
         invalid: the file in which the same command puts the requests that are to be corrected first.
         start: sends the requests of that file.
-        unusable: writes the requests whose reply is not usable to a file.
+        unusable: writes the requests whose reply is not usable to a file; of a job, sends those that were cut off.
     """
 
     results: str
@@ -184,6 +184,8 @@ def _values(report: Report) -> dict[str, Any]:
         "report": report,
         "landed": landed,
         "output": report.output,
+        "job": report.job,
+        "twice": getattr(report.job or report.output, "possibly_paid_twice", ()),
         "summary": summary,
         "figures": report.figures,
         "total": landed.results_file.lines,

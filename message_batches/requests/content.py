@@ -34,13 +34,17 @@ _AS_WRITTEN = b"\0"
 class ContentHash:
     """The sha256 of the content of requests, added one by one in their order.
 
+    Args:
+        parts: whether that of parts of the requests is asked for too.
+
     Attributes:
         by_value: whether the request that was added last counts by its value: no name is there twice.
         repeated_name: of the same request, a name that one of its objects has twice, None if none has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, parts: bool = False) -> None:
         self._sha256 = hashlib.sha256()
+        self._part = hashlib.sha256() if parts else None
         self._held: list[bytes] = []
         self._held_bytes = 0
         self.by_value = False
@@ -50,6 +54,13 @@ class ContentHash:
         """Return the sha256 of the requests so far."""
         self._hash()
         return self._sha256.hexdigest()
+
+    def end_part(self) -> str:
+        """Return the sha256 of the requests since the last part, as if they were all there are."""
+        self._hash()
+        assert self._part, "parts are asked for"
+        ended, self._part = self._part, hashlib.sha256()
+        return ended.hexdigest()
 
     def add(self, line: Line) -> Any:
         """Add a request, as JSON without white space around it; return its value, None if it has none.
@@ -75,10 +86,12 @@ class ContentHash:
         return value
 
     def _hash(self, *more: Line) -> None:
-        self._sha256.update(b"\n".join([*self._held, b""]))
+        held = b"\n".join([*self._held, b""])
         self._held, self._held_bytes = [], 0
-        for part in more:
-            self._sha256.update(part)
+        for data in (held, *more):
+            self._sha256.update(data)
+            if self._part:
+                self._part.update(data)
 
 
 def _canonical(line: bytes) -> tuple[Any, bytes]:

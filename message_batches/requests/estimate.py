@@ -160,9 +160,16 @@ def input_tokens_of(request: Any, line: Line) -> float:
     return _size_of(request["params"], line).tokens
 
 
-async def estimate_manifest(store: Store, manifest: Manifest, prices: PriceList) -> CostEstimate:
-    """Estimate what the requests in the store will cost, without holding them."""
-    estimator, splitter = Estimator(prices), Splitter()
+async def estimate_manifests(store: Store, manifests: Iterable[Manifest], prices: PriceList) -> CostEstimate:
+    """Estimate what requests in the store will cost, all together, without holding them."""
+    estimator = Estimator(prices)
+    for manifest in manifests:
+        await _add_manifest(store, manifest, estimator)
+    return estimator.result()
+
+
+async def _add_manifest(store: Store, manifest: Manifest, estimator: Estimator) -> None:
+    splitter = Splitter()
 
     def add(lines: Iterable[Line]) -> None:
         for line in lines:
@@ -175,7 +182,12 @@ async def estimate_manifest(store: Store, manifest: Manifest, prices: PriceList)
     except FileNotFoundError as error:
         raise RequestsNotFound(f"{manifest.uri} is no longer in the store: start a new run") from error
     add(splitter.end())
-    return estimator.result()
+
+
+def lowest_limit(asked: Decimal | None, worker: Decimal | None) -> tuple[Decimal, str] | None:
+    """Return the limit of an input or that of the worker, whichever is lower, and the words that name it."""
+    limits = [(asked, "maxCost of the input"), (worker, "MESSAGE_BATCHES_MAX_COST of this worker")]
+    return min([(limit, source) for limit, source in limits if limit is not None], default=None)
 
 
 def check_limit(estimate: CostEstimate, limit: Decimal, source: str) -> None:

@@ -150,6 +150,11 @@ def missing(item: dict[str, Any], field: str) -> str:
     return "missing"
 
 
+def repeated(custom_id: str, earlier: str) -> str:
+    """Return the problem of a custom_id that the request at an earlier place has."""
+    return f"{custom_id!r} is also the custom_id of {earlier}"
+
+
 def described(value: Any) -> str:
     """Return the kind of a value that is not of the kind it should be."""
     written = isinstance(value, str) and value.lstrip().startswith("{")

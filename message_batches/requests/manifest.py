@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,28 @@ async def write_manifest(
     """
     with scratch_file(scratch) as file:
         draft = _ManifestDraft(file)
-        async with AsyncExitStack() as turn:
-            await process_in_thread(_large_in_turn(source, turns, turn) if turns else source, draft.feed)
+        async with large_in_turn(source, turns) as chunks:
+            await process_in_thread(chunks, draft.feed)
             await run_in_thread(draft.finish)
         return await store_manifest(store, draft.checked())
 
 
-async def _large_in_turn(
-    source: AsyncIterable[bytes], turns: asyncio.Semaphore, turn: AsyncExitStack
-) -> AsyncIterator[bytes]:
-    left = LONG_LINE
-    async for chunk in source:
-        if 0 <= left < len(chunk):
-            await turn.enter_async_context(turns)
-        left -= len(chunk)
-        yield chunk
+@asynccontextmanager
+async def large_in_turn(
+    source: AsyncIterable[bytes], turns: asyncio.Semaphore | None
+) -> AsyncIterator[AsyncIterable[bytes]]:
+    """Give chunks that pass on a source; behind its first 1 MiB only in turn, which lasts as long as this context."""
+
+    async def chunks(turns: asyncio.Semaphore) -> AsyncIterator[bytes]:
+        left = LONG_LINE
+        async for chunk in source:
+            if 0 <= left < len(chunk):
+                await turn.enter_async_context(turns)
+            left -= len(chunk)
+            yield chunk
+
+    async with AsyncExitStack() as turn:
+        yield chunks(turns) if turns else source
 
 
 async def load_manifest(
@@ -101,7 +108,7 @@ def content_of_items(requests: list[Any]) -> str:
     """Return the sha256 of the content of requests in a run's input."""
     content = ContentHash()
     for item in requests:
-        content.add(_line(item))
+        content.add(_json_line(item))
     return content.hexdigest()
 
 
@@ -178,19 +185,11 @@ class _ManifestDraft:
         self.check.finish()
 
     def items(self, items: list[Any]) -> None:
-        for position, item in enumerate(items):
-            place = f"requests[{position}]"
-            try:
-                line = _line(item)
-            except (ValueError, TypeError, RecursionError) as error:
-                self.check.unreadable(place, f"cannot be written as JSON: {error}")
-                continue
-            self.check.request(line, place)
-            self._keep([line])
+        check_items(items, self.check, self._keep)
         self.check.finish()
 
     def _keep(self, lines: list[Line]) -> None:
-        # Of requests that will be refused the rest is only checked, or counted to say into how many files to split it.
+        # Of requests that will be refused the rest is only checked, or counted to say how many batches they need.
         if not self.check.refused:
             for piece in join(lines):
                 self.sha256.update(piece)
@@ -203,7 +202,20 @@ class _ManifestDraft:
         )
 
 
-def _line(item: Any) -> bytes:
+def check_items(items: list[Any], check: RequestCheck, keep: Callable[[list[Line]], None]) -> None:
+    """Check the requests of an input, and keep each as a line."""
+    for position, item in enumerate(items):
+        place = f"requests[{position}]"
+        try:
+            line = _json_line(item)
+        except (ValueError, TypeError, RecursionError) as error:
+            check.unreadable(place, f"cannot be written as JSON: {error}")
+            continue
+        check.request(line, place)
+        keep([line])
+
+
+def _json_line(item: Any) -> bytes:
     return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 

@@ -20,8 +20,9 @@ from message_batches.requests.estimate import value_of
 from message_batches.requests.reader import CheckedRequests
 from message_batches.result_models import CostEstimate, LandedResults, ModelUsage
 from message_batches.storage.accounts import AccountRecords
+from message_batches.storage.groups import claimed_results, manifest_sha256_of
 from message_batches.storage.interface import Store
-from message_batches.storage.paths import claimed_results, claims_folder, manifest_sha256_of, requests_path
+from message_batches.storage.paths import claims_folder, requests_path
 
 NEWEST = 50
 """The number of batches that are looked at; those that have not landed are no past."""

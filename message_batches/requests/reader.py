@@ -105,16 +105,39 @@ def read_requests(
         prices: what they may cost is estimated by these, if they are given.
     """
     with scratch_file(scratch) as lines:
-        yield _read_file(path, _RequestCollector(version, betas, lines, prices))
+        collector = _RequestCollector(version, betas, lines, prices)
+        read_file(path, collector)
+        yield collector.result()
 
 
-def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
-    name = "standard input" if path == "-" else path
+class Collector:
+    """Collects requests as canonical lines, as long as the check finds no problem."""
+
+    def __init__(self, check: RequestCheck, lines: Scratch) -> None:
+        self.check = check
+        self.lines = lines
+
+    def keep(self, lines: list[Line]) -> None:
+        """Keep requests that the check has been given."""
+        if not self.check.refused:
+            for piece in join(lines):
+                self.lines.append(piece)
+
+
+def name_of(path: str) -> str:
+    """Return what a file is called in messages."""
+    return "standard input" if path == "-" else path
+
+
+def read_file(path: str, collector: Collector) -> None:
+    """Read a file, or standard input for `-`; `UnreadableFile`, or `InvalidRequests` if no request can be read."""
+    name = name_of(path)
     try:
         if path == "-":
-            return _read(sys.stdin.buffer, name, collector)
+            _read(sys.stdin.buffer, name, collector)
+            return
         with Path(path).open("rb") as file:
-            return _read(file, name, collector)
+            _read(file, name, collector)
     except FileNotFoundError as error:
         raise UnreadableFile(f"There is no file {path}: check its path") from error
     except IsADirectoryError as error:
@@ -123,28 +146,20 @@ def _read_file(path: str, collector: "_RequestCollector") -> CheckedRequests:
         raise UnreadableFile(f"{name} cannot be read: {why(error)}") from error
 
 
-class _RequestCollector:
-    """Checks requests and collects them as canonical lines."""
+class _RequestCollector(Collector):
+    """Collects the requests of a batch."""
 
     def __init__(self, version: str, betas: Collection[str], lines: Scratch, prices: PriceList | None) -> None:
-        self.check = RequestCheck()
-        self.lines = lines
-        self.sha256 = hashlib.sha256()
+        super().__init__(RequestCheck(), lines)
         self.content = ContentHash()
         self.preflight = Preflight(version, betas)
         self.estimator = Estimator(prices) if prices else None
 
-    def keep(self, lines: list[Line]) -> None:
-        if self.check.refused:
-            return
-        for piece in join(lines):
-            self.sha256.update(piece)
-            self.lines.append(piece)
-
     def result(self) -> CheckedRequests:
         self.check.finish()
-        splitter = Splitter()
+        splitter, sha256 = Splitter(), hashlib.sha256()
         for chunk in self.lines.chunks(self.lines.size):
+            sha256.update(chunk)
             for line in splitter.feed(chunk):
                 request = self.content.add(line)
                 custom_id = self.check.ids[self.preflight.count]
@@ -156,7 +171,7 @@ class _RequestCollector:
             ids=self.check.ids,
             count=self.check.count,
             body_bytes=self.check.body_bytes,
-            sha256=self.sha256.hexdigest(),
+            sha256=sha256.hexdigest(),
             content_sha256=self.content.hexdigest(),
             models=dict(self.preflight.models.most_common()),
             max_tokens=self.preflight.max_tokens,
@@ -166,7 +181,7 @@ class _RequestCollector:
         )
 
 
-def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRequests:
+def _read(file: IO[bytes], name: str, collector: Collector) -> None:
     head = file.read(CHUNK_BYTES)
     start = bytes(without_bom(head)).lstrip(BLANK)
     _refuse_other_formats(head, name)
@@ -177,7 +192,6 @@ def _read(file: IO[bytes], name: str, collector: _RequestCollector) -> CheckedRe
     else:
         _refuse_several_lines(start, name)
         _read_lines(head, file, collector)
-    return collector.result()
 
 
 def _refuse_several_lines(start: bytes, name: str) -> None:
@@ -210,7 +224,7 @@ def _refuse_other_formats(head: bytes, name: str) -> None:
         raise UnreadableFile(f"{name} is empty: expected requests in it")
 
 
-def _read_lines(head: bytes, file: IO[bytes], collector: _RequestCollector) -> None:
+def _read_lines(head: bytes, file: IO[bytes], collector: Collector) -> None:
     splitter = Splitter()
     chunk = head
     while chunk:
@@ -219,7 +233,7 @@ def _read_lines(head: bytes, file: IO[bytes], collector: _RequestCollector) -> N
     collector.keep(collector.check.lines(splitter.end()))
 
 
-def _read_array(data: bytes | memoryview, name: str, collector: _RequestCollector) -> None:
+def _read_array(data: bytes | memoryview, name: str, collector: Collector) -> None:
     try:
         items = msgspec.json.decode(data, type=list[msgspec.Raw])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -236,7 +250,7 @@ def _read_array(data: bytes | memoryview, name: str, collector: _RequestCollecto
         collector.keep([item])
 
 
-def _read_object(data: bytes, name: str, collector: _RequestCollector) -> None:
+def _read_object(data: bytes, name: str, collector: Collector) -> None:
     """Read `{"requests": [...]}`; any other member is refused by name, since the API would not see it."""
     try:
         members = msgspec.json.decode(data, type=dict[str, msgspec.Raw])

@@ -156,10 +156,9 @@ class RequestCheck:
 
     def __init__(self, content: ContentHash | None = None) -> None:
         self.ids: list[str] = []
-        self.count = 0
+        self.count = self._bytes = self._line = 0
+        self._first = 1
         self._content = content
-        self._bytes = 0
-        self._line = 0
         self._places: dict[str, str] = {}
         self._problems: list[str] = []
         self._found = 0
@@ -206,7 +205,7 @@ class RequestCheck:
         if self.too_large or (self._found and self._forms & NOT_LINES):
             return
         if isinstance(line, memoryview) or len(line) > LONG_LINE:
-            item, problems = _read_long(line, first=self.count == 1)
+            item, problems = _read_long(line, first=self.count == self._first)
             self._add_checked("" if problems else item["custom_id"], problems, place)
             if self._content and not self._found:
                 self._content.add(line)
@@ -223,7 +222,7 @@ class RequestCheck:
             if not line.isascii():
                 line.decode()
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            self._add(place, line_problems(line, error, first=self.count == 1))
+            self._add(place, line_problems(line, error, first=self.count == self._first))
             return
         custom_id = request.custom_id
         room = len(line) - len(request.params) - len(custom_id) - _AROUND
@@ -234,11 +233,16 @@ class RequestCheck:
             self._add(place, problems)
         elif not CUSTOM_ID.fullmatch(custom_id):
             self._add(place, [custom_id_problem(custom_id)])
-        elif custom_id in self._places:
-            self._add(place, [("custom_id", f"{custom_id!r} is also the custom_id of {self._places[custom_id]}")])
-        else:
-            self._places[custom_id] = place
-            self.ids.append(custom_id)
+        elif earlier := self._keep_id(custom_id, place):
+            self._add(place, [("custom_id", forms.repeated(custom_id, earlier))])
+
+    def _keep_id(self, custom_id: str, place: str) -> str | None:
+        """Keep a custom_id; return the place of the request that has it already."""
+        if earlier := self._places.get(custom_id):
+            return earlier
+        self._places[custom_id] = place
+        self.ids.append(custom_id)
+        return None
 
     def unreadable(self, place: str, why: str) -> None:
         """Record a request that cannot be written as JSON."""
@@ -252,7 +256,7 @@ class RequestCheck:
         if self._found:
             self._refuse(f"{plural(self._found, 'problem')} in {plural(self.count, 'request')}")
         if self.count == 0:
-            self._refuse("there are no requests, expected 1 to 100,000")
+            self._refuse("there are no requests")
         if self.too_large:
             self._refuse(f"{plural(self.count, 'request')} of {self.body_bytes:,} bytes")
 
@@ -261,7 +265,7 @@ class RequestCheck:
         for field, text in problems:
             self._betas = self._betas or field in BETA_FIELDS
             if len(self._problems) < MAX_PROBLEMS and text not in self._forms:
-                self._problems.append(f"{place}{_at(place, field)}: {text}")
+                self._problems.append(f"{place}{field_at(place, field)}: {text}")
             if text in FORMS:
                 self._forms.add(text)
 
@@ -270,10 +274,10 @@ class RequestCheck:
         if self._found > len(self._problems):
             lines.append(f"  and {self._found - len(self._problems):,} more")
         if self.too_large:
-            files = max(-(-self.count // MAX_REQUESTS), -(-self.body_bytes // MAX_BODY_BYTES))
+            batches = max(-(-self.count // MAX_REQUESTS), -(-self.body_bytes // MAX_BODY_BYTES))
             lines.append(
-                f"a batch can have {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: split them into "
-                f"{files} files or more, and start one run for each"
+                f"a batch can have {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: send them as a job, which "
+                f"splits them into {batches} batches or more"
             )
         elif self._found:
             lines.append("correct them and start again")
@@ -289,7 +293,8 @@ def _is_request(item: Any) -> bool:
     )
 
 
-def _at(place: str, field: str) -> str:
+def field_at(place: str, field: str) -> str:
+    """Return a field behind the place of its request."""
     if not field:
         return ""
-    return f", {field}" if place.startswith("line ") else f".{field}"
+    return f".{field}" if place.endswith("]") else f", {field}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from message_batches.error_causes import ErrorCause, cause_of
-from message_batches.result_models import BILLED
+from message_batches.result_models import BILLED, Summary
 from message_batches.results.parser import TOKEN, ResultLine
 from message_batches.results.reader import Pair, decode_request
 from message_batches.results.structured_output import CUT_OFF, SchemaCheck, Verdict
@@ -103,6 +103,13 @@ class FailedRequests:
             return
         self.invalid.add(result.custom_id)
         self.reasons[reason] += 1
+
+
+def may_pass(summary: Summary) -> bool:
+    """Return whether a request of these results failed in passing: the same one, sent again, may succeed."""
+    counts = summary.counts
+    passing = any(cause_of(each.type, each.message) is not ErrorCause.REQUEST for each in summary.errors)
+    return bool(counts.expired or counts.canceled or passing)
 
 
 async def failed_requests(pairs: AsyncIterable[Pair], wanted: Wanted) -> FailedRequests:

@@ -71,7 +71,7 @@ async def land(
         hidden: the secrets of the call: what is said of the lines does not repeat them, as a line in the file may.
     """
     landed = await find_landed(store, account, batch_id, manifest)
-    if landed and await has_file(store, landed):
+    if landed and await has_file(store, landed.results_file):
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     prices = prices or PriceList()

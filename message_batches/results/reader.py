@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from message_batches.concurrency import run_in_thread
 from message_batches.contract import NextAction
 from message_batches.errors import RequestsNotFound, RunError, StoreUnavailable
-from message_batches.jsonl import Splitter
+from message_batches.jsonl import Splitter, first_of
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults, ResultsFile
 from message_batches.results.parser import ResultLine, read_result
-from message_batches.storage import paths
+from message_batches.storage import groups, paths
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
@@ -72,7 +72,7 @@ async def of_batch(store: Store, batch_id: str, accounts: Iterable[str]) -> list
         for path in sorted(sizes):
             if path.endswith(".json") and (landed := await read_publication(store, path)):
                 there = _is_among(sizes, store, landed.results_file)
-                found.append(Publication(landed, paths.manifest_sha256_of(path), there))
+                found.append(Publication(landed, groups.manifest_sha256_of(path), there))
     return sorted(found, key=lambda publication: (not publication.file_there, not publication.landed.verified))
 
 
@@ -118,7 +118,7 @@ async def of_output(store: Store, output: BatchOutput) -> Publication:
     for publication in there:
         if publication.landed.results_file.uri == output.results_file.uri and (output.verified or not checked):
             return publication
-    if not checked and await has_file(store, output):
+    if not checked and await has_file(store, output.results_file):
         # The record that publishes it is gone, the file is not: what the run itself has said of it is as good.
         return Publication(LandedResults.model_validate(dict(output)), None)
     if there:
@@ -135,13 +135,13 @@ async def beside(store: Store, landed: LandedResults | BatchOutput) -> list[Publ
 def account_of(store: Store, landed: LandedResults | BatchOutput) -> str | None:
     """Return the account that landed results are of; None if they are not in this store, or of an earlier version."""
     name = _name(store, landed.results_file)
-    return paths.account_of_results(name) if name else None
+    return groups.account_of_results(name) if name else None
 
 
-async def has_file(store: Store, landed: LandedResults | BatchOutput) -> bool:
+async def has_file(store: Store, file: ResultsFile) -> bool:
     """Return whether the file of landed results is in the store, and as large as it was."""
-    name = _name(store, landed.results_file)
-    return name is not None and _is_among(await _sizes(store, name.rpartition("/")[0]), store, landed.results_file)
+    name = _name(store, file)
+    return name is not None and _is_among(await _sizes(store, name.rpartition("/")[0]), store, file)
 
 
 def is_elsewhere(store: Store, landed: LandedResults | BatchOutput) -> bool:
@@ -245,14 +245,9 @@ async def pairs(results: AsyncIterator[bytes], requests: AsyncIterator[bytes]) -
 
 async def first_lines(store: Store, landed: LandedResults | BatchOutput, count: int) -> list[bytes]:
     """Return the first of landed results; all are read, which alone shows that they are what was landed."""
-    if not await has_file(store, landed):
+    if not await has_file(store, landed.results_file):
         raise await _missing(store, landed)
-    found: list[bytes] = []
-    splitter = Splitter()
-    async for piece in results_in(store, landed.results_file):
-        if len(found) < count:
-            found += splitter.feed(piece)
-    return [*found, *(splitter.end() if len(found) < count else ())][:count]
+    return await first_of(results_in(store, landed.results_file), count)
 
 
 async def _sizes(store: Store, folder: str) -> dict[str, int]:

@@ -72,7 +72,8 @@ class SchemaReport(ContractModel):
         failures: by path and rule, most frequent first; past twenty, one has the others.
     """
 
-    batch_id: str
+    batch_id: str | None
+    job: str | None = None
     asked: int = 0
     valid: int = 0
     invalid: int = 0
@@ -119,12 +120,13 @@ class SchemaCheck:
         self._counts[verdict] += 1
         return verdict
 
-    def report(self, batch_id: str) -> SchemaReport:
+    def report(self, batch_id: str | None, job: str | None = None) -> SchemaReport:
         """Return the counts so far."""
         counts = self._counts
         failures = sorted(self._failures.items(), key=lambda item: (-item[1].count, item[0]))
         return SchemaReport(
             batch_id=batch_id,
+            job=job,
             asked=sum(count for verdict, count in counts.items() if verdict is not Verdict.NOT_ASKED),
             valid=counts[Verdict.VALID],
             invalid=counts[Verdict.INVALID],

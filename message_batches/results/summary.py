@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from message_batches.api.redaction import MAX_TEXT, redact
-from message_batches.prices import PriceList
+from message_batches.prices import UNKNOWN, PriceList
 from message_batches.result_models import BILLED, ErrorGroup, ModelUsage, ResultCounts, StopReason, Summary
 from message_batches.results.parser import NOTHING, Counts, ResultLine
 
@@ -88,6 +88,7 @@ class SummaryBuilder:
         self._stops: dict[tuple[str, str], _Group] = {}
         self._long_context_over: dict[str, float] = {}
         self._usages: dict[tuple[str, str, bool], list[int]] = {}
+        self._unanswered = _Group()
 
     def add(self, result: ResultLine, position: int) -> None:
         """Add a result; `position` is its place in the order of the requests."""
@@ -101,6 +102,7 @@ class SummaryBuilder:
             self._add_usage(result.model if result.usage != NOTHING else "", result.inference_geo, result.usage)
         elif result.type in ("canceled", "expired"):
             self._counts[result.type] += 1
+            self._unanswered.add(position, result.custom_id)
         else:
             self._counts["errored"] += 1
             kind, message = result.error or ("unknown", "")
@@ -129,6 +131,7 @@ class SummaryBuilder:
                 )
                 for (model, geo, long_context), sums in sorted(self._usages.items())
             ),
+            unanswered=tuple(self._said(custom_id, MAX_NAME) for _, custom_id, _ in self._unanswered.first),
         )
 
     def _stop_reason(self, reason: str, category: str, group: _Group) -> StopReason:
@@ -186,7 +189,7 @@ class SummaryBuilder:
 
     def _model(self, name: str) -> str:
         """Return a model's name as it is shown, once it is known from which input on it costs more."""
-        model = self._said(name, MAX_NAME) or "unknown"
+        model = self._said(name, MAX_NAME) or UNKNOWN
         if model not in self._long_context_over and len(self._long_context_over) >= MAX_GROUPS:
             model = OTHER
         if model not in self._long_context_over:

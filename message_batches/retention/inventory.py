@@ -2,44 +2,49 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from pydantic import ValidationError
 
+from message_batches.job_models import ShardRecord
+from message_batches.models import Manifest
 from message_batches.result_models import LandedResults
-from message_batches.storage.interface import Store, StoredObject
-from message_batches.storage.paths import (
-    FOLDERS,
+from message_batches.storage.groups import (
     GroupKey,
     ObjectCategory,
     PathKind,
+    batch_at,
     batch_of,
-    id_part,
-    key_of_intent,
     parse_path,
 )
+from message_batches.storage.interface import Store, StoredObject
+from message_batches.storage.paths import FOLDERS, id_part, key_of_intent
 from message_batches.storage.submission_records import BatchClaim, SubmissionIntent, SubmissionOutcome
 
-StoredRecord = SubmissionIntent | SubmissionOutcome | BatchClaim
+_Plan = tuple[Manifest, ...]
+StoredRecord = SubmissionIntent | SubmissionOutcome | BatchClaim | ShardRecord | _Plan
 
-_RECORDS: dict[PathKind, type[SubmissionIntent] | type[SubmissionOutcome] | type[BatchClaim]] = {
-    PathKind.INTENT: SubmissionIntent,
-    PathKind.OUTCOME: SubmissionOutcome,
-    PathKind.CLAIM: BatchClaim,
+_RECORDS: dict[PathKind, Callable[[bytes], StoredRecord]] = {
+    PathKind.INTENT: SubmissionIntent.model_validate_json,
+    PathKind.OUTCOME: SubmissionOutcome.model_validate_json,
+    PathKind.CLAIM: BatchClaim.model_validate_json,
+    PathKind.SHARD: ShardRecord.model_validate_json,
+    PathKind.PLAN: lambda content: tuple(map(Manifest.model_validate_json, content.splitlines())),
 }
 
 
 @dataclass(slots=True)
 class ObjectGroup:
-    """The objects of one run, batch, manifest or unfinished upload.
+    """The objects of one run, batch, manifest, job or unfinished upload.
 
     Attributes:
         newest: the latest time of any of them: of an intent its own, of others the store's.
         objects: the objects, none of them once one is recent.
-        references: the batches that a run's outcomes name, the run that a batch's claim names, and the manifests that
-            were sent or that results were checked against.
-        readable: whether every intent and every outcome among them can be read.
+        references: the batches that a run's outcomes or a job's landed shards name, the run that a batch's claim
+            names, and the manifests that were sent or planned, or that results were checked against.
+        readable: whether every record among them can be read.
     """
 
     key: GroupKey
@@ -83,7 +88,7 @@ class Inventory:
     batches: set[GroupKey] = field(default_factory=set)
 
     def add(self, stored: StoredObject, record: StoredRecord | None = None) -> None:
-        """Add an object; an intent, an outcome or a claim with its content, or without it if it cannot be read."""
+        """Add an object; a record with its content, or without it if it cannot be read."""
         found = parse_path(stored.name)
         if found is None or (found.kind is PathKind.CLAIM and record is None):
             self.foreign.add(stored)
@@ -105,6 +110,12 @@ class Inventory:
             case BatchClaim():
                 group.references |= {GroupKey.of_run(record.owner, record.first_run_id)}
                 self.batches.add(key)
+            case ShardRecord():
+                if batch_of_shard := batch_at(record.results_file.uri):
+                    group.references |= {batch_of_shard}
+                    self.batches.add(batch_of_shard)
+            case tuple():
+                group.references |= {GroupKey.of_manifest(manifest.sha256) for manifest in record}
         if record is None and kind in _RECORDS:
             group.readable = False
         if group.newest >= self.before:
@@ -148,7 +159,7 @@ async def _record(store: Store, name: str) -> StoredRecord | None:
     if found is None or found.kind not in _RECORDS:
         return None
     try:
-        record = _RECORDS[found.kind].model_validate_json(await store.read(name) or b"")
+        record = _RECORDS[found.kind](await store.read(name) or b"")
         if isinstance(record, SubmissionIntent):
             _ = record.time + record.timeout
     except (ValidationError, OverflowError):

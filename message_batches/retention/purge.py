@@ -10,8 +10,8 @@ from enum import StrEnum
 
 from message_batches.errors import MessageBatchesError, StoreUnavailable
 from message_batches.retention.inventory import Inventory, ObjectGroup, ObjectTotals
+from message_batches.storage.groups import GroupKey, ObjectCategory, PathKind
 from message_batches.storage.interface import Store, StoredObject
-from message_batches.storage.paths import GroupKey, ObjectCategory, PathKind
 
 MIN_AGE = timedelta(days=30)
 """A batch is processed for 24 hours at most, and its results are available for 29 days, both from its creation."""
@@ -167,7 +167,7 @@ def _keep_reason(group: ObjectGroup, in_use: AbstractSet[GroupKey], before: date
 
 
 def _connected_groups(inventory: Inventory) -> Iterator[list[ObjectGroup]]:
-    """Yield the runs and batches that refer to each other: they are kept or removed together."""
+    """Yield the runs, batches and jobs that refer to each other: they are kept or removed together."""
     neighbours: dict[GroupKey, list[GroupKey]] = defaultdict(list)
     for key, group in inventory.groups.items():
         for related in _related(group):
@@ -175,7 +175,7 @@ def _connected_groups(inventory: Inventory) -> Iterator[list[ObjectGroup]]:
             neighbours[related].append(key)
     seen: set[GroupKey] = set()
     for start in inventory.groups:
-        if start.group not in ("run", "batch") or start in seen:
+        if start.group not in ("run", "batch", "job") or start in seen:
             continue
         connected, pending = [], [start]
         while pending:

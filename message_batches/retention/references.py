@@ -8,12 +8,12 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from message_batches.contract import WORKFLOW_TYPE
+from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch
 from message_batches.runs.history import read_references
+from message_batches.storage.groups import GroupKey, manifest_at
 from message_batches.storage.interface import Store
-from message_batches.storage.paths import GroupKey, manifest_at
 from message_batches.storage.submission_records import CLOCK_MARGIN
 from message_batches.temporal.namespaces import NamespaceRecords, address_of, client_beside, id_of
 
@@ -21,11 +21,11 @@ READS_AT_ONCE = 32
 
 
 class RunReferences:
-    """The runs of a namespace, closed ones too, and the groups of objects that they refer to; both only grow.
+    """The runs and jobs of a namespace, closed ones too, and the groups of objects that they refer to; both only grow.
 
     Attributes:
         client: a client of the namespace.
-        runs: the workflow id and run id of each run that was listed.
+        runs: the workflow id and run id of each that was listed.
     """
 
     def __init__(self, client: Client) -> None:
@@ -39,7 +39,7 @@ class RunReferences:
 
     async def refresh(self) -> AbstractSet[GroupKey]:
         """Return all groups in use: by the runs that were known at the first call, and by those started since."""
-        query = f'WorkflowType = "{WORKFLOW_TYPE}"'
+        query = f'WorkflowType IN ("{WORKFLOW_TYPE}", "{JOB_WORKFLOW_TYPE}")'
         if self._newest:
             # By the server's clock, not by ours; the margin is for runs that enter its list late.
             query += f' AND StartTime > "{(self._newest - CLOCK_MARGIN).isoformat()}"'
@@ -48,7 +48,9 @@ class RunReferences:
             async for run in self.client.list_workflows(query):
                 self.runs.add((run.id, run.run_id))
                 self._newest = max(self._newest or run.start_time, run.start_time)
-                if attached := attached_batch(run.id):
+                if run.workflow_type == JOB_WORKFLOW_TYPE:
+                    self._keys.add(GroupKey.of_job(run.id))
+                elif attached := attached_batch(run.id):
                     self._keys.add(GroupKey.of_batch(attached.api_key, attached.batch_id))
                 # While a run continues as new, the list has its end and not yet the next one.
                 unread.add((run.id, None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id))

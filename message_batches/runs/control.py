@@ -3,15 +3,12 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from temporalio.client import (
     Client,
-    WorkflowFailureError,
     WorkflowUpdateFailedError,
     WorkflowUpdateHandle,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -28,7 +25,7 @@ from message_batches.models import Resolution
 from message_batches.results import reader
 from message_batches.results.reader import Publication, ResultsNotFound
 from message_batches.runs.deduplication import AttachedBatch, attach_id_of, attached_batch
-from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, run_exists
+from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, follow, run_exists
 from message_batches.runs.forgotten import with_records
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
@@ -47,9 +44,6 @@ _CALL_TIMEOUT = timedelta(seconds=10)
 
 _PAUSE = 0.2
 """Seconds before a call that failed at once is made again."""
-
-FOLLOW_INTERVAL = 1.0
-"""Seconds between two descriptions of a run that is followed."""
 
 
 class Refused(RunError):
@@ -109,29 +103,11 @@ class Runs:
             workflow_id: of the run.
             on_view: called with the run as it is seen, about once a second.
         """
-        ended = asyncio.create_task(self._wait_for_end(workflow_id))
-        view: RunView | None = None
-        try:
-            while True:
-                try:
-                    view = await self.describe(workflow_id)
-                except RPCError:
-                    view = replace(view, reachable=False) if view else None
-                if view and on_view:
-                    on_view(view)
-                if view and not view.running:
-                    return view
-                if ended.done():
-                    await asyncio.sleep(FOLLOW_INTERVAL)
-                else:
-                    await asyncio.wait([ended], timeout=FOLLOW_INTERVAL)
-        finally:
-            ended.cancel()
-            await asyncio.wait([ended])
+        return await follow(self._client, workflow_id, lambda: self.describe(workflow_id), on_view)
 
     async def cancel_batch(self, workflow_id: str) -> MessageBatch | None:
         """Stop a run's batch and land the finished results. None while the API has not confirmed it."""
-        batch: MessageBatch | None = await self._update(workflow_id, CANCEL_BATCH, result_type=MessageBatch)
+        batch: MessageBatch | None = await self.update(workflow_id, CANCEL_BATCH, result_type=MessageBatch)
         return batch
 
     async def abandon(self, workflow_id: str) -> None:
@@ -142,7 +118,7 @@ class Runs:
 
     async def resolve(self, workflow_id: str, resolution: Resolution) -> None:
         """Decide which batch is a run's, after a lost reply left that open."""
-        await self._update(workflow_id, RESOLVE_SUBMISSION, resolution)
+        await self.update(workflow_id, RESOLVE_SUBMISSION, resolution)
 
     async def _owner(self, batch_id: str) -> BatchOwner:
         """Return the run that owns a batch."""
@@ -161,12 +137,7 @@ class Runs:
             )
         return owners.pop()
 
-    async def _wait_for_end(self, workflow_id: str) -> None:
-        """Wait until a run has ended in any way, or Temporal has become unavailable."""
-        with suppress(WorkflowFailureError, RPCError):
-            await self._client.get_workflow_handle(workflow_id).result()
-
-    async def _update(self, workflow_id: str, name: str, *arguments: Any, result_type: Any = None) -> Any:
+    async def update(self, workflow_id: str, name: str, *arguments: Any, result_type: Any = None) -> Any:
         """Return an update's result, None if it was accepted and takes long; `Refused` with the run's own reason."""
         handle = self._client.get_workflow_handle(workflow_id)
         # The server carries out an update of one id once, however often it is asked for.

@@ -72,8 +72,17 @@ PriorRun = Running | Finished | BatchKnown | NeverSent | OutcomeUnknown
 
 def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
     """Return the workflow id of this content: from the requests, the version, the betas and the key's name."""
+    return f"batch-{_content_digits(content_sha256, profile)}"
+
+
+def job_id_of(content_sha256: str, profile: ApiProfile) -> str:
+    """Return the workflow id of the job of this content, from the same facts."""
+    return f"job-{_content_digits(content_sha256, profile)}"
+
+
+def _content_digits(content_sha256: str, profile: ApiProfile) -> str:
     content = [content_sha256, profile.anthropic_version, sorted({*profile.anthropic_beta}), profile.api_key]
-    return f"batch-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]}"
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:_ID_DIGITS]
 
 
 def attach_id_of(batch_id: str, api_key: str) -> str:
@@ -108,11 +117,26 @@ def recorded_batch(records: Sequence[SubmissionRecord]) -> str | None:
 async def find_prior_run(client: Client, store: Store, manifest: Manifest, api_key: str, workflow_id: str) -> PriorRun:
     """Find out whether this content was sent before, and with what outcome."""
     view = await find_run(client, workflow_id)
+    records = []
+    if view is None or not view.running:
+        records = await SubmissionRecords(store).records_of_workflow(manifest, api_key=api_key, workflow_id=workflow_id)
+    return await judge_prior_run(client, store, manifest, api_key, workflow_id, view, records)
+
+
+async def judge_prior_run(
+    client: Client,
+    store: Store,
+    manifest: Manifest,
+    api_key: str,
+    workflow_id: str,
+    view: RunView | None,
+    records: Sequence[SubmissionRecord],
+) -> PriorRun:
+    """Find out the outcome of a run of this content, from what Temporal shows of it and its records in the store."""
     if view and view.running:
         return Running(view)
     if view and view.output and await has_results(store, view.output):
         return Finished(workflow_id, view.output)
-    records = await SubmissionRecords(store).records_of_workflow(manifest, api_key=api_key, workflow_id=workflow_id)
     if batch_id := (view and view.batch_id) or recorded_batch(records):
         ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
         for publication in await reader.of_key(store, batch_id, api_key):
@@ -137,7 +161,7 @@ async def _has_ids_of(store: Store, manifest: Manifest, other_sha256: str | None
 
 async def has_results(store: Store, output: BatchOutput) -> bool:
     """Return whether a run's results are still there; those in another store are taken to be."""
-    return reader.is_elsewhere(store, output) or await reader.has_file(store, output)
+    return reader.is_elsewhere(store, output) or await reader.has_file(store, output.results_file)
 
 
 def _without_batch(view: RunView | None, records: Sequence[SubmissionRecord]) -> PriorRun:

@@ -1,10 +1,12 @@
-"""A run as seen from outside: its status, progress, obstacles, and its result or failure."""
+"""A run as seen from outside: its status, progress, obstacles, and its result or failure; following it to its end."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import WorkflowExecutionStatus
@@ -12,6 +14,7 @@ from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest, DescribeWorkflowExecutionResponse
 from temporalio.client import (
     Client,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowQueryFailedError,
     WorkflowQueryRejectedError,
@@ -28,6 +31,13 @@ from message_batches.temporal.namespaces import address_of
 
 QUERY_TIMEOUT = timedelta(seconds=2)
 """The time that a worker may take to answer a query; a restarted one has to replay the run first."""
+
+FOLLOW_INTERVAL = 1.0
+"""Seconds between two descriptions of a run that is followed."""
+
+ProgressModel = TypeVar("ProgressModel")
+OutputModel = TypeVar("OutputModel")
+AnyView = TypeVar("AnyView", bound="ExecutionView[Any, Any]")
 
 
 class RunNotFound(RunError):
@@ -56,10 +66,15 @@ class RunStatus(StrEnum):
         except ValueError:
             return cls.UNKNOWN
 
+    @property
+    def running(self) -> bool:
+        """Whether a run of this status has not ended."""
+        return self in (RunStatus.RUNNING, RunStatus.CONTINUED_AS_NEW, RunStatus.PAUSED)
+
 
 @dataclass(frozen=True)
-class RunView:
-    """A run as it was seen at one moment.
+class ExecutionView(Generic[ProgressModel, OutputModel]):
+    """A run, or a job, as it was seen at one moment.
 
     Attributes:
         first_run_id: of the run that began the chain.
@@ -77,9 +92,9 @@ class RunView:
     task_queue: str
     started: datetime
     closed: datetime | None = None
-    progress: Progress | None = None
+    progress: ProgressModel | None = None
     answered: bool = False
-    output: BatchOutput | None = None
+    output: OutputModel | None = None
     failure: RunFailure | None = None
     obstacles: tuple[Obstacle, ...] = ()
     worker: bool | None = None
@@ -88,7 +103,7 @@ class RunView:
     @property
     def running(self) -> bool:
         """Whether the run has not ended."""
-        return self.status in (RunStatus.RUNNING, RunStatus.CONTINUED_AS_NEW, RunStatus.PAUSED)
+        return self.status.running
 
     @property
     def failing_activities(self) -> tuple[Obstacle, ...]:
@@ -98,6 +113,11 @@ class RunView:
     def has(self, *causes: Cause) -> bool:
         """Return whether one of these obstacles is in the run's way."""
         return any(each.cause in causes for each in self.obstacles)
+
+
+@dataclass(frozen=True)
+class RunView(ExecutionView[Progress, BatchOutput]):
+    """A run as it was seen at one moment."""
 
     @property
     def batch_id(self) -> str | None:
@@ -118,9 +138,31 @@ async def describe_run(client: Client, workflow_id: str, *, query_timeout: timed
         query_timeout: how long to wait for a worker's answer; without one the progress is read from the history.
     """
     described = await describe_execution(client, workflow_id)
+    view = await look(client, described, RunView, Progress, query_timeout)
+    if not view.running:
+        return await _with_end(client, view)
+    return view if view.answered else replace(view, progress=await read_progress(client, workflow_id))
+
+
+async def look(
+    client: Client,
+    described: DescribeWorkflowExecutionResponse,
+    view_type: type[AnyView],
+    progress_type: type[Any],
+    query_timeout: timedelta,
+) -> AnyView:
+    """Return what can be seen of a run without its history: its state, and while it runs its obstacles and its answer.
+
+    Args:
+        client: from `connect()`.
+        described: the run, as the server describes it.
+        view_type: of a run or of a job.
+        progress_type: of its answer.
+        query_timeout: how long to wait for a worker's answer.
+    """
     info = described.workflow_execution_info
-    view = RunView(
-        workflow_id=workflow_id,
+    view = view_type(
+        workflow_id=info.execution.workflow_id,
         run_id=info.execution.run_id,
         first_run_id=info.first_run_id or info.execution.run_id,
         status=RunStatus.of(info),
@@ -129,15 +171,53 @@ async def describe_run(client: Client, workflow_id: str, *, query_timeout: timed
         closed=info.close_time.ToDatetime(tzinfo=UTC) if info.HasField("close_time") else None,
     )
     if not view.running:
-        return await _with_end(client, view)
+        return view
     view = replace(view, obstacles=await find_obstacles(client, described))
     worker = not view.has(Cause.NO_WORKER, Cause.OTHER_BUILD)
     # A run that is paused, or whose workflow task fails, cannot answer.
     asked = worker and view.status is not RunStatus.PAUSED and not view.has(Cause.WORKFLOW_TASK_FAILING)
-    progress = await _query(client.get_workflow_handle(workflow_id), query_timeout) if asked else None
-    if progress:
-        return replace(view, progress=progress, answered=True, worker=True)
-    return replace(view, progress=await read_progress(client, workflow_id), worker=worker)
+    handle = client.get_workflow_handle(view.workflow_id)
+    progress = await _query(handle, progress_type, query_timeout) if asked else None
+    return replace(view, progress=progress, answered=progress is not None, worker=worker)
+
+
+async def follow(
+    client: Client,
+    workflow_id: str,
+    describe: Callable[[], Awaitable[AnyView]],
+    on_view: Callable[[AnyView], None] | None = None,
+) -> AnyView:
+    """Wait for the end of a run, also while Temporal is unavailable.
+
+    Args:
+        client: from `connect()`.
+        workflow_id: of the run.
+        describe: describes it.
+        on_view: called with the run as it is seen, about once a second.
+    """
+    ended = asyncio.create_task(_wait_for_end(client.get_workflow_handle(workflow_id)))
+    view: AnyView | None = None
+    try:
+        while True:
+            try:
+                view = await describe()
+            except RPCError:
+                view = replace(view, reachable=False) if view else None
+            if view and on_view:
+                on_view(view)
+            if view and not view.running:
+                return view
+            over = ended.done()
+            await (asyncio.sleep(FOLLOW_INTERVAL) if over else asyncio.wait([ended], timeout=FOLLOW_INTERVAL))
+    finally:
+        ended.cancel()
+        await asyncio.wait([ended])
+
+
+async def _wait_for_end(handle: WorkflowHandle[Any, Any]) -> None:
+    """Wait until a run has ended in any way, or Temporal has become unavailable."""
+    with suppress(WorkflowFailureError, RPCError):
+        await handle.result()
 
 
 async def find_run(client: Client, workflow_id: str) -> RunView | None:
@@ -171,8 +251,14 @@ async def start_of_chain(client: Client, info: WorkflowExecutionInfo) -> datetim
     return chain.workflow_execution_info.start_time.ToDatetime(tzinfo=UTC)
 
 
-async def describe_execution(client: Client, workflow_id: str) -> DescribeWorkflowExecutionResponse:
-    """Return the server's description of a workflow id's latest run; `RunNotFound` if there is none of our type."""
+async def describe_execution(client: Client, workflow_id: str, *kinds: str) -> DescribeWorkflowExecutionResponse:
+    """Return the server's description of a workflow id's latest run; `RunNotFound` if there is none of our type.
+
+    Args:
+        client: from `connect()`.
+        workflow_id: of the run.
+        kinds: the workflow types that it may be of; by default that of a run.
+    """
     try:
         described = await _raw(client, WorkflowExecution(workflow_id=workflow_id))
     except RPCError as error:
@@ -183,7 +269,7 @@ async def describe_execution(client: Client, workflow_id: str) -> DescribeWorkfl
             ) from error
         raise
     kind = described.workflow_execution_info.type.name
-    if kind != WORKFLOW_TYPE:
+    if kind not in (kinds or (WORKFLOW_TYPE,)):
         raise RunNotFound(f"{workflow_id} is a run of {kind!r}, not of {WORKFLOW_TYPE!r}", NextAction.LIST_RUNS)
     return described
 
@@ -196,19 +282,18 @@ async def _raw(client: Client, execution: WorkflowExecution) -> DescribeWorkflow
 
 
 async def _with_end(client: Client, view: RunView) -> RunView:
-    end = await read_end(client, view.workflow_id, view.run_id)
-    if isinstance(end, BatchOutput):
+    end = await read_end(client, view.workflow_id, view.run_id, BatchOutput)
+    if not isinstance(end, RunFailure):
         return replace(view, output=end)
     progress, start = await read_progress(client, view.workflow_id), await read_start(client, view.workflow_id)
     return replace(view, failure=replace(end, api_key=start.api_key), progress=progress)
 
 
-async def _query(handle: WorkflowHandle[Any, Any], query_timeout: timedelta) -> Progress | None:
+async def _query(handle: WorkflowHandle[Any, Any], result_type: type[Any], query_timeout: timedelta) -> Any:
     """Return the run's own answer; None if no worker gives one in time."""
     try:
         # The SDK retries some failures, each time for as long as an RPC may take.
         async with asyncio.timeout(query_timeout.total_seconds()):
-            progress: Progress = await handle.query(PROGRESS, result_type=Progress, rpc_timeout=query_timeout)
+            return await handle.query(PROGRESS, result_type=result_type, rpc_timeout=query_timeout)
     except (RPCError, WorkflowQueryFailedError, WorkflowQueryRejectedError, TimeoutError):
         return None
-    return progress

@@ -14,6 +14,7 @@ from message_batches.results import reader
 from message_batches.runs.deduplication import AttachedBatch, attached_batch, recorded_batch
 from message_batches.runs.describe import RunNotFound, run_exists
 from message_batches.storage import paths
+from message_batches.storage.groups import GroupKey, PathKind, parse_path
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
 from message_batches.temporal.namespaces import NamespaceRecords, address_of, client_beside, id_of
@@ -178,15 +179,15 @@ async def _without_results(store: Store) -> dict[_Run, list[SubmissionRecord]]:
     }
 
 
-async def _landed(store: Store) -> set[paths.GroupKey]:
+async def _landed(store: Store) -> set[GroupKey]:
     """Return the batches with published results."""
-    parsed = [paths.parse_path(name) for name in await store.names("results/")]
-    return {each.key for each in parsed if each and each.kind is paths.PathKind.PUBLICATION}
+    parsed = [parse_path(name) for name in await store.names("results/")]
+    return {each.key for each in parsed if each and each.kind is PathKind.PUBLICATION}
 
 
-def _batches(records: Sequence[SubmissionRecord]) -> set[paths.GroupKey]:
+def _batches(records: Sequence[SubmissionRecord]) -> set[GroupKey]:
     return {
-        paths.GroupKey.of_batch(record.api_key, record.outcome.batch_id)
+        GroupKey.of_batch(record.api_key, record.outcome.batch_id)
         for record in records
         if record.outcome and record.outcome.batch_id
     }

@@ -5,7 +5,7 @@ It is written by workers of any version, its input by any caller: fields of an u
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from temporalio.api.enums.v1 import EventType
@@ -18,9 +18,11 @@ from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
 from message_batches.api.models import MessageBatch
 from message_batches.contract import ActivityType, NextAction
 from message_batches.errors import ERRORS_BY_NAME, BatchNotFound
-from message_batches.models import BatchOutput, FailureDetails, Phase, Progress
-from message_batches.runs.payloads import first_value, given_value
+from message_batches.models import FailureDetails, Phase, Progress
 from message_batches.serialization import ContractModel
+from message_batches.temporal.payloads import first_value, given_value, part, texts, time_in
+
+Output = TypeVar("Output")
 
 
 class _CarriedSubmission(ContractModel):
@@ -51,6 +53,7 @@ class RunStart:
         continued: whether it continues an earlier run.
         api_key: the name of its key; None for a text that is no name.
         state: carried over from that run; None where it cannot be read.
+        deadline: that it gives.
     """
 
     batch_ids: tuple[str, ...]
@@ -59,13 +62,14 @@ class RunStart:
     state: CarriedState | None
     requests: list[Any] | None = None
     api_key: str | None = None
+    deadline: datetime | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> "RunStart":
         """Decode the input."""
-        carried = _part(given, "state")
-        named = (given.get("batchId"), _part(carried, "submission").get("batch_id"))
-        uris = (given.get("requestsUri"), _part(carried, "manifest").get("uri"))
+        carried = part(given, "state")
+        named = (given.get("batchId"), part(carried, "submission").get("batch_id"))
+        uris = (given.get("requestsUri"), part(carried, "manifest").get("uri"))
         try:
             # The state's own fields are snake_case, the models in it camelCase: both names are read.
             state = CarriedState.model_validate(carried) if carried else None
@@ -75,7 +79,8 @@ class RunStart:
         items = requests if isinstance(requests, list) else None
         # It may be a key instead of a name, and must not be shown.
         api_key = key if isinstance(key, str) and KEY_NAME.fullmatch(key) else None
-        return cls(_texts(*named), _texts(*uris), bool(carried), state, items, api_key)
+        deadline = time_in(given.get("deadline"))
+        return cls(texts(*named), texts(*uris), bool(carried), state, items, api_key, deadline)
 
 
 @dataclass(frozen=True)
@@ -147,16 +152,16 @@ async def read_references(client: Client, handle: WorkflowHandle[Any, Any]) -> S
                 completed = event.activity_task_completed_event_attributes
                 if completed.scheduled_event_id in preparing:
                     prepared = await first_value(client.data_converter, completed.result)
-                    uris = (*start.requests_uris, *_texts(_part(prepared, "manifest").get("uri")))
+                    uris = (*start.requests_uris, *texts(part(prepared, "manifest").get("uri")))
                     return StoreReferences(start.batch_ids, uris, start.api_key, complete=True)
     return StoreReferences(start.batch_ids, start.requests_uris, start.api_key)
 
 
-async def read_end(client: Client, workflow_id: str, run_id: str) -> BatchOutput | RunFailure:
+async def read_end(client: Client, workflow_id: str, run_id: str, output_type: type[Output]) -> Output | RunFailure:
     """Read the output or the failure of a run that is over."""
-    handle = client.get_workflow_handle(workflow_id, run_id=run_id, result_type=BatchOutput)
+    handle = client.get_workflow_handle(workflow_id, run_id=run_id, result_type=output_type)
     try:
-        output: BatchOutput = await handle.result()
+        output: Output = await handle.result()
     except WorkflowFailureError as error:
         return _failure(error.cause)
     return output
@@ -203,6 +208,7 @@ class _ProgressReading:
         self._last_seen: datetime | None = None
         self._not_found_since: datetime | None = None
         self._not_found = 0
+        self._deadline: datetime | None = None
 
     async def take(self, event: HistoryEvent) -> None:
         match event.event_type:
@@ -247,10 +253,11 @@ class _ProgressReading:
             not_found_since=self._not_found_since,
             not_found=self._not_found,
             posts=self._posts,
+            deadline=self._deadline,
         )
 
     def _started(self, start: RunStart) -> None:
-        self._batch_id = start.batch_ids[-1] if start.batch_ids else None
+        self._batch_id, self._deadline = (start.batch_ids or (None,))[-1], start.deadline
         if start.state:
             self._phase, self._polls = start.state.phase, start.state.polls
             self._posts = start.state.submission.posted
@@ -283,12 +290,3 @@ class _ProgressReading:
         self._batch, self._batch_id = batch, batch.id
         self._last_seen = self._last_seen if batch.from_store else seen
         self._not_found_since, self._not_found = None, 0
-
-
-def _part(value: dict[str, Any], name: str) -> dict[str, Any]:
-    part = value.get(name)
-    return part if isinstance(part, dict) else {}
-
-
-def _texts(*values: Any) -> tuple[str, ...]:
-    return tuple(value for value in values if isinstance(value, str) and value)

@@ -1,11 +1,9 @@
-"""Lists of a namespace's runs: the newest, those of some statuses, those that need an operator."""
+"""Lists of a namespace's runs and jobs: the newest, those of some statuses."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.api.workflowservice.v1 import ListWorkflowExecutionsRequest
@@ -13,20 +11,12 @@ from temporalio.client import Client
 from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
-from message_batches.contract import WORKFLOW_TYPE, NextAction
-from message_batches.errors import BatchNotFound, StoreUnavailable
-from message_batches.models import Phase
+from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE, NextAction
+from message_batches.errors import StoreUnavailable
+from message_batches.job_models import shard_place
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch, recorded_batch
-from message_batches.runs.describe import (
-    RunNotFound,
-    RunStatus,
-    RunView,
-    describe_execution,
-    describe_run,
-    start_of_chain,
-)
-from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle, Queues, find_obstacles
+from message_batches.runs.describe import RunStatus, start_of_chain
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
 from message_batches.temporal.diagnosis import read_again
@@ -35,8 +25,6 @@ from message_batches.temporal.search_attributes import (
     BATCH_OUTCOME,
     BATCH_REQUESTS,
     BATCH_STATUS,
-    EXPIRY_WARNING,
-    NEEDS_ATTENTION,
     OPEN_STATUSES,
     BatchStatus,
 )
@@ -53,27 +41,20 @@ _BY_EXECUTION = {
     "timed-out": "TimedOut",
 }
 
-STATUSES = (*OPEN_STATUSES, *_BY_EXECUTION)
+STATUSES = tuple(dict.fromkeys((*OPEN_STATUSES, *_BY_EXECUTION)))
 """The statuses that a list can be limited to."""
 
-OPEN = f'WorkflowType = "{WORKFLOW_TYPE}" AND CloseTime IS NULL'
-"""The query for all runs that have not ended, paused ones too."""
-
-MAX_LOOKED_AT = 5000
-"""Open runs that are looked at for obstacles, newest first: more would keep Temporal busy for minutes."""
-
-NOT_FOUND_FOR = timedelta(minutes=10)
-"""The time after which a batch that the API answers with a 404 needs attention: a real one may for a while."""
-
-_DESCRIBED_AT_ONCE = 20
+_PAGE = 200
+"""Runs of a page of the list, of which many may be those of shards."""
 
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run in the list.
+    """A run or a job in the list.
 
     Attributes:
         status: Temporal's own.
+        job: whether it is a job.
         batch_status, outcome, requests: the run's search attributes, where its namespace has them.
     """
 
@@ -86,6 +67,7 @@ class ListedRun:
     batch_status: str | None = None
     outcome: str | None = None
     requests: int | None = None
+    job: bool = False
 
     @property
     def status_text(self) -> str:
@@ -95,51 +77,23 @@ class ListedRun:
         return f"{word} ({self.outcome})" if self.outcome and self.outcome != word else word
 
 
-class Decision(StrEnum):
-    """The next step of an operator for a run that needs attention."""
-
-    RESOLVE = "resolve"
-    """Decide which batch is the run's."""
-    WATCH = "watch"
-    """See why it does not move, or which status the batch has: it continues by itself once what it needs is there."""
-    CANCEL = "cancel"
-    """Stop the batch before it expires, and land the finished results."""
-    START_WORKER = "startWorker"
-    """Start a worker, of the build that the run is on."""
-    REGISTER = "registerSearchAttributes"
-    """Register the search attributes that the run sets."""
-    UNPAUSE = "unpause"
-    """Let the run, or its activity, continue."""
-
-
-@dataclass(frozen=True)
-class AttentionItem:
-    """A run that needs an operator.
-
-    Attributes:
-        obstacle: what is in its way, where that is the reason.
-        expires_in: the rest of the batch's lifetime, where that is the reason.
-    """
-
-    view: RunView
-    decision: Decision
-    obstacle: Obstacle | None = None
-    expires_in: timedelta | None = None
-
-
 async def list_runs(client: Client, store: Store, limit: int, statuses: Sequence[str] = ()) -> list[ListedRun]:
-    """List runs of our workflow type, newest first; of these statuses, if any are named."""
+    """List runs and jobs, newest first, without the runs of a job's shards; of these statuses, if any are named."""
+    by_attribute = [status for status in statuses if status in OPEN_STATUSES]
     try:
-        runs = [run async for run in list_executions(client, _query(statuses), limit)]
+        runs = [run async for run in list_executions(client, _query(statuses), limit, shards=False)]
     except RPCError as error:
-        by_attribute = [status for status in statuses if status in OPEN_STATUSES]
         if not by_attribute or error.status is not RPCStatusCode.INVALID_ARGUMENT:
             raise
-        raise Refused(
-            f"The status {by_attribute[0]!r} needs the search attribute {BATCH_STATUS.name}, which namespace "
-            f"{client.namespace!r} does not have",
-            NextAction.REGISTER_SEARCH_ATTRIBUTES,
-        ) from error
+        needed = [status for status in by_attribute if status not in _BY_EXECUTION]
+        if needed:
+            raise Refused(
+                f"The status {needed[0]!r} needs the search attribute {BATCH_STATUS.name}, which namespace "
+                f"{client.namespace!r} does not have",
+                NextAction.REGISTER_SEARCH_ATTRIBUTES,
+            ) from error
+        query = _query(statuses, attributes=False)
+        runs = [run async for run in list_executions(client, query, limit, shards=False)]
     try:
         records = await SubmissionRecords(store).records_of_workflows({run.execution.workflow_id for run in runs})
     except StoreUnavailable:
@@ -151,13 +105,25 @@ async def list_runs(client: Client, store: Store, limit: int, statuses: Sequence
     ]
 
 
-async def list_executions(client: Client, query: str, limit: int | None = None) -> AsyncIterator[WorkflowExecutionInfo]:
-    """List runs, newest first; not by the SDK's own call, which fails at one that is paused (temporalio 1.35)."""
-    request = ListWorkflowExecutionsRequest(namespace=client.namespace, query=query, page_size=limit or 0)
+async def list_executions(
+    client: Client, query: str, limit: int | None = None, *, shards: bool = True
+) -> AsyncIterator[WorkflowExecutionInfo]:
+    """List runs, newest first; not by the SDK's own call, which fails at one that is paused (temporalio 1.35).
+
+    Args:
+        client: from `connect()`.
+        query: as Temporal has it.
+        limit: how many are listed.
+        shards: list the runs of a job's shards too.
+    """
+    size = limit or 0 if shards else max(limit or 0, _PAGE)
+    request = ListWorkflowExecutionsRequest(namespace=client.namespace, query=query, page_size=size)
     list_page, seen = client.workflow_service.list_workflow_executions, 0
     while True:
         page = await read_again(lambda timeout: list_page(request, retry=True, timeout=timeout))
         for info in page.executions:
+            if not shards and _is_shard(info):
+                continue
             yield info
             seen += 1
             if seen == limit:
@@ -167,83 +133,36 @@ async def list_executions(client: Client, query: str, limit: int | None = None) 
         request.next_page_token = page.next_page_token
 
 
-async def list_attention(client: Client) -> list[AttentionItem]:
-    """List the runs that need an operator, newest first: those that do not move, undecided ones, expiring batches."""
-    slots, queues = asyncio.Semaphore(_DESCRIBED_AT_ONCE), Queues(client)
-
-    async def item(run: WorkflowExecutionInfo) -> AttentionItem | None:
-        async with slots:
-            with suppress(RunNotFound):  # It has ended since it was listed, and its history is gone.
-                if await may_need_attention(client, run, queues):
-                    return attention_item(await describe_run(client, run.execution.workflow_id), datetime.now(UTC))
-        return None
-
-    runs = [run async for run in list_executions(client, OPEN, MAX_LOOKED_AT)]
-    return [found for found in await asyncio.gather(*map(item, runs)) if found]
+async def recent_durations(client: Client, most: int = 10) -> list[timedelta]:
+    """Return how long the newest runs took that landed a batch of their own: of those that took one over, nothing."""
+    query = f'WorkflowType = "{WORKFLOW_TYPE}" AND ExecutionStatus = "Completed"'
+    listed = [run async for run in list_executions(client, query, 2 * most)]
+    runs = [run for run in listed if not attached_batch(run.execution.workflow_id)][:most]
+    starts = await asyncio.gather(*(start_of_chain(client, run) for run in runs))
+    return [run.close_time.ToDatetime(tzinfo=UTC) - start for run, start in zip(runs, starts, strict=True)]
 
 
-async def may_need_attention(client: Client, run: WorkflowExecutionInfo, queues: Queues) -> bool:
-    """Return whether a listed run is worth a full description: by its status, or by an obstacle."""
-    status = decode_typed_search_attributes(run.search_attributes).get(BATCH_STATUS)
-    # A landing whose own retries are not used up is only retrieving; a run that began before the set-up has no status.
-    if status is None or status in (*NEEDS_ATTENTION, BatchStatus.RETRIEVING):
-        return True
-    described = await describe_execution(client, run.execution.workflow_id)
-    found = await find_obstacles(client, described, queues)
-    # Since when the API has not found a batch, the run itself knows.
-    return any(obstacle.needs_attention or obstacle.failed_as == BatchNotFound.__name__ for obstacle in found)
+def _is_shard(info: WorkflowExecutionInfo) -> bool:
+    """Return whether a run is that of a job's shard: the job has started it, and named it by its own id."""
+    place = shard_place(info.execution.workflow_id)
+    return place is not None and place.job_id == info.parent_execution.workflow_id
 
 
-def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
-    """Return why a run needs an operator, None if it does not."""
-    progress = view.progress
-    if not view.running or progress is None:
-        return None
-    grave = [obstacle for obstacle in view.obstacles if obstacle.needs_attention]
-    blocked = [obstacle for obstacle in grave if obstacle.cause is not Cause.ACTIVITY_FAILING]
-    if blocked:
-        return AttentionItem(view, _way_out(blocked[0]), blocked[0])
-    if progress.phase is Phase.UNDECIDED:
-        return AttentionItem(view, Decision.RESOLVE)
-    if progress.phase is Phase.POLLING and progress.expires_at and progress.expires_at - now <= EXPIRY_WARNING:
-        return AttentionItem(view, Decision.CANCEL, expires_in=progress.expires_at - now)
-    missing = progress.not_found_since is not None and now - progress.not_found_since >= NOT_FOUND_FOR
-    if progress.phase is Phase.POLLING and (progress.unknown_status or missing):
-        return AttentionItem(view, Decision.WATCH)
-    if grave and grave[0].lacks_key:
-        return AttentionItem(view, Decision.START_WORKER, grave[0])
-    if grave or (progress.phase is Phase.RETRIEVING and progress.waiting_for):
-        return AttentionItem(view, Decision.WATCH, grave[0] if grave else None)
-    return None
-
-
-def _way_out(obstacle: Obstacle) -> Decision:
-    match obstacle.cause:
-        case Cause.WORKFLOW_TASK_FAILING if obstacle.failed_as == BAD_SEARCH_ATTRIBUTES:
-            return Decision.REGISTER
-        case Cause.WORKFLOW_TASK_FAILING if obstacle.lacks_key:
-            return Decision.START_WORKER
-        case Cause.NO_WORKER | Cause.OTHER_BUILD:
-            return Decision.START_WORKER
-        case Cause.PAUSED:
-            return Decision.UNPAUSE
-        case _:
-            return Decision.WATCH
-
-
-def _query(statuses: Sequence[str]) -> str:
-    query = f'WorkflowType = "{WORKFLOW_TYPE}" AND ExecutionStatus != "ContinuedAsNew"'
-    conditions = [_condition(status) for status in statuses]
+def _query(statuses: Sequence[str], *, attributes: bool = True) -> str:
+    query = f'WorkflowType IN ("{WORKFLOW_TYPE}", "{JOB_WORKFLOW_TYPE}") AND ExecutionStatus != "ContinuedAsNew"'
+    conditions = [condition for status in statuses for condition in _conditions(status, attributes)]
     return f"{query} AND ({' OR '.join(conditions)})" if conditions else query
 
 
-def _condition(status: str) -> str:
-    if status in _BY_EXECUTION:
-        return f'ExecutionStatus = "{_BY_EXECUTION[status]}"'
-    if status in OPEN_STATUSES:
+def _conditions(status: str, attributes: bool) -> list[str]:
+    """Return the conditions for a status, one of which holds: a job's own may be called as one of Temporal's."""
+    if status not in STATUSES:
+        raise Refused(f"There is no status {status!r}: expected one of {', '.join(STATUSES)}")
+    found = [f'ExecutionStatus = "{_BY_EXECUTION[status]}"'] if status in _BY_EXECUTION else []
+    if attributes and status in OPEN_STATUSES and status != BatchStatus.RUNNING:
         # A terminated run keeps the status that it had.
-        return f'({BATCH_STATUS.name} = "{status}" AND ExecutionStatus = "Running")'
-    raise Refused(f"There is no status {status!r}: expected one of {', '.join(STATUSES)}")
+        found.append(f'({BATCH_STATUS.name} = "{status}" AND ExecutionStatus = "Running")')
+    return found
 
 
 def _listed(info: WorkflowExecutionInfo, start: datetime, records: Sequence[SubmissionRecord]) -> ListedRun:
@@ -261,4 +180,5 @@ def _listed(info: WorkflowExecutionInfo, start: datetime, records: Sequence[Subm
         batch_status=shown.get(BATCH_STATUS),
         outcome=shown.get(BATCH_OUTCOME),
         requests=shown.get(BATCH_REQUESTS),
+        job=info.type.name == JOB_WORKFLOW_TYPE,
     )

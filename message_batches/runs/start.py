@@ -11,8 +11,8 @@ from temporalio.common import WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
-from message_batches.contract import NextAction
-from message_batches.models import Manifest
+from message_batches.contract import WORKFLOW_TYPE, NextAction
+from message_batches.models import BatchInput, Manifest
 from message_batches.requests.estimate import check_limit
 from message_batches.requests.manifest import store_manifest
 from message_batches.requests.reader import CheckedRequests
@@ -69,14 +69,15 @@ async def start_run(
     workflow_id = workflow_id_of(manifest.content, options.profile)
     items = _inline(requests)
     shown = StaticDetails.of_requests(requests, name, options.profile, options.poll)
-    given = options.batch_input(
+    given = options.input_of(
+        BatchInput,
         shown,
         store_id=manifest.store_id,
         requests=items,
         requests_uri=None if items is not None else manifest.uri,
     )
     if again:
-        workflow_id = _again_id(workflow_id, again_id)
+        workflow_id = again_id_of(workflow_id, again_id)
         if on_again:
             on_again(workflow_id)
     lost = False
@@ -100,7 +101,7 @@ async def start_run(
             else WorkflowIDReusePolicy.REJECT_DUPLICATE
         )
         try:
-            await starter.start_new(workflow_id, given, policy)
+            await starter.start_new(WORKFLOW_TYPE, workflow_id, given, policy)
         except WorkflowAlreadyStartedError:
             continue
         except StartUnanswered:
@@ -173,7 +174,7 @@ async def attach_run(
     return StartResult(await starter.attach(batch_id, manifest, shown))
 
 
-def _again_id(workflow_id: str, given: str | None) -> str:
+def again_id_of(workflow_id: str, given: str | None) -> str:
     """Return the workflow id of another run of the same content: that given one, or a new one."""
     if given is None:
         return f"{workflow_id}-{uuid4().hex[:8]}"

@@ -1,10 +1,10 @@
 """The calls that start runs, each repeated safely where Temporal's answer is lost."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -12,7 +12,8 @@ from temporalio.service import RPCError
 
 from message_batches.api.models import ApiProfile
 from message_batches.contract import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, NextAction
-from message_batches.models import BatchInput, Manifest, PollSchedule, SubmissionSchedule
+from message_batches.formatting import format_time
+from message_batches.models import BatchInput, Manifest, PollSchedule, RequestsInput, SubmissionSchedule
 from message_batches.prices import PriceList
 from message_batches.result_models import CostEstimate
 from message_batches.runs.comparison import is_run_of
@@ -32,6 +33,8 @@ from message_batches.runs.static_details import StaticDetails
 from message_batches.storage.interface import Store
 from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import NamespaceRecords, encrypts
+
+Input = TypeVar("Input", bound=RequestsInput)
 
 START_TIMEOUT = timedelta(seconds=10)
 """The time that Temporal may take to answer a start, before the run is looked for."""
@@ -53,6 +56,7 @@ class StartOptions:
         scratch: a folder for temporary files; by default the system's.
         max_cost: the most, in USD, that the requests of a new run may cost by the estimate.
         prices: by which that is estimated.
+        deadline: when the batch is canceled if it has not ended.
     """
 
     profile: ApiProfile = field(default_factory=ApiProfile)
@@ -63,15 +67,17 @@ class StartOptions:
     scratch: Path | None = None
     max_cost: Decimal | None = None
     prices: PriceList = field(default_factory=PriceList)
+    deadline: datetime | None = None
 
-    def batch_input(self, shown: StaticDetails, **given: Any) -> BatchInput:
-        """Build the run's input from these options, the texts for the Web UI, and the requests or the batch."""
-        return BatchInput(
+    def input_of(self, model: type[Input], shown: StaticDetails, **given: Any) -> Input:
+        """Build the input of a run, or of a job, from these options, the texts for the Web UI, and what it is given."""
+        return model(
             **dict(self.profile),
             poll=self.poll,
             submission=self.submission,
             delete_after_landing=self.delete_after_landing,
             max_cost=self.max_cost,
+            deadline=self.deadline,
             static_summary=shown.summary,
             static_details=shown.details,
             **given,
@@ -87,14 +93,18 @@ class StartResult:
         finished: the results, if they had landed before.
         unchecked: the run takes the batch over without its requests: the given ones can be compared once it has
             landed, by the same call again.
+        joined: the run was under way already, and has the options that it was started with.
         estimate: what the requests may cost, if they are newly sent.
+        retry_later: the retries that were asked for can be started once the run has landed.
     """
 
     workflow_id: str
     note: str = ""
     finished: Finished | None = None
     unchecked: bool = False
+    joined: bool = False
     estimate: CostEstimate | None = None
+    retry_later: bool = False
 
 
 class StartUnanswered(Exception):
@@ -118,7 +128,7 @@ class Starter:
                 return await self.join(view, taken_over.batch_id, manifest)
             case Running(view):
                 note = "These requests have a run already, it is under way: attached to it"
-                return StartResult(view.workflow_id, note)
+                return StartResult(view.workflow_id, f"{note}{self._other_deadline(view)}", joined=True)
             case Finished():
                 note = "These requests have been run before, these are their results"
                 return StartResult(prior.workflow_id, note, prior)
@@ -143,16 +153,24 @@ class Starter:
 
     async def join(self, view: RunView, batch_id: str, manifest: Manifest | None) -> StartResult:
         """Follow the run that a batch has; `Refused` if it has other requests than these."""
-        note = f"{view.workflow_id} follows this batch already"
+        note = f"{view.workflow_id} follows this batch already{self._other_deadline(view)}"
         if manifest is None:
-            return StartResult(view.workflow_id, note)
+            return StartResult(view.workflow_id, note, joined=True)
         if await is_run_of(self.client, self.store, view.workflow_id, batch_id, manifest):
-            return StartResult(view.workflow_id, f"{note}, with the same requests")
-        return StartResult(view.workflow_id, f"{note}, without its requests", unchecked=True)
+            return StartResult(view.workflow_id, f"{note}, with the same requests", joined=True)
+        return StartResult(view.workflow_id, f"{note}, without its requests", unchecked=True, joined=True)
+
+    def _other_deadline(self, view: RunView) -> str:
+        """Say that a run which is joined keeps its own deadline, where another one was asked for."""
+        own = view.progress.deadline if view.progress else None
+        if self.options.deadline is None or own == self.options.deadline:
+            return ""
+        return f" (its deadline stays: {f'{format_time(own)} UTC' if own else 'none'})"
 
     async def attach(self, batch_id: str, manifest: Manifest | None, requests: StaticDetails | None) -> str:
         """Start a run that takes over a batch, or join the one that runs; return its workflow id."""
-        given = self.options.batch_input(
+        given = self.options.input_of(
+            BatchInput,
             StaticDetails.of_batch(batch_id, requests, self.options.profile, self.options.poll),
             batch_id=batch_id,
             store_id=manifest.store_id if manifest else None,
@@ -161,7 +179,7 @@ class Starter:
         workflow_id = attach_id_of(batch_id, self.options.profile.api_key)
         for _ in range(MAX_TRIES):
             try:
-                await self._start(workflow_id, given, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING)
+                await self.start_or_join(WORKFLOW_TYPE, workflow_id, given)
             except StartUnanswered:
                 continue
             return workflow_id
@@ -173,15 +191,22 @@ class Starter:
             api_key=self.options.profile.api_key,
         )
 
-    async def start_new(self, workflow_id: str, given: BatchInput, policy: WorkflowIDReusePolicy) -> None:
-        """Start a run; `WorkflowAlreadyStartedError` if another one has its workflow id."""
-        await self._start(workflow_id, given, id_reuse_policy=policy, id_conflict_policy=WorkflowIDConflictPolicy.FAIL)
+    async def start_new(
+        self, workflow_type: str, workflow_id: str, given: RequestsInput, policy: WorkflowIDReusePolicy
+    ) -> None:
+        """Start a run or a job; `WorkflowAlreadyStartedError` if another one has its workflow id."""
+        policies = {"id_reuse_policy": policy, "id_conflict_policy": WorkflowIDConflictPolicy.FAIL}
+        await self._start(workflow_type, workflow_id, given, **policies)
 
-    async def _start(self, workflow_id: str, given: BatchInput, **policies: Any) -> None:
+    async def start_or_join(self, workflow_type: str, workflow_id: str, given: RequestsInput) -> None:
+        """Start a run or a job, or join the one that is under way; `StartUnanswered` where that is not known."""
+        await self._start(workflow_type, workflow_id, given, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING)
+
+    async def _start(self, workflow_type: str, workflow_id: str, given: RequestsInput, **policies: Any) -> None:
         await self._refuse_unencrypted()
         try:
             await self.client.start_workflow(
-                WORKFLOW_TYPE,
+                workflow_type,
                 given,
                 id=workflow_id,
                 task_queue=self.options.task_queue,

@@ -22,11 +22,11 @@ from obstore.exceptions import BaseError
 
 from message_batches.concurrency import FeedAborted, ThreadFeed
 from message_batches.errors import RequestsNotFound, StoreUnavailable, why
-from message_batches.storage import filesystem
+from message_batches.storage import filesystem, groups
 from message_batches.storage.failures import bucket_errors, failure_message, first_line
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.names import UPLOAD_SUFFIX, checked_name
-from message_batches.storage.paths import FOLDERS, NAMESPACES, STORE_ID, parse_path
+from message_batches.storage.paths import FOLDERS, NAMESPACES, STORE_ID
 from message_batches.storage.urls import InvalidStoreUrl, directory_of, shown_proxy
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ class ObjectStore:
         for folder in (*FOLDERS, NAMESPACES):
             async for page in self.listing(folder):
                 for stored in page:
-                    if folder == NAMESPACES or parse_path(stored.name):
+                    if folder == NAMESPACES or groups.parse_path(stored.name):
                         return stored.name
         return None
 

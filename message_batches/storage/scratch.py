@@ -25,10 +25,15 @@ def scratch_file(folder: Path | None) -> Iterator["Scratch"]:
 class Scratch:
     """A file that is appended to, then read anywhere; by `pread`, since mapped pages would count as memory."""
 
-    def __init__(self, descriptor: int, folder: Path | None) -> None:
+    def __init__(self, descriptor: int, folder: Path | None, *, start: int = 0, size: int = 0) -> None:
         self._descriptor = descriptor
         self._folder = folder
-        self.size = 0
+        self._start = start
+        self.size = size
+
+    def part(self, start: int, end: int) -> "Scratch":
+        """Return a part of the file, to be read alone."""
+        return Scratch(self._descriptor, self._folder, start=self._start + start, size=end - start)
 
     def append(self, data: bytes | memoryview) -> None:
         """Append data; `StoreUnavailable` if the disk is full."""
@@ -41,6 +46,7 @@ class Scratch:
 
     def read(self, offset: int, length: int) -> bytes:
         """Read `length` bytes from `offset`, fewer only at the end."""
+        length, offset = min(length, self.size - offset), self._start + offset
         with _failures(self._folder):
             data = os.pread(self._descriptor, length, offset)
             while len(data) < length and (more := os.pread(self._descriptor, length - len(data), offset + len(data))):
@@ -50,7 +56,7 @@ class Scratch:
     def gather(self, spans: Iterable[tuple[int, int]]) -> bytes:
         """Read many spans, each an offset and a length, and join them."""
         with _failures(self._folder):
-            return b"".join([os.pread(self._descriptor, length, offset) for offset, length in spans])
+            return b"".join([os.pread(self._descriptor, length, self._start + offset) for offset, length in spans])
 
     def chunks(self, end: int) -> Iterator[bytes]:
         """Read the first `end` bytes, in chunks of 1 MiB."""

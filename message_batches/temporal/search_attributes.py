@@ -39,7 +39,7 @@ EXPIRY_WARNING = timedelta(hours=2)
 
 
 class BatchStatus(StrEnum):
-    """`BatchStatus`: a run's phase, and three states of a phase that need attention."""
+    """`BatchStatus`: the phase of a run or a job, and three states of a run's phase that need attention."""
 
     SUBMITTING = "submitting"
     UNDECIDED = "undecided"
@@ -48,6 +48,10 @@ class BatchStatus(StrEnum):
     EXPIRING = "expiring"
     RETRIEVING = "retrieving"
     LANDING_FAILING = "landing-failing"
+    PLANNING = "planning"
+    RUNNING = "running"
+    PAUSED = "paused"
+    MERGING = "merging"
     LANDED = "landed"
     FAILED = "failed"
     CANCELED = "canceled"
@@ -71,6 +75,7 @@ NEEDS_ATTENTION = (
     BatchStatus.UNKNOWN_STATUS,
     BatchStatus.EXPIRING,
     BatchStatus.LANDING_FAILING,
+    BatchStatus.PAUSED,
 )
 """The statuses that need an operator."""
 

@@ -25,6 +25,8 @@ _KINDS = [
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?(\.\d+)?(\+00:00|Z| UTC)?", "<time>"),
     (r"msgbatch_\w{12,}", "<batch id>"),
     (r"\bbatch-[0-9a-f]{24}\b", "<workflow id>"),
+    (r"\bjob-[0-9a-f]{24}-[0-9a-f]{16}\b", "<job id>-<hash>"),
+    (r"\bjob-[0-9a-f]{24}\b", "<job id>"),
     (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "<uuid>"),
     (r"\b[0-9a-f]{64}\b", "<sha256>"),
     (r"\bdefault-[0-9a-f]{12}\b", "default-<hash>"),

@@ -97,7 +97,7 @@ class Stack:
         return str(reply.raise_for_status().json()["id"])
 
 
-async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
+async def failure_of(run: WorkflowHandle[Any, Any]) -> ApplicationError:
     """Return the failure of a run."""
     with pytest.raises(WorkflowFailureError) as caught:
         await run.result()
@@ -106,7 +106,7 @@ async def failure_of(run: WorkflowHandle[Any, BatchOutput]) -> ApplicationError:
     return cause
 
 
-async def details_of(run: WorkflowHandle[Any, BatchOutput]) -> str:
+async def details_of(run: WorkflowHandle[Any, Any]) -> str:
     """Return a run's current details as markdown, its cells without padding."""
     metadata: WorkflowMetadata = await run.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     return metadata.current_details.replace("\u2003", "").replace("\\", "")

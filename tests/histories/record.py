@@ -9,9 +9,9 @@ import gzip
 import re
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -29,13 +29,12 @@ from tests.harness.gateway import Answer, gateway_to
 from tests.harness.project import HISTORIES, ROOT
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
+from tests.histories.jobs import ENDLESS, JOBS, QUICK, Shape
 
 WHERE = re.compile(r"\d+@[\w.-]+")
 """A process and its host, as the SDK identifies a worker: a replay does not need them."""
 PLACES = (str(ROOT), sys.prefix, sys.base_prefix)
 """The folders of the code and of Python on the recording machine, which stack traces name."""
-
-Shape = Callable[[Stack], Awaitable[WorkflowHandle[object, BatchOutput]]]
 
 
 async def plain(live: Stack) -> WorkflowHandle[object, BatchOutput]:
@@ -120,6 +119,25 @@ async def stopped(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     await progress_when(run, lambda seen: seen.polls > 1)
     await run.execute_update(CANCEL_BATCH)
     await run.result()
+    return run
+
+
+async def canceled_at_deadline(live: Stack) -> WorkflowHandle[object, BatchOutput]:
+    """Let the deadline come during a poll that the API does not answer, and refuse to cancel once."""
+    run = await live.start(requests(), deadline=datetime.now(UTC) + timedelta(seconds=3))
+    await progress_when(run, lambda seen: seen.polls > 1)
+    live.emulator.faults.add("529", operation="retrieve", times=1, retry_after=60)
+    live.emulator.faults.add("error", operation="cancel", status=403, times=1)
+    await run.result()
+    return run
+
+
+async def passed_before_the_post(live: Stack) -> WorkflowHandle[object, BatchOutput]:
+    """Let the deadline come while the POST is refused for now."""
+    live.emulator.faults.add("429", operation="create", retry_after=60)
+    run = await live.start(requests(), deadline=datetime.now(UTC) + timedelta(seconds=2))
+    with suppress(WorkflowFailureError):
+        await run.result()
     return run
 
 
@@ -218,9 +236,7 @@ async def reset_to_unknown_outcome(run: WorkflowHandle[object, BatchOutput], liv
     )
 
 
-QUICK = timedelta(seconds=0.3)
-ENDLESS = timedelta(minutes=10)
-SHAPES = {
+SHAPES: dict[Shape, timedelta] = {
     plain: QUICK,
     retried: QUICK,
     reconciled: QUICK,
@@ -229,6 +245,8 @@ SHAPES = {
     continued: ENDLESS,
     cancelled: ENDLESS,
     stopped: ENDLESS,
+    canceled_at_deadline: ENDLESS,
+    passed_before_the_post: ENDLESS,
     unsearchable: QUICK,
     deleted: QUICK,
     attached: QUICK,
@@ -237,6 +255,7 @@ SHAPES = {
     adopted_then_reset: ENDLESS,
     sent_again_then_reset: ENDLESS,
     unknown_status: QUICK,
+    **JOBS,
 }
 
 

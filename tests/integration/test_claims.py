@@ -92,6 +92,8 @@ async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(pendin
         "batchId": second,
         "candidates": [],
         "possiblyPaidTwice": [first],
+        "estimate": None,
+        "limit": None,
     }
     assert first in failure.message
 

@@ -71,7 +71,7 @@ def payload(data: bytes | str, encoding: str = "json/plain") -> RawValue:
 
 def read(given: RawValue) -> BatchRun:
     """Return the input of a run that continues no other."""
-    return parse_input(given.payload, CONVERTER)
+    return parse_input(given.payload, CONVERTER, BatchRun)
 
 
 def refusal_of(given: RawValue) -> ApplicationError:
@@ -225,7 +225,7 @@ async def test_fields_that_are_not_read_are_named_by_the_run_and_in_the_log(
 
 def test_a_run_that_continues_another_waits_for_a_worker_that_can_read_it() -> None:
     with pytest.raises(ValidationError, match=r"poll\.retryAfter"):
-        parse_input(payload('{"poll":{"retryAfter":0}}').payload, CONVERTER, continued=True)
+        parse_input(payload('{"poll":{"retryAfter":0}}').payload, CONVERTER, BatchRun, continued=True)
 
 
 def test_a_key_in_an_input_that_cannot_be_read_is_not_repeated() -> None:
@@ -355,7 +355,7 @@ def test_a_made_up_state_is_refused_by_the_first_run_of_a_chain(state: dict[str,
     assert state.keys() <= RunState.model_fields.keys()
     assert refusal.type == "InvalidInput"
     assert "state: " in refusal.message
-    assert parse_input(continuing({}).payload, CONVERTER, continued=True).state is not None
+    assert parse_input(continuing({}).payload, CONVERTER, BatchRun, continued=True).state is not None
 
 
 async def test_a_made_up_state_fails_its_run_and_nothing_is_sent(live: Stack) -> None:

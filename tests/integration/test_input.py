@@ -17,7 +17,7 @@ from tests.harness.waiting import eventually
     ("given", "kind", "says"),
     [
         ({}, "InvalidRequests", "batchId"),
-        ({"requests": []}, "InvalidRequests", "1"),
+        ({"requests": []}, "InvalidRequests", "no requests"),
         ({"requests": [{"params": {}}]}, "InvalidRequests", "requests[0]"),
         ({"requests": requests(1) + requests(1)}, "InvalidRequests", "request-0000"),
         ({"requests": requests(1), "requestsUri": "file:///x"}, "InvalidRequests", "either"),

@@ -65,7 +65,7 @@ async def continued(live: Stack, state: RunState) -> WorkflowHandle[object, Batc
 @pytest.fixture
 async def late(temporal: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
     """Return an API whose batch ends after a number of polls."""
-    monkeypatch.setattr("workflows.continue_as_new.CONTINUE_AFTER", CONTINUE_AFTER)
+    monkeypatch.setattr("workflows.context.CONTINUE_AFTER", CONTINUE_AFTER)
     async with (
         Emulator(EmulatorOptions(ends_after_polls=POLLS)) as emulator,
         running_stack(temporal.client, emulator, (tmp_path / "store").as_uri()) as running,

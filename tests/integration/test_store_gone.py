@@ -13,8 +13,8 @@ from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.emulator import Emulator
 from message_batches.errors import StoreUnavailable
+from message_batches.runs.attention import Decision, list_attention
 from message_batches.runs.control import Runs
-from message_batches.runs.list import Decision, list_attention
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.dev_server import DevServer
 from message_batches.temporal.namespaces import begin_store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import fleet, history, landing, submitting
+from benchmarks import fleet, history, job, landing, merging, submitting
 from benchmarks.contender import Lap, Laps, Meter, run
 from benchmarks.setting import Setting
 from benchmarks.table import Row, memory_row, render, time_row
@@ -94,8 +94,14 @@ async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -
         pytest.param(
             fleet.measure, ["| 1 live batches: lateness of a poll", "of a core, and memory"], marks=pytest.mark.slow
         ),
+        pytest.param(merging.measure, ["| merge 1,000 results, ", "memory above idle"], marks=pytest.mark.slow),
+        pytest.param(
+            job.measure,
+            ["| job of 100 requests in 10 shards ", "| job of 1,000 requests in 10 shards: memory"],
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["landing", "submitting", "history", "fleet"],
+    ids=["landing", "submitting", "history", "fleet", "merging", "job"],
 )
 async def test_a_tiny_benchmark_runs_and_returns_its_rows(
     tmp_path: Path, measure: Callable[[Setting], Awaitable[list[Row]]], rows: list[str]

@@ -132,7 +132,7 @@ def test_100_000_requests_are_accepted_and_one_more_is_refused() -> None:
     check.lines([b'{"custom_id":"%d","params":{}}' % n for n in range(MAX_REQUESTS)])
     check.finish()
     check.lines([request("more")])
-    with pytest.raises(InvalidRequests, match=r"(?s)100,001 requests .* 2 files"):
+    with pytest.raises(InvalidRequests, match=r"(?s)100,001 requests .* 2 batches"):
         check.finish()
 
 
@@ -146,5 +146,5 @@ def test_256_million_bytes_are_accepted_and_one_more_is_refused() -> None:
     check.finish()
     check = RequestCheck()
     check.lines([head + b"x" * (room + 1) + tail, *[request(str(n), x="y" * 1_000_000) for n in range(257)]])
-    with pytest.raises(InvalidRequests, match=r"(?s)258 requests .*513,\d+,\d+ bytes.* 3 files"):
+    with pytest.raises(InvalidRequests, match=r"(?s)258 requests .*513,\d+,\d+ bytes.* 3 batches"):
         check.finish()

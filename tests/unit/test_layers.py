@@ -20,14 +20,14 @@ HEAVY += ["genai_prices", "jinja2", "jsonschema", "pyarrow"]
 
 ALLOWED: Mapping[str, str] = {
     "activities": (
-        "api contract errors formatting log_context models observability prices requests result_models results "
-        "serialization storage temporal"
+        "api contract errors formatting job_models jobs log_context models observability prices requests result_models "
+        "results serialization storage temporal"
     ),
     "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
-        "api arazzo contract emulator errors formatting models prices report requests result_models results retention "
-        "runs serialization settings storage temporal"
+        "api arazzo contract emulator errors formatting job_models jobs models prices report requests result_models "
+        "results retention runs serialization settings storage temporal"
     ),
     "content_rules": "prompt_rules",
     "codec_server": "encryption errors listener settings",
@@ -36,14 +36,19 @@ ALLOWED: Mapping[str, str] = {
     "prices": "arazzo result_models",
     "result_models": "serialization",
     "errors": "contract",
-    "formatting": "models result_models",
+    "formatting": "job_models models result_models",
+    "job_models": "api contract models result_models serialization",
+    "jobs": (
+        "concurrency contract errors formatting job_models jsonl models prices requests result_models results runs "
+        "storage temporal"
+    ),
     "jsonl": "errors",
     "listener": "errors",
     "models": "api contract result_models serialization",
     "observability": (
         "claude_models contract errors formatting listener log_context result_models runs storage temporal"
     ),
-    "report": "contract error_causes formatting models prices result_models results runs storage",
+    "report": "contract error_causes formatting job_models models prices result_models results runs storage",
     "requests": (
         "claude_models concurrency content_rules contract errors formatting jsonl models prices result_models "
         "serialization storage"
@@ -52,9 +57,10 @@ ALLOWED: Mapping[str, str] = {
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
         "result_models schemas serialization storage"
     ),
-    "retention": "contract errors result_models runs storage temporal",
+    "retention": "contract errors job_models models result_models runs storage temporal",
     "runs": (
-        "api contract errors formatting models prices requests result_models results serialization storage temporal"
+        "api contract errors formatting job_models models prices requests result_models results serialization storage "
+        "temporal"
     ),
     "settings": "api contract encryption errors models prices",
     "starter": "cli contract formatting temporal worker",
@@ -65,7 +71,8 @@ ALLOWED: Mapping[str, str] = {
         "temporal workflows"
     ),
     "workflows": (
-        "activities api contract errors formatting models observability result_models serialization storage temporal"
+        "activities api contract errors formatting job_models models observability result_models serialization storage "
+        "temporal"
     ),
 }
 """The packages that each package may import, without the library's name; a package not listed imports none."""
@@ -93,9 +100,9 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "report": ("message_batches.report.page", "temporalio msgspec"),
     "emulator": ("message_batches.emulator", "aiohttp"),
     "inputs of activities": ("activities.models", "activities"),
-    "activities": ("activities.batch activities.submission", "activities temporalio msgspec"),
+    "activities": ("activities.batch activities.submission activities.jobs", "activities temporalio msgspec"),
     "decisions of the workflow": ("workflows.submission.protocol", "activities workflows"),
-    "workflow": ("workflows.message_batch", "activities workflows temporalio msgspec"),
+    "workflow": ("workflows.message_batch workflows.job", "activities workflows temporalio msgspec"),
     "command line": ("starter", "starter typer rich"),
 }
 """The modules that a user of each layer imports, and the heavy and the application's modules that they may load."""

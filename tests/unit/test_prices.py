@@ -1,6 +1,7 @@
 """The price of usage: the list's figures to the cent, what it does not have, and prices of the operator's own."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from message_batches.claude_models import CLAUDE_MODELS
-from message_batches.prices import PriceList, read_prices
+from message_batches.prices import PriceList, read_prices, total_cost
 from message_batches.result_models import Cost, ModelUsage
 from message_batches.results.parser import ResultLine, read_result
 from message_batches.results.summary import SummaryBuilder
@@ -336,3 +337,39 @@ def test_counts_beyond_all_bounds_are_priced_too() -> None:
     usage = ModelUsage(model="claude-sonnet-5", requests=1, input=2**53 * 100_000)
 
     assert PriceList().cost([usage]).amount == Decimal(2**53 * 100_000) / MILLION
+
+
+def test_costs_add_up_to_that_of_all_usage() -> None:
+    usage = [ModelUsage(model=model, input=1_000, output=7) for model in ("claude-sonnet-5", "claude-haiku-4-5")]
+    prices = PriceList()
+
+    assert total_cost([prices.cost(usage[:1]), prices.cost(usage[1:])]) == prices.cost(usage)
+    assert total_cost([prices.cost(usage), prices.cost(())]) == prices.cost(usage)
+    assert total_cost([]) is None
+    assert total_cost([None]) is None
+
+
+def test_a_sum_with_a_cost_that_is_not_known_is_partial_and_names_what_has_no_price() -> None:
+    prices = PriceList()
+    known = prices.cost([ModelUsage(model="claude-sonnet-5", output=10)])
+    unpriced = prices.cost([ModelUsage(model="claude-of-tomorrow", output=10)])
+
+    total = total_cost([unpriced, known, None])
+
+    assert total
+    assert (total.amount, total.partial) == (known.amount, True)
+    assert total.unpriced == ("claude-of-tomorrow", "unknown")
+    alone = total_cost([unpriced, unpriced])
+    assert alone
+    assert (alone.amount, alone.unpriced) == (None, ("claude-of-tomorrow",))
+
+
+def test_a_sum_has_the_prices_of_its_newest_part_and_names_all_of_the_operators_own() -> None:
+    cost = PriceList().cost([ModelUsage(model="claude-sonnet-5", output=10)])
+    newer = cost.prices.model_copy(update={"date": cost.prices.date + timedelta(days=1), "own": ("a",)})
+    older = cost.prices.model_copy(update={"own": ("b",)})
+
+    total = total_cost(cost.model_copy(update={"prices": prices}) for prices in (newer, older))
+
+    assert total
+    assert total.prices == newer.model_copy(update={"own": ("a", "b")})

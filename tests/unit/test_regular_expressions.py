@@ -207,6 +207,8 @@ ENTRIES = {
     "message_batches.arazzo.yaml_source:CORE_SCALARS": Entry(
         _scalars, (A("", "0"), A("0.", "0"), A("0e", "0"), A(".", "0"), A("0x", "a"), A("0o", "7"), A("-", "-"))
     ),
+    "message_batches.cli.commands.start_options:_DATE_AND_TIME": match(A("", "0"), A("", "-"), A("0000-00-00", "T")),
+    "message_batches.cli.commands.start_options:_TIME_OF_DAY": fullmatch(A("", "0"), A("0:", "0"), A("0:00", ":")),
     "message_batches.cli.options:_DURATION": fullmatch(A("", "0"), A("0.", "0"), A(".", "0"), A("", "0.")),
     "message_batches.codec_server.__main__:_origin": fullmatch(A("https://", "a"), A("https://a", "/")),
     "message_batches.content_rules:_TOOL_NAME": WORD,
@@ -351,10 +353,7 @@ ENTRIES = {
         A("", "/"), A("//", "a"), A("", "//a"), A("", "?"), A("?", "a")
     ),
     "message_batches.storage.object_store:open_store": search(A("", '"'), A('"', "a"), A("", '"\n'), A("", '"a')),
-    "message_batches.storage.paths:_ACCOUNT": fullmatch(
-        A("accounts/", "a"), A("accounts/", "-"), A("accounts/a-", "0")
-    ),
-    "message_batches.storage.paths:_LAYOUT": fullmatch(
+    "message_batches.storage.groups:_LAYOUT": fullmatch(
         A("submissions/", "a"),
         A("submissions/a/", "1"),
         A(f"submissions/a/1-{'0' * 64}/", "-1"),
@@ -368,6 +367,15 @@ ENTRIES = {
         A("results/a-0123456789ab/", "a"),
         A("results/a-0123456789ab/a/", "0"),
         A("manifests/", "0"),
+        A("jobs/", "a"),
+        A("jobs/", "0"),
+        A("jobs/", f"-{'0' * 16}"),
+        A(f"jobs/a-{'0' * 16}/", "0"),
+        A(f"jobs/a-{'0' * 16}/0-", "0"),
+    ),
+    "message_batches.storage.job_paths:_PLAN_OF_ALL": fullmatch(A("jobs/", "a"), A("jobs/", "a/0.plan")),
+    "message_batches.storage.paths:_ACCOUNT": fullmatch(
+        A("accounts/", "a"), A("accounts/", "-"), A("accounts/a-", "0")
     ),
     "message_batches.storage.urls:directory_of": search(A("", "a")),
     "message_batches.storage.urls:shown_proxy": search(A("", "/"), A("//", "a"), A("", "//a"), A("//", "a@")),
@@ -393,7 +401,7 @@ OF_THE_USER = {
     "message_batches.arazzo.criteria:_regex": "of the document, which is trusted as code is",
     "message_batches.emulator.schema_texts:_matching": "of a schema that the user of the emulator has written",
     "message_batches.emulator.schema_texts:matches": "the same",
-    "message_batches.runs.start:_again_id": "a workflow id and eight characters",
+    "message_batches.runs.start:again_id_of": "a workflow id and eight characters",
     "message_batches.settings:_release": "of a class of characters, with a bound",
 }
 """Patterns that are made when they are needed: they meet no text of anybody but their author."""

@@ -52,14 +52,15 @@ class SubmissionCalls:
         assert manifest is not None, "only a batch that was submitted elsewhere has none"
         return manifest
 
-    async def find_anchor(self) -> Anchor:
-        """Return the account's newest batch before ours."""
-        return await workflow.execute_activity_method(
+    async def find_anchor(self) -> Anchor | None:
+        """Return the account's newest batch before ours; None if the deadline comes first."""
+        finding = workflow.execute_activity_method(
             SubmissionActivities.find_anchor,
             self._request.profile,
             **activity_options.find_anchor(self._request.poll),
             summary="the newest batch before ours",
         )
+        return await self._context.before_deadline(finding)
 
     async def post(self, number: int, anchor: Anchor) -> Submitted:
         """Send the requests."""
@@ -74,6 +75,7 @@ class SubmissionCalls:
                 anchor=anchor,
                 timeout=timeout,
                 began=self._context.state.started,
+                deadline=self._request.deadline,
             ),
             **activity_options.submit(timeout),
             summary=f"POST {plural(self.manifest.count, 'request')}, {format_size(self.manifest.body_bytes)}",

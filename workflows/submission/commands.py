@@ -64,10 +64,26 @@ class Fail:
 
 
 @dataclass(frozen=True)
+class StopAtDeadline:
+    """Fail the run: its deadline has passed, there is no batch, and no POST with an unknown outcome is pending."""
+
+
+@dataclass(frozen=True)
 class Done:
     """Continue with the batch, which is known."""
 
     batch_id: str
 
 
-Command = FindAnchor | Post | WaitUntil | ListCandidates | RecordNotFound | VerifyCandidate | ClaimBatch | Fail | Done
+Command = (
+    FindAnchor
+    | Post
+    | WaitUntil
+    | ListCandidates
+    | RecordNotFound
+    | VerifyCandidate
+    | ClaimBatch
+    | Fail
+    | StopAtDeadline
+    | Done
+)

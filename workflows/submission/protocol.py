@@ -28,6 +28,7 @@ from workflows.submission.commands import (
     ListCandidates,
     Post,
     RecordNotFound,
+    StopAtDeadline,
     VerifyCandidate,
     WaitUntil,
 )
@@ -90,7 +91,9 @@ class Submission(BaseModel):
         """Whether there is no batch, and no POST with an unknown outcome that may have created one."""
         return not self.outcome_unknown and self.batch_id is None
 
-    def next_command(self, now: datetime, schedule: SubmissionSchedule, list_interval: timedelta) -> Command:
+    def next_command(
+        self, now: datetime, schedule: SubmissionSchedule, list_interval: timedelta, *, deadline_passed: bool = False
+    ) -> Command:
         """Return the one thing to do now."""
         if self.batch_id:
             return Done(self.batch_id)
@@ -100,6 +103,8 @@ class Submission(BaseModel):
             return RecordNotFound(tuple(self.unrecorded))
         if self.lost >= MAX_LOST_POSTS:
             return Fail(f"the requests were sent {self.posted} times without a reply and no batch was found")
+        if deadline_passed:
+            return StopAtDeadline()
         if self.not_before and now < self.not_before:
             why = f": {self.refused_for}" if self.refused_for else ""
             return WaitUntil(self.not_before, f"the POST is made again, the last one created nothing{why}")
@@ -132,8 +137,11 @@ class Submission(BaseModel):
             return "no usable reply to the POST: following the batches that may be ours until their results tell"
         return "no usable reply to the POST: watching the list of batches"
 
-    def on_anchor_read(self, anchor: Anchor) -> None:
-        """Take in the account's newest batch: the anchor from the first POST on that may have created a batch."""
+    def on_anchor_read(self, anchor: Anchor | None) -> None:
+        """Take in the account's newest batch: the anchor from the first POST on that may have created a batch.
+
+        None where the deadline has come before it was read.
+        """
         self.anchor = anchor
 
     def on_earlier_anchor(self, anchor: Anchor) -> None:

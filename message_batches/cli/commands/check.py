@@ -1,6 +1,6 @@
 """The command that only reads the requests: `check`, with `--live` and `--count` what the API says of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from message_batches.api.models import ApiProfile, ModelInfo
 from message_batches.cli import tables
-from message_batches.cli.commands.start import OptionsReader, name_of, read
+from message_batches.cli.commands.start import read_all
+from message_batches.cli.commands.start_options import OptionsReader
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.requests_document import ModelFinding, ModelProblem, RequestsDocument
 from message_batches.errors import MessageBatchesError, RequestRefused
 from message_batches.formatting import escape_unprintable, plural
+from message_batches.jobs.files import find_files, name_of_files
 from message_batches.requests.estimate import estimate_lines, input_tokens_of, sample, value_of
 from message_batches.requests.params import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
 from message_batches.requests.past_runs import with_past_runs
@@ -32,19 +34,25 @@ MAX_ASKED = 50
 
 
 async def check(
-    context: CommandContext, file: str, read_options: OptionsReader, *, live: bool = False, count: bool = False
+    context: CommandContext,
+    files: Sequence[str],
+    read_options: OptionsReader,
+    *,
+    live: bool = False,
+    count: bool = False,
 ) -> CommandResult:
-    """Read and check a file of requests; nothing is sent.
+    """Read and check files of requests; nothing is sent.
 
     Args:
         context: of the command.
-        file: its path.
+        files: their paths.
         read_options: of a run of these requests.
         live: ask the API for their models.
         count: ask the API for the tokens of a sample of them.
     """
     options = read_options(context.settings)
-    with read(file, options) as requests:
+    paths = find_files(files)
+    with read_all(paths, options) as requests:
         findings = None
         if live:
             models = await _ask(context.settings, options.profile, requests)
@@ -54,7 +62,8 @@ async def check(
         if count:
             requests = replace(requests, estimate=await _counted(context.settings, options, requests))
         requests = replace(requests, estimate=await _with_past_runs(context, options, requests))
-        return CommandResult(RequestsDocument.of(requests, findings), tables.checked(requests, name_of(file), findings))
+        shown = tables.checked(requests, name_of_files(paths), findings)
+        return CommandResult(RequestsDocument.of(requests, findings), shown)
 
 
 def find_problems(

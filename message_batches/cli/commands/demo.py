@@ -22,8 +22,8 @@ from message_batches.api.interface import BatchApi
 from message_batches.api.keys import DEFAULT_KEY, ApiKeys
 from message_batches.api.network import DIRECT
 from message_batches.cli import next_steps
+from message_batches.cli.commands import start_options
 from message_batches.cli.commands.report import gather, with_run, write
-from message_batches.cli.commands.start import start_options
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import ResultsLocation, end_result
 from message_batches.cli.live_progress import display
@@ -226,7 +226,7 @@ def _price(requests: CheckedRequests, settings: Settings) -> str:
 
 def _start_options(context: CommandContext, options: DemoOptions) -> StartOptions:
     if options.live:
-        return start_options(context.settings, document=options.document, task_queue=DEFAULT_TASK_QUEUE)
+        return start_options.of_run(context.settings, document=options.document, task_queue=DEFAULT_TASK_QUEUE)
     return StartOptions(poll=QUICK_POLL, submission=QUICK_SUBMISSION)
 
 

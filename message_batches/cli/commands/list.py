@@ -10,13 +10,16 @@ from temporalio.client import Client
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import CommandContext, CommandResult
+from message_batches.cli.jobs import tables as job_tables
 from message_batches.cli.json_output import AttentionDocument, ListedRunDocument
 from message_batches.cli.options import MAX_LIMIT
 from message_batches.errors import StoreUnavailable
-from message_batches.formatting import format_duration, format_time
+from message_batches.formatting import format_duration, format_time, plural
+from message_batches.jobs.control import JobAttention, list_job_attention
+from message_batches.runs import attention
 from message_batches.runs import list as runs_list
+from message_batches.runs.attention import AttentionItem
 from message_batches.runs.forgotten import ForgottenSubmission, list_forgotten
-from message_batches.runs.list import AttentionItem
 from message_batches.storage.interface import Store
 
 
@@ -44,9 +47,10 @@ async def _store_problem(store: Store) -> StoreUnavailable | None:
 
 
 async def list_attention(context: CommandContext, limit: int) -> CommandResult:
-    """List the runs that an operator should look at, and submissions that no run follows: at most `limit` of each."""
+    """List jobs and runs that an operator should look at, and submissions that no run follows: `limit` of each."""
     now, client = datetime.now(UTC), await context.client()
-    runs = [attention_document(item, now) for item in await runs_list.list_attention(client)]
+    jobs = [job_document(item, now) for item in await list_job_attention(client, context.store)]
+    runs = [*jobs, *(attention_document(item, now) for item in await attention.list_attention(client))]
     forgotten = await _forgotten(context, client)
     hidden = [
         f"{len(found) - limit:,} more {what}"
@@ -95,6 +99,19 @@ def attention_document(item: AttentionItem, now: datetime) -> AttentionDocument:
         batch_id=view.batch_id,
         why=". ".join([*expiring, *tables.attention(view, now)]),
         command=next_steps.decide(item),
+    )
+
+
+def job_document(item: JobAttention, now: datetime) -> AttentionDocument:
+    """Describe in words why a job needs attention, with the command that helps."""
+    view = item.view
+    seen = view.output or view.progress
+    why = job_tables.reasons(view, now)
+    if shards := item.failed_shards:
+        count = seen.failed_shard_count if seen else 0
+        why.append(f"{plural(count, 'shard')} without results, {shards[0].workflow_id}: {shards[0].message}")
+    return AttentionDocument(
+        workflow_id=view.workflow_id, batch_id=None, why=". ".join(why), command=next_steps.decide_job(item)
     )
 
 

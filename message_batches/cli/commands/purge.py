@@ -14,7 +14,8 @@ from message_batches.retention.purge import MIN_AGE, KeepReason, PurgePlan, Purg
 from message_batches.retention.references import RunReferences, clients_of_store
 from message_batches.runs.control import Refused
 from message_batches.serialization import ContractModel, Seconds
-from message_batches.storage.paths import STORE_ID, GroupKey, ObjectCategory
+from message_batches.storage.groups import GroupKey, ObjectCategory
+from message_batches.storage.paths import STORE_ID
 from message_batches.temporal.namespaces import address_of
 
 _SHOWN_FAILURES = 5

@@ -12,11 +12,14 @@ from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
+from message_batches.cli.jobs.sources import JobSource
 from message_batches.cli.result_export import refuse_existing, save
 from message_batches.errors import MessageBatchesError
+from message_batches.jobs.control import Jobs
+from message_batches.jobs.describe import JobView, StoredJob, find_job
 from message_batches.prices import PriceList
-from message_batches.report.data import Report, cost_by_kind, read_figures
-from message_batches.report.moments import moments_in_history, moments_in_store
+from message_batches.report.data import Report, cost_by_kind, figures_of, read_figures
+from message_batches.report.moments import moments_in_history, moments_in_store, moments_of_job
 from message_batches.report.page import Commands, page
 from message_batches.results.reader import Publication
 from message_batches.runs.control import Runs, find_results
@@ -49,7 +52,7 @@ class ReportOptions:
 class SavedReport(ContractModel):
     """A report that was written to a file; `shown` of its results are in it with their text."""
 
-    batch_id: str
+    batch_id: str | None
     workflow_id: str | None
     file: str
     bytes: int
@@ -58,15 +61,22 @@ class SavedReport(ContractModel):
 
 
 async def report(context: CommandContext, identity: str, options: ReportOptions) -> CommandResult:
-    """Write the report of a run or a batch whose results have landed."""
+    """Write the report of a run, a batch or a job whose results have landed."""
     file = options.output or Path(_NAME.format(_file_part(identity)))
     refuse_existing(file, force=options.force)
     prices, ui_url = context.settings.prices, context.settings.ui_url
-    publication = await find_results(context.store, identity, context.runs)
-    made = await gather(context.store, publication, identity, prices)
+    job = await find_job(context.store, identity, context.client)
+    if job:
+        made = await gather_job(context.store, job, prices)
+    else:
+        publication = await find_results(context.store, identity, context.runs)
+        made = await gather(context.store, publication, identity, prices)
     try:
-        runs = await context.runs()
-        made = await with_run(made, runs, await context.client(), ui_url)
+        client = await context.client()
+        if job:
+            made = await with_job(made, await context.jobs(), client, ui_url)
+        else:
+            made = await with_run(made, await context.runs(), client, ui_url)
     except RunNotFound:
         pass  # The end of the retention: the store has what the page needs.
     except (MessageBatchesError, RPCError) as error:
@@ -75,16 +85,15 @@ async def report(context: CommandContext, identity: str, options: ReportOptions)
     size = await write(file, made, next_steps.results(shlex.quote(identity)), force=options.force)
     if options.browse and not webbrowser.open(file.resolve().as_uri()):
         context.say("No browser was found to open it with", style="yellow")
-    landed = publication.landed
     document = SavedReport(
-        batch_id=landed.batch_id,
-        workflow_id=made.run.workflow_id if made.run else None,
+        batch_id=None if job else made.name,
+        workflow_id=job.job_id if job else made.run.workflow_id if made.run else None,
         file=str(file),
         bytes=size,
-        results=landed.results_file.lines,
+        results=made.landed.results_file.lines,
         shown=len(made.figures.rows),
     )
-    return CommandResult(document, f"The report of {landed.batch_id} is in {file}")
+    return CommandResult(document, f"The report of {made.name} is in {file}")
 
 
 async def gather(store: Store, publication: Publication, identity: str, prices: PriceList) -> Report:
@@ -99,15 +108,37 @@ async def gather(store: Store, publication: Publication, identity: str, prices: 
     )
 
 
+async def gather_job(store: Store, job: StoredJob, prices: PriceList) -> Report:
+    """Gather the part of a job's report that the store has; `ResultsChanged` if the results are not what was merged."""
+    merged, source = job.results(), JobSource(store, job, await job.waves())
+    return Report(
+        identity=job.job_id,
+        landed=merged,
+        figures=await figures_of(source.pieces(), source.requests()),
+        moments=await moments_of_job(store, merged, None),
+        kinds=cost_by_kind(merged, prices),
+    )
+
+
+async def with_job(made: Report, jobs: Jobs, client: Client, ui_url: str | None) -> Report:
+    """Return a job's report with what Temporal knows of the job."""
+    run = await jobs.describe(made.identity, query_timeout=timedelta())
+    moments = replace(made.moments, started=run.started)
+    return replace(made, run=run, moments=moments, link=_link(run, client, ui_url))
+
+
 async def with_run(made: Report, runs: Runs, client: Client, ui_url: str | None) -> Report:
     """Return a report with what Temporal knows of the run, if that is the run of this batch."""
     run: RunView = await runs.describe(made.identity, query_timeout=timedelta())
-    if run.batch_id != made.landed.batch_id:
+    if run.batch_id != made.name:
         return made
     moments = await moments_in_history(client, run, made.moments)
+    return replace(made, run=run, moments=moments, link=_link(run, client, ui_url))
+
+
+def _link(run: RunView | JobView, client: Client, ui_url: str | None) -> str | None:
     ui = ui_url or web_ui_of(address_of(client))
-    link = run_url(ui, client.namespace, run.workflow_id, run.run_id) if ui else None
-    return replace(made, run=run, moments=moments, link=link)
+    return run_url(ui, client.namespace, run.workflow_id, run.run_id) if ui else None
 
 
 async def write(file: Path, made: Report, command: str, *, force: bool = False) -> int:
@@ -128,6 +159,12 @@ async def write(file: Path, made: Report, command: str, *, force: bool = False) 
         start=f"{next_steps.called()} start retry.jsonl",
         unusable=f"{command} --failed=unusable{raised} -o retry.jsonl",
     )
+    if made.job:
+        job = shlex.quote(made.identity)
+        limit = raised or " --max-tokens N"
+        commands = replace(
+            commands, again=next_steps.retry(job), unusable=next_steps.retry(job, f" --what unusable{limit}")
+        )
     return await save(file, _once(page(made, commands, datetime.now(UTC))), force=force)
 
 

@@ -9,19 +9,17 @@ from pathlib import Path
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
+from message_batches.cli.jobs.sources import Source, find_source
 from message_batches.cli.joined_file import JoinedFile
 from message_batches.cli.json_output import FailedRequestsDocument, SavedResults
 from message_batches.cli.options import FailedKind
 from message_batches.cli.result_export import FileNotWritten, refuse_existing, save, write_out
-from message_batches.contract import NextAction
 from message_batches.formatting import format_money, plural
 from message_batches.results import reader
 from message_batches.results.failed import MAX_TOKENS, FailedRequests, Wanted, failed_requests, requests_of
-from message_batches.results.reader import Pair, Publication, ResultsNotFound
 from message_batches.results.replies import read_reply
 from message_batches.results.structured_output import SchemaCheck, Verdict
 from message_batches.results.tables import Table, csv_of, parquet_of
-from message_batches.runs.control import find_results
 from message_batches.serialization import ContractModel
 
 STANDARD_OUTPUT = Path("-")
@@ -59,6 +57,7 @@ class ResultsOptions:
         strict: makes the exit code of that 1 unless every answer is there and matches.
         table: a table, instead of the lines as they are.
         force: overwrite an existing file.
+        partial: merge what has landed of a job so far.
     """
 
     output: Path | None = None
@@ -69,6 +68,7 @@ class ResultsOptions:
     strict: bool = False
     table: TableOptions | None = None
     force: bool = False
+    partial: bool = False
 
 
 class SavedTable(ContractModel):
@@ -79,7 +79,8 @@ class SavedTable(ContractModel):
         join: the rows that have one in the joined file, those that have none, and rows of it that no request has.
     """
 
-    batch_id: str
+    batch_id: str | None
+    job: str | None = None
     file: str
     rows: int
     cost: Decimal | None
@@ -88,28 +89,37 @@ class SavedTable(ContractModel):
 
 
 async def results(context: CommandContext, identity: str, options: ResultsOptions) -> CommandResult:
-    """Get the results of a run or a batch, a table of them, its requests to send again, or a check of the answers."""
+    """Get the results of a run, a batch or a job, a table of them, what to send again, or a check of the answers."""
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
-    publication = await find_results(context.store, identity, context.runs)
+    source = await find_source(context, identity, partial=options.partial)
     if options.failed:
-        return await _failed(context, publication, options)
+        return await _failed(context, source, options)
     if options.check_schema:
-        return await _check_schema(context, publication, identity, strict=options.strict)
+        return await _check_schema(source, identity, strict=options.strict)
     if options.table:
-        return await _table(context, publication, options.table, force=options.force)
-    landed = publication.landed
-    lines = reader.results_in(context.store, landed.results_file)
+        return await _table(context, source, options.table, force=options.force)
     if options.output:
-        await save(options.output, _texts(lines) if options.text else lines, force=options.force)
-        count = landed.results_file.lines
-        shown = f"{count:,} results of {landed.batch_id} are in {options.output}"
-        return CommandResult(SavedResults(batch_id=landed.batch_id, file=str(options.output), lines=count), shown)
-    if context.json:
-        return CommandResult(landed)
-    await _read_whole(reader.results_in(context.store, landed.results_file))
-    await write_out(_texts(lines) if options.text else lines)
+        pieces = source.pieces()
+        await save(options.output, _texts(pieces) if options.text else pieces, force=options.force)
+        _say_missing(context, source)
+        shown = f"{source.count:,} results of {source.name} are in {options.output}"
+        return CommandResult(SavedResults(**source.ids, file=str(options.output), lines=source.count), shown)
+    if context.json and not options.partial:
+        return CommandResult(source.document)
+    await _read_whole(source.pieces())
+    _say_missing(context, source)
+    await write_out(_texts(source.pieces()) if options.text else source.pieces())
     return CommandResult(None)
+
+
+def _say_missing(context: CommandContext, source: Source) -> None:
+    if source.missing:
+        context.say(
+            f"{plural(source.missing, 'request')} of {source.name} without a result. To see why: "
+            f"{next_steps.status(source.name)}",
+            style="yellow",
+        )
 
 
 async def _read_whole(pieces: AsyncIterator[bytes]) -> None:
@@ -118,43 +128,23 @@ async def _read_whole(pieces: AsyncIterator[bytes]) -> None:
         pass
 
 
-def _requests(context: CommandContext, publication: Publication) -> AsyncIterator[bytes]:
-    """Read the requests; `ResultsNotFound` where they are not known."""
-    manifest, sha256 = publication.manifest_name, publication.manifest_sha256
-    if manifest is None or sha256 is None:
-        batch_id = publication.landed.batch_id
-        raise ResultsNotFound(
-            f"The requests of {batch_id} are not known here: it was taken over without them, or their record is gone",
-            NextAction.ATTACH_WITH_REQUESTS,
-            batch_id=batch_id,
-        )
-    return reader.unchanged(context.store, context.store.uri(manifest), sha256)
-
-
-def _pairs(context: CommandContext, publication: Publication) -> AsyncIterator[Pair]:
-    requests = _requests(context, publication)
-    return reader.pairs(reader.results_in(context.store, publication.landed.results_file), requests)
-
-
-async def _failed(context: CommandContext, publication: Publication, options: ResultsOptions) -> CommandResult:
-    """Get the original requests to send again from the manifest, those to be corrected apart."""
-    batch_id = publication.landed.batch_id
+async def _failed(context: CommandContext, source: Source, options: ResultsOptions) -> CommandResult:
+    """Get the original requests to send again, those to be corrected apart."""
     wanted = Wanted(
         errors=options.failed in (FailedKind.ERRORS, FailedKind.ALL),
         unusable=options.failed in (FailedKind.UNUSABLE, FailedKind.ALL),
         invalid=options.failed in (FailedKind.INVALID, FailedKind.ALL),
         max_tokens=options.max_tokens,
     )
-    failed = await failed_requests(_pairs(context, publication), wanted)
+    failed = await failed_requests(source.pairs(), wanted)
 
     def lines(ids: set[str]) -> AsyncIterator[bytes]:
-        manifest = reader.lines(_requests(context, publication))
-        return requests_of(manifest, ids, failed.raised, wanted.max_tokens)
+        return requests_of(source.requests(), ids, failed.raised, wanted.max_tokens)
 
     if options.output is None:
         if context.json:
-            return CommandResult(FailedRequestsDocument.of(batch_id, failed, {}))
-        await _read_whole(_requests(context, publication))
+            return CommandResult(FailedRequestsDocument.of(source.ids, failed, {}))
+        await _read_whole(source.requests())
         await write_out(lines(failed.retryable))
         context.say(_failed_text(failed, {}))
         return CommandResult(None)
@@ -165,7 +155,7 @@ async def _failed(context: CommandContext, publication: Publication, options: Re
         refuse_existing(file, force=options.force)
     for kind, file in written.items():
         await save(file, lines(ids[kind]), force=options.force)
-    return CommandResult(FailedRequestsDocument.of(batch_id, failed, written), _failed_text(failed, written))
+    return CommandResult(FailedRequestsDocument.of(source.ids, failed, written), _failed_text(failed, written))
 
 
 _HINTS = {
@@ -207,24 +197,20 @@ def _all_is_well(wanted: Wanted) -> str:
     return "Every reply is whole" if wanted.unusable else "Every answer matches its schema, where one was given"
 
 
-async def _check_schema(
-    context: CommandContext, publication: Publication, identity: str, *, strict: bool
-) -> CommandResult:
+async def _check_schema(source: Source, identity: str, *, strict: bool) -> CommandResult:
     """Compare each answer with the schema that its request gave."""
     check = SchemaCheck()
-    async for pair in _pairs(context, publication):
+    async for pair in source.pairs():
         if check.add(*pair) is not Verdict.NOT_ASKED:
             await asyncio.sleep(0)  # A comparison may take seconds: Ctrl-C is heard in between.
-    report = check.report(publication.landed.batch_id)
+    report = check.report(**source.ids)
     code = FAILED if strict and report.valid < report.asked else DONE
     return CommandResult(report, tables.schema_report(report, next_steps.results(identity)), code)
 
 
-async def _table(
-    context: CommandContext, publication: Publication, options: TableOptions, *, force: bool
-) -> CommandResult:
+async def _table(context: CommandContext, source: Source, options: TableOptions, *, force: bool) -> CommandResult:
     """Write the results as a table."""
-    landed, file = publication.landed, options.file
+    file = options.file
     to_file = file != STANDARD_OUTPUT
     if to_file:
         refuse_existing(file, force=force)
@@ -232,24 +218,25 @@ async def _table(
             raise FileNotWritten(f"{file} is the file that is joined: name another one, or it would be lost")
     with closing(JoinedFile(options.join, options.on)) if options.join else nullcontext() as joined:
         table = Table(context.settings.prices, joined)
-        lines = reader.lines(reader.results_in(context.store, landed.results_file))
+        lines = reader.lines(source.pieces())
         pieces = parquet_of(table, lines) if options.parquet else csv_of(table, lines, bom=options.bom)
         if to_file:
             await save(file, pieces, force=force)
         else:
-            await _read_whole(reader.results_in(context.store, landed.results_file))
+            await _read_whole(source.pieces())
             if not await write_out(pieces):
                 return CommandResult(None)  # Its reader had enough: what is known is of a part.
     document = SavedTable(
-        batch_id=landed.batch_id,
+        **source.ids,
         file=str(file),
         rows=table.rows,
         cost=table.cost,
         unpriced_rows=table.unpriced,
         join=_joined(table, joined) if joined else None,
     )
-    text = _table_text(document, options.join)
-    before = landed.cost.amount if landed.cost else None
+    text = _table_text(document, source.name, options.join)
+    _say_missing(context, source)
+    before = source.cost.amount if source.cost else None
     if before is not None and abs(before - (table.cost or 0)) >= Decimal("0.01"):
         context.say(f"By the prices when they landed they cost {format_money(before)}", style="yellow")
     if to_file:
@@ -263,11 +250,11 @@ def _joined(table: Table, joined: JoinedFile) -> dict[str, int]:
     return {"matched": matched, "withoutRow": table.rows - matched, "unused": joined.rows - matched}
 
 
-def _table_text(saved: SavedTable, join: Path | None) -> str:
+def _table_text(saved: SavedTable, name: str, join: Path | None) -> str:
     unpriced = f", without {plural(saved.unpriced_rows, 'row')} that have no price" if saved.unpriced_rows else ""
     cost = f"; cost {format_money(saved.cost)}{unpriced}" if saved.cost is not None else ""
     where = "written" if saved.file == str(STANDARD_OUTPUT) else f"in {saved.file}"
-    lines = [f"{plural(saved.rows, 'row')} of {saved.batch_id} {'is' if saved.rows == 1 else 'are'} {where}{cost}"]
+    lines = [f"{plural(saved.rows, 'row')} of {name} {'is' if saved.rows == 1 else 'are'} {where}{cost}"]
     if saved.join:
         matched, without, unused = saved.join.values()
         joined = f"{plural(matched, 'row')} joined, {without:,} without one, {unused:,} of its rows without a request"

@@ -2,62 +2,80 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from datetime import timedelta
-from decimal import Decimal
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
+from statistics import median
 
-from pydantic import ValidationError
+from temporalio.service import RPCError
 
-from message_batches.api.keys import DEFAULT_KEY, KEY_NAME
-from message_batches.api.models import ApiProfile
 from message_batches.cli import next_steps
+from message_batches.cli.commands.start_options import OptionsReader
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import (
     WaitOptions,
     follow_run,
     stored_result,
+    waits,
 )
+from message_batches.cli.jobs.follow import follow_job
 from message_batches.cli.json_output import DetachedRun
 from message_batches.cli.live_progress import display
 from message_batches.contract import NextAction
-from message_batches.formatting import describe_estimate
-from message_batches.models import PollSchedule, SubmissionSchedule
+from message_batches.formatting import describe_estimate, format_duration, format_time, plural
+from message_batches.job_models import ShardLimits
+from message_batches.jobs.files import JobRequests, find_files, name_of_files, read_files
+from message_batches.jobs.start import JobOptions, JobStart, has_plan, start_job
 from message_batches.requests.past_runs import with_past_runs
-from message_batches.requests.reader import CheckedRequests, read_requests
+from message_batches.requests.reader import CheckedRequests, name_of, read_requests
 from message_batches.runs.control import Refused
+from message_batches.runs.list import recent_durations
 from message_batches.runs.start import attach_run, start_run
 from message_batches.runs.starter import StartOptions, StartResult
-from message_batches.settings import Settings
 from message_batches.temporal.task_queues import has_worker
 
-OptionsReader = Callable[[Settings], StartOptions]
+_OUTLOOK_TIMEOUT = 5
+"""Seconds that the durations of earlier runs are waited for."""
 
 
-async def start(
-    context: CommandContext,
-    file: str,
-    read_options: OptionsReader,
-    waiting: WaitOptions,
-    *,
-    again: bool = False,
-    again_id: str | None = None,
-) -> CommandResult:
-    """Start a run for a file of requests, or continue with the run that these requests have."""
+@dataclass(frozen=True)
+class Asked:
+    """A start as it was asked for, besides the options of its run.
+
+    Attributes:
+        files: their paths, or patterns of them.
+        job: the options of a job, if it becomes one.
+        retries: whether retries were asked for, which only a job has.
+        again: submit the requests again, under the workflow id `again_id` if that is given.
+    """
+
+    files: Sequence[str]
+    waiting: WaitOptions
+    job: JobOptions
+    retries: bool = False
+    again: bool = False
+    again_id: str | None = None
+
+
+async def start(context: CommandContext, asked: Asked, read_options: OptionsReader) -> CommandResult:
+    """Start a run for requests, or a job, or continue with what these requests have."""
     options = read_options(context.settings)
-    with read(file, options) as requests:
+    paths = find_files(asked.files)
+    with read_all(paths, options, asked.job.limits) as requests:
         _warn(context, requests)
+        as_job = asked.retries or len(requests.shards) > 1
+        if not as_job and not asked.again:
+            as_job = await has_plan(context.store, requests, options)
         begin = partial(
-            start_run,
+            partial(start_job, job=asked.job) if as_job else start_run,
             await context.client(),
             context.store,
             requests,
-            name_of(file),
+            name_of_files(paths),
             options,
-            again=again,
-            again_id=again_id,
+            again=asked.again,
+            again_id=asked.again_id,
             on_again=lambda workflow_id: context.say(
                 f"Submitting them again as {workflow_id}; should this command be interrupted, repeat it with "
                 f"--workflow-id {workflow_id}"
@@ -66,12 +84,14 @@ async def start(
         # Meanwhile: it may take the store as long as all the rest.
         looking = asyncio.create_task(with_past_runs(requests, context.store, options.profile.api_key, options.prices))
         try:
-            started = await _checked(context, begin, waiting)
+            started = await _checked(context, begin, asked.waiting)
             if started.estimate:
                 started = replace(started, estimate=await looking)
         finally:
             looking.cancel()
-    return await _follow(context, started, options, waiting)
+        if isinstance(started, JobStart) and not (started.joined or started.landed):
+            context.say(f"A job: {plural(requests.count, 'request')} in {plural(len(requests.shards), 'shard')}")
+    return await _follow(context, started, options, asked.waiting)
 
 
 async def attach(
@@ -82,7 +102,10 @@ async def attach(
     client = await context.client()
     begin = partial(attach_run, client, context.store, batch_id, options)
     if file:
-        with read(file, options, estimate=False) as requests:
+        profile = options.profile
+        with read_requests(
+            file, version=profile.anthropic_version, betas=profile.anthropic_beta, scratch=options.scratch
+        ) as requests:
             started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
     else:
         started = await _begun(context, begin)
@@ -105,7 +128,7 @@ async def _checked(
     started = await _begun(context, begin)
     if not started.unchecked:
         return started
-    if not _waits(context, waiting):
+    if not waits(context, waiting):
         raise Refused(
             f"{started.note}, and so these cannot be compared before it has landed: wait for that here (--wait), or do "
             "the same again afterwards. Nothing was started",
@@ -118,86 +141,19 @@ async def _checked(
     return await begin()
 
 
-def start_options(
-    settings: Settings,
-    *,
-    document: Path | None = None,
-    poll_interval: timedelta | None = None,
-    poll_limit: int | None = None,
-    submission_timeout: timedelta | None = None,
-    quiet_period: timedelta | None = None,
-    key: str = DEFAULT_KEY,
-    version: str | None = None,
-    betas: Sequence[str] = (),
-    task_queue: str | None = None,
-    delete_after_landing: bool = False,
-    max_cost: Decimal | None = None,
-) -> StartOptions:
-    """Combine the document's cadence, the settings, and the options of the command line, which go first."""
-    if not KEY_NAME.fullmatch(key):
-        raise Refused(
-            "--key takes the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), never "
-            "a key. Nothing was sent; but if that was a key, your shell's history has it now: rotate it"
-        )
-    default_version, poll = _cadence(document)
-    if poll_interval:
-        poll = poll.model_copy(update={"retry_after": poll_interval})
-    if poll_limit is not None:
-        poll = poll.model_copy(update={"retry_limit": poll_limit})
-    submission = SubmissionSchedule()
-    if submission_timeout:
-        submission = submission.model_copy(update={"timeout": submission_timeout})
-    if quiet_period:
-        submission = submission.model_copy(update={"quiet_period": quiet_period})
-    return StartOptions(
-        profile=_profile(key, version or default_version, betas),
-        poll=poll,
-        submission=submission,
-        task_queue=task_queue or settings.task_queue,
-        delete_after_landing=delete_after_landing,
-        scratch=settings.scratch,
-        max_cost=max_cost,
-        prices=settings.prices,
-    )
-
-
-def _profile(key: str, version: str, betas: Sequence[str]) -> ApiProfile:
-    try:
-        return ApiProfile(api_key=key, anthropic_version=version, anthropic_beta=tuple(betas))
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        option = "--beta" if wrong["loc"][0] == "anthropic_beta" else "--anthropic-version"
-        reason = wrong["msg"].removeprefix("Value error, ")
-        if any("," in beta for beta in betas) and option == "--beta":
-            reason = "it takes one beta: give --beta once for each"
-        raise Refused(f"{option} cannot be used: {reason}. Nothing was sent") from None
-
-
-def _cadence(document: Path | None) -> tuple[str, PollSchedule]:
-    from message_batches.arazzo.loader import load_document
-    from message_batches.arazzo.plan import plan_of
-
-    if document is None:
-        return ApiProfile().anthropic_version, PollSchedule()
-    plan = plan_of(load_document(document))
-    return plan.anthropic_version, plan.poll
-
-
-def read(file: str, options: StartOptions, *, estimate: bool = True) -> AbstractContextManager[CheckedRequests]:
-    """Read and check a file of requests for a run with these options, and estimate what they may cost."""
+def read_all(
+    paths: Sequence[str], options: StartOptions, limits: ShardLimits | None = None
+) -> AbstractContextManager[JobRequests]:
+    """Read and check files of requests for runs with these options, and estimate what they may cost."""
     profile = options.profile
-    return read_requests(
-        file,
+    return read_files(
+        paths,
+        limits=limits,
         version=profile.anthropic_version,
         betas=profile.anthropic_beta,
         scratch=options.scratch,
-        prices=options.prices if estimate else None,
+        prices=options.prices,
     )
-
-
-def name_of(file: str) -> str:
-    """Return what a file is called in output."""
-    return "standard input" if file == "-" else file
 
 
 def _warn(context: CommandContext, requests: CheckedRequests) -> None:
@@ -205,8 +161,23 @@ def _warn(context: CommandContext, requests: CheckedRequests) -> None:
         context.say(next_steps.warning_text(warning), style="yellow")
 
 
-def _waits(context: CommandContext, waiting: WaitOptions) -> bool:
-    return context.out.is_terminal if waiting.wait is None else waiting.wait
+async def _say_deadline(context: CommandContext, deadline: datetime) -> None:
+    """Say when the batch is cancelled, and whether it is unlikely to have ended by then."""
+    left = deadline - datetime.now(UTC)
+    context.say(
+        f"Deadline: {format_time(deadline)} UTC, in {format_duration(left)}. What has finished by then is landed, the "
+        "rest cancelled"
+    )
+    with suppress(RPCError, TimeoutError):
+        async with asyncio.timeout(_OUTLOOK_TIMEOUT):
+            took = [each.total_seconds() for each in await recent_durations(await context.client())]
+        longer = sum(each > left.total_seconds() for each in took)
+        if 2 * longer > len(took):
+            context.say(
+                f"That is unlikely to be enough: {longer} of the last {plural(len(took), 'batch', 'batches')} took "
+                f"longer than {format_duration(left)} (median {format_duration(timedelta(seconds=median(took)))})",
+                style="yellow",
+            )
 
 
 async def _follow(
@@ -215,11 +186,18 @@ async def _follow(
     """Report how the run started, then follow it to its end or leave it to itself."""
     if started.note:
         context.say(started.note, style="yellow")
+    if started.retry_later:
+        later = next_steps.retry(started.workflow_id)
+        context.say(f"Once it has landed, what has failed is sent again by `{later}`", style="yellow")
     if started.estimate:
         context.say(f"Estimated cost: {describe_estimate(started.estimate)}")
+    if options.deadline and not (started.finished or started.joined):
+        await _say_deadline(context, options.deadline)
     if finished := started.finished:
         return await stored_result(context, finished.workflow_id, finished.landed, strict=waiting.strict)
-    if _waits(context, waiting):
+    if isinstance(started, JobStart) and (started.landed or waits(context, waiting)):
+        return await follow_job(context, started.workflow_id, strict=waiting.strict)
+    if waits(context, waiting):
         return await follow_run(context, await context.runs(), started.workflow_id, strict=waiting.strict)
     if not await has_worker(await context.client(), options.task_queue):
         context.say(next_steps.no_worker(options.task_queue), style="yellow")

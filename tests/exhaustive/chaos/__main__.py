@@ -18,7 +18,7 @@ from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, Telemetr
 
 from tests.exhaustive.chaos.invariants import violations
 from tests.exhaustive.chaos.plan import Round
-from tests.exhaustive.chaos.plan_generator import round_of
+from tests.exhaustive.chaos.plan_generator import JOB_EVERY, round_of
 from tests.exhaustive.chaos.report import Result, SeriesResults, indented, replay
 from tests.exhaustive.chaos.round import play
 
@@ -77,10 +77,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=10, help="how many (%(default)s); 200 cover every pair of faults")
     parser.add_argument("--seed", type=int, default=1, help="the same seed, the same rounds (%(default)s)")
     parser.add_argument("--round", type=int, help="this one alone, to replay it")
+    parser.add_argument("--jobs", action="store_true", help="only rounds that have a job, so many of them")
     parser.add_argument("--at-once", type=int, default=AT_ONCE, help="rounds played at the same time (%(default)s)")
     parser.add_argument("--keep", action="store_true", help="the folders of all rounds, not only of those that failed")
     given = parser.parse_args()
-    numbers = [given.round] if given.round else range(1, given.rounds + 1)
+    step = JOB_EVERY if given.jobs else 1
+    numbers = [given.round] if given.round else range(step, step * given.rounds + 1, step)
     # The client of this process would log each restart of Temporal.
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(TelemetryFilter("ERROR", "ERROR")))))
     keep = given.keep or given.round is not None

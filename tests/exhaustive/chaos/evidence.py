@@ -7,10 +7,13 @@ from typing import Any
 
 from tests.exhaustive.chaos.plan import Harm, Round, Run
 
+TERMINATED = "Terminated"
+"""The end of a run that was terminated."""
+
 
 @dataclass(frozen=True)
 class RunSeen:
-    """One run.
+    """One run, the run of one shard of a job, or the job.
 
     Attributes:
         ended: `completed`, the type of its failure, or None if it has not ended in time.
@@ -19,6 +22,8 @@ class RunSeen:
         output: the output, as a caller gets it.
         results: the file that the output names, or that a failure names for the partial results.
         posts: the number of its intents in the store.
+        shard: of a shard, the wave and the number, as they end its workflow id.
+        record: of a landed shard, the job's record in the store.
     """
 
     plan: Run
@@ -29,6 +34,23 @@ class RunSeen:
     output: Mapping[str, Any] | None = None
     results: bytes | None = None
     posts: int = 0
+    shard: str = ""
+    record: Mapping[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the run in what the checks say."""
+        return f"{self.plan.name}{self.shard}"
+
+    @property
+    def workflow_id(self) -> str:
+        """Its workflow id."""
+        return f"run-{self.name}"
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The lines of its results file."""
+        return (self.results or b"").split(b"\n")[:-1]
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,8 @@ class Evidence:
     """A round that is over.
 
     Attributes:
+        runs: those of a job's shards included.
+        job: the job, if the round has one and it was started.
         faults: the emulator's report on those in force, with how often each was applied.
         harms: the harms that were done.
         decided: the operator's decisions.
@@ -70,6 +94,7 @@ class Evidence:
     leaks: Sequence[str]
     strays: Sequence[str]
     exits: Sequence[int]
+    job: RunSeen | None = None
 
     def applied(self, kind: str, operation: str | None = None) -> int:
         """Return how often a fault was applied."""
@@ -81,4 +106,13 @@ class Evidence:
 
     def batches_of(self, run: RunSeen) -> list[BatchSeen]:
         """Return the batches with this run's requests."""
-        return [batch for batch in self.batches if batch.of == run.plan.name]
+        return [
+            batch
+            for batch in self.batches
+            if batch.of == run.plan.name and (not run.shard or set(batch.custom_ids) == set(run.ids))
+        ]
+
+    @property
+    def shards(self) -> list[RunSeen]:
+        """Return the shards of the job, wave by wave."""
+        return [run for run in self.runs if run.shard]

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
-from tests.exhaustive.chaos.evidence import Evidence, RunSeen
+from tests.exhaustive.chaos.evidence import TERMINATED, Evidence, RunSeen
+from tests.exhaustive.chaos.fault_coverage import AIMED
+from tests.exhaustive.chaos.plan import Act
 
 AT_ONCE: Mapping[str, str] = {"html-413": "RequestRefused", "spend-limit": "SpendLimitReached"}
 """Faults that fail a run the first time: a retry does not help."""
@@ -21,12 +23,26 @@ LASTING: Mapping[str, str] = {
 
 DAMAGED_RESULTS = ("missing-line", "duplicate-line", "foreign-line", "cut")
 
+SETTLED_BY_JOB = {"SpendLimitReached", "RateLimited", "ApiUnavailable", "ReplyLost"}
+"""The failures after which a job takes a shard up again."""
+
 _LOST_POSTS = 3
 
 
 def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
     """Return the types of failure that the applied faults may have caused in this run."""
     types: set[str] = set()
+    if evidence.applied("spend-limit", "create") and any(harm.act is Act.SPEND for harm in evidence.harms):
+        types.add("SpendLimitReached")
+    if run.shard and any(harm.act is Act.STRIKE_OUT for harm in evidence.harms):
+        types.add(TERMINATED)
+    lasting = {
+        str(fault["operation"])
+        for fault in evidence.plan.all_faults
+        if "times" not in fault
+        and fault["fault"] not in AIMED
+        and evidence.applied(str(fault["fault"]), str(fault["operation"]))
+    }
     for fault in evidence.plan.all_faults:
         kind, operation = str(fault["fault"]), str(fault["operation"])
         if not evidence.applied(kind, operation):
@@ -36,7 +52,8 @@ def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
             if operation == "list" and run.posts:
                 # The outcome of a POST is unknown, and the list that could resolve it is refused.
                 types.add("SubmissionUnknown")
-        if "times" in fault:
+        # One that strikes a few times may be the last of the errors, once another has used up the retries.
+        if "times" in fault and operation not in lasting:
             continue
         if kind in LASTING and (operation != "create" or kind == "429"):
             types.add(LASTING[kind])
@@ -44,4 +61,4 @@ def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
             types.add("ResultsIncomplete")
     if run.posts >= _LOST_POSTS:
         types.add("SubmissionUnknown")
-    return types
+    return types - SETTLED_BY_JOB if run.shard else types

@@ -6,10 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import httpx
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError
 
+from message_batches.contract import PROGRESS
+from message_batches.job_models import JobProgress
 from tests.exhaustive.chaos.callers import requests_of
-from tests.exhaustive.chaos.moments import SIGNS, Moment
-from tests.exhaustive.chaos.plan import Act, Harm
+from tests.exhaustive.chaos.moments import JOB, SIGNS, Moment
+from tests.exhaustive.chaos.plan import Act, Harm, Job
 from tests.exhaustive.chaos.proxy import Proxy
 from tests.exhaustive.chaos.stores import Bucket, Directory
 from tests.exhaustive.chaos.world import World
@@ -96,6 +100,12 @@ class FaultInjection:
                 await self._lose(harm)
             case Act.INTRUDE:
                 await self._intrude()
+            case Act.SPEND:
+                await self.world.add_fault({"fault": "spend-limit", "operation": "create", "times": 1})
+            case Act.TERMINATE:
+                await self._terminate()
+            case Act.STRIKE_OUT:
+                await self._strike_out()
 
     async def _seen(self, moment: Moment) -> None:
         sign, world = SIGNS[moment], self.world
@@ -162,9 +172,24 @@ class FaultInjection:
         for run in self.world.plan.runs:
             stranger = replace(run, name=STRANGER, words=5)
             given = [{**each, "params": {**each["params"], "model": "claude-opus-5"}} for each in requests_of(stranger)]
-            with suppress(httpx.HTTPError):  # The faults of POSTs strike its own as well.
-                headers = {"anthropic-version": "2023-06-01"}
-                await self.world.api.post("/v1/messages/batches", json={"requests": given}, headers=headers)
+            size = run.shard if isinstance(run, Job) else len(given)
+            for first in range(0, len(given), size):
+                with suppress(httpx.HTTPError):  # The faults of POSTs strike its own as well.
+                    requests, headers = given[first : first + size], {"anthropic-version": "2023-06-01"}
+                    await self.world.api.post("/v1/messages/batches", json={"requests": requests}, headers=headers)
+
+    async def _terminate(self) -> None:
+        """Terminate the job, whose caller starts it again; it may have ended already."""
+        with suppress(RPCError):
+            await self.world.client.get_workflow_handle(f"run-{JOB}").terminate()
+
+    async def _strike_out(self) -> None:
+        """Terminate the run of the shard that was started last, if any is under way."""
+        client = self.world.client
+        with suppress(RPCError, WorkflowQueryFailedError):
+            job = await client.get_workflow_handle(f"run-{JOB}").query(PROGRESS, result_type=JobProgress)
+            for shard in job.alive[-1:]:
+                await client.get_workflow_handle(shard).terminate()
 
     async def _isolate(self, harm: Harm) -> None:
         """Cut the workers off from Temporal; they continue with their activities, and cannot report."""

@@ -1,5 +1,6 @@
 """The moments at which harm is done: the boundaries of a run's steps, as far as they are visible from outside."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -12,7 +13,7 @@ Names = frozenset[str]
 
 
 class Moment(StrEnum):
-    """The moments, in the order in which a run comes to them."""
+    """The moments, in the order in which a run comes to them; then those of a job."""
 
     SOME_TIME = "at some time"
     PREPARED = "once the requests are checked"
@@ -29,6 +30,18 @@ class Moment(StrEnum):
     LANDING = "during landing"
     PUBLISHING = "before publishing"
     PUBLISHED = "after publishing"
+    PLANNING = "while a job is planned"
+    PLANNED = "once a job is planned"
+    WINDOW = "once a shard has landed"
+    WAVE = "once the second wave is planned"
+    MERGING = "while results are merged"
+    MERGED = "once results are merged"
+
+
+OF_JOBS = (Moment.PLANNING, Moment.PLANNED, Moment.WINDOW, Moment.WAVE, Moment.MERGING, Moment.MERGED)
+OF_RUNS = tuple(moment for moment in Moment if moment not in OF_JOBS)
+JOB = "j"
+"""The name of a round's job."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +99,16 @@ def _is_publication(name: str) -> bool:
     return name.startswith("results/") and name.endswith(".json")
 
 
+def _in_jobs(pattern: str) -> Callable[[Names], bool]:
+    """Return a check for an object in the folder of a job."""
+    matches = re.compile(rf"jobs/[^/]+/{pattern}").fullmatch
+    return lambda names: any(map(matches, names))
+
+
+_planned, _landed, second_wave_planned = _in_jobs(r"0\.plan"), _in_jobs(r"0-\d+\.json"), _in_jobs(r"1\.plan")
+_written, _merged = _in_jobs(r"[^/]+\.jsonl"), _in_jobs(r"[0-9a-f]{64}\.json")
+
+
 DROPPED = {"fault": "accept-then-drop", "operation": "create", "times": 1}
 """The fault of a POST whose reply is lost."""
 
@@ -118,4 +141,10 @@ SIGNS: Mapping[Moment, Sign] = {
     ),
     Moment.PUBLISHING: Sign(names=_publishing),
     Moment.PUBLISHED: Sign(names=lambda names: any(map(_is_publication, names))),
+    Moment.PLANNING: Sign(names=lambda names: f"given-{JOB}.jsonl" in names and not _planned(names)),
+    Moment.PLANNED: Sign(names=_planned),
+    Moment.WINDOW: Sign(names=_landed),
+    Moment.WAVE: Sign(names=second_wave_planned),
+    Moment.MERGING: Sign(names=lambda names: _written(names) and not _merged(names)),
+    Moment.MERGED: Sign(names=_merged),
 }

@@ -27,6 +27,9 @@ class Act(StrEnum):
     SET_BACK = "set Temporal's database back"
     LOSE = "take the store's folder away"
     INTRUDE = "a batch of another program with our ids"
+    SPEND = "reach the spend limit"
+    TERMINATE = "terminate the job"
+    STRIKE_OUT = "terminate a shard"
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,26 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Job(Run):
+    """One job, in shards of so many requests; `failing` are the requests that come back errored in the first wave.
+
+    At most one of a shard fails, and none of the last one: so no shard of a later wave has the ids of an earlier one.
+    With `again`, the job is started once more if it ends without the results of all shards.
+    """
+
+    shard: int
+    waves: int
+    failing: tuple[int, ...]
+    again: bool
+
+    @property
+    def faults(self) -> Sequence[Mapping[str, Any]]:
+        """Return the faults that make these requests fail, until the second wave is planned."""
+        ids = [f"{self.ids}-{number:04}" for number in self.failing]
+        return [{"fault": "outcome", "operation": "create", "custom_id": custom_id} for custom_id in ids]
+
+
+@dataclass(frozen=True)
 class Round:
     """The plan of one round.
 
@@ -69,6 +92,7 @@ class Round:
         needed: the faults that make the moments of the harms come.
         lifted_after: seconds until a fault that lasts is lifted, from when it first struck.
         ahead: the seconds that the API's clock is ahead of the workers'.
+        queue_limit: the requests that the API processes at one time; 0 is no limit.
         scale: the speed of the API's clock: below 1 it falls behind, by much less than the quiet period while a lost
             batch is searched for, as real clocks do by much less than 15 minutes.
     """
@@ -87,6 +111,12 @@ class Round:
     reply_bytes: int
     ahead: float
     scale: float
+    queue_limit: int = 0
+
+    @property
+    def job(self) -> Job | None:
+        """Return its job, which some rounds have besides the runs."""
+        return next((run for run in self.runs if isinstance(run, Job)), None)
 
     @property
     def kinds(self) -> FaultSet:
@@ -99,8 +129,8 @@ class Round:
 
     @property
     def all_faults(self) -> Sequence[Mapping[str, Any]]:
-        """Return the assigned faults, and those that cause a moment."""
-        return (*self.needed, *self.faults)
+        """Return the assigned faults, those that cause a moment, and those that make requests of the job fail."""
+        return (*self.needed, *self.faults, *(self.job.faults if self.job else ()))
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON, for a reader."""

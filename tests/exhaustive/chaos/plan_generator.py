@@ -2,12 +2,13 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from message_batches.emulator.fault_kinds import FAULT_KINDS, FaultStage
 from tests.exhaustive.chaos.fault_coverage import CYCLE, FaultSet, fault_sets
-from tests.exhaustive.chaos.moments import DROPPED, SIGNS, Moment
-from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Round, Run
+from tests.exhaustive.chaos.moments import DROPPED, JOB, OF_JOBS, OF_RUNS, SIGNS, Moment
+from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Job, Round, Run
 
 CALLED = ("list", "create", "retrieve", "results")
 """The operations that a run calls by itself, in this order."""
@@ -15,10 +16,12 @@ LASTING = 0.3
 """Share of the rounds in which a fault lasts until it is lifted; other faults apply one to three times."""
 ALIKE = 0.25
 """Share of the rounds in which two runs have the same custom_ids, and an operator must decide."""
+JOB_EVERY = 4
+"""One round of so many has a job."""
 _FOR_GOOD = ("html-413", "spend-limit")
 
 MOMENTS: Mapping[Act, Sequence[Moment]] = {
-    Act.KILL: tuple(Moment),
+    Act.KILL: OF_RUNS,
     Act.FREEZE: (
         *(Moment.SOME_TIME, Moment.INTENDED, Moment.UPLOADING, Moment.POSTING, Moment.SEARCHING),
         *(Moment.POLLING, Moment.LANDING, Moment.PUBLISHING),
@@ -49,11 +52,28 @@ MOMENTS: Mapping[Act, Sequence[Moment]] = {
         *(Moment.PREPARED, Moment.ANCHORED, Moment.INTENDED, Moment.POSTING, Moment.SEARCHING),
         *(Moment.VERIFYING, Moment.LANDING, Moment.PUBLISHING),
     ),
-    Act.INTRUDE: tuple(Moment),
+    Act.INTRUDE: OF_RUNS,
 }
-"""The moments at which each act is done."""
+"""The moments of a run at which each act is done."""
 
-LONG_HEARTBEATS = (Moment.VERIFYING, Moment.LANDING, Moment.PUBLISHING, Moment.SEARCHING)
+JOB_MOMENTS: Mapping[Act, Sequence[Moment]] = {
+    Act.KILL: OF_JOBS,
+    Act.TERMINATE: OF_JOBS,
+    Act.SET_BACK: OF_JOBS,
+    Act.FREEZE: (Moment.PLANNING, Moment.WINDOW, Moment.MERGING),
+    Act.ISOLATE: (Moment.PLANNING, Moment.WINDOW, Moment.MERGING),
+    Act.RESTART: (Moment.PLANNED, Moment.WINDOW, Moment.WAVE, Moment.MERGING),
+    Act.MISLAY: (Moment.PLANNED, Moment.WINDOW, Moment.WAVE, Moment.MERGED),
+    Act.LOSE: (Moment.PLANNING, Moment.PLANNED, Moment.WINDOW, Moment.WAVE, Moment.MERGING),
+    Act.SPEND: (Moment.PLANNED, Moment.WINDOW, Moment.WAVE),
+    Act.STRIKE_OUT: (Moment.PLANNED, Moment.WINDOW, Moment.WAVE),
+}
+"""The moments of a job at which each act is done."""
+
+LONG_HEARTBEATS = (
+    *(Moment.VERIFYING, Moment.LANDING, Moment.PUBLISHING, Moment.SEARCHING),
+    *(Moment.PLANNING, Moment.WINDOW, Moment.MERGING),
+)
 """Moments at which a worker counts as lost only after 30 s."""
 
 
@@ -67,7 +87,7 @@ def round_of(seed: int, number: int) -> Round:
     moments, acts = {harm.moment for harm in harms}, {harm.act for harm in harms}
     # Only a large write can be interrupted, and exceeds a full disk.
     large = Moment.PUBLISHING in moments or Act.FILL in acts
-    return Round(
+    planned = Round(
         seed=seed,
         number=number,
         workers=chance.choice((1, 1, 2, 3)),
@@ -83,16 +103,67 @@ def round_of(seed: int, number: int) -> Round:
         ahead=chance.choice((0, 0, 0, 90, 2400)),
         scale=chance.choice((1, 1, 1, 0.98, 1.5)),
     )
+    return planned if number % JOB_EVERY else _with_job(planned)
 
 
 def deck() -> list[tuple[Act, Moment]]:
-    """Return every harm at every moment at which it is done."""
-    return [(act, moment) for act, moments in MOMENTS.items() for moment in moments]
+    """Return every harm at every moment of a run at which it is done."""
+    return _cards(MOMENTS)
+
+
+def job_deck() -> list[tuple[Act, Moment]]:
+    """Return every harm at every moment of a job at which it is done."""
+    return _cards(JOB_MOMENTS)
+
+
+def _cards(moments: Mapping[Act, Sequence[Moment]]) -> list[tuple[Act, Moment]]:
+    return [(act, moment) for act, at in moments.items() for moment in at]
+
+
+def _with_job(planned: Round) -> Round:
+    """Add a job, and one or two harms at its moments; everything else stays as it is."""
+    seed, number = planned.seed, planned.number
+    chance = random.Random(f"{seed}: job {number}")
+    place = number // JOB_EVERY
+    drawn = [_card(seed, each, job_deck(), "harms of jobs") for each in (2 * place - 2, 2 * place - 1)]
+    if chance.random() < 0.3:
+        drawn.pop()
+    if planned.in_bucket:
+        drawn = [(Act.CLOSE if act is Act.LOSE else act, moment) for act, moment in drawn]
+    moments = {moment for _, moment in drawn}
+    shard, shards = chance.choice((2, 3, 10, 40)), chance.choice((2, 3, 4))
+    # Where two runs have the same custom_ids, the first shard may have them too; then none of these fails.
+    twin = planned.runs[0]
+    alike = twin.ids == planned.runs[1].ids and twin.count > 1
+    if alike:
+        shard, shards = twin.count, max(3, shards)
+    waves = 1 if Moment.WAVE in moments else chance.choice((0, 1, 1))
+    may_fail = range(int(alike), shards - 1)
+    failing = sorted(chance.sample(may_fail, chance.randint(1, len(may_fail))))
+    job = Job(
+        JOB,
+        twin.ids if alike else JOB,
+        count=shards * shard - chance.choice((0, 1)),
+        words=5,
+        by_reference=Moment.PLANNING in moments or chance.random() < 0.5,
+        after=round(chance.uniform(0, 2), 1),
+        shard=shard,
+        waves=waves,
+        failing=tuple(shard * each + chance.randrange(shard) for each in failing),
+        again=chance.random() < 0.5,
+    )
+    return replace(
+        planned,
+        runs=(*planned.runs, job),
+        harms=(*planned.harms, *(_harm(act, moment, chance) for act, moment in drawn)),
+        # All other runs and one shard have room in it.
+        queue_limit=sum(run.count for run in planned.runs) + shard if chance.random() < 0.25 else 0,
+    )
 
 
 def _harms(seed: int, number: int, chance: random.Random, *, alone: bool) -> tuple[Harm, ...]:
     """Draw one or two cards for the round from the deck, which is dealt repeatedly, each time in another order."""
-    drawn = [_card(seed, 2 * number - 2), _card(seed, 2 * number - 1)]
+    drawn = [_card(seed, place, deck(), "harms") for place in (2 * number - 2, 2 * number - 1)]
     # What is taken away is a folder, what is closed a bucket.
     if chance.random() < 0.4 or {act for act, _ in drawn} == {Act.CLOSE, Act.LOSE}:
         drawn.pop()
@@ -102,10 +173,9 @@ def _harms(seed: int, number: int, chance: random.Random, *, alone: bool) -> tup
     return tuple(_harm(act, moment, chance) for act, moment in drawn)
 
 
-def _card(seed: int, place: int) -> tuple[Act, Moment]:
-    cards = deck()
+def _card(seed: int, place: int, cards: list[tuple[Act, Moment]], name: str) -> tuple[Act, Moment]:
     turn, place = divmod(place, len(cards))
-    random.Random(f"{seed}: harms {turn}").shuffle(cards)
+    random.Random(f"{seed}: {name} {turn}").shuffle(cards)
     return cards[place]
 
 
@@ -117,7 +187,7 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
             lasts = 33 if moment in LONG_HEARTBEATS else chance.uniform(10.5, 13)
         case Act.OUTAGE:
             lasts = chance.uniform(0.3, 2.5)
-        case Act.INTRUDE:
+        case Act.INTRUDE | Act.SPEND | Act.TERMINATE | Act.STRIKE_OUT:
             lasts = 0.0
         case Act.RESTART | Act.SET_BACK:
             lasts = chance.uniform(0.2, 4)
@@ -128,10 +198,12 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
             after = chance.uniform(0, 8)
         case Moment.LANDING:
             after = chance.uniform(0, 2.5)
-        case Moment.INTENDED | Moment.PUBLISHING:
+        case Moment.INTENDED | Moment.PUBLISHING | Moment.PLANNING | Moment.MERGING:
             after = 0  # These moments last for milliseconds.
         case _:
             after = chance.choice((0, 0, 0.02, 0.2))
+    if act is Act.STRIKE_OUT:
+        after = chance.uniform(0.5, 4)  # Most have a batch by then.
     everyone = chance.random() < 0.6
     return Harm(act, moment, after=round(after, 2), everyone=everyone, lasts=round(lasts, 1))
 

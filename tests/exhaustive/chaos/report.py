@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from itertools import combinations
 
 from tests.exhaustive.chaos.evidence import Evidence
-from tests.exhaustive.chaos.fault_coverage import DRAWN
+from tests.exhaustive.chaos.fault_coverage import AIMED, DRAWN
 from tests.exhaustive.chaos.plan import Round
-from tests.exhaustive.chaos.plan_generator import deck
+from tests.exhaustive.chaos.plan_generator import deck, job_deck
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Result:
         faults = ", ".join(f"{fault['fault']} on {fault['operation']}" for fault in plan.faults)
         harms = ", ".join(map(str, self.evidence.harms if self.evidence else plan.harms))
         ends = Counter(run.ended or "no end" for run in self.evidence.runs) if self.evidence else {}
-        shown = ", ".join(f"{count} {end}" for end, count in ends.items())
+        job = self.evidence.job if self.evidence else None
+        shown = ", ".join(f"{count} {end}" for end, count in ends.items()) + (f"; job {job.ended}" if job else "")
         verdict = f"{len(self.violations)} VIOLATIONS" if self.violations else "ok"
         done = "; ".join(filter(None, (faults, harms))) or "no harm"
         return f"round {plan.number:3}  {self.seconds:5.1f} s  {verdict}  {shown}  ({done})"
@@ -51,12 +52,15 @@ class SeriesResults:
         planned = {pair for result in self.results for pair in combinations(result.plan.kinds, 2)}
         calls = Counter[str]()
         for seen in played:
-            calls.update({str(f["fault"]): int(f["applied"]) for f in seen.faults})
+            calls.update({str(f["fault"]): int(f["applied"]) for f in seen.faults if f["fault"] not in AIMED})
+        jobs = [seen.job for seen in played if seen.job]
+        shards = sum(len(seen.shards) for seen in played)
         acts = Counter(str(harm.act) for seen in played for harm in seen.harms)
         tried = {(harm.act, harm.moment) for seen in played for harm in seen.harms}
         rows = [
             ("rounds", f"{len(self.results)}, {len(played)} of them played to their end"),
             ("runs", f"{len(runs):,}: {_listed(ends)}"),
+            ("jobs", f"{len(jobs)}: {_listed(Counter(job.ended or 'no end' for job in jobs))}; {shards} shards"),
             ("batches created", f"{sum(len(seen.batches) for seen in played):,}, {twice} named as possibly paid twice"),
             ("left to an operator, and decided", str(sum(len(seen.decided) for seen in played))),
             ("faults that struck", f"{len(calls)} kinds of {len(DRAWN)}, in {sum(calls.values()):,} calls"),
@@ -65,14 +69,17 @@ class SeriesResults:
                 f"{len(planned)} of {len(DRAWN) * (len(DRAWN) - 1) // 2}",
             ),
             ("of these, both struck", _but(len(planned & met), [" with ".join(pair) for pair in planned - met])),
-            ("harm to processes", f"{_listed(acts)}; {len(tried)} of {len(deck())} combinations with a moment"),
+            (
+                "harm to processes",
+                f"{_listed(acts)}; {len(tried)} of {len(deck() + job_deck())} combinations with a moment",
+            ),
             ("violations", str(self.violations)),
         ]
         return "\n".join(("| what | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)))
 
 
 def _struck(seen: Evidence) -> set[str]:
-    return {str(fault["fault"]) for fault in seen.faults if fault["applied"]}
+    return {str(fault["fault"]) for fault in seen.faults if fault["applied"] and fault["fault"] not in AIMED}
 
 
 def _but(number: int, others: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import signal
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,15 +21,18 @@ from tests.exhaustive.chaos.callers import Handle, outcome, start
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.fault_injection import FaultInjection
 from tests.exhaustive.chaos.leaks import leaks
+from tests.exhaustive.chaos.moments import second_wave_planned
 from tests.exhaustive.chaos.operator import decide, owner
-from tests.exhaustive.chaos.plan import Act, Round, Run
+from tests.exhaustive.chaos.plan import Act, Job, Round, Run
+from tests.exhaustive.chaos.shards import shards_of
 from tests.exhaustive.chaos.world import World, world
-from tests.harness.histories import histories
 from tests.harness.waiting import eventually
 
 _KEPT = re.compile(r"the lines that did arrive are in (\S+?\.jsonl)")
 _CLAIM = re.compile(r"claims/[^/]+/(.+)\.json")
-_INTENT = re.compile(r"submissions/[^/]+/[^/]+/(run-[a-z])-.*-\d+\.json")
+_INTENT = re.compile(
+    r"submissions/[^/]+/[^/]+/(run-[a-z](?:-\d+-\d+)?)-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-\d+\.json"
+)
 
 
 async def play(plan: Round, folder: Path) -> Evidence:
@@ -53,7 +57,7 @@ async def _played(made: World) -> Evidence:
     for fault in plan.all_faults:
         await made.add_fault(fault)
     injection = FaultInjection(made)
-    lifting = asyncio.create_task(_lift(made))
+    lifting = [asyncio.create_task(each) for each in (_lift(made), _let_second_wave_succeed(made))]
     injection.begin()
     try:
         outcomes = await asyncio.gather(*(_run(made, run) for run in plan.runs))
@@ -61,17 +65,19 @@ async def _played(made: World) -> Evidence:
         if plan.has(Act.SET_BACK):
             # What had ended may be under way again.
             outcomes = await asyncio.gather(*(_follow(made, seen.plan, handle) for seen, handle in outcomes))
+        shards = await shards_of(made, plan.job) if plan.job else []
     finally:
-        lifting.cancel()
+        for task in lifting:
+            task.cancel()
         injection.drop()
     # A worker that was frozen may still finish a call: the emulator's records are read after it has left.
     await made.dismiss()
-    await _write_histories(made, [handle for _, handle in outcomes])
+    await _write_histories(made)
     await made.temporal.terminate()
     records = await _emulator_records(made)
     for what, content in records.items():
         (made.folder / f"{what}.json").write_text("".join(f"{json.dumps(each)}\n" for each in content))
-    return _evidence(made, [seen for seen, _ in outcomes], records, injection)
+    return _evidence(made, [*(seen for seen, _ in outcomes), *shards], records, injection)
 
 
 async def _emulator_records(made: World) -> dict[str, list[dict[str, Any]]]:
@@ -102,7 +108,7 @@ async def _run(made: World, run: Run) -> tuple[RunSeen, Handle]:
 
 
 async def _follow(made: World, run: Run, handle: Handle) -> tuple[RunSeen, Handle]:
-    deciding = asyncio.create_task(decide(made, run.name, handle))
+    deciding = asyncio.create_task(decide(made, run, handle))
     try:
         return await outcome(made, run, handle), handle
     finally:
@@ -115,11 +121,23 @@ async def _lift(made: World) -> None:
         return
 
     async def struck() -> bool:
-        return any(fault["applied"] for fault in await made.ask("faults") if fault["times"] is None)
+        lasting = [fault for fault in await made.ask("faults") if fault["times"] is None]
+        return any(fault["applied"] for fault in lasting if fault["fault"] != "outcome")
 
     await eventually(struck, "a fault that strikes", within=math.inf)
     await asyncio.sleep(made.plan.lifted_after)
-    await made.lift_faults()
+    await made.lift_faults(of_job=False)
+
+
+async def _let_second_wave_succeed(made: World) -> None:
+    """Lift the faults by which requests of the job fail, before any is sent again."""
+    if made.plan.job and made.plan.job.waves:
+
+        async def planned() -> bool:
+            return second_wave_planned(await made.names())
+
+        await eventually(planned, "a second wave", within=math.inf)
+        await made.lift_faults(of_job=True)
 
 
 def _evidence(
@@ -127,9 +145,12 @@ def _evidence(
 ) -> Evidence:
     names = made.store.names()
     posts = [found[1] for name in names if not name.endswith(".outcome.json") and (found := _INTENT.fullmatch(name))]
+    seen = [replace(_with_results(made, run), posts=posts.count(run.workflow_id)) for run in runs]
+    jobs = [run for run in seen if isinstance(run.plan, Job) and not run.shard]
     return Evidence(
         plan=made.plan,
-        runs=[replace(_with_results(made, run), posts=posts.count(f"run-{run.plan.name}")) for run in runs],
+        runs=[run for run in seen if run not in jobs],
+        job=jobs[0] if jobs else None,
         batches=[
             BatchSeen(batch["id"], batch["of"], tuple(batch["custom_ids"]), datetime.fromisoformat(batch["created_at"]))
             for batch in records["batches"]
@@ -159,13 +180,16 @@ def _with_results(made: World, run: RunSeen) -> RunSeen:
     return run
 
 
-async def _write_histories(made: World, handles: Sequence[Handle]) -> None:
+async def _write_histories(made: World) -> None:
     """Write histories as JSON for a reader, and as protobuf, with payloads that can be searched."""
-    for handle in handles:
-        for number, history in enumerate(await histories(made.client, handle), 1):
-            file = made.folder / f"{handle.id}-{number}.history"
-            file.with_suffix(".json").write_text(history.to_json())
-            file.write_bytes(b"\n".join(event.SerializeToString() for event in history.events))
+    runs = [run async for run in made.client.list_workflows()]
+    numbers = Counter[str]()
+    for run in sorted(runs, key=lambda run: run.start_time):
+        numbers[run.id] += 1
+        history = await made.client.get_workflow_handle(run.id, run_id=run.run_id).fetch_history()
+        file = made.folder / f"{run.id}-{numbers[run.id]}.history"
+        file.with_suffix(".json").write_text(history.to_json())
+        file.write_bytes(b"\n".join(event.SerializeToString() for event in history.events))
 
 
 def strays(folder: Path) -> list[str]:

@@ -12,11 +12,13 @@ import pytest
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.invariants import INVARIANTS, violations
 from tests.exhaustive.chaos.moments import Moment
-from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Run
+from tests.exhaustive.chaos.plan import QUIET, Act, Harm, Job, Run
 from tests.exhaustive.chaos.plan_generator import round_of
+from tests.exhaustive.chaos.shards import FORGOTTEN
 from tests.harness.stack import ACCOUNT
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=UTC)
+SPENT = {"fault": "spend-limit", "operation": "create", "times": 0, "applied": 1}
 KILLED = Harm(Act.KILL, Moment.PUBLISHING, after=0, everyone=True, lasts=0)
 UUID = "00000000-0000-4000-8000-000000000000"
 LATER = "11111111-0000-4000-8000-000000000000"
@@ -86,6 +88,63 @@ def incomplete(name: str) -> RunSeen:
     )
 
 
+JOB_IDS = [f"j-{number:04}" for number in range(4)]
+ERRORED = {"custom_id": "j-0000", "result": {"type": "errored"}}
+
+
+def shard(name: str, ids: Sequence[str], lines: Sequence[dict[str, Any]]) -> RunSeen:
+    """Return a landed shard of a job whose first request fails in the first wave."""
+    counts = {"succeeded": len(ids) - (ERRORED in lines), "errored": int(ERRORED in lines)}
+    seen, data = landed(f"j{name}", len(ids)), file_of(lines)
+    assert seen.output
+    file = seen.output["resultsFile"] | {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    output = {
+        **seen.output,
+        "resultsFile": file,
+        "results": list(lines),
+        "requestCounts": counts,
+        "summary": {"counts": counts},
+    }
+    return replace(
+        seen,
+        plan=JOB,
+        ids=list(ids),
+        output=output,
+        results=data,
+        shard=name,
+        record={"batchId": seen.batch_id, "resultsFile": file},
+    )
+
+
+JOB = Job("j", "j", 4, 5, False, 0, shard=2, waves=1, failing=(0,), again=False)
+SHARDS = [
+    shard("-0-0", JOB_IDS[:2], [ERRORED, *answered(JOB_IDS[1:2])]),
+    shard("-0-1", JOB_IDS[2:], answered(JOB_IDS[2:])),
+    shard("-1-0", JOB_IDS[:1], answered(JOB_IDS[:1])),
+]
+
+
+def merged(lines: Sequence[dict[str, Any]], **changes: Any) -> RunSeen:
+    """Return the job with these lines in its file."""
+    data = file_of(lines)
+    file = {"bytes": len(data), "lines": len(lines), "sha256": hashlib.sha256(data).hexdigest()}
+    errored = [line["result"]["type"] for line in lines].count("errored")
+    output = {
+        "resultsFile": {"uri": f"file:///store/{FOLDER}/{UUID}.jsonl", **file},
+        "shards": {"uri": f"file:///store/{FOLDER}/{UUID}.shards"},
+        "summary": {"counts": {"succeeded": len(lines) - errored, "errored": errored}},
+        "verified": len(lines) == len(JOB_IDS),
+        "unfinished": None,
+        "failedShards": [],
+        "stopped": None,
+        **changes,
+    }
+    return RunSeen(JOB, JOB_IDS, "completed", output=output, results=data)
+
+
+FOLDER = f"jobs/run-j-{'0' * 16}"
+
+
 def batch(name: str, ids: Sequence[str]) -> BatchSeen:
     return BatchSeen(f"msgbatch_{name}", name, tuple(ids), NOON)
 
@@ -98,11 +157,11 @@ def call(
 
 
 def all_well() -> Evidence:
-    """Return a round with two landed runs, and a third that failed since the API left out a line."""
+    """Return a round with two landed runs, a third that failed since the API left out a line, and a job."""
     runs = [landed("a", 2), landed("b", 2), incomplete("c")]
     plan = replace(
         round_of(1, 1),
-        runs=tuple(run.plan for run in runs),
+        runs=(*(run.plan for run in runs), JOB),
         faults=({"fault": "missing-line", "operation": "results"},),
         needed=(),
         harms=(),
@@ -110,8 +169,12 @@ def all_well() -> Evidence:
     )
     return Evidence(
         plan=plan,
-        runs=runs,
-        batches=[batch(run.plan.name, run.ids) for run in runs],
+        runs=[*runs, *SHARDS],
+        job=merged(answered(JOB_IDS)),
+        batches=[
+            *(batch(run.plan.name, run.ids) for run in runs),
+            *(BatchSeen(run.batch_id or "", "j", run.ids, NOON) for run in SHARDS),
+        ],
         calls=[call("list"), *(call("create", f"msgbatch_{run.plan.name}") for run in runs)],
         faults=[{**plan.faults[0], "applied": 5}],
         harms=(),
@@ -121,10 +184,12 @@ def all_well() -> Evidence:
                 *("store.json", "namespaces/1.json", f"accounts/{ACCOUNT.part}.json", "given-c.jsonl"),
                 *(f"claims/{ACCOUNT.part}/msgbatch_{name}.json" for name in "abc"),
                 *(f"results/{ACCOUNT.part}/msgbatch_{name}/{UUID}.jsonl" for name in "ab"),
+                *(f"{FOLDER}/{name}" for name in ("0.plan", "1.plan", "0-0.json", f"{'0' * 64}.json")),
+                *(f"{FOLDER}/{UUID}.{suffix}" for suffix in ("jsonl", "shards")),
                 f"results/{ACCOUNT.part}/msgbatch_c/incomplete-{UUID}.jsonl",
             }
         ),
-        claims={f"msgbatch_{name}": f"run-{name}" for name in "abc"},
+        claims={f"msgbatch_{name}": f"run-{name}" for name in ("a", "b", "c", "j-0-0", "j-0-1", "j-1-0")},
         litter=(),
         leaks=(),
         strays=(),
@@ -162,6 +227,15 @@ def submitted_twice(seen: Evidence, *, hidden: float = 0, list_read: bool = True
     return replace(seen, plan=plan, batches=[*seen.batches, extra], calls=[*seen.calls, *calls])
 
 
+def job(seen: Evidence, **changes: Any) -> Evidence:
+    """Change the job's output."""
+    return replace(seen, job=merged(answered(JOB_IDS), **changes))
+
+
+def of_shards(seen: Evidence, *shards: RunSeen) -> Evidence:
+    return replace(seen, runs=[*seen.runs[:3], *shards])
+
+
 def failed(seen: Evidence, kind: str, **changes: Any) -> Evidence:
     return first(seen, ended=kind, output=None, results=None, **changes)
 
@@ -178,6 +252,17 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "failed for no reason that was given": lambda seen: failed(seen, "ApiUnavailable"),
         "failed without a type": lambda seen: failed(seen, ""),
         "failed after two POSTs as if there had been three": lambda seen: failed(seen, "SubmissionUnknown", posts=2),
+        "a job that has not ended": lambda seen: replace(seen, job=RunSeen(JOB, JOB_IDS, None)),
+        "a job that failed although shards have landed": lambda seen: replace(
+            seen, job=RunSeen(JOB, JOB_IDS, "RequestRefused")
+        ),
+        "a shard that failed with what the job settles": lambda seen: of_shards(
+            replace(seen, harms=(replace(KILLED, act=Act.SPEND),), faults=[*seen.faults, SPENT]),
+            replace(SHARDS[0], ended="SpendLimitReached"),
+        ),
+        "a shard without a run, and nothing was set back": lambda seen: of_shards(
+            seen, replace(SHARDS[0], ended=FORGOTTEN)
+        ),
         "failed for a fault that never struck": lambda seen: replace(seen, faults=[{**seen.faults[0], "applied": 0}]),
     },
     "paid_for_once": {
@@ -189,6 +274,12 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "another one than it says": lambda seen: first(seen, batch_id="msgbatch_b"),
         "names somebody else's": lambda seen: says(seen, possiblyPaidTwice=["msgbatch_b"]),
         "fails and does not name its batch": lambda seen: failed(seen, "ApiUnavailable", batch_id=None),
+        "a second batch of a shard": lambda seen: replace(
+            seen, batches=[*seen.batches, BatchSeen("msgbatch_j2", "j", SHARDS[0].ids, NOON)]
+        ),
+        "a batch of a job that is no shard's": lambda seen: replace(
+            seen, batches=[*seen.batches, BatchSeen("msgbatch_j2", "j", JOB_IDS, NOON)]
+        ),
         "two batches of a failed run": lambda seen: failed(submitted_twice(seen), "SubmissionUnknown"),
     },
     "every_request_is_answered_once": {
@@ -204,12 +295,36 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "counts that are off": lambda seen: says(seen, requestCounts={"succeeded": 1, "errored": 1}),
         "tallied wrongly": lambda seen: says(seen, summary={"counts": {"succeeded": 1}}),
         "neither there nor named": lambda seen: replace(
-            seen, runs=[*seen.runs[:2], replace(seen.runs[2], said=seen.runs[2].said.replace("c-0001", "c-0000"))]
+            seen,
+            runs=[*seen.runs[:2], *SHARDS, replace(seen.runs[2], said=seen.runs[2].said.replace("c-0001", "c-0000"))],
         ),
     },
     "the_file_is_what_the_output_says": {
         "a byte differs": lambda seen: first(seen, results=(seen.runs[0].results or b"").replace(b"hi", b"ho")),
         "not checked against the requests": lambda seen: says(seen, verified=False),
+    },
+    "a_job_has_what_its_shards_have": {
+        "an answer that a later wave has replaced": lambda seen: replace(
+            seen, job=merged([ERRORED, *answered(JOB_IDS[1:])])
+        ),
+        "one is missing": lambda seen: replace(seen, job=merged(answered(JOB_IDS[1:]), verified=False)),
+        "in another order": lambda seen: replace(seen, job=merged(answered(JOB_IDS[::-1]))),
+        "tallied wrongly": lambda seen: job(seen, summary={"counts": {"succeeded": 3, "errored": 1}}),
+        "unfinished, and all are there": lambda seen: job(seen, unfinished={"count": 1}),
+        "missing, and not named": lambda seen: of_shards(seen, SHARDS[0], replace(SHARDS[1], record=None), SHARDS[2]),
+        "names a shard that has landed": lambda seen: job(
+            seen, failedShards=[{"workflowId": "run-j-0-1", "type": "RequestRefused"}]
+        ),
+        "another batch is recorded": lambda seen: of_shards(
+            seen, replace(SHARDS[0], record={**(SHARDS[0].record or {}), "batchId": "msgbatch_b"}), *SHARDS[1:]
+        ),
+        "landed, and no record": lambda seen: of_shards(seen, *SHARDS[:2], replace(SHARDS[2], record=None)),
+        "sent again, and had not failed": lambda seen: of_shards(
+            seen, shard("-0-0", JOB_IDS[:2], answered(JOB_IDS[:2])), *SHARDS[1:]
+        ),
+        "failed, and not sent again": lambda seen: replace(
+            of_shards(seen, *SHARDS[:2]), job=merged([ERRORED, *answered(JOB_IDS[1:])])
+        ),
     },
     "every_batch_has_its_owner": {
         "nobody": lambda seen: replace(seen, claims={}),
@@ -223,8 +338,9 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
             seen, f"results/{ACCOUNT.part}/msgbatch_a/{LATER}.jsonl#1"
         ),
         "a second results file": lambda seen: add(seen, f"results/{ACCOUNT.part}/msgbatch_a/{LATER}.jsonl"),
+        "merged a second time": lambda seen: add(seen, f"{FOLDER}/{LATER}.jsonl"),
         "what did arrive, of nobody": lambda seen: replace(
-            add(seen, f"results/{ACCOUNT.part}/msgbatch_a/incomplete-{LATER}.jsonl"), runs=seen.runs[:2]
+            add(seen, f"results/{ACCOUNT.part}/msgbatch_a/incomplete-{LATER}.jsonl"), runs=[*seen.runs[:2], *SHARDS]
         ),
     },
     "no_process_is_left": {
@@ -256,6 +372,47 @@ def test_a_second_batch_is_allowed_only_if_the_first_was_invisible_and_is_named_
     assert violations(named) == violations(unseen) == []
 
 
+def test_the_last_error_may_be_one_of_a_few_after_another_that_lasted() -> None:
+    few = {"fault": "accept-then-drop", "operation": "list", "times": 3}
+    lasting = {"fault": "500", "operation": "list"}
+    seen = failed(all_well(), "ReplyLost")
+
+    def struck_by(*faults: dict[str, Any]) -> Evidence:
+        applied = [{**fault, "applied": 3} for fault in faults]
+        return replace(
+            seen,
+            plan=replace(seen.plan, faults=(*seen.plan.faults, *faults)),
+            faults=[*seen.faults, *applied],
+            job=None,
+        )
+
+    check = INVARIANTS["every_run_ends"]
+    assert list(check(struck_by(few, lasting))) == []
+    assert list(check(struck_by(few))) != []
+    assert list(check(struck_by(lasting))) != []
+
+
+def test_a_job_may_end_without_a_shard_that_failed_for_good_and_is_named() -> None:
+    seen = all_well()
+    refused = RunSeen(JOB, JOB_IDS[2:], "RequestRefused", shard="-0-1")
+    faults = {"fault": "html-413", "operation": "create", "times": 1}
+    seen = replace(
+        of_shards(seen, SHARDS[0], refused, SHARDS[2]),
+        plan=replace(seen.plan, faults=(*seen.plan.faults, faults)),
+        faults=[*seen.faults, {**faults, "applied": 1}],
+        batches=[batch for batch in seen.batches if batch.id != SHARDS[1].batch_id],
+        job=merged(
+            answered(JOB_IDS[:2]),
+            unfinished={"count": 2},
+            failedShards=[{"workflowId": "run-j-0-1", "type": "RequestRefused"}],
+        ),
+    )
+
+    assert violations(seen) == []
+    unnamed = replace(seen, job=merged(answered(JOB_IDS[:2]), unfinished={"count": 2}))
+    assert list(INVARIANTS["a_job_has_what_its_shards_have"](unnamed)) != []
+
+
 def test_list_reads_by_others_after_the_landing_do_not_count() -> None:
     submitted = submitted_twice(all_well(), hidden=QUIET + 5)
     landed_before = replace(
@@ -271,7 +428,7 @@ def test_list_reads_by_others_after_the_landing_do_not_count() -> None:
 
 def test_an_interrupted_attempt_may_leave_its_file() -> None:
     incomplete = add(all_well(), f"results/{ACCOUNT.part}/msgbatch_a/incomplete-{LATER}.jsonl")
-    elsewhere = replace(incomplete, runs=incomplete.runs[:2])
+    elsewhere = replace(incomplete, runs=[*incomplete.runs[:2], *SHARDS])
 
     assert violations(elsewhere) != []
     assert violations(replace(elsewhere, harms=(replace(KILLED, act=Act.ISOLATE),))) == []

@@ -7,9 +7,9 @@ import pytest
 
 from message_batches.emulator.faults import read_fault
 from tests.exhaustive.chaos.fault_coverage import CYCLE, DRAWN, fault_sets
-from tests.exhaustive.chaos.moments import SIGNS, Moment
+from tests.exhaustive.chaos.moments import OF_JOBS, OF_RUNS, SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act
-from tests.exhaustive.chaos.plan_generator import deck, round_of
+from tests.exhaustive.chaos.plan_generator import JOB_EVERY, deck, job_deck, round_of
 
 
 def cycle(seed: int, first: int = 1) -> list[tuple[str, ...]]:
@@ -54,9 +54,13 @@ def test_a_round_can_be_written_as_json() -> None:
 def test_every_harm_is_done_at_every_moment_that_it_has_within_a_cycle() -> None:
     rounds = [round_of(1, number) for number in range(1, CYCLE + 1)]
 
-    assert {(harm.act, harm.moment) for each in rounds for harm in each.harms} == set(deck())
-    assert {moment for _, moment in deck()} == set(Moment) == set(SIGNS)
-    assert {act for act, _ in deck()} == set(Act)
+    harms = {(harm.act, harm.moment) for each in rounds for harm in each.harms}
+    # In a bucket, what would be taken away is closed.
+    assert harms - {(Act.CLOSE, moment) for moment in OF_JOBS} == {*deck(), *job_deck()}
+    assert {moment for _, moment in deck()} == set(OF_RUNS)
+    assert {moment for _, moment in job_deck()} == set(OF_JOBS)
+    assert {*OF_RUNS, *OF_JOBS} == set(Moment) == set(SIGNS)
+    assert {act for act, _ in deck() + job_deck()} == set(Act)
     assert {each.workers for each in rounds} == {1, 2, 3}
     assert {bool(each.ahead) for each in rounds} == {True, False}
     assert min(each.scale for each in rounds) < 1 < max(each.scale for each in rounds)
@@ -77,6 +81,24 @@ def test_every_round_has_the_required_parts(seed: int) -> None:
         if len(each.kinds) == 1:
             assert each.needed == ()
         assert each.in_bucket == any(harm.act is Act.CLOSE for harm in each.harms)
+
+
+def test_every_fourth_round_has_a_job_whose_waves_have_shards_of_different_ids() -> None:
+    jobs = {number: round_of(1, number).job for number in range(1, CYCLE + 1)}
+
+    for number, job in jobs.items():
+        assert (job is None) == bool(number % JOB_EVERY)
+        if job:
+            shards = [set(range(job.count)[at : at + job.shard]) for at in range(0, job.count, job.shard)]
+            assert 2 <= len(shards) <= 4
+            assert job.failing
+            assert all(len(shard & {*job.failing}) <= 1 < len(shard) for shard in shards[:-1])
+            assert not shards[-1] & {*job.failing}
+            same = [run for run in round_of(1, number).runs if run.ids == job.ids and run.name != job.name]
+            assert all(run.count == job.shard and run.count <= min(job.failing) for run in same)
+    assert {job.waves for job in jobs.values() if job} == {0, 1}
+    assert any(round_of(1, number).queue_limit for number in jobs)
+    assert {job.ids for job in jobs.values() if job} == {"j", "same"}
 
 
 def test_lasting_faults_come_last_so_that_the_others_apply() -> None:

@@ -38,6 +38,7 @@ class World:
     started: set[str] = field(default_factory=set)
     all_started: asyncio.Event = field(default_factory=asyncio.Event)
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    lifting: asyncio.Lock = field(default_factory=asyncio.Lock)
     proxies: dict[WorkerProcess, Proxy] = field(default_factory=dict)
     """The proxy between each worker and Temporal."""
 
@@ -55,13 +56,15 @@ class World:
         """Advance the API's clock."""
         (await self.api.post("/_emulator/clock", json={"advance": seconds})).raise_for_status()
 
-    async def lift_faults(self) -> None:
-        """Remove the faults that last; the others stay until they have been applied as often as planned."""
-        self.lifted += await self.ask("faults")
-        (await self.api.delete("/_emulator/faults")).raise_for_status()
-        for fault in self.lifted:
-            if fault["times"]:
-                await self.add_fault({name: value for name, value in fault.items() if name != "applied"})
+    async def lift_faults(self, *, of_job: bool) -> None:
+        """Remove the faults that last, those of the job or the others; what is left of the rest stays in force."""
+        async with self.lifting:
+            found = await self.ask("faults")
+            (await self.api.delete("/_emulator/faults")).raise_for_status()
+            self.lifted += found
+            for fault in found:
+                if fault["times"] or (fault["times"] is None and (fault["fault"] == "outcome") != of_job):
+                    await self.add_fault({name: value for name, value in fault.items() if name != "applied"})
 
     async def names(self) -> frozenset[str]:
         """Return the names of the objects in the store."""
@@ -120,6 +123,7 @@ async def world(plan: Round, folder: Path, key: str) -> AsyncIterator[World]:
     flags = [
         *("--seed", str(plan.number), "--api-key", key, "--reply-bytes", str(plan.reply_bytes)),
         *("--time-scale", str(plan.scale), "--processing-time", f"{plan.processing * plan.scale}s"),
+        *("--queue-limit", str(plan.queue_limit)),
     ]
     async with AsyncExitStack() as stack:
         store: Directory | Bucket = (

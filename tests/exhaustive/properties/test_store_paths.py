@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.models import Anchor
+from message_batches.storage.groups import GroupKey, PathKind, parse_path
 from message_batches.storage.names import UPLOAD_SUFFIX, is_name
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import FOLDERS, GroupKey, PathKind, claim_path, id_part, parse_path
+from message_batches.storage.paths import FOLDERS, claim_path, id_part
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,

@@ -22,8 +22,8 @@ from message_batches.errors import ApiError, BatchNotFound, ReplyLost, RequestRe
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
+from message_batches.storage.groups import parse_path
 from message_batches.storage.interface import StoredObject
-from message_batches.storage.paths import parse_path
 from message_batches.storage.submission_records import BatchClaim
 from tests.exhaustive.properties.account import Clock, Made, MemoryStore, ModelAccount
 from tests.exhaustive.properties.runs import PROFILE, PostConditions, Run

@@ -10,8 +10,8 @@ import pytest
 from message_batches.cli.commands.list import attention_document
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Phase, Progress
+from message_batches.runs.attention import attention_item
 from message_batches.runs.describe import RunStatus, RunView
-from message_batches.runs.list import attention_item
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.gateway import Answer, gateway_to

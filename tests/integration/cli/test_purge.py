@@ -17,13 +17,14 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError
 
 from message_batches.api.keys import ApiKeys
-from message_batches.contract import WORKFLOW_TYPE, ActivityType
+from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE, ActivityType
+from message_batches.job_models import JobInput
 from message_batches.models import BatchInput, BatchOutput
 from message_batches.retention.purge import KeepReason
 from message_batches.retention.references import RunReferences
 from message_batches.runs.control import Refused
+from message_batches.storage.groups import GroupKey
 from message_batches.storage.object_store import open_store
-from message_batches.storage.paths import GroupKey
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer, dev_server
 from message_batches.temporal.namespaces import NamespaceRecords
@@ -105,6 +106,50 @@ async def test_a_run_long_over_is_shown_then_removed_and_its_content_is_bought_a
 
 
 @pytest.mark.slow
+async def test_a_job_long_over_is_removed_with_its_shards_and_one_that_temporal_knows_stays(
+    starter: CommandLine, live: Stack, later: CommandLine, forgetful: DevServer
+) -> None:
+    options = ("--shard-requests", "2", "--wait", "--json", *QUICK)
+    first = await starter("start", starter.file(fresh(3)), *options)
+    make_old(live.store_folder)
+    kept = files(live.store_folder)
+
+    known = await starter("purge", "--older-than", "40d", "--delete", "--json")
+    assert known.code == 0, known.err
+    assert known.json["goes"] == []
+    assert files(live.store_folder) == kept
+    assert first.json["output"]["verified"]
+
+    await works_only_in(forgetful.client, live.store_folder)
+    shown = await later("purge", "--older-than", "40d", "--json")
+    assert counted(shown.json["goes"]) == {"requests": 4, "records": 9, "results": 7}
+    removed = await later("purge", "--older-than", "40d", "--delete", "--json")
+    assert removed.code == 0, removed.err
+    left = [name for name in files(live.store_folder) if name.split("/")[0] not in ("namespaces", "accounts")]
+    assert left == ["store.json"]
+
+
+@pytest.mark.slow
+async def test_a_job_that_waits_for_its_batches_lands_and_merges_them_after_a_purge(
+    patient: CommandLine, pending: Stack
+) -> None:
+    options = ("--shard-requests", "2", "--concurrency", "1", "--json", *QUICK)
+    job = (await patient("start", patient.file(fresh(4)), *options)).json["workflowId"]
+    await pending.saw("retrieve")
+    make_old(pending.store_folder, 200)
+
+    ended = await patient("purge", "--older-than", "40d", "--delete")
+    pending.emulator.clock.advance(timedelta(minutes=11))
+    await eventually(lambda: len(pending.emulator.batches) == 2, "the batch of the second shard")
+    pending.emulator.clock.advance(timedelta(minutes=11))
+    landed = await patient("watch", job, "--json")
+
+    assert ended.code == 0, ended.err
+    assert landed.code == 0, landed.err
+    assert landed.json["output"]["verified"]
+
+
+@pytest.mark.slow
 async def test_what_a_run_that_temporal_still_knows_has_left_stays(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh())
     first = await starter("start", file, "--wait", "--json", *QUICK)
@@ -144,7 +189,7 @@ async def test_a_run_that_waits_for_its_batch_lands_it_after_a_purge(patient: Co
 async def test_a_run_that_took_over_a_batch_keeps_its_requests(
     patient: CommandLine, pending: Stack, continues: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workflows.continue_as_new.CONTINUE_AFTER", 10)
+    monkeypatch.setattr("workflows.context.CONTINUE_AFTER", 10)
     given = fresh()
     first = await patient("start", patient.file(given), "--json", *QUICK)
     await pending.saw("retrieve")
@@ -424,6 +469,20 @@ async def test_a_run_that_begins_between_two_looks_is_seen_by_the_second(live: S
     assert key not in before
     assert before < seen
     await begun.result()
+
+
+async def test_a_job_keeps_its_records_and_the_requests_that_it_names(temporal: DevServer) -> None:
+    sha256, job = "0" * 64, f"job/{uuid4()}"
+    given = JobInput(requests_uri=f"s3://bucket/store/manifests/{sha256}.jsonl")
+    run = await temporal.client.start_workflow(JOB_WORKFLOW_TYPE, given, id=job, task_queue="nobody-polls")
+    in_use = RunReferences(temporal.client)
+
+    async def seen() -> bool:
+        return {GroupKey.of_job(job), GroupKey.of_manifest(sha256)} <= await in_use.refresh()
+
+    await eventually(seen, "the references of the job")
+    await run.terminate()
+    assert GroupKey.of_job(job) in await RunReferences(temporal.client).refresh()
 
 
 @pytest.mark.slow

@@ -23,11 +23,11 @@ from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchInput, Phase
 from message_batches.observability.prometheus import StalledRuns
-from message_batches.runs import list as runs_list
-from message_batches.runs import obstacles
+from message_batches.runs import attention, obstacles
+from message_batches.runs.attention import Decision, list_attention
 from message_batches.runs.control import Runs
 from message_batches.runs.describe import RunStatus, RunView, describe_execution
-from message_batches.runs.list import Decision, ListedRun, list_attention, list_runs
+from message_batches.runs.list import ListedRun, list_runs
 from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle, find_obstacles
 from message_batches.settings import Release
 from message_batches.storage.object_store import open_store
@@ -356,7 +356,7 @@ async def test_a_batch_that_is_not_found_for_long_needs_attention_before_the_nex
     _, obstacle = await seen(stack, run.id, Cause.ACTIVITY_FAILING)
     before = await list_attention(server.client)
 
-    monkeypatch.setattr(runs_list, "NOT_FOUND_FOR", timedelta(0))
+    monkeypatch.setattr(attention, "NOT_FOUND_FOR", timedelta(0))
 
     assert (obstacle.failed_as, obstacle.needs_attention) == ("BatchNotFound", False)
     assert run.id not in {item.view.workflow_id for item in before}

@@ -14,9 +14,10 @@ from message_batches.models import Resolution
 from message_batches.requests.reader import CheckedRequests, read_requests
 from message_batches.results import reader
 from message_batches.results.reader import ResultsNotFound
+from message_batches.runs.attention import Decision, attention_item
 from message_batches.runs.control import NoAnswer, Refused, Runs, find_results
 from message_batches.runs.describe import RunNotFound, RunView
-from message_batches.runs.list import Decision, attention_item, list_runs
+from message_batches.runs.list import list_runs
 from message_batches.runs.start import attach_run, start_run
 from message_batches.runs.starter import StartOptions, StartResult
 from message_batches.storage.object_store import ObjectStore, open_store

@@ -54,7 +54,8 @@ async def terminal(world: World, folder: Path) -> AsyncIterator[Terminal]:
     ports = {"7233": world.server.address.rpartition(":")[2]}
     five = requests(5, "Five")
     five[4]["params"]["model"] = "claude-does-not-exist-9"
-    for name, lines in (("requests", map(json.dumps, requests(3))), ("five", map(json.dumps, five)), ("bad", BAD)):
+    valid = {"requests": requests(3), "five": five, "seven": requests(7, "Seven")}
+    for name, lines in (*((name, map(json.dumps, given)) for name, given in valid.items()), ("bad", BAD)):
         (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     async with Terminal(folder, world.environment, ports) as running:
         yield running

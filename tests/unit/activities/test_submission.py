@@ -55,15 +55,18 @@ class Alone:
         assert submitted.batch
         return submitted.batch.id
 
-    async def submit_as(self, first_run_id: str = "", *, number: int = 1, deadline: timedelta = TIMEOUT) -> Submitted:
+    async def submit_as(
+        self, first_run_id: str = "", *, number: int = 1, within: timedelta = TIMEOUT, deadline: datetime | None = None
+    ) -> Submitted:
         given = SubmitInput(
             profile=PROFILE,
             manifest=self.manifest,
             submitter=self.submitter(first_run_id=first_run_id),
             number=number,
             anchor=self.anchor,
-            timeout=deadline,
+            timeout=within,
             began=self.began,
+            deadline=deadline,
         )
         environment = ActivityEnvironment()
         environment.info = dataclasses.replace(environment.info, started_time=datetime.now(UTC))
@@ -167,7 +170,7 @@ async def test_while_another_run_with_its_id_may_be_sending_a_run_sends_nothing(
 async def test_a_lost_post_of_another_run_with_its_id_is_searched_for_once(alone: Alone, emulator: Emulator) -> None:
     emulator.faults.add("accept-then-drop", operation="create", times=1)
     with pytest.raises(ApplicationError):
-        await alone.submit_as("deleted", deadline=timedelta(seconds=1))
+        await alone.submit_as("deleted", within=timedelta(seconds=1))
     alone.began -= timedelta(minutes=1)
     for path in alone.folder.glob("submissions/**/*-1.json"):
         intent = json.loads(path.read_text())
@@ -386,3 +389,15 @@ async def test_a_batch_that_a_key_of_another_account_does_not_find_is_not_delete
 
     assert failed.value.type == "OtherWorkspace"
     assert [batch.id for batch in emulator.batches] == [batch_id]
+
+
+async def test_a_post_whose_turn_comes_after_the_deadline_is_not_made(alone: Alone, emulator: Emulator) -> None:
+    with pytest.raises(ApplicationError, match="deadline has passed") as caught:
+        await alone.submit_as(deadline=datetime.now(UTC) - timedelta(seconds=1))
+
+    records = await SubmissionRecords(alone.store).records_of_workflow(
+        alone.manifest, api_key="default", workflow_id="run"
+    )
+    assert caught.value.type == "NotSent"
+    assert [record.created_nothing for record in records] == [True]
+    assert not emulator.batches

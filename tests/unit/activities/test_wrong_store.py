@@ -12,6 +12,8 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.batch import MessageBatchActivities
+from activities.job_models import MergeInput, PlanWaveInput, ReadShardsInput, StopShardsInput
+from activities.jobs import JobActivities
 from activities.models import (
     AdoptInput,
     BatchRef,
@@ -23,12 +25,14 @@ from activities.models import (
     SubmitInput,
     VerifyCandidateInput,
 )
+from activities.shards import ShardActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile
 from message_batches.contract import ActivityType
 from message_batches.emulator import Emulator
+from message_batches.job_models import Retries, ShardLimits
 from message_batches.models import Anchor, Manifest
 from message_batches.requests.manifest import write_inline_manifest
 from message_batches.result_models import ResultsFile
@@ -46,7 +50,9 @@ WITHOUT_STORE = {
     ActivityType.FIND_ANCHOR: PROFILE,
     ActivityType.POLL_BATCH_STATUS: BatchRef(profile=PROFILE, batch_id=BATCH),
     ActivityType.CANCEL_BATCH: BatchRef(profile=PROFILE, batch_id=BATCH),
+    ActivityType.STOP_SHARDS: StopShardsInput(workflow_ids=()),
 }
+WITHOUT_BATCH = (ActivityType.FIND_ANCHOR, ActivityType.STOP_SHARDS)
 
 
 def with_store(manifest: Manifest) -> dict[ActivityType, Any]:
@@ -59,6 +65,11 @@ def with_store(manifest: Manifest) -> dict[ActivityType, Any]:
     claim = who.claim
     return {
         ActivityType.PREPARE_REQUESTS: PrepareInput(requests=requests(1), **run),
+        ActivityType.PLAN_WAVE: PlanWaveInput(
+            job_id="job", requests=requests(1), limits=ShardLimits(), retries=Retries(), **run
+        ),
+        ActivityType.READ_SHARDS: ReadShardsInput(job_id="job", folder="jobs/job", wave=0, numbers=(0,), **run),
+        ActivityType.MERGE_RESULTS: MergeInput(folder="jobs/job", waves=1, **run),
         ActivityType.SUBMIT_BATCH: SubmitInput(timeout=timedelta(minutes=1), **sent),
         ActivityType.RETRIEVE_RESULTS: RetrieveInput(manifest=manifest, expected_count=1, **batch),
         ActivityType.DELETE_BATCH: DeleteInput(results_file=file, claim=claim, **batch),
@@ -74,7 +85,8 @@ def with_store(manifest: Manifest) -> dict[ActivityType, Any]:
 def activities(api: HttpBatchApi, store: Store) -> dict[str, Callable[..., Any]]:
     """Return the activities that a worker has, by type."""
     found = {}
-    for part in (MessageBatchActivities(api, store), SubmissionActivities(api, store)):
+    kinds = MessageBatchActivities, SubmissionActivities, JobActivities, ShardActivities
+    for part in (kind(api, store) for kind in kinds):
         for name in dir(part):
             definition = getattr(getattr(part, name), "__temporal_activity_definition", None)
             if definition:
@@ -122,6 +134,6 @@ async def test_the_other_activities_use_no_store(kind: ActivityType, api: HttpBa
     used = activities(api, cast(Store, None))[kind]
 
     # It comes as far as the API, which has no such batch.
-    answered = nullcontext() if kind == ActivityType.FIND_ANCHOR else pytest.raises(ApplicationError, match="404")
+    answered = nullcontext() if kind in WITHOUT_BATCH else pytest.raises(ApplicationError, match="404")
     with answered:
         await ActivityEnvironment().run(used, WITHOUT_STORE[kind])

@@ -11,6 +11,7 @@ EVERY_PAGE = pytest.mark.parametrize("one", PAGES, ids=lambda one: one.name)
 LONGEST = 140
 NOT_RUN = {
     "docs/calling.md": 1,  # npm
+    "docs/cli.md": 1,  # until six in the morning
     "docs/deployment.md": 3,  # Docker
     "docs/live.md": 4,  # a key
     "deploy/README.md": 2,  # Docker

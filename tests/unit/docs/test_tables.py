@@ -17,7 +17,8 @@ from message_batches.emulator.fault_kinds import FAULT_KINDS
 from message_batches.emulator.faults import read_fault
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.errors import ERRORS_BY_NAME, CannotDecrypt
-from message_batches.models import BatchInput, BatchOutput, FailureDetails, Resolution
+from message_batches.job_models import JobInput, JobOutput, JobProgress, MergedResults
+from message_batches.models import BatchInput, BatchOutput, FailureDetails, RequestsInput, Resolution
 from message_batches.observability.logs import FIELDS
 from message_batches.observability.metrics import METRICS
 from message_batches.result_models import Summary
@@ -25,6 +26,8 @@ from message_batches.temporal.search_attributes import NEEDS_ATTENTION, SEARCH_A
 from tests.harness.encryption import key
 from tests.harness.metrics import RULES, exported
 from tests.harness.pages import PAGES, README, ROOT, page
+from workflows.job import MessageBatchJobWorkflow
+from workflows.jobs.failed_shards import CONCERN_ALL, PASSING
 from workflows.message_batch import MessageBatchWorkflow
 from workflows.submit_step import SubmitStep
 
@@ -44,7 +47,7 @@ def test_every_failure_type_is_one_that_a_run_can_end_with() -> None:
     named = set(page("docs/errors.md").column("type"))
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflows").rglob("*.py"))
 
-    ours = {"SubmissionUnknown", "BatchNotEnded", "InvalidInput", "ActivityFailed"}
+    ours = {"NothingLanded", "SubmissionUnknown", "BatchNotEnded", "DeadlinePassed", "InvalidInput", "ActivityFailed"}
     assert {name for name in named if name not in ERRORS_BY_NAME} <= ours
     assert all(f'"{name}"' in code for name in ours)
     assert set(ERRORS_BY_NAME) - named <= {
@@ -96,6 +99,41 @@ def test_the_messages_are_those_of_the_contract() -> None:
 
     assert re.findall(r"^\| (?:query|signal|update) \| `(\w+)`", messages, re.M) == list(names)
     assert all(f'"{info.alias or name}"' in messages for name, info in Resolution.model_fields.items())
+
+
+def test_the_contract_of_a_job_is_that_of_its_models() -> None:
+    jobs = page("docs/jobs.md")
+    contract_of_jobs = jobs.text.split("## Contract\n", 1)[1]
+    named = dict(re.findall(r"^\| (query|signal|update) `(\w+)`", contract_of_jobs, re.M)[::-1])
+    updates = re.findall(r"^\| update `(\w+)`.*Refused as `(\w+)`", contract_of_jobs, re.M)
+    run = MessageBatchJobWorkflow
+
+    assert (named["query"], named["signal"]) == (contract.PROGRESS, contract.POLL_NOW)
+    assert updates == [
+        (contract.CANCEL_JOB, *failure_types(run._may_cancel_job, run.cancel_job)),
+        (contract.RESUME_JOB, *failure_types(run._may_resume_job, run.resume_job)),
+    ]
+    for heading, model, elsewhere in (
+        ("### Output of a job", JobOutput, set(MergedResults.model_fields)),
+        ("### Progress of a job", JobProgress, set[str]()),
+    ):
+        section = contract_of_jobs.split(f"{heading}\n", 1)[1].split("\n### ", 1)[0]
+        listed = {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)}
+        assert listed == {info.alias for name, info in model.model_fields.items() if name not in elsewhere}
+    results = jobs.text.split("## Results\n", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"^\| `(\w+)`", results, re.M)) == {
+        info.alias for info in MergedResults.model_fields.values()
+    }
+    own = {info.alias for name, info in JobInput.model_fields.items() if name not in RequestsInput.model_fields}
+    given = jobs.text.split("## Input\n", 1)[1].split("\n## ", 1)[0]
+    assert set(re.findall(r"^\| `(\w+)`", given, re.M)) == own
+
+
+def test_the_failures_that_a_job_waits_for_are_listed() -> None:
+    rows = page("docs/jobs.md").text.split("## When a shard fails\n", 1)[1].split("\n## ", 1)[0].splitlines()
+    listed = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in rows if row.startswith("| `")]
+
+    assert listed == [CONCERN_ALL, PASSING]
 
 
 def test_every_failure_type_of_an_update_is_listed() -> None:

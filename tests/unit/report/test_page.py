@@ -249,7 +249,7 @@ async def test_an_address_of_another_kind_is_no_link(store: ObjectStore) -> None
 def run_of(made: Report, **output: Any) -> RunView:
     landed = made.landed
     ended = BatchOutput(
-        batch_id=landed.batch_id,
+        batch_id=made.name,
         request_counts=RequestCounts(),
         results_url=None,
         results=None,

@@ -7,7 +7,7 @@ import pytest
 
 from message_batches.jsonl import LONG_LINE
 from message_batches.requests.manifest import write_inline_manifest
-from message_batches.result_models import StopReason, Summary
+from message_batches.result_models import StopReason, Summary, Unfinished
 from message_batches.results.parser import MAX_TOKEN_COUNT
 from message_batches.storage.object_store import ObjectStore
 from tests.unit.results.test_landing import arriving, landing
@@ -139,3 +139,16 @@ async def test_the_sum_of_the_largest_counts_is_a_number_that_metrics_take(store
     summary = await summary_of(store, *(usage_line(f"r-{n}", usage={"input_tokens": n}) for n in counts))
     assert sum(used.input for used in summary.usage) == MAX_TOKEN_COUNT
     assert MAX_TOKEN_COUNT * 100_000 <= 2**53
+
+
+async def test_the_first_requests_without_an_answer_are_named_in_their_order(store: ObjectStore) -> None:
+    kinds = ["succeeded", "expired", "canceled", "errored", "canceled", "expired"]
+    manifest = await write_inline_manifest(store, [{"custom_id": f"r-{n}", "params": {}} for n in range(len(kinds))])
+    lines = [json.dumps({"custom_id": f"r-{n}", "result": {"type": kind}}).encode() for n, kind in enumerate(kinds)]
+
+    summary = (await landing(store, arriving(lines[::-1], 10**6), manifest, len(lines))).summary
+    none = await summary_of(store, usage_line("r-0"))
+
+    assert summary.unanswered == ("r-1", "r-2", "r-4")
+    assert summary.unfinished == Unfinished(count=4, custom_ids=summary.unanswered)
+    assert (none.unanswered, none.unfinished) == ((), None)

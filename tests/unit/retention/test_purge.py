@@ -14,25 +14,18 @@ from uuid import uuid4
 import pytest
 
 from message_batches.errors import MessageBatchesError
+from message_batches.job_models import ShardRecord
 from message_batches.models import Anchor, Manifest
 from message_batches.requests.manifest import write_manifest
+from message_batches.result_models import ResultsFile, Summary
 from message_batches.results import reader
 from message_batches.results.landing import land
 from message_batches.retention.inventory import Inventory, StoredRecord, scan
 from message_batches.retention.purge import KeepReason, PurgePlan, PurgeResult, execute_purge, plan_purge
+from message_batches.storage.groups import GroupKey, ObjectCategory, PathKind
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import (
-    ACCOUNTS,
-    FOLDERS,
-    STORE_ID,
-    GroupKey,
-    ObjectCategory,
-    PathKind,
-    account_path,
-    claim_path,
-    results_folder,
-)
+from message_batches.storage.paths import ACCOUNTS, FOLDERS, JOBS, STORE_ID, account_path, claim_path, results_folder
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -204,6 +197,95 @@ def test_old_requests_are_kept_while_a_kept_run_or_result_refers_to_them() -> No
     assert decided(by_none)[-2:] == [f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
 
 
+JOB = GroupKey.of_job("job")
+JOB_FOLDER = f"jobs/job-{'d' * 16}"
+JOB_PARTS = [
+    f"{JOB_FOLDER}/0-0.json",
+    f"{JOB_FOLDER}/0.plan",
+    *PARTS[:2],
+    f"{JOB_FOLDER}/{SHA}.json",
+    PARTS[2],
+    f"{JOB_FOLDER}/{UUID}.jsonl",
+    f"{JOB_FOLDER}/{UUID}.shards",
+    *PARTS[3:],
+]
+"""The objects of a job of one shard, whose run is `flow`, in the order in which they go."""
+
+
+def planned(sha256: str) -> Manifest:
+    return Manifest(
+        uri=f"file:///s/manifests/{sha256}.jsonl",
+        ids_uri=f"file:///s/manifests/{sha256}.ids",
+        count=1,
+        body_bytes=1,
+        sha256=sha256,
+        ids_sha256="c" * 64,
+        store_id="s",
+    )
+
+
+def add_job_part(holdings: Inventory, name: str, age: datetime) -> None:
+    """Add an object of the job, as the store has it."""
+    if name == JOB_PARTS[0]:
+        uri = f"s3://b/p/results/{ACCOUNT.part}/msgbatch_1/{UUID}.jsonl"
+        file = ResultsFile(uri=uri, bytes=1, lines=1, sha256=SHA)
+        record = ShardRecord(
+            wave=0,
+            number=0,
+            workflow_id="flow",
+            batch_id="msgbatch_1",
+            requests=1,
+            results_file=file,
+            summary=Summary(),
+        )
+        holdings.add(StoredObject(name, 1, age), record)
+    elif name == JOB_PARTS[1]:
+        holdings.add(StoredObject(name, 1, age), (planned(SHA),))
+    else:
+        add_part(holdings, name, age)
+
+
+def test_a_job_is_removed_with_its_shards_and_in_order_or_all_are_kept() -> None:
+    for young in (None, *JOB_PARTS):
+        holdings = Inventory(BEFORE)
+        for name in reversed(JOB_PARTS):
+            add_job_part(holdings, name, YOUNG if name == young else OLD)
+        for used in (None, JOB, RUN, BATCH, MANIFEST):
+            shards_stay = young in JOB_PARTS[:-2] or used in (JOB, RUN, BATCH)
+            requests_stay = shards_stay or young is not None or used == MANIFEST
+
+            plan = plan_purge(holdings, {used} if used else set())
+
+            going_now = ([] if shards_stay else JOB_PARTS[:-2]) + ([] if requests_stay else JOB_PARTS[-2:])
+            assert sorted(going(plan)) == sorted(going_now), (young, used)
+            assert going(plan)[: len(JOB_PARTS) - 2] == going_now[: len(JOB_PARTS) - 2]
+
+
+def test_the_remains_of_an_interrupted_purge_of_a_job_are_purged() -> None:
+    for first in range(len(JOB_PARTS)):
+        holdings = Inventory(BEFORE)
+        for name in JOB_PARTS[first:]:
+            add_job_part(holdings, name, OLD)
+        holdings.drop_foreign()
+        assert sorted(decided(holdings)) == sorted(JOB_PARTS[first:])
+
+
+def test_the_requests_of_shards_that_have_not_landed_stay_with_their_plan() -> None:
+    holdings = Inventory(BEFORE)
+    holdings.add(StoredObject(JOB_PARTS[1], 1, OLD), (planned(SHA), planned(OTHER_SHA)))
+    for sha256 in (SHA, OTHER_SHA):
+        holdings.add(StoredObject(f"manifests/{sha256}.jsonl", 1, OLD))
+    assert decided(holdings, JOB) == []
+    assert len(decided(holdings)) == 3
+
+
+@pytest.mark.parametrize("name", JOB_PARTS[:2])
+def test_a_job_with_a_record_that_cannot_be_read_is_kept(name: str) -> None:
+    holdings = Inventory(BEFORE)
+    holdings.add(StoredObject(name, 1, OLD))
+    assert [why for _, why in plan_purge(holdings, set()).kept] == [KeepReason.UNREADABLE]
+
+
 def test_unreadable_records_are_kept() -> None:
     holdings = Inventory(BEFORE)
     holdings.add(StoredObject(f"{FOLDER}/flow-first-1.json", 1, OLD))
@@ -280,6 +362,10 @@ FOREIGN = [
     f"results/msgbatch_1/incomplete-{UUID}.jsonl#2",
     KNOWN,
     f"{KNOWN}#1",
+    f"{JOB_FOLDER}/notes.txt",
+    f"{JOB_FOLDER}/0.json",
+    f"jobs/{UUID}.jsonl",
+    f"jobs/nightly/{UUID}.jsonl",
     "claims/odd\\name.json",
     "claims/a\tb.json",
     "claims/\udcff.json",
@@ -672,7 +758,7 @@ async def test_empty_folders_are_removed_without_losing_a_concurrent_put(tmp_pat
     await landed_run(store, "msgbatch_1")
     await purged(store)
     of_the_account = ["accounts", KNOWN, f"results/{ACCOUNT.part}"]
-    empty = sorted([*of_the_account, *FOLDERS, "store.json", "submissions/default"])
+    empty = sorted([*of_the_account, *({*FOLDERS} - {JOBS}), "store.json", "submissions/default"])
     assert left_in(tmp_path) == empty
 
     async def come_and_go(who: str) -> None:

@@ -15,22 +15,26 @@ import pytest
 
 from message_batches.api.keys import Account
 from message_batches.errors import ResultsIncomplete, StoreUnavailable
+from message_batches.job_models import ShardRecord
+from message_batches.jobs.records import JobRecords
 from message_batches.models import Anchor, Manifest
 from message_batches.requests.manifest import load_manifest, read_ids, write_inline_manifest
+from message_batches.result_models import ResultsFile, Summary
 from message_batches.results.landing import find_landed, land
 from message_batches.results.reader import account_of, of_batch
-from message_batches.storage import paths
+from message_batches.storage import groups, job_paths, paths
 from message_batches.storage.accounts import AccountRecords
-from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import (
+from message_batches.storage.groups import (
     GroupKey,
     ObjectCategory,
     ParsedPath,
     PathKind,
+    batch_at,
     batch_of,
     manifest_at,
     parse_path,
 )
+from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -306,7 +310,7 @@ OF_AN_EARLIER_VERSION = [
 @pytest.mark.parametrize("name", OF_AN_EARLIER_VERSION)
 def test_what_an_earlier_version_put_there_without_an_account_is_foreign(name: str) -> None:
     assert parse_path(name) is None
-    assert paths.account_of_results(name) is None
+    assert groups.account_of_results(name) is None
 
 
 async def manifest_of(store: ObjectStore, count: int) -> Manifest:
@@ -331,6 +335,46 @@ async def test_requests_and_their_ids_are_named_by_the_hash_of_the_requests(stor
     assert await store.read(store.name(manifest.uri)) == line
     assert await read_ids(store, manifest) == ["r-0"]
     assert await load_manifest(store, manifest.uri) == manifest
+
+
+def shard_of(results_uri: str, wave: int, number: int) -> ShardRecord:
+    return ShardRecord(
+        wave=wave,
+        number=number,
+        workflow_id=f"job-1-{wave}-{number}",
+        batch_id="msgbatch_1",
+        requests=1,
+        results_file=ResultsFile(uri=results_uri, bytes=len(RESULT), lines=1, sha256="0" * 64),
+        summary=Summary(),
+    )
+
+
+@pytest.mark.parametrize(("workflow_id", "part"), WORKFLOW_IDS.items(), ids=range(len(WORKFLOW_IDS)))
+async def test_what_a_job_records_belongs_to_it_whatever_its_requests(
+    store: ObjectStore, workflow_id: str, part: str
+) -> None:
+    folder = job_paths.job_folder(workflow_id, "0123456789abcdef" + "f" * 48)
+    records, job = JobRecords(store, folder), GroupKey.of_job(workflow_id)
+    landed = await land(
+        store, arriving(RESULT), account=TEAM_PART, batch_id="msgbatch_1", manifest=None, expected_count=1
+    )
+    await records.record_plan(1, [])
+    await records.record_landed(shard_of(landed.results_file.uri, 1, 12))
+    merged = job_paths.new_merged_path(folder)
+
+    assert folder == f"jobs/{part}-0123456789abcdef"
+    assert [name for name in names_in(store) if name.startswith("jobs/")] == [
+        f"{folder}/1-12.json",
+        f"{folder}/1.plan",
+    ]
+    assert job == ("job", part)
+    assert parse_path(f"{folder}/1.plan") == ParsedPath(job, PathKind.PLAN)
+    assert parse_path(f"{folder}/1-12.json") == ParsedPath(job, PathKind.SHARD)
+    assert parse_path(job_paths.merged_publication_path(folder, "0" * 64)) == ParsedPath(job, PathKind.PUBLICATION)
+    assert parse_path(merged) == ParsedPath(job, PathKind.RESULTS)
+    assert parse_path(job_paths.shard_list_path(merged)) == ParsedPath(job, PathKind.RESULTS)
+    assert batch_at(landed.results_file.uri) == GroupKey.of_batch("team-a", "msgbatch_1")
+    assert batch_at(store.uri(merged)) is None
 
 
 async def test_the_stores_id_belongs_to_no_group_and_is_never_purged(store: ObjectStore) -> None:
@@ -384,6 +428,8 @@ async def test_a_worker_records_its_namespace_under_the_servers_id(store: Object
         (f"results/{TEAM_PART}/msgbatch_1/unverified.json", GroupKey.of_batch("team-a", "msgbatch_1")),
         (f"manifests/{'0' * 64}.jsonl", None),
         (f"manifests/{'0' * 64}.ids", None),
+        (f"jobs/job-1-{'0' * 16}/0.plan", None),
+        (f"jobs/job-1-{'0' * 16}/{RUN}.jsonl", None),
     ],
 )
 async def test_an_interrupted_upload_is_a_leftover_of_its_object(
@@ -410,6 +456,6 @@ async def test_an_interrupted_upload_is_a_leftover_of_its_object(
 
 def test_every_kind_of_object_that_a_purge_knows_is_written_here() -> None:
     assert [kind.name for kind in PathKind] == [
-        *("INTENT", "OUTCOME", "PUBLICATION", "RESULTS", "CLAIM", "REQUESTS", "IDS", "LEFTOVER")
+        *("SHARD", "PLAN", "INTENT", "OUTCOME", "PUBLICATION", "RESULTS", "CLAIM", "REQUESTS", "IDS", "LEFTOVER")
     ]
     assert {kind.category for kind in PathKind} == set(ObjectCategory) - {ObjectCategory.OTHER}

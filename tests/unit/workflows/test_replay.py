@@ -12,6 +12,7 @@ from temporalio.worker import Replayer
 from message_batches.temporal.connection import DATA_CONVERTER
 from tests.harness.project import HISTORIES, ROOT
 from tests.histories.record import SHAPES
+from workflows.job import MessageBatchJobWorkflow
 from workflows.message_batch import MessageBatchWorkflow
 
 RECORDED = sorted(HISTORIES.glob("*.json.gz"))
@@ -44,7 +45,7 @@ def test_every_shape_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
 async def test_a_recorded_history_replays(path: Path) -> None:
-    replayer = Replayer(workflows=[MessageBatchWorkflow], data_converter=DATA_CONVERTER)
+    replayer = Replayer(workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow], data_converter=DATA_CONVERTER)
 
     await replayer.replay_workflow(recorded(path))
 

@@ -19,6 +19,7 @@ from workflows.submission.commands import (
     ListCandidates,
     Post,
     RecordNotFound,
+    StopAtDeadline,
     VerifyCandidate,
     WaitUntil,
 )
@@ -448,3 +449,22 @@ def test_the_batch_of_an_earlier_post_stays_a_candidate_where_its_time_is_not_kn
 
         assert any(window.admits(START - timedelta(minutes=30)) for window in submission.windows)
         assert not any(window.admits(START + timedelta(minutes=30)) for window in submission.windows)
+
+
+def test_after_the_deadline_nothing_is_sent_and_a_lost_reply_is_still_decided() -> None:
+    fresh, refused, lost, undecided, known = (Submission(anchor=ANCHOR) for _ in range(5))
+    refused.on_post_started(START)
+    refused.on_post_rejected(retry_at=START + EVERY)
+    lost.unrecorded = [1]
+    undecided.on_post_started(START)
+    undecided.on_post_unknown(START, until=START)
+    known.on_post_started(START)
+    known.on_post_succeeded("msgbatch_ours1")
+
+    def command(submission: Submission) -> Command:
+        return submission.next_command(START, SCHEDULE, EVERY, deadline_passed=True)
+
+    assert command(fresh) == command(refused) == command(Submission()) == StopAtDeadline()
+    assert command(lost) == RecordNotFound((1,))
+    assert command(undecided) == ListCandidates(ANCHOR)
+    assert command(known) == Done("msgbatch_ours1")

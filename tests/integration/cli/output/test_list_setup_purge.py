@@ -1,6 +1,5 @@
 """The output of the commands for all runs and the whole store: in every scene, as `tests/golden` has it."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,14 +7,13 @@ import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 
 from message_batches.contract import POLL_NOW
-from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import CommandLine, command_line
 from tests.harness.golden import Scenes, assert_golden
 from tests.harness.namespaces import new_namespace
 from tests.harness.requests import fresh
 from tests.harness.retention import after_retention, make_old, works_only_in
-from tests.harness.stack import Stack, running_stack
+from tests.harness.stack import Stack
 from tests.harness.waiting import eventually
 from tests.integration.cli.output.runs import (
     WAIT,
@@ -28,16 +26,6 @@ from tests.integration.cli.output.runs import (
     undecided,
     when,
 )
-
-
-@pytest.fixture
-async def own(forgetful: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
-    """As `pending`, on a server that has no runs but those of the test."""
-    async with (
-        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
-        running_stack(forgetful.client, emulator, (tmp_path / "store").as_uri()) as running,
-    ):
-        yield running
 
 
 @pytest.mark.slow

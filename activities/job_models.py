@@ -1,0 +1,81 @@
+"""The inputs and results of a job's activities: ids, counters and references, never requests."""
+
+from decimal import Decimal
+from typing import Any
+
+from activities.models import Profile
+from message_batches.job_models import Retries, ShardLimits
+from message_batches.job_models import ShardState as ShardState
+from message_batches.job_models import ShardStatus as ShardStatus
+from message_batches.models import MaxCost
+from message_batches.serialization import ContractModel
+
+
+class PlanWaveInput(ContractModel):
+    """A wave to be planned: the first from the requests or the base, a later one from what has failed so far.
+
+    Attributes:
+        job_id: the workflow id of the job.
+        folder: that of the job in the store; None for the first wave, which finds it.
+        wave: its number.
+        max_cost: the most, in USD, that all waves may cost; `spent` is what the earlier ones have cost.
+    """
+
+    job_id: str
+    profile: Profile
+    store_id: str | None = None
+    folder: str | None = None
+    wave: int = 0
+    requests: list[Any] | None = None
+    requests_uri: str | None = None
+    base: str | None = None
+    limits: ShardLimits
+    retries: Retries
+    max_cost: MaxCost | None = None
+    spent: Decimal = Decimal(0)
+
+
+class PlannedWave(ContractModel):
+    """A wave whose shards are in the store: planned now, or before; none where nothing is to be sent.
+
+    Attributes:
+        folder: the job's, from its workflow id and the content of its requests.
+        shards: their number; `requests` that of all of them.
+        planned_before: a wave that an earlier run of the job has planned, and may have sent.
+        attempted_before: an earlier attempt may have planned it, and was lost: it is counted as planned now.
+        search_attributes: those of ours that the namespace has.
+    """
+
+    store_id: str
+    folder: str
+    shards: int
+    requests: int
+    planned_before: bool = False
+    attempted_before: bool = False
+    search_attributes: tuple[str, ...] = ()
+
+
+class ReadShardsInput(ContractModel):
+    """Shards of a wave whose state is asked for."""
+
+    job_id: str
+    profile: Profile
+    store_id: str
+    folder: str
+    wave: int
+    numbers: tuple[int, ...]
+
+
+class StopShardsInput(ContractModel):
+    """The runs of shards whose batches are to be canceled at the provider, so that what has finished is landed."""
+
+    workflow_ids: tuple[str, ...]
+
+
+class MergeInput(ContractModel):
+    """The waves of a job whose landed shards are merged."""
+
+    profile: Profile
+    store_id: str
+    folder: str
+    waves: int

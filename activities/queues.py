@@ -1,0 +1,59 @@
+"""The activities of a worker by their task queue: that of the runs, and those where whole results are read."""
+
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from activities.batch import MessageBatchActivities
+from activities.jobs import JobActivities
+from activities.shards import ShardActivities
+from activities.submission import SubmissionActivities
+from message_batches.api.interface import BatchApi
+from message_batches.prices import PriceList
+from message_batches.storage.interface import Store
+
+
+class WorkerActivities:
+    """All activities of a worker, over an API and a store.
+
+    Attributes:
+        of_runs: those on the task queue of the runs and the jobs.
+        of_landings: those that read whole results, or whole waves of them; a worker does one at a time.
+    """
+
+    def __init__(
+        self,
+        api: BatchApi,
+        store: Store,
+        *,
+        scratch: Path | None = None,
+        prices: PriceList | None = None,
+        max_cost: Decimal | None = None,
+    ) -> None:
+        steps = MessageBatchActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost)
+        submission = SubmissionActivities(api, store)
+        waves = JobActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost, turns=steps.large_checks)
+        shards = ShardActivities(api, store, prices=prices)
+        self.of_runs: Sequence[Callable[..., Any]] = (
+            steps.prepare_requests,
+            steps.submit_batch,
+            steps.poll_batch_status,
+            steps.cancel_batch,
+            submission.find_anchor,
+            submission.find_candidates,
+            submission.find_batch_to_adopt,
+            submission.record_outcome,
+            # The first wave: requests are checked one file at a time, as those of runs.
+            waves.plan_wave,
+            shards.read_shards,
+            shards.stop_shards,
+        )
+        self.of_landings: Sequence[Callable[..., Any]] = (
+            steps.retrieve_results,
+            steps.delete_batch,
+            submission.verify_candidate,
+            # A later wave: the results of all earlier ones are read.
+            waves.plan_wave,
+            shards.merge_results,
+        )

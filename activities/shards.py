@@ -1,0 +1,93 @@
+"""The activities of a job's shards: what has become of them, stopping them, and merging what they have landed."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from temporalio import activity
+
+from activities.failures import check_store, errors_as_failures
+from activities.job_models import MergeInput, ReadShardsInput, ShardState, StopShardsInput
+from activities.timeouts import heartbeats
+from message_batches.api.interface import BatchApi
+from message_batches.contract import ActivityType
+from message_batches.job_models import MergedResults
+from message_batches.jobs.merge import merge
+from message_batches.jobs.records import JobRecords
+from message_batches.jobs.shards import Shard, ShardReader, stop_shard
+from message_batches.prices import PriceList
+from message_batches.storage.interface import Store
+
+MAX_CALLS = 20
+"""Shards that are asked about, or stopped, at a time."""
+
+Each = TypeVar("Each")
+Found = TypeVar("Found")
+
+
+class ShardActivities:
+    """The activities of a job's shards, over an API and a store."""
+
+    def __init__(self, api: BatchApi, store: Store, *, prices: PriceList | None = None) -> None:
+        self._api = api
+        self._store = store
+        self._prices = prices or PriceList()
+        self._shards = ShardReader(store)
+
+    @activity.defn(name=ActivityType.READ_SHARDS)
+    async def read_shards(self, given: ReadShardsInput) -> list[ShardState]:
+        """Return the state of each of these shards of a wave, in their order; what has landed is recorded."""
+        with errors_as_failures():
+            async with heartbeats():
+                await check_store(self._store, given.store_id)
+                client, records = activity.client(), JobRecords(self._store, given.folder)
+                manifests = await records.planned(given.wave)
+
+                async def read(number: int) -> ShardState:
+                    shard = Shard(given.job_id, given.wave, number, manifests[number])
+                    return await self._shards.read(client, records, shard, given.profile.api_key)
+
+                return await _each(given.numbers, read)
+
+    @activity.defn(name=ActivityType.STOP_SHARDS)
+    async def stop_shards(self, given: StopShardsInput) -> list[str]:
+        """Have the batches of these runs canceled, so that what has finished is landed.
+
+        Returns the workflow ids of those that gave no answer, and are to be asked again.
+        """
+        with errors_as_failures():
+            async with heartbeats():
+                asked = await _each(given.workflow_ids, lambda each: stop_shard(activity.client(), self._store, each))
+                return [each for each, done in zip(given.workflow_ids, asked, strict=True) if not done]
+
+    @activity.defn(name=ActivityType.MERGE_RESULTS)
+    async def merge_results(self, given: MergeInput) -> MergedResults:
+        """Merge what has landed into one file, published once."""
+        with errors_as_failures():
+            async with heartbeats():
+                await check_store(self._store, given.store_id)
+                merged = await merge(
+                    self._store,
+                    JobRecords(self._store, given.folder),
+                    given.waves,
+                    prices=self._prices,
+                    hidden=self._api.hidden(given.profile),
+                )
+            activity.logger.info("Merged %d lines", merged.results_file.lines)
+        return merged
+
+
+async def _each(items: Iterable[Each], work: Callable[[Each], Awaitable[Found]]) -> list[Found]:
+    """Return the results of `work` for each item, a few at a time."""
+    turns = asyncio.Semaphore(MAX_CALLS)
+
+    async def one(item: Each) -> Found:
+        async with turns:
+            return await work(item)
+
+    tasks = [asyncio.create_task(one(item)) for item in items]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

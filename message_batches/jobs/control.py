@@ -1,0 +1,300 @@
+"""Steering a job: stopping it, ending its pause, starting it again, settling a shard; the jobs that need it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from temporalio.client import Client
+
+from message_batches.contract import CANCEL_JOB, JOB_WORKFLOW_TYPE, RESUME_JOB, WORKFLOW_TYPE, NextAction
+from message_batches.formatting import plural
+from message_batches.job_models import (
+    FailedShard,
+    JobInput,
+    JobOutput,
+    JobProgress,
+    Retries,
+    RetryKind,
+    ShardPlace,
+    ShardState,
+    shard_place,
+)
+from message_batches.jobs.describe import JobView, describe_job, is_job, read_input
+from message_batches.jobs.records import JobRecords
+from message_batches.jobs.shards import Shard, ShardReader, usable_of
+from message_batches.models import BatchInput, RequestsInput, Resolution
+from message_batches.requests.manifest import load_manifest
+from message_batches.results import reader
+from message_batches.results.failed import may_pass
+from message_batches.runs.control import NoAnswer, Refused, Runs
+from message_batches.runs.deduplication import job_id_of
+from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, follow
+from message_batches.runs.forgotten import RESULTS_KEPT
+from message_batches.runs.list import list_executions
+from message_batches.runs.obstacles import Obstacle
+from message_batches.runs.starter import MAX_TRIES, Starter, StartOptions, StartUnanswered
+from message_batches.storage import job_paths
+from message_batches.storage.interface import Store
+
+_MOST_JOBS = 500
+"""Jobs that are looked at, the newest of those under way and of those that have ended."""
+
+_AT_ONCE = 10
+
+_BATCH_GONE = ("BatchNotFound", "ResultsArchived")
+"""The failures of a shard's run after which its batch has no results any more."""
+
+
+class Jobs:
+    """The jobs of one namespace, that of `client`, and their records in one store."""
+
+    def __init__(self, client: Client, store: Store) -> None:
+        self.client = client
+        self._store = store
+        self._runs = Runs(client, store)
+
+    async def describe(self, workflow_id: str, *, query_timeout: timedelta = QUERY_TIMEOUT) -> JobView:
+        """Describe a job; `RunNotFound` if Temporal knows none of that workflow id."""
+        return await describe_job(self.client, self._store, workflow_id, query_timeout=query_timeout)
+
+    async def follow(self, workflow_id: str, on_view: Callable[[JobView], None] | None = None) -> JobView:
+        """Wait for the end of a job, also while Temporal is unavailable; `on_view` gets the job about once a second."""
+        return await follow(self.client, workflow_id, lambda: self.describe(workflow_id), on_view)
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Stop the batches of a job, and land and merge what has finished."""
+        _check_answering(await self.describe(workflow_id))
+        await self._runs.update(workflow_id, CANCEL_JOB, result_type=JobProgress)
+
+    async def abandon(self, workflow_id: str) -> None:
+        """Cancel the job itself: its runs stop their batches at the provider, and nothing more is landed or merged."""
+        _check_answering(await self.describe(workflow_id))
+        await self._runs.abandon(workflow_id)
+
+    async def resume(self, workflow_id: str) -> JobView:
+        """End the pause of a job, or start one again that has ended without all of its results; return what it was.
+
+        `Refused` for one that is not paused, and for one whose results are complete.
+        """
+        view = await self.describe(workflow_id)
+        if view.running:
+            _check_answering(view)
+            await self._runs.update(workflow_id, RESUME_JOB, result_type=JobProgress)
+        elif view.output and not view.output.failed_shard_count and not view.output.unfinished:
+            raise Refused(
+                f"Each request of {workflow_id} has a result: there is nothing to resume. Nothing was sent",
+                NextAction.RETRY,
+                workflow_id=workflow_id,
+            )
+        else:
+            await self.start_again(view, await self._input(view))
+        return view
+
+    async def retry(self, view: JobView, retries: Retries, max_cost: Decimal | None = None) -> None:
+        """Start a job that has ended again, for waves that send what has failed so far; `Refused` while it runs."""
+        if view.running:
+            raise Refused(
+                f"{view.workflow_id} has not ended: what has failed by then can be sent again afterwards. Nothing was "
+                "started",
+                NextAction.WATCH,
+                workflow_id=view.workflow_id,
+            )
+        _check_failed(view, retries)
+        given = (await self._input(view)).model_copy(update={"retries": retries})
+        await self.start_again(view, given.model_copy(update={"max_cost": max_cost}) if max_cost else given)
+
+    async def retry_run(self, run: RunView, retries: Retries, max_cost: Decimal | None = None) -> str:
+        """Start a job that begins with the results of a run, and sends what has failed there; return its workflow id.
+
+        The same requests are the same job: one that there is is started again. `Refused` for a run that has not landed.
+        """
+        if run.output is None:
+            raise Refused(
+                f"{run.workflow_id} has no results yet: only what has failed of landed ones can be sent again. Nothing "
+                "was started",
+                NextAction.WATCH if run.running else (run.failure.action if run.failure else None),
+                workflow_id=run.workflow_id,
+                batch_id=run.batch_id,
+                api_key=run.failure.api_key if run.failure else None,
+            )
+        _check_failed(run, retries)
+        publication = await reader.of_output(self._store, run.output)
+        if publication.manifest_name is None:
+            raise Refused(
+                f"The requests of {run.batch_id} are not known here: it was taken over without them, or their record "
+                "is gone. Nothing was started",
+                NextAction.ATTACH_WITH_REQUESTS,
+                batch_id=run.batch_id,
+            )
+        manifest = await load_manifest(self._store, self._store.uri(publication.manifest_name))
+        given = await read_input(self.client, run, BatchInput)
+        job_id = job_id_of(manifest.content, given.profile)
+        if await is_job(self.client, job_id):
+            await self.retry(await self.describe(job_id), retries, max_cost)
+            return job_id
+        shared = {name: getattr(given, name) for name in RequestsInput.model_fields}
+        own = {
+            "requests": None,
+            "requests_uri": manifest.uri,
+            "store_id": manifest.store_id,
+            "base": run.workflow_id,
+            "retries": retries,
+            "max_cost": max_cost,
+            "static_summary": f"what has failed of {run.workflow_id}, sent again",
+            "static_details": None,
+        }
+        await self._start(job_id, JobInput(**(shared | own)), run.task_queue)
+        return job_id
+
+    async def start_again(self, view: JobView, given: JobInput) -> None:
+        """Start another run of a job; if one is under way, leave it at that."""
+        await self._start(view.workflow_id, given, view.task_queue)
+
+    async def _start(self, workflow_id: str, given: JobInput, task_queue: str) -> None:
+        starter = Starter(self.client, self._store, StartOptions(task_queue=task_queue))
+        await _until_answered(starter, JOB_WORKFLOW_TYPE, workflow_id, given)
+
+    async def settle(self, workflow_id: str, resolution: Resolution) -> ShardPlace | None:
+        """Decide on a shard whose run has ended without one: another run under its id takes its batch over, or submits.
+
+        Args:
+            workflow_id: of the shard's run.
+            resolution: the batch, or that there is none and the requests are submitted again.
+
+        Returns:
+            The place of the shard; None for a run that has not ended, or is none of a shard: nothing was done.
+        """
+        place = shard_place(workflow_id)
+        if place is None or not await is_job(self.client, place.job_id):
+            return None
+        run = await describe_run(self.client, workflow_id, query_timeout=timedelta())
+        if run.running:
+            return None
+        if run.output:
+            raise Refused(f"The results of {workflow_id} have landed: there is nothing to decide. Nothing was sent")
+        view = await self.describe(place.job_id, query_timeout=timedelta())
+        plan = await JobRecords(self._store, view.folder).plan(place.wave) if view.folder else None
+        if plan is None or place.number >= len(plan):
+            raise Refused(f"{place.job_id} has no shard {workflow_id} in its plan. Nothing was sent")
+        manifest = plan[place.number]
+        job = await read_input(self.client, view, JobInput)
+        if resolution.adopt is None and view.folder:
+            shard = Shard(place.job_id, place.wave, place.number, manifest)
+            records = JobRecords(self._store, view.folder)
+            _check_unknown(await ShardReader(self._store).read(self.client, records, shard, job.api_key))
+        given = job.of_shard(manifest.uri, manifest.store_id, batch_id=resolution.adopt, summary=run_summary(place))
+        starter = Starter(self.client, self._store, StartOptions(task_queue=run.task_queue))
+        await _until_answered(starter, WORKFLOW_TYPE, workflow_id, given)
+        return place
+
+    async def _input(self, view: JobView) -> JobInput:
+        """Return the input of another run of a job: with its plan, once it has one, instead of the requests."""
+        # A deadline was that of the run which has ended.
+        given = (await read_input(self.client, view, JobInput)).model_copy(update={"deadline": None})
+        if not view.folder or await JobRecords(self._store, view.folder).plan(0) is None:
+            return given
+        plan = self._store.uri(job_paths.plan_path(view.folder, 0))
+        return given.model_copy(update={"requests": None, "requests_uri": plan, "base": None})
+
+
+@dataclass(frozen=True)
+class JobAttention:
+    """A job that needs an operator.
+
+    Attributes:
+        obstacle: what is in its way; None where it is paused, or has shards without results.
+    """
+
+    view: JobView
+    obstacle: Obstacle | None = None
+
+    @property
+    def failed_shards(self) -> tuple[FailedShard, ...]:
+        """The first of its shards without results."""
+        seen = self.view.output or self.view.progress
+        return seen.failed_shards if seen else ()
+
+
+async def list_job_attention(client: Client, store: Store) -> list[JobAttention]:
+    """List the jobs that are paused, do not move, or have shards without results; ended ones for 29 days."""
+    since = (datetime.now(UTC) - RESULTS_KEPT).isoformat()
+    ended = f'ExecutionStatus = "Completed" AND CloseTime > "{since}"'
+    ids: dict[str, None] = {}
+    for condition in ("CloseTime IS NULL", ended):
+        query = f'WorkflowType = "{JOB_WORKFLOW_TYPE}" AND {condition}'
+        async for run in list_executions(client, query, _MOST_JOBS):
+            ids[run.execution.workflow_id] = None
+    slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def item(workflow_id: str) -> JobAttention | None:
+        async with slots:
+            try:
+                return _attention(await describe_job(client, store, workflow_id))
+            except RunNotFound:  # It has ended since it was listed, and its history is gone.
+                return None
+
+    return [found for found in await asyncio.gather(*map(item, ids)) if found]
+
+
+def _attention(view: JobView) -> JobAttention | None:
+    obstacle = next((each for each in view.obstacles if each.needs_attention), None)
+    found = JobAttention(view, obstacle)
+    paused = view.running and view.progress is not None and view.progress.paused is not None
+    ended_otherwise = not view.running and view.output is None
+    return found if obstacle or paused or (found.failed_shards and not ended_otherwise) else None
+
+
+def _check_unknown(shard: ShardState) -> None:
+    """Raise `Refused` for a shard whose batch is known: submitted again it would be paid for twice."""
+    if shard.batch_id and shard.type not in _BATCH_GONE:
+        raise Refused(
+            f"The batch of {shard.workflow_id} is known, {shard.batch_id}: its job takes it up when started again. "
+            "Nothing was sent",
+            batch_id=shard.batch_id,
+        )
+
+
+def run_summary(place: ShardPlace) -> str:
+    """Return the line for the Web UI of a run that was started for a shard by an operator."""
+    return f"shard {place.number + 1} in wave {place.wave} of {place.job_id}, as an operator has decided"
+
+
+async def _until_answered(starter: Starter, workflow_type: str, workflow_id: str, given: BatchInput | JobInput) -> None:
+    for _ in range(MAX_TRIES):
+        try:
+            await starter.start_or_join(workflow_type, workflow_id, given)
+        except StartUnanswered:
+            continue
+        return
+    raise NoAnswer(
+        f"Temporal did not answer whether {workflow_id} was started", NextAction.CHECK_RUN, workflow_id=workflow_id
+    )
+
+
+def _check_failed(view: JobView | RunView, retries: Retries) -> None:
+    """Raise `Refused` for landed results of which nothing has failed."""
+    output = view.output
+    if output is None or (isinstance(output, JobOutput) and output.unfinished):
+        return
+    summary = output.summary
+    unusable = summary.counts.succeeded - usable_of(summary)
+    if not may_pass(summary) and not (unusable and retries.what is RetryKind.UNUSABLE):
+        faulty = (
+            f"; {plural(summary.counts.errored, 'request')} to be corrected first" if summary.counts.errored else ""
+        )
+        cut = f"; {plural(unusable, 'reply is', 'replies are')} not whole" if unusable else ""
+        raise Refused(f"No request of {view.workflow_id} has failed in passing{faulty}{cut}. Nothing was sent")
+
+
+def _check_answering(view: JobView) -> None:
+    """Raise `Refused` for a job that has ended, `NoAnswer` for one without a worker."""
+    if not view.running:
+        raise Refused(f"{view.workflow_id} is over ({view.status}): there is nothing to stop or to decide")
+    if view.worker is False:
+        raise NoAnswer(
+            f"No worker that takes the job polls task queue {view.task_queue!r}. Nothing was stopped or decided",
+            NextAction.START_WORKER,
+            workflow_id=view.workflow_id,
+        )

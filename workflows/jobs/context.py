@@ -1,0 +1,78 @@
+"""The context of a job: its input, its state, its clock and timer, and what it reports."""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
+
+from temporalio import workflow
+
+from message_batches.contract import landing_queue
+from message_batches.job_models import JobPhase
+from message_batches.temporal.search_attributes import BATCH_OUTCOME, BATCH_REQUESTS, BATCH_STATUS, BatchStatus
+from workflows import search_attributes
+from workflows.context import WorkflowClock
+from workflows.current_details import describe_request
+from workflows.jobs.details import describe_job
+from workflows.jobs.state import JobRun, JobState
+
+_Result = TypeVar("_Result")
+
+
+class JobContext(WorkflowClock):
+    """The context that the parts of a job share."""
+
+    def __init__(self, request: JobRun) -> None:
+        super().__init__()
+        info = workflow.info()
+        self.request = request
+        self.job_id = info.workflow_id
+        self.state = request.state or JobState(unread_fields=request.unread_fields)
+        self.state.started = self.state.started or info.start_time
+
+    @property
+    def landing_queue(self) -> str:
+        """The task queue of the activities that read whole results."""
+        return landing_queue(workflow.info().task_queue)
+
+    def publish_status(self, ending: str = "") -> None:
+        """Show the job's status, and how it ended, on its page in the Web UI and in the list of runs."""
+        status = describe_job(self.request, self.state, self.now)
+        # Temporal shows the text that a job was started with only on the page of the run that did not continue another.
+        request = describe_request(self.request) if self.continues else ""
+        workflow.set_current_details("\n\n".join(part for part in (status, ending, request) if part))
+        values: Mapping[Any, str | int | None] = {
+            BATCH_STATUS: BatchStatus(self.state.phase),
+            BATCH_REQUESTS: self.state.requests,
+            BATCH_OUTCOME: self.state.outcome,
+        }
+        search_attributes.upsert_changed(values, self.state.search_attributes)
+
+    def log(self, message: str, *details: object, level: int = logging.INFO) -> None:
+        """Log words of our own: nothing that the API or a caller has written."""
+        workflow.logger.log(level, message, *details)
+
+    @property
+    def deadline_passed(self) -> bool:
+        """Whether the deadline has passed, after which nothing is started."""
+        return self.request.deadline is not None and self.now >= self.request.deadline
+
+    def show_phase(self) -> None:
+        """Set the phase of a job whose shards are under way."""
+        self.state.phase = JobPhase.PAUSED if self.state.paused else JobPhase.RUNNING
+
+    async def maybe_continue_as_new(self) -> None:
+        """Count a turn, and continue as a new run if that is due; the shards go on meanwhile."""
+        if self.count_turn():
+            without_requests = {"requests": None, "requests_uri": None, "state": self.state}
+            await self.continue_as_new(self.request.model_copy(update=without_requests))
+
+
+async def finished_first(work: Coroutine[Any, Any, _Result]) -> _Result:
+    """Return a coroutine's result; one that is under way when the workflow is cancelled is finished first."""
+    task = asyncio.create_task(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
