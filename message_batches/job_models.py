@@ -73,6 +73,8 @@ class JobInput(RequestsInput):
             "requests_uri": requests_uri,
             "store_id": store_id,
             "batch_id": batch_id,
+            # The history of the job would have the results of each shard.
+            "inline_results": False,
             # That of the whole job was compared with the estimate of all shards.
             "max_cost": None,
             "static_summary": summary,

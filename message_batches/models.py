@@ -104,9 +104,11 @@ class BatchInput(RequestsInput):
 
     Attributes:
         batch_id: an existing batch to attach to.
+        inline_results: whether the output has the parsed results where they are small; their file is there in any case.
     """
 
     batch_id: GivenBatchId | None = None
+    inline_results: bool = True
 
 
 class Manifest(ContractModel):

@@ -10,8 +10,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from decimal import Decimal
 
+    from activities.batch import MessageBatchActivities
     from activities.job_models import MergeInput, PlannedWave, PlanWaveInput
     from activities.jobs import JobActivities
+    from activities.models import BatchRef
     from activities.shards import ShardActivities
     from message_batches.contract import CANCEL_JOB, JOB_WORKFLOW_TYPE, POLL_NOW, PROGRESS, RESUME_JOB
     from message_batches.formatting import plural
@@ -19,7 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from message_batches.temporal.search_attributes import BatchOutcome
     from workflows import activity_options
     from workflows.current_details import describe_failure
-    from workflows.failures import failure, from_activity
+    from workflows.failures import error_name_of, failure, from_activity
     from workflows.input_validation import NOTHING, check_requests, read_input
     from workflows.jobs.context import JobContext
     from workflows.jobs.details import describe_merged
@@ -149,6 +151,7 @@ class MessageBatchJobWorkflow:
         if is_cancelled_exception(error):
             if self._state.waves:
                 await self._window.cancel()
+                await self._cancel_left_batches()
             await self._end(JobPhase.CANCELED, BatchOutcome.CANCELED, "")
             return
         failed = from_activity(error) if isinstance(error, ActivityError) else error
@@ -156,6 +159,25 @@ class MessageBatchJobWorkflow:
         await self._end(JobPhase.FAILED, kind, describe_failure(failed))
         if failed is not error:
             raise failed from error
+
+    async def _cancel_left_batches(self) -> None:
+        """Cancel the batches of shards that were to be taken up again: no run does that, and they are billed."""
+        cancels = [
+            workflow.execute_activity_method(
+                MessageBatchActivities.cancel_batch,
+                BatchRef(profile=self._request.profile, batch_id=held.failure.batch_id),
+                **activity_options.CANCEL,
+                summary=f"stop {held.failure.batch_id}",
+            )
+            for held in self._state.held
+            if held.failure.batch_id
+        ]
+        for error in await asyncio.gather(*cancels, return_exceptions=True):
+            if isinstance(error, ActivityError):
+                name = error_name_of(error)
+                self._context.log("A batch could not be cancelled and continues: %s", name, level=logging.ERROR)
+            elif isinstance(error, BaseException):
+                raise error
 
     async def _end(self, phase: JobPhase, outcome: str | None, details: str) -> None:
         """Report how the job ends; without an outcome it has not ended, and its workflow task is tried again."""

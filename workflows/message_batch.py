@@ -95,12 +95,13 @@ class MessageBatchWorkflow:
         delete, not_deleted = self._request.delete_after_landing, None
         if delete:
             not_deleted = await self._retrieve_results.delete(landed, twice=bool(duplicates or unchecked))
+        inline = self._request.inline_results
         return BatchOutput(
             batch_id=batch.id,
             request_counts=batch.request_counts,
             results_url=batch.results_url,
-            results=landed.results,
-            results_omitted=landed.results_omitted,
+            results=landed.results if inline else None,
+            results_omitted=landed.results_omitted if inline else "the input has left them out: read the results file",
             results_file=landed.results_file,
             verified=landed.verified,
             possibly_paid_twice=tuple(duplicates),

@@ -56,10 +56,16 @@ async def job_when(job: Job, condition: Callable[[JobProgress], bool], *, within
     return await waiting.eventually(check, f"the expected progress of {job.id}", within=within)
 
 
+def merged(output: JobOutput) -> list[Any]:
+    """Return the lines of the merged file."""
+    return [
+        json.loads(line) for line in Path(output.results_file.uri.removeprefix("file://")).read_bytes().splitlines()
+    ]
+
+
 def merged_ids(output: JobOutput) -> list[str]:
     """Return the custom_ids of the merged file, in its order."""
-    lines = Path(output.results_file.uri.removeprefix("file://")).read_bytes().splitlines()
-    return [json.loads(line)["custom_id"] for line in lines]
+    return [line["custom_id"] for line in merged(output)]
 
 
 def sent(live: Stack) -> Counter[str]:

@@ -16,6 +16,8 @@ export interface BatchInput {
   requestsUri?: string;
   /** Take over a batch that exists. */
   batchId?: string;
+  /** Whether the output has the parsed results where they are small; by default it has. */
+  inlineResults?: boolean;
   poll?: PollSchedule;
   submission?: SubmissionSchedule;
   storeId?: string;

@@ -203,3 +203,17 @@ async def test_cancelling_the_workflow_cancels_each_shard_and_its_batch(stoppabl
 
     assert isinstance(caught.value.cause, CancelledError)
     assert len(stoppable.emulator.batches) == 2
+
+
+async def test_cancelling_the_workflow_cancels_the_batch_that_no_run_follows(stoppable: Stack) -> None:
+    job = await start_job(stoppable, requests(2))
+    await polled(stoppable, job, 0)
+    stoppable.emulator.faults.add("spend-limit", operation="retrieve", times=1)
+    paused = await job_when(job, lambda seen: seen.phase is JobPhase.PAUSED)
+    assert paused.alive == ()
+    await job.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await job.result()
+
+    [batch] = stoppable.emulator.batches
+    assert [call.batch_id for call in stoppable.emulator.calls if call.operation == "cancel"] == [batch.id]

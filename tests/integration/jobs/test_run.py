@@ -12,7 +12,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.job_models import JobPhase, Retries, RetryKind
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import request, requests
-from tests.harness.running_jobs import job_when, merged_ids, most_alive, sent, start_job
+from tests.harness.running_jobs import job_when, merged, merged_ids, most_alive, sent, start_job
 from tests.harness.stack import Stack, details_of, failure_of, running_stack
 
 SECOND = timedelta(seconds=1)
@@ -43,6 +43,17 @@ async def test_three_shards_land_and_are_merged_in_the_order_of_the_requests(liv
     assert sorted(len(batch.requests) for batch in live.emulator.batches) == [1, 2, 2]
     end = await job_when(job, lambda seen: seen.phase is JobPhase.LANDED)
     assert (end.requests, end.alive, end.waves) == (5, (), output.waves)
+
+
+async def test_the_history_of_a_job_has_no_results(live: Stack) -> None:
+    job = await start_job(live, requests(4))
+    output = await job.result()
+
+    replies = [line["result"]["message"]["id"].encode() for line in merged(output)]
+    events = b"".join(event.SerializeToString() for event in (await job.fetch_history()).events)
+    assert output.results_file.sha256.encode() in events
+    assert len(replies) == 4
+    assert [reply for reply in replies if reply in events] == []
 
 
 async def test_a_job_whose_shards_would_have_too_long_an_id_fails(live: Stack) -> None:
