@@ -203,7 +203,8 @@ class MergedResults(ContractModel):
     """The results of a job in the store; also the content of their publication.
 
     Attributes:
-        results_file: one line for each request that has a result, the last that it got, in the order of the requests.
+        results_file: one line for each request that has a result, in the order of the requests: the last that it got,
+            where a reply is replaced by another reply only.
         shards: those whose results are in it.
         summary: of the lines of the file.
         cost: of all waves, replies that a later one has replaced included.

@@ -1,5 +1,6 @@
 """The last answer of each request of a job, in the order of the requests: a join over its shards and waves.
 
+A reply is only replaced by another reply: one that was cut off is worth more than the error of a retry.
 The results of a shard are in the order of its requests, and the requests of a later wave in the order of the first one:
 each file is read once, from its start to its end, and no more than a piece of one file of each wave is in memory.
 """
@@ -22,6 +23,7 @@ from message_batches.results.reader import ResultsChanged, decode_request, resul
 from message_batches.storage.interface import Store
 
 MAX_IDS = 3
+SUCCEEDED = "succeeded"
 _BLOCK = 1000
 
 
@@ -56,12 +58,15 @@ async def read_waves(records: JobRecords, waves: int | None = None) -> list[Wave
 class Answers:
     """Reads the last answer of each request; a shard without results leaves its requests unfinished.
 
+    A reply, such as one that was cut off, is replaced by another reply only, not by the error of a later wave.
+
     Args:
         store: where the files are.
         waves: of the job, the first of which has all requests.
         with_requests: whether to read the line of each request too, as the wave of the answer has sent it.
-        settled: whether to leave out, as unfinished, also requests that a later wave has sent again in a shard that has
-            not landed: another answer of theirs may be on its way, or be lost.
+        settled: whether to read what the last attempt of each request has come to, whatever that is. Requests are left
+            out, as unfinished, also where a later wave has sent them again in a shard that has not landed: another
+            answer of theirs may be on its way, or be lost.
 
     Attributes:
         unfinished: after the last block, how many requests have no answer; `unfinished_ids` the first three.
@@ -93,7 +98,9 @@ class Answers:
                 while start < len(block):
                     for answered in later:
                         await answered.fill()
-                    newest, start = await run_in_thread(partial(_newest, block, start, later))
+                    newest, start = await run_in_thread(
+                        partial(_newest, block, start, later, replies_stay=not self._settled)
+                    )
                     if answers := self._without_unfinished(newest):
                         yield answers
             for answered in later:
@@ -183,7 +190,9 @@ class _Answered:
         return answer
 
 
-def _newest(block: list[Answer], start: int, later: Sequence[_Answered]) -> tuple[list[Answer], int]:
+def _newest(
+    block: list[Answer], start: int, later: Sequence[_Answered], *, replies_stay: bool
+) -> tuple[list[Answer], int]:
     """Replace answers by later ones; also return where to go on, once a later wave has been filled again."""
     waiting = [answered for answered in later if not answered.ended]
     if not waiting:
@@ -193,7 +202,9 @@ def _newest(block: list[Answer], start: int, later: Sequence[_Answered]) -> tupl
         custom_id = answer.result.custom_id
         for answered in waiting:
             if answered.next_id == custom_id:
-                newest[position] = answered.take()
+                taken = answered.take()
+                if not replies_stay or taken.result.type == SUCCEEDED or newest[position].result.type != SUCCEEDED:
+                    newest[position] = taken
         if any(answered.next_id is None for answered in waiting):
             return newest[: position + 1], start + position + 1
     return newest, len(block)

@@ -150,8 +150,9 @@ async def _tls_problem(attempt: Attempt, reason: str) -> str:
     if not established and "fatal alert" not in reason:
         unless = "" if attempt.tls == "TEMPORAL_TLS" else ", unless TEMPORAL_TLS is false"
         return f"{target} does not speak TLS, and this connection does: {attempt.tls} turns it on{unless}"
-    # With TLS 1.3 a server sees the client's certificate once the connection is established, and then closes it.
-    if "h2 protocol error" not in reason:
+    # With TLS 1.3 a server sees the client's certificate once the connection is established, and then closes it. So
+    # does one that speaks HTTP, whose answer may be lost then; a caller without a certificate gets that one's alone.
+    if "h2 protocol error" not in reason and not await _speaks_http(target, tls=True):
         if attempt.certificate:
             return f"{target} refuses the client's certificate: check {_CERT_FILES}"
         return f"{target} wants a client's certificate: set {_CERT_FILES}"

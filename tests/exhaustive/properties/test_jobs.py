@@ -84,6 +84,10 @@ async def stored(store: ObjectStore, waves: Waves) -> StoredJob:
     return job
 
 
+def is_reply(line: bytes) -> bool:
+    return read_result(line).type == "succeeded"
+
+
 @given(waves=jobs(), piece=st.sampled_from([40, 300, 100_000]))
 def test_the_merged_file_has_the_last_answer_of_each_request_in_order(
     waves: Waves, piece: int, store: CutStore
@@ -103,11 +107,15 @@ def test_the_merged_file_has_the_last_answer_of_each_request_in_order(
 
     ids = [custom_id for shard in waves[0] for custom_id in shard.lines]
     last: dict[str, bytes] = {}
+    attempts: dict[str, bytes] = {}
     pending: set[str] = set()
     for wave in waves:
         for shard in wave:
             if shard.landed:
-                last.update(shard.lines)
+                attempts |= shard.lines
+                for custom_id, line in shard.lines.items():
+                    if not (custom_id in last and is_reply(last[custom_id]) and not is_reply(line)):
+                        last[custom_id] = line
                 pending.difference_update(shard.lines)
             else:
                 pending.update(shard.lines)
@@ -123,5 +131,5 @@ def test_the_merged_file_has_the_last_answer_of_each_request_in_order(
     failed = FailedRequests()
     for custom_id in expected:
         if custom_id not in pending:
-            failed.add(read_result(last[custom_id]))
+            failed.add(read_result(attempts[custom_id]))
     assert again == [custom_id for custom_id in ids if custom_id in failed.retryable]

@@ -90,6 +90,20 @@ async def test_the_last_answer_of_each_request_wins(tmp_path: Path) -> None:
     assert await merged_content(job, 2) != await merged_content(job, 3)
 
 
+async def test_a_reply_is_replaced_by_another_reply_only(tmp_path: Path) -> None:
+    job = StoredJob.new(tmp_path)
+    cut = reply("a", stop_reason="max_tokens")
+    await job.plan(0, [request("a"), request("b")])
+    await job.land(0, 0, cut, error("b"))
+    await job.plan(1, [request("a"), request("b")])
+    await job.land(1, 0, error("a", "invalid_request_error"), without_reply("b", "expired"))
+    assert await merged_content(job, 2) == [cut, without_reply("b", "expired")]
+
+    await job.plan(2, [request("a")])
+    await job.land(2, 0, reply("a", "whole"))
+    assert await merged_content(job, 3) == [reply("a", "whole"), without_reply("b", "expired")]
+
+
 async def test_the_cost_is_that_of_all_waves(tmp_path: Path) -> None:
     job = StoredJob.new(tmp_path)
     await job.plan(0, [request("a"), request("b")])
