@@ -15,7 +15,7 @@ from message_batches.jobs.files import JobRequests
 from message_batches.jobs.plan import record_first_wave
 from message_batches.jobs.records import JobRecords
 from message_batches.requests.estimate import check_limit
-from message_batches.requests.manifest import store_manifest
+from message_batches.requests.manifest import manifest_of, store_manifest
 from message_batches.results import reader
 from message_batches.runs.control import NoAnswer, Refused
 from message_batches.runs.deduplication import Finished, NeverSent, find_prior_run, job_id_of, workflow_id_of
@@ -179,7 +179,7 @@ class _JobStarter:
         # One batch may have had them also where they are split into smaller ones now.
         if not requests.ids or await has_plan(self.store, requests, self.options):
             return None
-        manifest = await store_manifest(self.store, requests)
+        manifest = await manifest_of(self.store, requests)
         run_id = workflow_id_of(manifest.content, profile)
         prior = await find_prior_run(self.client, self.store, manifest, profile.api_key, run_id)
         match prior:
@@ -187,6 +187,7 @@ class _JobStarter:
                 return None
             case Finished():
                 return prior
+        await store_manifest(self.store, requests)
         shown = StaticDetails.of_requests(requests, self.name, profile, self.options.poll)
         return replace(await starter.continue_prior(prior, run_id, manifest, shown), retry_later=True)
 

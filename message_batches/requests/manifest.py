@@ -219,26 +219,31 @@ def _json_line(item: Any) -> bytes:
     return json.dumps(item, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
 
 
+async def manifest_of(store: Store, requests: CheckedLines) -> Manifest:
+    """Return the manifest that requests have once they are in the store; nothing but the store's id is written."""
+    return Manifest(
+        uri=store.uri(requests_path(requests.sha256)),
+        ids_uri=store.uri(ids_path(requests.sha256)),
+        count=requests.count,
+        body_bytes=requests.body_bytes,
+        sha256=requests.sha256,
+        ids_sha256=await run_in_thread(lambda: _digest(requests.ids)),
+        # Before the first object: a store that holds any, and has no id, is one that has lost it.
+        store_id=await store.identity(),
+        content_sha256=requests.content_sha256,
+    )
+
+
 async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
     """Put requests that are checked into the store, unless they are there."""
-    # Before the first object: a store that holds any, and has no id, is one that has lost it.
-    store_id = await store.identity()
-    name, ids_name = requests_path(requests.sha256), ids_path(requests.sha256)
+    manifest = await manifest_of(store, requests)
+    name, ids_name = store.name(manifest.uri), store.name(manifest.ids_uri)
     ids = "".join(f"{custom_id}\n" for custom_id in requests.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
     if await store.read(ids_name) != ids or not await _exists(store, name):
         await store.write(name, _chunks(requests.lines))
         await store.write(ids_name, _one(ids))
-    return Manifest(
-        uri=store.uri(name),
-        ids_uri=store.uri(ids_name),
-        count=requests.count,
-        body_bytes=requests.body_bytes,
-        sha256=requests.sha256,
-        ids_sha256=await run_in_thread(lambda: _digest(requests.ids)),
-        store_id=store_id,
-        content_sha256=requests.content_sha256,
-    )
+    return manifest
 
 
 async def _exists(store: Store, name: str) -> bool:

@@ -55,7 +55,9 @@ async def test_a_landed_run_shows_its_outcome(live: Stack) -> None:
 async def test_a_run_that_continues_another_shows_its_input(short_lived: DevServer, tmp_path: Path) -> None:
     never = Emulator(EmulatorOptions(processing_time=timedelta(hours=1)))
     async with never as emulator, running_stack(short_lived.client, emulator, tmp_path.as_uri()) as live:
-        run = await live.start(requests(), static_summary="3 requests", static_details="of a *file*")
+        # Nine polls take more than a second.
+        slowly = QUICK_POLL.model_copy(update={"retry_after": timedelta(seconds=0.3)})
+        run = await live.start(requests(), poll=slowly, static_summary="3 requests", static_details="of a *file*")
         began = (await run.describe()).start_time
         later = live.client.get_workflow_handle(run.id)
 

@@ -56,7 +56,7 @@ def handed_out(limit: int, seconds: int) -> int:
     ("limit", "seconds", "least"),
     [
         pytest.param(480, 6, 20, id="a few seconds"),
-        pytest.param(60, 60, 50, id="a minute"),
+        pytest.param(60, 60, 40, id="a minute"),
     ],
 )
 @pytest.mark.slow
