@@ -69,7 +69,7 @@ class MessageBatchJobWorkflow:
         self._context.publish_status()
         if (unread := self._state.unread_fields) and not self._state.waves:
             self._context.log("Fields of the input are not read: %s", ", ".join(unread), level=logging.WARNING)
-        planned = await self._ask_for_plan(len(self._state.waves))
+        planned = await self._context.settled(self._ask_for_plan(len(self._state.waves)))
         if not planned.shards:
             return False
         self._state.on_planned(planned)

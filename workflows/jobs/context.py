@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from datetime import datetime
 from typing import Any, TypeVar
 
 from temporalio import workflow
@@ -51,6 +52,17 @@ class JobContext(WorkflowClock):
     def log(self, message: str, *details: object, level: int = logging.INFO) -> None:
         """Log words of our own: nothing that the API or a caller has written."""
         workflow.logger.log(level, message, *details)
+
+    async def settled(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Return a result once all that has come at the same moment is taken in: its order differs between Pythons."""
+        result = await work
+        await workflow.wait_condition(lambda: True)
+        return result
+
+    async def wait_until(self, time: datetime, summary: str) -> None:
+        """Wait until that time of the job's clock, or until it is woken."""
+        await self.settled(super().wait_until(time, summary))
+        self._woken = False
 
     @property
     def deadline_passed(self) -> bool:

@@ -76,7 +76,7 @@ class ShardWindow:
                 return
             self._context.show_phase()
             await self._stop_if_asked()
-            await self._turn()
+            await self._context.settled(self._turn())
             self._context.show_phase()
             self._context.publish_status()
             if self._next_to_start():
@@ -238,7 +238,7 @@ class ShardWindow:
         """Return the states of shards of the current wave, in the order of their numbers here."""
         if not numbers:
             return []
-        return await workflow.execute_activity_method(
+        reading = workflow.execute_activity_method(
             ShardActivities.read_shards,
             ReadShardsInput(
                 job_id=self._context.job_id,
@@ -251,6 +251,7 @@ class ShardWindow:
             **activity_options.READ_SHARDS,
             summary=f"look at {plural(len(numbers), 'shard')} of wave {self._state.wave.number}",
         )
+        return await self._context.settled(reading)
 
     async def _stop_if_asked(self) -> None:
         """Ask each shard that is under way to cancel its batch, once the job was asked to stop."""
@@ -284,9 +285,8 @@ class ShardWindow:
         if self._request.deadline and now < self._request.deadline:
             times.append(self._request.deadline)
         if due:
-            state.waiting_for = (
-                f"{plural(len(due), 'shard')} that the API refuses for now, until {format_time(min(due))}"
-            )
+            held = plural(len(due), "shard")
+            state.waiting_for = f"{held} that the API refuses for now, until {format_time(min(due))}"
         self._context.publish_status()
         await self._context.wait_until(min(times), truncate_payload(self._reason(), SUMMARY_BYTES))
         state.waiting_for = None
