@@ -305,9 +305,9 @@ async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_s
     keyed: Keyed,
 ) -> None:
     live = keyed.live
-    run = await live.start(requests(2), submission=SHORT)
-    await live.saw("create")
+    # Longer than the quiet period: it has no third one.
     live.emulator.faults.add("slow", operation="list", seconds=1)
+    run = await live.start(requests(2), submission=SHORT)
     # For the anchor, and at the begin and the end of the quiet period: the first key has then found nothing.
     await live.saw("list", 3)
     keyed.replace_key()
