@@ -194,7 +194,8 @@ def _failed(line: bytes | None) -> bool:
 
 
 def _recorded_wrongly(shard: RunSeen) -> Iterator[str]:
-    if (shard.ended == "completed") != bool(shard.record) and shard.ended != FORGOTTEN:
+    # One that was terminated, or forgotten, may have published its results before.
+    if (shard.ended == "completed") != bool(shard.record) and shard.ended not in (FORGOTTEN, "Terminated"):
         yield f"{shard.name} has ended as {shard.ended}, its record is {shard.record}"
     elif shard.record and shard.output:
         said = {"batchId": shard.batch_id, "resultsFile": shard.output["resultsFile"]}

@@ -63,10 +63,9 @@ async def _decide(world: World, name: str, handle: Handle, since: dict[str, floa
 
 
 async def owner(world: World, batch_id: str) -> str | None:
-    """Return the run whose prompts a batch answers; None while its results are not available."""
+    """Return the run whose prompts a batch answers; None for none that is known. Fails while there are no results."""
     reply = await world.api.get(f"/v1/messages/batches/{batch_id}/results", headers={"anthropic-version": "2023-06-01"})
-    if not reply.is_success:
-        return None
+    reply.raise_for_status()
     results = (json.loads(line)["result"] for line in reply.content.split(b"\n") if line)
     answer = next((result["message"] for result in results if result["type"] == "succeeded"), None)
     if answer is None:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 
 from tests.exhaustive.chaos.callers import Handle, outcome, start
@@ -91,8 +92,9 @@ async def _emulator_records(made: World) -> dict[str, list[dict[str, Any]]]:
     for batch in records["batches"]:
 
         async def has_owner(batch: dict[str, Any] = batch) -> bool:
-            batch["of"] = await owner(made, batch["id"])
-            return bool(batch["of"])
+            with suppress(httpx.HTTPStatusError):
+                batch["of"] = await owner(made, batch["id"])
+            return bool(batch.get("of"))
 
         await eventually(has_owner, f"results of {batch['id']}, which may be invisible for a while")
     return records
