@@ -9,7 +9,7 @@ from message_batches.api.keys import DEFAULT_KEY
 from message_batches.contract import NextAction
 from message_batches.errors import InvalidRequests, MessageBatchesError, RunError
 from message_batches.job_models import FailedShard
-from message_batches.jobs.control import JobAttention
+from message_batches.jobs.attention import JobAttention
 from message_batches.requests.preflight import PreflightWarning
 from message_batches.runs.attention import AttentionItem, Decision, way_out
 from message_batches.runs.forgotten import ForgottenSubmission

@@ -1,9 +1,7 @@
-"""Steering a job: stopping it, ending its pause, starting it again, settling a shard; the jobs that need it."""
+"""Steering a job: stopping it, ending its pause, starting it again, settling a shard."""
 
-import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 
 from temporalio.client import Client
@@ -11,7 +9,6 @@ from temporalio.client import Client
 from message_batches.contract import CANCEL_JOB, JOB_WORKFLOW_TYPE, RESUME_JOB, WORKFLOW_TYPE, NextAction
 from message_batches.formatting import plural
 from message_batches.job_models import (
-    FailedShard,
     JobInput,
     JobOutput,
     JobProgress,
@@ -29,19 +26,12 @@ from message_batches.requests.manifest import load_manifest
 from message_batches.results import reader
 from message_batches.results.failed import may_pass
 from message_batches.runs.control import NoAnswer, Refused, Runs
-from message_batches.runs.deduplication import job_id_of
-from message_batches.runs.describe import QUERY_TIMEOUT, RunNotFound, RunView, describe_run, follow
-from message_batches.runs.forgotten import RESULTS_KEPT
-from message_batches.runs.list import list_executions
-from message_batches.runs.obstacles import Obstacle
+from message_batches.runs.deduplication import retry_job_id_of
+from message_batches.runs.describe import QUERY_TIMEOUT, RunView, describe_run, follow
 from message_batches.runs.starter import MAX_TRIES, Starter, StartOptions, StartUnanswered
 from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
-
-_MOST_JOBS = 500
-"""Jobs that are looked at, the newest of those under way and of those that have ended."""
-
-_AT_ONCE = 10
+from message_batches.storage.submission_records import SubmissionRecords
 
 _BATCH_GONE = ("BatchNotFound", "ResultsArchived")
 """The failures of a shard's run after which its batch has no results any more."""
@@ -108,8 +98,18 @@ class Jobs:
     async def retry_run(self, run: RunView, retries: Retries, max_cost: Decimal | None = None) -> str:
         """Start a job that begins with the results of a run, and sends what has failed there; return its workflow id.
 
-        The same requests are the same job: one that there is is started again. `Refused` for a run that has not landed.
+        The results of a run have one job: one that there is is started again. `Refused` for a run that has not landed,
+        and for that of a shard, which its job retries.
         """
+        given = await read_input(self.client, run, BatchInput)
+        sender = await self._sender(run, given.api_key)
+        if (place := shard_place(sender)) and await is_job(self.client, place.job_id):
+            raise Refused(
+                f"{sender} is a shard of {place.job_id}: what has failed there is sent again by that job. Nothing was "
+                "started",
+                NextAction.RETRY,
+                workflow_id=place.job_id,
+            )
         if run.output is None:
             raise Refused(
                 f"{run.workflow_id} has no results yet: only what has failed of landed ones can be sent again. Nothing "
@@ -129,8 +129,7 @@ class Jobs:
                 batch_id=run.batch_id,
             )
         manifest = await load_manifest(self._store, self._store.uri(publication.manifest_name))
-        given = await read_input(self.client, run, BatchInput)
-        job_id = job_id_of(manifest.content, given.profile)
+        job_id = retry_job_id_of(manifest.content, given.profile, sender)
         if await is_job(self.client, job_id):
             await self.retry(await self.describe(job_id), retries, max_cost)
             return job_id
@@ -147,6 +146,11 @@ class Jobs:
         }
         await self._start(job_id, JobInput(**(shared | own)), run.task_queue)
         return job_id
+
+    async def _sender(self, run: RunView, api_key: str) -> str:
+        """Return the workflow id of the run that has sent the batch of a run, which may have taken it over."""
+        owners = await SubmissionRecords(self._store).owners_of(run.batch_id, api_key) if run.batch_id else []
+        return owners[0].workflow_id if len(owners) == 1 else run.workflow_id
 
     async def start_again(self, view: JobView, given: JobInput) -> None:
         """Start another run of a job; if one is under way, leave it at that."""
@@ -197,53 +201,6 @@ class Jobs:
             return given
         plan = self._store.uri(job_paths.plan_path(view.folder, 0))
         return given.model_copy(update={"requests": None, "requests_uri": plan, "base": None})
-
-
-@dataclass(frozen=True)
-class JobAttention:
-    """A job that needs an operator.
-
-    Attributes:
-        obstacle: what is in its way; None where it is paused, or has shards without results.
-    """
-
-    view: JobView
-    obstacle: Obstacle | None = None
-
-    @property
-    def failed_shards(self) -> tuple[FailedShard, ...]:
-        """The first of its shards without results."""
-        seen = self.view.output or self.view.progress
-        return seen.failed_shards if seen else ()
-
-
-async def list_job_attention(client: Client, store: Store) -> list[JobAttention]:
-    """List the jobs that are paused, do not move, or have shards without results; ended ones for 29 days."""
-    since = (datetime.now(UTC) - RESULTS_KEPT).isoformat()
-    ended = f'ExecutionStatus = "Completed" AND CloseTime > "{since}"'
-    ids: dict[str, None] = {}
-    for condition in ("CloseTime IS NULL", ended):
-        query = f'WorkflowType = "{JOB_WORKFLOW_TYPE}" AND {condition}'
-        async for run in list_executions(client, query, _MOST_JOBS):
-            ids[run.execution.workflow_id] = None
-    slots = asyncio.Semaphore(_AT_ONCE)
-
-    async def item(workflow_id: str) -> JobAttention | None:
-        async with slots:
-            try:
-                return _attention(await describe_job(client, store, workflow_id))
-            except RunNotFound:  # It has ended since it was listed, and its history is gone.
-                return None
-
-    return [found for found in await asyncio.gather(*map(item, ids)) if found]
-
-
-def _attention(view: JobView) -> JobAttention | None:
-    obstacle = next((each for each in view.obstacles if each.needs_attention), None)
-    found = JobAttention(view, obstacle)
-    paused = view.running and view.progress is not None and view.progress.paused is not None
-    ended_otherwise = not view.running and view.output is None
-    return found if obstacle or paused or (found.failed_shards and not ended_otherwise) else None
 
 
 def _check_unknown(shard: ShardState) -> None:

@@ -212,7 +212,7 @@ def _rest(head: bytes, file: IO[bytes], name: str) -> bytes:
     data = head + file.read(MAX_ARRAY_BYTES)
     if len(data) > MAX_ARRAY_BYTES:
         raise UnreadableFile(
-            f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, and split it"
+            f"{name} is an array of more than {MAX_ARRAY_BYTES:,} bytes: write it as JSONL, a request in each line"
         )
     return bytes(without_bom(data))
 

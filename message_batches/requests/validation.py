@@ -276,8 +276,8 @@ class RequestCheck:
         if self.too_large:
             batches = max(-(-self.count // MAX_REQUESTS), -(-self.body_bytes // MAX_BODY_BYTES))
             lines.append(
-                f"a batch can have {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: send them as a job, which "
-                f"splits them into {batches} batches or more"
+                f"a batch can have {MAX_REQUESTS:,} requests and {MAX_BODY_BYTES:,} bytes: to send them, start a job, "
+                f"which splits them into {batches} batches or more; to attach to a batch, give its requests alone"
             )
         elif self._found:
             lines.append("correct them and start again")

@@ -16,13 +16,17 @@ from message_batches.models import Phase
 from message_batches.runs.describe import RunNotFound, RunView, describe_execution, describe_run
 from message_batches.runs.list import list_executions
 from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacle, Queues, find_obstacles
-from message_batches.temporal.search_attributes import BATCH_STATUS, EXPIRY_WARNING, NEEDS_ATTENTION, BatchStatus
-
-OPEN = f'WorkflowType = "{WORKFLOW_TYPE}" AND CloseTime IS NULL'
-"""The query for all runs that have not ended, paused ones too."""
+from message_batches.temporal.search_attributes import (
+    BATCH_STATUS,
+    EXPIRY_WARNING,
+    NEEDS_ATTENTION,
+    BatchStatus,
+    UsableAttributes,
+)
 
 MAX_LOOKED_AT = 5000
-"""Open runs that are looked at for obstacles, newest first: more would keep Temporal busy for minutes."""
+"""Open runs that are looked at for obstacles, newest first, besides those whose status needs an operator: more would
+keep Temporal busy for minutes."""
 
 NOT_FOUND_FOR = timedelta(minutes=10)
 """The time after which a batch that the API answers with a 404 needs attention: a real one may for a while."""
@@ -73,8 +77,33 @@ async def list_attention(client: Client) -> list[AttentionItem]:
                     return attention_item(await describe_run(client, run.execution.workflow_id), datetime.now(UTC))
         return None
 
-    runs = [run async for run in list_executions(client, OPEN, MAX_LOOKED_AT)]
+    runs = await list_open(client, WORKFLOW_TYPE, MAX_LOOKED_AT)
     return [found for found in await asyncio.gather(*map(item, runs)) if found]
+
+
+def open_query(workflow_type: str) -> str:
+    """Return the query for all runs, or jobs, that have not ended, paused ones too."""
+    return f'WorkflowType = "{workflow_type}" AND CloseTime IS NULL'
+
+
+async def list_open(client: Client, workflow_type: str, most: int) -> list[WorkflowExecutionInfo]:
+    """List the runs, or the jobs, that have not ended: each whose status needs an operator, and the newest of all."""
+    queries: list[tuple[str, int | None]] = [(open_query(workflow_type), most)]
+    if BATCH_STATUS.name in await UsableAttributes().names(client):
+        statuses = ", ".join(f'"{status}"' for status in NEEDS_ATTENTION)
+        queries.append((f"{open_query(workflow_type)} AND {BATCH_STATUS.name} IN ({statuses})", None))
+    return list(
+        {
+            run.execution.workflow_id: run
+            for query, limit in queries
+            async for run in list_executions(client, query, limit)
+        }.values()
+    )
+
+
+async def count_unseen(client: Client, query: str, most: int) -> int:
+    """Return how many of the runs of a query are not among the newest, so many of which are looked at."""
+    return max(0, (await client.count_workflows(query)).count - most)
 
 
 async def may_need_attention(client: Client, run: WorkflowExecutionInfo, queues: Queues) -> bool:

@@ -26,6 +26,7 @@ from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
 
 _ID_DIGITS = 24
+_RUN_DIGITS = 8
 _ATTACH = "attach-"
 
 
@@ -78,6 +79,17 @@ def workflow_id_of(content_sha256: str, profile: ApiProfile) -> str:
 def job_id_of(content_sha256: str, profile: ApiProfile) -> str:
     """Return the workflow id of the job of this content, from the same facts."""
     return f"job-{_content_digits(content_sha256, profile)}"
+
+
+def retry_job_id_of(content_sha256: str, profile: ApiProfile, run_id: str) -> str:
+    """Return the workflow id of the job that sends again what has failed of the batch of a run.
+
+    Of the run that the content names it is the content's job; any other run has results of its own, and so a job.
+    """
+    job_id = job_id_of(content_sha256, profile)
+    if run_id == workflow_id_of(content_sha256, profile):
+        return job_id
+    return f"{job_id}-{hashlib.sha256(run_id.encode()).hexdigest()[:_RUN_DIGITS]}"
 
 
 def _content_digits(content_sha256: str, profile: ApiProfile) -> str:

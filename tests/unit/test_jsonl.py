@@ -132,7 +132,7 @@ def test_100_000_requests_are_accepted_and_one_more_is_refused() -> None:
     check.lines([b'{"custom_id":"%d","params":{}}' % n for n in range(MAX_REQUESTS)])
     check.finish()
     check.lines([request("more")])
-    with pytest.raises(InvalidRequests, match=r"(?s)100,001 requests .* 2 batches"):
+    with pytest.raises(InvalidRequests, match=r"(?s)100,001 requests .* 2 batches .* attach"):
         check.finish()
 
 

@@ -3,7 +3,6 @@
 The run or the job carries the first three out itself, so a worker must be available.
 """
 
-from dataclasses import dataclass
 from decimal import Decimal
 
 from message_batches.cli import next_steps
@@ -12,7 +11,7 @@ from message_batches.cli.follow import WaitOptions, waits
 from message_batches.cli.jobs.documents import ResumedJob, RetriedJob, SettledShard, StoppedJob
 from message_batches.cli.jobs.follow import follow_job
 from message_batches.cli.json_output import AbandonedRun, CancelledBatch, ResolvedRun
-from message_batches.job_models import Retries, RetryKind
+from message_batches.job_models import Retries
 from message_batches.models import Resolution
 from message_batches.runs.control import Refused, check_batch_id
 
@@ -83,30 +82,25 @@ async def resume(context: CommandContext, job_id: str, waiting: WaitOptions) -> 
     return CommandResult(document, f"{job_id} {how}. To see it: {next_steps.watch(job_id)}")
 
 
-@dataclass(frozen=True)
-class RetryOptions:
-    """The requests to send again.
+async def retry(
+    context: CommandContext, identity: str, *, retries: Retries, max_cost: Decimal | None, waiting: WaitOptions
+) -> CommandResult:
+    """Send again what has failed of a run or a job, in a job whose results are those of both, merged.
 
-    Attributes:
-        what: those with errors, or also those whose replies were cut off.
-        max_tokens: the limit that these get.
-        max_cost: the most, in USD, that all may cost by the estimate; None is the limit that there was.
+    Args:
+        context: of the command.
+        identity: of the run or the job.
+        retries: what is sent again, and how often.
+        max_cost: the most, in USD, that it may cost by the estimate; None is the limit that there was.
+        waiting: whether to wait for the job's end.
     """
-
-    what: RetryKind = RetryKind.ERRORS
-    max_tokens: int | None = None
-    max_cost: Decimal | None = None
-
-
-async def retry(context: CommandContext, identity: str, options: RetryOptions, waiting: WaitOptions) -> CommandResult:
-    """Send again what has failed of a run or a job, in a job whose results are those of both, merged."""
-    jobs, retries = await context.jobs(), Retries(what=options.what, max_tokens=options.max_tokens)
+    jobs = await context.jobs()
     if await context.is_job(identity):
-        await jobs.retry(await jobs.describe(identity), retries, options.max_cost)
+        await jobs.retry(await jobs.describe(identity), retries, max_cost)
         job_id = identity
     else:
         run = await (await context.runs()).describe(identity)
-        job_id = await jobs.retry_run(run, retries, options.max_cost)
+        job_id = await jobs.retry_run(run, retries, max_cost)
     if waits(context, waiting):
         return await follow_job(context, job_id, strict=waiting.strict)
     failed = "what has failed" if job_id == identity else f"what has failed of {identity}"

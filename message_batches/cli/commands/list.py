@@ -13,9 +13,10 @@ from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.jobs import tables as job_tables
 from message_batches.cli.json_output import AttentionDocument, ListedRunDocument
 from message_batches.cli.options import MAX_LIMIT
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.errors import StoreUnavailable
 from message_batches.formatting import format_duration, format_time, plural
-from message_batches.jobs.control import JobAttention, list_job_attention
+from message_batches.jobs.attention import JobAttention, list_job_attention
 from message_batches.runs import attention
 from message_batches.runs import list as runs_list
 from message_batches.runs.attention import AttentionItem
@@ -49,8 +50,17 @@ async def _store_problem(store: Store) -> StoreUnavailable | None:
 async def list_attention(context: CommandContext, limit: int) -> CommandResult:
     """List jobs and runs that an operator should look at, and submissions that no run follows: `limit` of each."""
     now, client = datetime.now(UTC), await context.client()
-    jobs = [job_document(item, now) for item in await list_job_attention(client, context.store)]
-    runs = [*jobs, *(attention_document(item, now) for item in await attention.list_attention(client))]
+    jobs = await list_job_attention(client, context.store)
+    runs = [job_document(item, now) for item in jobs.found]
+    runs += [attention_document(item, now) for item in await attention.list_attention(client)]
+    unseen_runs = await attention.count_unseen(client, attention.open_query(WORKFLOW_TYPE), attention.MAX_LOOKED_AT)
+    for unseen, what in ((jobs.unseen, "job"), (unseen_runs, "run")):
+        if unseen:
+            context.say(
+                f"Not looked at: {plural(unseen, f'older {what}')}, but for those whose status says that they need it. "
+                f"`{next_steps.called()} status ID` shows one",
+                style="yellow",
+            )
     forgotten = await _forgotten(context, client)
     hidden = [
         f"{len(found) - limit:,} more {what}"

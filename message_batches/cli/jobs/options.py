@@ -29,6 +29,12 @@ RetryWaves = Annotated[
 ]
 
 
+Waves = Annotated[
+    int,
+    typer.Option("--retry-waves", min=1, max=20, metavar="N", help="Send again what has failed, up to N times."),
+]
+
+
 class RetryWhat(StrEnum):
     """The values of `--what`."""
 

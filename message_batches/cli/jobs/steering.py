@@ -52,6 +52,7 @@ def add_commands(app: typer.Typer, run: Callable[[Callable[..., Any], bool], int
     @app.command()
     def retry(
         identity: given.Id,
+        retry_waves: job_options.Waves = 2,
         what: job_options.RetriedWhat = job_options.RetryWhat.ERRORS,
         max_tokens: job_options.RaisedMaxTokens = None,
         max_cost: given.MaxCost = None,
@@ -63,8 +64,9 @@ def add_commands(app: typer.Typer, run: Callable[[Callable[..., Any], bool], int
         job_options.check_raised(what, max_tokens)
         from message_batches.cli.commands import control
         from message_batches.cli.follow import WaitOptions
-        from message_batches.job_models import RetryKind
+        from message_batches.job_models import Retries, RetryKind
 
-        options = control.RetryOptions(RetryKind(what.value), max_tokens, max_cost)
+        retries = Retries(waves=retry_waves, what=RetryKind(what.value), max_tokens=max_tokens)
         waiting = WaitOptions(wait=wait, strict=strict)
-        return run(partial(control.retry, identity=identity, options=options, waiting=waiting), as_json)
+        command = partial(control.retry, identity=identity, retries=retries, max_cost=max_cost, waiting=waiting)
+        return run(command, as_json)

@@ -132,6 +132,89 @@ async def test_what_has_failed_of_a_run_is_sent_again_and_merged(starter: Comman
     assert (await starter("results", retried.json["workflowId"], "--failed")).out == ""
 
 
+async def test_a_retry_of_a_run_is_of_its_own_results_also_where_the_same_requests_have_another_run(
+    starter: CommandLine, live: Stack
+) -> None:
+    given, runs = fresh(3), []
+    for failed, again in (("request-0001", ()), ("request-0002", ("--again",)), ("request-0000", ("--again",))):
+        failing(live, failed, batches=1)
+        ended = await starter("start", starter.file(given), *again, *QUICK, "--wait", "--json")
+        runs.append(ended.json["workflowId"])
+        live.emulator.faults.clear()
+
+    jobs = {}
+    for run in (runs[1], runs[0], runs[2]):
+        retried = await starter("retry", run, "--wait", "--json")
+        assert retried.code == 0, retried.err
+        jobs[run] = retried.json["workflowId"]
+        output = retried.json["output"]
+        assert [wave["sent"] for wave in output["waves"]] == [3, 1]
+        assert (output["summary"]["counts"]["succeeded"], output["verified"]) == (3, True)
+        merged = await starter("results", jobs[run], "--json")
+        lines = Path(merged.json["shards"]["uri"].removeprefix("file://"))
+        assert lines_of(lines)[0]["workflowId"] == run
+    repeated = await starter("retry", runs[1])
+    same = await starter("start", starter.file(given), "--retry-waves", "1", "--json", *QUICK)
+
+    assert len(set(jobs.values())) == 3
+    assert all(job.startswith(jobs[runs[0]]) for job in jobs.values())
+    assert (same.json["workflowId"], repeated.code) == (jobs[runs[0]], 2)
+    assert f"{jobs[runs[1]]} has failed" in repeated.err
+    assert sent(live) == {each["custom_id"]: 4 for each in given}
+
+
+async def test_a_retry_of_the_run_that_took_a_batch_over_is_that_of_the_run_which_sent_it(
+    patient: CommandLine, pending: Stack
+) -> None:
+    file = patient.file(fresh(2))
+    failing(pending, "request-0001", batches=1)
+    run = (await patient("start", file, "--json", *QUICK)).json["workflowId"]
+    await pending.saw("retrieve")
+    await pending.client.get_workflow_handle(run).terminate()
+    attached = (await patient("start", file, "--json", *QUICK)).json["workflowId"]
+    pending.emulator.clock.advance(timedelta(minutes=11))
+    await patient("watch", attached)
+
+    retried = await patient("retry", attached, "--json")
+    joined = await patient("start", file, "--retry-waves", "1", "--json", *QUICK)
+
+    assert attached.startswith("attach-")
+    assert (retried.code, retried.json["base"]) == (0, attached), retried.err
+    assert joined.json["workflowId"] == retried.json["workflowId"]
+    await patient("cancel", joined.json["workflowId"], "--abandon")
+
+
+async def test_a_retry_of_a_shard_is_refused_and_names_that_of_its_job(starter: CommandLine, live: Stack) -> None:
+    failing(live, "request-0001", batches=1)
+    job = await started(starter, fresh(3), *SHARDS, "--concurrency", "1", "--retry-waves", "0")
+    await starter("watch", job)
+    batch = live.emulator.batches[0].id
+
+    refused = [await starter("retry", each) for each in (f"{job}-0-0", batch)]
+    retried = await starter("retry", job, "--retry-waves", "1", "--wait", "--json")
+
+    for each in refused:
+        assert each.code == 2
+        assert f"{job}-0-0 is a shard of {job}" in each.err
+        assert f" retry {job}`" in each.err
+    assert retried.json["output"]["verified"], retried.err
+    assert sum(sent(live).values()) == 4
+
+
+async def test_a_retry_has_as_many_waves_as_it_is_given(starter: CommandLine, live: Stack) -> None:
+    failing(live, "request-0001", batches=20)
+    run = (await starter("start", starter.file(fresh(2)), *QUICK, "--wait", "--json")).json["workflowId"]
+
+    once = await starter("retry", run, "--retry-waves", "1", "--wait", "--json")
+    thrice = await starter("retry", once.json["workflowId"], "--retry-waves", "3", "--wait", "--json")
+    none = await starter("retry", run, "--retry-waves", "0")
+
+    assert len(once.json["output"]["waves"]) == 2, once.err
+    assert len(thrice.json["output"]["waves"]) == 5, thrice.err
+    assert none.code == 2
+    assert sent(live) == {"request-0000": 1, "request-0001": 5}
+
+
 @pytest.mark.slow
 async def test_what_has_failed_of_a_job_is_sent_again_in_another_wave(starter: CommandLine, live: Stack) -> None:
     failing(live, "request-0003", batches=4)

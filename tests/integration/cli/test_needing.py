@@ -8,15 +8,19 @@ from typing import Any
 import pytest
 
 from message_batches.cli.commands.list import attention_document
+from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import Phase, Progress
-from message_batches.runs.attention import attention_item
+from message_batches.runs import attention
+from message_batches.runs.attention import attention_item, count_unseen, list_attention, open_query
 from message_batches.runs.describe import RunStatus, RunView
+from message_batches.runs.list import list_executions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.gateway import Answer, gateway_to
 from tests.harness.requests import fresh
 from tests.harness.stack import Stack, progress_when, running_stack
+from tests.harness.waiting import eventually
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
@@ -52,6 +56,28 @@ async def test_an_undecided_run_comes_with_the_command_that_decides_it(starter: 
     document = await needing(starter, workflow_id)
 
     assert f" resolve {workflow_id} --adopt " in document["command"]
+
+
+async def test_an_undecided_run_is_found_behind_more_newer_ones_than_are_looked_at(
+    starter: CommandLine, live: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests = fresh()
+    live.emulator.faults.add("accept-then-drop", operation="create", times=1)
+    undecided = (await starter("start", starter.file(requests), "--json", *QUICK)).json["workflowId"]
+    await live.saw_a_lost_reply()
+    await live.post_by_a_stranger(requests)
+    run = live.client.get_workflow_handle(undecided)
+    await progress_when(run, lambda progress: progress.phase is Phase.UNDECIDED and len(progress.candidates) == 2)
+    newer = await starter("start", starter.file(fresh()), "--json", *QUICK)
+    monkeypatch.setattr(attention, "MAX_LOOKED_AT", 1)
+
+    async def found() -> bool:
+        listed = [each async for each in list_executions(live.client, open_query(WORKFLOW_TYPE), 1)]
+        items = [each.view.workflow_id for each in await list_attention(live.client)]
+        return listed[0].execution.workflow_id == newer.json["workflowId"] and undecided in items
+
+    await eventually(found, "the undecided run, which is not the newest")
+    assert await count_unseen(live.client, open_query(WORKFLOW_TYPE), 1) >= 1
 
 
 async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live: Stack) -> None:

@@ -21,11 +21,9 @@ from message_batches.runs.control import NoAnswer, Refused
 from message_batches.runs.starter import StartOptions
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal import diagnosis
-from message_batches.temporal.connection import connect
-from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack
-from tests.harness.temporal_proxy import AnswerFault, TemporalProxy, temporal_proxy
+from tests.harness.temporal_proxy import AnswerFault, TemporalProxy
 from tests.harness.waiting import eventually
 
 START = "StartWorkflowExecution"
@@ -37,18 +35,6 @@ async def emulator() -> AsyncIterator[Emulator]:
     """Start an emulator whose batches do not end while a test runs."""
     async with Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as running:
         yield running
-
-
-@pytest.fixture
-async def proxy(temporal: DevServer) -> AsyncIterator[TemporalProxy]:
-    async with temporal_proxy(temporal.address) as running:
-        yield running
-
-
-@pytest.fixture
-async def through(proxy: TemporalProxy) -> Client:
-    """Connect through the proxy."""
-    return await connect(address=proxy.address)
 
 
 @pytest.fixture

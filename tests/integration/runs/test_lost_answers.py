@@ -23,12 +23,11 @@ from message_batches.runs.start import attach_run, start_run
 from message_batches.runs.starter import StartOptions
 from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal import diagnosis
-from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, progress_when
-from tests.harness.temporal_proxy import AnswerFault, TemporalProxy, temporal_proxy
+from tests.harness.temporal_proxy import AnswerFault, TemporalProxy
 
 START, UPDATE, CANCEL = "StartWorkflowExecution", "UpdateWorkflowExecution", "RequestCancelWorkflowExecution"
 FAULTS = pytest.mark.parametrize("fault", AnswerFault)
@@ -39,18 +38,6 @@ async def emulator() -> AsyncIterator[Emulator]:
     """Start an emulator whose batches end when a test advances its clock."""
     async with Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as running:
         yield running
-
-
-@pytest.fixture
-async def proxy(temporal: DevServer) -> AsyncIterator[TemporalProxy]:
-    async with temporal_proxy(temporal.address) as running:
-        yield running
-
-
-@pytest.fixture
-async def through(proxy: TemporalProxy) -> Client:
-    """Connect through the proxy."""
-    return await connect(address=proxy.address)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from message_batches.observability.metrics import (
 from message_batches.observability.prometheus import serve_metrics
 from message_batches.result_models import ModelUsage, Summary
 from message_batches.temporal.dev_server import DevServer
-from message_batches.temporal.search_attributes import OPEN_STATUSES
+from message_batches.temporal.search_attributes import NEEDS_ATTENTION, OPEN_STATUSES
 from tests.harness.metrics import RULES, exported
 from tests.harness.processes import refused_worker
 from tests.harness.project import ROOT
@@ -158,7 +158,7 @@ async def test_an_alert_is_well_formed_and_names_metrics_that_are_exported(seen:
     assert metrics_in(rule["expr"])
     assert metrics_in(rule["expr"]) <= seen.page.names | PROMETHEUS_OWN
     named = set(re.findall(r"starter\.py ([a-z]+)", " ".join(rule["annotations"].values())))
-    assert named <= {"list", "status", "resolve", "results", "setup"}
+    assert named <= {"list", "status", "resolve", "results", "resume", "setup"}
 
 
 async def test_the_dashboard_names_metrics_that_are_exported(seen: Seen) -> None:
@@ -166,6 +166,15 @@ async def test_the_dashboard_names_metrics_that_are_exported(seen: Seen) -> None
 
     assert len(named) > 15
     assert named <= seen.page.names | PROMETHEUS_OWN
+
+
+@pytest.mark.parametrize("status", NEEDS_ATTENTION)
+def test_a_status_that_needs_an_operator_is_on_the_dashboard_and_has_an_alert(status: str) -> None:
+    (panel,) = (panel for panel in DASHBOARD["panels"] if panel["title"] == "Needs attention")
+    alerts = [rule["alert"] for rule in RULES if f'message_batches_open_runs{{status="{status}"}}' in rule["expr"]]
+
+    assert status in re.split(r'[|"]', panel["targets"][0]["expr"])
+    assert alerts
 
 
 def test_the_panels_of_the_dashboard_have_ids_of_their_own_and_do_not_overlap() -> None:
