@@ -1,6 +1,7 @@
 """A store that vanishes, and comes back, while runs need it: they wait, and nothing is bought twice."""
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +27,7 @@ from worker import build_worker
 
 
 class Vanishing(ObjectStore):
-    """A directory that is moved away once an object of a folder is written, or right before it is read."""
+    """A directory that is moved away once an object whose name matches is written, or right before it is read."""
 
     after_write = ""
     before_read = ""
@@ -47,20 +48,25 @@ class Vanishing(ObjectStore):
 
     async def create(self, name: str, data: bytes) -> bool:
         created = await super().create(name, data)
-        if self.after_write and name.startswith(self.after_write):
-            self.vanish()
+        self._vanish_if(self.after_write, name)
         return created
 
+    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+        await super().write(name, chunks)
+        self._vanish_if(self.after_write, name)
+
     async def stream(self, name: str) -> AsyncIterator[bytes]:
-        if self.before_read and name.startswith(self.before_read):
-            self.vanish()
+        self._vanish_if(self.before_read, name)
         async for chunk in super().stream(name):
             yield chunk
 
     async def read(self, name: str) -> bytes | None:
-        if self.before_read and name.startswith(self.before_read):
-            self.vanish()
+        self._vanish_if(self.before_read, name)
         return await super().read(name)
+
+    def _vanish_if(self, pattern: str, name: str) -> None:
+        if pattern and re.match(pattern, name):
+            self.vanish()
 
 
 @asynccontextmanager

@@ -79,10 +79,9 @@ class ShardWindow:
             await self._context.settled(self._turn())
             self._context.show_phase()
             self._context.publish_status()
-            if self._next_to_start():
-                continue  # Places have become free.
             if self._state.alive or self._state.to_start:
-                await self._wait()
+                if not self._next_to_start():  # Else places have become free.
+                    await self._wait()
                 await self._context.maybe_continue_as_new()
 
     async def cancel(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
@@ -25,8 +25,9 @@ RUN_TIMEOUT = 240
 CONCURRENCY = 2
 """Shards of a job that are under way at once."""
 
-STARTED_AGAIN = "the job: start it again, since shards have no results"
-"""The decision of a caller."""
+STARTED_AGAIN = "the job: start it again, since requests have no results"
+STOPPED = "the job: stop it"
+"""The decisions of its caller."""
 
 Handle = WorkflowHandle[Any, Any]
 
@@ -67,6 +68,7 @@ async def start(world: World, run: Run, *, again: bool = False) -> Handle:
                 shards=ShardLimits(max_requests=run.shard + again),
                 concurrency=CONCURRENCY,
                 retries=Retries(waves=run.waves),
+                deadline=(run.deadline and not again and datetime.now(UTC) + timedelta(seconds=run.deadline)) or None,
                 **shared,
             ),
         )
@@ -104,10 +106,14 @@ async def outcome(world: World, run: Run, handle: Handle) -> RunSeen:
 
 
 def _is_started_again(world: World, job: Job, seen: RunSeen) -> bool:
-    """Return whether a job is started again: once it was terminated; and one time if shards have no results."""
+    """Return whether a job is started again: once it was terminated; and one time if requests have no results.
+
+    One that was stopped may have any of its requests without a reply.
+    """
     if seen.ended == TERMINATED:
         return True
-    if not job.again or STARTED_AGAIN in world.decided or (seen.output and not seen.output["failedShardCount"]):
+    whole = seen.output and not (seen.output["unfinished"] or seen.output["stopped"])
+    if not job.again or STARTED_AGAIN in world.decided or whole:
         return False
     world.decided.append(STARTED_AGAIN)
     return True

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tests.exhaustive.chaos.plan import Harm, Round, Run
+from tests.exhaustive.chaos.plan import Act, Harm, Round, Run
 
 TERMINATED = "Terminated"
 """The end of a run that was terminated."""
@@ -77,6 +77,7 @@ class Evidence:
         claims: the workflow that has claimed each batch.
         litter: the files left in the folders for temporary files.
         leaks: the places where the API key was found.
+        readable: the places where prompts were found that are encrypted.
         strays: the processes of this round that still run.
         exits: the exit codes of the workers that were terminated.
     """
@@ -92,6 +93,7 @@ class Evidence:
     claims: Mapping[str, str]
     litter: Sequence[str]
     leaks: Sequence[str]
+    readable: Sequence[str]
     strays: Sequence[str]
     exits: Sequence[int]
     job: RunSeen | None = None
@@ -109,8 +111,21 @@ class Evidence:
         return [
             batch
             for batch in self.batches
-            if batch.of == run.plan.name and (not run.shard or set(batch.custom_ids) == set(run.ids))
+            if batch.of == run.plan.name and (not run.shard or self._is_of_shard(batch, run))
         ]
+
+    def _is_of_shard(self, batch: BatchSeen, shard: RunSeen) -> bool:
+        """Return whether a batch may be that of a shard: a later wave may have one with the same requests."""
+        others = {
+            each.workflow_id for each in self.shards if each.name != shard.name and set(each.ids) == set(shard.ids)
+        }
+        return set(batch.custom_ids) == set(shard.ids) and self.claims.get(batch.id) not in others
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the job was to be stopped before its end, by an operator or its deadline."""
+        job = self.plan.job
+        return any(harm.act is Act.STOP for harm in self.harms) or bool(job and job.deadline)
 
     @property
     def shards(self) -> list[RunSeen]:

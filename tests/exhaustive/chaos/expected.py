@@ -26,6 +26,9 @@ DAMAGED_RESULTS = ("missing-line", "duplicate-line", "foreign-line", "cut")
 SETTLED_BY_JOB = {"SpendLimitReached", "RateLimited", "ApiUnavailable", "ReplyLost"}
 """The failures after which a job takes a shard up again."""
 
+NOT_SENT = ("CancelledError", "DeadlinePassed")
+"""The ends of a shard that was stopped before it was sent."""
+
 _LOST_POSTS = 3
 
 
@@ -36,6 +39,8 @@ def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
         types.add("SpendLimitReached")
     if run.shard and any(harm.act is Act.STRIKE_OUT for harm in evidence.harms):
         types.add(TERMINATED)
+    if run.shard and evidence.cut_short:
+        types |= {*NOT_SENT}
     lasting = {
         str(fault["operation"])
         for fault in evidence.plan.all_faults

@@ -4,14 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 import httpx
-from temporalio.client import WorkflowQueryFailedError
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 from temporalio.service import RPCError
 
-from message_batches.contract import PROGRESS
+from message_batches.contract import CANCEL_JOB, PROGRESS
 from message_batches.job_models import JobProgress
-from tests.exhaustive.chaos.callers import requests_of
+from tests.exhaustive.chaos.callers import STOPPED, requests_of
 from tests.exhaustive.chaos.moments import JOB, SIGNS, Moment
 from tests.exhaustive.chaos.plan import Act, Harm, Job
 from tests.exhaustive.chaos.proxy import Proxy
@@ -106,6 +107,8 @@ class FaultInjection:
                 await self._terminate()
             case Act.STRIKE_OUT:
                 await self._strike_out()
+            case Act.STOP:
+                await self._stop()
 
     async def _seen(self, moment: Moment) -> None:
         sign, world = SIGNS[moment], self.world
@@ -182,6 +185,18 @@ class FaultInjection:
         """Terminate the job, whose caller starts it again; it may have ended already."""
         with suppress(RPCError):
             await self.world.client.get_workflow_handle(f"run-{JOB}").terminate()
+
+    async def _stop(self) -> None:
+        """Have the job cancel its batches and land what has finished; it may not have begun yet, or have ended."""
+        job = self.world.client.get_workflow_handle(f"run-{JOB}")
+        for _ in range(20):
+            try:
+                await job.execute_update(CANCEL_JOB, rpc_timeout=timedelta(seconds=5))
+            except (RPCError, WorkflowUpdateFailedError):
+                await asyncio.sleep(0.5)
+            else:
+                self.world.decided.append(STOPPED)
+                return
 
     async def _strike_out(self) -> None:
         """Terminate the run of the shard that was started last, if any is under way."""

@@ -2,7 +2,7 @@
 
 import base64
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
@@ -27,6 +27,13 @@ def leaks(folder: Path, key: str) -> Iterator[str]:
         for form, text in forms.items():
             if text in content:
                 yield f"{name}: {form}"
+
+
+def readable(folder: Path, prompts: Iterable[str]) -> Iterator[str]:
+    """Return the places of prompts in what Temporal has stored, where payloads are encrypted."""
+    for name, content in _contents(folder):
+        if name.startswith("temporal.db") or name.endswith(".history"):
+            yield from (f"{name}: the prompt {prompt!r}" for prompt in prompts if prompt.encode() in content)
 
 
 def in_database(path: Path) -> Iterator[tuple[str, bytes]]:

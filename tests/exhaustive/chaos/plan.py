@@ -30,6 +30,7 @@ class Act(StrEnum):
     SPEND = "reach the spend limit"
     TERMINATE = "terminate the job"
     STRIKE_OUT = "terminate a shard"
+    STOP = "stop the job"
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,16 @@ class Job(Run):
 
     At most one of a shard fails, and none of the last one: so no shard of a later wave has the ids of an earlier one.
     With `again`, the job is started once more if it ends without the results of all shards.
+
+    Attributes:
+        deadline: the seconds after its start at which its batches are cancelled; None if it has none.
     """
 
     shard: int
     waves: int
     failing: tuple[int, ...]
     again: bool
+    deadline: float | None = None
 
     @property
     def faults(self) -> Sequence[Mapping[str, Any]]:
@@ -93,6 +98,7 @@ class Round:
         lifted_after: seconds until a fault that lasts is lifted, from when it first struck.
         ahead: the seconds that the API's clock is ahead of the workers'.
         queue_limit: the requests that the API processes at one time; 0 is no limit.
+        encrypted: whether payloads are encrypted.
         scale: the speed of the API's clock: below 1 it falls behind, by much less than the quiet period while a lost
             batch is searched for, as real clocks do by much less than 15 minutes.
     """
@@ -112,6 +118,7 @@ class Round:
     ahead: float
     scale: float
     queue_limit: int = 0
+    encrypted: bool = False
 
     @property
     def job(self) -> Job | None:

@@ -67,6 +67,7 @@ JOB_MOMENTS: Mapping[Act, Sequence[Moment]] = {
     Act.LOSE: (Moment.PLANNING, Moment.PLANNED, Moment.WINDOW, Moment.WAVE, Moment.MERGING),
     Act.SPEND: (Moment.PLANNED, Moment.WINDOW, Moment.WAVE),
     Act.STRIKE_OUT: (Moment.PLANNED, Moment.WINDOW, Moment.WAVE),
+    Act.STOP: (Moment.PLANNING, Moment.PLANNED, Moment.WINDOW, Moment.WAVE),
 }
 """The moments of a job at which each act is done."""
 
@@ -126,7 +127,7 @@ def _with_job(planned: Round) -> Round:
     chance = random.Random(f"{seed}: job {number}")
     place = number // JOB_EVERY
     drawn = [_card(seed, each, job_deck(), "harms of jobs") for each in (2 * place - 2, 2 * place - 1)]
-    if chance.random() < 0.3:
+    if chance.random() < 0.15:
         drawn.pop()
     if planned.in_bucket:
         drawn = [(Act.CLOSE if act is Act.LOSE else act, moment) for act, moment in drawn]
@@ -152,12 +153,16 @@ def _with_job(planned: Round) -> Round:
         failing=tuple(shard * each + chance.randrange(shard) for each in failing),
         again=chance.random() < 0.5,
     )
+    harms = (*planned.harms, *(_harm(act, moment, chance) for act, moment in drawn))
+    # All other runs and one shard have room in it.
+    queue_limit = sum(run.count for run in planned.runs) + shard if chance.random() < 0.25 else 0
+    job = replace(job, deadline=round(chance.uniform(4, 15), 1) if chance.random() < 0.2 else None)
     return replace(
         planned,
         runs=(*planned.runs, job),
-        harms=(*planned.harms, *(_harm(act, moment, chance) for act, moment in drawn)),
-        # All other runs and one shard have room in it.
-        queue_limit=sum(run.count for run in planned.runs) + shard if chance.random() < 0.25 else 0,
+        harms=harms,
+        queue_limit=queue_limit,
+        encrypted=chance.random() < 0.4,
     )
 
 
@@ -187,7 +192,7 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
             lasts = 33 if moment in LONG_HEARTBEATS else chance.uniform(10.5, 13)
         case Act.OUTAGE:
             lasts = chance.uniform(0.3, 2.5)
-        case Act.INTRUDE | Act.SPEND | Act.TERMINATE | Act.STRIKE_OUT:
+        case Act.INTRUDE | Act.SPEND | Act.TERMINATE | Act.STRIKE_OUT | Act.STOP:
             lasts = 0.0
         case Act.RESTART | Act.SET_BACK:
             lasts = chance.uniform(0.2, 4)
@@ -202,7 +207,7 @@ def _harm(act: Act, moment: Moment, chance: random.Random) -> Harm:
             after = 0  # These moments last for milliseconds.
         case _:
             after = chance.choice((0, 0, 0.02, 0.2))
-    if act is Act.STRIKE_OUT:
+    if act is Act.STRIKE_OUT or (act is Act.STOP and moment is not Moment.PLANNING):
         after = chance.uniform(0.5, 4)  # Most have a batch by then.
     everyone = chance.random() < 0.6
     return Harm(act, moment, after=round(after, 2), everyone=everyone, lasts=round(lasts, 1))

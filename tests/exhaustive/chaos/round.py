@@ -21,7 +21,7 @@ import psutil
 from tests.exhaustive.chaos.callers import Handle, outcome, start
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.fault_injection import FaultInjection
-from tests.exhaustive.chaos.leaks import leaks
+from tests.exhaustive.chaos.leaks import leaks, readable
 from tests.exhaustive.chaos.moments import second_wave_planned
 from tests.exhaustive.chaos.operator import decide, owner
 from tests.exhaustive.chaos.plan import Act, Job, Round, Run
@@ -46,9 +46,15 @@ async def play(plan: Round, folder: Path) -> Evidence:
     return replace(
         seen,
         leaks=tuple(await asyncio.to_thread(lambda: list(leaks(folder, key)))),
+        readable=tuple(await asyncio.to_thread(lambda: list(readable(folder, _first_prompts(plan))))),
         litter=tuple(str(path) for name in ("scratch", "tmp") for path in (folder / name).rglob("*")),
         strays=tuple(strays(folder)),
     )
+
+
+def _first_prompts(plan: Round) -> list[str]:
+    """Return a part of the first prompt of each run, if Temporal must not have it."""
+    return [f"{run.name}-0000: word" for run in plan.runs] if plan.encrypted else []
 
 
 async def _played(made: World) -> Evidence:
@@ -169,6 +175,7 @@ def _evidence(
         },
         litter=(),
         leaks=(),
+        readable=(),
         strays=(),
         exits=[worker.exit_code or 0 for worker in made.workers if worker.exit_code != -signal.SIGKILL],
     )

@@ -1,4 +1,4 @@
-"""Ten rounds, run by the command that plays two hundred; and its behaviour when it is stopped, or finds a violation."""
+"""Twelve rounds, run by the command that plays two hundred; and its behaviour when it is stopped."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ from tests.exhaustive.chaos.round import strays
 from tests.harness.processes import Running, bare_environment
 from tests.harness.waiting import eventually
 
-ROUNDS, SEED = 10, 3708
-"""Ten rounds that include every act, two of them with a job."""
+ROUNDS, SEED = 12, 5585
+"""Twelve rounds that include every act, three of them with a job, and one of these with encryption."""
 COMMAND = (sys.executable, "-m", "tests.exhaustive.chaos")
 
 
@@ -37,14 +37,15 @@ async def chaos(folder: Path, *arguments: str) -> AsyncIterator[Running]:
             await running.terminate()
 
 
-def test_the_ten_rounds_include_every_act() -> None:
-    harms = [harm for number in range(1, ROUNDS + 1) for harm in round_of(SEED, number).harms]
+def test_the_twelve_rounds_include_every_act_and_encryption() -> None:
+    rounds = [round_of(SEED, number) for number in range(1, ROUNDS + 1)]
 
-    assert {harm.act for harm in harms} == set(Act)
+    assert {harm.act for each in rounds for harm in each.harms} == set(Act)
+    assert any(each.encrypted for each in rounds)
 
 
 @pytest.mark.timeout(600)
-async def test_ten_rounds_without_a_violation(tmp_path: Path) -> None:
+async def test_twelve_rounds_without_a_violation(tmp_path: Path) -> None:
     async with chaos(tmp_path, "--rounds", str(ROUNDS), "--seed", str(SEED)) as rounds, asyncio.timeout(540):
         status = await rounds.wait()
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.exhaustive.chaos.callers import STOPPED
 from tests.exhaustive.chaos.evidence import BatchSeen, Evidence, RunSeen
 from tests.exhaustive.chaos.invariants import INVARIANTS, violations
 from tests.exhaustive.chaos.moments import Moment
@@ -192,6 +193,7 @@ def all_well() -> Evidence:
         claims={f"msgbatch_{name}": f"run-{name}" for name in ("a", "b", "c", "j-0-0", "j-0-1", "j-1-0")},
         litter=(),
         leaks=(),
+        readable=(),
         strays=(),
         exits=(0,),
     )
@@ -272,7 +274,9 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "hidden, but not for long": lambda seen: submitted_twice(seen, hidden=QUIET - 1, list_read=False),
         "none": lambda seen: replace(seen, batches=seen.batches[1:]),
         "another one than it says": lambda seen: first(seen, batch_id="msgbatch_b"),
-        "names somebody else's": lambda seen: says(seen, possiblyPaidTwice=["msgbatch_b"]),
+        "names somebody else's": lambda seen: says(
+            replace(seen, calls=[call("list", at=NOON + timedelta(minutes=1))]), possiblyPaidTwice=["msgbatch_b"]
+        ),
         "fails and does not name its batch": lambda seen: failed(seen, "ApiUnavailable", batch_id=None),
         "a second batch of a shard": lambda seen: replace(
             seen, batches=[*seen.batches, BatchSeen("msgbatch_j2", "j", SHARDS[0].ids, NOON)]
@@ -322,6 +326,7 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "sent again, and had not failed": lambda seen: of_shards(
             seen, shard("-0-0", JOB_IDS[:2], answered(JOB_IDS[:2])), *SHARDS[1:]
         ),
+        "was stopped, and does not say so": lambda seen: replace(seen, decided=[STOPPED]),
         "failed, and not sent again": lambda seen: replace(
             of_shards(seen, *SHARDS[:2]), job=merged([ERRORED, *answered(JOB_IDS[1:])])
         ),
@@ -331,6 +336,9 @@ DOCTORED: dict[str, dict[str, Doctor]] = {
         "somebody else": lambda seen: replace(seen, claims={**seen.claims, "msgbatch_a": "run-b"}),
     },
     "no_key_anywhere": {"in a log": lambda seen: replace(seen, leaks=["worker-1.log: plain"])},
+    "no_prompt_on_the_server": {
+        "in a history": lambda seen: replace(seen, readable=["run-a-1.history: the prompt 'a-0000: word'"])
+    },
     "nothing_is_left_over": {
         "scratch": lambda seen: replace(seen, litter=["scratch/tmp1"]),
         "a file that no purge knows": lambda seen: add(seen, f"results/{ACCOUNT.part}/msgbatch_a/tmp1"),
@@ -372,6 +380,25 @@ def test_a_second_batch_is_allowed_only_if_the_first_was_invisible_and_is_named_
     assert violations(named) == violations(unseen) == []
 
 
+def test_a_batch_that_another_run_has_just_created_may_be_named_until_that_run_claims_it() -> None:
+    named = says(all_well(), possiblyPaidTwice=["msgbatch_b"])
+    read_then = [
+        call("list", at=NOON + timedelta(seconds=1)),
+        call("results", "msgbatch_a", at=NOON + timedelta(seconds=2)),
+    ]
+    read_later = [
+        call("list", at=NOON + timedelta(seconds=9)),
+        call("results", "msgbatch_a", at=NOON + timedelta(seconds=10)),
+    ]
+
+    assert violations(replace(named, calls=read_then)) == []
+    assert violations(replace(named, calls=read_later)) != []
+    other_count = replace(
+        named, batches=[*named.batches[:1], batch("b", ["b-0000"]), *named.batches[2:]], calls=read_then
+    )
+    assert violations(other_count) != []
+
+
 def test_the_last_error_may_be_one_of_a_few_after_another_that_lasted() -> None:
     few = {"fault": "accept-then-drop", "operation": "list", "times": 3}
     lasting = {"fault": "500", "operation": "list"}
@@ -411,6 +438,52 @@ def test_a_job_may_end_without_a_shard_that_failed_for_good_and_is_named() -> No
     assert violations(seen) == []
     unnamed = replace(seen, job=merged(answered(JOB_IDS[:2]), unfinished={"count": 2}))
     assert list(INVARIANTS["a_job_has_what_its_shards_have"](unnamed)) != []
+
+
+def stopped_job(seen: Evidence, *shards: RunSeen, **changes: Any) -> Evidence:
+    """Return a job that was stopped once its first shard had landed: the second one was never sent."""
+    return replace(
+        of_shards(seen, SHARDS[0], *shards),
+        harms=(replace(KILLED, act=Act.STOP),),
+        batches=[batch for batch in seen.batches if batch.id != SHARDS[1].batch_id],
+        job=merged([ERRORED, *answered(JOB_IDS[1:2])], unfinished={"count": 2}, stopped="asked", **changes),
+    )
+
+
+def test_a_job_that_was_stopped_may_lack_what_was_not_sent() -> None:
+    unsent = RunSeen(JOB, JOB_IDS[2:], FORGOTTEN, shard="-0-1")
+    seen = replace(all_well(), batches=[each for each in all_well().batches if each.id != SHARDS[2].batch_id])
+    stopped = stopped_job(seen, unsent)
+
+    assert violations(stopped) == []
+    assert violations(stopped_job(seen, replace(unsent, ended="CancelledError"))) == []
+    assert violations(replace(stopped, harms=())) != []
+    assert violations(stopped_job(seen, replace(unsent, posts=1))) != []
+    named = [{"workflowId": "run-j-0-1", "type": "SubmissionUnknown"}]
+    assert violations(stopped_job(seen, unsent, failedShards=named)) != []
+
+
+def test_a_shard_that_was_forgotten_after_its_post_is_in_doubt() -> None:
+    lost = RunSeen(JOB, JOB_IDS[2:], FORGOTTEN, shard="-0-1", posts=1)
+    named = [{"workflowId": "run-j-0-1", "type": "SubmissionUnknown"}]
+    seen = replace(
+        of_shards(all_well(), SHARDS[0], lost, SHARDS[2]),
+        harms=(replace(KILLED, act=Act.SET_BACK),),
+        job=merged(answered(JOB_IDS[:2]), unfinished={"count": 2}, failedShards=named),
+    )
+
+    assert violations(seen) == []
+    assert violations(replace(seen, harms=())) != []
+    assert violations(of_shards(seen, SHARDS[0], replace(lost, posts=0), SHARDS[2])) != []
+
+
+def test_a_later_wave_may_have_a_shard_of_the_same_requests() -> None:
+    again = replace(SHARDS[0], shard="-1-0", batch_id="msgbatch_j-1-0")
+    batches = [BatchSeen("msgbatch_j-0-0", "j", JOB_IDS[:2], NOON), BatchSeen("msgbatch_j-1-0", "j", JOB_IDS[:2], NOON)]
+    seen = replace(of_shards(all_well(), SHARDS[0], again), batches=batches)
+
+    assert [each.id for each in seen.batches_of(again)] == ["msgbatch_j-1-0"]
+    assert len(replace(seen, claims={}).batches_of(again)) == 2
 
 
 def test_list_reads_by_others_after_the_landing_do_not_count() -> None:

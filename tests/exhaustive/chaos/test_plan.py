@@ -98,6 +98,8 @@ def test_every_fourth_round_has_a_job_whose_waves_have_shards_of_different_ids()
             assert all(run.count == job.shard and run.count <= min(job.failing) for run in same)
     assert {job.waves for job in jobs.values() if job} == {0, 1}
     assert any(round_of(1, number).queue_limit for number in jobs)
+    assert {bool(job.deadline) for job in jobs.values() if job} == {True, False}
+    assert {round_of(1, number).encrypted for number, job in jobs.items() if job} == {True, False}
     assert {job.ids for job in jobs.values() if job} == {"j", "same"}
 
 

@@ -10,12 +10,17 @@ from typing import Any
 import httpx
 from temporalio.client import Client
 
+from message_batches.temporal.connection import data_converter
 from tests.exhaustive.chaos.plan import Act, Round
 from tests.exhaustive.chaos.proxy import Proxy, running_proxy
 from tests.exhaustive.chaos.stores import Bucket, Directory, bucket
+from tests.harness.encryption import key as encryption_key
+from tests.harness.encryption import written
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, settings
 from tests.harness.temporal_proxy import TemporalProxy, temporal_proxy
 from tests.harness.waiting import eventually
+
+ENCRYPTION = encryption_key("chaos")
 
 
 @dataclass
@@ -81,6 +86,7 @@ class World:
             store=self.store.url,
             MESSAGE_BATCHES_SCRATCH=str(self.folder / "scratch"),
             TMPDIR=str(self.folder / "tmp"),
+            **({"MESSAGE_BATCHES_ENCRYPTION_KEYS": written([ENCRYPTION])} if self.plan.encrypted else {}),
             **self.store.settings,
         )
         started: list[WorkerProcess] = []
@@ -131,6 +137,8 @@ async def world(plan: Round, folder: Path, key: str) -> AsyncIterator[World]:
         )
         stack.push_async_callback(temporal.kill)
         client = await temporal.start()
+        if plan.encrypted:
+            client = Client(client.service_client, data_converter=data_converter([ENCRYPTION]))
         emulator = await EmulatorProcess.begin(flags, folder / "emulator.log", folder / "home")
         stack.push_async_callback(emulator.kill)
         api = await stack.enter_async_context(httpx.AsyncClient(base_url=emulator.url, headers={"x-api-key": key}))

@@ -61,6 +61,31 @@ async def test_a_job_continues_as_new_while_its_shards_go_on(brief_runs: Stack) 
     assert set(sent(brief_runs).values()) == {1}
 
 
+@pytest.fixture
+async def brief_runs_of_short_batches(short_lived: DevServer, tmp_path: Path) -> AsyncIterator[Stack]:
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(seconds=0.05))) as emulator,
+        running_stack(short_lived.client, emulator, tmp_path.as_uri()) as running,
+    ):
+        yield running
+
+
+async def test_a_job_whose_shards_end_all_the_time_continues_as_new_in_time(
+    brief_runs_of_short_batches: Stack,
+) -> None:
+    live = brief_runs_of_short_batches
+    given = requests(60)
+    job = await start_job(live, given, shard=1, concurrency=12)
+    output = await job.result()
+    runs = [run async for run in live.client.list_workflows(f"WorkflowId = '{job.id}'")]
+    described = [await live.client.get_workflow_handle(job.id, run_id=run.run_id).describe() for run in runs]
+
+    assert output.verified
+    # After 100 events it is suggested; the turn under way then has a child for each place.
+    assert max(run.history_length for run in described) < 220
+    assert set(sent(live).values()) == {1}
+
+
 async def test_a_job_that_was_continued_cancels_the_shards_of_earlier_runs(brief_runs: Stack) -> None:
     job = await start_job(brief_runs, requests(6), concurrency=2)
     await claimed(brief_runs, 2)
