@@ -122,6 +122,8 @@ class MessageBatchActivities:
                     started=activity.info().started_time,
                     timeout=given.timeout,
                 )
+                # Before the intent: a job that is started again with another key finds what it has sent with this one.
+                await self._accounts.record(self._api.account(given.profile))
                 intent = new_intent(given)
                 if earlier := await self._records.record_intent(given.submitter, intent):
                     return from_earlier_record(earlier, given.manifest)

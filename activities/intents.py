@@ -85,13 +85,14 @@ def decide(
     Args:
         intent: of this POST.
         own: the records of this run.
-        others: the records of other runs; those of other workflow ids and requests are submissions of their own.
+        others: the records of other runs; those of other workflow ids and requests are submissions of their own, and
+            of these the newest goes first.
         began: the run's start. A batch of an earlier run is not ours: a caller may start the same requests again.
         landed: batches whose results have landed. Another one of an earlier run may have been bought for nothing.
     """
     began -= CLOCK_SKEW
     earlier: list[Anchor] = []
-    for record in others:
+    for record in sorted(others, key=lambda record: record.intent.time, reverse=True):
         other = record.intent
         if other.workflow_id != intent.workflow_id or not other.of_same_requests(intent) or record.created_nothing:
             continue

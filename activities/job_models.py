@@ -1,7 +1,8 @@
 """The inputs and results of a job's activities: ids, counters and references, never requests."""
 
-from decimal import Decimal
 from typing import Any
+
+from pydantic import Field
 
 from activities.models import Profile
 from message_batches.job_models import Retries, ShardLimits
@@ -18,7 +19,8 @@ class PlanWaveInput(ContractModel):
         job_id: the workflow id of the job.
         folder: that of the job in the store; None for the first wave, which finds it.
         wave: its number.
-        max_cost: the most, in USD, that all waves may cost; `spent` is what the earlier ones have cost.
+        max_cost: the most, in USD, that all waves may cost.
+        void: of earlier waves the shards that the API has refused as they were: their requests are as if never sent.
     """
 
     job_id: str
@@ -32,7 +34,7 @@ class PlanWaveInput(ContractModel):
     limits: ShardLimits
     retries: Retries
     max_cost: MaxCost | None = None
-    spent: Decimal = Decimal(0)
+    void: dict[int, list[int]] = Field(default_factory=dict)
 
 
 class PlannedWave(ContractModel):
@@ -44,6 +46,7 @@ class PlannedWave(ContractModel):
         planned_before: a wave that an earlier run of the job has planned, and may have sent.
         attempted_before: an earlier attempt may have planned it, and was lost: it is counted as planned now.
         search_attributes: those of ours that the namespace has.
+        over_limit: why nothing of it is submitted any more that was not yet: that may cost more than the limit.
     """
 
     store_id: str
@@ -53,6 +56,7 @@ class PlannedWave(ContractModel):
     planned_before: bool = False
     attempted_before: bool = False
     search_attributes: tuple[str, ...] = ()
+    over_limit: str | None = None
 
 
 class ReadShardsInput(ContractModel):
@@ -70,6 +74,21 @@ class StopShardsInput(ContractModel):
     """The runs of shards whose batches are to be canceled at the provider, so that what has finished is landed."""
 
     workflow_ids: tuple[str, ...]
+
+
+class CancelShardsInput(ContractModel):
+    """A job whose runs are canceled, those too that an earlier run of it has started.
+
+    Attributes:
+        folder: that of the job in the store; None while it is planned: then it is found by the requests.
+    """
+
+    job_id: str
+    profile: Profile
+    store_id: str | None = None
+    folder: str | None = None
+    requests: list[Any] | None = None
+    requests_uri: str | None = None
 
 
 class MergeInput(ContractModel):

@@ -12,12 +12,11 @@ from activities.job_models import PlannedWave, PlanWaveInput
 from activities.timeouts import heartbeats_counting_lost_attempts
 from message_batches.api.interface import BatchApi
 from message_batches.contract import ActivityType
-from message_batches.errors import RequestsNotFound
-from message_batches.job_models import shard_workflow_id
+from message_batches.errors import CostLimitExceeded, RequestsNotFound
 from message_batches.jobs.base import given_folder, plan_from_base
 from message_batches.jobs.plan import JobPlan, Visitor, record_first_wave, split_requests
 from message_batches.jobs.records import JobRecords
-from message_batches.jobs.waves import CostLimit, plan_next_wave
+from message_batches.jobs.waves import plan_next_wave, read_sent
 from message_batches.prices import PriceList
 from message_batches.requests.estimate import Estimator, check_limit, estimate_manifests, lowest_limit
 from message_batches.storage import job_paths
@@ -71,6 +70,7 @@ class JobActivities:
                 store_id = await self._store.identity()
                 await self._namespaces.record_once(activity.client())
                 plan = await self._plan(given)
+                over_limit = await self._over_limit(given, plan) if plan.before and given.base is None else None
                 return PlannedWave(
                     store_id=store_id,
                     folder=plan.folder,
@@ -79,6 +79,7 @@ class JobActivities:
                     planned_before=plan.before,
                     attempted_before=activity.info().attempt > 1,
                     search_attributes=await self._search_attributes.names(activity.client()),
+                    over_limit=over_limit,
                 )
 
     async def _plan(self, given: PlanWaveInput) -> JobPlan:
@@ -89,14 +90,21 @@ class JobActivities:
     async def _plan_later(self, given: PlanWaveInput) -> JobPlan:
         if given.folder is None:
             raise RequestsNotFound(f"The folder of {given.job_id} is not known, of which wave {given.wave} is planned")
-        limit = lowest_limit(given.max_cost, self._max_cost)
+        records = JobRecords(self._store, given.folder)
+        limit = lowest_limit(given.max_cost, self._max_cost) if given.retries.waves else None
+        left = None
+        if limit and await records.plan(given.wave) is None:
+            sent = await read_sent(self._store, records, given.job_id)
+            async with self._turns:
+                left = await sent.limit(self._store, *limit, self._prices)
         return await plan_next_wave(
             self._store,
-            JobRecords(self._store, given.folder),
+            records,
             given.wave,
             limits=given.limits,
             retries=given.retries,
-            limit=CostLimit(*limit, spent=given.spent) if limit else None,
+            void=given.void,
+            limit=left,
             prices=self._prices,
             scratch=self._scratch,
             turns=self._turns,
@@ -119,10 +127,7 @@ class JobActivities:
         uri = given.requests_uri
         path = self._store.name(uri) if uri is not None else ""
         if folder := job_paths.folder_of_plan(path):
-            plan = await self._recorded(given.job_id, folder)
-            if limit:
-                await self._check_rest(given.job_id, plan, limit)
-            return plan
+            return await self._recorded(given.job_id, folder)
         estimator = Estimator(self._prices) if limit else None
         visit: Visitor | None = (lambda request, line, *_: estimator.add(request, line)) if estimator else None
         with split_requests(given.limits, self._scratch) as requests:
@@ -141,16 +146,26 @@ class JobActivities:
                 check_limit(estimator.result(), *limit)
             return await record_first_wave(self._store, given.job_id, requests.content_sha256, requests.shards)
 
-    async def _check_rest(self, job_id: str, plan: JobPlan, limit: tuple[Decimal, str]) -> None:
-        """Check what has not landed yet, by an earlier run of the job, against what is left of the limit."""
-        landed = {
-            each.number: each for each in await JobRecords(self._store, plan.folder).all_landed(0, len(plan.shards))
-        }
-        own = (each for each in landed.values() if each.workflow_id == shard_workflow_id(job_id, 0, each.number))
-        spent = sum((each.cost.amount for each in own if each.cost and each.cost.amount), Decimal(0))
-        if rest := [shard for number, shard in enumerate(plan.shards) if number not in landed]:
+    async def _over_limit(self, given: PlanWaveInput, plan: JobPlan) -> str | None:
+        """Return why what an earlier run of the job has planned, and not sent, may not be sent; None if it may.
+
+        Raises `CostLimitExceeded` where nothing of the job was sent at all.
+        """
+        limit = lowest_limit(given.max_cost, self._max_cost)
+        if limit is None:
+            return None
+        sent = await read_sent(self._store, JobRecords(self._store, plan.folder), given.job_id)
+        if not (unsent := sent.unsent.get(given.wave)):
+            return None
+        try:
             async with self._turns:
-                CostLimit(*limit, spent=spent).check(await estimate_manifests(self._store, rest, self._prices))
+                left = await sent.limit(self._store, *limit, self._prices)
+                left.check(await estimate_manifests(self._store, unsent, self._prices))
+        except CostLimitExceeded as error:
+            if len(unsent) == len(plan.shards) and not given.wave:
+                raise
+            return f"{CostLimitExceeded.__name__}: {error}"
+        return None
 
     async def _recorded(self, job_id: str, folder: str) -> JobPlan:
         """Return the plan that the starter of the job has recorded; each shard checks its requests in its run."""

@@ -78,7 +78,7 @@ class SubmitInput(ContractModel):
     """One POST: the `number`-th of this submitter, to be answered within `timeout` of its start.
 
     Attributes:
-        began: when the run was started.
+        began: when the run was started; what an earlier run of its workflow id has created since then is its own.
         deadline: of the run: the POST is not made after it.
     """
 

@@ -48,6 +48,7 @@ class WorkerActivities:
             waves.plan_wave,
             shards.read_shards,
             shards.stop_shards,
+            shards.cancel_shards,
         )
         self.of_landings: Sequence[Callable[..., Any]] = (
             steps.retrieve_results,

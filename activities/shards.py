@@ -7,15 +7,26 @@ from typing import TypeVar
 from temporalio import activity
 
 from activities.failures import check_store, errors_as_failures
-from activities.job_models import MergeInput, ReadShardsInput, ShardState, StopShardsInput
+from activities.job_models import (
+    CancelShardsInput,
+    MergeInput,
+    ReadShardsInput,
+    ShardState,
+    ShardStatus,
+    StopShardsInput,
+)
 from activities.timeouts import heartbeats
 from message_batches.api.interface import BatchApi
 from message_batches.contract import ActivityType
 from message_batches.job_models import MergedResults
+from message_batches.jobs.answers import read_waves
+from message_batches.jobs.base import given_folder
+from message_batches.jobs.describe import find_stored_job
 from message_batches.jobs.merge import merge
 from message_batches.jobs.records import JobRecords
-from message_batches.jobs.shards import Shard, ShardReader, stop_shard
+from message_batches.jobs.shards import Shard, ShardReader, cancel_shard, stop_shard
 from message_batches.prices import PriceList
+from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
 
 MAX_CALLS = 20
@@ -59,6 +70,40 @@ class ShardActivities:
             async with heartbeats():
                 asked = await _each(given.workflow_ids, lambda each: stop_shard(activity.client(), self._store, each))
                 return [each for each, done in zip(given.workflow_ids, asked, strict=True) if not done]
+
+    @activity.defn(name=ActivityType.CANCEL_SHARDS)
+    async def cancel_shards(self, given: CancelShardsInput) -> list[str]:
+        """Cancel the runs of a job's shards, of all waves, whichever run of the job has started them.
+
+        Each cancels its batch at the provider. Returns the batches that no run follows.
+        """
+        with errors_as_failures():
+            async with heartbeats():
+                if given.store_id:
+                    await check_store(self._store, given.store_id)
+                client, folder = activity.client(), given.folder or await self._folder_of(given)
+                records = JobRecords(self._store, folder)
+                shards = [
+                    Shard(given.job_id, wave, number, manifest)
+                    for wave, planned in enumerate(await read_waves(records))
+                    for number, manifest in enumerate(planned.manifests)
+                    if number not in planned.landed
+                ]
+
+                async def cancel(shard: Shard) -> str | None:
+                    found = await self._shards.read(client, records, shard, given.profile.api_key)
+                    if found.status is ShardStatus.RUNNING:
+                        await cancel_shard(client, self._store, found.workflow_id)
+                    return found.batch_id if found.status is ShardStatus.BATCH_LEFT else None
+
+                return [batch_id for batch_id in await _each(shards, cancel) if batch_id]
+
+    async def _folder_of(self, given: CancelShardsInput) -> str:
+        """Return the folder of a job that is planned just now; where it has none yet, nothing is in it."""
+        if folder := await given_folder(self._store, given.job_id, given.requests, given.requests_uri):
+            return folder
+        found = await find_stored_job(self._store, given.job_id)
+        return found.records.folder if found else job_paths.job_folder(given.job_id, "")
 
     @activity.defn(name=ActivityType.MERGE_RESULTS)
     async def merge_results(self, given: MergeInput) -> MergedResults:

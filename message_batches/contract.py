@@ -34,6 +34,7 @@ class ActivityType(StrEnum):
     PLAN_WAVE = "planWave"
     READ_SHARDS = "readShards"
     STOP_SHARDS = "stopShards"
+    CANCEL_SHARDS = "cancelShards"
     MERGE_RESULTS = "mergeResults"
 
 

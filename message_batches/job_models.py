@@ -75,6 +75,8 @@ class JobInput(RequestsInput):
             "batch_id": batch_id,
             # The history of the job would have the results of each shard.
             "inline_results": False,
+            # The job may have been reset, and go on with a state of the shard that it had read before.
+            "take_over": True,
             # That of the whole job was compared with the estimate of all shards.
             "max_cost": None,
             "static_summary": summary,

@@ -105,10 +105,13 @@ class BatchInput(RequestsInput):
     Attributes:
         batch_id: an existing batch to attach to.
         inline_results: whether the output has the parsed results where they are small; their file is there in any case.
+        take_over: whether a batch that an earlier run of the same workflow id has created for the same requests is
+            this run's, instead of another one.
     """
 
     batch_id: GivenBatchId | None = None
     inline_results: bool = True
+    take_over: bool = False
 
 
 class Manifest(ContractModel):

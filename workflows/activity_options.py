@@ -140,6 +140,9 @@ STOP_SHARDS: ActivityOptions = {
     "retry_policy": replace(_UNLIMITED, maximum_attempts=3),
 }
 
+# A description of each run of all waves, and a request to cancel those that are under way.
+CANCEL_SHARDS: ActivityOptions = {**CANCEL, "start_to_close_timeout": timedelta(minutes=10)}
+
 # Reads the results of all shards; idempotent: published once, under a name from what is merged.
 MERGE: ActivityOptions = {
     "start_to_close_timeout": timedelta(hours=12),

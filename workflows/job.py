@@ -2,16 +2,15 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
-    from decimal import Decimal
-
     from activities.batch import MessageBatchActivities
-    from activities.job_models import MergeInput, PlannedWave, PlanWaveInput
+    from activities.job_models import CancelShardsInput, MergeInput, PlannedWave, PlanWaveInput
     from activities.jobs import JobActivities
     from activities.models import BatchRef
     from activities.shards import ShardActivities
@@ -33,6 +32,9 @@ with workflow.unsafe.imports_passed_through():
 
 MAX_JOB_ID_BYTES = 980
 """A shard's workflow id is the job's with its place, and Temporal accepts 1,000 bytes."""
+
+CANCELED_AT_ONCE = 100
+"""Batches that are cancelled at one time: Temporal has a limit on the activities that a run waits for."""
 
 
 @workflow.defn(name=JOB_WORKFLOW_TYPE)
@@ -74,6 +76,8 @@ class MessageBatchJobWorkflow:
             return False
         self._state.on_planned(planned)
         self._context.log("Wave %d: %d shards", self._state.wave.number, planned.shards)
+        if planned.over_limit:
+            self._state.stop(planned.over_limit, self._context.now)
         if planned.planned_before:
             await self._window.take_up()
         return True
@@ -81,7 +85,7 @@ class MessageBatchJobWorkflow:
     async def _ask_for_plan(self, wave: int) -> PlannedWave:
         request, state = self._request, self._state
         # Of those that this run of the job may plan itself; one that an earlier run has planned is taken up anyway.
-        waves_left = max(0, request.retries.waves - state.planned)
+        waves_left = max(0, request.retries.waves - state.planned) if state.stopped is None and state.landed else 0
         return await workflow.execute_activity_method(
             JobActivities.plan_wave,
             PlanWaveInput(
@@ -96,7 +100,7 @@ class MessageBatchJobWorkflow:
                 limits=request.shards,
                 retries=request.retries.model_copy(update={"waves": waves_left}),
                 max_cost=request.max_cost,
-                spent=state.cost or Decimal(0),
+                void=state.void,
             ),
             # A later one reads the results of all earlier ones.
             task_queue=self._context.landing_queue if wave else workflow.info().task_queue,
@@ -105,12 +109,13 @@ class MessageBatchJobWorkflow:
         )
 
     async def _plan_next_wave(self) -> bool:
-        """Plan the wave that sends again what has failed so far; return whether there is one."""
+        """Plan the wave that sends again what has failed so far; return whether there is one.
+
+        Where nothing more is sent, one that an earlier run of the job has planned and sent is taken up all the same.
+        """
         state = self._state
         if self._context.deadline_passed and state.wave.usable < state.wave.sent:
             state.stop(PAST_DEADLINE, self._context.now)
-        if state.stopped is not None or not state.landed:
-            return False
         try:
             return await self._plan_wave()
         except ActivityError as error:
@@ -149,9 +154,7 @@ class MessageBatchJobWorkflow:
     async def _end_without_results(self, error: BaseException) -> None:
         """End as failed or cancelled; raise the typed failure where `error` is an activity's."""
         if is_cancelled_exception(error):
-            if self._state.waves:
-                await self._window.cancel()
-                await self._cancel_left_batches()
+            await self._cancel_shards()
             await self._end(JobPhase.CANCELED, BatchOutcome.CANCELED, "")
             return
         failed = from_activity(error) if isinstance(error, ActivityError) else error
@@ -160,17 +163,41 @@ class MessageBatchJobWorkflow:
         if failed is not error:
             raise failed from error
 
-    async def _cancel_left_batches(self) -> None:
-        """Cancel the batches of shards that were to be taken up again: no run does that, and they are billed."""
+    async def _cancel_shards(self) -> None:
+        """Cancel all runs of shards, also those that an earlier run of the job has started, and the batches without."""
+        await self._window.cancel()
+        request, state, planned = self._request, self._state, bool(self._state.folder)
+        try:
+            left = await workflow.execute_activity_method(
+                ShardActivities.cancel_shards,
+                CancelShardsInput(
+                    job_id=self._context.job_id,
+                    profile=request.profile,
+                    store_id=state.store_id or request.store_id,
+                    folder=state.folder or None,
+                    requests=None if planned else request.requests,
+                    requests_uri=None if planned else request.requests_uri,
+                ),
+                **activity_options.CANCEL_SHARDS,
+                summary="cancel the shards",
+            )
+        except ActivityError as error:
+            name = error_name_of(error)
+            self._context.log("Not all shards could be cancelled: %s", name, level=logging.ERROR)
+            return
+        for first in range(0, len(left), CANCELED_AT_ONCE):
+            await self._cancel_batches(left[first : first + CANCELED_AT_ONCE])
+
+    async def _cancel_batches(self, batch_ids: Sequence[str]) -> None:
+        """Cancel batches that no run follows: nobody would land them, and they are billed."""
         cancels = [
             workflow.execute_activity_method(
                 MessageBatchActivities.cancel_batch,
-                BatchRef(profile=self._request.profile, batch_id=held.failure.batch_id),
+                BatchRef(profile=self._request.profile, batch_id=batch_id),
                 **activity_options.CANCEL,
-                summary=f"stop {held.failure.batch_id}",
+                summary=f"stop {batch_id}",
             )
-            for held in self._state.held
-            if held.failure.batch_id
+            for batch_id in batch_ids
         ]
         for error in await asyncio.gather(*cancels, return_exceptions=True):
             if isinstance(error, ActivityError):

@@ -5,7 +5,7 @@ The results of a shard are in the order of its requests, and the requests of a l
 each file is read once, from its start to its end, and no more than a piece of one file of each wave is in memory.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -37,10 +37,15 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Wave:
-    """A wave's shards: their requests, and of those that have landed the record, by their numbers."""
+    """A wave's shards: their requests, and of those that have landed the record, by their numbers.
+
+    Attributes:
+        void: those that count as never planned, since the API refuses them as they are.
+    """
 
     manifests: tuple[Manifest, ...]
     landed: Mapping[int, ShardRecord]
+    void: Collection[int] = ()
 
 
 async def read_waves(records: JobRecords, waves: int | None = None) -> list[Wave]:
@@ -124,7 +129,7 @@ class Answers:
                 async with aclosing(self._of_shard(manifest, record)) as blocks:
                     async for block in blocks:
                         yield block
-            elif not landed_only:
+            elif not landed_only and number not in wave.void:
                 ids = await read_ids(self._store, manifest)
                 for start in range(0, len(ids), _BLOCK):
                     yield [Answer(ResultLine(custom_id, ""), b"") for custom_id in ids[start : start + _BLOCK]]

@@ -190,7 +190,7 @@ class Jobs:
             _check_unknown(await ShardReader(self._store).read(self.client, records, shard, job.api_key))
         given = job.of_shard(manifest.uri, manifest.store_id, batch_id=resolution.adopt, summary=run_summary(place))
         starter = Starter(self.client, self._store, StartOptions(task_queue=run.task_queue))
-        await _until_answered(starter, WORKFLOW_TYPE, workflow_id, given)
+        await _until_answered(starter, WORKFLOW_TYPE, workflow_id, given.model_copy(update={"take_over": False}))
         return place
 
     async def _input(self, view: JobView) -> JobInput:

@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import ActivityType, NextAction
 from message_batches.job_models import ShardRecord, ShardState, ShardStatus, shard_workflow_id
@@ -24,6 +25,7 @@ from message_batches.runs.deduplication import (
     OutcomeUnknown,
     Running,
     judge_prior_run,
+    key_of_batch,
 )
 from message_batches.runs.describe import RunNotFound, RunStatus, RunView, describe_execution, find_run
 from message_batches.runs.history import read_start
@@ -68,6 +70,7 @@ class ShardReader:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._submissions = SubmissionRecords(store)
         self._known: dict[tuple[str, str], bool] = {}
         """By run and manifest, whether the run has these requests: that never changes."""
 
@@ -83,16 +86,18 @@ class ShardReader:
         view = await find_run(client, shard.workflow_id) if ours else None
         if view and view.running:
             return _state(shard, ShardStatus.RUNNING)
-        submitted = await self._submitted(shard, api_key)
+        submitted = await self.submitted(shard)
         match await judge_prior_run(client, self._store, shard.manifest, api_key, shard.workflow_id, view, submitted):
             case Running(attached):
                 return _state(shard, ShardStatus.RUNNING, workflow_id=attached.workflow_id)
             case Finished(workflow_id, landed):
-                found = record_of(shard, workflow_id, landed)
-                await records.record_landed(found, instead_of=record)
-                return landed_state(found, shard)
+                new = record_of(shard, workflow_id, landed)
+                await records.record_landed(new, instead_of=record)
+                return landed_state(new, shard)
             case BatchKnown(batch_id, reason):
-                return _ended(shard, ShardStatus.BATCH_LEFT, view, reason, batch_id=batch_id)
+                sent_with = key_of_batch(submitted, batch_id)
+                found = _ended(shard, ShardStatus.BATCH_LEFT, view, reason, batch_id=batch_id)
+                return found if sent_with in (None, api_key) else _of_another_key(found, sent_with, api_key)
             case NeverSent() | OutcomeUnknown() if record:
                 # The job's base has landed it, or nothing else was kept for so long: it was paid for all the same.
                 gone = f"its landed results are gone from the store: {record.results_file.uri}"
@@ -104,11 +109,12 @@ class ShardReader:
             case NeverSent():
                 return _ended(shard, ShardStatus.FAILED, view, "It ended before anything was sent")
 
-    async def _submitted(self, shard: Shard, api_key: str) -> list[SubmissionRecord]:
-        """Return the POSTs of the shard's own requests: other ones may have been sent under its workflow id."""
-        found = await SubmissionRecords(self._store).records_of_workflow(
-            shard.manifest, api_key=api_key, workflow_id=shard.workflow_id
-        )
+    async def submitted(self, shard: Shard) -> list[SubmissionRecord]:
+        """Return the POSTs of the shard's own requests: other ones may have been sent under its workflow id.
+
+        Those with any key: a job may be started again with another one than it had.
+        """
+        found = await self._submissions.records_of_workflow(shard.manifest, workflow_id=shard.workflow_id)
         return [record for record in found if record.intent.of_same_requests(shard.manifest)]
 
     async def _is_ours(self, client: Client, info: WorkflowExecutionInfo, shard: Shard) -> bool:
@@ -147,6 +153,15 @@ async def stop_shard(client: Client, store: Store, workflow_id: str) -> bool:
     except NoAnswer:
         return False
     return view.progress is not None and view.progress.phase is Phase.RETRIEVING
+
+
+async def cancel_shard(client: Client, store: Store, workflow_id: str) -> None:
+    """Cancel a shard's run, which cancels its batch at the provider; one that is over is left as it is."""
+    try:
+        await Runs(client, store).abandon(workflow_id)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
 
 
 def record_of(shard: Shard, workflow_id: str, landed: LandedResults | BatchOutput) -> ShardRecord:
@@ -230,6 +245,15 @@ def _ended(
         candidates=candidates or (failure.candidates if failure else ()),
         action=(failure and failure.action) or action,
     )
+
+
+def _of_another_key(found: ShardState, sent_with: str, api_key: str) -> ShardState:
+    """Return the state of a left batch that only the account of another key than the job's may have."""
+    message = (
+        f"{(found.message or '').rstrip('.')}. It was sent with the key {sent_with!r}, and the job has {api_key!r}: if "
+        "that is of another account, start the job with the first one"
+    )
+    return found.model_copy(update={"message": message})
 
 
 def _taken(shard: Shard) -> ShardState:

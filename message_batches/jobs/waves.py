@@ -1,9 +1,9 @@
 """What a job sends again: the requests whose last answer is worth a retry, as the plan of its next wave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,11 @@ from message_batches.job_models import Retries, RetryKind, ShardLimits
 from message_batches.jobs.answers import Answer, Answers, Wave, read_waves
 from message_batches.jobs.plan import JobPlan, split_requests
 from message_batches.jobs.records import JobRecords
+from message_batches.jobs.shards import Shard, ShardReader
 from message_batches.jsonl import join
+from message_batches.models import Manifest
 from message_batches.prices import PriceList
-from message_batches.requests.estimate import Estimator, check_limit
+from message_batches.requests.estimate import Estimator, check_limit, estimate_manifests
 from message_batches.requests.manifest import store_manifest
 from message_batches.result_models import CostEstimate
 from message_batches.results.failed import FailedRequests, Wanted, with_max_tokens
@@ -29,7 +31,7 @@ class CostLimit:
 
     Attributes:
         source: names what has set it.
-        spent: what the earlier waves have cost.
+        spent: what has cost so much, or may, of what was submitted so far.
     """
 
     amount: Decimal
@@ -43,6 +45,50 @@ class CostLimit:
         check_limit(estimate, left, spent if self.spent else self.source)
 
 
+@dataclass(frozen=True)
+class SentShards:
+    """What a job has submitted so far, in whichever of its runs, and what is planned and was not submitted yet.
+
+    Attributes:
+        cost: of the shards that have landed, as far as it is known.
+        unpriced: those whose cost is not known: their batch has no results yet, or their replies have no price.
+        unsent: those of which nothing was ever created, by their wave.
+    """
+
+    cost: Decimal
+    unpriced: Sequence[Manifest]
+    unsent: Mapping[int, Sequence[Manifest]]
+
+    async def limit(self, store: Store, amount: Decimal, source: str, prices: PriceList) -> CostLimit:
+        """Return the limit on what is sent next: what was submitted counts by its estimate if its cost is not known.
+
+        Raises `CostLimitExceeded` where that cannot be estimated.
+        """
+        estimate = await estimate_manifests(store, self.unpriced, prices)
+        if estimate.partial or estimate.unseen:
+            check_limit(estimate, amount, f"{source}, and these were submitted before")
+        return CostLimit(amount, source, self.cost + (estimate.amount or 0))
+
+
+async def read_sent(store: Store, records: JobRecords, job_id: str) -> SentShards:
+    """Read what a job has submitted, of all waves that are planned; what its base has landed costs it nothing."""
+    reader, cost = ShardReader(store), Decimal(0)
+    unpriced: list[Manifest] = []
+    unsent: dict[int, list[Manifest]] = {}
+    for number, wave in enumerate(await read_waves(records)):
+        for place, manifest in enumerate(wave.manifests):
+            shard, record = Shard(job_id, number, place, manifest), wave.landed.get(place)
+            if record and record.workflow_id != shard.workflow_id:
+                continue
+            if record and record.cost and record.cost.amount is not None and not record.cost.partial:
+                cost += record.cost.amount
+            elif record or not all(post.created_nothing for post in await reader.submitted(shard)):
+                unpriced.append(manifest)
+            else:
+                unsent.setdefault(number, []).append(manifest)
+    return SentShards(cost, unpriced, unsent)
+
+
 async def plan_next_wave(
     store: Store,
     records: JobRecords,
@@ -50,6 +96,7 @@ async def plan_next_wave(
     *,
     limits: ShardLimits,
     retries: Retries,
+    void: Mapping[int, Collection[int]] | None = None,
     limit: CostLimit | None = None,
     prices: PriceList | None = None,
     scratch: Path | None = None,
@@ -66,19 +113,24 @@ async def plan_next_wave(
         wave: the number of the new wave.
         limits: of each shard.
         retries: which requests are sent again; where its `waves` are none, no new plan is made.
+        void: of earlier waves the shards that the API has refused as they were; what they hold may be sent again.
         limit: of the cost.
         prices: by which the cost is estimated.
         scratch: a folder for unnamed files, of the size of the requests in all; by default the system's.
         turns: the turns that large checks of the process take.
     """
-    if earlier := await records.plan(wave):
-        return JobPlan(records.folder, earlier, before=True)
+    if planned := await records.plan(wave):
+        return JobPlan(records.folder, planned, before=True)
     nothing = JobPlan(records.folder, (), before=False)
     if not retries.waves:
         return nothing
     estimator = Estimator(prices or PriceList())
     with split_requests(limits, scratch) as requests:
-        await requests.read(failed_lines(store, await read_waves(records, wave), retries), turns)
+        waves = [
+            replace(earlier, void=(void or {}).get(number, ()))
+            for number, earlier in enumerate(await read_waves(records, wave))
+        ]
+        await requests.read(failed_lines(store, waves, retries), turns)
         if not requests.check.count:
             return nothing
         await requests.measure((lambda request, line, *_: estimator.add(request, line)) if limit else None)

@@ -120,6 +120,11 @@ def attached_batch(workflow_id: str) -> AttachedBatch | None:
     return AttachedBatch(batch_id, api_key or DEFAULT_KEY)
 
 
+def key_of_batch(records: Sequence[SubmissionRecord], batch_id: str) -> str | None:
+    """Return the name of the key with which a run's own records say that a batch was sent."""
+    return next((each.api_key for each in records if each.outcome and each.outcome.batch_id == batch_id), None)
+
+
 def recorded_batch(records: Sequence[SubmissionRecord]) -> str | None:
     """Return the last batch that a run's own records name."""
     named = [record.outcome.batch_id for record in records if record.outcome and record.outcome.batch_id]
@@ -150,6 +155,7 @@ async def judge_prior_run(
     if view and view.output and await has_results(store, view.output):
         return Finished(workflow_id, view.output)
     if batch_id := (view and view.batch_id) or recorded_batch(records):
+        api_key = key_of_batch(records, batch_id) or api_key
         ours = {manifest.sha256, *(record.intent.sha256 for record in records)}
         for publication in await reader.of_key(store, batch_id, api_key):
             known = publication.manifest_sha256

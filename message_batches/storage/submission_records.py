@@ -229,10 +229,12 @@ class SubmissionRecords:
         return mine, [record for record in records if record not in mine]
 
     async def records_of_workflow(
-        self, manifest: Manifest, *, api_key: str, workflow_id: str
+        self, manifest: Manifest, *, workflow_id: str, api_key: str | None = None
     ) -> list[SubmissionRecord]:
-        """Return every POST of these requests that a workflow id ever intended, oldest first."""
-        records = await self._records_in(paths.submissions_folder(api_key, manifest.count, manifest.ids_sha256))
+        """Return every POST of these requests that a workflow id ever intended, with one key or any, oldest first."""
+        keys = [api_key] if api_key else sorted({account.api_key for account in await self._accounts.all()})
+        folders = [paths.submissions_folder(key, manifest.count, manifest.ids_sha256) for key in keys]
+        records = [record for folder in folders for record in await self._records_in(folder)]
         return sorted((r for r in records if r.intent.workflow_id == workflow_id), key=lambda r: r.intent.time)
 
     async def intent_of(self, manifest: Manifest, *, api_key: str, batch_id: str) -> SubmissionIntent | None:

@@ -80,11 +80,11 @@ class JobContext(WorkflowClock):
             await self.continue_as_new(self.request.model_copy(update=without_requests))
 
 
-async def finished_first(work: Coroutine[Any, Any, _Result]) -> _Result:
-    """Return a coroutine's result; one that is under way when the workflow is cancelled is finished first."""
-    task = asyncio.create_task(work)
+async def finished_first(*work: Coroutine[Any, Any, None]) -> None:
+    """Wait for coroutines; those that are under way when the workflow is cancelled are finished first."""
+    task = asyncio.gather(*work)
     try:
-        return await asyncio.shield(task)
+        await asyncio.shield(task)
     except asyncio.CancelledError:
         await task
         raise

@@ -55,6 +55,8 @@ def settling(shard: FailedShard) -> str:
     if shard.action is NextAction.CHECK_BATCHES:
         found = f" ({', '.join(map(markdown_code, shard.candidates))})" if shard.candidates else ""
         return f"decide whether a batch of the account is its{found}, then start the job again"
+    if shard.action is NextAction.RETRY:
+        return "start the job again: what has failed in it is sent as a new wave"
     if shard.batch_id:
         return f"start the job again: it takes up {markdown_code(shard.batch_id)}"
     return "start the job again: it submits the shard"

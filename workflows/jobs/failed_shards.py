@@ -5,12 +5,16 @@ from enum import Enum, auto
 
 from temporalio.exceptions import ApplicationError
 
+from message_batches.contract import NextAction
 from message_batches.errors import (
     ApiUnavailable,
     AuthenticationFailed,
+    CostLimitExceeded,
+    InvalidRequests,
     OtherWorkspace,
     PermissionDenied,
     ReplyLost,
+    RequestRefused,
     SpendLimitReached,
     UnknownKey,
 )
@@ -29,6 +33,11 @@ PAST_DEADLINE = "its deadline has passed"
 
 _RETRY_FACTOR = 10
 
+_VOID = (
+    "Its requests keep the results of the waves before. The job, started again, does not send this shard as it is, but "
+    "what has failed in it as a new wave: with another limit of its replies, or once the reason is gone"
+)
+
 CONCERN_ALL = frozenset(
     error.__name__ for error in (SpendLimitReached, AuthenticationFailed, PermissionDenied, UnknownKey, OtherWorkspace)
 )
@@ -36,6 +45,10 @@ CONCERN_ALL = frozenset(
 
 PASSING = frozenset(error.__name__ for error in (*REJECTED_RETRYABLE, ApiUnavailable, ReplyLost)) - CONCERN_ALL
 """The failures that pass by themselves, such as a provider's queue that is full."""
+
+
+REFUSED = frozenset(error.__name__ for error in (RequestRefused, InvalidRequests, CostLimitExceeded))
+"""The failures that the same requests would have again; nothing of them was created."""
 
 
 class Consequence(Enum):
@@ -60,16 +73,22 @@ def consequence_of(shard: ShardState) -> Consequence:
 
 def failed_shard(wave: int, shard: ShardState) -> FailedShard:
     """Return what is named of a shard without results."""
+    void, message = is_void(wave, shard), shard.message or "its run has ended without results"
     return FailedShard(
         wave=wave,
         number=shard.number,
         workflow_id=shard.workflow_id,
         type=shard.type or "NotLanded",
-        message=shard.message or "its run has ended without results",
-        action=shard.action,
+        message=f"{message.rstrip('.')}. {_VOID}" if void else message,
+        action=NextAction.RETRY if void else shard.action,
         batch_id=shard.batch_id,
         candidates=shard.candidates,
     )
+
+
+def is_void(wave: int, shard: ShardState) -> bool:
+    """Return whether a shard of a later wave was refused as it is: its requests keep the results that they had."""
+    return wave > 0 and shard.status is ShardStatus.FAILED and shard.type in REFUSED
 
 
 def again_after(retry_after: timedelta) -> timedelta:

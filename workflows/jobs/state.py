@@ -35,6 +35,8 @@ class JobState(BaseModel):
         planned: how many later waves this run of the job has planned.
         alive: the shards of the current wave whose runs are under way: the workflow id of each by its number.
         waiting: those that were not started yet, in the order in which they are.
+        left: those whose batch an earlier run of the job has left at the provider; they are started first.
+        void: of each wave the shards that the API has refused as they were when an earlier run of the job sent them.
         held: those that failed and are taken up again.
         failing_since: when each of the current wave first failed.
         failed: the first of the shards without results, of all waves.
@@ -58,6 +60,8 @@ class JobState(BaseModel):
     planned: int = 0
     alive: dict[int, str] = Field(default_factory=dict)
     waiting: list[int] = Field(default_factory=list)
+    left: list[int] = Field(default_factory=list)
+    void: dict[int, list[int]] = Field(default_factory=dict)
     held: list[HeldShard] = Field(default_factory=list)
     failing_since: dict[int, datetime] = Field(default_factory=dict)
     failed: list[FailedShard] = Field(default_factory=list)
@@ -86,7 +90,7 @@ class JobState(BaseModel):
     @property
     def to_start(self) -> bool:
         """Whether shards of the current wave are still to be started, now or later."""
-        return bool(self.held or (self.waiting and self.stopped is None))
+        return bool(self.held or self.left or (self.waiting and self.stopped is None))
 
     def on_planned(self, planned: PlannedWave) -> None:
         """Begin a wave."""
@@ -98,7 +102,7 @@ class JobState(BaseModel):
             self.requests = planned.requests
         self.waves.append(JobWave(number=len(self.waves), shards=planned.shards, sent=planned.requests))
         self.waiting = list(range(planned.shards))
-        self.alive, self.held, self.failing_since, self.asked_to_stop = {}, [], {}, []
+        self.alive, self.left, self.held, self.failing_since, self.asked_to_stop = {}, [], [], {}, []
 
     def on_landed(self, shard: ShardState) -> None:
         """Count a landed shard."""

@@ -30,6 +30,7 @@ from workflows.jobs.failed_shards import (
     again_after,
     consequence_of,
     failed_shard,
+    is_void,
 )
 from workflows.jobs.state import HeldShard
 
@@ -55,16 +56,17 @@ class ShardWindow:
 
     async def take_up(self) -> None:
         """Look at all shards of a wave that an earlier run of the job has planned, before any is started."""
-        for first in range(0, self._state.wave.shards, READ_AT_ONCE):
-            numbers = range(first, min(first + READ_AT_ONCE, self._state.wave.shards))
-            for shard in await self._read(numbers):
+        state, wave = self._state, self._state.wave
+        for first in range(0, wave.shards, READ_AT_ONCE):
+            for shard in await self._read(range(first, min(first + READ_AT_ONCE, wave.shards))):
                 if self._on_found(shard):
                     continue
-                if shard.status is ShardStatus.BATCH_LEFT and len(self._state.held) < MAX_HELD:
-                    # Before anything is submitted, and also where nothing is any more.
+                if shard.status is ShardStatus.BATCH_LEFT:
                     self._forget(shard.number)
-                    left = failed_shard(self._state.wave.number, shard)
-                    self._state.held.append(HeldShard(failure=left, due=self._context.now))
+                    state.left.append(shard.number)
+                elif is_void(wave.number, shard) and self._request.retries.waves:
+                    self._forget(shard.number)
+                    state.void.setdefault(wave.number, []).append(shard.number)
             self._context.publish_status()
 
     async def run(self) -> None:
@@ -109,7 +111,7 @@ class ShardWindow:
             found = [shard for shard in found if shard.status is ShardStatus.BATCH_LEFT]
         if not state.paused:
             free = max(0, self._request.concurrency - len(state.alive))
-            await finished_first(self._start(found[:free]))
+            await finished_first(*map(self._start_one, found[:free]))
 
     def _next_to_start(self) -> list[int]:
         """Return the shards to start as far as there are places; those whose run is known to be over leave theirs."""
@@ -119,7 +121,7 @@ class ShardWindow:
         due = [each.failure.number for each in state.held if each.due and each.due <= self._context.now]
         free = max(0, self._request.concurrency - len({*state.alive} - self._ended))
         more = 0 if state.stopped is not None else max(0, min(free, MAX_HELD - len(state.held)))
-        return [*due, *state.waiting[:more]][:free]
+        return [*due, *state.left, *state.waiting[:more]][:free]
 
     def _on_followed(self, shard: ShardState) -> None:
         """Take in the state of a shard that was under way."""
@@ -177,10 +179,8 @@ class ShardWindow:
         state = self._state
         if number in state.waiting:
             state.waiting.remove(number)
+        state.left = [each for each in state.left if each != number]
         state.held = [each for each in state.held if each.failure.number != number]
-
-    async def _start(self, shards: Sequence[ShardState]) -> None:
-        await asyncio.gather(*map(self._start_one, shards))
 
     async def _start_one(self, shard: ShardState) -> None:
         """Start a shard's run, or one that attaches to its batch; one that is running already is followed."""

@@ -1,6 +1,7 @@
 """The activities of a submission, as the submitBatch step calls them for its run."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -25,6 +26,9 @@ from workflows import activity_options
 from workflows.activity_options import ActivityOptions
 from workflows.context import RunContext
 from workflows.failures import error_name_of, error_type_of, from_activity
+
+_FIRST = datetime(1970, 1, 1, tzinfo=UTC)
+"""A time before any run: what was created since then under the run's workflow id is its own."""
 
 MAX_REASON = 500
 """Characters of a failure that a run's state keeps."""
@@ -74,7 +78,7 @@ class SubmissionCalls:
                 number=number,
                 anchor=anchor,
                 timeout=timeout,
-                began=self._context.state.started,
+                began=_FIRST if self._request.take_over else self._context.state.started,
                 deadline=self._request.deadline,
             ),
             **activity_options.submit(timeout),

@@ -18,6 +18,8 @@ export interface BatchInput {
   batchId?: string;
   /** Whether the output has the parsed results where they are small; by default it has. */
   inlineResults?: boolean;
+  /** Whether a batch that an earlier run of the workflow id has created for the same requests is taken over. */
+  takeOver?: boolean;
   poll?: PollSchedule;
   submission?: SubmissionSchedule;
   storeId?: string;

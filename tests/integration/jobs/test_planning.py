@@ -167,3 +167,20 @@ async def test_a_key_that_the_worker_does_not_hold_is_a_typed_failure(planner: P
     failure = await planner.failure(requests=fresh(), profile=ApiProfile(api_key="nobody"))
 
     assert (failure.type, failure.non_retryable) == ("UnknownKey", False)
+
+
+async def test_a_later_wave_that_an_earlier_run_has_planned_is_taken_up_and_not_sent_above_the_limit(
+    planner: Planner,
+) -> None:
+    planned = await planner(requests=fresh(4))
+    records = JobRecords(planner.store, planned.folder)
+    await records.record_plan(1, await records.planned(0))
+    later: dict[str, Any] = {"wave": 1, "folder": planned.folder}
+
+    above = await planner(max_cost=Decimal("0.0001"), **later)
+    below = await planner(max_cost=Decimal(1), **later)
+
+    assert (above.shards, below.shards) == (1, 1)
+    assert above.over_limit
+    assert above.over_limit.startswith("CostLimitExceeded: 4 requests may cost")
+    assert below.over_limit is None

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from activities.batch import MessageBatchActivities
-from activities.job_models import MergeInput, PlanWaveInput, ReadShardsInput, StopShardsInput
+from activities.job_models import CancelShardsInput, MergeInput, PlanWaveInput, ReadShardsInput, StopShardsInput
 from activities.jobs import JobActivities
 from activities.models import (
     AdoptInput,
@@ -69,6 +69,7 @@ def with_store(manifest: Manifest) -> dict[ActivityType, Any]:
             job_id="job", requests=requests(1), limits=ShardLimits(), retries=Retries(), **run
         ),
         ActivityType.READ_SHARDS: ReadShardsInput(job_id="job", folder="jobs/job", wave=0, numbers=(0,), **run),
+        ActivityType.CANCEL_SHARDS: CancelShardsInput(job_id="job", folder="jobs/job", **run),
         ActivityType.MERGE_RESULTS: MergeInput(folder="jobs/job", waves=1, **run),
         ActivityType.SUBMIT_BATCH: SubmitInput(timeout=timedelta(minutes=1), **sent),
         ActivityType.RETRIEVE_RESULTS: RetrieveInput(manifest=manifest, expected_count=1, **batch),

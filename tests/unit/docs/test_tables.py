@@ -27,7 +27,7 @@ from tests.harness.encryption import key
 from tests.harness.metrics import RULES, exported
 from tests.harness.pages import PAGES, README, ROOT, page
 from workflows.job import MessageBatchJobWorkflow
-from workflows.jobs.failed_shards import CONCERN_ALL, PASSING
+from workflows.jobs.failed_shards import CONCERN_ALL, PASSING, REFUSED
 from workflows.message_batch import MessageBatchWorkflow
 from workflows.submit_step import SubmitStep
 
@@ -133,7 +133,7 @@ def test_the_failures_that_a_job_waits_for_are_listed() -> None:
     rows = page("docs/jobs.md").text.split("## When a shard fails\n", 1)[1].split("\n## ", 1)[0].splitlines()
     listed = [set(re.findall(r"`(\w+)`", row.split("|")[1])) for row in rows if row.startswith("| `")]
 
-    assert listed == [CONCERN_ALL, PASSING]
+    assert listed == [CONCERN_ALL, PASSING, REFUSED]
 
 
 def test_every_failure_type_of_an_update_is_listed() -> None:

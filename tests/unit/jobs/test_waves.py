@@ -1,6 +1,7 @@
 """The requests that a job sends again: those whose last answer is worth a retry, in the order of all."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,20 @@ from typing import Any
 import pytest
 
 from message_batches.errors import CostLimitExceeded
-from message_batches.job_models import Retries, RetryKind, ShardLimits
+from message_batches.job_models import Retries, RetryKind, ShardLimits, shard_workflow_id
 from message_batches.jobs.plan import JobPlan
-from message_batches.jobs.waves import CostLimit, plan_next_wave
+from message_batches.jobs.waves import CostLimit, plan_next_wave, read_sent
+from message_batches.models import Anchor, Manifest
+from message_batches.prices import PriceList
+from message_batches.requests.estimate import estimate_manifests
 from message_batches.requests.manifest import read_ids
 from message_batches.results.reader import ResultsChanged
+from message_batches.storage.accounts import AccountRecords
+from message_batches.storage.submission_records import SubmissionIntent, SubmissionOutcome, SubmissionRecords, Submitter
 from tests.harness.jobs import StoredJob
 from tests.harness.landed import error, reply, without_reply
 from tests.harness.requests import request
+from tests.harness.stack import ACCOUNT
 
 PASSING = Retries()
 ALL = ShardLimits()
@@ -117,6 +124,15 @@ async def test_nothing_of_a_shard_without_results_is_sent_again(tmp_path: Path) 
     assert await ids_of(job, await next_wave(job, 2)) == [["c"]]
 
 
+async def test_a_shard_that_the_api_refuses_as_it_is_leaves_its_requests_to_the_next_wave(tmp_path: Path) -> None:
+    job = StoredJob.new(tmp_path)
+    await job.plan(0, [request("a"), request("b"), request("c")])
+    await job.land(0, 0, error("a"), reply("b"), error("c"))
+    await job.plan(1, [request("a")], [request("c")])
+
+    assert await ids_of(job, await next_wave(job, 2, void={1: [1]})) == [["c"]]
+
+
 async def test_a_wave_is_planned_once_and_none_where_nothing_failed_or_no_waves_are_left(tmp_path: Path) -> None:
     job = StoredJob.new(tmp_path)
     await job.plan(0, [request("a"), request("b")])
@@ -172,3 +188,79 @@ async def test_requests_that_have_changed_are_not_sent_again(tmp_path: Path) -> 
     with pytest.raises(ResultsChanged):
         await next_wave(job, 1)
     assert await job.records.plan(1) is None
+
+
+async def submit(job: StoredJob, wave: int, number: int, outcome: SubmissionOutcome | None) -> Manifest:
+    """Record that a shard was submitted, as its run would have, without results."""
+    manifest, now = await job.manifest(wave, number), datetime.now(UTC)
+    shard_id = shard_workflow_id(job.job_id, wave, number)
+    submitter = Submitter.of(manifest, api_key=ACCOUNT.api_key, workflow_id=shard_id, first_run_id="1")
+    intent = SubmissionIntent(
+        workflow_id=shard_id,
+        first_run_id="1",
+        number=1,
+        anchor=Anchor(created_at=now),
+        sha256=manifest.sha256,
+        time=now,
+        timeout=timedelta(seconds=1),
+        nonce="1",
+    )
+    records = SubmissionRecords(job.store)
+    await AccountRecords(job.store).record(ACCOUNT)
+    await records.record_intent(submitter, intent)
+    if outcome:
+        await records.record_outcome(submitter, 1, outcome)
+    return manifest
+
+
+async def limit_of(job: StoredJob) -> CostLimit:
+    sent = await read_sent(job.store, job.records, job.job_id)
+    return await sent.limit(job.store, Decimal(5), "maxCost of the input", PriceList())
+
+
+async def test_what_was_submitted_and_has_no_results_counts_by_its_estimate(tmp_path: Path) -> None:
+    job = StoredJob.new(tmp_path)
+    await job.plan(0, *([request(each)] for each in "abcde"))
+    landed = await job.land(0, 0, reply("a"))
+    left = await submit(job, 0, 1, SubmissionOutcome(batch_id="msgbatch_1"))
+    unknown = await submit(job, 0, 2, None)
+    refused = await submit(job, 0, 3, SubmissionOutcome(created=False))
+    estimate = await estimate_manifests(job.store, [left, unknown], PriceList())
+
+    sent = await read_sent(job.store, job.records, job.job_id)
+
+    assert landed.cost
+    assert landed.cost.amount
+    assert estimate.amount
+    assert (await limit_of(job)).spent == landed.cost.amount + estimate.amount
+    assert sent.unsent == {0: [refused, await job.manifest(0, 4)]}
+
+
+async def test_replies_without_a_price_count_by_the_estimate_of_their_requests(tmp_path: Path) -> None:
+    job = StoredJob.new(tmp_path)
+    await job.plan(0, [request("a"), request("b")])
+    record = await job.land(0, 0, reply("a"), reply("b", model="a-model-without-a-price"))
+    estimate = await estimate_manifests(job.store, [await job.manifest(0, 0)], PriceList())
+
+    assert record.cost
+    assert record.cost.partial
+    assert (await limit_of(job)).spent == estimate.amount
+
+
+async def test_with_requests_without_a_price_under_way_nothing_more_is_sent_under_a_limit(tmp_path: Path) -> None:
+    job = StoredJob.new(tmp_path)
+    await job.plan(0, [request("a", model="a-model-without-a-price")])
+    await submit(job, 0, 0, SubmissionOutcome(batch_id="msgbatch_1"))
+
+    with pytest.raises(CostLimitExceeded, match="no price for a-model-without-a-price") as caught:
+        await limit_of(job)
+
+    assert caught.value.estimate is None
+
+
+async def test_what_the_base_has_landed_costs_nothing(tmp_path: Path) -> None:
+    job = StoredJob.new(tmp_path)
+    await job.plan(0, [request("a")])
+    await job.land(0, 0, reply("a"))
+
+    assert (await read_sent(job.store, job.records, "another")).cost == 0
