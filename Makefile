@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-all check format lint types contract interop test-ui test-containers properties bench chaos docs lock clean
+.PHONY: help setup demo test test-slow test-all check format lint types contract interop schemas test-ui test-containers properties bench chaos docs lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -66,6 +66,11 @@ contract: setup ## the linters, and a runner that is not ours, on the document (
 
 interop: setup ## workflows that call ours, clients that call the emulator, in Python and TypeScript (needs npm)
 	$(BIN)/python -m pytest tests/external/examples tests/external/clients $(ARGS)
+
+schemas: setup ## renew the contract as files from the models: JSON Schemas, interfaces in TypeScript (needs npm)
+	rm -f arazzo/schemas/*.schema.json
+	$(BIN)/python -m message_batches.contract_schemas arazzo/schemas
+	cd examples/typescript && npm ci --silent && npm run --silent generate
 
 test-ui: setup ## what a browser shows of a run in the Web UI, and the report (needs Chromium; ARGS="--screenshots docs" renews the pictures)
 	$(BIN)/python -m pytest tests/external/ui $(ARGS)

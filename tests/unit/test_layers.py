@@ -30,6 +30,7 @@ ALLOWED: Mapping[str, str] = {
         "results retention runs serialization settings storage temporal"
     ),
     "content_rules": "prompt_rules",
+    "contract_schemas": "api job_models models",
     "codec_server": "encryption errors listener settings",
     "emulator": "claude_models content_rules listener",
     "encryption": "errors",
@@ -82,7 +83,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
         "message_batches message_batches.contract message_batches.models message_batches.api.models "
         "message_batches.api.interface message_batches.storage.interface message_batches.errors "
         "message_batches.settings message_batches.storage.submission_records "
-        "message_batches.log_context",
+        "message_batches.log_context message_batches.contract_schemas",
         "",
     ),
     "document": ("message_batches.arazzo.plan", "yaml"),

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 import { Client, Connection, WorkflowFailedError } from '@temporalio/client';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
+import { dataConverter } from './codec';
 import { unreachable } from './unreachable';
 import { answerQuestions } from './workflows';
 
@@ -12,7 +13,7 @@ async function main(): Promise<void> {
   const { connectionOptions, namespace } = loadClientConnectConfig();
   const connection = await Connection.connect(connectionOptions).catch(unreachable(connectionOptions.address));
   try {
-    const client = new Client({ connection, namespace });
+    const client = new Client({ connection, namespace, dataConverter: dataConverter() });
     const parent = await client.workflow.start(answerQuestions, {
       args: [{ questions, cadence }],
       workflowId: `questions-${randomUUID()}`,

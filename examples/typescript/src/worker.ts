@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { loadClientConnectConfig } from '@temporalio/envconfig';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { answerFiles } from './activities';
+import { dataConverter } from './codec';
 import { unreachable } from './unreachable';
 
 async function main(): Promise<void> {
@@ -15,6 +16,7 @@ async function main(): Promise<void> {
     const worker = await Worker.create({
       connection,
       namespace,
+      dataConverter: dataConverter(),
       taskQueue: 'questions-typescript',
       workflowsPath: require.resolve('./workflows'),
       activities: answerFiles(values.answers),

@@ -1,30 +1,26 @@
-"""The interfaces of the example in TypeScript are written by hand, and match the models."""
+"""The interfaces of the example in TypeScript are generated from the schemas of the contract."""
 
 import re
+from pathlib import Path
 
-import pytest
-
-from message_batches import contract, job_models, models, result_models
-from message_batches.api import models as api_models
+from message_batches import contract
 from tests.external.examples.parents import TYPESCRIPT
+from tests.harness import npm
 
-SOURCE = (TYPESCRIPT / "src" / "message-batches.ts").read_text(encoding="utf-8")
-INTERFACES = dict(re.findall(r"^export interface (\w+) \{\n(.*?)^\}", SOURCE, re.M | re.S))
-OF_THE_API = {"BatchRequest", "ResultLine", "ContentBlock"}
+SOURCE = TYPESCRIPT / "src"
 
 
-@pytest.mark.parametrize("name", sorted(INTERFACES.keys() - OF_THE_API))
-def test_an_interface_has_the_fields_of_its_model(name: str) -> None:
-    model = next(getattr(home, name) for home in (models, job_models, result_models, api_models) if hasattr(home, name))
-    fields = re.findall(r"^  (\w+)(\??):", INTERFACES[name], re.M)
+def test_the_interfaces_are_those_of_the_schemas(typescript: None, tmp_path: Path) -> None:
+    generated = tmp_path / "contract.ts"
 
-    assert {field for field, _ in fields} == {info.alias or own for own, info in model.model_fields.items()}
-    given = name in ("BatchInput", "JobInput", "ShardLimits", "Retries") or name.endswith("Schedule")
-    assert {mark for _, mark in fields} == ({"?"} if given else {""})
+    done = npm.run("npm", "run", "generate", "--", str(generated), cwd=TYPESCRIPT)
+
+    assert done.returncode == 0, done.stdout
+    assert generated.read_text() == (SOURCE / "contract.ts").read_text(), "`make schemas` renews the interfaces"
 
 
 def test_the_name_and_the_queue_are_those_of_the_service() -> None:
-    constants = dict(re.findall(r"^export const (\w+) = '(.*)';", SOURCE, re.M))
+    constants = dict(re.findall(r"^export const (\w+) = '(.*)';", (SOURCE / "message-batches.ts").read_text(), re.M))
 
     assert constants == {
         "WORKFLOW_TYPE": contract.WORKFLOW_TYPE,

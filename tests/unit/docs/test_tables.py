@@ -13,6 +13,7 @@ from typer.main import get_command
 
 import message_batches.contract as contract
 import starter
+from message_batches.contract_schemas import SCHEMAS
 from message_batches.emulator.fault_kinds import FAULT_KINDS
 from message_batches.emulator.faults import read_fault
 from message_batches.encryption.codec import EncryptionCodec
@@ -99,6 +100,13 @@ def test_the_messages_are_those_of_the_contract() -> None:
 
     assert re.findall(r"^\| (?:query|signal|update) \| `(\w+)`", messages, re.M) == list(names)
     assert all(f'"{info.alias or name}"' in messages for name, info in Resolution.model_fields.items())
+
+
+def test_the_table_of_the_schemas_has_all_of_them() -> None:
+    section = page("docs/calling.md").text.split("## JSON Schema\n", 1)[1].split("\n## ", 1)[0]
+    rows = [row.split("|")[2] for row in section.splitlines() if row.startswith("| ") and "`" in row]
+
+    assert sorted(name for row in rows for name in re.findall(r"`([\w-]+)`", row)) == sorted(SCHEMAS)
 
 
 def test_the_contract_of_a_job_is_that_of_its_models() -> None:
