@@ -239,11 +239,11 @@ def list_runs(
 
 
 @app.command()
-def setup(as_json: given.Json = False) -> int:
+def setup(nexus_endpoint: given.NexusEndpoint = None, as_json: given.Json = False) -> int:
     """Register the search attributes that `list --status` and the Web UI's columns use; existing ones stay."""
     from message_batches.cli.commands import setup
 
-    return _run(setup.setup, as_json)
+    return _run(partial(setup.setup, nexus_endpoint=nexus_endpoint), as_json)
 
 
 @app.command()

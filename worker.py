@@ -46,6 +46,7 @@ from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFail
 from message_batches.temporal.workflow_runner import OneArgumentRunner
 from workflows.job import MessageBatchJobWorkflow
 from workflows.message_batch import MessageBatchWorkflow
+from workflows.nexus import MessageBatchesHandler
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.
@@ -106,6 +107,7 @@ def build_worker(
         workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow],
         workflow_runner=OneArgumentRunner(),
         activities=activities.of_runs,
+        nexus_service_handlers=[MessageBatchesHandler()],
         deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
         # So many of each server's: one that is silent holds no more than its own.

@@ -1,4 +1,4 @@
-"""Names that are shared: workflow type, task queues, query, signal, updates, next actions and activity types.
+"""Names that are shared: workflow types, task queues, query, signal, updates, service, next actions, activity types.
 
 Short, because it is alone: a caller in another process needs these names and nothing else.
 """
@@ -15,6 +15,8 @@ RESOLVE_SUBMISSION = "resolveSubmission"
 JOB_WORKFLOW_TYPE = "message-batch-job"
 CANCEL_JOB = "cancelJob"
 RESUME_JOB = "resumeJob"
+
+NEXUS_SERVICE = "message-batches"
 
 
 class ActivityType(StrEnum):

@@ -17,8 +17,8 @@ from message_batches.contract import landing_queue
 from message_batches.formatting import SUMMARY_BYTES, truncate_payload
 from message_batches.serialization import ContractModel
 from message_batches.storage.submission_records import BatchClaim
-from workflows import current_details, search_attributes
 from workflows.state import BatchRun, RunState
+from workflows.status import current_details, search_attributes
 
 _Result = TypeVar("_Result")
 

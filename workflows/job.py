@@ -19,7 +19,6 @@ with workflow.unsafe.imports_passed_through():
     from message_batches.job_models import JobOutput, JobPhase, JobProgress, MergedResults, RetryKind
     from message_batches.temporal.search_attributes import BatchOutcome
     from workflows import activity_options
-    from workflows.current_details import describe_failure
     from workflows.failures import error_name_of, failure, from_activity
     from workflows.input_validation import NOTHING, check_requests, read_input
     from workflows.jobs.context import JobContext
@@ -27,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.jobs.failed_shards import PAST_DEADLINE, without_results
     from workflows.jobs.state import JobRun
     from workflows.jobs.window import ShardWindow
-    from workflows.search_attributes import outcome_of
+    from workflows.status.current_details import describe_failure
+    from workflows.status.search_attributes import outcome_of
 
 
 MAX_JOB_ID_BYTES = 980

@@ -17,13 +17,13 @@ with workflow.unsafe.imports_passed_through():
     from message_batches.temporal.search_attributes import BatchOutcome
     from workflows import activity_options
     from workflows.context import RunContext
-    from workflows.current_details import describe_failed_cancel, describe_failure, describe_outcome
     from workflows.failures import deadline_passed, error_name_of, failure, from_activity, with_duplicates
     from workflows.input_validation import NOTHING, check_input, read_input
     from workflows.poll_step import PollStep
     from workflows.retrieve_step import RetrieveStep
-    from workflows.search_attributes import outcome_of
     from workflows.state import BatchRun
+    from workflows.status.current_details import describe_failed_cancel, describe_failure, describe_outcome
+    from workflows.status.search_attributes import outcome_of
     from workflows.submit_step import SubmitStep
 
 

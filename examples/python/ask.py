@@ -1,4 +1,4 @@
-"""Starts a parent and prints what it returns: `ask.py [--by-name] [--cadence SECONDS] QUESTION...`."""
+"""Starts a parent, prints what it returns: `ask.py [--by-name | --nexus ENDPOINT] [--cadence SECONDS] QUESTION...`."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import math
 import sys
 from uuid import uuid4
 
-from parent import AnswerQuestions, AnswerQuestionsByName, Answers, Questions
+from parent import Answers, Questions, QuestionsOverNexus
 from parent_worker import TASK_QUEUE
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
@@ -18,17 +18,19 @@ async def main() -> int:
     """Ask, wait, print; return the exit status: 1 if the parent failed, 2 if it could not be started."""
     parser = argparse.ArgumentParser(description="Have questions answered by a message batch.")
     parser.add_argument("questions", nargs="+", metavar="QUESTION")
-    parser.add_argument("--by-name", action="store_true", help="with the parent that knows the child by name only")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--by-name", action="store_true", help="with the parent that knows the child by name only")
+    way.add_argument("--nexus", metavar="ENDPOINT", help="with the parent that calls through this endpoint")
     parser.add_argument("--cadence", type=seconds, default=30, metavar="SECONDS", help="how often the batch is polled")
     options = parser.parse_args()
 
+    asked = Questions(questions=options.questions, cadence=options.cadence)
+    if options.nexus:
+        asked = QuestionsOverNexus(**asked.model_dump(), endpoint=options.nexus)
     try:
         client = await connect()
         parent = await client.start_workflow(
-            AnswerQuestionsByName.run if options.by_name else AnswerQuestions.run,
-            Questions(questions=options.questions, cadence=options.cadence),
-            id=f"questions-{uuid4()}",
-            task_queue=TASK_QUEUE,
+            parent_of(options), asked, id=f"questions-{uuid4()}", task_queue=TASK_QUEUE, result_type=Answers
         )
     except (TemporalUnreachable, RPCError) as error:
         print(error, file=sys.stderr)
@@ -41,6 +43,13 @@ async def main() -> int:
         return 1
     print(answers.model_dump_json(indent=2, exclude_none=True))
     return 0
+
+
+def parent_of(options: argparse.Namespace) -> str:
+    """Return the type of the parent."""
+    if options.nexus:
+        return "answer-questions-over-nexus"
+    return "answer-questions-by-name" if options.by_name else "answer-questions"
 
 
 def seconds(text: str) -> float:

@@ -1,4 +1,4 @@
-"""Two parents that have a child process a message batch: one with the library's models, one by name with plain JSON."""
+"""Three parents that have a message batch processed: two by a child, typed or by name with JSON, and one over Nexus."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -7,13 +7,14 @@ from typing import Any
 from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.common import RetryPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import ApplicationError, ChildWorkflowError
-from temporalio.workflow import ChildWorkflowCancellationType, ParentClosePolicy
+from temporalio.exceptions import ApplicationError, ChildWorkflowError, NexusOperationError
+from temporalio.workflow import ChildWorkflowCancellationType, NexusOperationCancellationType, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from results import AnswerFiles, outcome
 
     from message_batches import DEFAULT_TASK_QUEUE, WORKFLOW_TYPE, BatchInput, BatchOutput, PollSchedule
+    from message_batches.nexus import MessageBatches
 
 
 class Questions(BaseModel):
@@ -38,6 +39,16 @@ class Questions(BaseModel):
             }
             for number, question in enumerate(self.questions)
         ]
+
+    def batch(self) -> BatchInput:
+        """Return the input of the batch."""
+        return BatchInput(requests=self.requests(), poll=PollSchedule(retry_after=timedelta(seconds=self.cadence)))
+
+
+class QuestionsOverNexus(Questions):
+    """The input of a parent that calls through an endpoint."""
+
+    endpoint: str
 
 
 class Answers(BaseModel):
@@ -66,7 +77,7 @@ class AnswerQuestions:
         try:
             output = await workflow.execute_child_workflow(
                 WORKFLOW_TYPE,
-                BatchInput(requests=asked.requests(), poll=PollSchedule(retry_after=timedelta(seconds=asked.cadence))),
+                asked.batch(),
                 result_type=BatchOutput,
                 id=f"{workflow.info().workflow_id}-batch",
                 task_queue=DEFAULT_TASK_QUEUE,
@@ -78,17 +89,28 @@ class AnswerQuestions:
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             )
         except ChildWorkflowError as error:
-            match error.cause:
-                case ApplicationError(type="InvalidRequests") as refused:
-                    return Answers(report=f"Nothing was sent. {refused.message}")
-                case _:  # another failure, or the cancellation: this workflow does not handle it
-                    raise
+            return refused(error)
+        return await answers_in(output)
 
-        tokens = sum(used.output for used in output.summary.usage)
-        report = f"{output.request_counts.succeeded} of {len(asked.questions)} answered in {tokens} tokens"
-        if output.results is None:
-            return await write_answers(f"{report}; {output.results_omitted}", output.results_file.uri)
-        return compose(report, output.results)
+
+@workflow.defn(name="answer-questions-over-nexus")
+class AnswerQuestionsOverNexus:
+    """A parent in another namespace, which has questions answered through an endpoint that leads to the worker."""
+
+    @workflow.run
+    async def run(self, asked: QuestionsOverNexus) -> Answers:
+        """Call the operation, wait for it, compose the answers."""
+        batches = workflow.create_nexus_client(service=MessageBatches, endpoint=asked.endpoint)
+        try:
+            output = await batches.execute_operation(
+                MessageBatches.batch,
+                asked.batch(),
+                # A parent that is cancelled ends when its batch has been stopped; one that is terminated leaves it.
+                cancellation_type=NexusOperationCancellationType.WAIT_COMPLETED,
+            )
+        except NexusOperationError as error:
+            return refused(error)
+        return await answers_in(output)
 
 
 @workflow.defn(name="answer-questions-by-name")
@@ -112,6 +134,24 @@ class AnswerQuestionsByName:
         if output["results"] is None:
             return await write_answers(f"{report}; {output['resultsOmitted']}", output["resultsFile"]["uri"])
         return compose(report, output["results"])
+
+
+def refused(error: ChildWorkflowError | NexusOperationError) -> Answers:
+    """Report that nothing was sent; another failure, or the cancellation, is not for a workflow to handle."""
+    match error.cause:
+        case ApplicationError(type="InvalidRequests") as cause:
+            return Answers(report=f"Nothing was sent. {cause.message}")
+        case _:
+            raise error
+
+
+async def answers_in(output: BatchOutput) -> Answers:
+    """Return the answers in the results, wherever these are."""
+    tokens = sum(used.output for used in output.summary.usage)
+    report = f"{output.request_counts.succeeded} of {output.results_file.lines} answered in {tokens} tokens"
+    if output.results is None:
+        return await write_answers(f"{report}; {output.results_omitted}", output.results_file.uri)
+    return compose(report, output.results)
 
 
 def compose(report: str, results: Iterable[dict[str, Any]]) -> Answers:

@@ -7,7 +7,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from parent import AnswerQuestions, AnswerQuestionsByName
+from parent import AnswerQuestions, AnswerQuestionsByName, AnswerQuestionsOverNexus
 from results import AnswerFiles
 from temporalio.worker import Worker
 
@@ -31,7 +31,7 @@ async def main() -> int:
         async with Worker(
             client,
             task_queue=TASK_QUEUE,
-            workflows=[AnswerQuestions, AnswerQuestionsByName],
+            workflows=[AnswerQuestions, AnswerQuestionsByName, AnswerQuestionsOverNexus],
             activities=[AnswerFiles(options.answers).write],
             activity_executor=ThreadPoolExecutor(4),
             max_concurrent_activities=4,

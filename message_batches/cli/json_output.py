@@ -16,6 +16,7 @@ from message_batches.runs.history import RunFailure
 from message_batches.runs.list import ListedRun
 from message_batches.runs.obstacles import Obstacle
 from message_batches.serialization import ContractModel
+from message_batches.temporal.nexus_endpoints import NexusEndpoint
 
 Time = Annotated[datetime, PlainSerializer(datetime.isoformat, return_type=str)]
 
@@ -261,11 +262,12 @@ class SearchAttribute(ContractModel):
 
 
 class SetupDocument(ContractModel):
-    """The search attributes of a namespace."""
+    """The search attributes of a namespace, and the endpoint that was asked for."""
 
     namespace: str
     address: str
     search_attributes: tuple[SearchAttribute, ...]
+    nexus_endpoint: NexusEndpoint | None = None
 
 
 class ErrorDetails(ContractModel):

@@ -267,6 +267,10 @@ NeedsAttention = Annotated[
 
 MAX_LIMIT = 1000
 Limit = Annotated[int, typer.Option("--limit", min=1, max=MAX_LIMIT, help="How many runs to show.")]
+NexusEndpoint = Annotated[
+    str | None,
+    typer.Option("--nexus-endpoint", metavar="NAME", help="Create this endpoint for callers in other namespaces."),
+]
 Keep = Annotated[bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")]
 Live = Annotated[bool, typer.Option("--live", help="Use the real API and its cadence, which is charged; asks first.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

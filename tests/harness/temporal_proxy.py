@@ -13,6 +13,7 @@ from enum import StrEnum
 from tests.harness.carrying import listening
 
 SERVICE = "/temporal.api.workflowservice.v1.WorkflowService/"
+_OPERATOR_SERVICE = "/temporal.api.operatorservice.v1.OperatorService/"
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS, _CONTINUATION = 0, 1, 4, 9
 _ACK, _END_STREAM, _END_HEADERS = 1, 1, 4
@@ -208,8 +209,8 @@ class _Frame:
 
 def path_in(headers: bytes, method: str) -> bool:
     """Return whether a block of headers has the path of a method."""
-    path = huffman(f"{SERVICE}{method}")
-    return bytes((0x80 | len(path),)) + path in headers
+    paths = [huffman(f"{service}{method}") for service in (SERVICE, _OPERATOR_SERVICE)]
+    return any(bytes((0x80 | len(path),)) + path in headers for path in paths)
 
 
 def huffman(text: str) -> bytes:

@@ -14,8 +14,8 @@ from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, details_of, progress_when, running_stack
-from workflows.current_details import describe_status
 from workflows.state import RunState
+from workflows.status.current_details import describe_status
 
 CREATED = datetime(2026, 11, 22, tzinfo=UTC)
 

@@ -26,8 +26,8 @@ from tests.harness.namespaces import new_namespace
 from tests.harness.requests import requests
 from tests.harness.stack import Stack, progress_when, running_stack
 from tests.integration.conftest import SHORT_LIFE
-from workflows.search_attributes import status_of
 from workflows.state import RunState
+from workflows.status.search_attributes import status_of
 
 NEVER = {"model": "no-such-model", "max_tokens": 1, "messages": [{"role": "user", "content": "Hello"}]}
 

@@ -46,6 +46,7 @@ ALLOWED: Mapping[str, str] = {
     "jsonl": "errors",
     "listener": "errors",
     "models": "api contract result_models serialization",
+    "nexus": "contract job_models models",
     "observability": (
         "claude_models contract errors formatting listener log_context result_models runs storage temporal"
     ),
@@ -83,7 +84,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
         "message_batches message_batches.contract message_batches.models message_batches.api.models "
         "message_batches.api.interface message_batches.storage.interface message_batches.errors "
         "message_batches.settings message_batches.storage.submission_records "
-        "message_batches.log_context message_batches.contract_schemas",
+        "message_batches.log_context message_batches.nexus message_batches.contract_schemas",
         "",
     ),
     "document": ("message_batches.arazzo.plan", "yaml"),

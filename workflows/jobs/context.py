@@ -11,11 +11,11 @@ from temporalio import workflow
 from message_batches.contract import landing_queue
 from message_batches.job_models import JobPhase
 from message_batches.temporal.search_attributes import BATCH_OUTCOME, BATCH_REQUESTS, BATCH_STATUS, BatchStatus
-from workflows import search_attributes
 from workflows.context import WorkflowClock
-from workflows.current_details import describe_request
 from workflows.jobs.details import describe_job
 from workflows.jobs.state import JobRun, JobState
+from workflows.status import search_attributes
+from workflows.status.current_details import describe_request
 
 _Result = TypeVar("_Result")
 

@@ -17,8 +17,8 @@ from message_batches.formatting import (
     plural,
 )
 from message_batches.job_models import FailedShard, JobInput, JobOutput, JobWave
-from workflows.current_details import describe_fields, describe_landed
 from workflows.jobs.state import JobState
+from workflows.status.current_details import describe_fields, describe_landed
 
 
 def describe_job(request: JobInput, state: JobState, now: datetime) -> str:

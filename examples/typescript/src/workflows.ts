@@ -1,7 +1,8 @@
-// A parent workflow that has a message batch done by its child, the workflow in Python, which it starts by name.
+// Workflows that have a message batch done by the workflow in Python: by a child that one starts by name, or over Nexus.
 import {
   ApplicationFailure,
-  ChildWorkflowFailure,
+  TemporalFailure,
+  createNexusServiceClient,
   executeChild,
   proxyActivities,
   uuid4,
@@ -9,6 +10,7 @@ import {
 } from '@temporalio/workflow';
 import type { answerFiles } from './activities';
 import { BatchInput, BatchOutput, BatchRequest, ResultLine, TASK_QUEUE, WORKFLOW_TYPE } from './message-batches';
+import { messageBatches } from './nexus';
 import { outcome } from './results';
 
 const { writeAnswers } = proxyActivities<ReturnType<typeof answerFiles>>({
@@ -35,18 +37,17 @@ export interface Answers {
   file?: string;
 }
 
-export async function answerQuestions({
-  questions,
-  model = 'claude-haiku-5-5',
-  cadence = 30,
-}: Questions): Promise<Answers> {
-  // Ids that no other program on the same key has: batches are told apart by them.
-  const sender = uuid4().slice(0, 8);
-  const requests = questions.map((question, number) => request(`${sender}-question-${number}`, question, model));
+/** What a caller over Nexus is asked. */
+export interface QuestionsOverNexus extends Questions {
+  /** The endpoint that leads to the worker in Python. */
+  endpoint: string;
+}
+
+export async function answerQuestions(asked: Questions): Promise<Answers> {
   let output: BatchOutput;
   try {
     output = await executeChild<(input: BatchInput) => Promise<BatchOutput>>(WORKFLOW_TYPE, {
-      args: [{ requests, poll: { retryAfter: cadence } }],
+      args: [batchOf(asked)],
       workflowId: `${workflowInfo().workflowId}-batch`,
       taskQueue: TASK_QUEUE,
       // By default the server would terminate the child with its parent, and the batch would continue and be billed.
@@ -57,16 +58,47 @@ export async function answerQuestions({
       workflowIdReusePolicy: 'REJECT_DUPLICATE',
     });
   } catch (error) {
-    const cause = error instanceof ChildWorkflowFailure ? error.cause : undefined;
-    if (cause instanceof ApplicationFailure && cause.type === 'InvalidRequests') {
-      return { report: `Nothing was sent. ${cause.message}`, answers: {}, unanswered: {} };
-    }
-    throw error; // another failure, or the cancellation: not for this workflow to decide
+    return refused(error);
   }
+  return await answersIn(output);
+}
 
-  const { requestCounts, summary, results, resultsOmitted, resultsFile } = output;
+/** The same over Nexus, for a parent in another namespace. */
+export async function answerQuestionsOverNexus({ endpoint, ...asked }: QuestionsOverNexus): Promise<Answers> {
+  const batches = createNexusServiceClient({ service: messageBatches, endpoint });
+  let output: BatchOutput;
+  try {
+    // A caller that is cancelled ends when its batch has been stopped. One that is terminated leaves it to run.
+    output = await batches.executeOperation(messageBatches.operations.batch, batchOf(asked), {
+      cancellationType: 'WAIT_CANCELLATION_COMPLETED',
+    });
+  } catch (error) {
+    return refused(error);
+  }
+  return await answersIn(output);
+}
+
+function batchOf({ questions, model = 'claude-haiku-5-5', cadence = 30 }: Questions): BatchInput {
+  // Ids that no other program on the same key has: batches are told apart by them.
+  const sender = uuid4().slice(0, 8);
+  const requests = questions.map((question, number) => request(`${sender}-question-${number}`, question, model));
+  return { requests, poll: { retryAfter: cadence } };
+}
+
+/** What is reported where nothing was sent; another failure, or the cancellation, is not for a workflow to decide. */
+function refused(error: unknown): Answers {
+  // The failure of a child or of an operation, around that of the run.
+  const cause = error instanceof TemporalFailure ? error.cause : undefined;
+  if (cause instanceof ApplicationFailure && cause.type === 'InvalidRequests') {
+    return { report: `Nothing was sent. ${cause.message}`, answers: {}, unanswered: {} };
+  }
+  throw error;
+}
+
+async function answersIn(output: BatchOutput): Promise<Answers> {
+  const { summary, results, resultsOmitted, resultsFile } = output;
   const tokens = summary.usage.reduce((sum, used) => sum + used.output, 0);
-  const report = `${requestCounts.succeeded} of ${questions.length} answered in ${tokens} tokens`;
+  const report = `${summary.counts.succeeded} of ${resultsFile.lines} answered in ${tokens} tokens`;
   if (results === null) {
     const file = await writeAnswers(resultsFile.uri);
     return { report: `${report}; ${resultsOmitted}`, answers: {}, unanswered: {}, file };

@@ -1,4 +1,4 @@
-"""The command `setup`: registers the search attributes that the namespace lacks."""
+"""The command `setup`: registers the search attributes that the namespace lacks, and creates a Nexus endpoint."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,6 +13,7 @@ from message_batches.cli.json_output import SearchAttribute, SetupDocument
 from message_batches.runs.control import Refused
 from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import address_of
+from message_batches.temporal.nexus_endpoints import NexusEndpoint, ensure_endpoint
 from message_batches.temporal.search_attributes import (
     SEARCH_ATTRIBUTES,
     indexed_type,
@@ -22,8 +23,13 @@ from message_batches.temporal.search_attributes import (
 )
 
 
-async def setup(context: CommandContext) -> CommandResult:
-    """Register the missing ones; an existing one stays, also if it is of another type and cannot be used."""
+async def setup(context: CommandContext, nexus_endpoint: str | None) -> CommandResult:
+    """Register the missing ones; an existing one stays, also if it is of another type and cannot be used.
+
+    Args:
+        context: of the command.
+        nexus_endpoint: the name of an endpoint that is to lead to the task queue; None for none.
+    """
     client = await context.client()
     try:
         before = await registered(client)
@@ -37,6 +43,7 @@ async def setup(context: CommandContext) -> CommandResult:
         if unanswered(error) or (context.call_problem(error) and not denied):
             raise
         raise Refused(_refused(client, error)) from error
+    endpoint = await _endpoint(client, nexus_endpoint, context.settings.task_queue) if nexus_endpoint else None
     found = {**{name: indexed_type(key) for key in SEARCH_ATTRIBUTES if (name := key.name) in missing}, **after}
     document = SetupDocument(
         namespace=client.namespace,
@@ -45,9 +52,10 @@ async def setup(context: CommandContext) -> CommandResult:
             SearchAttribute(name=key.name, type=_word(found[key.name]), registered=key.name in missing)
             for key in SEARCH_ATTRIBUTES
         ),
+        nexus_endpoint=endpoint,
     )
     complete = len(usable_names(found)) == len(SEARCH_ATTRIBUTES)
-    return CommandResult(document, _shown(client, found, missing), DONE if complete else FAILED)
+    return CommandResult(document, _shown(client, found, missing, endpoint), DONE if complete else FAILED)
 
 
 async def _register(client: Client, missing: tuple[str, ...]) -> None:
@@ -59,13 +67,35 @@ async def _register(client: Client, missing: tuple[str, ...]) -> None:
             raise
 
 
-def _shown(client: Client, found: Mapping[str, "IndexedValueType.ValueType"], missing: Sequence[str]) -> RenderableType:
+async def _endpoint(client: Client, name: str, task_queue: str) -> NexusEndpoint:
+    try:
+        return await ensure_endpoint(client, name, task_queue)
+    except RPCError as error:
+        if unanswered(error):
+            raise
+        raise Refused(
+            f"Temporal does not create the Nexus endpoint {name!r} for you: {error.message.rstrip('.')}. Its "
+            f"administrator can: target namespace {client.namespace}, target task queue {task_queue}"
+        ) from error
+
+
+def _shown(
+    client: Client,
+    found: Mapping[str, "IndexedValueType.ValueType"],
+    missing: Sequence[str],
+    endpoint: NexusEndpoint | None,
+) -> RenderableType:
     lines = [Text(f"Search attributes of namespace {client.namespace} at {address_of(client)}", style="bold")]
     for key in SEARCH_ATTRIBUTES:
         state, style = ("registered", "green") if key.name in missing else ("existed before", "")
         if found[key.name] != indexed_type(key):
             state, style = f"is in the way: it should be {_word(indexed_type(key))}. It is not used", "red"
         lines.append(Text(f"{key.name:<14} {_word(found[key.name]):<8} {state}", style=style))
+    if endpoint:
+        state, style = ("created", "green") if endpoint.created else ("existed before", "")
+        lines.append(
+            Text(f"Nexus endpoint {endpoint.name} leads to task queue {endpoint.task_queue}: {state}", style=style)
+        )
     return Group(*lines)
 
 

@@ -27,6 +27,7 @@ class Parent:
         worker: the command that runs it.
         ask: the command that starts it and prints what it returns.
         environment: the environment of its processes.
+        endpoint: where a parent over Nexus calls.
     """
 
     workflow: str
@@ -34,6 +35,7 @@ class Parent:
     worker: Sequence[str]
     ask: Sequence[str]
     environment: Mapping[str, str]
+    endpoint: str | None = None
 
     async def start(
         self, client: Client, questions: Sequence[str], *, workflow_id: str | None = None
@@ -41,7 +43,7 @@ class Parent:
         """Start it with a short poll interval."""
         return await client.start_workflow(
             self.workflow,
-            {"questions": questions, "cadence": CADENCE},
+            {"questions": questions, "cadence": CADENCE} | ({"endpoint": self.endpoint} if self.endpoint else {}),
             id=workflow_id or f"questions-{uuid4()}",
             task_queue=self.task_queue,
         )

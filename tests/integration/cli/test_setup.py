@@ -4,17 +4,21 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.api.enums.v1 import IndexedValueType
 
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import DevServer
+from message_batches.temporal.nexus_endpoints import ensure_endpoint
 from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.namespaces import new_namespace
+from tests.harness.nexus import endpoints
 from tests.harness.requests import fresh
 from tests.harness.stack import Stack, running_stack
-from tests.harness.temporal_proxy import grpc_refusing
+from tests.harness.temporal_proxy import AnswerFault, grpc_refusing, temporal_proxy
 
 UNIMPLEMENTED = 12
 NAMES = ["BatchId", "BatchStatus", "BatchRequests", "BatchOutcome"]
@@ -73,6 +77,57 @@ async def test_setup_that_is_refused_says_why_and_what_is_to_be_registered(alone
     assert ended.code == 2
     assert ended.json["error"]["type"] == "Refused"
     assert all(name in ended.json["error"]["message"] for name in (*NAMES, "not for you"))
+
+
+async def test_setup_creates_an_endpoint_for_the_task_queue_and_a_second_time_nothing(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    name = f"batches-{uuid4()}"
+    starter = await in_namespace(temporal, tmp_path, {})
+    leads_to = {"namespace": starter.environment["TEMPORAL_NAMESPACE"], "taskQueue": "nobody-polls"}
+
+    first = await starter("setup", "--nexus-endpoint", name, "--json")
+    again = await starter("setup", "--nexus-endpoint", name, "--json")
+
+    assert (first.code, again.code) == (0, 0), first.err
+    assert first.json["nexusEndpoint"] == {"name": name, "created": True, **leads_to}
+    assert again.json["nexusEndpoint"] == {"name": name, "created": False, **leads_to}
+    assert await endpoints(temporal.client, name) == [(leads_to["namespace"], "nobody-polls")]
+
+
+async def test_an_endpoint_that_leads_elsewhere_is_left_as_it_is(temporal: DevServer, tmp_path: Path) -> None:
+    name = f"batches-{uuid4()}"
+    await ensure_endpoint(temporal.client, name, "of-another")
+    starter = await in_namespace(temporal, tmp_path, {})
+
+    ended = await starter("setup", "--nexus-endpoint", name, "--json")
+
+    assert ended.code == 2
+    assert ended.json["error"]["type"] == "EndpointTaken"
+    assert "'of-another' of namespace 'default'" in ended.json["error"]["message"]
+    assert await endpoints(temporal.client, name) == [("default", "of-another")]
+
+
+async def test_a_name_that_is_none_of_an_endpoint_is_refused(temporal: DevServer, tmp_path: Path) -> None:
+    starter = await in_namespace(temporal, tmp_path, {})
+
+    ended = await starter("setup", "--nexus-endpoint", "not a name", "--json")
+
+    assert ended.code == 2
+    assert ended.json["error"]["type"] == "Refused"
+    assert "'not a name'" in ended.json["error"]["message"]
+
+
+async def test_an_endpoint_whose_creation_got_no_answer_is_found(temporal: DevServer, tmp_path: Path) -> None:
+    name = f"batches-{uuid4()}"
+    async with temporal_proxy(temporal.address) as proxy:
+        proxy.add(AnswerFault.CUT, "CreateNexusEndpoint", times=None)
+        client = await connect(address=proxy.address)
+        endpoint = await ensure_endpoint(client, name, "a-queue")
+
+    assert proxy.struck
+    assert endpoint.created
+    assert await endpoints(temporal.client, name) == [("default", "a-queue")]
 
 
 @pytest.mark.slow

@@ -16,6 +16,8 @@ import pytest
 from temporalio import workflow
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from message_batches.contract import DEFAULT_TASK_QUEUE
+from message_batches.temporal.nexus_endpoints import ensure_endpoint
 from tests.harness.pages import PAGES, README, ROOT, Command, Page
 from tests.harness.requests import requests
 from tests.harness.terminal import Terminal
@@ -29,6 +31,7 @@ WITH_COMMANDS = [
 BAD = ['{"custom_id": "bad id", "params": {}}', '{"custom_id": "a"}', "not JSON"]
 
 
+IN_A_WORKFLOW = "execute_child_workflow|execute_operation"
 PARENT = """
 @workflow.defn
 class Parent:
@@ -80,13 +83,13 @@ async def with_ids(command: Command, world: World) -> Command:
 async def test_the_commands_of_a_page_run_one_after_the_other(one: Page, world: World, terminal: Terminal) -> None:
     following = [*(command.text for command in one.commands[1:]), ""]
     async with AsyncExitStack() as running:
-        if not any("worker.py" in command.text for command in one.commands):
+        if not any(re.search(r"\bworker\.py", command.text) for command in one.commands):
             await running.enter_async_context(world.worker())
         for command, then in zip(one.commands, following, strict=True):
             await terminal.run(await with_ids(command, world), may_fail=then == "echo $?")
 
 
-@pytest.mark.parametrize("snippet", snippets(lambda text: not re.search("execute_child_workflow|pytest.fixture", text)))
+@pytest.mark.parametrize("snippet", snippets(lambda text: not re.search(f"{IN_A_WORKFLOW}|pytest.fixture", text)))
 async def test_a_snippet_does_what_it_shows(snippet: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", world.server.address)
     made: dict[str, Any] = {}
@@ -117,7 +120,7 @@ def test_a_test_that_a_page_shows_passes(snippet: str, tmp_path: Path) -> None:
     assert (done.returncode, re.findall(r"(\d+) passed", done.stdout)) == (0, ["1"]), done.stdout
 
 
-@pytest.mark.parametrize("snippet", snippets(lambda text: "execute_child_workflow" in text))
+@pytest.mark.parametrize("snippet", snippets(lambda text: bool(re.search(IN_A_WORKFLOW, text))))
 async def test_a_workflow_with_the_snippet_gets_its_results(
     snippet: str, world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +129,7 @@ async def test_a_workflow_with_the_snippet_gets_its_results(
     queue = f"parents-{uuid4()}"
     client = world.server.client
     alone = UnsandboxedWorkflowRunner()
+    await ensure_endpoint(client, "message-batches", DEFAULT_TASK_QUEUE)
 
     async with world.worker(), Worker(client, task_queue=queue, workflows=[made["Parent"]], workflow_runner=alone):
         await client.execute_workflow("Parent", requests(3), id=queue, task_queue=queue)

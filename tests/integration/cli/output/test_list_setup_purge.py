@@ -103,6 +103,8 @@ async def test_setup(alone: CommandLine, temporal: DevServer, tmp_path: Path) ->
         "there before": await in_both_forms(starter, "setup"),
         "in the way": await taken("setup"),
         "refused": await in_both_forms(nowhere, "setup"),
+        "an endpoint": await in_both_forms(starter, "setup", "--nexus-endpoint", "message-batches-golden"),
+        "an endpoint that leads elsewhere": await another("setup", "--nexus-endpoint", "message-batches-golden"),
     }
 
     assert_golden("setup", scenes, tmp_path)

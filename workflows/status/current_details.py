@@ -30,8 +30,8 @@ from message_batches.job_models import MergedResults
 from message_batches.models import BatchInput, BatchOutput, Manifest, Phase, RequestsInput
 from message_batches.result_models import Summary
 from message_batches.temporal.search_attributes import BatchStatus
-from workflows.search_attributes import status_of
 from workflows.state import RunState
+from workflows.status.search_attributes import status_of
 
 MAX_SHOWN_CANDIDATES = 20
 
