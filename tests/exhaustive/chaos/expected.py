@@ -66,4 +66,5 @@ def may_fail_as(evidence: Evidence, run: RunSeen) -> set[str]:
             types.add("ResultsIncomplete")
     if run.posts >= _LOST_POSTS:
         types.add("SubmissionUnknown")
-    return types - SETTLED_BY_JOB if run.shard else types
+    # A job that was stopped takes none up again.
+    return types - SETTLED_BY_JOB if run.shard and not evidence.cut_short else types

@@ -7,7 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import httpx
-from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.service import RPCError
 
 from message_batches.contract import CANCEL_JOB, PROGRESS
@@ -192,7 +196,7 @@ class FaultInjection:
         for _ in range(20):
             try:
                 await job.execute_update(CANCEL_JOB, rpc_timeout=timedelta(seconds=5))
-            except (RPCError, WorkflowUpdateFailedError):
+            except (RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError):
                 await asyncio.sleep(0.5)
             else:
                 self.world.decided.append(STOPPED)

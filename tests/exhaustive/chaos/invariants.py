@@ -38,7 +38,8 @@ def every_run_ends(seen: Evidence) -> Iterator[str]:
         elif run.ended != "completed" and run.ended not in (expected := may_fail_as(seen, run)):
             yield f"{run.name} failed as {run.ended}, expected {sorted(expected) or 'no failure'}: {run.said}"
     if (job := seen.job) and job.ended != "completed":
-        shards = {shard.ended for shard in seen.shards}
+        # What a job names is the status of a run that was cancelled.
+        shards = {"Canceled" if shard.ended == "CancelledError" else shard.ended for shard in seen.shards}
         allowed = shards | ({"NothingLanded", "DeadlinePassed"} if seen.cut_short else set())
         landed = [shard for shard in seen.shards if shard.record]
         if job.ended is None or job.ended not in allowed or landed:

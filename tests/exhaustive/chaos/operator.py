@@ -10,7 +10,11 @@ import time
 from contextlib import suppress
 
 import httpx
-from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import (
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.service import RPCError
 
 from message_batches.contract import PROGRESS, RESOLVE_SUBMISSION, RESUME_JOB
@@ -23,7 +27,13 @@ from tests.exhaustive.chaos.world import World
 
 UNDECIDED_FOR = 2 * QUIET + 5
 """Seconds for which a run must have been undecided without a change: longer than any batch is invisible."""
-_PASSING = (RPCError, WorkflowQueryFailedError, WorkflowUpdateFailedError, httpx.HTTPError)
+_PASSING = (
+    RPCError,
+    WorkflowQueryFailedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+    httpx.HTTPError,
+)
 """No worker, no server, or no longer undecided or paused: the next query shows which."""
 _PROMPT = re.compile(r'"([a-z])-\d{4}:')
 
