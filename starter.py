@@ -83,27 +83,31 @@ def start(
     as_json: given.Json = False,
 ) -> int:
     """Start a run for requests, or a job if they are more than one batch takes; the same content is the same run."""
-    from message_batches.cli.commands import start, start_options
+    from message_batches.cli.commands import start
     from message_batches.cli.follow import WaitOptions
+    from message_batches.library.options import StartKeywords
 
-    read_options = partial(
-        start_options.of_run,
+    options = StartKeywords(
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
         submission_timeout=submission_timeout,
         quiet_period=quiet_period,
         key=key,
-        version=anthropic_version,
-        betas=tuple(beta or ()),
+        anthropic_version=anthropic_version,
+        beta=beta,
         task_queue=task_queue,
         delete_after_landing=delete_after_landing,
         max_cost=max_cost,
         by=by,
+        retry_waves=retry_waves,
+        what=what,
+        max_tokens=max_tokens,
+        shard_requests=shard_requests,
+        concurrency=concurrency,
     )
-    job = start_options.of_job(retry_waves, what, max_tokens, shard_requests, concurrency)
-    asked = start.Asked(files, WaitOptions(wait=wait, strict=strict), job, bool(retry_waves), again, workflow_id)
-    return _run(partial(start.start, asked=asked, read_options=read_options), as_json)
+    asked = start.Asked(files, WaitOptions(wait=wait, strict=strict), again, workflow_id)
+    return _run(partial(start.start, asked=asked, options=options), as_json)
 
 
 @app.command()
@@ -117,12 +121,11 @@ def check(
     as_json: given.Json = False,
 ) -> int:
     """Check files of requests, warn of those that will come back errored, estimate their cost; sends nothing."""
-    from message_batches.cli.commands import check, start_options
+    from message_batches.cli.commands import check
+    from message_batches.library.options import SendKeywords
 
-    read_options = partial(
-        start_options.of_run, document=DOCUMENT, key=key, version=anthropic_version, betas=tuple(beta or ())
-    )
-    return _run(partial(check.check, files=files, read_options=read_options, live=live, count=count), as_json)
+    options = SendKeywords(document=DOCUMENT, key=key, anthropic_version=anthropic_version, beta=beta)
+    return _run(partial(check.check, files=files, options=options, live=live, count=count), as_json)
 
 
 @app.command()
@@ -203,21 +206,21 @@ def attach(
     as_json: given.Json = False,
 ) -> int:
     """Take over a batch that exists, no matter where it was created, and land its results."""
-    from message_batches.cli.commands import start, start_options
+    from message_batches.cli.commands import start
     from message_batches.cli.follow import WaitOptions
+    from message_batches.library.options import RunKeywords
 
-    read_options = partial(
-        start_options.of_run,
+    options = RunKeywords(
         document=document or DOCUMENT,
         poll_interval=poll_interval,
         poll_limit=poll_limit,
         key=key,
-        version=anthropic_version,
+        anthropic_version=anthropic_version,
         task_queue=task_queue,
         by=by,
     )
     waiting = WaitOptions(wait=wait, strict=strict)
-    command = partial(start.attach, batch_id=batch_id, file=requests, read_options=read_options, waiting=waiting)
+    command = partial(start.attach, batch_id=batch_id, file=requests, options=options, waiting=waiting)
     return _run(command, as_json)
 
 

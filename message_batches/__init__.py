@@ -1,6 +1,7 @@
 """Message batches as durable Temporal workflows; the public names are loaded when they are first used."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
         RESUME_JOB,
         WORKFLOW_TYPE,
     )
-    from message_batches.errors import MessageBatchesError
+    from message_batches.errors import CostLimitExceeded, InvalidRequests, MessageBatchesError
     from message_batches.job_models import (
         JobInput,
         JobOutput,
@@ -27,6 +28,20 @@ if TYPE_CHECKING:
         Retries,
         RetryKind,
         ShardLimits,
+    )
+    from message_batches.library import (
+        BatchResult,
+        BatchRun,
+        BatchRuns,
+        JobView,
+        NoAnswer,
+        NotComparable,
+        Refused,
+        ResultsNotFound,
+        RunFailed,
+        RunNotFound,
+        RunView,
+        TemporalFailed,
     )
     from message_batches.models import (
         BatchInput,
@@ -52,21 +67,35 @@ __all__ = [
     "WORKFLOW_TYPE",
     "BatchInput",
     "BatchOutput",
+    "BatchResult",
+    "BatchRun",
+    "BatchRuns",
+    "CostLimitExceeded",
+    "InvalidRequests",
     "JobInput",
     "JobOutput",
     "JobPhase",
     "JobProgress",
+    "JobView",
     "MessageBatch",
     "MessageBatchesError",
+    "NoAnswer",
+    "NotComparable",
     "Phase",
     "PollSchedule",
     "Progress",
+    "Refused",
     "Resolution",
+    "ResultsNotFound",
     "Retries",
     "RetryKind",
     "RetrySchedule",
+    "RunFailed",
+    "RunNotFound",
+    "RunView",
     "ShardLimits",
     "SubmissionSchedule",
+    "TemporalFailed",
     "TemporalUnreachable",
     "connect",
     "leave",
@@ -75,10 +104,20 @@ __all__ = [
 _HOMES = ("contract", "models", "job_models", "errors", "api.models", "temporal.connection")
 """The modules of the public names, the light ones first: a name is searched for in their order."""
 
+_LIBRARY = ("msgspec", "obstore", "genai_prices")
+"""What the rest of the names needs, besides."""
+
 
 def __getattr__(name: str) -> object:
     if name in __all__:
-        for home in _HOMES:
+        for home in (*_HOMES, "library"):
+            if home == "library" and (missing := [each for each in _LIBRARY if find_spec(each) is None]):
+                from message_batches.errors import ExtraMissing
+
+                raise ExtraMissing(
+                    f"{name} needs {' and '.join(missing)}, which this Python does not have: "
+                    "pip install 'message-batches[library]'"
+                )
             module = import_module(f"{__name__}.{home}")
             if hasattr(module, name):
                 value: object = getattr(module, name)

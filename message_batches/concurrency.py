@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 
@@ -79,6 +80,27 @@ async def run_in_thread(work: Callable[[], Any]) -> Any:
     try:
         return await asyncio.shield(running)
     finally:
+        await wait_until_done(running)
+        del running
+
+
+class WorkStopped(Exception):
+    """Work in a thread that nobody waits for any more: raised there, so that it ends."""
+
+
+async def run_stoppable(work: Callable[[], Any], stop: threading.Event) -> Any:
+    """Return the result of `work` in a thread; a cancellation sets `stop`, and waits until it has ended.
+
+    Args:
+        work: raises `WorkStopped` once `stop` is set.
+        stop: is set when this returns, however it ends.
+    """
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        await wait_for_result(running)
+        return running.result()
+    finally:
+        stop.set()
         await wait_until_done(running)
         del running
 

@@ -285,3 +285,7 @@ class RunError(MessageBatchesError):
         self.candidates = tuple(candidates)
         self.api_key = api_key
         self.requests_uri = requests_uri
+
+
+class ExtraMissing(MessageBatchesError, ImportError):
+    """A part of this package needs libraries that are not installed; the message has the command that installs them."""

@@ -7,7 +7,6 @@ import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from pydantic import BaseModel
 from rich.console import Console, RenderableType
@@ -20,14 +19,11 @@ from message_batches.cli.json_output import CostLimitDetails, ErrorDetails, Erro
 from message_batches.cli.result_export import give_up_broken_streams, tolerate_any_text
 from message_batches.cli.screen import as_json, screen
 from message_batches.errors import CostLimitExceeded, InvalidRequests, MessageBatchesError
-from message_batches.jobs.control import Jobs
-from message_batches.jobs.describe import is_job
-from message_batches.runs.control import NoAnswer, Runs, is_batch_id
+from message_batches.library.batch_runs import BatchRuns
+from message_batches.library.connections import TemporalFailed
+from message_batches.runs.control import NoAnswer
 from message_batches.settings import Settings
-from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.temporal.connection import connect
-from message_batches.temporal.diagnosis import call_problem, unanswered
-from message_batches.temporal.namespaces import address_of
+from message_batches.storage.interface import Store
 
 DONE, FAILED, REFUSED, UNFINISHED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -54,38 +50,21 @@ class CommandContext:
     json: bool = False
     out: Console = field(default_factory=screen)
     err: Console = field(default_factory=lambda: screen(stderr=True))
-    _client: Client | None = None
+    runs: BatchRuns = field(default_factory=BatchRuns)
 
-    @cached_property
+    @property
     def settings(self) -> Settings:
         """The settings from the environment."""
-        return Settings.from_environment(calls_api=False)
+        return self.runs.connections.settings
 
-    @cached_property
-    def store(self) -> ObjectStore:
+    @property
+    def store(self) -> Store:
         """The store that the workers share."""
-        return open_store(self.settings.store_url, client_options=self.settings.store_options)
+        return self.runs.connections.store
 
     async def client(self) -> Client:
         """Connect to Temporal, once."""
-        self._client = self._client or await connect()
-        return self._client
-
-    def call_problem(self, error: RPCError) -> str | None:
-        """Return why Temporal refuses calls, and what to set; None if it refused just this one."""
-        return call_problem(error, self._client.namespace, address_of(self._client)) if self._client else None
-
-    async def runs(self) -> Runs:
-        """Return the runs of the namespace."""
-        return Runs(await self.client(), self.store)
-
-    async def jobs(self) -> Jobs:
-        """Return the jobs of the namespace."""
-        return Jobs(await self.client(), self.store)
-
-    async def is_job(self, identity: str) -> bool:
-        """Check whether a workflow id is that of a job which Temporal knows."""
-        return not is_batch_id(identity) and await is_job(await self.client(), identity)
+        return await self.runs.connections.client()
 
     def say(self, text: str, *, style: str = "") -> None:
         """Print a line on standard error, as far as that can be written."""
@@ -131,17 +110,9 @@ def run_command(
         context.say("Interrupted")
         return INTERRUPTED
     except MessageBatchesError as error:
-        return _fail(context, _details(error), FAILED if isinstance(error, NoAnswer) else REFUSED)
+        return _failed(context, error)
     except RPCError as error:
-        if unanswered(error):
-            message = (
-                f"Temporal gave no usable answer ({error.message}): run the same command again, it does nothing twice"
-            )
-            return _fail(context, ErrorDetails(type="NoAnswer", message=message), FAILED)
-        if problem := context.call_problem(error):
-            return _fail(context, ErrorDetails(type="TemporalUnreachable", message=problem), REFUSED)
-        message = f"Temporal did not carry it out: {error.message}"
-        return _fail(context, ErrorDetails(type="TemporalFailed", message=message), FAILED)
+        return _failed(context, context.runs.connections.error_of(error))
     except Exception as error:
         if debug:
             context.say(traceback.format_exc())
@@ -151,6 +122,10 @@ def run_command(
         return _fail(context, ErrorDetails(type=kind, message=message), FAILED)
     finally:
         give_up_broken_streams()
+
+
+def _failed(context: CommandContext, error: MessageBatchesError) -> int:
+    return _fail(context, _details(error), FAILED if isinstance(error, NoAnswer | TemporalFailed) else REFUSED)
 
 
 def _details(error: MessageBatchesError) -> ErrorDetails:

@@ -1,6 +1,5 @@
-"""Following a run to its end and reporting how it ended: the last part of `start`, `attach`, `watch` and `demo`."""
+"""Reporting how a run ended: the last part of `start`, `attach`, `watch` and `demo`."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,19 +8,18 @@ from rich.console import RenderableType
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, UNFINISHED, CommandContext, CommandResult
-from message_batches.cli.json_output import DetachedRun, FinishedRun, RunDocument
-from message_batches.cli.live_progress import display
+from message_batches.cli.json_output import FinishedRun, RunDocument
 from message_batches.cli.report import MAX_REPLY, report
 from message_batches.errors import MessageBatchesError, RunError
 from message_batches.job_models import MergedResults
+from message_batches.library.outcomes import landed_before
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.results.reader import ResultsChanged
 from message_batches.results.replies import ReplyCell, read_reply
-from message_batches.runs.control import Runs, find_stored_results
-from message_batches.runs.describe import RunStatus, RunView
-from message_batches.storage.object_store import ObjectStore
+from message_batches.runs.describe import RunView
+from message_batches.storage.interface import Store
 
 SHOWN_REPLIES = 8
 
@@ -49,7 +47,7 @@ class ResultsLocation:
         report: the file of its report, if one was written.
     """
 
-    store: ObjectStore
+    store: Store
     command: str
     link: str | None = None
     report: Path | None = None
@@ -58,17 +56,6 @@ class ResultsLocation:
 def waits(context: CommandContext, waiting: WaitOptions) -> bool:
     """Return whether a run or a job is followed to its end."""
     return context.out.is_terminal if waiting.wait is None else waiting.wait
-
-
-async def follow_run(context: CommandContext, runs: Runs, workflow_id: str, *, strict: bool = False) -> CommandResult:
-    """Follow a run to its end and report it; Ctrl-C leaves it to itself."""
-    try:
-        with display(context.err) as show:
-            view = await runs.follow(workflow_id, show)
-    except asyncio.CancelledError:
-        context.say(f"The run continues. To come back: {next_steps.watch(workflow_id)}")
-        return CommandResult(DetachedRun(workflow_id=workflow_id))
-    return await end_result(context, view, strict=strict)
 
 
 async def end_result(
@@ -87,17 +74,14 @@ async def end_result(
 
 async def _landed_before(context: CommandContext, view: RunView) -> LandedResults | None:
     """Return the results of a run that was stopped from outside, such as one that had landed them before a reset."""
-    if view.status not in (RunStatus.TERMINATED, RunStatus.CANCELED, RunStatus.TIMED_OUT):
-        return None
     try:
-        found = await find_stored_results(context.store, view.workflow_id, view.batch_id)
+        landed = await landed_before(context.store, view)
     except MessageBatchesError as error:
         context.say(f"Its results cannot be looked up: {next_steps.error_text(error)}", style="yellow")
         return None
-    if not found:
-        return None
-    context.say(f"{view.workflow_id} {view.status}. The results of its batch have landed", style="yellow")
-    return found.landed
+    if landed:
+        context.say(f"{view.workflow_id} {view.status}. The results of its batch have landed", style="yellow")
+    return landed
 
 
 async def stored_result(

@@ -12,6 +12,7 @@ from message_batches.job_models import FailedShard
 from message_batches.jobs.attention import JobAttention
 from message_batches.requests.preflight import PreflightWarning
 from message_batches.runs.attention import AttentionItem, Decision, way_out
+from message_batches.runs.control import Refused
 from message_batches.runs.forgotten import ForgottenSubmission
 from message_batches.runs.history import RunFailure
 from message_batches.runs.obstacles import Cause, Obstacle
@@ -149,7 +150,7 @@ def error_text(error: MessageBatchesError) -> str:
         return _with_step(str(error), error.action)
     if isinstance(error, RunError):
         return _with_step(
-            str(error),
+            _on_command_line(error),
             error.action,
             workflow_id=error.workflow_id,
             batch_id=error.batch_id,
@@ -157,6 +158,12 @@ def error_text(error: MessageBatchesError) -> str:
             requests_uri=error.requests_uri,
         )
     return str(error)
+
+
+def _on_command_line(error: RunError) -> str:
+    """Return an error's message, where the option that it begins with has the form of the command line."""
+    option = error.option if isinstance(error, Refused) else None
+    return f"--{option.replace('_', '-')}{str(error).removeprefix(option)}" if option else str(error)
 
 
 def warning_text(warning: PreflightWarning) -> str:

@@ -1,6 +1,6 @@
 """Steering a job: stopping it, ending its pause, starting it again, settling a shard."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator
 from datetime import timedelta
 from decimal import Decimal
 
@@ -49,9 +49,9 @@ class Jobs:
         """Describe a job; `RunNotFound` if Temporal knows none of that workflow id."""
         return await describe_job(self.client, self._store, workflow_id, query_timeout=query_timeout)
 
-    async def follow(self, workflow_id: str, on_view: Callable[[JobView], None] | None = None) -> JobView:
-        """Wait for the end of a job, also while Temporal is unavailable; `on_view` gets the job about once a second."""
-        return await follow(self.client, workflow_id, lambda: self.describe(workflow_id), on_view)
+    def follow(self, workflow_id: str) -> AsyncGenerator[JobView]:
+        """Yield a job as it is seen, about once a second, to its end; also while Temporal is unavailable."""
+        return follow(self.client, workflow_id, lambda: self.describe(workflow_id))
 
     async def cancel(self, workflow_id: str) -> None:
         """Stop the batches of a job, and land and merge what has finished."""

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import threading
 from collections.abc import AsyncIterable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from message_batches.concurrency import process_in_thread, run_in_thread
+from message_batches.concurrency import WorkStopped, process_in_thread, run_in_thread
 from message_batches.errors import InvalidRequests
 from message_batches.job_models import MAX_SHARDS, ShardLimits
 from message_batches.jobs.check import AROUND, JobCheck, id_records
@@ -79,15 +80,22 @@ class RequestSplit(Collector):
 
     Attributes:
         shards: those that are measured so far.
+        stop: once it is set, work on them in a thread raises `WorkStopped`.
     """
 
     def __init__(self, limits: ShardLimits, lines: Scratch, ids: Scratch) -> None:
+        self.stop = threading.Event()
         self._job_check = JobCheck(limits, ids)
         super().__init__(self._job_check, lines)
         self.shards: list[Shard] = []
         self._ids = ids
         self._content = ContentHash(parts=True)
         self._sha256 = hashlib.sha256()
+
+    def keep(self, lines: list[Line]) -> None:
+        """Keep requests that the check has been given."""
+        self._check_stopped()
+        super().keep(lines)
 
     @property
     def content_sha256(self) -> str:
@@ -156,6 +164,7 @@ class RequestSplit(Collector):
     def _walk(self, lines: Scratch, records: Iterator[tuple[str, str]], visit: Visitor | None) -> str:
         sha256, splitter = hashlib.sha256(), Splitter()
         for chunk in lines.chunks(lines.size):
+            self._check_stopped()
             sha256.update(chunk)
             self._sha256.update(chunk)
             for line in splitter.feed(chunk):
@@ -163,6 +172,10 @@ class RequestSplit(Collector):
                 if visit:
                     visit(request, line, *next(records), self._content)
         return sha256.hexdigest()
+
+    def _check_stopped(self) -> None:
+        if self.stop.is_set():
+            raise WorkStopped
 
 
 async def record_first_wave(store: Store, job_id: str, content_sha256: str, shards: Sequence[Shard]) -> JobPlan:

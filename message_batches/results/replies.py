@@ -43,9 +43,14 @@ def read_reply(line: bytes, most: int | None = None) -> ReplyCell:
         return _cell(result.custom_id, result.type, f"{kind}: {message}", most)
     if most is not None and len(line) > LONG_LINE:
         return ReplyCell(result.custom_id, result.type, _plain(_beginning(line, most))[:most], whole=False)
-    decoded = decode_leniently(line)
-    text = "\n".join(_texts(decoded["result"].get("message"))) if isinstance(decoded["result"], dict) else ""
+    decoded = decode_leniently(line)["result"]
+    text = "\n".join(_texts(decoded.get("message"))) if isinstance(decoded, dict) else ""
     return _cell(result.custom_id, result.type, text, most)
+
+
+def text_of(message: Any) -> str:
+    """Return the text of a message, its tool calls in words; empty for anything that is no message."""
+    return _plain("\n".join(_texts(message)))
 
 
 def _cell(custom_id: str, outcome: str, text: str, most: int | None) -> ReplyCell:

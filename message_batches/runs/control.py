@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
@@ -47,7 +47,17 @@ _PAUSE = 0.2
 
 
 class Refused(RunError):
-    """The command was not carried out; nothing was sent."""
+    """The command was not carried out; nothing was sent.
+
+    Attributes:
+        option: the option that it is about, whose name the message begins with; None for any other reason.
+    """
+
+    def __init__(
+        self, message: str, action: NextAction | None = None, *, option: str | None = None, **facts: Any
+    ) -> None:
+        super().__init__(message, action, **facts)
+        self.option = option
 
 
 class NoAnswer(RunError):
@@ -96,14 +106,9 @@ class Runs:
         """Return the workflow id itself, or that of the run which owns a batch."""
         return (await self._owner(identity)).workflow_id if is_batch_id(identity) else identity
 
-    async def follow(self, workflow_id: str, on_view: Callable[[RunView], None] | None = None) -> RunView:
-        """Wait for the end of a run, also while Temporal is unavailable.
-
-        Args:
-            workflow_id: of the run.
-            on_view: called with the run as it is seen, about once a second.
-        """
-        return await follow(self._client, workflow_id, lambda: self.describe(workflow_id), on_view)
+    def follow(self, workflow_id: str) -> AsyncGenerator[RunView]:
+        """Yield a run as it is seen, about once a second, to its end; also while Temporal is unavailable."""
+        return follow(self._client, workflow_id, lambda: self.describe(workflow_id))
 
     async def cancel_batch(self, workflow_id: str) -> MessageBatch | None:
         """Stop a run's batch and land the finished results. None while the API has not confirmed it."""

@@ -1,7 +1,7 @@
 """A run as seen from outside: its status, progress, obstacles, and its result or failure; following it to its end."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -182,18 +182,14 @@ async def look(
 
 
 async def follow(
-    client: Client,
-    workflow_id: str,
-    describe: Callable[[], Awaitable[AnyView]],
-    on_view: Callable[[AnyView], None] | None = None,
-) -> AnyView:
-    """Wait for the end of a run, also while Temporal is unavailable.
+    client: Client, workflow_id: str, describe: Callable[[], Awaitable[AnyView]]
+) -> AsyncGenerator[AnyView]:
+    """Yield a run as it is seen, about once a second, to its end; also while Temporal is unavailable.
 
     Args:
         client: from `connect()`.
         workflow_id: of the run.
         describe: describes it.
-        on_view: called with the run as it is seen, about once a second.
     """
     ended = asyncio.create_task(_wait_for_end(client.get_workflow_handle(workflow_id)))
     view: AnyView | None = None
@@ -203,10 +199,10 @@ async def follow(
                 view = await describe()
             except RPCError:
                 view = replace(view, reachable=False) if view else None
-            if view and on_view:
-                on_view(view)
+            if view:
+                yield view
             if view and not view.running:
-                return view
+                return
             over = ended.done()
             await (asyncio.sleep(FOLLOW_INTERVAL) if over else asyncio.wait([ended], timeout=FOLLOW_INTERVAL))
     finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -31,3 +31,13 @@ async def eventually(check: Callable[[], Any], what: str, *, within: float = TIM
                 await asyncio.sleep(0.02)
     except TimeoutError as error:
         raise AssertionError(f"not within {within} s: {what}") from error
+
+
+async def last(items: AsyncIterable[T], on_each: Callable[[T], object] | None = None) -> T:
+    """Return the last of the items, such as a run that is followed as it is at its end."""
+    found: list[T] = []
+    async for item in items:
+        found[:] = [item]
+        if on_each:
+            on_each(item)
+    return found[0]

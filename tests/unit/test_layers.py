@@ -26,8 +26,8 @@ ALLOWED: Mapping[str, str] = {
     "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
-        "api arazzo contract emulator errors formatting job_models jobs models prices report requests result_models "
-        "results retention runs serialization settings storage temporal"
+        "api contract emulator errors formatting job_models jobs library models prices report requests "
+        "result_models results retention runs serialization settings storage temporal"
     ),
     "content_rules": "prompt_rules",
     "contract_schemas": "api job_models models",
@@ -44,6 +44,10 @@ ALLOWED: Mapping[str, str] = {
         "storage temporal"
     ),
     "jsonl": "errors",
+    "library": (
+        "api arazzo concurrency contract errors formatting job_models jobs jsonl models requests result_models results "
+        "runs serialization settings storage temporal"
+    ),
     "listener": "errors",
     "models": "api contract result_models serialization",
     "nexus": "contract job_models models",
@@ -65,7 +69,7 @@ ALLOWED: Mapping[str, str] = {
         "temporal"
     ),
     "settings": "api contract encryption errors models prices",
-    "starter": "cli contract formatting temporal worker",
+    "starter": "cli contract formatting library temporal worker",
     "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
     "worker": (
@@ -99,6 +103,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "store": ("message_batches.storage.object_store", "obstore"),
     "requests and results": ("message_batches.results.landing message_batches.requests.reader", "msgspec"),
     "runs": ("message_batches.runs.start message_batches.runs.control", "temporalio msgspec"),
+    "library": ("message_batches.library", "temporalio msgspec obstore"),
     "report": ("message_batches.report.page", "temporalio msgspec"),
     "emulator": ("message_batches.emulator", "aiohttp"),
     "inputs of activities": ("activities.models", "activities"),

@@ -207,8 +207,8 @@ ENTRIES = {
     "message_batches.arazzo.yaml_source:CORE_SCALARS": Entry(
         _scalars, (A("", "0"), A("0.", "0"), A("0e", "0"), A(".", "0"), A("0x", "a"), A("0o", "7"), A("-", "-"))
     ),
-    "message_batches.cli.commands.start_options:_DATE_AND_TIME": match(A("", "0"), A("", "-"), A("0000-00-00", "T")),
-    "message_batches.cli.commands.start_options:_TIME_OF_DAY": fullmatch(A("", "0"), A("0:", "0"), A("0:00", ":")),
+    "message_batches.library.options:_DATE_AND_TIME": match(A("", "0"), A("", "-"), A("0000-00-00", "T")),
+    "message_batches.library.options:_TIME_OF_DAY": fullmatch(A("", "0"), A("0:", "0"), A("0:00", ":")),
     "message_batches.cli.options:_DURATION": fullmatch(A("", "0"), A("0.", "0"), A(".", "0"), A("", "0.")),
     "message_batches.codec_server.__main__:_origin": fullmatch(A("https://", "a"), A("https://a", "/")),
     "message_batches.content_rules:_TOOL_NAME": WORD,

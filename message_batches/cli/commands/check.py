@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING
 
 from message_batches.api.models import ApiProfile, ModelInfo
 from message_batches.cli import tables
-from message_batches.cli.commands.start import read_all
-from message_batches.cli.commands.start_options import OptionsReader
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.requests_document import ModelFinding, ModelProblem, RequestsDocument
 from message_batches.errors import MessageBatchesError, RequestRefused
 from message_batches.formatting import escape_unprintable, plural
-from message_batches.jobs.files import find_files, name_of_files
+from message_batches.library.options import RunKeywords, of_run
 from message_batches.requests.estimate import estimate_lines, input_tokens_of, sample, value_of
 from message_batches.requests.params import LONG_OUTPUT, LONG_OUTPUT_BETA, unknown_model
 from message_batches.requests.past_runs import with_past_runs
@@ -36,7 +34,7 @@ MAX_ASKED = 50
 async def check(
     context: CommandContext,
     files: Sequence[str],
-    read_options: OptionsReader,
+    options: RunKeywords,
     *,
     live: bool = False,
     count: bool = False,
@@ -46,23 +44,22 @@ async def check(
     Args:
         context: of the command.
         files: their paths.
-        read_options: of a run of these requests.
+        options: of a run of these requests.
         live: ask the API for their models.
         count: ask the API for the tokens of a sample of them.
     """
-    options = read_options(context.settings)
-    paths = find_files(files)
-    with read_all(paths, options) as requests:
+    of_runs = of_run(context.settings, **options)
+    async with context.runs.read(files, of_runs) as requests:
         findings = None
         if live:
-            models = await _ask(context.settings, options.profile, requests)
-            findings = find_problems(requests, models, options.profile, datetime.now(UTC))
+            models = await _ask(context.settings, of_runs.profile, requests)
+            findings = find_problems(requests, models, of_runs.profile, datetime.now(UTC))
             known = {unknown_model(name) for name, model in models.items() if model}
             requests = replace(requests, warnings=[each for each in requests.warnings if each.message not in known])
         if count:
-            requests = replace(requests, estimate=await _counted(context.settings, options, requests))
-        requests = replace(requests, estimate=await _with_past_runs(context, options, requests))
-        shown = tables.checked(requests, name_of_files(paths), findings)
+            requests = replace(requests, estimate=await _counted(context.settings, of_runs, requests))
+        requests = replace(requests, estimate=await _with_past_runs(context, of_runs, requests))
+        shown = tables.checked(requests, requests.name, findings)
         return CommandResult(RequestsDocument.of(requests, findings), shown)
 
 

@@ -9,40 +9,32 @@ from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import WaitOptions, waits
 from message_batches.cli.jobs.documents import ResumedJob, RetriedJob, SettledShard, StoppedJob
-from message_batches.cli.jobs.follow import follow_job
+from message_batches.cli.jobs.follow import follow
 from message_batches.cli.json_output import AbandonedRun, CancelledBatch, ResolvedRun
 from message_batches.job_models import Retries
-from message_batches.models import Resolution
-from message_batches.runs.control import Refused, check_batch_id
+from message_batches.library.outcomes import Stopped
+from message_batches.runs.control import Refused
 
 
 async def cancel(context: CommandContext, identity: str, *, abandon: bool) -> CommandResult:
     """Stop a run's batch, or a job's, and land the finished results; or cancel the run or the job itself."""
-    if await context.is_job(identity):
-        return await _cancel_job(context, identity, abandon=abandon)
-    runs = await context.runs()
-    view = await runs.describe_running(identity)
+    stopped = await context.runs.get(identity).cancel(abandon=abandon)
+    workflow_id, batch_id = stopped.workflow_id, stopped.batch_id
+    if stopped.job:
+        return _stopped_job(stopped, abandon=abandon)
     if abandon:
-        await runs.abandon(view.workflow_id)
-        shown = f"{view.workflow_id} is being cancelled: its batch is stopped first, nothing will be landed"
-        return CommandResult(AbandonedRun(workflow_id=view.workflow_id, batch_id=view.batch_id), shown)
-    batch = await runs.cancel_batch(view.workflow_id)
-    status = batch.processing_status if batch else "being stopped"
-    shown = (
-        f"{view.batch_id} is {status}: the finished results will be landed. To see it: "
-        f"{next_steps.watch(view.workflow_id)}"
-    )
-    document = CancelledBatch(workflow_id=view.workflow_id, batch_id=view.batch_id, processing_status=status)
-    return CommandResult(document, shown)
+        shown = f"{workflow_id} is being cancelled: its batch is stopped first, nothing will be landed"
+        return CommandResult(AbandonedRun(workflow_id=workflow_id, batch_id=batch_id), shown)
+    status = stopped.batch.processing_status if stopped.batch else "being stopped"
+    shown = f"{batch_id} is {status}: the finished results will be landed. To see it: {next_steps.watch(workflow_id)}"
+    return CommandResult(CancelledBatch(workflow_id=workflow_id, batch_id=batch_id, processing_status=status), shown)
 
 
-async def _cancel_job(context: CommandContext, job_id: str, *, abandon: bool) -> CommandResult:
-    jobs = await context.jobs()
+def _stopped_job(stopped: Stopped, *, abandon: bool) -> CommandResult:
+    job_id = stopped.workflow_id
     if abandon:
-        await jobs.abandon(job_id)
         shown = f"{job_id} is being cancelled: its batches are stopped, nothing more will be landed or merged"
     else:
-        await jobs.cancel(job_id)
         shown = (
             f"{job_id} is being stopped: nothing more is sent, the finished results will be landed and merged. To see "
             f"it: {next_steps.watch(job_id)}"
@@ -54,31 +46,28 @@ async def resolve(context: CommandContext, identity: str, *, adopt: str | None, 
     """Decide which batch is a run's after a lost reply; also of a job's shard whose run has ended without knowing."""
     if bool(adopt) == submit_again:
         raise Refused("Give either --adopt MSGBATCH_ID or --submit-again")
-    if adopt:
-        check_batch_id(adopt)
-    resolution = Resolution(adopt=adopt, submit_again=submit_again)
+    resolved = await context.runs.get(identity).resolve(adopt=adopt, submit_again=submit_again)
     decided = f"continues with {adopt}" if adopt else "sends its requests again"
-    if shard := await (await context.jobs()).settle(identity, resolution):
+    workflow_id, job_id = resolved.workflow_id, resolved.job_id
+    if job_id:
         shown = (
-            f"{identity} {decided}, in another run. Once {shard.job_id} has ended, this has it take the results up: "
-            f"{next_steps.resume(shard.job_id)}"
+            f"{workflow_id} {decided}, in another run. Once {job_id} has ended, this has it take the results up: "
+            f"{next_steps.resume(job_id)}"
         )
-        document = SettledShard(workflow_id=identity, job=shard.job_id, adopted=adopt, submit_again=submit_again)
+        document = SettledShard(workflow_id=workflow_id, job=job_id, adopted=adopt, submit_again=submit_again)
         return CommandResult(document, shown)
-    runs = await context.runs()
-    view = await runs.describe_running(identity)
-    await runs.resolve(view.workflow_id, resolution)
-    shown = f"{view.workflow_id} {decided}. To see it: {next_steps.watch(view.workflow_id)}"
-    return CommandResult(ResolvedRun(workflow_id=view.workflow_id, adopted=adopt, submit_again=submit_again), shown)
+    shown = f"{workflow_id} {decided}. To see it: {next_steps.watch(workflow_id)}"
+    return CommandResult(ResolvedRun(workflow_id=workflow_id, adopted=adopt, submit_again=submit_again), shown)
 
 
 async def resume(context: CommandContext, job_id: str, waiting: WaitOptions) -> CommandResult:
     """Let a paused job go on; start one again that has ended without a result for each request."""
-    before = await (await context.jobs()).resume(job_id)
+    job = context.runs.get(job_id)
+    again = await job.resume()
     if waits(context, waiting):
-        return await follow_job(context, job_id, strict=waiting.strict)
-    how = "goes on" if before.running else "is started again: it takes up what there is and sends the rest"
-    document = ResumedJob(workflow_id=job_id, started_again=not before.running)
+        return await follow(context, job, strict=waiting.strict)
+    how = "is started again: it takes up what there is and sends the rest" if again else "goes on"
+    document = ResumedJob(workflow_id=job_id, started_again=again)
     return CommandResult(document, f"{job_id} {how}. To see it: {next_steps.watch(job_id)}")
 
 
@@ -94,15 +83,11 @@ async def retry(
         max_cost: the most, in USD, that it may cost by the estimate; None is the limit that there was.
         waiting: whether to wait for the job's end.
     """
-    jobs = await context.jobs()
-    if await context.is_job(identity):
-        await jobs.retry(await jobs.describe(identity), retries, max_cost)
-        job_id = identity
-    else:
-        run = await (await context.runs()).describe(identity)
-        job_id = await jobs.retry_run(run, retries, max_cost)
+    job = await context.runs.get(identity).retry(
+        retries.what, max_tokens=retries.max_tokens, retry_waves=retries.waves, max_cost=max_cost
+    )
     if waits(context, waiting):
-        return await follow_job(context, job_id, strict=waiting.strict)
-    failed = "what has failed" if job_id == identity else f"what has failed of {identity}"
-    shown = f"{job_id} sends {failed} again. To see it: {next_steps.watch(job_id)}"
-    return CommandResult(RetriedJob(workflow_id=job_id, base=identity), shown)
+        return await follow(context, job, strict=waiting.strict)
+    failed = "what has failed" if job.id == identity else f"what has failed of {identity}"
+    shown = f"{job.id} sends {failed} again. To see it: {next_steps.watch(job.id)}"
+    return CommandResult(RetriedJob(workflow_id=job.id, base=identity), shown)

@@ -22,18 +22,20 @@ from message_batches.api.interface import BatchApi
 from message_batches.api.keys import DEFAULT_KEY, ApiKeys
 from message_batches.api.network import DIRECT
 from message_batches.cli import next_steps
-from message_batches.cli.commands import start_options
 from message_batches.cli.commands.report import gather, with_run, write
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.follow import ResultsLocation, end_result
+from message_batches.cli.jobs.follow import last_view
 from message_batches.cli.live_progress import display
 from message_batches.contract import DEFAULT_TASK_QUEUE
+from message_batches.jobs.files import JobRequests
+from message_batches.library.batch_runs import BatchRuns
+from message_batches.library.options import of_run
 from message_batches.models import PollSchedule, RetrySchedule, SubmissionSchedule
-from message_batches.requests.reader import CheckedRequests, read_requests
+from message_batches.requests.reader import CheckedRequests
 from message_batches.results.reader import of_output
 from message_batches.runs.control import Refused, Runs
 from message_batches.runs.describe import RunView
-from message_batches.runs.start import start_run
 from message_batches.runs.starter import StartOptions
 from message_batches.settings import Settings, encryption_keys
 from message_batches.storage.interface import Store
@@ -89,22 +91,31 @@ async def demo(context: CommandContext, options: DemoOptions, build_worker: Buil
         build_worker: builds the worker: the application's, which this library does not know.
     """
     settings = _live_settings(context) if options.live else None
-    with read_requests(options.file) as requests:
+    given = StartOptions(poll=QUICK_POLL, submission=QUICK_SUBMISSION)
+    if settings:
+        given = of_run(settings, document=options.document, task_queue=DEFAULT_TASK_QUEUE)
+    async with context.runs.read(options.file, given, estimate=False) as requests:
+        requests.name = Path(options.file).name
         if settings and not options.agreed and not _agreed(context, _price(requests, settings)):
             raise Refused("Nothing was sent")
         with _interruptible(), _kept_if_used() as folder:
             context.say("Starting Temporal, the worker and " + (settings.base_url if settings else "the emulator"))
             async with _services(build_worker, folder, settings) as services:
-                return await _run(context, options, services, requests, folder / "report.html")
+                return await _run(context, options, services, (requests, given), folder / "report.html")
 
 
 async def _run(
-    context: CommandContext, options: DemoOptions, services: DemoServices, requests: CheckedRequests, page: Path
+    context: CommandContext,
+    options: DemoOptions,
+    services: DemoServices,
+    given: tuple[JobRequests, StartOptions],
+    page: Path,
 ) -> CommandResult:
     client, store = services.server.client, services.store
-    started = await start_run(client, store, requests, Path(options.file).name, _start_options(context, options))
+    run = await BatchRuns(client, store).begin(*given)
     with display(context.err, "Ctrl-C stops the demo") as show:
-        view = await Runs(client, store).follow(started.workflow_id, show)
+        view = await last_view(run, show)
+    assert isinstance(view, RunView)
     link = services.link(view)
     # By the batch's id and with this store the results are found without Temporal, also once all of this has stopped.
     command = f"MESSAGE_BATCHES_STORE={store.uri('')} {next_steps.results(view.batch_id or view.workflow_id)}"
@@ -222,12 +233,6 @@ def _price(requests: CheckedRequests, settings: Settings) -> str:
         f"Send {requests.count:,} requests ({models}; at most {requests.max_tokens:,} output tokens) to "
         f"{settings.base_url}, billed to ANTHROPIC_API_KEY?"
     )
-
-
-def _start_options(context: CommandContext, options: DemoOptions) -> StartOptions:
-    if options.live:
-        return start_options.of_run(context.settings, document=options.document, task_queue=DEFAULT_TASK_QUEUE)
-    return StartOptions(poll=QUICK_POLL, submission=QUICK_SUBMISSION)
 
 
 def _kept(services: DemoServices, link: str) -> str:

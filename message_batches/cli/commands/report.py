@@ -12,11 +12,11 @@ from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
-from message_batches.cli.jobs.sources import JobSource
 from message_batches.cli.result_export import refuse_existing, save
 from message_batches.errors import MessageBatchesError
 from message_batches.jobs.control import Jobs
 from message_batches.jobs.describe import JobView, StoredJob, find_job
+from message_batches.library.sources import JobSource
 from message_batches.prices import PriceList
 from message_batches.report.data import Report, cost_by_kind, figures_of, read_figures
 from message_batches.report.moments import moments_in_history, moments_in_store, moments_of_job
@@ -65,18 +65,19 @@ async def report(context: CommandContext, identity: str, options: ReportOptions)
     file = options.output or Path(_NAME.format(_file_part(identity)))
     refuse_existing(file, force=options.force)
     prices, ui_url = context.settings.prices, context.settings.ui_url
+    connections = context.runs.connections
     job = await find_job(context.store, identity, context.client)
     if job:
         made = await gather_job(context.store, job, prices)
     else:
-        publication = await find_results(context.store, identity, context.runs)
+        publication = await find_results(context.store, identity, connections.runs)
         made = await gather(context.store, publication, identity, prices)
     try:
         client = await context.client()
         if job:
-            made = await with_job(made, await context.jobs(), client, ui_url)
+            made = await with_job(made, await connections.jobs(), client, ui_url)
         else:
-            made = await with_run(made, await context.runs(), client, ui_url)
+            made = await with_run(made, await connections.runs(), client, ui_url)
     except RunNotFound:
         pass  # The end of the retention: the store has what the page needs.
     except (MessageBatchesError, RPCError) as error:

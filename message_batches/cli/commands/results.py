@@ -9,12 +9,12 @@ from pathlib import Path
 
 from message_batches.cli import next_steps, tables
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
-from message_batches.cli.jobs.sources import Source, find_source
 from message_batches.cli.joined_file import JoinedFile
 from message_batches.cli.json_output import FailedRequestsDocument, SavedResults
 from message_batches.cli.options import FailedKind
 from message_batches.cli.result_export import FileNotWritten, refuse_existing, save, write_out
 from message_batches.formatting import format_money, plural
+from message_batches.library.sources import Source
 from message_batches.results import reader
 from message_batches.results.failed import MAX_TOKENS, FailedRequests, Wanted, failed_requests, requests_of
 from message_batches.results.replies import read_reply
@@ -92,7 +92,7 @@ async def results(context: CommandContext, identity: str, options: ResultsOption
     """Get the results of a run, a batch or a job, a table of them, what to send again, or a check of the answers."""
     if options.output == STANDARD_OUTPUT:
         options = replace(options, output=None)
-    source = await find_source(context, identity, partial=options.partial)
+    source = await context.runs.get(identity).source(partial=options.partial)
     if options.failed:
         return await _failed(context, source, options)
     if options.check_schema:

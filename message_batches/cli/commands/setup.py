@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from message_batches.cli.context import DONE, FAILED, CommandContext, CommandResult
 from message_batches.cli.json_output import SearchAttribute, SetupDocument
 from message_batches.runs.control import Refused
-from message_batches.temporal.diagnosis import unanswered
+from message_batches.temporal.diagnosis import call_problem, unanswered
 from message_batches.temporal.namespaces import address_of
 from message_batches.temporal.nexus_endpoints import NexusEndpoint, ensure_endpoint
 from message_batches.temporal.search_attributes import (
@@ -40,7 +40,7 @@ async def setup(context: CommandContext, nexus_endpoint: str | None) -> CommandR
     except RPCError as error:
         # A caller who may not register them needs their names, for an administrator.
         denied = error.status is RPCStatusCode.PERMISSION_DENIED
-        if unanswered(error) or (context.call_problem(error) and not denied):
+        if unanswered(error) or (call_problem(error, client.namespace, address_of(client)) and not denied):
             raise
         raise Refused(_refused(client, error)) from error
     endpoint = await _endpoint(client, nexus_endpoint, context.settings.task_queue) if nexus_endpoint else None

@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
@@ -11,28 +11,20 @@ from statistics import median
 from temporalio.service import RPCError
 
 from message_batches.cli import next_steps
-from message_batches.cli.commands.start_options import OptionsReader
 from message_batches.cli.context import CommandContext, CommandResult
-from message_batches.cli.follow import (
-    WaitOptions,
-    follow_run,
-    stored_result,
-    waits,
-)
-from message_batches.cli.jobs.follow import follow_job
+from message_batches.cli.follow import WaitOptions, stored_result, waits
+from message_batches.cli.jobs.follow import follow, last_view
 from message_batches.cli.json_output import DetachedRun
 from message_batches.cli.live_progress import display
-from message_batches.contract import NextAction
 from message_batches.formatting import describe_estimate, format_duration, format_time, plural
-from message_batches.job_models import ShardLimits
-from message_batches.jobs.files import JobRequests, find_files, name_of_files, read_files
-from message_batches.jobs.start import JobOptions, JobStart, has_plan, start_job
-from message_batches.requests.past_runs import with_past_runs
-from message_batches.requests.reader import CheckedRequests, name_of, read_requests
+from message_batches.jobs.start import JobStart
+from message_batches.library.batch_run import BatchRun
+from message_batches.library.batch_runs import NotComparable
+from message_batches.library.options import RunKeywords, StartKeywords, of_job, of_run
+from message_batches.requests.reader import CheckedRequests
 from message_batches.runs.control import Refused
 from message_batches.runs.list import recent_durations
-from message_batches.runs.start import attach_run, start_run
-from message_batches.runs.starter import StartOptions, StartResult
+from message_batches.runs.starter import StartOptions
 from message_batches.temporal.task_queues import has_worker
 
 _OUTLOOK_TIMEOUT = 5
@@ -45,35 +37,26 @@ class Asked:
 
     Attributes:
         files: their paths, or patterns of them.
-        job: the options of a job, if it becomes one.
-        retries: whether retries were asked for, which only a job has.
         again: submit the requests again, under the workflow id `again_id` if that is given.
     """
 
     files: Sequence[str]
     waiting: WaitOptions
-    job: JobOptions
-    retries: bool = False
     again: bool = False
     again_id: str | None = None
 
 
-async def start(context: CommandContext, asked: Asked, read_options: OptionsReader) -> CommandResult:
+async def start(context: CommandContext, asked: Asked, options: StartKeywords) -> CommandResult:
     """Start a run for requests, or a job, or continue with what these requests have."""
-    options = read_options(context.settings)
-    paths = find_files(asked.files)
-    with read_all(paths, options, asked.job.limits) as requests:
+    of_runs, job = of_run(context.settings, **options), of_job(**options)
+    async with context.runs.read(asked.files, of_runs, job.limits) as requests:
         _warn(context, requests)
-        as_job = asked.retries or len(requests.shards) > 1
-        if not as_job and not asked.again:
-            as_job = await has_plan(context.store, requests, options)
         begin = partial(
-            partial(start_job, job=asked.job) if as_job else start_run,
-            await context.client(),
-            context.store,
+            context.runs.begin,
             requests,
-            name_of_files(paths),
-            options,
+            of_runs,
+            job,
+            retries=bool(options.get("retry_waves")),
             again=asked.again,
             again_id=asked.again_id,
             on_again=lambda workflow_id: context.say(
@@ -81,79 +64,53 @@ async def start(context: CommandContext, asked: Asked, read_options: OptionsRead
                 f"--workflow-id {workflow_id}"
             ),
         )
-        # Meanwhile: it may take the store as long as all the rest.
-        looking = asyncio.create_task(with_past_runs(requests, context.store, options.profile.api_key, options.prices))
-        try:
-            started = await _checked(context, begin, asked.waiting)
-            if started.estimate:
-                started = replace(started, estimate=await looking)
-        finally:
-            looking.cancel()
-        if isinstance(started, JobStart) and not (started.joined or started.landed):
+        run = await _compared(context, begin, asked.waiting)
+        if isinstance(run.started, JobStart) and not (run.started.joined or run.started.landed):
             context.say(f"A job: {plural(requests.count, 'request')} in {plural(len(requests.shards), 'shard')}")
-    return await _follow(context, started, options, asked.waiting)
+    return await _follow(context, run, of_runs, asked.waiting)
 
 
 async def attach(
-    context: CommandContext, batch_id: str, file: str | None, read_options: OptionsReader, waiting: WaitOptions
+    context: CommandContext, batch_id: str, file: str | None, options: RunKeywords, waiting: WaitOptions
 ) -> CommandResult:
     """Take over a batch that exists; with its requests the results are fully checked."""
-    options = read_options(context.settings)
-    client = await context.client()
-    begin = partial(attach_run, client, context.store, batch_id, options)
+    of_runs = of_run(context.settings, **options)
+    take_over = partial(context.runs.take_over, batch_id, of_runs)
     if file:
-        profile = options.profile
-        with read_requests(
-            file, version=profile.anthropic_version, betas=profile.anthropic_beta, scratch=options.scratch
-        ) as requests:
-            started = await _checked(context, partial(begin, requests, name_of(file)), waiting)
+        async with context.runs.read(file, of_runs, estimate=False) as requests:
+            run = await _compared(context, partial(take_over, requests), waiting)
     else:
-        started = await _begun(context, begin)
-    return await _follow(context, started, options, waiting)
+        run = await _begun(context, take_over)
+    return await _follow(context, run, of_runs, waiting)
 
 
-async def _begun(context: CommandContext, begin: Callable[[], Awaitable[StartResult]]) -> StartResult:
+async def _begun(context: CommandContext, begin: Callable[[], Awaitable[BatchRun]]) -> BatchRun:
     """Begin, and say so where that has made a new store."""
     new = await context.store.known_identity() is None
-    started = await begin()
+    run = await begin()
     if new:
         context.say(f"A new store has been made at {context.store.uri('')}", style="yellow")
-    return started
+    return run
 
 
-async def _checked(
-    context: CommandContext, begin: Callable[[], Awaitable[StartResult]], waiting: WaitOptions
-) -> StartResult:
+async def _compared(
+    context: CommandContext, begin: Callable[[], Awaitable[BatchRun]], waiting: WaitOptions
+) -> BatchRun:
     """Begin; a run that follows the batch without its requests is waited for, and then compared with these."""
-    started = await _begun(context, begin)
-    if not started.unchecked:
-        return started
-    if not waits(context, waiting):
-        raise Refused(
-            f"{started.note}, and so these cannot be compared before it has landed: wait for that here (--wait), or do "
-            "the same again afterwards. Nothing was started",
-            NextAction.WATCH,
-            workflow_id=started.workflow_id,
-        )
-    context.say(started.note, style="yellow")
-    with display(context.err) as show:
-        await (await context.runs()).follow(started.workflow_id, show)
+    try:
+        return await _begun(context, begin)
+    except NotComparable as error:
+        if not error.workflow_id or not waits(context, waiting):
+            raise Refused(
+                f"{error.note}, and so these cannot be compared before it has landed: wait for that here (--wait), or "
+                "do the same again afterwards. Nothing was started",
+                error.action,
+                workflow_id=error.workflow_id,
+            ) from None
+        context.say(error.note, style="yellow")
+        with display(context.err) as show:
+            await last_view(context.runs.get(error.workflow_id), show)
     return await begin()
-
-
-def read_all(
-    paths: Sequence[str], options: StartOptions, limits: ShardLimits | None = None
-) -> AbstractContextManager[JobRequests]:
-    """Read and check files of requests for runs with these options, and estimate what they may cost."""
-    profile = options.profile
-    return read_files(
-        paths,
-        limits=limits,
-        version=profile.anthropic_version,
-        betas=profile.anthropic_beta,
-        scratch=options.scratch,
-        prices=options.prices,
-    )
 
 
 def _warn(context: CommandContext, requests: CheckedRequests) -> None:
@@ -180,10 +137,10 @@ async def _say_deadline(context: CommandContext, deadline: datetime) -> None:
             )
 
 
-async def _follow(
-    context: CommandContext, started: StartResult, options: StartOptions, waiting: WaitOptions
-) -> CommandResult:
+async def _follow(context: CommandContext, run: BatchRun, options: StartOptions, waiting: WaitOptions) -> CommandResult:
     """Report how the run started, then follow it to its end or leave it to itself."""
+    started = run.started
+    assert started
     if started.note:
         context.say(started.note, style="yellow")
     if started.retry_later:
@@ -195,10 +152,8 @@ async def _follow(
         await _say_deadline(context, options.deadline)
     if finished := started.finished:
         return await stored_result(context, finished.workflow_id, finished.landed, strict=waiting.strict)
-    if isinstance(started, JobStart) and (started.landed or waits(context, waiting)):
-        return await follow_job(context, started.workflow_id, strict=waiting.strict)
-    if waits(context, waiting):
-        return await follow_run(context, await context.runs(), started.workflow_id, strict=waiting.strict)
+    if (isinstance(started, JobStart) and started.landed) or waits(context, waiting):
+        return await follow(context, run, strict=waiting.strict)
     if not await has_worker(await context.client(), options.task_queue):
         context.say(next_steps.no_worker(options.task_queue), style="yellow")
     return CommandResult(

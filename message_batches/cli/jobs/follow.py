@@ -1,39 +1,66 @@
-"""Following a job to its end and reporting how it ended: the last part of `start`, `retry`, `resume` and `watch`."""
+"""Following a run or a job to its end, and reporting how a job ended."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from message_batches.cli import next_steps
 from message_batches.cli.context import FAILED, UNFINISHED, CommandContext, CommandResult
-from message_batches.cli.follow import SHOWN_REPLIES, exit_code_of
+from message_batches.cli.follow import SHOWN_REPLIES, end_result, exit_code_of, stored_result
 from message_batches.cli.jobs.documents import FinishedJob, JobDocument
 from message_batches.cli.jobs.tables import failed_shards, job_lines, job_rows, next_commands
 from message_batches.cli.json_output import DetachedRun
-from message_batches.cli.live_progress import display_view
+from message_batches.cli.live_progress import display, display_view
 from message_batches.cli.report import MAX_REPLY, job_report
 from message_batches.errors import MessageBatchesError
 from message_batches.job_models import JobOutput, MergedResults
-from message_batches.jobs.describe import JobView, StoredJob, first_lines
+from message_batches.jobs.describe import JobView, first_lines
+from message_batches.library.batch_run import BatchRun
+from message_batches.library.outcomes import Landed
 from message_batches.results.reader import ResultsChanged
 from message_batches.results.replies import ReplyCell, read_reply
+from message_batches.runs.describe import RunView
 
 HINT = "Ctrl-C stops watching; the job continues"
 
 
-async def follow_job(context: CommandContext, workflow_id: str, *, strict: bool = False) -> CommandResult:
-    """Follow a job to its end and report it; Ctrl-C leaves it to itself."""
-    jobs = await context.jobs()
+async def follow(context: CommandContext, run: BatchRun, *, strict: bool = False) -> CommandResult:
+    """Follow a run or a job to its end and report it; Ctrl-C leaves it to itself."""
+    job = await run.is_job()
     try:
-        with display_view(context.err, HINT, job_rows, job_lines) as show:
-            view = await jobs.follow(workflow_id, show)
+        with display_view(context.err, HINT, job_rows, job_lines) if job else display(context.err) as show:
+            view = await last_view(run, show)
     except asyncio.CancelledError:
-        context.say(f"The job continues. To come back: {next_steps.watch(workflow_id)}")
-        return CommandResult(DetachedRun(workflow_id=workflow_id))
-    return await end_job(context, view, strict=strict)
+        context.say(f"The {'job' if job else 'run'} continues. To come back: {next_steps.watch(run.id)}")
+        return CommandResult(DetachedRun(workflow_id=run.id))
+    return await end(context, view, strict=strict)
+
+
+async def last_view(run: BatchRun, show: Callable[[Any], None]) -> RunView | JobView:
+    """Show a run or a job while it is followed, and return it as it was at its end."""
+    async with aclosing(run.follow()) as views:
+        async for view in views:
+            show(view)
+    return view
+
+
+async def end(context: CommandContext, view: RunView | JobView, *, strict: bool = False) -> CommandResult:
+    """Report how a run or a job ended."""
+    if isinstance(view, JobView):
+        return await end_job(context, view, strict=strict)
+    return await end_result(context, view, strict=strict)
+
+
+async def stored(context: CommandContext, identity: str, landed: Landed, *, strict: bool = False) -> CommandResult:
+    """Report results that had landed before, by the id of their run, their batch or their job."""
+    if isinstance(landed, MergedResults):
+        return await stored_job(context, identity, landed, strict=strict)
+    return await stored_result(context, identity, landed, strict=strict)
 
 
 async def end_job(context: CommandContext, view: JobView, *, strict: bool = False) -> CommandResult:
@@ -45,11 +72,12 @@ async def end_job(context: CommandContext, view: JobView, *, strict: bool = Fals
     return CommandResult(JobDocument.of(view), shown, _exit_code(view.output, strict=strict) if whole else FAILED)
 
 
-async def stored_job(context: CommandContext, job: StoredJob, *, strict: bool = False) -> CommandResult:
+async def stored_job(
+    context: CommandContext, job_id: str, merged: MergedResults, *, strict: bool = False
+) -> CommandResult:
     """Report the results of a job that Temporal no longer knows."""
-    merged = job.results()
-    shown, whole = await _merged_report(context, job.job_id, merged)
-    document = FinishedJob(workflow_id=job.job_id, output=merged)
+    shown, whole = await _merged_report(context, job_id, merged)
+    document = FinishedJob(workflow_id=job_id, output=merged)
     return CommandResult(document, shown, _exit_code(merged, strict=strict) if whole else FAILED)
 
 

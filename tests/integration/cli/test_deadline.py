@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from message_batches.cli.commands.start_options import read_deadline
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.library.options import read_deadline
 from message_batches.runs.control import Refused
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.command_line import QUICK, CommandLine, command_line

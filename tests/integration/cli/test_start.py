@@ -192,7 +192,7 @@ async def test_a_version_or_a_beta_that_can_be_no_header_is_refused(starter: Com
         assert option in ended.err
     joined = await starter("start", starter.file(fresh()), "--beta", "a-2026-01-01,b-2026-01-01")
     assert joined.code == 2
-    assert "--beta cannot be used: it takes one beta: give --beta once for each" in joined.err
+    assert "--beta cannot be used: a beta has no comma: give each by itself" in joined.err
 
 
 async def test_an_unknown_key_name_fails_the_run_with_nothing_sent(starter: CommandLine, live: Stack) -> None:

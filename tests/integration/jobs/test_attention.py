@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from temporalio.client import WorkflowExecutionStatus
 
+from message_batches import BatchRuns
 from message_batches.cli.commands.list import list_attention
 from message_batches.cli.context import CommandContext
 from message_batches.contract import JOB_WORKFLOW_TYPE
@@ -86,8 +87,7 @@ async def test_a_job_that_needs_an_operator_is_found_behind_newer_ones_or_they_a
     monkeypatch.setattr(attention, "MAX_LOOKED_AT", 1)
     newest = await list_job_attention(alone.client, store)
     said = StringIO()
-    context = CommandContext(err=Console(file=said, width=200), _client=alone.client)
-    context.store = store
+    context = CommandContext(err=Console(file=said, width=200), runs=BatchRuns(alone.client, store))
     await list_attention(context, 20)
 
     with_attributes = "without" not in request.node.name

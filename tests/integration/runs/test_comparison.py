@@ -20,6 +20,7 @@ from message_batches.runs.starter import StartOptions, StartResult
 from message_batches.storage.object_store import ObjectStore, open_store
 from tests.harness.requests import TOO_LARGE, fresh
 from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack
+from tests.harness.waiting import last
 
 Items = list[dict[str, Any]]
 Given = Callable[..., CheckedRequests]
@@ -61,7 +62,7 @@ class World:
 
     async def land(self, workflow_id: str) -> None:
         self.live.emulator.clock.advance(timedelta(minutes=11))
-        view = await Runs(self.live.client, self.store).follow(workflow_id)
+        view = await last(Runs(self.live.client, self.store).follow(workflow_id))
         assert view.output
 
     @property

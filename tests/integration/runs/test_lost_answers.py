@@ -28,6 +28,7 @@ from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, progress_when
 from tests.harness.temporal_proxy import AnswerFault, TemporalProxy
+from tests.harness.waiting import last
 
 START, UPDATE, CANCEL = "StartWorkflowExecution", "UpdateWorkflowExecution", "RequestCancelWorkflowExecution"
 FAULTS = pytest.mark.parametrize("fault", AnswerFault)
@@ -205,7 +206,7 @@ async def test_a_run_whose_cancellation_has_no_answer_is_cancelled(
     await Runs(through, store).abandon(started.workflow_id)
 
     assert proxy.struck
-    assert (await Runs(live.client, store).follow(started.workflow_id)).status is RunStatus.CANCELED
+    assert (await last(Runs(live.client, store).follow(started.workflow_id))).status is RunStatus.CANCELED
 
 
 async def test_an_update_whose_run_has_ended_before_it_is_asked_for_again_has_its_outcome(
@@ -222,7 +223,7 @@ async def test_an_update_whose_run_has_ended_before_it_is_asked_for_again_has_it
     cancelling = asyncio.create_task(Runs(through, store).cancel_batch(started.workflow_id))
     await live.saw("cancel")
     live.emulator.clock.advance(timedelta(minutes=10))
-    ended = await Runs(live.client, store).follow(started.workflow_id)
+    ended = await last(Runs(live.client, store).follow(started.workflow_id))
 
     batch = await cancelling
 
@@ -237,7 +238,7 @@ async def test_a_run_that_ended_before_an_update_says_so(
     started = await start_run(live.client, store, given, "a file", options)
     await live.saw("retrieve")
     live.emulator.clock.advance(timedelta(minutes=10))
-    await Runs(live.client, store).follow(started.workflow_id)
+    await last(Runs(live.client, store).follow(started.workflow_id))
 
     with pytest.raises(Refused, match="ended before"):
         await Runs(through, store).cancel_batch(started.workflow_id)

@@ -24,6 +24,7 @@ from message_batches.storage.object_store import ObjectStore, open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, QUICK_SUBMISSION, Stack, progress_when
+from tests.harness.waiting import last
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ async def test_a_run_is_started_followed_and_its_results_are_read(
     workflow_id = await polling(live, store, given)
     live.emulator.clock.advance(timedelta(minutes=11))
 
-    view = await runs.follow(workflow_id, seen.append)
+    view = await last(runs.follow(workflow_id), seen.append)
     found = await find_results(store, workflow_id, lambda: connected(runs))
     lines = [line async for line in reader.lines(reader.chunks(store, found.landed.results_file.uri))]
 
@@ -129,7 +130,7 @@ async def test_a_run_is_stopped_and_its_finished_results_are_landed(
 
     batch = await runs.cancel_batch(workflow_id)
     live.emulator.clock.advance(timedelta(minutes=11))
-    view = await runs.follow(workflow_id)
+    view = await last(runs.follow(workflow_id))
 
     assert batch
     assert batch.processing_status == "canceling"
@@ -148,7 +149,7 @@ async def test_an_undecided_run_is_resolved(
 
     await runs.resolve(workflow_id, Resolution(adopt=batch.id))
     live.emulator.clock.advance(timedelta(minutes=11))
-    end = await runs.follow(workflow_id)
+    end = await last(runs.follow(workflow_id))
 
     assert item
     assert item.decision is Decision.RESOLVE
@@ -173,7 +174,7 @@ async def test_a_batch_is_taken_over_once_and_found_by_its_id(
     await polling(live, store, given)
     (batch,) = live.emulator.batches
     live.emulator.clock.advance(timedelta(minutes=11))
-    await runs.follow(await runs.workflow_id(batch.id))
+    await last(runs.follow(await runs.workflow_id(batch.id)))
 
     attached = await attach_run(live.client, store, batch.id, options(live.task_queue))
     listed = await list_runs(live.client, store, 1000)

@@ -41,8 +41,8 @@ class Parent:
 
 
 def snippets(wanted: Callable[[str], bool]) -> list[Any]:
-    """The snippets of Python on all pages."""
-    found = [(one.name, text) for one in PAGES for text in one.snippets()]
+    """The snippets of Python on all pages but that of the library, which are one program."""
+    found = [(one.name, text) for one in PAGES if one.name != "docs/library.md" for text in one.snippets()]
     return [pytest.param(text, id=f"{name}-{number}") for number, (name, text) in enumerate(found) if wanted(text)]
 
 

@@ -1,14 +1,17 @@
 """The files of a job: several as one, in every form, with the same checks and warnings as one file of a run."""
 
+import asyncio
 import dataclasses
 import io
 import json
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from message_batches.concurrency import WorkStopped, run_stoppable
 from message_batches.errors import InvalidRequests
 from message_batches.job_models import ShardLimits
 from message_batches.jobs.check import AROUND
@@ -124,3 +127,23 @@ def test_files_are_named_together() -> None:
     assert name_of_files(["-"]) == "standard input"
     assert name_of_files(["a", "b"]) == "a and 1 more file"
     assert name_of_files(["a", "b", "c"]) == "a and 2 more files"
+
+
+async def test_reading_in_a_thread_ends_where_nobody_waits_for_it() -> None:
+    stop, reading = threading.Event(), threading.Event()
+    file = write("requests.jsonl", [request("a")])
+
+    def read() -> None:
+        reading.set()
+        while True:  # As a file without an end.
+            with read_files([file], stop=stop):
+                pass
+
+    waiting = asyncio.create_task(run_stoppable(read, stop))
+    await asyncio.to_thread(reading.wait)
+    waiting.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    with pytest.raises(WorkStopped), read_files([file], stop=stop):
+        pass

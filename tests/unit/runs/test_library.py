@@ -1,4 +1,4 @@
-"""The package is a library: it loads no terminal, and its texts name no command."""
+"""The packages are a library: they load no terminal, and their texts name no command."""
 
 import ast
 import subprocess
@@ -6,9 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import message_batches.runs
+import pytest
 
-FOLDER = Path(message_batches.runs.__file__).parent
+from tests.harness.project import ROOT
+
+PACKAGES = pytest.mark.parametrize("package", ["runs", "library"])
 COMMAND_LINE = ("starter.py", "worker.py", "--")
 
 
@@ -19,8 +21,13 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_no_module_loads_a_printing_library() -> None:
-    names = [f"message_batches.runs.{path.stem}" for path in FOLDER.glob("*.py") if path.stem != "__init__"]
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / "message_batches" / package).glob("*.py"))
+
+
+@PACKAGES
+def test_no_module_loads_a_printing_library(package: str) -> None:
+    names = [f"message_batches.{package}.{path.stem}" for path in modules(package) if path.stem != "__init__"]
     code = f"import sys, {', '.join(names)}; print(*sys.modules)"
 
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
@@ -30,10 +37,11 @@ def test_no_module_loads_a_printing_library() -> None:
     assert not {"rich", "typer", "message_batches.cli"} & set(loaded)
 
 
-def test_no_text_names_a_command() -> None:
+@PACKAGES
+def test_no_text_names_a_command(package: str) -> None:
     named = [
         (path.name, text)
-        for path in FOLDER.glob("*.py")
+        for path in modules(package)
         for text in texts(path)
         if any(word in text for word in COMMAND_LINE)
     ]

@@ -1,4 +1,4 @@
-"""The results that `results` reads: those of a batch, or those of a job, merged."""
+"""Landed results that can be read several times: those of a batch, or those of a job, merged."""
 
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -6,11 +6,11 @@ from typing import Protocol
 
 from pydantic import BaseModel
 
-from message_batches.cli.context import CommandContext
 from message_batches.contract import NextAction
 from message_batches.jobs.answers import Answers, Wave
 from message_batches.jobs.describe import StoredJob, find_job
 from message_batches.jobs.merge import MergedLines
+from message_batches.library.connections import Connections
 from message_batches.result_models import Cost
 from message_batches.results import reader
 from message_batches.results.reader import Pair, Publication, ResultsNotFound
@@ -24,7 +24,7 @@ class Source(Protocol):
     Attributes:
         name: the id by which users know them, of the batch or of the job.
         ids: the same for a document: `batch_id`, or `job`.
-        document: what `results --json` prints.
+        document: all that is known of them.
         cost: as it was when they landed.
         count: the number of results; of partial ones once they have been read.
     """
@@ -57,17 +57,18 @@ class Source(Protocol):
         ...
 
 
-async def find_source(context: CommandContext, identity: str, *, partial: bool) -> Source:
+async def find_source(connections: Connections, identity: str, *, partial: bool) -> Source:
     """Find the results of a run, a batch or a job; `partial` merges what has landed of a job so far."""
-    job = await find_job(context.store, identity, context.client)
+    store = connections.store
+    job = await find_job(store, identity, connections.client)
     if job is None and partial:
-        raise Refused(f"{identity} is not a job: --partial merges what has landed so far of one")
+        raise Refused(f"partial merges what has landed so far of a job, and {identity} is none", option="partial")
     if job is None:
-        return BatchSource(context.store, await find_results(context.store, identity, context.runs))
+        return BatchSource(store, await find_results(store, identity, connections.runs))
     waves = await job.waves()
     if partial and not any(wave.landed for wave in waves):
         raise ResultsNotFound(f"No shard of {identity} has landed yet", NextAction.WATCH, workflow_id=identity)
-    return PartialSource(context.store, job, waves) if partial else JobSource(context.store, job, waves)
+    return PartialSource(store, job, waves) if partial else JobSource(store, job, waves)
 
 
 class BatchSource:
