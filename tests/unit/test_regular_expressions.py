@@ -212,6 +212,12 @@ ENTRIES = {
     "message_batches.cli.options:_DURATION": fullmatch(A("", "0"), A("0.", "0"), A(".", "0"), A("", "0.")),
     "message_batches.codec_server.__main__:_origin": fullmatch(A("https://", "a"), A("https://a", "/")),
     "message_batches.content_rules:_TOOL_NAME": WORD,
+    "message_batches.contract_schemas:_docstring": search(
+        A("    ", "a"), A("    ", ", "), A("", "    a\n"), A("    a: ", "\n        ")
+    ),
+    "message_batches.contract_schemas:_docstring#2": search(A("", " "), A("", "\n a")),
+    "message_batches.contract_schemas:_in_json": search(A("", "None"), A("", "Non ")),
+    "message_batches.contract_schemas:_in_json#2": search(A("`", "a"), A("", "`a"), A("", "`")),
     "message_batches.emulator.auth:_OF_WORKSPACE": fullmatch(A("a", "=wrkspc_a"), A("a", "="), A("a=wrkspc_", "a")),
     "message_batches.emulator.auth:_LOCAL_NAME": fullmatch(A("", "a"), A("", "a."), A("", ".localhost"), A("a.", "-")),
     "message_batches.emulator.create_validation:_CUSTOM_ID": WORD,
