@@ -65,7 +65,7 @@ contract: setup ## the linters, and a runner that is not ours, on the document (
 	$(BIN)/python -m pytest tests/external/contract tests/unit/arazzo $(ARGS)
 
 interop: setup ## workflows that call ours, clients that call the emulator, in Python and TypeScript (needs npm)
-	$(BIN)/python -m pytest tests/external/examples tests/external/clients $(ARGS)
+	$(BIN)/python -m pytest tests/external/examples tests/external/clients tests/external/webhooks $(ARGS)
 
 schemas: setup ## renew the contract as files from the models: JSON Schemas, interfaces in TypeScript (needs npm)
 	rm -f arazzo/schemas/*.schema.json

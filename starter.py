@@ -22,6 +22,7 @@ import typer
 from message_batches.cli import options as given
 from message_batches.cli.jobs import options as job_options
 from message_batches.cli.jobs import steering
+from message_batches.cli.notifications import options as webhooks
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
@@ -78,6 +79,7 @@ def start(
     shard_requests: job_options.ShardRequests = None,
     concurrency: job_options.Concurrency = None,
     by: given.By = None,
+    notify: webhooks.Notify = None,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
@@ -105,6 +107,7 @@ def start(
         max_tokens=max_tokens,
         shard_requests=shard_requests,
         concurrency=concurrency,
+        notify=notify,
     )
     asked = start.Asked(files, WaitOptions(wait=wait, strict=strict), again, workflow_id)
     return _run(partial(start.start, asked=asked, options=options), as_json)
@@ -188,6 +191,7 @@ def report(
 
 
 steering.add_commands(app, _run)
+webhooks.add_command(app, _run)
 
 
 @app.command()
@@ -201,6 +205,7 @@ def attach(
     anthropic_version: given.Version = None,
     task_queue: given.Queue = None,
     by: given.By = None,
+    notify: webhooks.Notify = None,
     wait: given.Wait = None,
     strict: given.Strict = False,
     as_json: given.Json = False,
@@ -218,6 +223,7 @@ def attach(
         anthropic_version=anthropic_version,
         task_queue=task_queue,
         by=by,
+        notify=notify,
     )
     waiting = WaitOptions(wait=wait, strict=strict)
     command = partial(start.attach, batch_id=batch_id, file=requests, options=options, waiting=waiting)

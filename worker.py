@@ -44,9 +44,12 @@ from message_batches.temporal.namespaces import NamespaceRecords, begin_store, e
 from message_batches.temporal.rate_limit import RateLimits
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
 from message_batches.temporal.workflow_runner import OneArgumentRunner
+from message_batches.webhooks.delivery import MAX_DELIVERIES, HttpWebhooks
+from message_batches.webhooks.interface import NoWebhooks, Webhooks
 from workflows.job import MessageBatchJobWorkflow
 from workflows.message_batch import MessageBatchWorkflow
 from workflows.nexus import MessageBatchesHandler
+from workflows.notifications.workflow import NotificationWorkflow
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.
@@ -90,6 +93,7 @@ def build_worker(
     scratch: Path | None = None,
     prices: PriceList | None = None,
     max_cost: Decimal | None = None,
+    webhooks: Webhooks | None = None,
     graceful_shutdown_timeout: timedelta = GRACEFUL_SHUTDOWN,
     requests_per_minute: int | None = None,
     release: Release | None = None,
@@ -100,18 +104,19 @@ def build_worker(
     """
     deployment = deployment_config(release or Release())
     rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
-    activities = WorkerActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost)
+    webhooks = webhooks or NoWebhooks()
+    activities = WorkerActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost, webhooks=webhooks)
     runs = Worker(
         client,
         task_queue=task_queue,
-        workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow],
+        workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow, NotificationWorkflow],
         workflow_runner=OneArgumentRunner(),
         activities=activities.of_runs,
         nexus_service_handlers=[MessageBatchesHandler()],
         deployment_config=deployment,
         max_cached_workflows=MAX_CACHED_WORKFLOWS,
-        # So many of each server's: one that is silent holds no more than its own.
-        max_concurrent_activities=MAX_CALLS * (1 + len(api.servers)),
+        # So many of each server's: one that is silent holds no more than its own. So with webhooks.
+        max_concurrent_activities=MAX_CALLS * (1 + len(api.servers)) + MAX_DELIVERIES * len(webhooks.names),
         max_task_queue_activities_per_second=rates.runs if rates else None,
         # Eager ones come with a workflow task, past the queue and its rate.
         disable_eager_activity_execution=bool(rates),
@@ -174,6 +179,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             scratch=settings.scratch,
             prices=settings.prices,
             max_cost=settings.max_cost,
+            webhooks=HttpWebhooks(settings.webhooks, settings.network),
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )
@@ -224,6 +230,7 @@ def _ready(
     more = {
         "rate": f"{rate} calls a minute, all workers of the queue together" if rate else None,
         "limit": f"{format_money(limit)} for the requests of a run, by the estimate" if limit else None,
+        "hooks": f"{settings.webhooks}" if settings.webhooks.by_name else None,
         "health": f"{health}/healthz" if health else None,
         "scrape": scrape,
     }

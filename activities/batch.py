@@ -39,12 +39,10 @@ from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
 from message_batches.storage.accounts import AccountRecords
 from message_batches.storage.interface import Store
-from message_batches.storage.submission_records import (
-    SubmissionOutcome,
-    SubmissionRecords,
-)
+from message_batches.storage.submission_records import SubmissionOutcome, SubmissionRecords
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
+from message_batches.webhooks.interface import NoWebhooks, Webhooks, check_names
 
 MAX_UPLOADS = 4
 """Large uploads of a worker to one server at a time: more would only share the uplink, and miss their deadlines
@@ -74,6 +72,7 @@ class MessageBatchActivities:
         scratch: Path | None = None,
         prices: PriceList | None = None,
         max_cost: Decimal | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -84,6 +83,7 @@ class MessageBatchActivities:
         self._scratch = scratch
         self._prices = prices or PriceList()
         self._max_cost = max_cost
+        self._webhooks = webhooks or NoWebhooks()
         self._uploads = {server: asyncio.Semaphore(MAX_UPLOADS) for server in (None, *api.servers)}
         self.large_checks = asyncio.Semaphore(MAX_LARGE_CHECKS)
 
@@ -92,6 +92,7 @@ class MessageBatchActivities:
         """Check the requests, report all problems at once, and write them to the store as the run's manifest."""
         with errors_as_failures():
             self._api.check(given.profile)
+            check_names(given.notify, self._webhooks)
             async with heartbeats_counting_lost_attempts():
                 if given.store_id:
                     await check_store(self._store, given.store_id)

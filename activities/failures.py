@@ -25,6 +25,7 @@ from message_batches.models import FailureDetails
 from message_batches.observability.logs import error_fields
 from message_batches.observability.metrics import FAILED_ATTEMPTS
 from message_batches.storage.interface import Store
+from message_batches.webhooks.errors import NotDelivered
 
 
 @contextmanager
@@ -40,7 +41,7 @@ def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
                 *_details(error),
                 type=type(error).__name__,
                 non_retryable=not error.retryable,
-                next_retry_delay=error.retry_after if isinstance(error, ApiError) else None,
+                next_retry_delay=error.retry_after if isinstance(error, ApiError | NotDelivered) else None,
                 # Expected and handled by the caller: no traceback in the worker's log at each attempt.
                 category=ApplicationErrorCategory.BENIGN,
             )

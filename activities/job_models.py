@@ -21,6 +21,7 @@ class PlanWaveInput(ContractModel):
         wave: its number.
         max_cost: the most, in USD, that all waves may cost.
         void: of earlier waves the shards that the API has refused as they were: their requests are as if never sent.
+        notify: the webhooks of the job's input.
     """
 
     job_id: str
@@ -35,6 +36,7 @@ class PlanWaveInput(ContractModel):
     retries: Retries
     max_cost: MaxCost | None = None
     void: dict[int, list[int]] = Field(default_factory=dict)
+    notify: tuple[str, ...] = ()
 
 
 class PlannedWave(ContractModel):

@@ -23,6 +23,7 @@ from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
 from message_batches.temporal.namespaces import NamespaceRecords
 from message_batches.temporal.search_attributes import UsableAttributes
+from message_batches.webhooks.interface import NoWebhooks, Webhooks, check_names
 
 
 class JobActivities:
@@ -35,6 +36,7 @@ class JobActivities:
         prices: by which the cost is estimated.
         max_cost: the most, in USD, that a job of this worker may cost.
         turns: the turns that large checks of the worker take.
+        webhooks: those that a job may name.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class JobActivities:
         prices: PriceList | None = None,
         max_cost: Decimal | None = None,
         turns: asyncio.Semaphore | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
         self._api = api
         self._store = store
@@ -54,6 +57,7 @@ class JobActivities:
         self._scratch = scratch
         self._prices = prices or PriceList()
         self._max_cost = max_cost
+        self._webhooks = webhooks or NoWebhooks()
         self._turns = turns or asyncio.Semaphore(MAX_LARGE_CHECKS)
 
     @activity.defn(name=ActivityType.PLAN_WAVE)
@@ -64,6 +68,7 @@ class JobActivities:
         """
         with errors_as_failures():
             self._api.check(given.profile)
+            check_names(given.notify, self._webhooks)
             async with heartbeats_counting_lost_attempts():
                 if given.store_id:
                     await check_store(self._store, given.store_id)

@@ -51,6 +51,7 @@ class PrepareInput(ContractModel):
     Attributes:
         to_send: whether they are to be sent, and so may not cost more than a limit.
         max_cost: the limit of the run's input, in USD.
+        notify: the webhooks of the run's input.
     """
 
     profile: Profile
@@ -59,6 +60,7 @@ class PrepareInput(ContractModel):
     store_id: str | None = None
     to_send: bool = False
     max_cost: MaxCost | None = None
+    notify: tuple[str, ...] = ()
 
 
 class Prepared(ContractModel):

@@ -7,11 +7,13 @@ from typing import Any
 
 from activities.batch import MessageBatchActivities
 from activities.jobs import JobActivities
+from activities.notifications import NotificationActivities
 from activities.shards import ShardActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.interface import BatchApi
 from message_batches.prices import PriceList
 from message_batches.storage.interface import Store
+from message_batches.webhooks.interface import NoWebhooks, Webhooks
 
 
 class WorkerActivities:
@@ -30,10 +32,13 @@ class WorkerActivities:
         scratch: Path | None = None,
         prices: PriceList | None = None,
         max_cost: Decimal | None = None,
+        webhooks: Webhooks | None = None,
     ) -> None:
-        steps = MessageBatchActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost)
+        webhooks = webhooks or NoWebhooks()
+        checks: Any = {"scratch": scratch, "prices": prices, "max_cost": max_cost, "webhooks": webhooks}
+        steps = MessageBatchActivities(api, store, **checks)
         submission = SubmissionActivities(api, store)
-        waves = JobActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost, turns=steps.large_checks)
+        waves = JobActivities(api, store, turns=steps.large_checks, **checks)
         shards = ShardActivities(api, store, prices=prices)
         self.of_runs: Sequence[Callable[..., Any]] = (
             steps.prepare_requests,
@@ -49,6 +54,7 @@ class WorkerActivities:
             shards.read_shards,
             shards.stop_shards,
             shards.cancel_shards,
+            NotificationActivities(webhooks).deliver_notification,
         )
         self.of_landings: Sequence[Callable[..., Any]] = (
             steps.retrieve_results,

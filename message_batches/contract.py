@@ -16,11 +16,17 @@ JOB_WORKFLOW_TYPE = "message-batch-job"
 CANCEL_JOB = "cancelJob"
 RESUME_JOB = "resumeJob"
 
+NOTIFICATION_WORKFLOW_TYPE = "message-batch-notification"
+DELIVERY = "delivery"
+"""The signal by which a run learns that one of its notifications does not get through."""
 NEXUS_SERVICE = "message-batches"
 
 
 class ActivityType(StrEnum):
-    """The activities of a run, then of a job: those of the document's steps have the names of their operations."""
+    """The activities of a run, of a job, and of a notification.
+
+    Those of the document's steps have the names of their operations.
+    """
 
     PREPARE_REQUESTS = "prepareRequests"
     FIND_ANCHOR = "findAnchor"
@@ -38,6 +44,7 @@ class ActivityType(StrEnum):
     STOP_SHARDS = "stopShards"
     CANCEL_SHARDS = "cancelShards"
     MERGE_RESULTS = "mergeResults"
+    DELIVER_NOTIFICATION = "deliverNotification"
 
 
 class NextAction(StrEnum):

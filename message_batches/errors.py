@@ -7,6 +7,7 @@
     ├── BaseUnusable             the base of a job has not landed, is gone, or is another account's; nothing was sent
     ├── WorkersLost              workers ended while they checked the requests; nothing was sent
     ├── UnknownKey               a key name that this worker does not hold, or text that is not a key name
+    ├── UnknownWebhook           a webhook that this worker does not have
     ├── ResultsIncomplete        lines missing, duplicate or foreign, or a stream cut short
     │   └── OwnerUndecided       whole results of which some cannot be answers to the requests, and most can
     ├── StoreUnavailable         the store did not answer, or is full
@@ -100,6 +101,12 @@ class UnknownKey(MessageBatchesError):
 
     Another worker of the same queue may hold it; it ends a run only before anything was sent.
     """
+
+    retryable = True
+
+
+class UnknownWebhook(MessageBatchesError):
+    """The worker has no webhook of that name; another one may. It ends a run only before anything was sent."""
 
     retryable = True
 

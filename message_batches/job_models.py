@@ -79,6 +79,9 @@ class JobInput(RequestsInput):
             "take_over": True,
             # That of the whole job was compared with the estimate of all shards.
             "max_cost": None,
+            # The job has events of its own.
+            "notify": (),
+            "notify_signal": None,
             "static_summary": summary,
             "static_details": None,
         }

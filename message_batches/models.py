@@ -16,6 +16,7 @@ from message_batches.api.models import DEFAULT_VERSION, ApiProfile, BatchId, Bet
 from message_batches.contract import NextAction
 from message_batches.result_models import Cost, ResultsFile, Summary, Unfinished
 from message_batches.serialization import ContractModel, Seconds
+from message_batches.webhooks.events import NotifySignal, WebhookNames
 
 DEFAULT_RETRY_LIMIT = 2880
 """The document's limit, 24 h at 30 s: it means "the batch's lifetime"; any other limit is exact to the poll."""
@@ -73,6 +74,8 @@ class RequestsInput(ContractModel):
         delete_after_landing: delete a batch at the provider once its results are landed and verified.
         max_cost: the most, in USD, that the requests may cost by the estimate; above it nothing is sent.
         deadline: when a batch that has not ended is canceled, and what has finished is landed; later nothing is sent.
+        notify: the names of webhooks that the worker has, which are told of the events.
+        notify_signal: the workflow that is signaled at the end.
         static_summary, static_details: the line and the markdown that the caller also gave Temporal under these names
             for the Web UI: they vanish when a long run continues as new, and are then shown in its current details.
     """
@@ -88,6 +91,8 @@ class RequestsInput(ContractModel):
     delete_after_landing: bool = False
     max_cost: MaxCost | None = None
     deadline: Deadline | None = None
+    notify: WebhookNames = ()
+    notify_signal: NotifySignal | None = None
     static_summary: DisplayText | None = None
     static_details: DisplayText | None = None
 

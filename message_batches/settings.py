@@ -22,6 +22,7 @@ from message_batches.encryption.keys import EncryptionKey, read_keys
 from message_batches.errors import MessageBatchesError, why
 from message_batches.models import MaxCost
 from message_batches.prices import PriceList, read_prices
+from message_batches.webhooks.endpoints import Endpoints, read_endpoints
 
 T = TypeVar("T")
 DEFAULT_DEPLOYMENT = "message-batches"
@@ -84,7 +85,14 @@ class Settings:
             _environment=env,
         )
         if calls_api:
-            _ = settings.keys, settings.base_url, settings.network, settings.prices, settings.max_cost
+            _ = (
+                settings.keys,
+                settings.base_url,
+                settings.network,
+                settings.prices,
+                settings.max_cost,
+                settings.webhooks,
+            )
         return settings
 
     @cached_property
@@ -119,6 +127,11 @@ class Settings:
     def max_cost(self) -> Decimal | None:
         """The most that the requests of a run may cost, in USD; None without a limit."""
         return _valid(_max_cost, self._environment)
+
+    @cached_property
+    def webhooks(self) -> Endpoints:
+        """The webhooks, by name."""
+        return _valid(read_endpoints, self._environment)
 
     @property
     def store_options(self) -> dict[str, Any]:

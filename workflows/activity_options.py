@@ -43,20 +43,27 @@ DOWNLOAD_INTERVAL = timedelta(seconds=30)
 MAX_DOWNLOADS = 5
 """Downloads of results that arrived and were not complete, before the run fails and names what is missing."""
 
+DELIVERY_INTERVAL = timedelta(seconds=5)
+"""Before the second attempt to deliver an event; each later one waits three times as long, at most four hours."""
+
+_DELIVERY_BACKOFF, _FIRST_DELIVERIES = 3, 4
+_MAX_DELIVERY_INTERVAL, _DELIVERIES = timedelta(hours=4), timedelta(hours=24)
+
 _HEARTBEAT = timedelta(seconds=30)
 
 # Where the workers' rate is bounded, hundreds of polls may wait in the queue; these are handed out before them.
 _BEFORE_POLLS = Priority(priority_key=1)
+_FIXED_BEFORE_SENDING = ("UnknownKey", "UnknownWebhook")
 _UNLIMITED = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
 # Idempotent: the manifest is named by its content. The store may be unavailable for hours; nothing is sent before. The
 # activity itself gives up after a few workers that did not survive it.
-# A key that this worker lacks is refused at once.
+# A key or a webhook that this worker lacks is refused at once.
 PREPARE: ActivityOptions = {
     "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": replace(_UNLIMITED, non_retryable_error_types=["UnknownKey"]),
+    "retry_policy": replace(_UNLIMITED, non_retryable_error_types=_FIXED_BEFORE_SENDING),
 }
 
 # Small and idempotent: records put once. Recording never stops the polling alongside it.
@@ -122,7 +129,7 @@ PLAN_WAVE: ActivityOptions = {
     "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(hours=6),
     "heartbeat_timeout": _HEARTBEAT,
-    "retry_policy": replace(_UNLIMITED, non_retryable_error_types=["UnknownKey"]),
+    "retry_policy": replace(_UNLIMITED, non_retryable_error_types=_FIXED_BEFORE_SENDING),
 }
 
 # A description of each run that is under way, and what the store has of the others.
@@ -149,6 +156,41 @@ MERGE: ActivityOptions = {
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": _UNLIMITED,
 }
+
+
+def first_deliveries(interval: timedelta) -> ActivityOptions:
+    """Return the options of the first attempts to deliver an event: after a minute it is known that it does not go.
+
+    An attempt ends by itself after 15 s.
+    """
+    return {
+        "start_to_close_timeout": timedelta(seconds=30),
+        "schedule_to_close_timeout": _DELIVERIES,
+        "retry_policy": RetryPolicy(
+            initial_interval=interval,
+            backoff_coefficient=_DELIVERY_BACKOFF,
+            maximum_interval=_MAX_DELIVERY_INTERVAL,
+            maximum_attempts=_FIRST_DELIVERIES,
+        ),
+    }
+
+
+def later_delivery_after(interval: timedelta) -> timedelta:
+    """Return how long to wait after the first attempts."""
+    factor: int = _DELIVERY_BACKOFF ** (_FIRST_DELIVERIES - 1)
+    return min(interval * factor, _MAX_DELIVERY_INTERVAL)
+
+
+def later_deliveries(interval: timedelta) -> ActivityOptions:
+    """Return the options of the attempts after these, for a day."""
+    return {
+        **first_deliveries(interval),
+        "retry_policy": RetryPolicy(
+            initial_interval=later_delivery_after(interval) * _DELIVERY_BACKOFF,
+            backoff_coefficient=_DELIVERY_BACKOFF,
+            maximum_interval=_MAX_DELIVERY_INTERVAL,
+        ),
+    }
 
 
 def submit(timeout: timedelta) -> ActivityOptions:

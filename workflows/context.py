@@ -17,6 +17,8 @@ from message_batches.contract import landing_queue
 from message_batches.formatting import SUMMARY_BYTES, truncate_payload
 from message_batches.serialization import ContractModel
 from message_batches.storage.submission_records import BatchClaim
+from workflows.notifications.contents import run_events
+from workflows.notifications.notifier import Notifier
 from workflows.state import BatchRun, RunState
 from workflows.status import current_details, search_attributes
 
@@ -96,6 +98,7 @@ class RunContext(WorkflowClock):
         self.state = request.state or RunState(unread_fields=request.unread_fields)
         self.state.started = self.state.started or workflow.info().start_time
         self.state.deadline = request.deadline
+        self.notifier = Notifier(request, self.state.notifications)
         self._watching: asyncio.Task[None] | None = None
 
     @property
@@ -155,8 +158,12 @@ class RunContext(WorkflowClock):
         status = current_details.describe_status(self.request, self.state, self.now)
         # Temporal shows the text that a run was started with only on the page of the run that did not continue another.
         request = current_details.describe_request(self.request) if self.continues else ""
-        workflow.set_current_details("\n\n".join(part for part in (status, ending, request) if part))
+        workflow.set_current_details("\n\n".join(filter(None, (status, ending, self.notifier.details, request))))
         search_attributes.publish(self.state, self.now)
+        if self.request.notify:
+            needs = search_attributes.status_of(self.state, self.now)
+            events = run_events(self.state, needs, attached=self.request.batch_id is not None)
+            self.notifier.notify(events, self.now)
 
     def log(self, message: str, *details: object, level: int = logging.INFO) -> None:
         """Log words of our own, with the batch's id: nothing that the API or a caller has written."""
@@ -171,6 +178,7 @@ class RunContext(WorkflowClock):
 
     async def maybe_continue_as_new(self) -> None:
         """Count a turn, and continue as a new run if that is due; a submission that is undecided is carried over."""
+        await self.notifier.started()
         # The server lets only the run that was asked to cancel end as cancelled, not one that continues it.
         if self.count_turn() and not self.state.cancel_requested:
             without_requests = {"requests": None, "requests_uri": None, "state": self.state}

@@ -14,10 +14,11 @@ with workflow.unsafe.imports_passed_through():
     from activities.jobs import JobActivities
     from activities.models import BatchRef
     from activities.shards import ShardActivities
-    from message_batches.contract import CANCEL_JOB, JOB_WORKFLOW_TYPE, POLL_NOW, PROGRESS, RESUME_JOB
+    from message_batches.contract import CANCEL_JOB, DELIVERY, JOB_WORKFLOW_TYPE, POLL_NOW, PROGRESS, RESUME_JOB
     from message_batches.formatting import plural
     from message_batches.job_models import JobOutput, JobPhase, JobProgress, MergedResults, RetryKind
     from message_batches.temporal.search_attributes import BatchOutcome
+    from message_batches.webhooks.events import DeliveryReport
     from workflows import activity_options
     from workflows.failures import error_name_of, failure, from_activity
     from workflows.input_validation import NOTHING, check_requests, read_input
@@ -26,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.jobs.failed_shards import PAST_DEADLINE, without_results
     from workflows.jobs.state import JobRun
     from workflows.jobs.window import ShardWindow
+    from workflows.notifications.contents import job_end
     from workflows.status.current_details import describe_failure
     from workflows.status.search_attributes import outcome_of
 
@@ -62,7 +64,7 @@ class MessageBatchJobWorkflow:
         except (Exception, asyncio.CancelledError) as error:
             await self._end_without_results(error)
             raise
-        await self._end(JobPhase.LANDED, _outcome_of(output), describe_merged(output))
+        await self._end(JobPhase.LANDED, _outcome_of(output), describe_merged(output), output)
         return output
 
     async def _plan_wave(self) -> bool:
@@ -101,6 +103,7 @@ class MessageBatchJobWorkflow:
                 retries=request.retries.model_copy(update={"waves": waves_left}),
                 max_cost=request.max_cost,
                 void=state.void,
+                notify=() if wave else request.notify,
             ),
             # A later one reads the results of all earlier ones.
             task_queue=self._context.landing_queue if wave else workflow.info().task_queue,
@@ -155,11 +158,11 @@ class MessageBatchJobWorkflow:
         """End as failed or cancelled; raise the typed failure where `error` is an activity's."""
         if is_cancelled_exception(error):
             await self._cancel_shards()
-            await self._end(JobPhase.CANCELED, BatchOutcome.CANCELED, "")
+            await self._end(JobPhase.CANCELED, BatchOutcome.CANCELED, "", error)
             return
         failed = from_activity(error) if isinstance(error, ActivityError) else error
         kind = failed.type if isinstance(failed, ApplicationError) else None
-        await self._end(JobPhase.FAILED, kind, describe_failure(failed))
+        await self._end(JobPhase.FAILED, kind, describe_failure(failed), failed)
         if failed is not error:
             raise failed from error
 
@@ -206,19 +209,27 @@ class MessageBatchJobWorkflow:
             elif isinstance(error, BaseException):
                 raise error
 
-    async def _end(self, phase: JobPhase, outcome: str | None, details: str) -> None:
+    async def _end(self, phase: JobPhase, outcome: str | None, details: str, end: JobOutput | BaseException) -> None:
         """Report how the job ends; without an outcome it has not ended, and its workflow task is tried again."""
         self._state.phase, self._state.outcome = phase, outcome
         if outcome:
             level = logging.WARNING if phase is JobPhase.FAILED else logging.INFO
             self._context.log("The job has ended: %s, %s", phase.value, outcome, level=level)
         self._context.publish_status(details)
+        if outcome:
+            self._context.notifier.end(job_end(self._state, end), self._context.now)
+            await self._context.notifier.started_at_end()
         await workflow.wait_condition(workflow.all_handlers_finished)
 
     @workflow.signal(name=POLL_NOW)
     def poll_now(self) -> None:
         """Look at the shards at once instead of at the timer."""
         self._context.wake()
+
+    @workflow.signal(name=DELIVERY)
+    def delivery(self, report: DeliveryReport) -> None:
+        """Take in that an event does not get through to a webhook, or does after all."""
+        self._context.notifier.on_report(report)
 
     @workflow.query(name=PROGRESS)
     def progress(self) -> JobProgress:

@@ -11,14 +11,16 @@ with workflow.unsafe.imports_passed_through():
     from activities.batch import MessageBatchActivities
     from activities.models import PrepareInput
     from message_batches.api.models import MessageBatch
-    from message_batches.contract import CANCEL_BATCH, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION, WORKFLOW_TYPE
+    from message_batches.contract import CANCEL_BATCH, DELIVERY, POLL_NOW, PROGRESS, RESOLVE_SUBMISSION, WORKFLOW_TYPE
     from message_batches.models import BatchOutput, Phase, Progress, Resolution
     from message_batches.observability.metrics import PAID_TWICE, RUNS_ENDED, count_results
     from message_batches.temporal.search_attributes import BatchOutcome
+    from message_batches.webhooks.events import DeliveryReport
     from workflows import activity_options
     from workflows.context import RunContext
     from workflows.failures import deadline_passed, error_name_of, failure, from_activity, with_duplicates
     from workflows.input_validation import NOTHING, check_input, read_input
+    from workflows.notifications.contents import run_end
     from workflows.poll_step import PollStep
     from workflows.retrieve_step import RetrieveStep
     from workflows.state import BatchRun
@@ -50,7 +52,8 @@ class MessageBatchWorkflow:
         except (Exception, asyncio.CancelledError) as error:
             await self._end_without_results(error)
             raise
-        await self._end(Phase.LANDED, outcome_of(output.summary, output.results_file.lines), describe_outcome(output))
+        outcome = outcome_of(output.summary, output.results_file.lines)
+        await self._end(Phase.LANDED, outcome, describe_outcome(output), output)
         return output
 
     async def _prepare_requests(self) -> None:
@@ -74,6 +77,7 @@ class MessageBatchWorkflow:
                 store_id=self._request.store_id,
                 to_send=to_send,
                 max_cost=self._request.max_cost,
+                notify=self._request.notify,
             ),
             **activity_options.PREPARE,
             summary="check the requests",
@@ -116,13 +120,13 @@ class MessageBatchWorkflow:
     async def _end_without_results(self, error: BaseException) -> None:
         """End as failed or cancelled; raise the typed failure where `error` is not one itself."""
         if is_cancelled_exception(error):
-            await self._end(Phase.CANCELED, BatchOutcome.CANCELED, await self._cancel_batch_before_exit())
+            await self._end(Phase.CANCELED, BatchOutcome.CANCELED, await self._cancel_batch_before_exit(), error)
             return
         if not isinstance(error, ActivityError | ApplicationError):
-            await self._end(Phase.FAILED, None, describe_failure(error))
+            await self._end(Phase.FAILED, None, describe_failure(error), error)
             return
         failed = await self._with_duplicates(self._typed(error) if isinstance(error, ActivityError) else error)
-        await self._end(Phase.FAILED, failed.type, describe_failure(failed))
+        await self._end(Phase.FAILED, failed.type, describe_failure(failed), failed)
         if failed is not error:
             raise failed from error
 
@@ -147,7 +151,7 @@ class MessageBatchWorkflow:
             return describe_failed_cancel(self._context.batch_id, error)
         return ""
 
-    async def _end(self, phase: Phase, outcome: str | None, details: str) -> None:
+    async def _end(self, phase: Phase, outcome: str | None, details: str, end: BatchOutput | BaseException) -> None:
         """Report how the run ends; without an outcome it has not ended, and its workflow task is tried again."""
         self._state.phase, self._state.outcome = phase, outcome
         if outcome:
@@ -156,6 +160,9 @@ class MessageBatchWorkflow:
             ending = phase.value if phase.value == outcome else f"{phase.value}, {outcome}"
             self._context.log("The run has ended: %s", ending, level=level)
         self._context.publish_status(details)
+        if outcome:
+            self._context.notifier.end(run_end(self._state, end), self._context.now)
+            await self._context.notifier.started_at_end()
         await self._submit_batch.wait_recorded(activity_options.RECORD_GRACE)
         # An update that came in time is answered, however the run ends.
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -164,6 +171,11 @@ class MessageBatchWorkflow:
     def poll_now(self) -> None:
         """Poll at once instead of at the timer."""
         self._context.wake()
+
+    @workflow.signal(name=DELIVERY)
+    def delivery(self, report: DeliveryReport) -> None:
+        """Take in that an event does not get through to a webhook, or does after all."""
+        self._context.notifier.on_report(report)
 
     @workflow.query(name=PROGRESS)
     def progress(self) -> Progress:

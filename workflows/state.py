@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, PrivateAttr
 
 from message_batches.api.models import MessageBatch
 from message_batches.models import BatchInput, Manifest, Phase, Progress, RequestsInput
+from workflows.notifications.state import NotificationState
 from workflows.submission.protocol import Submission
 
 
@@ -32,6 +33,7 @@ class RunState(BaseModel):
         unread_fields: the fields of the input that this version does not know.
         deadline: of the run's input.
         canceled_at_deadline: the batch was canceled because its deadline had come.
+        notifications: those of its events.
         server: names the server that results come from, if that is not the one of all keys.
     """
 
@@ -59,6 +61,7 @@ class RunState(BaseModel):
     server: str | None = None
     deadline: datetime | None = None
     canceled_at_deadline: bool = False
+    notifications: NotificationState = Field(default_factory=NotificationState)
 
     @property
     def status(self) -> str:

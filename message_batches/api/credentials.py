@@ -20,11 +20,14 @@ from message_batches.api.keys import (
 )
 from message_batches.errors import why
 
-_SECRETS = "MESSAGE_BATCHES_SECRETS"
+SECRETS = "MESSAGE_BATCHES_SECRETS"
 _BASE_URL = "ANTHROPIC_BASE_URL"
 _AUTH_TOKEN, _WORKSPACE, _HEADERS = "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_WORKSPACE_ID", "ANTHROPIC_CUSTOM_HEADERS"
 _SECRET_FILES = {"": KEY_VARIABLE, "auth-token": _AUTH_TOKEN, "workspace-id": _WORKSPACE, "custom-headers": _HEADERS}
 """The files of the secrets directory: the key's name, a dot, and one of these, which stand for the variables."""
+WEBHOOK_FILES = {"url": "webhook-url", "secret": "webhook-secret", "format": "webhook-format"}
+"""Those that are about a webhook, whose name is before the dot; they are read with the webhooks."""
+
 _CREDENTIALS = (KEY_VARIABLE, _AUTH_TOKEN)
 _BASE_URL_FORM = re.compile(r"https?://(\[[0-9A-Fa-f:.]+\]|[^\s/?#:\[\]]+)(:[0-9]{1,5})?(/[^\s?#]*)?")
 
@@ -83,21 +86,19 @@ def _files(env: Mapping[str, str]) -> tuple[_Given, tuple[str, ...]]:
     """Return the files that are named as a key is, and the names of the others, but for hidden ones."""
     found: _Given = {}
     others = []
-    directory = env.get(_SECRETS, "").strip()
+    directory = env.get(SECRETS, "").strip()
     try:
         for path in sorted(Path(directory).iterdir()) if directory else ():
             name, _, suffix = path.name.partition(".")
             if path.is_file() and KEY_NAME.fullmatch(name) and suffix in _SECRET_FILES:
                 text = path.read_text(encoding="utf-8", errors="replace")
                 found[_SECRET_FILES[suffix], name] = (f"the file {path}", text)
-            elif not path.name.startswith("."):
+            elif not path.name.startswith(".") and suffix not in WEBHOOK_FILES.values():
                 # One that is itself a key is not repeated.
                 others.append(path.name if re.fullmatch(r"(?!sk-)[A-Za-z0-9._~-]{1,40}", path.name) else "another")
     except (OSError, ValueError) as error:
         reason = why(error) if isinstance(error, OSError) else "not a path"
-        raise ValueError(
-            f"{_SECRETS} is not valid: expected a directory of files that can be read ({reason})"
-        ) from None
+        raise ValueError(f"{SECRETS} is not valid: expected a directory of files that can be read ({reason})") from None
     return found, tuple(others)
 
 

@@ -141,9 +141,9 @@ def error_of(reply: httpx.Response, secrets: Sequence[str] = (), *, sent: int | 
         case 404:
             return BatchNotFound(text, **facts)
         case 429:
-            return RateLimited(text, retry_after=_retry_after(reply), **facts)
+            return RateLimited(text, retry_after=retry_after_of(reply), **facts)
         case 503 | 529:
-            return ApiUnavailable(text, retry_after=_retry_after(reply), **facts)
+            return ApiUnavailable(text, retry_after=retry_after_of(reply), **facts)
         case 408 | 409:
             return ApiUnavailable(text, **facts)
         case 413:
@@ -151,7 +151,7 @@ def error_of(reply: httpx.Response, secrets: Sequence[str] = (), *, sent: int | 
         case _ if 300 <= status < 400:
             return RequestRefused(f"{text}: a redirect is not followed. Correct {BASE_URL}.", **facts)
         case _ if 400 <= status < 500 and cause is ErrorCause.PASSING:
-            return RefusedForNow(text, retry_after=_retry_after(reply), **facts)
+            return RefusedForNow(text, retry_after=retry_after_of(reply), **facts)
         case _ if 400 <= status < 500 and cause is ErrorCause.ACCESS:
             hint = _HINTS.get(body.code or "", "Settle that, or use a key of another workspace, then start again")
             return RequestRefused(f"{text}. {hint}.", **facts)
@@ -232,7 +232,7 @@ def _json_of(reply: httpx.Response) -> Any:
         return None
 
 
-def _retry_after(reply: httpx.Response) -> timedelta | None:
+def retry_after_of(reply: httpx.Response) -> timedelta | None:
     """Return `Retry-After`, given in seconds or as a date, at most an hour; None if absent or past."""
     value = reply.headers.get("retry-after", "").strip()
     try:

@@ -7,7 +7,7 @@ the way: `Settings` does, once.
 import re
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import cache
 from typing import Any
@@ -46,6 +46,7 @@ MAX_CALLS = 100
 worker's activities from other servers."""
 
 _Server = tuple[str, str, int | None]
+Addresses = Callable[[str], Awaitable[Sequence[str]]]
 
 ALONE = "message_batches.alone"
 """The extension of a request that is sent over a new connection, which no other call uses."""
@@ -55,11 +56,18 @@ PROXY = "message_batches.proxy"
 
 
 class Transport(httpx.AsyncBaseTransport):
-    """Sends each call directly, or through the proxy that its URL has; each server has a pool of connections."""
+    """Sends each call directly, or through the proxy that its URL has; each server has a pool of connections.
 
-    def __init__(self, network: Network, limits: httpx.Limits) -> None:
+    Args:
+        network: the proxies and certificates.
+        limits: of each pool.
+        addresses: gives the addresses of a host that a direct connection may be made to; by default it may be any.
+    """
+
+    def __init__(self, network: Network, limits: httpx.Limits, addresses: Addresses | None = None) -> None:
         self._network = network
         self._limits = limits
+        self._addresses = addresses
         self._ways: dict[tuple[Proxy | None, _Server], httpx.AsyncHTTPTransport] = {}
         self._calls: Counter[_Server] = Counter()
 
@@ -110,7 +118,8 @@ class Transport(httpx.AsyncBaseTransport):
         tls = tls_context(self._network)
         through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
         way = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=through)
-        way._pool._network_backend = _Backend()  # A parameter of the pool, which httpx does not pass on.
+        # A parameter of the pool, which httpx does not pass on. A proxy may have any address.
+        way._pool._network_backend = _Backend(None if proxy else self._addresses)
         return way
 
 
@@ -149,8 +158,19 @@ def _reduced(reply: httpx.Response) -> httpx.Response:
 class _Backend(httpcore.AnyIOBackend):
     """Opens connections on which a head is bounded, with all provisional answers before it."""
 
-    async def connect_tcp(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        return _Connection(await super().connect_tcp(*args, **options))
+    def __init__(self, addresses: Addresses | None) -> None:
+        self._addresses = addresses
+
+    async def connect_tcp(self, host: str, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+        if self._addresses is None:
+            return _Connection(await super().connect_tcp(host, *args, **options))
+        failed: Exception | None = None
+        for address in await self._addresses(host):
+            try:
+                return _Connection(await super().connect_tcp(address, *args, **options))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failed = error
+        raise failed or httpcore.ConnectError(f"{host} has no address")
 
 
 class _Connection(httpcore.AsyncNetworkStream):

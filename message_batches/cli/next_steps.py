@@ -35,6 +35,11 @@ def status(identity: str) -> str:
     return f"{called()} status {identity}"
 
 
+def notify(identity: str) -> str:
+    """Return the command that sends again what did not reach its webhooks."""
+    return f"{called()} notify {identity}"
+
+
 def results(identity: str) -> str:
     """Return the command that shows the results of a run or a batch."""
     return f"{called()} results {identity}"

@@ -19,6 +19,7 @@ from message_batches.runs.control import Refused
 from message_batches.runs.starter import StartOptions
 from message_batches.serialization import ContractModel
 from message_batches.settings import Settings
+from message_batches.webhooks.events import MAX_NAMES, WebhookNames
 
 Options = TypeVar("Options", bound=ContractModel)
 
@@ -38,6 +39,7 @@ class RunKeywords(TypedDict, total=False):
         task_queue: of the workers; by default that of the settings.
         by: when a batch that has not ended is canceled, and what has finished is landed: a time, or a text such as
             `06:00`.
+        notify: the *names* of webhooks of the workers, which are told of the events of the run.
     """
 
     document: Path | None
@@ -47,6 +49,7 @@ class RunKeywords(TypedDict, total=False):
     anthropic_version: str | None
     task_queue: str | None
     by: datetime | str | None
+    notify: Sequence[str] | None
 
 
 class SendKeywords(RunKeywords, total=False):
@@ -125,7 +128,19 @@ def of_run(settings: Settings, **given: Unpack[StartKeywords]) -> StartOptions:
         max_cost=cost_limit(given.get("max_cost")),
         prices=settings.prices,
         deadline=read_deadline(by, datetime.now(UTC)) if by else None,
+        notify=_webhooks(given.get("notify") or ()),
     )
+
+
+def _webhooks(names: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return TypeAdapter(WebhookNames).validate_python(tuple(names))
+    except ValidationError:
+        raise Refused(
+            "notify takes the name of a webhook that the worker has (lower-case letters, digits, '-', at most 32), "
+            f"never its address, and {MAX_NAMES} at most. Nothing was sent",
+            option="notify",
+        ) from None
 
 
 def of_job(**given: Unpack[StartKeywords]) -> JobOptions:

@@ -88,6 +88,8 @@ RECONCILIATIONS = Counter("message_batches_reconciliations", "Ends of the search
 PAID_TWICE = Counter("message_batches_possibly_paid_twice", "Further batches that match one that was landed")
 FAILED_ATTEMPTS = Counter("message_batches_failed_attempts", "Attempts of activities that failed, by error")
 
+NOTIFICATIONS = Counter("message_batches_notifications", "Events sent to webhooks, by event and by what came of it")
+
 POLL_LATENESS = Timing(
     "message_batches_poll_lateness",
     "How much later than intended polls were made, by stage: timer, until the run asked; queue, until a worker began",
@@ -96,7 +98,7 @@ POLL_LATENESS = Timing(
 
 METRICS = (
     *(SUBMITTED, ENDED, RUNS_ENDED, OPEN_RUNS, STALLED_RUNS, REQUESTS, REPLIES, TOKENS, LANDED_BYTES, LANDING),
-    *(LOST_REPLIES, RECONCILIATIONS, PAID_TWICE, FAILED_ATTEMPTS, POLL_LATENESS),
+    *(LOST_REPLIES, RECONCILIATIONS, PAID_TWICE, FAILED_ATTEMPTS, NOTIFICATIONS, POLL_LATENESS),
 )
 
 

@@ -57,6 +57,7 @@ class StartOptions:
         max_cost: the most, in USD, that the requests of a new run may cost by the estimate.
         prices: by which that is estimated.
         deadline: when the batch is canceled if it has not ended.
+        notify: the webhooks that are told of the events.
     """
 
     profile: ApiProfile = field(default_factory=ApiProfile)
@@ -68,6 +69,7 @@ class StartOptions:
     max_cost: Decimal | None = None
     prices: PriceList = field(default_factory=PriceList)
     deadline: datetime | None = None
+    notify: tuple[str, ...] = ()
 
     def input_of(self, model: type[Input], shown: StaticDetails, **given: Any) -> Input:
         """Build the input of a run, or of a job, from these options, the texts for the Web UI, and what it is given."""
@@ -78,6 +80,7 @@ class StartOptions:
             delete_after_landing=self.delete_after_landing,
             max_cost=self.max_cost,
             deadline=self.deadline,
+            notify=self.notify,
             static_summary=shown.summary,
             static_details=shown.details,
             **given,
@@ -128,7 +131,7 @@ class Starter:
                 return await self.join(view, taken_over.batch_id, manifest)
             case Running(view):
                 note = "These requests have a run already, it is under way: attached to it"
-                return StartResult(view.workflow_id, f"{note}{self._other_deadline(view)}", joined=True)
+                return StartResult(view.workflow_id, f"{note}{self._kept_options(view)}", joined=True)
             case Finished():
                 note = "These requests have been run before, these are their results"
                 return StartResult(prior.workflow_id, note, prior)
@@ -153,19 +156,20 @@ class Starter:
 
     async def join(self, view: RunView, batch_id: str, manifest: Manifest | None) -> StartResult:
         """Follow the run that a batch has; `Refused` if it has other requests than these."""
-        note = f"{view.workflow_id} follows this batch already{self._other_deadline(view)}"
+        note = f"{view.workflow_id} follows this batch already{self._kept_options(view)}"
         if manifest is None:
             return StartResult(view.workflow_id, note, joined=True)
         if await is_run_of(self.client, self.store, view.workflow_id, batch_id, manifest):
             return StartResult(view.workflow_id, f"{note}, with the same requests", joined=True)
         return StartResult(view.workflow_id, f"{note}, without its requests", unchecked=True, joined=True)
 
-    def _other_deadline(self, view: RunView) -> str:
-        """Say that a run which is joined keeps its own deadline, where another one was asked for."""
+    def _kept_options(self, view: RunView) -> str:
+        """Say that a run which is joined keeps its own deadline and webhooks, where others were asked for."""
         own = view.progress.deadline if view.progress else None
+        kept = " (it tells the webhooks that it was started with)" if self.options.notify else ""
         if self.options.deadline is None or own == self.options.deadline:
-            return ""
-        return f" (its deadline stays: {f'{format_time(own)} UTC' if own else 'none'})"
+            return kept
+        return f" (its deadline stays: {f'{format_time(own)} UTC' if own else 'none'}){kept}"
 
     async def attach(self, batch_id: str, manifest: Manifest | None, requests: StaticDetails | None) -> str:
         """Start a run that takes over a batch, or join the one that runs; return its workflow id."""

@@ -21,6 +21,7 @@ from message_batches.contract import PROGRESS, WORKFLOW_TYPE
 from message_batches.emulator import Emulator
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
 from message_batches.storage.object_store import open_store
+from message_batches.webhooks.interface import Webhooks
 from tests.harness import waiting
 from tests.harness.waiting import TIMEOUT
 from worker import build_worker
@@ -135,6 +136,7 @@ async def running_stack(
     base_urls: Mapping[str, str] | None = None,
     max_cost: Decimal | None = None,
     task_queue: str | None = None,
+    webhooks: Webhooks | None = None,
 ) -> AsyncIterator[Stack]:
     """Run a worker, by default on a queue of its own; it calls the emulator through a gateway, if there is one.
 
@@ -150,6 +152,7 @@ async def running_stack(
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),
             max_cost=max_cost,
+            webhooks=webhooks,
         ),
     ):
         yield made

@@ -23,10 +23,11 @@ READY = {
     r"-m message_batches\.emulator": "listening on",
     r"-m message_batches\.codec_server": "listening on",
     r"parent_worker\.py": "Worker ready",
+    r"webhook_receiver\.py": "listening on",
 }
 """The programs that run until Ctrl-C, and the text that each prints once it can be used."""
 
-_PORTS = ("7233", "8080", "8233", "8234", "8079", "9464")
+_PORTS = ("7233", "8080", "8233", "8234", "8079", "8088", "9464")
 _VARYING = (
     (r"batch-[0-9a-f]{24}", r"batch-[0-9a-f]{24}"),
     (r"msgbatch_\w+", r"msgbatch_\w+"),

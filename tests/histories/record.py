@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from aiohttp import web
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -27,9 +28,11 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import dev_server
 from tests.harness.gateway import Answer, gateway_to
 from tests.harness.project import HISTORIES, ROOT
+from tests.harness.receiver import receiving, webhooks
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
 from tests.histories.jobs import ENDLESS, JOBS, QUICK, Shape
+from tests.histories.notifications import FAILED_ATTEMPTS, NOTIFICATIONS
 
 WHERE = re.compile(r"\d+@[\w.-]+")
 """A process and its host, as the SDK identifies a worker: a replay does not need them."""
@@ -256,6 +259,7 @@ SHAPES: dict[Shape, timedelta] = {
     sent_again_then_reset: ENDLESS,
     unknown_status: QUICK,
     **JOBS,
+    **NOTIFICATIONS,
 }
 
 
@@ -274,8 +278,16 @@ async def record_shape(client: Client, shape: Shape, options: EmulatorOptions) -
         async with (
             Emulator(options) as emulator,
             gateway_to(emulator.url) as gateway,
-            running_stack(client, emulator, Path(store).as_uri(), through=gateway.url) as live,
+            receiving() as receiver,
+            running_stack(
+                client,
+                emulator,
+                Path(store).as_uri(),
+                through=gateway.url,
+                webhooks=webhooks({"ops": receiver.url}),
+            ) as live,
         ):
+            receiver.answer = lambda number: web.Response(status=500) if number <= FAILED_ATTEMPTS else None
             if shape is unknown_status:
                 gateway.change = paused_in_three_polls()
             run = await shape(live)

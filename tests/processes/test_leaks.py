@@ -23,12 +23,15 @@ from temporalio.client import Client
 from tests.exhaustive.chaos.leaks import spellings
 from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, lasting_port, settings
+from tests.harness.receiver import SECRET, receiving, variables
 from tests.harness.requests import requests
+from tests.harness.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
 KEY = "sk-ant-api03-leak+test/key=0001&%~"
 REFUSED_KEY = "sk-invalid-leak+test/key=0002&%~"
+HOOK_PATH = "hook-path-leak-0006"
 PROMPT = "heliotrope saxifrage"
 TOKEN = "codec-token-leak-0003-0004-0005"
 
@@ -92,10 +95,12 @@ class World:
                 ["--processing-time", "300ms"], self.folder / "emulator.log", self.folder
             )
             stack.push_async_callback(emulator.kill)
+            receiver = await stack.enter_async_context(receiving())
             environment = settings(temporal=server.address, store=(self.folder / "store").as_uri(), **self.settings)
             keys = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_API_KEY_REFUSED": REFUSED_KEY}
+            hooks = variables({"ops": f"{receiver.url}/{HOOK_PATH}", "chat": f"{receiver.url}/chat"}, slack=["chat"])
             worker = await WorkerProcess.begin(
-                {**environment, **keys, "ANTHROPIC_BASE_URL": emulator.url},
+                {**environment, **keys, **hooks, "ANTHROPIC_BASE_URL": emulator.url},
                 self.folder / "worker.log",
                 self.folder,
                 *("--log-level", "DEBUG", "--metrics", metrics, "--health", health),
@@ -105,6 +110,9 @@ class World:
             async with httpx.AsyncClient() as http:
                 for name, address in (("metrics", f"{metrics}/metrics"), ("health", f"{health}/healthz")):
                     self.said[name] = (await http.get(f"http://{address}")).content
+            await eventually(lambda: len(receiver.accepted) >= 4, "the events of the runs that name webhooks")
+            for number, got in enumerate(receiver.got):
+                self.said[f"webhook {number}"] = repr(got.headers).encode() + got.body
             histories = await in_histories(client)
             await worker.terminate()
             self.said["worker"] = worker.output.encode()
@@ -126,9 +134,9 @@ class World:
 
             small = starter.file(requests(3, PROMPT), "small.jsonl")
             large = starter.file(requests(300, PROMPT * 50), "large.jsonl")
-            start = ("start", small, *QUICK, "--wait")
+            start = ("start", small, *QUICK, "--notify", "ops", "--notify", "chat", "--wait")
             await says(
-                ("start", large, *QUICK, "--wait"),
+                ("start", large, *QUICK, "--notify", "ops", "--notify", "chat", "--wait"),
                 *((*start, "--key", name) for name in ("refused", "nobody", KEY)),
                 ("check", small),
             )
@@ -155,6 +163,20 @@ def test_a_key_is_found_in_base64_at_any_offset(before: str) -> None:
     assert places_with([KEY], {"log": encoded}) == ["log"]
 
 
+def some_replies(places: Mapping[str, bytes]) -> set[str]:
+    """Return the beginnings of all replies in the store."""
+    replies = [
+        block["text"][:40]
+        for name, content in places.items()
+        if name.startswith("store/results") and name.endswith(".jsonl")
+        for line in content.split(b"\n")
+        if line
+        for block in json.loads(line)["result"]["message"]["content"]
+    ]
+    assert len(replies) >= 300
+    return set(replies)
+
+
 KINDS = pytest.mark.parametrize(
     "every_kind", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["a few runs", "runs of every kind"]
 )
@@ -167,7 +189,11 @@ async def test_no_key_is_found_anywhere(tmp_path: Path, every_kind: bool) -> Non
     found = places_with([PROMPT], places)
     assert b"message_batches_" in places["metrics"]
     assert {name.partition(" ")[0].partition("/")[0] for name in found} >= {"history", "table", "store"}, found
-    assert places_with([KEY, REFUSED_KEY], places) == []
+    assert places_with([KEY, REFUSED_KEY, HOOK_PATH, SECRET], places) == []
+    replies = some_replies(places)
+    told = {name: content for name, content in places.items() if name.startswith("webhook ")}
+    assert b"batch.landed" in b"".join(told.values())
+    assert places_with([PROMPT, "request-0000", *replies], told) == []
 
 
 @KINDS
@@ -179,14 +205,5 @@ async def test_with_encryption_on_no_prompt_and_no_reply_is_on_the_server(tmp_pa
 
     assert places_with([KEY, REFUSED_KEY, encryption_key, TOKEN], places) == []
     server = {name: content for name, content in places.items() if name.startswith(("history", "table", "temporal.db"))}
-    replies = [
-        block["text"][:40]
-        for name, content in places.items()
-        if name.startswith("store/results") and name.endswith(".jsonl")
-        for line in content.split(b"\n")
-        if line
-        for block in json.loads(line)["result"]["message"]["content"]
-    ]
-    assert len(replies) >= 300
     assert len(server) > 10
-    assert places_with([PROMPT, *set(replies)], server) == []
+    assert places_with([PROMPT, HOOK_PATH, *some_replies(places)], server) == []

@@ -168,7 +168,8 @@ def recorded_inputs() -> Iterator[tuple[str, Any]]:
 
 def test_the_recorded_inputs_of_all_versions_match_their_schema() -> None:
     schemas = {WORKFLOW_TYPE: "batch-input", JOB_WORKFLOW_TYPE: "job-input"}
-    found = [(kind, problems(schemas[kind], given)) for kind, given in recorded_inputs()]
+    # The workflow of a notification is started by a run alone.
+    found = [(kind, problems(schemas[kind], given)) for kind, given in recorded_inputs() if kind in schemas]
 
     assert {kind for kind, _ in found} == {*schemas}
     assert [problem for _, each in found for problem in each] == []

@@ -21,13 +21,13 @@ HEAVY += ["genai_prices", "jinja2", "jsonschema", "pyarrow"]
 ALLOWED: Mapping[str, str] = {
     "activities": (
         "api contract errors formatting job_models jobs log_context models observability prices requests result_models "
-        "results serialization storage temporal"
+        "results serialization storage temporal webhooks"
     ),
     "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api contract emulator errors formatting job_models jobs library models prices report requests "
-        "result_models results retention runs serialization settings storage temporal"
+        "result_models results retention runs serialization settings storage temporal webhooks"
     ),
     "content_rules": "prompt_rules",
     "contract_schemas": "api job_models models",
@@ -46,10 +46,10 @@ ALLOWED: Mapping[str, str] = {
     "jsonl": "errors",
     "library": (
         "api arazzo concurrency contract errors formatting job_models jobs jsonl models requests result_models results "
-        "runs serialization settings storage temporal"
+        "runs serialization settings storage temporal webhooks"
     ),
     "listener": "errors",
-    "models": "api contract result_models serialization",
+    "models": "api contract result_models serialization webhooks",
     "nexus": "contract job_models models",
     "observability": (
         "claude_models contract errors formatting listener log_context result_models runs storage temporal"
@@ -68,17 +68,18 @@ ALLOWED: Mapping[str, str] = {
         "api contract errors formatting job_models models prices requests result_models results serialization storage "
         "temporal"
     ),
-    "settings": "api contract encryption errors models prices",
+    "settings": "api contract encryption errors models prices webhooks",
     "starter": "cli contract formatting library temporal worker",
     "storage": "api concurrency errors models serialization",
     "temporal": "encryption errors serialization settings storage",
     "worker": (
         "activities api concurrency contract errors formatting listener observability prices settings storage "
-        "temporal workflows"
+        "temporal webhooks workflows"
     ),
+    "webhooks": "api contract errors result_models serialization",
     "workflows": (
         "activities api contract errors formatting job_models models observability result_models serialization storage "
-        "temporal"
+        "temporal webhooks"
     ),
 }
 """The packages that each package may import, without the library's name; a package not listed imports none."""
@@ -100,6 +101,8 @@ LAYERS: Mapping[str, tuple[str, str]] = {
         "temporalio",
     ),
     "codec server": ("message_batches.codec_server", "temporalio aiohttp"),
+    "webhooks": ("message_batches.webhooks.endpoints message_batches.webhooks.interface", ""),
+    "delivery of webhooks": ("message_batches.webhooks.delivery", "httpx msgspec rich"),
     "store": ("message_batches.storage.object_store", "obstore"),
     "requests and results": ("message_batches.results.landing message_batches.requests.reader", "msgspec"),
     "runs": ("message_batches.runs.start message_batches.runs.control", "temporalio msgspec"),

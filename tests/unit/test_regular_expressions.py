@@ -354,6 +354,9 @@ ENTRIES = {
         A("Generic a error: Error performing GET http://", "a"),
         A("Generic a error: Error performing GET http://", "a@"),
     ),
+    "message_batches.webhooks.endpoints:_networks": search(A("", ","), A("", " "), A("a", ", ")),
+    "message_batches.webhooks.events:WEBHOOK_NAME": WORD,
+    "message_batches.webhooks.events:_ID": fullmatch(A("notify:", "0"), A(f"notify:{'0' * 36}:", "a-")),
     "message_batches.storage.failures:_STATUS": search(A("", "status code: "), A("", "status code: 12")),
     "message_batches.storage.failures:first_line": search(
         A("", "/"), A("//", "a"), A("", "//a"), A("", "?"), A("?", "a")

@@ -14,6 +14,8 @@ from message_batches.temporal.search_attributes import BATCH_OUTCOME, BATCH_REQU
 from workflows.context import WorkflowClock
 from workflows.jobs.details import describe_job
 from workflows.jobs.state import JobRun, JobState
+from workflows.notifications.contents import job_events
+from workflows.notifications.notifier import Notifier
 from workflows.status import search_attributes
 from workflows.status.current_details import describe_request
 
@@ -30,6 +32,7 @@ class JobContext(WorkflowClock):
         self.job_id = info.workflow_id
         self.state = request.state or JobState(unread_fields=request.unread_fields)
         self.state.started = self.state.started or info.start_time
+        self.notifier = Notifier(request, self.state.notifications)
 
     @property
     def landing_queue(self) -> str:
@@ -41,13 +44,14 @@ class JobContext(WorkflowClock):
         status = describe_job(self.request, self.state, self.now)
         # Temporal shows the text that a job was started with only on the page of the run that did not continue another.
         request = describe_request(self.request) if self.continues else ""
-        workflow.set_current_details("\n\n".join(part for part in (status, ending, request) if part))
+        workflow.set_current_details("\n\n".join(filter(None, (status, ending, self.notifier.details, request))))
         values: Mapping[Any, str | int | None] = {
             BATCH_STATUS: BatchStatus(self.state.phase),
             BATCH_REQUESTS: self.state.requests,
             BATCH_OUTCOME: self.state.outcome,
         }
         search_attributes.upsert_changed(values, self.state.search_attributes)
+        self.notifier.notify(job_events(self.state), self.now)
 
     def log(self, message: str, *details: object, level: int = logging.INFO) -> None:
         """Log words of our own: nothing that the API or a caller has written."""
@@ -75,6 +79,7 @@ class JobContext(WorkflowClock):
 
     async def maybe_continue_as_new(self) -> None:
         """Count a turn, and continue as a new run if that is due; the shards go on meanwhile."""
+        await self.notifier.started()
         if self.count_turn():
             without_requests = {"requests": None, "requests_uri": None, "state": self.state}
             await self.continue_as_new(self.request.model_copy(update=without_requests))

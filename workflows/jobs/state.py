@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from activities.job_models import PlannedWave
 from message_batches.job_models import FailedShard, JobInput, JobPhase, JobProgress, JobWave, ShardState
+from workflows.notifications.state import NotificationState
 from workflows.state import GivenInput
 
 MAX_NAMED = 20
@@ -49,6 +50,7 @@ class JobState(BaseModel):
         unread_fields: the fields of the input that this version does not know.
         search_attributes: those that the namespace has.
         outcome: the `BatchOutcome`, or a failure's type, once the job has ended.
+        notifications: those of its events.
     """
 
     phase: JobPhase = JobPhase.PLANNING
@@ -76,6 +78,7 @@ class JobState(BaseModel):
     unread_fields: tuple[str, ...] = ()
     search_attributes: tuple[str, ...] = ()
     outcome: str | None = None
+    notifications: NotificationState = Field(default_factory=NotificationState)
 
     @property
     def wave(self) -> JobWave:

@@ -51,6 +51,19 @@ export interface BatchRequest {
   };
 }
 /**
+ * A signal to a workflow in the same namespace, which a run sends it when the run has ended.
+ */
+export interface NotifySignal {
+  /**
+   * Of the workflow that is signaled.
+   */
+  workflowId: string;
+  /**
+   * Its name there; its argument is an `Event`.
+   */
+  signal: string;
+}
+/**
  * Arazzo `retryAfter` and `retryLimit` of the polling step, as given at the run's start.
  */
 export interface PollSchedule {
@@ -113,6 +126,27 @@ export interface BatchInput {
    * When a batch that has not ended is canceled, and what has finished is landed; later nothing is sent.
    */
   deadline?: string | null;
+  /**
+   * The names of webhooks that the worker has, which are told of the events.
+   *
+   * @maxItems 10
+   */
+  notify?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string];
+  /**
+   * The workflow that is signaled at the end.
+   */
+  notifySignal?: NotifySignal | null;
   /**
    * The line and the markdown that the caller also gave Temporal under these names for the Web UI: they vanish when a long run continues as new, and are then shown in its current details.
    */
@@ -488,6 +522,27 @@ export interface JobInput {
    * When a batch that has not ended is canceled, and what has finished is landed; later nothing is sent.
    */
   deadline?: string | null;
+  /**
+   * The names of webhooks that the worker has, which are told of the events.
+   *
+   * @maxItems 10
+   */
+  notify?:
+    | []
+    | [string]
+    | [string, string]
+    | [string, string, string]
+    | [string, string, string, string]
+    | [string, string, string, string, string]
+    | [string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string]
+    | [string, string, string, string, string, string, string, string, string, string];
+  /**
+   * The workflow that is signaled at the end.
+   */
+  notifySignal?: NotifySignal | null;
   /**
    * The line and the markdown that the caller also gave Temporal under these names for the Web UI: they vanish when a long run continues as new, and are then shown in its current details.
    */

@@ -8,12 +8,17 @@ from message_batches.cli.jobs.documents import JobDocument
 from message_batches.cli.jobs.follow import end, follow, stored
 from message_batches.cli.jobs.tables import job_rows
 from message_batches.cli.json_output import RunDocument
+from message_batches.cli.notifications.sending import with_notifications
 from message_batches.jobs.describe import JobView
 from message_batches.runs.describe import RunNotFound
 
 
 async def status(context: CommandContext, identity: str) -> CommandResult:
     """Show the status of a run or a job; where Temporal no longer knows it, the results that the store has."""
+    return await with_notifications(context, await _status(context, identity))
+
+
+async def _status(context: CommandContext, identity: str) -> CommandResult:
     try:
         view = await context.runs.get(identity).progress()
     except RunNotFound as error:

@@ -19,6 +19,8 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer, dev_server
+from message_batches.webhooks.sent import Delivery, notifications_of
+from tests.harness import waiting
 from tests.harness.requests import requests
 from tests.harness.stack import Stack, progress_when
 from worker import build_worker
@@ -82,6 +84,18 @@ class World:
         given[-1]["params"]["model"] = "claude-does-not-exist-9"
         run = await self.quick.start(given)
         await run.result()
+        return run.id
+
+    async def notified(self) -> str:
+        """The id of a run that has told the webhook of the page of its events."""
+        run = await self.quick.start(self.given(), notify=["ops"])
+        await run.result()
+
+        async def delivered() -> bool:
+            sent = await notifications_of(self.server.client, run.first_execution_run_id or "")
+            return [each.delivery for each in sent] == [Delivery.DELIVERED] * 2
+
+        await waiting.eventually(delivered, "two notifications that are delivered")
         return run.id
 
     async def waiting(self) -> str:

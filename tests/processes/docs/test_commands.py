@@ -72,6 +72,8 @@ async def with_ids(command: Command, world: World) -> Command:
         text = re.sub(r"msgbatch_\w+", batch, text).replace("ID", run, 1)
     elif re.search(r"starter\.py cancel ID|--name cancelBatch|--name pollNow", text):
         text = re.sub(r"\bID\b", await world.waiting(), text)
+    elif re.search(r"starter\.py notify ID", text):
+        text = text.replace("ID", await world.notified(), 1)
     elif re.search(r"starter\.py attach", text):
         text = re.sub(r"msgbatch_\w+", await world.foreign(requests(3)), text)
     elif re.search(r"\bID\b", text):

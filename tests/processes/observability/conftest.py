@@ -14,6 +14,7 @@ from message_batches.models import Phase, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.metrics import Page, page_at
 from tests.harness.processes import WorkerProcess, bare_environment, lasting_port, settings
+from tests.harness.receiver import receiving, variables
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when
 from tests.harness.waiting import eventually
@@ -48,11 +49,12 @@ class Seen:
 @pytest.fixture(scope="package")
 async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
     folder = tmp_path_factory.mktemp("seen")
-    async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=1))) as emulator:
+    async with Emulator(EmulatorOptions(processing_time=timedelta(seconds=1))) as emulator, receiving() as receiver:
         live = Stack(temporal.client, emulator, (folder / "store").as_uri(), f"seen-{uuid4()}")
         configured = settings(
             temporal=temporal.address, api=emulator.url, key=KEY, store=live.store_url, task_queue=live.task_queue
         )
+        configured |= variables({"ops": receiver.url})
         address = f"127.0.0.1:{lasting_port()}"
         options = ("--metrics", address, "--log-level", "DEBUG", "--log-format", "json")
         worker = await WorkerProcess.start(
@@ -64,6 +66,7 @@ async def seen(temporal: DevServer, tmp_path_factory: pytest.TempPathFactory) ->
             await eventually(lambda: "Worker ready" in worker.output, "a worker that is ready")
             runs = await _runs_of_all_kinds(live)
             url = f"http://{address}/metrics"
+            await receiver.has("batch.submitted", "batch.landed")
 
             async def counted() -> bool:
                 samples = (await page_at(url)).samples
@@ -84,7 +87,7 @@ async def _runs_of_all_kinds(live: Stack) -> dict[str, str]:
     faults = live.emulator.faults
     faults.add("404", operation="retrieve", times=1)
     faults.add("missing-line", operation="results", times=1)
-    partly = await live.start([*requests(3, PROMPT), WRONG])
+    partly = await live.start([*requests(3, PROMPT), WRONG], notify=["ops"])
     await partly.result()
     faults.add("accept-then-drop", operation="create", times=1)
     found = await live.start(requests(4, f"{PROMPT} of a lost reply"))

@@ -45,7 +45,7 @@ LABELS = {
     "stop_reason",
     "kind",
     "error",
-} | {*("result", "stage", "le")}
+} | {*("event", "result", "stage", "le")}
 
 
 def metrics_in(expression: str) -> set[str]:
@@ -97,6 +97,11 @@ async def test_errors_are_counted(seen: Seen) -> None:
         page.value("message_batches_failed_attempts_total", error="SpendLimitReached", activity_type="submitBatch") == 1
     )
     assert page.value("message_batches_failed_attempts_total", activity_type="retrieveResults") == 1
+
+
+async def test_events_sent_to_webhooks_are_counted(seen: Seen) -> None:
+    for event in ("batch.submitted", "batch.landed"):
+        assert seen.page.value("message_batches_notifications_total", event=event, result="delivered") == 1
 
 
 async def test_the_lateness_of_polls_is_measured_in_both_its_parts(seen: Seen) -> None:
@@ -158,7 +163,7 @@ async def test_an_alert_is_well_formed_and_names_metrics_that_are_exported(seen:
     assert metrics_in(rule["expr"])
     assert metrics_in(rule["expr"]) <= seen.page.names | PROMETHEUS_OWN
     named = set(re.findall(r"starter\.py ([a-z]+)", " ".join(rule["annotations"].values())))
-    assert named <= {"list", "status", "resolve", "results", "resume", "setup"}
+    assert named <= {"list", "status", "resolve", "results", "resume", "setup", "notify"}
 
 
 async def test_the_dashboard_names_metrics_that_are_exported(seen: Seen) -> None:

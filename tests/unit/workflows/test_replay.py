@@ -14,6 +14,7 @@ from tests.harness.project import HISTORIES, ROOT
 from tests.histories.record import SHAPES
 from workflows.job import MessageBatchJobWorkflow
 from workflows.message_batch import MessageBatchWorkflow
+from workflows.notifications.workflow import NotificationWorkflow
 
 RECORDED = sorted(HISTORIES.glob("*.json.gz"))
 PATCHES = {
@@ -45,7 +46,8 @@ def test_every_shape_has_a_history() -> None:
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
 async def test_a_recorded_history_replays(path: Path) -> None:
-    replayer = Replayer(workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow], data_converter=DATA_CONVERTER)
+    workflows = [MessageBatchWorkflow, MessageBatchJobWorkflow, NotificationWorkflow]
+    replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER)
 
     await replayer.replay_workflow(recorded(path))
 

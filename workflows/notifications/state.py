@@ -1,0 +1,15 @@
+"""What a run carries over continue-as-new of its notifications."""
+
+from pydantic import BaseModel, Field
+
+
+class NotificationState(BaseModel):
+    """The notifications of a run so far.
+
+    Attributes:
+        notified: the events whose delivery was started, by their keys.
+        undelivered: those that do not get through: why, by event and webhook.
+    """
+
+    notified: list[str] = Field(default_factory=list)
+    undelivered: dict[str, str] = Field(default_factory=dict)
