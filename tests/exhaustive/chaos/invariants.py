@@ -204,7 +204,7 @@ def a_job_has_what_its_shards_have(seen: Evidence) -> Iterator[str]:
         yield f"{job.name}: {missing} requests have no result, the output says {job.output['unfinished']}"
     named = {(shard["workflowId"], shard["type"]) for shard in job.output["failedShards"]}
     lacking = {(shard.workflow_id, _failure(shard)): shard for shard in seen.shards if not shard.record}
-    due = {key for key, shard in lacking.items() if not _stopped_early(seen, shard)}
+    due = {key for key, shard in lacking.items() if not (_stopped_early(seen, shard) or _of_lost_run(seen, job, shard))}
     # It may be unknown whether one that was stopped during its POST has a batch.
     if not due <= named <= due | {key for key, shard in lacking.items() if shard.posts}:
         yield f"{job.name} names {sorted(named)}, without results are {sorted(map(str, due))}"
@@ -214,6 +214,12 @@ def a_job_has_what_its_shards_have(seen: Evidence) -> Iterator[str]:
     left = {custom_id for custom_id, line in lines if _failed(line)} - again
     if left and plan.waves and job.output["stopped"] is None:
         yield f"{job.name} has not sent again what had failed: {sorted(left)}"
+
+
+def _of_lost_run(seen: Evidence, job: RunSeen, shard: RunSeen) -> bool:
+    """Return whether a shard is of a wave of a later run of the job, which went with Temporal's database."""
+    waves = len(job.output["waves"]) if job.output else 0
+    return int(shard.shard.split("-")[1]) >= waves and any(harm.act is Act.SET_BACK for harm in seen.harms)
 
 
 def _stopped_early(seen: Evidence, shard: RunSeen) -> bool:

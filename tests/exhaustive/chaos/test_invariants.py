@@ -137,6 +137,7 @@ def merged(lines: Sequence[dict[str, Any]], **changes: Any) -> RunSeen:
         "verified": len(lines) == len(JOB_IDS),
         "unfinished": None,
         "failedShards": [],
+        "waves": [{"number": 0}, {"number": 1}],
         "stopped": None,
         **changes,
     }

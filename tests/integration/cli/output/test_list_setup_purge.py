@@ -103,7 +103,10 @@ async def test_setup(alone: CommandLine, temporal: DevServer, tmp_path: Path) ->
         "there before": await in_both_forms(starter, "setup"),
         "in the way": await taken("setup"),
         "refused": await in_both_forms(nowhere, "setup"),
-        "an endpoint": await in_both_forms(starter, "setup", "--nexus-endpoint", "message-batches-golden"),
+        "an endpoint": [
+            await starter("setup", "--nexus-endpoint", "message-batches-golden", "--json"),
+            await starter("setup", "--nexus-endpoint", "message-batches-golden"),
+        ],
         "an endpoint that leads elsewhere": await another("setup", "--nexus-endpoint", "message-batches-golden"),
     }
 
