@@ -14,7 +14,9 @@ RUN python -m venv --without-pip /opt/venv && \
     rm -r /opt/venv/lib/python3*/site-packages/temporalio/bridge/sdk-core
 RUN python -m venv --without-pip /opt/build && \
     python -m pip --python /opt/build/bin/python install --require-hashes --only-binary :all: -r build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE worker.py ./
+COPY activities/ activities/
+COPY workflows/ workflows/
 COPY message_batches/ message_batches/
 RUN /opt/build/bin/hatchling build --target wheel --directory dist && \
     python -m pip --python /opt/venv/bin/python install --no-deps --no-index dist/*.whl

@@ -73,6 +73,7 @@ class Options:
         sdk_metrics: the URL of the SDK's own page of them.
         requests_per_minute: bounds the calls of all workers of the task queue.
         count_interval: between two counts of the open runs, for the metrics.
+        graceful_shutdown: how long activities may continue once it stops.
         say: reports that the worker starts or stops.
     """
 
@@ -81,6 +82,7 @@ class Options:
     sdk_metrics: str | None = None
     requests_per_minute: int | None = None
     count_interval: timedelta = COUNT_INTERVAL
+    graceful_shutdown: timedelta = GRACEFUL_SHUTDOWN
     say: Callable[[str], None] = print
 
 
@@ -180,6 +182,7 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             prices=settings.prices,
             max_cost=settings.max_cost,
             webhooks=HttpWebhooks(settings.webhooks, settings.network),
+            graceful_shutdown_timeout=options.graceful_shutdown,
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.encryption import key, written
+from tests.harness.project import ROOT
 from tests.harness.wheel import with_only
 
 
@@ -15,6 +16,14 @@ def test_the_wheel_holds_the_library_and_no_application(wheel: Path) -> None:
     names = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
 
     assert {name for name in names if not name.endswith(".dist-info")} == {"message_batches"}
+
+
+def test_the_wheel_has_the_files_of_the_application_for_the_workers_of_tests(wheel: Path) -> None:
+    folder = "message_batches/application/"
+    held = {name.removeprefix(folder) for name in zipfile.ZipFile(wheel).namelist() if name.startswith(folder)}
+
+    files = [ROOT / "worker.py", *(file for top in ("activities", "workflows") for file in (ROOT / top).rglob("*.py"))]
+    assert held == {str(file.relative_to(ROOT)) for file in files}
 
 
 def test_the_wheel_has_the_template_and_the_style_of_the_report(wheel: Path) -> None:

@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import venv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +31,20 @@ def make_environment(folder: Path, wheel: Path) -> Path:
     return interpreter
 
 
+def installed_by(extra: str) -> list[str]:
+    """Return the distributions that an extra of the project installs, without what these require."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found: list[str] = []
+    wanted = [*project["dependencies"], *project["optional-dependencies"][extra]]
+    while wanted:
+        name, extras = re.match(r"([\w-]+)(?:\[([\w,]+)\])?", wanted.pop()).groups()  # type: ignore[union-attr]  # Each has a name.
+        if name == project["name"]:
+            wanted += [each for extra in extras.split(",") for each in project["optional-dependencies"][extra]]
+        else:
+            found.append(name)
+    return found
+
+
 def with_only(names: Sequence[str], folder: Path) -> Mapping[str, str]:
     """Return variables with which only these installed distributions and their requirements can be imported.
 
@@ -43,7 +59,7 @@ def with_only(names: Sequence[str], folder: Path) -> Mapping[str, str]:
         distribution = importlib.metadata.distribution(name)
         for requirement in distribution.requires or []:
             if ";" not in requirement:
-                wanted.append(requirement.split("[")[0].split("<")[0].split(">")[0].split("=")[0].split("!")[0].strip())
+                wanted += re.findall(r"^[\w.-]+", requirement)
         for file in distribution.files or []:
             top = file.parts[0]
             source = Path(str(distribution.locate_file(top)))

@@ -41,8 +41,9 @@ class Parent:
 
 
 def snippets(wanted: Callable[[str], bool]) -> list[Any]:
-    """The snippets of Python on all pages but that of the library, which are one program."""
-    found = [(one.name, text) for one in PAGES if one.name != "docs/library.md" for text in one.snippets()]
+    """The snippets of Python on all pages but those whose snippets are one program, or the files of a project."""
+    whole = ("docs/library.md", "docs/testing-your-code.md")
+    found = [(one.name, text) for one in PAGES if one.name not in whole for text in one.snippets()]
     return [pytest.param(text, id=f"{name}-{number}") for number, (name, text) in enumerate(found) if wanted(text)]
 
 
