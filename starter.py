@@ -23,6 +23,7 @@ from message_batches.cli import options as given
 from message_batches.cli.jobs import options as job_options
 from message_batches.cli.jobs import steering
 from message_batches.cli.notifications import options as webhooks
+from message_batches.cli.schedules import group as schedules
 
 HERE = Path(__file__).parent
 DOCUMENT = HERE / "arazzo" / "claude-batch-process-and-retrieve-results-workflow.yml"
@@ -191,6 +192,7 @@ def report(
 
 
 steering.add_commands(app, _run)
+schedules.add_commands(app, _run, DOCUMENT)
 webhooks.add_command(app, _run)
 
 

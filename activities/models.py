@@ -63,6 +63,28 @@ class PrepareInput(ContractModel):
     notify: tuple[str, ...] = ()
 
 
+class FindRequestsInput(ContractModel):
+    """A requests file that may not be there yet.
+
+    Attributes:
+        requests_uri: its address, with `{date}` and the like where there is a `zone`.
+        time: that the run was scheduled for, which is written there.
+        zone: the time zone of that date.
+    """
+
+    requests_uri: str
+    time: AwareDatetime
+    zone: str | None = None
+    store_id: str | None = None
+
+
+class FoundRequests(ContractModel):
+    """The address of a requests file, filled in, and whether a file is there."""
+
+    requests_uri: str
+    found: bool
+
+
 class Prepared(ContractModel):
     """The store and the requests of a run.
 

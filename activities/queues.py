@@ -8,6 +8,7 @@ from typing import Any
 from activities.batch import MessageBatchActivities
 from activities.jobs import JobActivities
 from activities.notifications import NotificationActivities
+from activities.requests import RequestsActivities
 from activities.shards import ShardActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.interface import BatchApi
@@ -41,6 +42,7 @@ class WorkerActivities:
         waves = JobActivities(api, store, turns=steps.large_checks, **checks)
         shards = ShardActivities(api, store, prices=prices)
         self.of_runs: Sequence[Callable[..., Any]] = (
+            RequestsActivities(store).find_requests,
             steps.prepare_requests,
             steps.submit_batch,
             steps.poll_batch_status,

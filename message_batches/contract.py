@@ -44,6 +44,7 @@ class ActivityType(StrEnum):
     STOP_SHARDS = "stopShards"
     CANCEL_SHARDS = "cancelShards"
     MERGE_RESULTS = "mergeResults"
+    FIND_REQUESTS = "findRequests"
     DELIVER_NOTIFICATION = "deliverNotification"
 
 

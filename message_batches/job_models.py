@@ -71,6 +71,8 @@ class JobInput(RequestsInput):
         own = {
             "requests": None,
             "requests_uri": requests_uri,
+            "requests_uri_zone": None,
+            "wait_for_requests": None,
             "store_id": store_id,
             "batch_id": batch_id,
             # The history of the job would have the results of each shard.

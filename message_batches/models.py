@@ -70,6 +70,9 @@ class RequestsInput(ContractModel):
         anthropic_beta: sent as the `anthropic-beta` header when a batch is created.
         requests: the items `{custom_id, params}`, at most 512 KiB encoded.
         requests_uri: a JSONL file of such items in the worker's store.
+        requests_uri_zone: the time zone in which `{date}` and the like in `requestsUri` are the time that the run was
+            scheduled for; without it, they are text.
+        wait_for_requests: how long the file of `requestsUri` is waited for; by default it has to be there.
         store_id: the store that `requestsUri` is in, if the caller knows it.
         delete_after_landing: delete a batch at the provider once its results are landed and verified.
         max_cost: the most, in USD, that the requests may cost by the estimate; above it nothing is sent.
@@ -85,6 +88,8 @@ class RequestsInput(ContractModel):
     anthropic_beta: Betas = ()
     requests: list[Any] | None = None
     requests_uri: Annotated[str, Field(max_length=4000), NoKey] | None = None
+    requests_uri_zone: Annotated[str, Field(max_length=100), NoKey] | None = None
+    wait_for_requests: Interval | None = None
     poll: PollSchedule = PollSchedule()
     submission: SubmissionSchedule = SubmissionSchedule()
     store_id: Annotated[str, Field(max_length=200), NoKey] | None = None

@@ -66,6 +66,13 @@ PREPARE: ActivityOptions = {
     "retry_policy": replace(_UNLIMITED, non_retryable_error_types=_FIXED_BEFORE_SENDING),
 }
 
+# A look at one object. The store may be unavailable for hours: a file that is waited for is found after that too.
+FIND_REQUESTS: ActivityOptions = {
+    "priority": _BEFORE_POLLS,
+    "start_to_close_timeout": timedelta(seconds=45),
+    "retry_policy": _UNLIMITED,
+}
+
 # Small and idempotent: records put once. Recording never stops the polling alongside it.
 RECORD: ActivityOptions = {
     "priority": _BEFORE_POLLS,

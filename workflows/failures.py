@@ -23,7 +23,7 @@ from message_batches.errors import (
     WrongStore,
 )
 from message_batches.formatting import format_time
-from message_batches.models import BatchInput, FailureDetails
+from message_batches.models import FailureDetails, RequestsInput
 
 FIXED_BY_ANOTHER_WORKER = (StoreUnavailable, UnknownKey, WrongStore)
 """Fixed by repairing or replacing a worker, and so waited for as long as it takes."""
@@ -102,7 +102,7 @@ def post_refused(error: ActivityError, *, sent_before: bool) -> ApplicationError
     return failure(refusal.type or "", f"{refusal.message.rstrip('.')}. {note}", action=action)
 
 
-def deadline_passed(request: BatchInput, *, sent_before: bool) -> ApplicationError:
+def deadline_passed(request: RequestsInput, *, sent_before: bool) -> ApplicationError:
     """Return the run's failure where its deadline has come before there was a batch."""
     time = format_time(request.deadline) if request.deadline else ""
     note, action = (_SENT_BEFORE, NextAction.CHECK_BATCHES) if sent_before else ("This run has sent nothing", None)

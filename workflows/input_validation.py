@@ -116,6 +116,8 @@ def check_requests(request: GivenInput, *, needed: str) -> None:
         raise failure("InvalidRequests", "Give either requests or requestsUri, not both; nothing was sent")
     if request.requests is None and request.requests_uri is None and needed:
         raise failure("InvalidRequests", needed)
+    if request.requests_uri is None and (request.requests_uri_zone is not None or request.wait_for_requests):
+        raise failure("InvalidRequests", "requestsUriZone and waitForRequests go with requestsUri; nothing was sent")
     if request.requests is not None and len(to_json(request.requests)) > activity_options.INLINE_LIMIT:
         raise failure(
             "InvalidRequests",

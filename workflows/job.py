@@ -28,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.jobs.state import JobRun
     from workflows.jobs.window import ShardWindow
     from workflows.notifications.contents import job_end
+    from workflows.schedules.requests_file import find_requests, is_looked_for
     from workflows.status.current_details import describe_failure
     from workflows.status.search_attributes import outcome_of
 
@@ -48,6 +49,7 @@ class MessageBatchJobWorkflow:
         self._context = JobContext(read_input(given, JobRun))
         self._request, self._state = self._context.request, self._context.state
         self._window = ShardWindow(self._context)
+        self._requests_uri = None if is_looked_for(self._request) else self._request.requests_uri
 
     @workflow.run
     async def run(self, given: RawValue = NOTHING) -> JobOutput:
@@ -88,6 +90,8 @@ class MessageBatchJobWorkflow:
         request, state = self._request, self._state
         # Of those that this run of the job may plan itself; one that an earlier run has planned is taken up anyway.
         waves_left = max(0, request.retries.waves - state.planned) if state.stopped is None and state.landed else 0
+        if not wave:
+            self._requests_uri = await find_requests(self._context, self._stopped)
         return await workflow.execute_activity_method(
             JobActivities.plan_wave,
             PlanWaveInput(
@@ -97,7 +101,7 @@ class MessageBatchJobWorkflow:
                 folder=state.folder or None,
                 wave=wave,
                 requests=None if wave else request.requests,
-                requests_uri=None if wave else request.requests_uri,
+                requests_uri=None if wave else self._requests_uri,
                 base=None if wave else request.base,
                 limits=request.shards,
                 retries=request.retries.model_copy(update={"waves": waves_left}),
@@ -110,6 +114,9 @@ class MessageBatchJobWorkflow:
             **activity_options.PLAN_WAVE,
             summary=f"plan wave {wave}" if wave else "split the requests into shards",
         )
+
+    def _stopped(self) -> ApplicationError | None:
+        return without_results(self._state) if self._state.stopped is not None else None
 
     async def _plan_next_wave(self) -> bool:
         """Plan the wave that sends again what has failed so far; return whether there is one.
@@ -179,7 +186,7 @@ class MessageBatchJobWorkflow:
                     store_id=state.store_id or request.store_id,
                     folder=state.folder or None,
                     requests=None if planned else request.requests,
-                    requests_uri=None if planned else request.requests_uri,
+                    requests_uri=None if planned else self._requests_uri,
                 ),
                 **activity_options.CANCEL_SHARDS,
                 summary="cancel the shards",

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.notifications.contents import run_end
     from workflows.poll_step import PollStep
     from workflows.retrieve_step import RetrieveStep
+    from workflows.schedules.requests_file import find_requests
     from workflows.state import BatchRun
     from workflows.status.current_details import describe_failed_cancel, describe_failure, describe_outcome
     from workflows.status.search_attributes import outcome_of
@@ -68,12 +69,13 @@ class MessageBatchWorkflow:
             raise deadline_passed(self._request, sent_before=False)
         if unread := self._state.unread_fields:
             self._context.log("Fields of the input are not read: %s", ", ".join(unread), level=logging.WARNING)
+        requests_uri = await find_requests(self._context)
         preparing = workflow.execute_activity_method(
             MessageBatchActivities.prepare_requests,
             PrepareInput(
                 profile=self._request.profile,
                 requests=self._request.requests,
-                requests_uri=self._request.requests_uri,
+                requests_uri=requests_uri,
                 store_id=self._request.store_id,
                 to_send=to_send,
                 max_cost=self._request.max_cost,

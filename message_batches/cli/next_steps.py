@@ -134,6 +134,11 @@ def _key_option(api_key: str | None) -> str:
     return f" --key {shlex.quote(api_key)}" if api_key and api_key != DEFAULT_KEY else ""
 
 
+def schedule(command: str, name: str = "NAME") -> str:
+    """Return a command for a schedule."""
+    return f"{called()} schedule {command} {name}"
+
+
 def setup() -> str:
     """Return the command that registers the search attributes."""
     return f"{called()} setup"

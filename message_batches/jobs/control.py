@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from temporalio.client import Client
+from temporalio.converter import decode_typed_search_attributes
 
 from message_batches.contract import CANCEL_JOB, JOB_WORKFLOW_TYPE, RESUME_JOB, WORKFLOW_TYPE, NextAction
 from message_batches.formatting import plural
@@ -27,11 +28,13 @@ from message_batches.results import reader
 from message_batches.results.failed import may_pass
 from message_batches.runs.control import NoAnswer, Refused, Runs
 from message_batches.runs.deduplication import retry_job_id_of
-from message_batches.runs.describe import QUERY_TIMEOUT, RunView, describe_run, follow
+from message_batches.runs.describe import QUERY_TIMEOUT, RunView, describe_execution, describe_run, follow
 from message_batches.runs.starter import MAX_TRIES, Starter, StartOptions, StartUnanswered
 from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecords
+from message_batches.temporal.search_attributes import SCHEDULED_TIME
+from message_batches.uri_template import fill
 
 _BATCH_GONE = ("BatchNotFound", "ResultsArchived")
 """The failures of a shard's run after which its batch has no results any more."""
@@ -137,6 +140,8 @@ class Jobs:
         own = {
             "requests": None,
             "requests_uri": manifest.uri,
+            "requests_uri_zone": None,
+            "wait_for_requests": None,
             "store_id": manifest.store_id,
             "base": run.workflow_id,
             "retries": retries,
@@ -198,9 +203,18 @@ class Jobs:
         # A deadline was that of the run which has ended.
         given = (await read_input(self.client, view, JobInput)).model_copy(update={"deadline": None})
         if not view.folder or await JobRecords(self._store, view.folder).plan(0) is None:
+            return await self._of_first_time(view, given)
+        own = {"requests": None, "requests_uri": self._store.uri(job_paths.plan_path(view.folder, 0)), "base": None}
+        return given.model_copy(update=own | {"requests_uri_zone": None, "wait_for_requests": None})
+
+    async def _of_first_time(self, view: JobView, given: JobInput) -> JobInput:
+        """Return the input with the address of its requests filled in: no schedule starts the job that begins now."""
+        if given.requests_uri is None or given.requests_uri_zone is None:
             return given
-        plan = self._store.uri(job_paths.plan_path(view.folder, 0))
-        return given.model_copy(update={"requests": None, "requests_uri": plan, "base": None})
+        info = (await describe_execution(self.client, view.workflow_id, JOB_WORKFLOW_TYPE)).workflow_execution_info
+        time = decode_typed_search_attributes(info.search_attributes).get(SCHEDULED_TIME) or view.started
+        uri = fill(given.requests_uri, time, given.requests_uri_zone)
+        return given.model_copy(update={"requests_uri": uri, "requests_uri_zone": None})
 
 
 def _check_unknown(shard: ShardState) -> None:

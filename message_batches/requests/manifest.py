@@ -240,13 +240,14 @@ async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
     name, ids_name = store.name(manifest.uri), store.name(manifest.ids_uri)
     ids = "".join(f"{custom_id}\n" for custom_id in requests.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
-    if await store.read(ids_name) != ids or not await _exists(store, name):
+    if await store.read(ids_name) != ids or not await is_stored(store, name):
         await store.write(name, _chunks(requests.lines))
         await store.write(ids_name, _one(ids))
     return manifest
 
 
-async def _exists(store: Store, name: str) -> bool:
+async def is_stored(store: Store, name: str) -> bool:
+    """Return whether a store has an object of that name."""
     try:
         async for _ in store.stream(name):
             return True

@@ -12,6 +12,7 @@ from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch
 from message_batches.runs.history import read_references
+from message_batches.schedules.describe import scheduled_requests
 from message_batches.storage.groups import GroupKey, manifest_at
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import CLOCK_MARGIN
@@ -55,6 +56,7 @@ class RunReferences:
                 # While a run continues as new, the list has its end and not yet the next one.
                 unread.add((run.id, None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id))
             await asyncio.gather(*(self._add_run(*run) for run in unread if run[1] not in self._done))
+            await self._add_schedules()
         except RPCError as error:
             raise Refused(
                 f"Temporal did not list the runs that use the store, nothing more is removed: {error.message}"
@@ -78,6 +80,16 @@ class RunReferences:
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise
+
+    async def _add_schedules(self) -> None:
+        """Add the requests that the next firings of schedules need."""
+        try:
+            uris = await scheduled_requests(self.client)
+        except RPCError:
+            raise
+        except Exception as error:
+            raise Refused(f"A schedule cannot be read, nothing more is removed: {error}") from error
+        self._keys.update(key for uri in uris if (key := manifest_at(uri)))
 
     async def _read(self, handle: WorkflowHandle[Any, Any]) -> bool:
         """Add the batches and the requests that a run names; return whether it will never name any more."""

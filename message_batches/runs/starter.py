@@ -207,7 +207,7 @@ class Starter:
         await self._start(workflow_type, workflow_id, given, id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING)
 
     async def _start(self, workflow_type: str, workflow_id: str, given: RequestsInput, **policies: Any) -> None:
-        await self._refuse_unencrypted()
+        await refuse_unencrypted(self.client, self.store)
         try:
             await self.client.start_workflow(
                 workflow_type,
@@ -224,12 +224,14 @@ class Starter:
                 raise StartUnanswered from error
             raise
 
-    async def _refuse_unencrypted(self) -> None:
-        namespace = self.client.namespace
-        if encrypts(self.client) or not (note := await NamespaceRecords(self.store).encrypted(namespace)):
-            return
-        raise Refused(
-            f"The workers of namespace {namespace!r} encrypt, and there is no key here: Temporal could read what would "
-            "be sent. Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE or MESSAGE_BATCHES_ENCRYPTION_KEYS; if encryption was "
-            f"switched off for good, remove {note}. Nothing was sent"
-        )
+
+async def refuse_unencrypted(client: Client, store: Store) -> None:
+    """Raise `Refused` if the workers of a client's namespace encrypt, and the client does not."""
+    namespace = client.namespace
+    if encrypts(client) or not (note := await NamespaceRecords(store).encrypted(namespace)):
+        return
+    raise Refused(
+        f"The workers of namespace {namespace!r} encrypt, and there is no key here: Temporal could read what would "
+        "be sent. Set MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE or MESSAGE_BATCHES_ENCRYPTION_KEYS; if encryption was "
+        f"switched off for good, remove {note}. Nothing was sent"
+    )

@@ -24,6 +24,9 @@ BATCH_ID = SearchAttributeKey.for_keyword("BatchId")
 BATCH_STATUS = SearchAttributeKey.for_keyword("BatchStatus")
 BATCH_REQUESTS = SearchAttributeKey.for_int("BatchRequests")
 BATCH_OUTCOME = SearchAttributeKey.for_keyword("BatchOutcome")
+SCHEDULED_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+"""Temporal's own: the time that a run was due at which a schedule has started."""
+
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (BATCH_ID, BATCH_STATUS, BATCH_REQUESTS, BATCH_OUTCOME)
 CACHE_SECONDS = 60
 """Seconds for which a namespace's answer is reused."""

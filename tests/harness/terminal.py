@@ -32,6 +32,7 @@ _VARYING = (
     (r"batch-[0-9a-f]{24}", r"batch-[0-9a-f]{24}"),
     (r"msgbatch_\w+", r"msgbatch_\w+"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?", r"[\d-]+ [\d:]+"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", r"[\dTZ:-]+"),
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", r"[0-9a-f-]{36}"),
     (r"(?:file|https?)://[\w./:-]+", r"(?:file|https?)://[\w./:-]+"),
     (r"localhost:\d+", r"[\w.]+:\d+"),

@@ -31,6 +31,7 @@ from tests.harness.project import HISTORIES, ROOT
 from tests.harness.receiver import receiving, webhooks
 from tests.harness.requests import requests
 from tests.harness.stack import QUICK_POLL, Stack, progress_when, running_stack
+from tests.histories.awaited import AWAITED
 from tests.histories.jobs import ENDLESS, JOBS, QUICK, Shape
 from tests.histories.notifications import FAILED_ATTEMPTS, NOTIFICATIONS
 
@@ -259,6 +260,7 @@ SHAPES: dict[Shape, timedelta] = {
     sent_again_then_reset: ENDLESS,
     unknown_status: QUICK,
     **JOBS,
+    **AWAITED,
     **NOTIFICATIONS,
 }
 

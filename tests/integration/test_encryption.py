@@ -114,6 +114,32 @@ async def test_a_starter_without_the_key_names_the_key_it_needs(
 
 
 @pytest.mark.slow
+async def test_a_schedule_holds_its_input_encrypted(temporal: DevServer, live: Stack, tmp_path: Path) -> None:
+    right, without = (
+        starter_with(*keys, live=live, temporal=temporal, folder=tmp_path / "user") for keys in ((OLD,), ())
+    )
+    times = ("--cron", "0 0 1 1 *")
+    file = right.file(requests(2, "a hidden prompt"), "hidden.jsonl")
+    await right("schedule", "create", "nightly", file, *times, *QUICK)
+    run = (await right("schedule", "trigger", "nightly", "--json")).json["workflowId"]
+    await live.saw("retrieve")
+    live.emulator.clock.advance(PROCESSING)
+    await live.client.get_workflow_handle(run).result()
+    described = await temporal.client.get_schedule_handle("nightly").describe()
+    refused = await without("schedule", "create", "another", file, *times)
+    unread = await without("schedule", "show", "nightly")
+    shown = await right("schedule", "show", "nightly", "--json")
+    await right("schedule", "delete", "nightly")
+
+    raw = described.raw_description.SerializeToString()
+    assert not any(text in raw for text in (b"manifests/", b"hidden", b"retryAfter"))
+    assert (refused.code, unread.code) == (2, 2)
+    assert "encrypt" in refused.err
+    assert "encrypted with key '2026-01'" in unread.err
+    assert (shown.json["requests"], shown.json["runs"][0]["status"]) == (2, "completed")
+
+
+@pytest.mark.slow
 async def test_status_shows_why_an_activity_keeps_failing(temporal: DevServer, live: Stack, tmp_path: Path) -> None:
     live.emulator.faults.add("529", operation="retrieve")
     slow = QUICK_POLL.model_copy(

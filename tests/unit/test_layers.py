@@ -21,13 +21,13 @@ HEAVY += ["genai_prices", "jinja2", "jsonschema", "pyarrow"]
 ALLOWED: Mapping[str, str] = {
     "activities": (
         "api contract errors formatting job_models jobs log_context models observability prices requests result_models "
-        "results serialization storage temporal webhooks"
+        "results serialization storage temporal uri_template webhooks"
     ),
     "api": "concurrency error_causes errors jsonl log_context serialization",
     "arazzo": "api errors formatting models",
     "cli": (
         "api contract emulator errors formatting job_models jobs library models prices report requests "
-        "result_models results retention runs serialization settings storage temporal webhooks"
+        "result_models results retention runs schedules serialization settings storage temporal uri_template webhooks"
     ),
     "content_rules": "prompt_rules",
     "contract_schemas": "api job_models models",
@@ -41,7 +41,7 @@ ALLOWED: Mapping[str, str] = {
     "job_models": "api contract models result_models serialization",
     "jobs": (
         "concurrency contract errors formatting job_models jsonl models prices requests result_models results runs "
-        "storage temporal"
+        "storage temporal uri_template"
     ),
     "jsonl": "errors",
     "library": (
@@ -63,14 +63,19 @@ ALLOWED: Mapping[str, str] = {
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
         "result_models schemas serialization storage"
     ),
-    "retention": "contract errors job_models models result_models runs storage temporal",
+    "retention": "contract errors job_models models result_models runs schedules storage temporal",
     "runs": (
         "api contract errors formatting job_models models prices requests result_models results serialization storage "
         "temporal"
     ),
+    "schedules": (
+        "api contract errors formatting job_models jobs models requests runs serialization storage temporal "
+        "uri_template"
+    ),
     "settings": "api contract encryption errors models prices webhooks",
     "starter": "cli contract formatting library temporal worker",
     "storage": "api concurrency errors models serialization",
+    "uri_template": "errors",
     "temporal": "encryption errors serialization settings storage",
     "testing": "emulator errors observability settings temporal worker",
     "worker": (
@@ -108,6 +113,7 @@ LAYERS: Mapping[str, tuple[str, str]] = {
     "requests and results": ("message_batches.results.landing message_batches.requests.reader", "msgspec"),
     "fixtures": ("message_batches.testing", "aiohttp"),
     "runs": ("message_batches.runs.start message_batches.runs.control", "temporalio msgspec"),
+    "schedules": ("message_batches.schedules.create message_batches.schedules.control", "temporalio msgspec"),
     "library": ("message_batches.library", "temporalio msgspec obstore"),
     "report": ("message_batches.report.page", "temporalio msgspec"),
     "emulator": ("message_batches.emulator", "aiohttp"),

@@ -148,6 +148,8 @@ REDACTED = Entry(
     ),
 )
 ENTRIES = {
+    "message_batches.schedules.create:_NAME": WORD,
+    "message_batches.uri_template:_IN_BRACES": search(A("", "{"), A("", "{a"), A("{", "a"), A("", "}")),
     "message_batches.api.client:_MODEL_NAME": WORD,
     "message_batches.api.client:_path": WORD,
     "message_batches.api.credentials:_BASE_URL_FORM": fullmatch(

@@ -108,6 +108,14 @@ export interface BatchInput {
    * A JSONL file of such items in the worker's store.
    */
   requestsUri?: string | null;
+  /**
+   * The time zone in which `{date}` and the like in `requestsUri` are the time that the run was scheduled for; without it, they are text.
+   */
+  requestsUriZone?: string | null;
+  /**
+   * How long the file of `requestsUri` is waited for; by default it has to be there.
+   */
+  waitForRequests?: number | null;
   poll?: PollSchedule;
   submission?: SubmissionSchedule;
   /**
@@ -504,6 +512,14 @@ export interface JobInput {
    * A JSONL file of such items in the worker's store.
    */
   requestsUri?: string | null;
+  /**
+   * The time zone in which `{date}` and the like in `requestsUri` are the time that the run was scheduled for; without it, they are text.
+   */
+  requestsUriZone?: string | null;
+  /**
+   * How long the file of `requestsUri` is waited for; by default it has to be there.
+   */
+  waitForRequests?: number | null;
   poll?: PollSchedule;
   submission?: SubmissionSchedule;
   /**

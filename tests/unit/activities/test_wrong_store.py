@@ -19,12 +19,14 @@ from activities.models import (
     BatchRef,
     DeleteInput,
     FindCandidatesInput,
+    FindRequestsInput,
     PrepareInput,
     RecordOutcomeInput,
     RetrieveInput,
     SubmitInput,
     VerifyCandidateInput,
 )
+from activities.requests import RequestsActivities
 from activities.shards import ShardActivities
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
@@ -65,6 +67,7 @@ def with_store(manifest: Manifest) -> dict[ActivityType, Any]:
     file = ResultsFile(uri=manifest.uri, bytes=1, lines=1, sha256="")
     claim = who.claim
     return {
+        ActivityType.FIND_REQUESTS: FindRequestsInput(requests_uri=manifest.uri, time=NOW, store_id=manifest.store_id),
         ActivityType.PREPARE_REQUESTS: PrepareInput(requests=requests(1), **run),
         ActivityType.PLAN_WAVE: PlanWaveInput(
             job_id="job", requests=requests(1), limits=ShardLimits(), retries=Retries(), **run
@@ -88,7 +91,7 @@ def activities(api: HttpBatchApi, store: Store) -> dict[str, Callable[..., Any]]
     """Return the activities that a worker has, by type."""
     found = {}
     kinds = MessageBatchActivities, SubmissionActivities, JobActivities, ShardActivities
-    for part in (kind(api, store) for kind in kinds):
+    for part in (RequestsActivities(store), *(kind(api, store) for kind in kinds)):
         for name in dir(part):
             definition = getattr(getattr(part, name), "__temporal_activity_definition", None)
             if definition:

@@ -224,9 +224,17 @@ def test_the_options_of_the_programs_are_listed() -> None:
         assert named == set(re.findall(r'"(--[a-z-]+)"', source)), name
 
 
+def options_of(command: Any) -> set[str]:
+    """Return the arguments and options of a command."""
+    return {option for given in command.params for option in given.opts}
+
+
 def test_every_command_and_option_that_is_named_exists() -> None:
     commands = get_command(starter.app).commands  # type: ignore[attr-defined]
-    options = {name: {o for given in command.params for o in given.opts} for name, command in commands.items()}
+    options = {
+        name: {option for each in (command, *getattr(command, "commands", {}).values()) for option in options_of(each)}
+        for name, command in commands.items()
+    }
     for one in PAGES:
         for name, rest in re.findall(r"starter\.py ([a-z]+)\b([^`\n|]*)", one.text):
             assert set(re.findall(r"(?<!\S)--[a-z-]+", rest)) <= {*options[name], "--help"}, (one.name, name, rest)

@@ -1,0 +1,1 @@
+"""Tests of `message_batches/schedules`."""
