@@ -98,7 +98,7 @@ lock: ## renew the locks: everything, the demo's part, pip itself, what the imag
 	$(LOCK) --extra dev -o requirements.lock pyproject.toml
 	$(LOCK) --no-annotate --extra demo -c requirements.lock -o requirements-demo.lock pyproject.toml
 	echo pip | $(LOCK) --no-annotate -o requirements-pip.lock -
-	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator -c requirements.lock -o deploy/requirements.lock pyproject.toml
+	$(LOCK) --no-annotate --extra worker --extra cli --extra emulator --extra otel -c requirements.lock -o deploy/requirements.lock pyproject.toml
 	echo "instructor[anthropic]" | $(LOCK) --no-annotate -o tests/external/clients/instructor.lock -
 	echo "pydantic-ai-slim[anthropic]" | $(LOCK) --no-annotate -o tests/external/clients/pydantic-ai.lock -
 	echo hatchling | $(LOCK) --no-annotate -c requirements.lock -o deploy/build.lock -

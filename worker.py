@@ -34,10 +34,11 @@ from message_batches.observability.prometheus import (
     serve_metrics,
     start_telemetry,
 )
+from message_batches.observability.trace_interceptor import TracingInterceptor
 from message_batches.prices import PriceList
 from message_batches.settings import Release, Settings, encryption_keys
 from message_batches.storage.interface import Store
-from message_batches.storage.object_store import ObjectStore, open_store
+from message_batches.storage.object_store import open_store
 from message_batches.temporal.connection import connect, leave, worker_identity
 from message_batches.temporal.diagnosis import call_problem
 from message_batches.temporal.namespaces import NamespaceRecords, begin_store, encrypts
@@ -72,6 +73,7 @@ class Options:
         metrics: HOST:PORT of the metrics.
         sdk_metrics: the URL of the SDK's own page of them.
         requests_per_minute: bounds the calls of all workers of the task queue.
+        tracing: makes spans and sends them.
         count_interval: between two counts of the open runs, for the metrics.
         graceful_shutdown: how long activities may continue once it stops.
         say: reports that the worker starts or stops.
@@ -81,6 +83,7 @@ class Options:
     metrics: str | None = None
     sdk_metrics: str | None = None
     requests_per_minute: int | None = None
+    tracing: TracingInterceptor | None = None
     count_interval: timedelta = COUNT_INTERVAL
     graceful_shutdown: timedelta = GRACEFUL_SHUTDOWN
     say: Callable[[str], None] = print
@@ -139,9 +142,10 @@ def build_worker(
     return MessageBatchWorker(runs, *landings)
 
 
-async def open_connections(settings: Settings, address: str | None) -> tuple[Client, ObjectStore, bool]:
+async def open_connections(settings: Settings, options: Options, address: str | None) -> tuple[Client, Store, bool]:
     """Return Temporal's client, the store, and whether that is new; takes long if a server stays silent."""
-    client = await connect(address=address, identity=worker_identity())
+    tracing = [options.tracing] if options.tracing else []
+    client = await connect(address=address, identity=worker_identity(), interceptors=tracing)
     store = open_store(settings.store_url, client_options=settings.store_options)
     try:
         new = await begin_store(client, store, settings.task_queue)
@@ -161,12 +165,14 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
     """Run a worker until `stop` is set, then let the activities under way finish."""
     health = Health()
     async with AsyncExitStack() as resources:
+        if options.tracing:
+            resources.push_async_callback(options.tracing.stop)
         # First of all, and until all else has ended: a probe is answered at any time.
         url = await resources.enter_async_context(serve_probes(health, options.health)) if options.health else None
         scrape = None
         if options.metrics and options.sdk_metrics:
             scrape = await resources.enter_async_context(serve_metrics(options.sdk_metrics, options.metrics))
-        opened = await run_unless_set(stop, open_connections(settings, address))
+        opened = await run_unless_set(stop, open_connections(settings, options, address))
         if opened is None:
             options.say("Worker stopping: it had not started yet")
             return
@@ -186,16 +192,13 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
             requests_per_minute=options.requests_per_minute,
             release=settings.release,
         )
-        meter, stalled = Runtime.default().metric_meter, StalledRuns(client, settings.task_queue)
+        meter, queue, every = Runtime.default().metric_meter, settings.task_queue, options.count_interval
+        stalled = StalledRuns(client, queue)
         if options.metrics or options.health:
-            looking = asyncio.create_task(
-                keep_looking(stalled, client, meter, settings.task_queue, interval=options.count_interval)
-            )
+            looking = asyncio.create_task(keep_looking(stalled, client, meter, queue, interval=every))
             resources.callback(looking.cancel)
         if options.metrics:
-            counting = asyncio.create_task(
-                report_open_runs(client, meter, settings.task_queue, interval=options.count_interval)
-            )
+            counting = asyncio.create_task(report_open_runs(client, meter, queue, interval=every))
             resources.callback(counting.cancel)
         named = f"{store_id}, new" if new else store_id
         async with worker:
@@ -256,18 +259,15 @@ def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta
         prog="worker.py",
         description="Runs message batches. It is configured by its environment: see docs/configuration.md.",
     )
-    parser.add_argument(
-        "--health", metavar="HOST:PORT", help="answer /healthz and /livez there, such as 127.0.0.1:8079"
-    )
-    parser.add_argument(
-        "--metrics", metavar="HOST:PORT", help="serve Prometheus metrics at /metrics there, such as 127.0.0.1:9464"
-    )
+    parser.add_argument("--health", metavar="HOST:PORT", help="answer /healthz and /livez at, say, 127.0.0.1:8079")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="serve Prometheus's /metrics at, say, 127.0.0.1:9464")
     parser.add_argument(
         "--requests-per-minute",
         type=_positive,
         metavar="N",
         help="calls of the API that all workers of the task queue make together; give it to each of them",
     )
+    parser.add_argument("--otel", action="store_true", help="send traces, as the variables OTEL_* have it")
     parser.add_argument("--log-level", default="WARNING", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
     parser.add_argument("--log-format", default=LogFormat.TEXT, choices=list(LogFormat), type=LogFormat)
     given = parser.parse_args(arguments)
@@ -279,6 +279,7 @@ def command(arguments: Sequence[str] | None = None, *, count_interval: timedelta
             metrics=given.metrics,
             sdk_metrics=start_telemetry(metrics=bool(given.metrics)),
             requests_per_minute=given.requests_per_minute,
+            tracing=TracingInterceptor.begin("message-batches-worker") if given.otel else None,
             count_interval=count_interval,
             say=log.say,
         )

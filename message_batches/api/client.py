@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import httpx
 
-from message_batches import __version__
+from message_batches import __version__, spans
 from message_batches.api.bodies import MAX_OBJECT, MAX_PAGE, kept_up, parse, read_bounded, received, unpacked
 from message_batches.api.keys import Account, ApiKeys
 from message_batches.api.models import (
@@ -156,6 +156,7 @@ class HttpBatchApi:
         url = self._url(profile, f"{_path(batch_id)}/results")
         try:
             async with AsyncExitStack() as opened:
+                opened.enter_context(spans.call("GET", url))
                 async with _answer_within(self.head_seconds):
                     call = self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT)
                     reply = await opened.enter_async_context(call)
@@ -223,24 +224,25 @@ async def _answer(
     most: int = MAX_OBJECT,
     **options: Any,
 ) -> httpx.Response:
-    try:
-        # Each byte of an answer resets the timeout. The time for an upload and its answer is the caller's to limit.
-        limit = 2 * http.timeout.read if sent is None and http.timeout.read else None
-        async with _answer_within(limit), http.stream(method, url, **options) as coming:
-            reply = await _read(coming, most)
-    except httpx.HTTPError as error:
-        raise transport_error(error, hidden) from error
-    if reply.status_code != httpx.codes.OK:
-        raise error_of(reply, hidden, sent=sent)
-    request_id = request_id_of(reply, hidden)
-    if len(reply.content) > most:
-        raise ReplyLost(
-            f"The API answered 200 with more than {most:,} bytes, which is no answer to this call",
-            status=200,
-            request_id=request_id,
-        )
-    log_request_id(request_id)
-    return reply
+    with spans.call(method, url):
+        try:
+            # Each byte of an answer resets the timeout. The time for an upload and its answer is the caller's to limit.
+            limit = 2 * http.timeout.read if sent is None and http.timeout.read else None
+            async with _answer_within(limit), http.stream(method, url, **options) as coming:
+                reply = await _read(coming, most)
+        except httpx.HTTPError as error:
+            raise transport_error(error, hidden) from error
+        if reply.status_code != httpx.codes.OK:
+            raise error_of(reply, hidden, sent=sent)
+        request_id = request_id_of(reply, hidden)
+        if len(reply.content) > most:
+            raise ReplyLost(
+                f"The API answered 200 with more than {most:,} bytes, which is no answer to this call",
+                status=200,
+                request_id=request_id,
+            )
+        log_request_id(request_id)
+        return reply
 
 
 @asynccontextmanager

@@ -5,7 +5,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
@@ -21,6 +21,8 @@ from message_batches.cli.screen import as_json, screen
 from message_batches.errors import CostLimitExceeded, InvalidRequests, MessageBatchesError
 from message_batches.library.batch_runs import BatchRuns
 from message_batches.library.connections import TemporalFailed
+from message_batches.observability.trace_interceptor import TracingInterceptor
+from message_batches.observability.tracing import TracingNotPossible, names_a_receiver
 from message_batches.runs.control import NoAnswer
 from message_batches.settings import Settings
 from message_batches.storage.interface import Store
@@ -95,7 +97,14 @@ def run_command(
     context = CommandContext(json=json)
 
     async def run() -> CommandResult:
-        return await command(context)
+        async with AsyncExitStack() as closing:
+            if names_a_receiver():
+                # The variables may be there for other programs: no command fails for the lack of traces.
+                with suppress(TracingNotPossible):
+                    if tracing := TracingInterceptor.begin("message-batches-starter", quiet=True):
+                        context.runs.connections.interceptors = [tracing]
+                        closing.push_async_callback(tracing.stop)
+            return await command(context)
 
     if not debug:
         # The SDK's core writes warnings of its own into the output, such as of a connection that it retries.

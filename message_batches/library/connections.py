@@ -1,12 +1,12 @@
 """What a program works with: its settings, Temporal and the store, each opened when it is first used."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.service import RPCError
 
 from message_batches.errors import MessageBatchesError
@@ -34,12 +34,14 @@ class Connections:
 
     Attributes:
         connected: the client, once there is one.
+        interceptors: of the client that is made when it is needed.
     """
 
     def __init__(
         self, client: Client | None = None, store: Store | str | None = None, settings: Settings | None = None
     ) -> None:
         self.connected = client
+        self.interceptors: Sequence[Interceptor] = ()
         self._store = store
         self._settings = settings
         self._connecting = asyncio.Lock()
@@ -60,7 +62,7 @@ class Connections:
     async def client(self) -> Client:
         """Connect to Temporal, once."""
         async with self._connecting:
-            self.connected = self.connected or await connect()
+            self.connected = self.connected or await connect(interceptors=self.interceptors)
             return self.connected
 
     async def runs(self) -> Runs:

@@ -25,6 +25,7 @@ from message_batches.results.expectations import read_expected
 from message_batches.results.reader import has_file, read_publication
 from message_batches.results.validation import ResultCollector
 from message_batches.serialization import MAX_INLINE_DEPTH, nested_deeper_than
+from message_batches.spans import span
 from message_batches.storage.interface import Store
 from message_batches.storage.paths import new_results_path, publication_path
 from message_batches.storage.scratch import scratch_file
@@ -79,15 +80,17 @@ async def land(
         collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count, prices, hidden))
         others = False
         try:
-            async with results as chunks:
-                await process_in_thread(chunks, collector.feed)
-            await run_in_thread(collector.finish)
-            defects = await run_in_thread(collector.defects)
-            others = collector.of_other_requests
-            if compare and manifest and not defects:
-                expected = await read_expected(store, manifest)
-                defects = await run_in_thread(lambda: contradictions(collector.ordered(), expected))
-                others = bool(defects)
+            with span("download"):
+                async with results as chunks:
+                    await process_in_thread(chunks, collector.feed)
+            with span("check"):
+                await run_in_thread(collector.finish)
+                defects = await run_in_thread(collector.defects)
+                others = collector.of_other_requests
+                if compare and manifest and not defects:
+                    expected = await read_expected(store, manifest)
+                    defects = await run_in_thread(lambda: contradictions(collector.ordered(), expected))
+                    others = bool(defects)
         except ReplyLost as error:
             if not (keep_partial and collector.complete_bytes):
                 raise
@@ -95,7 +98,8 @@ async def land(
         except ResultsIncomplete as error:
             defects = str(error)
         if not defects:
-            return await _publish(store, account, batch_id, manifest, collector, prices, hidden, instead_of=landed)
+            with span("publish"):
+                return await _publish(store, account, batch_id, manifest, collector, prices, hidden, instead_of=landed)
         kept = ""
         if keep_partial and collector.complete_bytes:
             kept = f"; {await _keep(store, account, batch_id, file.chunks(collector.complete_bytes))}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
 from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS, ClientConnectConfig
@@ -84,7 +84,13 @@ def run_url(ui_url: str, namespace: str, workflow_id: str, run_id: str) -> str:
     return "{}/namespaces/{}/workflows/{}/{}/history".format(ui_url, *parts)
 
 
-async def connect(*, address: str | None = None, namespace: str | None = None, identity: str | None = None) -> Client:
+async def connect(
+    *,
+    address: str | None = None,
+    namespace: str | None = None,
+    identity: str | None = None,
+    interceptors: Sequence[Interceptor] = (),
+) -> Client:
     """Connect as configured by `TEMPORAL_*` and `temporal.toml`; an argument overrides them.
 
     With `MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE` or `MESSAGE_BATCHES_ENCRYPTION_KEYS` set, payloads are encrypted.
@@ -111,7 +117,9 @@ async def connect(*, address: str | None = None, namespace: str | None = None, i
     )
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
-            return await Client.connect(**config, data_converter=converter, identity=identity)  # noqa: TID251 the one place
+            return await Client.connect(  # noqa: TID251 the one place
+                **config, data_converter=converter, identity=identity, interceptors=interceptors
+            )
     except (RuntimeError, TimeoutError) as error:
         reason = str(error) or "Timeout expired"
         raise TemporalUnreachable(await connection_problem(attempt, reason)) from error

@@ -81,3 +81,22 @@ def test_the_emulator_starts_with_its_extra_alone(bare_python: Path, tmp_path: P
         assert running.wait(timeout=30) == 0
 
     assert "listening on http://127.0.0.1:" in line
+
+
+TRACE = """
+from message_batches.errors import MessageBatchesError
+from message_batches.observability.tracing import start_tracing
+try:
+    start_tracing("service")
+except MessageBatchesError as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_without_opentelemetry_the_error_names_the_extra(bare_python: Path, tmp_path: Path) -> None:
+    environment = with_only(["temporalio", "pydantic"], tmp_path)
+    done = subprocess.run([bare_python, "-c", TRACE], env=environment, cwd=tmp_path, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("TracingNotPossible")
+    assert "pip install 'message-batches[otel]'" in done.stdout

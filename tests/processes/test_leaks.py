@@ -1,7 +1,7 @@
 """A search for secrets: the text of a key is nowhere, nor, with encryption on, that of a prompt or a reply.
 
 Processes make runs of every kind; then all of their data is searched: the server's database, the logs and metrics of
-the worker, the store, and the output of the starter.
+the worker, the store, the output of the starter, and the traces of both.
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from temporalio.client import Client
 
 from tests.exhaustive.chaos.leaks import spellings
 from tests.harness.command_line import QUICK, CommandLine
+from tests.harness.otlp import Receiver
 from tests.harness.processes import EmulatorProcess, TemporalProcess, WorkerProcess, lasting_port, settings
 from tests.harness.receiver import SECRET, receiving, variables
 from tests.harness.requests import requests
@@ -95,15 +96,17 @@ class World:
                 ["--processing-time", "300ms"], self.folder / "emulator.log", self.folder
             )
             stack.push_async_callback(emulator.kill)
+            traces = await stack.enter_async_context(Receiver())
             receiver = await stack.enter_async_context(receiving())
             environment = settings(temporal=server.address, store=(self.folder / "store").as_uri(), **self.settings)
+            environment |= traces.environment
             keys = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_API_KEY_REFUSED": REFUSED_KEY}
             hooks = variables({"ops": f"{receiver.url}/{HOOK_PATH}", "chat": f"{receiver.url}/chat"}, slack=["chat"])
             worker = await WorkerProcess.begin(
                 {**environment, **keys, **hooks, "ANTHROPIC_BASE_URL": emulator.url},
                 self.folder / "worker.log",
                 self.folder,
-                *("--log-level", "DEBUG", "--metrics", metrics, "--health", health),
+                *("--log-level", "DEBUG", "--metrics", metrics, "--health", health, "--otel"),
             )
             stack.push_async_callback(worker.kill)
             await self._runs(CommandLine(self.folder, {**environment, **keys}), emulator.url)
@@ -116,6 +119,7 @@ class World:
             histories = await in_histories(client)
             await worker.terminate()
             self.said["worker"] = worker.output.encode()
+            self.said["spans"] = b"\0".join(traces.bodies)
         left = dict(in_files(self.folder)) | dict(in_database(self.folder / "temporal.db"))
         return self.said | histories | left
 
@@ -188,10 +192,12 @@ async def test_no_key_is_found_anywhere(tmp_path: Path, every_kind: bool) -> Non
 
     found = places_with([PROMPT], places)
     assert b"message_batches_" in places["metrics"]
+    assert b"start batch-process-and-retrieve-results" in places["spans"]
+    assert b"GET /v1/messages/batches/{id}/results" in places["spans"]
     assert {name.partition(" ")[0].partition("/")[0] for name in found} >= {"history", "table", "store"}, found
     assert places_with([KEY, REFUSED_KEY, HOOK_PATH, SECRET], places) == []
     replies = some_replies(places)
-    told = {name: content for name, content in places.items() if name.startswith("webhook ")}
+    told = {name: content for name, content in places.items() if name.startswith(("webhook ", "spans"))}
     assert b"batch.landed" in b"".join(told.values())
     assert places_with([PROMPT, "request-0000", *replies], told) == []
 
@@ -204,6 +210,10 @@ async def test_with_encryption_on_no_prompt_and_no_reply_is_on_the_server(tmp_pa
     places = await World(tmp_path, settings, every_kind=every_kind).play()
 
     assert places_with([KEY, REFUSED_KEY, encryption_key, TOKEN], places) == []
-    server = {name: content for name, content in places.items() if name.startswith(("history", "table", "temporal.db"))}
+    server = {
+        name: content
+        for name, content in places.items()
+        if name.startswith(("history", "table", "temporal.db", "spans"))
+    }
     assert len(server) > 10
     assert places_with([PROMPT, HOOK_PATH, *some_replies(places)], server) == []

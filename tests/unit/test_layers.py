@@ -16,17 +16,17 @@ from tests.harness.project import ROOT
 LIBRARY = "message_batches"
 APPLICATION = ["activities", "workflows", "worker", "starter"]
 HEAVY = ["temporalio", "httpx", "obstore", "aiohttp", "msgspec", "yaml", "typer", "rich", "anthropic", "cryptography"]
-HEAVY += ["genai_prices", "jinja2", "jsonschema", "pyarrow"]
+HEAVY += ["genai_prices", "jinja2", "jsonschema", "pyarrow", "opentelemetry"]
 
 ALLOWED: Mapping[str, str] = {
     "activities": (
         "api contract errors formatting job_models jobs log_context models observability prices requests result_models "
         "results serialization storage temporal uri_template webhooks"
     ),
-    "api": "concurrency error_causes errors jsonl log_context serialization",
+    "api": "concurrency error_causes errors jsonl log_context serialization spans",
     "arazzo": "api errors formatting models",
     "cli": (
-        "api contract emulator errors formatting job_models jobs library models prices report requests "
+        "api contract emulator errors formatting job_models jobs library models observability prices report requests "
         "result_models results retention runs schedules serialization settings storage temporal uri_template webhooks"
     ),
     "content_rules": "prompt_rules",
@@ -52,7 +52,7 @@ ALLOWED: Mapping[str, str] = {
     "models": "api contract result_models serialization webhooks",
     "nexus": "contract job_models models",
     "observability": (
-        "claude_models contract errors formatting listener log_context result_models runs storage temporal"
+        "claude_models contract errors formatting listener log_context result_models runs spans storage temporal"
     ),
     "report": "contract error_causes formatting job_models models prices result_models results runs storage",
     "requests": (
@@ -61,7 +61,7 @@ ALLOWED: Mapping[str, str] = {
     ),
     "results": (
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
-        "result_models schemas serialization storage"
+        "result_models schemas serialization spans storage"
     ),
     "retention": "contract errors job_models models result_models runs schedules storage temporal",
     "runs": (
@@ -73,6 +73,7 @@ ALLOWED: Mapping[str, str] = {
         "uri_template"
     ),
     "settings": "api contract encryption errors models prices webhooks",
+    "spans": "errors log_context",
     "starter": "cli contract formatting library temporal worker",
     "storage": "api concurrency errors models serialization",
     "uri_template": "errors",

@@ -240,6 +240,9 @@ ENTRIES = {
     "message_batches.formatting:_BAR": search(A("", "\\"), A("a", "\\\\"), A("", "|")),
     "message_batches.formatting:_SPECIAL": search(A("", "a"), A("", "*")),
     "message_batches.observability.metrics:label": WORD,
+    "message_batches.observability.tracing:_TRACEPARENT": fullmatch(
+        A("00-", "0"), A(f"00-{'0' * 32}-{'0' * 16}-01-", "-", "\n")
+    ),
     "message_batches.requests.forms:_MEMBER": match(
         A("", " "),
         A("{", " "),

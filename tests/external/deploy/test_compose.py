@@ -29,6 +29,9 @@ PORTS = {
     "worker": "8079",
     "emulator": "8080",
     "codec": "8234",
+    "prometheus": "9090",
+    "grafana": "3000",
+    "jaeger": "16686",
 }
 """The port in its container of each service that stays up."""
 
@@ -72,12 +75,15 @@ def test_the_profiles_add_only_services_that_the_others_do_not_need(
         "starter": ["cli"],
         "emulator": ["demo"],
         "codec": ["encryption"],
+        "prometheus": ["observability"],
+        "grafana": ["observability"],
+        "jaeger": ["observability"],
     }
 
 
 def test_every_image_is_pinned_to_a_release(services: dict[str, Any]) -> None:
     for service in services.values():
-        assert re.search(r":\d+\.\d+(\.\d+)?(-[a-z]+)?$", service["image"]), service["image"]
+        assert re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?$", service["image"]), service["image"]
     tags = {service["image"] for service in services.values() if "build" not in service}
     assert {"temporalio/server:1.32.0", "temporalio/admin-tools:1.32.0", "temporalio/ui:2.54.1"} < tags
 
@@ -94,7 +100,7 @@ def test_our_image_carries_the_version_of_the_package(services: dict[str, Any]) 
 def test_every_port_is_open_to_this_host_alone(services: dict[str, Any]) -> None:
     ports = [port for service in services.values() for port in service.get("ports", [])]
 
-    assert len(ports) == 4
+    assert len(ports) == 7
     for port in ports:
         assert re.fullmatch(r"127\.0\.0\.1:\d+:\d+", port), port
 
@@ -147,6 +153,9 @@ def test_each_service_waits_for_its_dependencies_and_the_starter_for_no_set_up(
         "starter": {"temporal": healthy},
         "emulator": {},
         "codec": {},
+        "prometheus": {},
+        "grafana": {},
+        "jaeger": {},
     }
 
 
@@ -182,7 +191,7 @@ def test_health_checks_and_published_ports_use_the_ports_of_the_services(service
 def test_long_running_services_are_restarted_and_checked(services: dict[str, Any]) -> None:
     lasting = {name for name, service in services.items() if service["restart"] == "unless-stopped"}
 
-    assert lasting == {"postgres", "temporal", "temporal-ui", "worker", "emulator", "codec"}
+    assert lasting == {*PORTS}
     for name in lasting:
         assert "healthcheck" in services[name], name
 
@@ -207,12 +216,14 @@ def test_the_worker_has_longer_to_stop_than_it_takes(services: dict[str, Any]) -
     assert compose.seconds(services["worker"]["stop_grace_period"]) > GRACEFUL_SHUTDOWN.total_seconds()
 
 
-def test_the_worker_states_a_limit_of_calls_where_one_is_set(services: dict[str, Any]) -> None:
+def test_the_worker_states_a_limit_of_calls_and_sends_traces_where_these_are_set(services: dict[str, Any]) -> None:
     limited = compose.project({**PASSWORD, "MESSAGE_BATCHES_REQUESTS_PER_MINUTE": "50"})["services"]["worker"]
+    traced = compose.project({**PASSWORD, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://jaeger:4318"})["services"]["worker"]
     command = ["/app/worker.py", "--health=127.0.0.1:8079", "--metrics=0.0.0.0:9464"]
 
     assert compose.words(services["worker"]["command"]) == command
     assert compose.words(limited["command"]) == [*command, "--requests-per-minute=50"]
+    assert compose.words(traced["command"]) == [*command, "--otel"]
 
 
 def test_without_keys_nothing_is_encrypted_and_the_web_ui_uses_no_codec_server(services: dict[str, Any]) -> None:
