@@ -83,6 +83,31 @@ async def test_a_call_that_is_cancelled_or_answered_counts_no_more(emulator: Emu
             await api.list(OWN, limit=1)
 
 
+async def test_calls_that_are_cancelled_together_leave_their_connections_to_others(emulator: Emulator) -> None:
+    asked: list[asyncio.StreamReader] = []
+
+    async def silent(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        asked.append(reader)
+        await reader.read()
+
+    async with AsyncExitStack() as running:
+        address = await running.enter_async_context(listening(silent))
+        http = await running.enter_async_context(http_client(emulator.url))
+        api = HttpBatchApi(http, ApiKeys(KEYS, base_urls={"team-a": f"http://{address}"}))
+        for turns in range(40):  # Of the event loop, after which they are cancelled.
+            calls = [asyncio.create_task(poll(api)) for _ in range(MAX_CALLS)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            for call in calls:
+                call.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+
+        asked.clear()
+        last = asyncio.create_task(poll(api))
+        await eventually(lambda: bool(asked), "a call of its own", within=10)
+        last.cancel()
+
+
 async def test_no_cookie_is_kept(emulator: Emulator) -> None:
     heads: list[bytes] = []
 
