@@ -53,7 +53,7 @@ TIMEOUT = httpx.Timeout(60, connect=10)
 LONG_TIMEOUT = httpx.Timeout(600, connect=10)
 
 # httpx costs twice the CPU a request at 100 connections as at one.
-MAX_CONNECTIONS = 20
+LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
 
 _WireT = TypeVar("_WireT", bound=ApiModel)
 
@@ -68,7 +68,7 @@ def http_client(
         headers={"user-agent": f"message-batches/{__version__}", "accept-encoding": "identity"},
         follow_redirects=False,
         trust_env=False,
-        transport=Transport(network, MAX_CONNECTIONS),
+        transport=Transport(network, LIMITS),
     )
 
 

@@ -4,13 +4,11 @@ It bounds what the head of an answer may cost, which the libraries below it pars
 the way: `Settings` does, once.
 """
 
-import asyncio
 import re
 import ssl
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -60,20 +58,17 @@ PROXY = "message_batches.proxy"
 class Transport(httpx.AsyncBaseTransport):
     """Sends each call directly, or through the proxy that its URL has; each server has a pool of connections.
 
-    Calls wait here for one of them: those that wait in httpcore's pool and are cancelled together take its places for
-    good (httpcore 1.0.9), and then no call is made any more.
-
     Args:
         network: the proxies and certificates.
-        connections: of each pool.
+        limits: of each pool.
         addresses: gives the addresses of a host that a direct connection may be made to; by default it may be any.
     """
 
-    def __init__(self, network: Network, connections: int, addresses: Addresses | None = None) -> None:
+    def __init__(self, network: Network, limits: httpx.Limits, addresses: Addresses | None = None) -> None:
         self._network = network
-        self._connections = connections
+        self._limits = limits
         self._addresses = addresses
-        self._ways: dict[tuple[Proxy | None, _Server], _Way] = {}
+        self._ways: dict[tuple[Proxy | None, _Server], httpx.AsyncHTTPTransport] = {}
         self._calls: Counter[_Server] = Counter()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -95,12 +90,12 @@ class Transport(httpx.AsyncBaseTransport):
     ) -> httpx.Response:
         way = self._new_way(proxy) if ALONE in request.extensions else self._way(proxy, server)
         if ALONE in request.extensions:
-            closing.push_async_callback(way.pool.aclose)
-        await way.take_turn(request, closing)
+            closing.push_async_callback(way.aclose)
         try:
-            reply = await way.pool.handle_async_request(request)
-        except httpx.TransportError as error:
-            if proxy is None:
+            reply = await way.handle_async_request(request)
+        except BaseException as error:
+            await _close_unused(way)
+            if proxy is None or not isinstance(error, httpx.TransportError):
                 raise
             raise _through(proxy, error) from error
         if proxy and reply.status_code == httpx.codes.PROXY_AUTHENTICATION_REQUIRED:
@@ -113,38 +108,35 @@ class Transport(httpx.AsyncBaseTransport):
     async def aclose(self) -> None:
         """Close all connections."""
         for way in self._ways.values():
-            await way.pool.aclose()
+            await way.aclose()
 
-    def _way(self, proxy: Proxy | None, server: _Server) -> "_Way":
+    def _way(self, proxy: Proxy | None, server: _Server) -> httpx.AsyncHTTPTransport:
         if (proxy, server) not in self._ways:
             self._ways[proxy, server] = self._new_way(proxy)
         return self._ways[proxy, server]
 
-    def _new_way(self, proxy: Proxy | None) -> "_Way":
+    def _new_way(self, proxy: Proxy | None) -> httpx.AsyncHTTPTransport:
         tls = tls_context(self._network)
         through = httpx.Proxy(proxy.url.get_secret_value(), ssl_context=tls_of(proxy, tls)) if proxy else None
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._connections)
-        pool = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, proxy=through)
+        way = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=self._limits, proxy=through)
         # A parameter of the pool, which httpx does not pass on. A proxy may have any address.
-        pool._pool._network_backend = _Backend(None if proxy else self._addresses)
-        return _Way(pool, asyncio.Semaphore(self._connections))
+        way._pool._network_backend = _Backend(None if proxy else self._addresses)
+        return way
 
 
-@dataclass(frozen=True)
-class _Way:
-    """A pool of connections, and the turns of the calls that use it."""
+async def _close_unused(way: httpx.AsyncHTTPTransport) -> None:
+    """Close the connections that no call has, and none can get: calls that are cancelled early leave them to the pool.
 
-    pool: httpx.AsyncHTTPTransport
-    turns: asyncio.Semaphore
-
-    async def take_turn(self, request: httpx.Request, closing: AsyncExitStack) -> None:
-        """Wait for a connection, as long as the request's timeouts allow; it is free again once the call is over."""
-        try:
-            async with asyncio.timeout(request.extensions.get("timeout", {}).get("pool")):
-                await self.turns.acquire()
-        except TimeoutError:
-            raise httpx.PoolTimeout("all connections to it are in use", request=request) from None
-        closing.callback(self.turns.release)
+    It does not take them for idle (httpcore 1.0.9), and once all of its places are taken so, no call is made any more.
+    """
+    pool = way._pool
+    used = [each.connection for each in pool._requests]
+    unused = [each for each in pool.connections if not (each in used or each.is_idle() or each.is_closed())]
+    for each in unused:
+        pool._connections.remove(each)
+    # Those that wait for a place get one.
+    unused += pool._assign_requests_to_connections()
+    await pool._close_connections(unused)
 
 
 class _Stream(httpx.AsyncByteStream):

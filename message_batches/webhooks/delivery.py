@@ -83,7 +83,7 @@ class HttpWebhooks:
         async def addresses(host: str) -> Sequence[str]:
             return await self._addresses(endpoint, host, tls=url.scheme == "https")
 
-        transport = Transport(self._network, 1, addresses)
+        transport = Transport(self._network, httpx.Limits(max_connections=1), addresses)
         async with (
             httpx.AsyncClient(
                 transport=transport, timeout=self.timeout, follow_redirects=False, trust_env=False

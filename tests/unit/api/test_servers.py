@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 
+import psutil
 import pytest
 
 from message_batches.api.client import HttpBatchApi, http_client
@@ -94,6 +95,7 @@ async def test_calls_that_are_cancelled_together_leave_their_connections_to_othe
         address = await running.enter_async_context(listening(silent))
         http = await running.enter_async_context(http_client(emulator.url))
         api = HttpBatchApi(http, ApiKeys(KEYS, base_urls={"team-a": f"http://{address}"}))
+        before = len(psutil.Process().net_connections())
         for turns in range(40):  # Of the event loop, after which they are cancelled.
             calls = [asyncio.create_task(poll(api)) for _ in range(MAX_CALLS)]
             for _ in range(turns):
@@ -105,6 +107,7 @@ async def test_calls_that_are_cancelled_together_leave_their_connections_to_othe
         asked.clear()
         last = asyncio.create_task(poll(api))
         await eventually(lambda: bool(asked), "a call of its own", within=10)
+        assert len(psutil.Process().net_connections()) < before + 10
         last.cancel()
 
 
