@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE
 from message_batches.runs.control import Refused
 from message_batches.runs.deduplication import attached_batch
+from message_batches.runs.describe import RunStatus, raw_description
 from message_batches.runs.history import read_references
+from message_batches.runs.list import list_executions
 from message_batches.schedules.describe import scheduled_requests
 from message_batches.storage.groups import GroupKey, manifest_at
 from message_batches.storage.interface import Store
@@ -46,15 +49,17 @@ class RunReferences:
             query += f' AND StartTime > "{(self._newest - CLOCK_MARGIN).isoformat()}"'
         unread = set(self._open)
         try:
-            async for run in self.client.list_workflows(query):
-                self.runs.add((run.id, run.run_id))
-                self._newest = max(self._newest or run.start_time, run.start_time)
-                if run.workflow_type == JOB_WORKFLOW_TYPE:
-                    self._keys.add(GroupKey.of_job(run.id))
-                elif attached := attached_batch(run.id):
+            async for run in list_executions(self.client, query):
+                workflow_id, run_id = run.execution.workflow_id, run.execution.run_id
+                started = run.start_time.ToDatetime(tzinfo=UTC)
+                self.runs.add((workflow_id, run_id))
+                self._newest = max(self._newest or started, started)
+                if run.type.name == JOB_WORKFLOW_TYPE:
+                    self._keys.add(GroupKey.of_job(workflow_id))
+                elif attached := attached_batch(workflow_id):
                     self._keys.add(GroupKey.of_batch(attached.api_key, attached.batch_id))
                 # While a run continues as new, the list has its end and not yet the next one.
-                unread.add((run.id, None if run.status is WorkflowExecutionStatus.CONTINUED_AS_NEW else run.run_id))
+                unread.add((workflow_id, None if RunStatus.of(run) is RunStatus.CONTINUED_AS_NEW else run_id))
             await asyncio.gather(*(self._add_run(*run) for run in unread if run[1] not in self._done))
             await self._add_schedules()
         except RPCError as error:
@@ -67,16 +72,16 @@ class RunReferences:
         """Add the references of a run; without a run id, of the last run of that workflow id."""
         try:
             async with self._slots:
-                described = await self.client.get_workflow_handle(workflow_id, run_id=run_id).describe()
+                execution = WorkflowExecution(workflow_id=workflow_id, run_id=run_id or "")
+                run = (await raw_description(self.client, execution)).workflow_execution_info
                 # A reset or a retry of a run reads the records of the first of its chain.
-                first = described.raw_description.workflow_execution_info.first_run_id or described.run_id
-                self._keys.add(GroupKey.of_run(workflow_id, first))
-                handle = self.client.get_workflow_handle(workflow_id, run_id=described.run_id)
-                if await self._read(handle) or described.close_time:
-                    self._done.add(described.run_id)
-                    self._open.discard((workflow_id, described.run_id))
+                self._keys.add(GroupKey.of_run(workflow_id, run.first_run_id or run.execution.run_id))
+                handle = self.client.get_workflow_handle(workflow_id, run_id=run.execution.run_id)
+                if await self._read(handle) or run.HasField("close_time"):
+                    self._done.add(run.execution.run_id)
+                    self._open.discard((workflow_id, run.execution.run_id))
                 else:
-                    self._open.add((workflow_id, described.run_id))
+                    self._open.add((workflow_id, run.execution.run_id))
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 raise

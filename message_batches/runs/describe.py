@@ -238,10 +238,10 @@ async def start_of_chain(client: Client, info: WorkflowExecutionInfo) -> datetim
     started, run = info.start_time.ToDatetime(tzinfo=UTC), info.execution
     try:
         # A list of runs does not name the first of a chain.
-        first = info.first_run_id or (await _raw(client, run)).workflow_execution_info.first_run_id
+        first = info.first_run_id or (await raw_description(client, run)).workflow_execution_info.first_run_id
         if not first or first == run.run_id:
             return started
-        chain = await _raw(client, WorkflowExecution(workflow_id=run.workflow_id, run_id=first))
+        chain = await raw_description(client, WorkflowExecution(workflow_id=run.workflow_id, run_id=first))
     except RPCError:
         return started
     return chain.workflow_execution_info.start_time.ToDatetime(tzinfo=UTC)
@@ -256,7 +256,7 @@ async def describe_execution(client: Client, workflow_id: str, *kinds: str) -> D
         kinds: the workflow types that it may be of; by default that of a run.
     """
     try:
-        described = await _raw(client, WorkflowExecution(workflow_id=workflow_id))
+        described = await raw_description(client, WorkflowExecution(workflow_id=workflow_id))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND and not is_namespace_missing(error):
             raise RunNotFound(
@@ -270,7 +270,7 @@ async def describe_execution(client: Client, workflow_id: str, *kinds: str) -> D
     return described
 
 
-async def _raw(client: Client, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
+async def raw_description(client: Client, execution: WorkflowExecution) -> DescribeWorkflowExecutionResponse:
     """Describe a run, not by the SDK's own call, which fails for one that is paused (temporalio 1.35)."""
     request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=execution)
     describe = client.workflow_service.describe_workflow_execution

@@ -182,9 +182,14 @@ async def session(project: Path, environment: dict[str, str], signum: signal.Sig
     (project / "test_waiting.py").write_text(WAITING)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:schemathesis", "-p", "no:asyncio"]
     with (project / "output").open("wb") as output:
-        running = await asyncio.create_subprocess_exec(
-            *command, cwd=project, env=environment, stdout=output, stderr=output
-        )
+        # Where the tests run in the background of a shell, it ignores the signal.
+        handled = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            running = await asyncio.create_subprocess_exec(
+                *command, cwd=project, env=environment, stdout=output, stderr=output
+            )
+        finally:
+            signal.signal(signal.SIGINT, handled)
     below: list[psutil.Process] = []
     try:
         process = psutil.Process(running.pid)

@@ -27,7 +27,7 @@ ALLOWED: Mapping[str, str] = {
     "arazzo": "api errors formatting models",
     "cli": (
         "api contract emulator errors formatting job_models jobs library models observability prices report requests "
-        "result_models results retention runs schedules serialization settings storage temporal uri_template webhooks"
+        "result_models results retention runs schedules serialization settings storage temporal uri_template"
     ),
     "content_rules": "prompt_rules",
     "contract_schemas": "api job_models models",

@@ -13,10 +13,12 @@ from message_batches.cli import next_steps
 from message_batches.cli.context import CommandContext, CommandResult
 from message_batches.cli.jobs.documents import JobDocument
 from message_batches.cli.json_output import RunDocument, Time
+from message_batches.contract import JOB_WORKFLOW_TYPE, WORKFLOW_TYPE
 from message_batches.errors import RunError
 from message_batches.formatting import format_duration, plural
+from message_batches.library.notifications import Delivery, SentNotification, notifications_of, send_again, undelivered
+from message_batches.runs.describe import RunNotFound, describe_execution
 from message_batches.serialization import ContractModel
-from message_batches.webhooks.sent import Delivery, SentNotification, notifications_of, send_again, undelivered
 
 
 class NotificationDocument(ContractModel):
@@ -99,9 +101,11 @@ async def with_notifications(context: CommandContext, result: CommandResult) -> 
         return result
     client = await context.client()
     try:
-        first = (await client.get_workflow_handle(document.workflow_id).describe()).raw_description
-        info = first.workflow_execution_info
+        described = await describe_execution(client, document.workflow_id, WORKFLOW_TYPE, JOB_WORKFLOW_TYPE)
+        info = described.workflow_execution_info
         sent = await notifications_of(client, info.first_run_id or info.execution.run_id)
+    except RunNotFound:
+        return result
     except RPCError as error:
         context.say(f"Temporal does not list the notifications: {error.message}", style="yellow")
         return result

@@ -23,6 +23,7 @@ from message_batches.contract import WORKFLOW_TYPE, ActivityType
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchInput, Phase
 from message_batches.observability.prometheus import StalledRuns
+from message_batches.retention.references import RunReferences
 from message_batches.runs import attention, obstacles
 from message_batches.runs.attention import Decision, list_attention
 from message_batches.runs.control import Runs
@@ -396,6 +397,9 @@ async def test_a_paused_activity_and_a_paused_run_say_so(server: DevServer, stac
     assert [each.failure for each in view.obstacles if not each.activity] == ["at rest"]
     assert (shown.code, shown.json["status"]) == (0, "paused")
     assert listed.status is RunStatus.PAUSED
+    in_use = RunReferences(stack.client)
+    await in_use.refresh()
+    assert run.id in {workflow_id for workflow_id, _ in in_use.runs}
     assert await decision(server.client, run.id) is Decision.UNPAUSE
     await end(stack, run.id)
 

@@ -10,11 +10,11 @@ from temporalio.testing import WorkflowEnvironment
 from message_batches.api.network import DIRECT
 from message_batches.contract import NOTIFICATION_WORKFLOW_TYPE
 from message_batches.emulator import Emulator
+from message_batches.library.notifications import Delivery, notifications_of
 from message_batches.temporal.dev_server import DevServer
 from message_batches.webhooks.delivery import HttpWebhooks
 from message_batches.webhooks.endpoints import read_endpoints
 from message_batches.webhooks.events import notification_id
-from message_batches.webhooks.sent import Delivery, notifications_of
 from tests.harness import waiting
 from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.processes import lasting_port

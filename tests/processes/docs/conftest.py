@@ -16,10 +16,10 @@ from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.contract import DEFAULT_TASK_QUEUE
 from message_batches.emulator import Emulator, EmulatorOptions
+from message_batches.library.notifications import Delivery, notifications_of
 from message_batches.models import BatchOutput, SubmissionSchedule
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer, dev_server
-from message_batches.webhooks.sent import Delivery, notifications_of
 from tests.harness import waiting
 from tests.harness.requests import requests
 from tests.harness.stack import Stack, progress_when

@@ -8,14 +8,15 @@ from enum import StrEnum
 
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.failure.v1 import Failure
-from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionRequest
-from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.client import WorkflowExecution as ListedExecution
+from temporalio.api.workflow.v1 import WorkflowExecutionInfo
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
 
 from message_batches.contract import NOTIFICATION_WORKFLOW_TYPE
+from message_batches.runs.describe import RunStatus, raw_description
+from message_batches.runs.list import list_executions
 from message_batches.webhooks.events import Notification, notification_parts, notification_prefix
 
 MAX_SENT = 200
@@ -63,12 +64,12 @@ async def notifications_of(client: Client, first_run_id: str) -> list[SentNotifi
         f'WorkflowType = "{NOTIFICATION_WORKFLOW_TYPE}" AND WorkflowId STARTS_WITH '
         f'"{notification_prefix(first_run_id)}"'
     )
-    newest: dict[str, ListedExecution] = {}
-    async for found in client.list_workflows(query, limit=MAX_SENT):
+    newest: dict[str, WorkflowExecutionInfo] = {}
+    async for found in list_executions(client, query, MAX_SENT):
         # One that was sent again has several runs.
-        known = newest.get(found.id)
-        if known is None or found.start_time > known.start_time:
-            newest[found.id] = found
+        known = newest.get(found.execution.workflow_id)
+        if known is None or _started(found) > _started(known):
+            newest[found.execution.workflow_id] = found
     sent = await asyncio.gather(*(_look(client, each) for each in newest.values()))
     return sorted(filter(None, sent), key=lambda each: (each.time, each.workflow_id))
 
@@ -89,33 +90,38 @@ async def send_again(client: Client, sent: SentNotification) -> None:
     )
 
 
-async def _look(client: Client, listed: ListedExecution) -> SentNotification | None:
-    parts = notification_parts(listed.id)
+def _started(listed: WorkflowExecutionInfo) -> datetime:
+    return listed.start_time.ToDatetime(tzinfo=UTC)
+
+
+async def _look(client: Client, listed: WorkflowExecutionInfo) -> SentNotification | None:
+    workflow_id = listed.execution.workflow_id
+    parts = notification_parts(workflow_id)
     if parts is None:
         return None
-    sent = SentNotification(listed.id, listed.task_queue, *parts, listed.start_time, Delivery.DELIVERED)
+    sent = SentNotification(workflow_id, listed.task_queue, *parts, _started(listed), Delivery.DELIVERED)
+    status = RunStatus.of(listed)
     try:
-        if listed.status is WorkflowExecutionStatus.COMPLETED:
+        if status is RunStatus.COMPLETED:
             return sent
-        if listed.status is WorkflowExecutionStatus.RUNNING:
-            return await _trying(client, replace(sent, delivery=Delivery.TRYING), listed)
-        return replace(sent, delivery=Delivery.UNDELIVERED, problem=await _failure(client, listed))
+        if status.running:
+            return await _trying(client, replace(sent, delivery=Delivery.TRYING), listed.execution)
+        return replace(sent, delivery=Delivery.UNDELIVERED, problem=await _failure(client, listed.execution))
     except RPCError:  # It has been removed since it was listed.
         return None
 
 
-async def _trying(client: Client, sent: SentNotification, listed: ListedExecution) -> SentNotification:
+async def _trying(client: Client, sent: SentNotification, execution: WorkflowExecution) -> SentNotification:
     """Add the attempts so far: those of the activity that is under way, and of the one before it."""
     attempts, problem, next_attempt = 0, "", None
-    async for event in client.get_workflow_handle(listed.id, run_id=listed.run_id).fetch_history_events():
+    async for event in client.get_workflow_handle(
+        execution.workflow_id, run_id=execution.run_id
+    ).fetch_history_events():
         if event.HasField("activity_task_started_event_attributes"):
             attempts += event.activity_task_started_event_attributes.attempt
         elif event.HasField("activity_task_failed_event_attributes"):
             problem = await _words(client, event.activity_task_failed_event_attributes.failure)
-    execution = WorkflowExecution(workflow_id=listed.id, run_id=listed.run_id)
-    request = DescribeWorkflowExecutionRequest(namespace=client.namespace, execution=execution)
-    described = await client.workflow_service.describe_workflow_execution(request)
-    for activity in described.pending_activities:
+    for activity in (await raw_description(client, execution)).pending_activities:
         attempts += activity.attempt - 1
         if activity.HasField("last_failure"):
             problem = await _words(client, activity.last_failure)
@@ -129,9 +135,9 @@ async def _words(client: Client, failure: Failure) -> str:
     return error.message if isinstance(error, FailureError) else str(error)
 
 
-async def _failure(client: Client, listed: ListedExecution) -> str:
+async def _failure(client: Client, execution: WorkflowExecution) -> str:
     try:
-        await client.get_workflow_handle(listed.id, run_id=listed.run_id).result(follow_runs=False)
+        await client.get_workflow_handle(execution.workflow_id, run_id=execution.run_id).result(follow_runs=False)
     except WorkflowFailureError as error:
         return error.cause.message if isinstance(error.cause, FailureError) else str(error.cause)
     return ""
