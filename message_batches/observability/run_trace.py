@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 from temporalio import worker, workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import PayloadConverter
+from temporalio.exceptions import is_cancelled_exception
 
 from message_batches.contract import ActivityType
 from message_batches.observability.tracing import RUN_ID, WORKFLOW_ID, TraceContext, batch_attributes, id_of
@@ -93,6 +94,8 @@ class _Run:
         """Send the run's own spans, unless this is a replay of its end."""
         if workflow.unsafe.is_replaying_history_events():
             return
+        # One whose activity was cancelled with it has the activity's error.
+        kind = "CancelledError" if error and is_cancelled_exception(error) else error and error_name(error)
         run = Span(
             self._info.workflow_type,
             self._above.span_id if self._above else None,
@@ -100,7 +103,7 @@ class _Run:
             started=self._carried.began,
             ended=workflow.time_ns(),
             attributes={WORKFLOW_ID: self._info.workflow_id, RUN_ID: self._info.run_id, **batch_attributes(result)},
-            error=error_name(error) if error else None,
+            error=kind or None,
         )
         with workflow.unsafe.sandbox_unrestricted():
             self._tracing.emit(self.place, *self._steps(), run)
