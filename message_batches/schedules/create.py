@@ -29,7 +29,7 @@ from message_batches.runs.deduplication import attached_batch
 from message_batches.runs.starter import MAX_TRIES, START_TIMEOUT, StartOptions, refuse_unencrypted
 from message_batches.runs.static_details import StaticDetails
 from message_batches.schedules.describe import NOTE, ScheduleNotFound, describe_schedule
-from message_batches.schedules.models import ScheduleNote, ScheduleOptions, ScheduleView
+from message_batches.schedules.models import Overlap, ScheduleNote, ScheduleOptions, ScheduleView
 from message_batches.storage.interface import Store
 from message_batches.temporal.diagnosis import unanswered
 from message_batches.temporal.namespaces import begin_store
@@ -126,6 +126,12 @@ class _Maker:
         """Raise `Refused` for a name or a time zone that cannot be used, then begin the store."""
         check_name(self.name)
         zone_of(self.when.time_zone)
+        if self.when.pause_on_failure and self.when.overlap is Overlap.ALLOW:
+            raise Refused(
+                "pause_on_failure does not go with an overlap that is allowed: Temporal does not watch the runs of "
+                "such a schedule. Nothing was created",
+                option="pause_on_failure",
+            )
         await refuse_unencrypted(self.client, self.store)
         await begin_store(self.client, self.store, self.options.task_queue)
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import ipaddress
+import random
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
 
 import httpx
@@ -60,7 +61,11 @@ class HttpWebhooks:
         if endpoint is None:
             raise unknown(notification.webhook, self.names)
         if self._under_way[endpoint.name] >= MAX_DELIVERIES:
-            raise NotDelivered(f"{MAX_DELIVERIES} deliveries to {endpoint.host} are under way already")
+            # The others that are refused now have to come at other times.
+            later = timedelta(seconds=self.timeout * random.uniform(0.1, 1))
+            raise NotDelivered(
+                f"{MAX_DELIVERIES} deliveries to {endpoint.host} are under way already", retry_after=later
+            )
         self._under_way[endpoint.name] += 1
         try:
             async with asyncio.timeout(self.timeout):
@@ -68,7 +73,9 @@ class HttpWebhooks:
         except TimeoutError:
             raise NotDelivered(f"{endpoint.host} did not answer within {self.timeout:g} s") from None
         except (httpx.HTTPError, OSError) as error:
-            words = str(error)[:_DETAIL] or type(error).__name__
+            # What is wrong with an answer repeats it, and it may repeat the address.
+            words = "" if isinstance(error, httpx.ProtocolError | httpx.DecodingError) else str(error)[:_DETAIL]
+            words = words or type(error).__name__
             raise NotDelivered(f"No answer from {endpoint.host}: {words}") from None
         finally:
             self._under_way[endpoint.name] -= 1

@@ -7,7 +7,7 @@ import base64
 import binascii
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +30,15 @@ _SECRET_BYTES = range(24, 65)
 """Bytes of a secret, by the Standard Webhooks specification."""
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "::/96", "::ffff:0:0:0/96", "64:ff9b:1::/48", "3fff::/20", "5f00::/16", "fec0::/10"),
+    )
+)
+"""Networks that some versions of Python take for global.
+
+Source: https://www.iana.org/assignments/iana-ipv6-special-registry and its page for IPv4; RFC 3879 for fec0::/10"""
 
 
 class WebhookFormat(StrEnum):
@@ -81,9 +90,11 @@ class Endpoints:
     def allows(self, address: IpAddress, *, tls: bool) -> bool:
         """Return whether a webhook may be sent to an address: a public one over TLS, or one in an allowed network."""
         shown = [address, *_embedded(address)]
-        if any(each.version == network.version and each in network for each in shown for network in self.allowed):
+        if any(_within(self.allowed, each) for each in shown):
             return True
-        return tls and all(each.is_global and not each.is_multicast for each in shown)
+        return tls and all(
+            each.is_global and not each.is_multicast and not _within(_NOT_PUBLIC, each) for each in shown
+        )
 
     def __str__(self) -> str:
         """Format the names, each with its host."""
@@ -187,6 +198,10 @@ def _networks(text: str) -> tuple[IpNetwork, ...]:
         raise ValueError(
             f"{_ALLOW} is not valid: expected networks such as 10.1.0.0/16 or 127.0.0.1, with commas between"
         ) from None
+
+
+def _within(networks: Iterable[IpNetwork], address: IpAddress) -> bool:
+    return any(address.version == each.version and address in each for each in networks)
 
 
 def _embedded(address: IpAddress) -> list[IpAddress]:

@@ -16,6 +16,7 @@ from message_batches.errors import UnknownWebhook
 from message_batches.webhooks.delivery import MAX_DELIVERIES, HttpWebhooks
 from message_batches.webhooks.endpoints import IpAddress, read_endpoints
 from message_batches.webhooks.errors import AddressRefused, NotDelivered, WebhookGone
+from tests.harness.carrying import listening
 from tests.harness.http_proxy import http_proxy
 from tests.harness.receiver import OLD_SECRET, SECRET, Receiver, receiving, variables, webhooks
 from tests.harness.tls import make_ca, make_certificate
@@ -106,6 +107,8 @@ async def test_a_receiver_that_hangs_is_left_after_a_while_and_holds_few_attempt
 
     said = [str(error).partition(" ")[2] for error in ended]
     assert said.count("did not answer within 1 s") == MAX_DELIVERIES
+    later = [error.retry_after for error in ended if isinstance(error, NotDelivered) and error.retry_after]
+    assert len(later) == len(set(later)) == 2
     assert len(other.accepted) == 1
     receiver.hanging.set()
     receiver.hangs = False
@@ -186,6 +189,19 @@ async def test_a_receiver_that_is_down_or_unknown_is_named_without_its_path() ->
             await webhooks({"ops": url}).deliver(notification())
 
         assert "secret-path" not in str(caught.value)
+
+
+async def test_an_answer_that_is_not_http_is_not_repeated() -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"cannot " + await reader.readline() + b"\r\n")
+        await writer.drain()
+        writer.close()
+
+    async with listening(echo) as address:
+        with pytest.raises(NotDelivered, match="RemoteProtocolError") as caught:
+            await webhooks({"ops": f"http://{address}/secret-path"}).deliver(notification())
+
+    assert "secret-path" not in str(caught.value)
 
 
 async def test_behind_a_proxy_private_addresses_and_plain_http_are_refused_too(tmp_path: Path) -> None:

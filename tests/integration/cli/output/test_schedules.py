@@ -43,6 +43,9 @@ async def test_schedule(forgetful: DevServer, own: Stack, tmp_path: Path) -> Non
         "there already": await starter(*CREATE, "nightly", file, *DAILY),
         "no such times": await starter(*CREATE, "another", file, "--cron", "61 * * * *"),
         "no such time zone": await starter(*CREATE, "another", file, *DAILY, "--time-zone", "Mars/Olympus"),
+        "a pause that would never come": await starter(
+            *CREATE, "another", file, *DAILY, "--overlap", "allow", "--pause-on-failure"
+        ),
         "no name": await starter(*CREATE, "attach-nightly", file, *DAILY),
         "outside the store": await starter(*CREATE, "another", "--requests-uri", "s3://a/{date}.jsonl", *DAILY),
         "no such placeholder": await starter(*CREATE, "another", "--requests-uri", f"{uri}-{{week}}", *DAILY),
