@@ -19,7 +19,13 @@ if TYPE_CHECKING:
         RESUME_JOB,
         WORKFLOW_TYPE,
     )
-    from message_batches.errors import CostLimitExceeded, InvalidRequests, MessageBatchesError
+    from message_batches.errors import (
+        CostLimitExceeded,
+        ExtraMissing,
+        InvalidRequests,
+        MessageBatchesError,
+        StoreUnavailable,
+    )
     from message_batches.job_models import (
         JobInput,
         JobOutput,
@@ -37,11 +43,13 @@ if TYPE_CHECKING:
         NoAnswer,
         NotComparable,
         Refused,
+        ResultsChanged,
         ResultsNotFound,
         RunFailed,
         RunNotFound,
         RunView,
         TemporalFailed,
+        UnreadableFile,
     )
     from message_batches.models import (
         BatchInput,
@@ -71,6 +79,7 @@ __all__ = [
     "BatchRun",
     "BatchRuns",
     "CostLimitExceeded",
+    "ExtraMissing",
     "InvalidRequests",
     "JobInput",
     "JobOutput",
@@ -86,6 +95,7 @@ __all__ = [
     "Progress",
     "Refused",
     "Resolution",
+    "ResultsChanged",
     "ResultsNotFound",
     "Retries",
     "RetryKind",
@@ -94,9 +104,11 @@ __all__ = [
     "RunNotFound",
     "RunView",
     "ShardLimits",
+    "StoreUnavailable",
     "SubmissionSchedule",
     "TemporalFailed",
     "TemporalUnreachable",
+    "UnreadableFile",
     "connect",
     "leave",
 ]

@@ -145,7 +145,9 @@ class Jobs:
             "store_id": manifest.store_id,
             "base": run.workflow_id,
             "retries": retries,
-            "max_cost": max_cost,
+            "max_cost": given.max_cost if max_cost is None else max_cost,
+            # It was that of the run which has ended.
+            "deadline": None,
             "static_summary": f"what has failed of {run.workflow_id}, sent again",
             "static_details": None,
         }
@@ -195,7 +197,9 @@ class Jobs:
             _check_unknown(await ShardReader(self._store).read(self.client, records, shard, job.api_key))
         given = job.of_shard(manifest.uri, manifest.store_id, batch_id=resolution.adopt, summary=run_summary(place))
         starter = Starter(self.client, self._store, StartOptions(task_queue=run.task_queue))
-        await _until_answered(starter, WORKFLOW_TYPE, workflow_id, given.model_copy(update={"take_over": False}))
+        # What is decided by hand is not bound by a deadline of the job.
+        own = {"take_over": False, "deadline": None}
+        await _until_answered(starter, WORKFLOW_TYPE, workflow_id, given.model_copy(update=own))
         return place
 
     async def _input(self, view: JobView) -> JobInput:

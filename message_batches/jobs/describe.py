@@ -198,7 +198,7 @@ class StoredJob:
 
 
 async def find_job(store: Store, identity: str, connect: Callable[[], Awaitable[Client]]) -> StoredJob | None:
-    """Find a job by its workflow id; None for an id that is none of a job.
+    """Find a job by its workflow id; None for an id that is none of a job, or that only Temporal may know.
 
     Args:
         store: where plans, records and results are; it keeps them for longer than Temporal keeps histories.
@@ -211,9 +211,7 @@ async def find_job(store: Store, identity: str, connect: Callable[[], Awaitable[
         client = await connect()
         kind = await workflow_type(client, identity)
     except TemporalUnreachable:
-        if found := await find_stored_job(store, identity):
-            return found
-        raise
+        return await find_stored_job(store, identity)
     if kind is None:
         return await find_stored_job(store, identity)
     if kind != JOB_WORKFLOW_TYPE:

@@ -9,7 +9,8 @@ from message_batches.library.batch_runs import BatchRuns, NotComparable
 from message_batches.library.connections import TemporalFailed
 from message_batches.library.outcomes import RunFailed
 from message_batches.library.results import BatchResult
-from message_batches.results.reader import ResultsNotFound
+from message_batches.requests.reader import UnreadableFile
+from message_batches.results.reader import ResultsChanged, ResultsNotFound
 from message_batches.runs.control import NoAnswer, Refused
 from message_batches.runs.describe import RunNotFound, RunView
 
@@ -21,9 +22,11 @@ __all__ = [
     "NoAnswer",
     "NotComparable",
     "Refused",
+    "ResultsChanged",
     "ResultsNotFound",
     "RunFailed",
     "RunNotFound",
     "RunView",
     "TemporalFailed",
+    "UnreadableFile",
 ]

@@ -87,12 +87,14 @@ class BatchRuns:
 
         `InvalidRequests` names each problem that would have the API refuse them, and `CostLimitExceeded` says that they
         may cost more than `max_cost`: nothing was sent. `Refused` where it is not known whether they were sent before,
-        `NoAnswer` where Temporal does not say whether the run was started: then do the same again.
+        `NoAnswer` where Temporal does not say whether the run was started: then do the same again, with `again` under
+        the `workflow_id` of the error.
 
         Args:
             requests: a file (JSONL, or a JSON array), a list of files, or the requests as dicts, of any iterable.
             again: send them again, and pay again, in a run of its own.
-            workflow_id: of such a run, from a `NoAnswer`: it is one run, however often it is asked for.
+            workflow_id: of such a run, your own or from a `NoAnswer`: it is one run, however often it is asked for.
+                Without it each call is another one, also after a call of which nothing came back.
             options: those of the command `start`, with their names: see `StartKeywords`.
 
         Example:

@@ -101,7 +101,7 @@ def check_names(given: Mapping[str, object], known: Iterable[str]) -> None:
 
 def of_run(settings: Settings, **given: Unpack[StartKeywords]) -> StartOptions:
     """Combine the document's cadence, the settings, and the options that are given, which go first."""
-    key = given.get("key", DEFAULT_KEY)
+    key = given.get("key") or DEFAULT_KEY
     if not KEY_NAME.fullmatch(key):
         raise Refused(
             "key takes the name of a key that the worker holds (lower-case letters, digits, '-', at most 32), never "
@@ -148,7 +148,9 @@ def of_job(**given: Unpack[StartKeywords]) -> JobOptions:
     what, waves = given.get("what"), given.get("retry_waves")
     if what and not waves:
         raise Refused("what goes with retry_waves. Nothing was sent", option="what")
-    concurrency = given.get("concurrency") or JobOptions().concurrency
+    concurrency = given.get("concurrency")
+    if concurrency is None:
+        concurrency = JobOptions().concurrency
     if not 1 <= concurrency <= MAX_CONCURRENCY:
         raise Refused(f"concurrency is a number from 1 to {MAX_CONCURRENCY}. Nothing was sent", option="concurrency")
     return JobOptions(

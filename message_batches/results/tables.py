@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, Protocol
 
-from message_batches.errors import MessageBatchesError
+from message_batches.errors import ExtraMissing
 from message_batches.jsonl import BOM
 from message_batches.prices import PriceList, Rates, price
 from message_batches.result_models import BILLED
@@ -33,10 +33,6 @@ BATCH_CHARACTERS = 8_000_000
 
 MAX_MODELS = 1000
 """Models whose prices are kept: of further ones a row has no cost."""
-
-
-class ExtraMissing(MessageBatchesError):
-    """The library of a format is not installed."""
 
 
 class OwnColumns(Protocol):

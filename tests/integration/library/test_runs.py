@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import re
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -15,6 +16,7 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 
+import message_batches
 from message_batches import (
     BatchOutput,
     BatchRuns,
@@ -36,6 +38,7 @@ from message_batches import (
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.runs.describe import run_exists
 from message_batches.temporal.dev_server import DevServer
+from tests.harness.pages import page
 from tests.harness.requests import TOO_LARGE, fresh, mixed, request
 from tests.harness.stack import Stack, running_stack
 from tests.harness.waiting import eventually
@@ -140,6 +143,50 @@ async def test_what_has_failed_is_sent_again_and_merged(live: Stack, runs: Batch
         await job.retry()
     with pytest.raises(Refused, match="nothing to resume"):
         await job.resume()
+
+
+async def test_a_retry_has_the_limit_of_its_run_and_not_its_deadline(live: Stack, runs: BatchRuns) -> None:
+    given, deadline = fresh(2), datetime.now(UTC) + timedelta(seconds=3)
+    passing = {"type": "errored", "error": "overloaded_error", "custom_id": given[1]["custom_id"]}
+    live.emulator.faults.add("outcome", operation="create", times=1, **passing)
+    run = await runs.start(given, **(QUICK | {"by": deadline, "max_cost": 7}))
+    before = [result.outcome async for result in run.results()]
+    await asyncio.sleep((deadline - datetime.now(UTC)).total_seconds())
+
+    job = await run.retry()
+    after = [result.outcome async for result in job.results()]
+    began = await anext(aiter(live.client.get_workflow_handle(job.id).fetch_history_events()))
+
+    assert before == ["succeeded", "errored"]
+    assert after == ["succeeded"] * 2
+    asked = json.loads(began.workflow_execution_started_event_attributes.input.payloads[0].data)
+    assert float(asked["maxCost"]) == 7
+
+
+async def test_without_temporal_the_results_of_a_run_are_read_from_the_store(
+    live: Stack, runs: BatchRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await runs.start(fresh(), **QUICK)
+    await run.result()
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "127.0.0.1:1")
+
+    elsewhere = BatchRuns(store=live.store_url).get(run.id)
+    results = [result.outcome async for result in elsewhere.results(wait=False)]
+
+    assert results == ["succeeded"] * 3
+
+
+def test_each_error_that_the_page_names_is_exported() -> None:
+    named = {name for cell in page("docs/library.md").column("error") for name in re.findall(r"\b[A-Z]\w+", cell)}
+
+    assert "UnreadableFile" in named
+    assert named <= set(message_batches.__all__)
+
+
+@pytest.mark.parametrize("concurrency", [0, 101])
+async def test_no_number_of_batches_is_taken_for_another(runs: BatchRuns, concurrency: int) -> None:
+    with pytest.raises(Refused, match="a number from 1 to 100"):
+        await runs.start(fresh(), concurrency=concurrency)
 
 
 async def test_a_wait_lasts_over_the_absence_of_a_worker(temporal: DevServer, tmp_path: Path) -> None:

@@ -154,7 +154,8 @@ def test_without_pyarrow_the_extra_is_named() -> None:
 import asyncio, sys
 sys.modules["pyarrow"] = None
 from message_batches.prices import PriceList
-from message_batches.results.tables import ExtraMissing, Table, parquet_of
+from message_batches.errors import ExtraMissing
+from message_batches.results.tables import Table, parquet_of
 async def make():
     async for _ in parquet_of(Table(PriceList()), None):
         pass
