@@ -70,6 +70,7 @@ async def brief_runs_of_short_batches(short_lived: DevServer, tmp_path: Path) ->
         yield running
 
 
+@pytest.mark.slow
 async def test_a_job_whose_shards_end_all_the_time_continues_as_new_in_time(
     brief_runs_of_short_batches: Stack,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from uuid import uuid4
 
+import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
@@ -33,6 +34,7 @@ async def reset(live: Stack, job: Job, event: int) -> Job:
     return live.client.get_workflow_handle(job.id, run_id=answer.run_id, result_type=JobOutput)
 
 
+@pytest.mark.slow
 async def test_a_job_that_has_ended_is_reset_to_each_of_its_moments(live: Stack) -> None:
     live.emulator.faults.add("outcome", operation="create", times=1, custom_id="request-0001")
     job = await start_job(live, requests(4), concurrency=1, waves=1)

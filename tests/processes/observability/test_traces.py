@@ -18,6 +18,7 @@ from tests.harness.waiting import eventually
 RUN = "batch-process-and-retrieve-results"
 
 
+@pytest.mark.slow
 async def test_a_run_whose_worker_is_killed_is_one_trace_from_the_starter_on(
     temporal: DevServer, tmp_path: Path
 ) -> None:
