@@ -14,6 +14,7 @@ from activities.failures import check_owner, check_store, errors_as_failures
 from activities.intents import Search, Take, Yield, decide, from_earlier_record, landed_batches, new_intent
 from activities.missing import find_landed_batch, find_landed_results, refuses_results
 from activities.models import BatchRef, DeleteInput, Prepared, PrepareInput, RetrieveInput, SubmitInput, Submitted
+from activities.requests import read_requests
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
@@ -33,7 +34,7 @@ from message_batches.models import Manifest
 from message_batches.observability.metrics import LANDING, POLL_LATENESS
 from message_batches.prices import PriceList
 from message_batches.requests.estimate import check_limit, estimate_manifests, lowest_limit
-from message_batches.requests.manifest import load_manifest, request_body, write_inline_manifest
+from message_batches.requests.manifest import request_body
 from message_batches.result_models import LandedResults
 from message_batches.results import reader
 from message_batches.results.landing import land, verify_landed
@@ -98,16 +99,14 @@ class MessageBatchActivities:
                     await check_store(self._store, given.store_id)
                 store_id = await self._store.identity()
                 await self._namespaces.record_once(activity.client())
-                if given.requests is not None:
-                    manifest = await write_inline_manifest(self._store, given.requests, scratch=self._scratch)
-                elif given.requests_uri is not None:
-                    manifest = await load_manifest(
-                        self._store, given.requests_uri, scratch=self._scratch, turns=self.large_checks
-                    )
-                else:
-                    manifest = None
-                if manifest and given.to_send:
-                    await self._check_cost(manifest, given.max_cost)
+
+                async def check(manifest: Manifest) -> None:
+                    if given.to_send:
+                        await self._check_cost(manifest, given.max_cost)
+
+                manifest = await read_requests(
+                    self._store, given, check, scratch=self._scratch, turns=self.large_checks
+                )
                 attributes = await self._search_attributes.names(activity.client())
                 return Prepared(store_id=store_id, manifest=manifest, search_attributes=attributes)
 

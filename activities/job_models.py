@@ -17,6 +17,7 @@ class PlanWaveInput(ContractModel):
 
     Attributes:
         job_id: the workflow id of the job.
+        first_run_id: of the job's chain, which reads its requests file once.
         folder: that of the job in the store; None for the first wave, which finds it.
         wave: its number.
         max_cost: the most, in USD, that all waves may cost.
@@ -25,6 +26,7 @@ class PlanWaveInput(ContractModel):
     """
 
     job_id: str
+    first_run_id: str | None = None
     profile: Profile
     store_id: str | None = None
     folder: str | None = None
@@ -82,10 +84,12 @@ class CancelShardsInput(ContractModel):
     """A job whose runs are canceled, those too that an earlier run of it has started.
 
     Attributes:
+        first_run_id: of the job's chain, which reads its requests file once.
         folder: that of the job in the store; None while it is planned: then it is found by the requests.
     """
 
     job_id: str
+    first_run_id: str | None = None
     profile: Profile
     store_id: str | None = None
     folder: str | None = None

@@ -19,6 +19,7 @@ from message_batches.jobs.records import JobRecords
 from message_batches.jobs.waves import plan_next_wave, read_sent
 from message_batches.prices import PriceList
 from message_batches.requests.estimate import Estimator, check_limit, estimate_manifests, lowest_limit
+from message_batches.requests.first_read import FirstRead
 from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
 from message_batches.temporal.namespaces import NamespaceRecords
@@ -90,6 +91,15 @@ class JobActivities:
     async def _plan(self, given: PlanWaveInput) -> JobPlan:
         if given.wave:
             return await self._plan_later(given)
+        if (uri := given.requests_uri) is None:
+            return await self._plan_given(given)
+        first = FirstRead(self._store, given.job_id, given.first_run_id)
+        plan = await self._plan_given(given.model_copy(update={"requests_uri": await first.address(uri)}))
+        holds = await first.record(uri, self._store.uri(job_paths.plan_path(plan.folder, 0)))
+        folder = job_paths.folder_of_plan(self._store.name(holds))
+        return plan if folder in (None, plan.folder) else await self._recorded(given.job_id, folder)
+
+    async def _plan_given(self, given: PlanWaveInput) -> JobPlan:
         return await (self._plan_first(given) if given.base is None else self._plan_from_base(given, given.base))
 
     async def _plan_later(self, given: PlanWaveInput) -> JobPlan:

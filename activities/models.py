@@ -52,11 +52,13 @@ class PrepareInput(ContractModel):
         to_send: whether they are to be sent, and so may not cost more than a limit.
         max_cost: the limit of the run's input, in USD.
         notify: the webhooks of the run's input.
+        first_run_id: of the run's chain, which reads its requests file once.
     """
 
     profile: Profile
     requests: list[Any] | None = None
     requests_uri: str | None = None
+    first_run_id: str | None = None
     store_id: str | None = None
     to_send: bool = False
     max_cost: MaxCost | None = None
@@ -70,16 +72,18 @@ class FindRequestsInput(ContractModel):
         requests_uri: its address, with `{date}` and the like where there is a `zone`.
         time: that the run was scheduled for, which is written there.
         zone: the time zone of that date.
+        first_run_id: of the chain of the run, which reads the file once.
     """
 
     requests_uri: str
     time: AwareDatetime
     zone: str | None = None
     store_id: str | None = None
+    first_run_id: str | None = None
 
 
 class FoundRequests(ContractModel):
-    """The address of a requests file, filled in, and whether a file is there."""
+    """The address of a requests file, filled in, and whether a file is there; or that of what was read of it before."""
 
     requests_uri: str
     found: bool

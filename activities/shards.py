@@ -26,6 +26,7 @@ from message_batches.jobs.merge import merge
 from message_batches.jobs.records import JobRecords
 from message_batches.jobs.shards import Shard, ShardReader, cancel_shard, stop_shard
 from message_batches.prices import PriceList
+from message_batches.requests.first_read import FirstRead
 from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
 
@@ -100,7 +101,9 @@ class ShardActivities:
 
     async def _folder_of(self, given: CancelShardsInput) -> str:
         """Return the folder of a job that is planned just now; where it has none yet, nothing is in it."""
-        if folder := await given_folder(self._store, given.job_id, given.requests, given.requests_uri):
+        if (uri := given.requests_uri) is not None:
+            uri = await FirstRead(self._store, given.job_id, given.first_run_id).address(uri)
+        if folder := await given_folder(self._store, given.job_id, given.requests, uri):
             return folder
         found = await find_stored_job(self._store, given.job_id)
         return found.records.folder if found else job_paths.job_folder(given.job_id, "")

@@ -96,6 +96,7 @@ class MessageBatchJobWorkflow:
             JobActivities.plan_wave,
             PlanWaveInput(
                 job_id=self._context.job_id,
+                first_run_id=workflow.info().first_execution_run_id,
                 profile=request.profile,
                 store_id=state.store_id or request.store_id,
                 folder=state.folder or None,
@@ -182,6 +183,7 @@ class MessageBatchJobWorkflow:
                 ShardActivities.cancel_shards,
                 CancelShardsInput(
                     job_id=self._context.job_id,
+                    first_run_id=workflow.info().first_execution_run_id,
                     profile=request.profile,
                     store_id=state.store_id or request.store_id,
                     folder=state.folder or None,

@@ -76,6 +76,7 @@ class MessageBatchWorkflow:
                 profile=self._request.profile,
                 requests=self._request.requests,
                 requests_uri=requests_uri,
+                first_run_id=workflow.info().first_execution_run_id,
                 store_id=self._request.store_id,
                 to_send=to_send,
                 max_cost=self._request.max_cost,

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from message_batches.job_models import ShardRecord
 from message_batches.models import Manifest
+from message_batches.requests.first_read import FirstReadRecord
 from message_batches.result_models import LandedResults
 from message_batches.storage.groups import (
     GroupKey,
@@ -17,6 +18,7 @@ from message_batches.storage.groups import (
     PathKind,
     batch_at,
     batch_of,
+    manifest_at,
     parse_path,
 )
 from message_batches.storage.interface import Store, StoredObject
@@ -24,9 +26,10 @@ from message_batches.storage.paths import FOLDERS, id_part, key_of_intent
 from message_batches.storage.submission_records import BatchClaim, SubmissionIntent, SubmissionOutcome
 
 _Plan = tuple[Manifest, ...]
-StoredRecord = SubmissionIntent | SubmissionOutcome | BatchClaim | ShardRecord | _Plan
+StoredRecord = SubmissionIntent | SubmissionOutcome | BatchClaim | ShardRecord | FirstReadRecord | _Plan
 
 _RECORDS: dict[PathKind, Callable[[bytes], StoredRecord]] = {
+    PathKind.FIRST_READ: FirstReadRecord.model_validate_json,
     PathKind.INTENT: SubmissionIntent.model_validate_json,
     PathKind.OUTCOME: SubmissionOutcome.model_validate_json,
     PathKind.CLAIM: BatchClaim.model_validate_json,
@@ -43,7 +46,7 @@ class ObjectGroup:
         newest: the latest time of any of them: of an intent its own, of others the store's.
         objects: the objects, none of them once one is recent.
         references: the batches that a run's outcomes or a job's landed shards name, the run that a batch's claim
-            names, and the manifests that were sent or planned, or that results were checked against.
+            names, and the manifests that were read, sent or planned, or that results were checked against.
         readable: whether every record among them can be read.
     """
 
@@ -114,6 +117,9 @@ class Inventory:
                 if batch_of_shard := batch_at(record.results_file.uri):
                     group.references |= {batch_of_shard}
                     self.batches.add(batch_of_shard)
+            case FirstReadRecord():
+                if read := manifest_at(record.requests):
+                    group.references |= {read}
             case tuple():
                 group.references |= {GroupKey.of_manifest(manifest.sha256) for manifest in record}
         if record is None and kind in _RECORDS:

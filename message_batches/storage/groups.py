@@ -1,9 +1,9 @@
 """The groups of objects that a purge keeps or removes as a whole: the parser that finds the group of an object.
 
-Objects belong together in groups: a run (its intents and outcomes), a batch of a key (its claim and results), a
-manifest, a job (its plans, the records of its shards, its merged results), and each unfinished upload. The store's id,
-the namespaces and the accounts are in no group and never purged; every other object in the store is foreign and never
-touched. The layout is in `paths`.
+Objects belong together in groups: a run (its intents and outcomes, the record of its first read), a batch of a key (its
+claim and results), a manifest, a job (its plans, the records of its shards, its merged results), and each unfinished
+upload. The store's id, the namespaces and the accounts are in no group and never purged; every other object in the
+store is foreign and never touched. The layout is in `paths`.
 """
 
 import re
@@ -27,30 +27,33 @@ class ObjectCategory(StrEnum):
 class PathKind(IntEnum):
     """The kind of an object, in the order in which a purge removes them: an interrupted purge must not mislead a run.
 
-    A landed shard goes first: its record would name results that are gone. Then the plan, whose shards it counts by
-    their numbers, and before the requests that it names: a job without a plan makes it again. An intent goes before its
-    outcome: without the outcome, it would count as undecided for ever. Both go before the results: a batch that is
-    recorded and has none would be adopted again. The publication goes before the file that it names; the claim goes
-    after them, since it shows that they are a batch's. Requests go before their ids: a run that has not sent them yet
-    must notice before it submits.
+    The record of a first read goes first: a run without it reads its file again. Then a landed shard: its record would
+    name results that are gone. Then the plan, whose shards it counts by their numbers, and before the requests that it
+    names: a job without a plan makes it again. An intent goes before its outcome: without the outcome, it would count
+    as undecided for ever. Both go before the results: a batch that is recorded and has none would be adopted again. The
+    publication goes before the file that it names; the claim goes after them, since it shows that they are a batch's.
+    Requests go before their ids: a run that has not sent them yet must notice before it submits.
     """
 
-    SHARD = 0
-    PLAN = 1
-    INTENT = 2
-    OUTCOME = 3
-    PUBLICATION = 4
-    RESULTS = 5
-    CLAIM = 6
-    REQUESTS = 7
-    IDS = 8
-    LEFTOVER = 9
+    FIRST_READ = 0
+    SHARD = 1
+    PLAN = 2
+    INTENT = 3
+    OUTCOME = 4
+    PUBLICATION = 5
+    RESULTS = 6
+    CLAIM = 7
+    REQUESTS = 8
+    IDS = 9
+    LEFTOVER = 10
 
     @property
     def category(self) -> ObjectCategory:
         """The category that it is counted in."""
         match self:
-            case PathKind.SHARD | PathKind.PLAN | PathKind.INTENT | PathKind.OUTCOME | PathKind.CLAIM:
+            case PathKind.FIRST_READ | PathKind.SHARD | PathKind.PLAN:
+                return ObjectCategory.RECORDS
+            case PathKind.INTENT | PathKind.OUTCOME | PathKind.CLAIM:
                 return ObjectCategory.RECORDS
             case PathKind.PUBLICATION | PathKind.RESULTS:
                 return ObjectCategory.RESULTS
@@ -103,6 +106,7 @@ _LAYOUT = re.compile(
     rf"|claims/(?P<claims_key>{KEY})-{PLACE}/(?P<claimed>[^/]+)\.json"
     rf"|results/(?P<results_key>{KEY})-(?P<results_place>{PLACE})/(?P<batch>[^/]+)"
     rf"/(?:(?:incomplete-)?{_UUID}\.jsonl|(?P<published>{_SHA256}|{UNVERIFIED})\.json)"
+    rf"|manifests/(?P<reader>[^/]+-{_UUID})\.json"
     rf"|manifests/(?P<requests>{_SHA256})\.(?:jsonl|(?P<ids>ids))"
     rf"|{JOBS}/(?P<job>[^/]+)-[0-9a-f]{{16}}/(?:(?P<plan>\d+\.plan)|(?P<shard>\d+-\d+\.json)"
     rf"|(?P<merged>{_SHA256}\.json)|{_UUID}\.(?:jsonl|shards))"
@@ -119,6 +123,8 @@ def parse_path(path: str) -> ParsedPath | None:
         return ParsedPath(GroupKey("leftover", path), PathKind.LEFTOVER)
     if run := found["run"]:
         return ParsedPath(GroupKey("run", run), PathKind.OUTCOME if found["outcome"] else PathKind.INTENT)
+    if reader := found["reader"]:
+        return ParsedPath(GroupKey("run", reader), PathKind.FIRST_READ)
     if batch := found["claimed"]:
         return ParsedPath(GroupKey("batch", f"{found['claims_key']}/{batch}"), PathKind.CLAIM)
     if sha256 := found["requests"]:

@@ -11,6 +11,7 @@
     results/<account>/<batch>/<sha256 of manifest>.json      the publication: which attempt holds the results
     results/<account>/<batch>/unverified.json                the publication where the requests are not known
     manifests/<sha256>.jsonl, <sha256>.ids                   requests, and their custom_ids
+    manifests/<run>.json                                     the requests that a run or a job has read from a file
     jobs/<job>-<hash of the requests>/<wave>.plan            the manifests of a job's wave, one a line
     jobs/<job>-<hash of the requests>/<wave>-<n>.json        a landed shard of that wave
     jobs/<job>-<hash of the requests>/<attempt>.jsonl        merged results; <attempt>.shards the shards that are in it
@@ -137,6 +138,11 @@ def requests_path(sha256: str) -> str:
 def ids_path(sha256: str) -> str:
     """Build the path of a manifest's custom_ids."""
     return f"manifests/{sha256}.ids"
+
+
+def first_read_path(workflow_id: str, first_run_id: str) -> str:
+    """Build the path of the record of what a run or a job has read from its requests file."""
+    return f"manifests/{run_part(workflow_id, first_run_id)}.json"
 
 
 def namespace_path(namespace_id: str) -> str:

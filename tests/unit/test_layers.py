@@ -63,7 +63,7 @@ ALLOWED: Mapping[str, str] = {
         "api claude_models concurrency contract error_causes errors formatting jsonl models prices requests "
         "result_models schemas serialization spans storage"
     ),
-    "retention": "contract errors job_models models result_models runs schedules storage temporal",
+    "retention": "contract errors job_models models requests result_models runs schedules storage temporal",
     "runs": (
         "api contract errors formatting job_models models prices requests result_models results serialization storage "
         "temporal"

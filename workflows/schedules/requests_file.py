@@ -126,6 +126,7 @@ async def _look(request: GivenInput, uri: str) -> FoundRequests:
             time=info.typed_search_attributes.get(SCHEDULED_TIME) or info.start_time,
             zone=request.requests_uri_zone,
             store_id=request.store_id,
+            first_run_id=info.first_execution_run_id,
         ),
         **activity_options.FIND_REQUESTS,
         summary="look for the requests file",

@@ -184,3 +184,16 @@ async def test_a_later_wave_that_an_earlier_run_has_planned_is_taken_up_and_not_
     assert above.over_limit
     assert above.over_limit.startswith("CostLimitExceeded: 4 requests may cost")
     assert below.over_limit is None
+
+
+async def test_a_second_run_of_a_jobs_chain_plans_what_the_first_one_has_read(planner: Planner) -> None:
+    chain = "0199a1b2-c3d4-7000-8000-000000000001"
+    uri = await put(planner.store, jsonl(fresh(4)))
+    first = await planner(requests_uri=uri, first_run_id=chain)
+    await put(planner.store, jsonl(fresh(5)))
+
+    again = await planner(requests_uri=uri, first_run_id=chain)
+    other = await planner(requests_uri=uri, first_run_id=chain.replace("1b2", "1b3"))
+
+    assert (again.folder, again.requests, again.planned_before) == (first.folder, 4, True)
+    assert (other.requests, other.planned_before) == (5, False)

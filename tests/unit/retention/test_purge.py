@@ -16,6 +16,7 @@ import pytest
 from message_batches.errors import MessageBatchesError
 from message_batches.job_models import ShardRecord
 from message_batches.models import Anchor, Manifest
+from message_batches.requests.first_read import FirstReadRecord
 from message_batches.requests.manifest import write_manifest
 from message_batches.result_models import ResultsFile, Summary
 from message_batches.results import reader
@@ -25,7 +26,16 @@ from message_batches.retention.purge import KeepReason, PurgePlan, PurgeResult, 
 from message_batches.storage.groups import GroupKey, ObjectCategory, PathKind
 from message_batches.storage.interface import StoredObject
 from message_batches.storage.object_store import ObjectStore, open_store
-from message_batches.storage.paths import ACCOUNTS, FOLDERS, JOBS, STORE_ID, account_path, claim_path, results_folder
+from message_batches.storage.paths import (
+    ACCOUNTS,
+    FOLDERS,
+    JOBS,
+    STORE_ID,
+    account_path,
+    claim_path,
+    first_read_path,
+    results_folder,
+)
 from message_batches.storage.submission_records import (
     BatchClaim,
     SubmissionIntent,
@@ -195,6 +205,23 @@ def test_old_requests_are_kept_while_a_kept_run_or_result_refers_to_them() -> No
     for holdings in (by_run, by_results):
         assert decided(holdings) == [f"{FOLDER}/flow-first-1.json", f"{FOLDER}/flow-first-1.outcome.json"]
     assert decided(by_none)[-2:] == [f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
+
+
+@pytest.mark.parametrize("read", [f"manifests/{SHA}.jsonl", f"jobs/job-{'d' * 16}/0.plan"])
+def test_the_record_of_a_first_read_keeps_its_requests_and_goes_with_its_run(read: str) -> None:
+    record, reader = first_read_path("flow", UUID), GroupKey.of_run("flow", UUID)
+    parts = [record, f"{FOLDER}/flow-{UUID}-1.json", f"manifests/{SHA}.jsonl", f"manifests/{SHA}.ids"]
+    holdings, unreadable = Inventory(BEFORE), Inventory(BEFORE)
+    for stored in [StoredObject(name, 1, OLD) for name in reversed(parts)]:
+        if stored.name == parts[1]:
+            holdings.add(stored, intent(OLD, first_run_id=UUID, sha256=OTHER_SHA))
+        else:
+            holdings.add(stored, FirstReadRecord(requests=read) if stored.name == record else None)
+    unreadable.add(StoredObject(record, 1, OLD))
+
+    assert decided(holdings) == parts
+    assert decided(holdings, reader) == ([] if read.startswith("manifests") else parts[2:])
+    assert decided(unreadable) == []
 
 
 JOB = GroupKey.of_job("job")

@@ -18,6 +18,7 @@ from message_batches.errors import ResultsIncomplete, StoreUnavailable
 from message_batches.job_models import ShardRecord
 from message_batches.jobs.records import JobRecords
 from message_batches.models import Anchor, Manifest
+from message_batches.requests.first_read import FirstRead
 from message_batches.requests.manifest import load_manifest, read_ids, write_inline_manifest
 from message_batches.result_models import ResultsFile, Summary
 from message_batches.results.landing import find_landed, land
@@ -337,6 +338,19 @@ async def test_requests_and_their_ids_are_named_by_the_hash_of_the_requests(stor
     assert await load_manifest(store, manifest.uri) == manifest
 
 
+@pytest.mark.parametrize(("workflow_id", "part"), WORKFLOW_IDS.items(), ids=range(len(WORKFLOW_IDS)))
+async def test_the_record_of_a_first_read_belongs_to_its_run(store: ObjectStore, workflow_id: str, part: str) -> None:
+    read = store.uri(f"manifests/{'1' * 64}.jsonl")
+
+    await FirstRead(store, workflow_id, RUN).record(store.uri("incoming/daily.jsonl"), read)
+
+    name = f"manifests/{part}-{RUN}.json"
+    assert names_in(store) == [name]
+    assert json.loads(await store.read(name) or b"") == {"requests": f"manifests/{'1' * 64}.jsonl"}
+    assert parse_path(name) == ParsedPath(GroupKey.of_run(workflow_id, RUN), PathKind.FIRST_READ)
+    assert await FirstRead(store, workflow_id, RUN).found() == read
+
+
 def shard_of(results_uri: str, wave: int, number: int) -> ShardRecord:
     return ShardRecord(
         wave=wave,
@@ -428,6 +442,7 @@ async def test_a_worker_records_its_namespace_under_the_servers_id(store: Object
         (f"results/{TEAM_PART}/msgbatch_1/unverified.json", GroupKey.of_batch("team-a", "msgbatch_1")),
         (f"manifests/{'0' * 64}.jsonl", None),
         (f"manifests/{'0' * 64}.ids", None),
+        (f"manifests/run-1-{RUN}.json", None),
         (f"jobs/job-1-{'0' * 16}/0.plan", None),
         (f"jobs/job-1-{'0' * 16}/{RUN}.jsonl", None),
     ],
@@ -456,6 +471,18 @@ async def test_an_interrupted_upload_is_a_leftover_of_its_object(
 
 def test_every_kind_of_object_that_a_purge_knows_is_written_here() -> None:
     assert [kind.name for kind in PathKind] == [
-        *("SHARD", "PLAN", "INTENT", "OUTCOME", "PUBLICATION", "RESULTS", "CLAIM", "REQUESTS", "IDS", "LEFTOVER")
+        *(
+            "FIRST_READ",
+            "SHARD",
+            "PLAN",
+            "INTENT",
+            "OUTCOME",
+            "PUBLICATION",
+            "RESULTS",
+            "CLAIM",
+            "REQUESTS",
+            "IDS",
+            "LEFTOVER",
+        )
     ]
     assert {kind.category for kind in PathKind} == set(ObjectCategory) - {ObjectCategory.OTHER}
