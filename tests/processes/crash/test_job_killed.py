@@ -77,7 +77,7 @@ async def ends_whole(scene: Scene, job: Job, *, paid: Counter[int]) -> JobOutput
 @played_together()
 async def test_killed_while_a_job_is_planned(scene: Scene) -> None:
     worker = await scene.worker()
-    job = await start(scene, requests(4000, "every word of it " * 300), shard=2000)
+    job = await start(scene, requests(4000, "every word of it " * 900), shard=2000)
 
     await at_work(job, ActivityType.PLAN_WAVE)
     await worker.kill()
