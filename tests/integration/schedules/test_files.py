@@ -1,5 +1,6 @@
 """Schedules of a file that others put into the store: named by the time of the firing, and waited for."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -88,6 +89,7 @@ async def test_each_firing_reads_the_file_as_it_is_then(starter: CommandLine, li
     seen = []
     for number in (1, 2):
         put(uri, fresh(number))
+        await asyncio.sleep(1)  # The id of a firing has its second.
         job, _ = await triggered(live, name)
         seen.append((job.id, len(merged_ids(await job.result()))))
 
