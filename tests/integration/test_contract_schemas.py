@@ -5,6 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from message_batches.contract import CANCEL_BATCH, CANCEL_JOB, PROGRESS, RESOLVE_SUBMISSION
 from message_batches.job_models import JobPhase
 from message_batches.models import Phase, SubmissionSchedule
@@ -93,6 +95,7 @@ async def test_the_details_of_a_failure(live: Stack) -> None:
     assert all_problems("failure-details", [refused.details[0], too_dear.details[0]]) == []
 
 
+@pytest.mark.slow
 async def test_the_output_of_a_job_its_progress_and_its_shards_of_which_one_fails(live: Stack) -> None:
     # The results of one batch are never complete.
     live.emulator.faults.add("missing-line", operation="results", line=1, times=5)

@@ -75,6 +75,7 @@ async def test_the_timer_of_a_poll_ends_at_the_deadline_and_the_run_shows_it(hel
     assert (await read_progress(held.client, run.id)).deadline == deadline
 
 
+@pytest.mark.slow
 async def test_a_poll_that_the_api_does_not_answer_does_not_delay_the_deadline(held: Stack) -> None:
     run = await held.start(requests(), deadline=soon(2.5))
     await progress_when(run, lambda seen: seen.polls > 0)
@@ -161,6 +162,7 @@ async def test_requests_that_cannot_be_checked_before_the_deadline_are_not_sent(
     assert (await failure_of(elsewhere)).type == "DeadlinePassed"
 
 
+@pytest.mark.slow
 async def test_a_post_under_way_at_the_deadline_is_awaited_and_its_batch_cancelled(held: Stack) -> None:
     held.emulator.faults.add("slow", operation="create", seconds=3, times=1)
 
@@ -239,6 +241,7 @@ async def test_a_run_with_a_deadline_can_be_cancelled(held: Stack) -> None:
     assert held.operations()[-1] == "cancel"
 
 
+@pytest.mark.slow
 async def test_the_deadline_goes_on_where_a_run_continues_as_new(short_lived: DevServer, tmp_path: Path) -> None:
     options = EmulatorOptions(processing_time=timedelta(minutes=10), cancel_time=timedelta(seconds=0.3))
     async with (

@@ -160,6 +160,7 @@ def test_a_test_is_given_a_worker_of_its_own_and_nothing_of_the_developers(
     assert "7 passed" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_failure_shows_what_the_worker_has_written_and_a_bad_setting_its_name(
     project: Path, environment: dict[str, str]
 ) -> None:
@@ -204,6 +205,7 @@ async def session(project: Path, environment: dict[str, str], signum: signal.Sig
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGKILL], ids=lambda signum: signum.name)
+@pytest.mark.slow
 async def test_nothing_is_left_of_a_session_that_is_ended(
     project: Path, environment: dict[str, str], signum: signal.Signals
 ) -> None:

@@ -83,6 +83,7 @@ async def test_a_run_that_is_joined_keeps_its_deadline_and_status_shows_it(hurri
     assert document.json["progress"]["deadline"] == "2100-01-01T05:00:00Z"
 
 
+@pytest.mark.slow
 async def test_a_batch_that_is_taken_over_has_a_deadline_too(hurried: CommandLine, held: Stack) -> None:
     batch_id = await held.post_by_a_stranger(fresh())
 

@@ -49,11 +49,16 @@ def is_whole(output: JobOutput, live: Stack) -> None:
     ("kind", "fault"),
     [
         ("SpendLimitReached", {"fault": "spend-limit", "operation": "create"}),
-        (
+        pytest.param(
             "AuthenticationFailed",
             {"fault": "error", "operation": "create", "status": 401, "type": "authentication_error"},
+            marks=pytest.mark.slow,
         ),
-        ("PermissionDenied", {"fault": "error", "operation": "retrieve", "status": 403, "type": "permission_error"}),
+        pytest.param(
+            "PermissionDenied",
+            {"fault": "error", "operation": "retrieve", "status": 403, "type": "permission_error"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 async def test_what_concerns_all_pauses_the_job_until_it_is_resumed(
@@ -72,6 +77,7 @@ async def test_what_concerns_all_pauses_the_job_until_it_is_resumed(
     is_whole(await job.result(), live)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [

@@ -132,6 +132,7 @@ async def test_what_has_failed_of_a_run_is_sent_again_and_merged(starter: Comman
     assert (await starter("results", retried.json["workflowId"], "--failed")).out == ""
 
 
+@pytest.mark.slow
 async def test_a_retry_of_a_run_is_of_its_own_results_also_where_the_same_requests_have_another_run(
     starter: CommandLine, live: Stack
 ) -> None:
@@ -201,6 +202,7 @@ async def test_a_retry_of_a_shard_is_refused_and_names_that_of_its_job(starter: 
     assert sum(sent(live).values()) == 4
 
 
+@pytest.mark.slow
 async def test_a_retry_has_as_many_waves_as_it_is_given(starter: CommandLine, live: Stack) -> None:
     failing(live, "request-0001", batches=20)
     run = (await starter("start", starter.file(fresh(2)), *QUICK, "--wait", "--json")).json["workflowId"]
@@ -368,6 +370,7 @@ async def test_the_limit_of_a_retry_is_compared_with_what_is_left_to_send(starte
     assert sum(sent(live).values()) == 5
 
 
+@pytest.mark.slow
 async def test_a_shard_whose_batch_is_known_is_not_submitted_again(starter: CommandLine, live: Stack) -> None:
     live.emulator.faults.add("missing-line", operation="results", line=1, times=5)
     job = await started(starter, fresh(4), *SHARDS, "--concurrency", "1")

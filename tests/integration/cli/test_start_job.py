@@ -185,6 +185,7 @@ async def created(pending: Stack, count: int) -> None:
     await eventually(lambda: len(pending.emulator.batches) == count, f"{count} batches")
 
 
+@pytest.mark.slow
 async def test_again_is_a_job_of_its_own(starter: CommandLine, live: Stack) -> None:
     file = starter.file(fresh(3))
 

@@ -56,6 +56,7 @@ async def test_a_job_that_is_reset_to_before_its_shards_started_starts_none_agai
     assert set(sent(live).values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_job_that_is_reset_follows_the_batch_that_came_after_it_had_read_that_there_was_none(
     pending: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

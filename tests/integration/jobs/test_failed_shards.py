@@ -54,6 +54,7 @@ async def test_a_spend_limit_in_the_middle_pauses_the_job_until_it_is_resumed(li
     assert set(sent(live).values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_pause_lands_what_is_under_way(pending: Stack) -> None:
     job = await start_job(pending, requests(6), concurrency=2, shard=2)
     await polled(pending, job, 0, 1)

@@ -51,6 +51,7 @@ async def test_a_job_that_has_ended_is_reset_to_each_of_its_moments(live: Stack)
         assert sent(live) == bought, event
 
 
+@pytest.mark.slow
 async def test_a_job_is_reset_to_each_of_its_moments_while_its_shards_are_under_way(pending: Stack) -> None:
     given = requests(6)
     job = await start_job(pending, given, concurrency=2)

@@ -130,6 +130,7 @@ async def test_a_wave_above_the_limit_on_the_cost_is_not_sent_and_what_has_lande
     assert len(live.emulator.batches) == 2
 
 
+@pytest.mark.slow
 async def test_a_full_queue_of_the_provider_is_waited_for(temporal: DevServer, tmp_path: Path) -> None:
     options = EmulatorOptions(processing_time=SECOND, queue_limit=2)
     async with Emulator(options) as emulator, running_stack(temporal.client, emulator, tmp_path.as_uri()) as live:

@@ -26,7 +26,7 @@ A_WHILE = 3
         pytest.param("before_read", r"given\.jsonl", id="planning", marks=pytest.mark.slow),
         pytest.param("after_write", r"manifests/", id="while its shards are put", marks=pytest.mark.slow),
         pytest.param("after_write", r"jobs/.*/0\.plan", id="planned", marks=pytest.mark.slow),
-        pytest.param("after_write", r"jobs/.*/0-0\.json", id="window"),
+        pytest.param("after_write", r"jobs/.*/0-0\.json", id="window", marks=pytest.mark.slow),
         pytest.param("before_read", r"jobs/.*/1\.plan", id="planning a wave", marks=pytest.mark.slow),
         pytest.param("after_write", r"jobs/.*/1\.plan", id="wave", marks=pytest.mark.slow),
         pytest.param("before_read", r"jobs/.*/[0-9a-f]{64}\.json", id="merging", marks=pytest.mark.slow),

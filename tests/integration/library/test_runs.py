@@ -273,6 +273,7 @@ async def test_a_lost_reply_is_resolved(pending: Stack) -> None:
     assert output.batch_id == batch_id
 
 
+@pytest.mark.slow
 async def test_a_batch_of_others_is_taken_over(pending: Stack) -> None:
     runs, given = batch_runs(pending), fresh()
     batch_id = await pending.post_by_a_stranger(given)

@@ -31,7 +31,7 @@ def latest(live: Stack, run: WorkflowHandle[Any, Any], kind: type) -> WorkflowHa
     return live.client.get_workflow_handle(run.id, result_type=kind)
 
 
-@pytest.mark.parametrize("way", ["replaced", "removed"])
+@pytest.mark.parametrize("way", ["replaced", pytest.param("removed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("waits", [False, True])
 async def test_a_firing_that_is_reset_buys_nothing_of_another_file(
     starter: CommandLine, live: Stack, name: str, way: str, waits: bool
@@ -53,7 +53,7 @@ async def test_a_firing_that_is_reset_buys_nothing_of_another_file(
     assert live.operations().count("create") == 1
 
 
-@pytest.mark.parametrize("way", ["replaced", "removed"])
+@pytest.mark.parametrize("way", ["replaced", pytest.param("removed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("zone", [None, "UTC"])
 async def test_a_run_that_is_reset_lands_the_batch_of_the_file_that_it_has_read(
     live: Stack, way: str, zone: str | None
@@ -72,7 +72,7 @@ async def test_a_run_that_is_reset_lands_the_batch_of_the_file_that_it_has_read(
     assert live.operations().count("create") == 1
 
 
-@pytest.mark.parametrize("way", ["replaced", "removed"])
+@pytest.mark.parametrize("way", ["replaced", pytest.param("removed", marks=pytest.mark.slow)])
 async def test_a_job_by_hand_that_is_reset_merges_the_file_that_it_has_read(live: Stack, way: str) -> None:
     uri = uri_in(live, "by-hand.jsonl")
     put(uri, fresh(2))
@@ -102,7 +102,7 @@ async def test_a_file_of_which_nothing_could_be_sent_is_read_anew_by_a_reset(liv
     assert again.summary.counts.succeeded == 3
 
 
-@pytest.mark.parametrize("way", ["replaced", "removed"])
+@pytest.mark.parametrize("way", ["replaced", pytest.param("removed", marks=pytest.mark.slow)])
 async def test_a_job_that_is_reset_and_cancelled_cancels_the_batch_of_the_file_that_it_has_read(
     pending: Stack, way: str
 ) -> None:

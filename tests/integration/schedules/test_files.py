@@ -83,6 +83,7 @@ async def test_a_file_that_comes_late_is_waited_for(starter: CommandLine, live: 
     assert live.operations().count("create") == 1
 
 
+@pytest.mark.slow
 async def test_each_firing_reads_the_file_as_it_is_then(starter: CommandLine, live: Stack, name: str) -> None:
     uri = uri_in(live, "daily.jsonl")
     await starter("schedule", "create", name, "--requests-uri", uri, *NEVER, *QUICK, "--overlap", "allow")

@@ -76,6 +76,7 @@ async def test_a_run_is_one_trace_from_its_start_to_its_landing(traced: Traced) 
     assert post.attributes["anthropic.request_id"] == create.request_id
 
 
+@pytest.mark.slow
 async def test_the_trace_goes_on_where_a_run_continues_as_new(
     short_lived: DevServer, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -116,6 +117,7 @@ async def test_a_lost_reply_is_one_span_of_the_search_for_its_batch(traced: Trac
     assert not one(spans, RUN).failed
 
 
+@pytest.mark.slow
 async def test_what_is_repeated_again_and_again_does_not_make_a_span_each_time(traced: Traced) -> None:
     # Each POST of the run is an activity of its own; each landing is one that Temporal repeats.
     traced.live.emulator.faults.add("429", operation="create", times=15)
@@ -190,6 +192,7 @@ async def test_a_replay_sends_no_span_and_decides_the_same(traced: Traced, with_
     assert again.spans == []
 
 
+@pytest.mark.slow
 async def test_the_shards_of_a_job_are_in_its_trace(traced: Traced) -> None:
     job = await start_job(traced.live, requests(6), shard=2)
     await job.result()
@@ -297,6 +300,7 @@ async def test_a_run_that_its_caller_does_not_sample_sends_nothing(traced: Trace
         ("message-batches-trace", {"began": 7, "steps": {PROMPT: {"began": 1, "ended": 2, "calls": 99}}}),
     ],
 )
+@pytest.mark.slow
 async def test_a_header_that_is_nonsense_fails_no_run(
     traced: Traced, temporal: DevServer, name: str, value: object
 ) -> None:
@@ -320,6 +324,7 @@ async def test_a_sampler_that_takes_nothing_sends_nothing(
 
 
 @pytest.mark.parametrize("harm", ["refuses", "hangs", "answers 500"])
+@pytest.mark.slow
 async def test_a_receiver_that_takes_nothing_neither_slows_nor_fails_a_run(
     temporal: DevServer, emulator: Emulator, tmp_path: Path, harm: str
 ) -> None:
@@ -381,6 +386,7 @@ class Caller:
         return await client.execute_operation(Handler.start, given, headers={"traceparent": TRACEPARENT})
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_started_over_nexus_is_a_part_of_the_trace_of_its_caller(traced: Traced) -> None:
     live = traced.live
     queue, endpoint = f"{live.task_queue}-nexus", f"traced-{uuid4()}"

@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 
+import pytest
 from aiohttp import web
 from temporalio.testing import WorkflowEnvironment
 
@@ -59,6 +60,7 @@ async def test_a_receiver_that_is_down_for_three_attempts_gets_each_event_once(
     assert len(receiver.got) == 2
 
 
+@pytest.mark.slow
 async def test_each_attempt_has_the_same_id_and_a_time_of_its_own(telling: Stack, receiver: Receiver) -> None:
     receiver.answer = lambda number: web.Response(status=503) if number <= 6 else None
     await telling.run(requests(), notify=["ops"])

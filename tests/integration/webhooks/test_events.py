@@ -199,6 +199,7 @@ async def test_a_reset_run_sends_nothing_twice(telling: Stack, receiver: Receive
     assert sorted(receiver.events) == ["batch.landed", "batch.submitted"]
 
 
+@pytest.mark.slow
 async def test_a_run_that_continues_as_new_tells_each_event_once_and_shows_what_did_not_arrive(
     short_lived: DevServer, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -269,6 +270,7 @@ async def test_a_target_that_is_not_there_does_not_matter(live: Stack) -> None:
     assert output.verified
 
 
+@pytest.mark.slow
 async def test_a_cancellation_in_the_last_moment_does_not_undo_what_has_landed(
     telling: Stack, receiver: Receiver
 ) -> None:

@@ -63,6 +63,7 @@ async def test_a_run_whose_worker_is_killed_is_one_trace_from_the_starter_on(
     assert polling.attributes["message_batches.calls"] >= before > 3
 
 
+@pytest.mark.slow
 async def test_the_standard_variables_are_followed(temporal: DevServer, emulator: Emulator, tmp_path: Path) -> None:
     async with Receiver() as receiver:
         configured = settings(
@@ -89,6 +90,7 @@ async def test_the_standard_variables_are_followed(temporal: DevServer, emulator
     assert (run.parent_id, receiver.named(f"start {RUN}")) == ("", [])
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_is_not_there_is_said_once_and_the_starter_says_nothing(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:

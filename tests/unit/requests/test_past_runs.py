@@ -238,6 +238,7 @@ async def test_only_the_newest_are_compared(store: ObjectStore, prices: PriceLis
     assert figures(estimate) == (2 * LIMIT, 51, NEWEST)
 
 
+@pytest.mark.slow
 async def test_a_store_of_thousands_of_batches_answers_in_time(
     store: ObjectStore, prices: PriceList, tmp_path: Path
 ) -> None:
