@@ -54,6 +54,7 @@ async def test_at_its_deadline_a_batch_is_cancelled_landed_and_the_rest_is_named
     assert f"The deadline came before {counts.canceled} requests had finished" in await details_of(run)
 
 
+@pytest.mark.slow
 async def test_the_timer_of_a_poll_ends_at_the_deadline_and_the_run_shows_it(held: Stack) -> None:
     deadline = soon(3)
     run = await held.start(requests(), poll=RARELY, deadline=deadline)

@@ -33,7 +33,7 @@ async def emulator() -> AsyncIterator[Emulator]:
         yield running
 
 
-@pytest.fixture(params=[True, False], ids=["with search attributes", "without"])
+@pytest.fixture(params=[True, pytest.param(False, marks=pytest.mark.slow)], ids=["with search attributes", "without"])
 async def alone(
     request: pytest.FixtureRequest, temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> AsyncIterator[Stack]:

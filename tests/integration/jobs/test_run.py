@@ -74,6 +74,7 @@ async def test_requests_in_the_store_are_read_there(live: Stack) -> None:
     assert merged_ids(output) == ["0", "1", "2", "3"]
 
 
+@pytest.mark.slow
 async def test_never_more_batches_are_alive_than_the_concurrency_allows(brief: Stack) -> None:
     output = await (await start_job(brief, requests(7), shard=1, concurrency=2)).result()
 

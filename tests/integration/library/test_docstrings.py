@@ -92,6 +92,7 @@ async def prepared(name: str, temporal: DevServer, store: str) -> AsyncIterator[
 
 
 @pytest.mark.parametrize(("name", "example"), [pytest.param(*each, id=each[0]) for each in examples()])
+@pytest.mark.slow
 async def test_an_example_runs(
     name: str,
     example: str,

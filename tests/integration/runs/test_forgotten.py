@@ -227,6 +227,7 @@ async def test_a_store_that_has_lost_its_id_is_named_with_the_way_to_mend_it(
     await run.terminate()
 
 
+@pytest.mark.slow
 async def test_a_new_store_is_not_written_to_by_a_list(temporal: DevServer, tmp_path: Path) -> None:
     starter = command_line(tmp_path / "user", temporal, (tmp_path / "store").as_uri(), "nobody-polls")
 

@@ -37,7 +37,7 @@ async def worker(client: Client, task_queue: str, *, versioned: bool) -> AsyncIt
         yield
 
 
-@pytest.mark.parametrize("versioned", [False, True])
+@pytest.mark.parametrize("versioned", [pytest.param(False, marks=pytest.mark.slow), True])
 async def test_a_worker_of_any_version_is_detected(temporal: DevServer, versioned: bool) -> None:
     client, queue = temporal.client, f"polled-{uuid4()}"
     build = f"{VERSION.deployment_name}:{VERSION.build_id}" if versioned else ""
