@@ -239,6 +239,8 @@ class MessageBatchJobWorkflow:
     def delivery(self, report: DeliveryReport) -> None:
         """Take in that an event does not get through to a webhook, or does after all."""
         self._context.notifier.on_report(report)
+        if self._state.outcome is None:
+            self._context.publish_status()
 
     @workflow.query(name=PROGRESS)
     def progress(self) -> JobProgress:

@@ -218,6 +218,9 @@ async def find_job(store: Store, identity: str, connect: Callable[[], Awaitable[
         return None
     view = await describe_job(client, store, identity, query_timeout=timedelta())
     if view.folder is None:
+        # The last run of the job has not come so far; an earlier one may have.
+        if found := await find_stored_job(store, identity):
+            return found
         failed = f", it {view.status}: {view.failure.message}" if view.failure else ", its requests are not planned yet"
         raise ResultsNotFound(f"{identity} has no results{failed}", NextAction.WATCH, workflow_id=identity)
     records = JobRecords(store, view.folder)

@@ -10,7 +10,7 @@ from message_batches.jobs.describe import JobView, find_stored_job, workflow_typ
 from message_batches.jobs.start import JobStart
 from message_batches.library.connections import Connections
 from message_batches.library.options import cost_limit, retries_of
-from message_batches.library.outcomes import Landed, Resolved, RunFailed, Stopped, landed_before
+from message_batches.library.outcomes import Landed, Resolved, RunFailed, Stopped, landed_before, merged_before
 from message_batches.library.results import BatchResult, read_line
 from message_batches.library.sources import Source, find_source
 from message_batches.models import Resolution
@@ -114,8 +114,10 @@ class BatchRun:
                 raise
             if view.output:
                 return view.output
-            if isinstance(view, RunView) and (landed := await landed_before(self._connections.store, view)):
-                return landed
+            store = self._connections.store
+            before = await (merged_before(store, view) if isinstance(view, JobView) else landed_before(store, view))
+            if before:
+                return before
             raise RunFailed(view)
 
     async def results(self, *, wait: bool = True, partial: bool = False) -> AsyncGenerator[BatchResult]:

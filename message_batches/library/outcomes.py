@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from message_batches.api.models import MessageBatch
 from message_batches.errors import RunError
 from message_batches.job_models import MergedResults
-from message_batches.jobs.describe import JobView
+from message_batches.jobs.describe import JobView, find_stored_job
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults
 from message_batches.runs.control import find_stored_results
@@ -66,9 +66,16 @@ class Resolved:
     job_id: str | None = None
 
 
+_STOPPED = (RunStatus.TERMINATED, RunStatus.CANCELED, RunStatus.TIMED_OUT)
+
+
 async def landed_before(store: Store, view: RunView) -> LandedResults | None:
     """Return the results of a run that was stopped from outside, such as one that had landed them before a reset."""
-    if view.status not in (RunStatus.TERMINATED, RunStatus.CANCELED, RunStatus.TIMED_OUT):
-        return None
-    found = await find_stored_results(store, view.workflow_id, view.batch_id)
+    found = await find_stored_results(store, view.workflow_id, view.batch_id) if view.status in _STOPPED else None
     return found.landed if found else None
+
+
+async def merged_before(store: Store, view: JobView) -> MergedResults | None:
+    """Return what an earlier run of a job has merged, where the last one was stopped from outside."""
+    found = await find_stored_job(store, view.workflow_id) if view.status in _STOPPED else None
+    return found.merged if found else None

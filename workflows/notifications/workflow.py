@@ -27,7 +27,11 @@ class NotificationWorkflow:
                 raise await self._given_up(given, error) from error
             await self._report(given, "failing", _problem(error))
         else:
-            NOTIFICATIONS.add(workflow.metric_meter(), event=given.event.type, result="delivered")
+            if workflow.info().parent is None:
+                # An operator has sent it again: the run was told before that it does not get through.
+                await self._report(given, "delivered", None)
+            else:
+                NOTIFICATIONS.add(workflow.metric_meter(), event=given.event.type, result="delivered")
             return
         await workflow.sleep(activity_options.later_delivery_after(given.retry_after), summary="the next attempt")
         try:

@@ -18,10 +18,12 @@ from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 
 import message_batches
 from message_batches import (
+    JOB_WORKFLOW_TYPE,
     BatchOutput,
     BatchRuns,
     CostLimitExceeded,
     InvalidRequests,
+    JobInput,
     JobOutput,
     JobView,
     MessageBatchesError,
@@ -161,6 +163,25 @@ async def test_a_retry_has_the_limit_of_its_run_and_not_its_deadline(live: Stack
     assert after == ["succeeded"] * 2
     asked = json.loads(began.workflow_execution_started_event_attributes.input.payloads[0].data)
     assert float(asked["maxCost"]) == 7
+
+
+async def test_what_a_job_had_merged_is_its_result_where_its_last_run_was_abandoned(
+    live: Stack, runs: BatchRuns
+) -> None:
+    given = fresh(2)
+    passing = {"type": "errored", "error": "overloaded_error", "custom_id": given[1]["custom_id"]}
+    live.emulator.faults.add("outcome", operation="create", times=1, **passing)
+    job = await runs.start(given, shard_requests=1, retry_waves=1, concurrency=1, **QUICK)
+    before = await job.result()
+    assert isinstance(before, JobOutput)
+    await live.client.start_workflow(
+        JOB_WORKFLOW_TYPE, JobInput(requests=given), id=job.id, task_queue="nobody-polls-it"
+    )
+    await live.client.get_workflow_handle(job.id).terminate()
+
+    again = runs.get(job.id)
+    assert (await again.result()).results_file == before.results_file
+    assert len([result async for result in again.results()]) == 2
 
 
 async def test_without_temporal_the_results_of_a_run_are_read_from_the_store(

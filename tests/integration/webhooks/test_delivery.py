@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from message_batches.api.network import DIRECT
 from message_batches.contract import NOTIFICATION_WORKFLOW_TYPE
-from message_batches.emulator import Emulator
+from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.library.notifications import Delivery, notifications_of
 from message_batches.temporal.dev_server import DevServer
 from message_batches.webhooks.delivery import HttpWebhooks
@@ -21,7 +22,7 @@ from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.processes import lasting_port
 from tests.harness.receiver import Receiver, receiving, variables, webhooks
 from tests.harness.requests import fresh, requests
-from tests.harness.stack import Stack, failure_of, running_stack
+from tests.harness.stack import QUICK_POLL, Stack, details_of, failure_of, running_stack
 from tests.unit.webhooks.events import notification
 
 
@@ -97,6 +98,33 @@ async def test_a_receiver_that_answers_500_for_ever_is_shown_and_can_be_sent_to_
     assert "batch.landed is sent to ops again" in again.out
     first = {each.id for each in receiver.got if each.status == 500}
     assert {each.id for each in receiver.accepted} == first
+
+
+async def test_the_page_of_a_run_says_what_does_not_get_through_until_it_is_sent_again(
+    temporal: DevServer, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.answer = lambda _: web.Response(status=500)
+    made, store = webhooks({"ops": receiver.url}), (tmp_path / "store").as_uri()
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(minutes=10))) as emulator,
+        running_stack(temporal.client, emulator, store, webhooks=made) as live,
+    ):
+        teller = command_line(tmp_path / "user", temporal, live.store_url, live.task_queue)
+        seldom = QUICK_POLL.model_copy(update={"retry_after": timedelta(hours=1)})
+        run = await live.start(requests(), notify=["ops"], poll=seldom)
+
+        async def shown() -> bool:
+            return "not delivered yet" in await details_of(run)
+
+        async def gone() -> bool:
+            return not await shown()
+
+        await waiting.eventually(shown, "the problem on the page, between two polls")
+        receiver.answer = lambda _: None
+        await teller("notify", run.id)
+        await waiting.eventually(gone, "a page without it")
+
+    assert [each.status for each in receiver.got][-1] != 500
 
 
 async def test_a_receiver_that_redirects_to_this_machine_is_not_followed_and_shown(
