@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleDescription
 from temporalio.service import RPCError, RPCStatusCode
@@ -19,6 +19,8 @@ _FIRED_WITHIN = 10.0
 """Seconds in which a schedule that is fired has started a run, or has skipped it."""
 
 _LOOK_INTERVAL = 0.1
+
+_SECOND = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ async def trigger_schedule(client: Client, name: str) -> Fired:
     `NoAnswer` where Temporal has not answered, and nothing shows that it was fired.
     """
     before = await read_description(client, name)
+    await _after_the_second_of(before)
     lost: RPCError | None = None
     try:
         await client.get_schedule_handle(name).trigger(rpc_timeout=START_TIMEOUT)
@@ -106,6 +109,14 @@ async def _carry_out(client: Client, name: str, call: Callable[[timedelta], Awai
             raise ScheduleNotFound(f"There is no schedule {name!r} any more") from error
         raise
     return await describe_schedule(client, name)
+
+
+async def _after_the_second_of(found: ScheduleDescription) -> None:
+    """Wait until the last firing was in an earlier second: a run's id has its second, and one id is one submission."""
+    if found.info.recent_actions:
+        since = datetime.now(UTC) - found.info.recent_actions[-1].scheduled_at
+        if abs(since) < _SECOND:
+            await asyncio.sleep((_SECOND - abs(since)).total_seconds())
 
 
 def _new_runs(before: ScheduleDescription, now: ScheduleDescription) -> list[str]:

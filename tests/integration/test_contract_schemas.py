@@ -69,17 +69,19 @@ async def test_a_cancelled_batch(pending: Stack) -> None:
     assert problems("batch-output", output) == []
 
 
-async def test_an_undecided_submission_and_its_resolution(live: Stack) -> None:
-    live.emulator.faults.add("refuse-then-5xx", operation="create")
-    run = await live.start(fresh(2), submission=SubmissionSchedule(timeout=timedelta(seconds=5)))
+async def test_an_undecided_submission_and_its_resolution(pending: Stack) -> None:
+    pending.emulator.faults.add("refuse-then-5xx", operation="create")
+    run = await pending.start(fresh(2), submission=SubmissionSchedule(timeout=timedelta(seconds=5)))
     await progress_when(run, lambda seen: seen.phase is Phase.UNDECIDED)
-    live.emulator.faults.clear()
-    await live.post_by_a_stranger(fresh(2))
+    pending.emulator.faults.clear()
+    await pending.post_by_a_stranger(fresh(2))
     await progress_when(run, lambda seen: bool(seen.candidates))
-    raw = live.client.get_workflow_handle(run.id)
+    raw = pending.client.get_workflow_handle(run.id)
     resolution = {"submitAgain": True}
 
     undecided, resolved = await raw.query(PROGRESS), await raw.execute_update(RESOLVE_SUBMISSION, resolution)
+    await progress_when(run, lambda seen: seen.phase is Phase.POLLING)
+    pending.emulator.clock.advance(timedelta(hours=1))
     await raw.result()
 
     assert problems("resolution", resolution) == []

@@ -1,6 +1,5 @@
 """Schedules of a file that others put into the store: named by the time of the firing, and waited for."""
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -90,12 +89,24 @@ async def test_each_firing_reads_the_file_as_it_is_then(starter: CommandLine, li
     seen = []
     for number in (1, 2):
         put(uri, fresh(number))
-        await asyncio.sleep(1)  # The id of a firing has its second.
         job, _ = await triggered(live, name)
         seen.append((job.id, len(merged_ids(await job.result()))))
 
     assert [count for _, count in seen] == [1, 2]
     assert len({job for job, _ in seen}) == 2
+
+
+async def test_each_firing_is_held_to_the_limit_of_its_cost(starter: CommandLine, live: Stack, name: str) -> None:
+    uri = uri_in(live, "growing.jsonl")
+    await starter("schedule", "create", name, "--requests-uri", uri, *NEVER, *QUICK, "--max-cost", "0.02")
+    put(uri, fresh(1))
+    cheap = await (await triggered(live, name))[0].result()
+    put(uri, fresh(50))
+    failure = await failure_of((await triggered(live, name))[0])
+
+    assert merged_ids(cheap)
+    assert failure.type == "CostLimitExceeded"
+    assert live.operations().count("create") == 1
 
 
 async def test_a_file_that_does_not_come_fails_the_firing_and_nothing_is_sent(
