@@ -81,6 +81,20 @@ class WorkflowClock:
         outdated = info.is_target_worker_deployment_version_changed()
         return self.turns > CONTINUE_AFTER or info.is_continue_as_new_suggested() or outdated
 
+    async def unless(self, condition: Callable[[], bool], activity: Coroutine[Any, Any, _Result]) -> _Result | None:
+        """Return the activity's result; None if the condition comes first, in which case the activity is cancelled."""
+        task = asyncio.create_task(activity)
+        # Not `finally`: a run that leaves the worker's cache is closed, and must not wait for anything then.
+        try:
+            await workflow.wait_condition(lambda: task.done() or condition())
+            if not condition():
+                return await task
+        except asyncio.CancelledError:
+            await _cancel(task)
+            raise
+        await _cancel(task)
+        return None
+
     async def continue_as_new(self, given: ContractModel) -> NoReturn:
         """Continue as a new run with that input; handlers finish first."""
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -138,20 +152,6 @@ class RunContext(WorkflowClock):
         if self.request.deadline is None or self.deadline_passed:
             return await activity
         return await self.unless(lambda: self.deadline_passed, activity)
-
-    async def unless(self, condition: Callable[[], bool], activity: Coroutine[Any, Any, _Result]) -> _Result | None:
-        """Return the activity's result; None if the condition comes first, in which case the activity is cancelled."""
-        task = asyncio.create_task(activity)
-        # Not `finally`: a run that leaves the worker's cache is closed, and must not wait for anything then.
-        try:
-            await workflow.wait_condition(lambda: task.done() or condition())
-            if not condition():
-                return await task
-        except asyncio.CancelledError:
-            await _cancel(task)
-            raise
-        await _cancel(task)
-        return None
 
     def publish_status(self, ending: str = "") -> None:
         """Show the run's status, and how it ended, on its page in the Web UI and in the list of runs."""

@@ -1,11 +1,11 @@
 """The requests file of a run or a job: its address at the time of the run, waited for until it is in the store."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState
 
 from activities.models import FindRequestsInput, FoundRequests
 from activities.requests import RequestsActivities
@@ -15,8 +15,13 @@ from workflows import activity_options
 from workflows.failures import deadline_passed, failure
 from workflows.state import GivenInput
 
+_Result = TypeVar("_Result")
+
 LONGEST_PAUSE = timedelta(minutes=30)
 """Between two looks for a file."""
+
+_LEAST_LOOK = timedelta(seconds=5)
+"""For the last look, or the only one."""
 
 _SHARE = 20
 """A file is looked for again after this part of the time that it was waited for: in 7 days some 450 times, so that one
@@ -60,6 +65,10 @@ class WaitingContext(Protocol):
         """Wait until that time, or until woken."""
         ...
 
+    async def unless(self, condition: Callable[[], bool], activity: Coroutine[Any, Any, _Result]) -> _Result | None:
+        """Return the activity's result; None if the condition comes first."""
+        ...
+
 
 def is_looked_for(request: GivenInput) -> bool:
     """Return whether the file of an input has an address that is filled in, or is waited for."""
@@ -95,39 +104,56 @@ async def _wait(
     context: WaitingContext, uri: str, wait: timedelta | None, stopped: Callable[[], ApplicationError | None]
 ) -> str:
     request, began = context.request, context.now
+    give_up = began + wait if wait is not None else None
+    limits = [time for time in (give_up, request.deadline) if time is not None]
     while True:
-        found = await _look(request, uri)
-        if found.found or wait is None:
+        left = min(limits) - context.now if limits else None
+        found = await context.unless(lambda: stopped() is not None, _look(request, uri, left))
+        if ended := stopped():
+            raise ended
+        if found and (found.found or give_up is None):
             return found.requests_uri
-        now, give_up = context.now, began + wait
-        if now >= give_up:
-            raise failure(
-                "RequestsNotFound",
-                f"{found.requests_uri} was waited for, and has not been put into the store within "
-                f"{format_duration(wait)}; nothing was sent",
-            )
+        if context.deadline_passed:
+            raise deadline_passed(request, sent_before=False)
+        name, now = found.requests_uri if found else uri, context.now
+        if wait is None or give_up is None or now >= give_up:
+            # Without a time to wait, only a deadline ends a look.
+            raise _not_there(name, wait, looked=found is not None)
         again = now + min(max(request.poll.retry_after, (now - began) / _SHARE), LONGEST_PAUSE)
-        limits = (again, give_up, *([request.deadline] if request.deadline else ()))
-        context.state.waiting_for = f"the file {found.requests_uri}, until {format_time(give_up)} UTC"
+        context.state.waiting_for = f"the file {name}, until {format_time(give_up)} UTC"
         context.publish_status()
-        await context.wait_until(min(limits), truncate_payload(context.state.waiting_for, SUMMARY_BYTES))
+        await context.wait_until(min(again, *limits), truncate_payload(context.state.waiting_for, SUMMARY_BYTES))
         if context.deadline_passed:
             raise deadline_passed(request, sent_before=False)
         if ended := stopped():
             raise ended
 
 
-async def _look(request: GivenInput, uri: str) -> FoundRequests:
-    info = workflow.info()
-    return await workflow.execute_activity_method(
-        RequestsActivities.find_requests,
-        FindRequestsInput(
-            requests_uri=uri,
-            time=info.typed_search_attributes.get(SCHEDULED_TIME) or info.start_time,
-            zone=request.requests_uri_zone,
-            store_id=request.store_id,
-            first_run_id=info.first_execution_run_id,
-        ),
-        **activity_options.FIND_REQUESTS,
-        summary="look for the requests file",
-    )
+def _not_there(uri: str, wait: timedelta | None, *, looked: bool) -> ApplicationError:
+    what = "it has not been put into the store" if looked else "the store has not said whether it is there"
+    within = f" within {format_duration(wait)}" if wait is not None else ""
+    return failure("RequestsNotFound", f"{uri} was waited for, and {what}{within}; nothing was sent")
+
+
+async def _look(request: GivenInput, uri: str, left: timedelta | None) -> FoundRequests | None:
+    """Look once; None where the store has not answered in the time that is left."""
+    info, options = workflow.info(), activity_options.FIND_REQUESTS.copy()
+    if left is not None:
+        options["schedule_to_close_timeout"] = max(left, _LEAST_LOOK)
+    try:
+        return await workflow.execute_activity_method(
+            RequestsActivities.find_requests,
+            FindRequestsInput(
+                requests_uri=uri,
+                time=info.typed_search_attributes.get(SCHEDULED_TIME) or info.start_time,
+                zone=request.requests_uri_zone,
+                store_id=request.store_id,
+                first_run_id=info.first_execution_run_id,
+            ),
+            **options,
+            summary="look for the requests file",
+        )
+    except ActivityError as error:
+        if error.retry_state is not RetryState.TIMEOUT:
+            raise
+        return None

@@ -137,6 +137,7 @@ async def test_updates_that_do_not_fit_are_refused(pending: Stack) -> None:
 
 async def test_fields_that_are_not_read_are_named_and_no_state_is_taken_from_a_caller(live: Stack) -> None:
     given = {"requests": requests(1), "shards": {"maxRequest": 5}, "concurency": 3, "state": None}
+    given["poll"] = {"retryAfter": 0.1}
     job: Job = await live.client.start_workflow(
         JOB_WORKFLOW_TYPE, given, id="job-unread", task_queue=live.task_queue, result_type=JobOutput
     )

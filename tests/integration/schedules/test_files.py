@@ -25,6 +25,7 @@ from tests.harness.command_line import QUICK, CommandLine
 from tests.harness.requests import fresh
 from tests.harness.running_jobs import Job, job_when, merged_ids, start_job
 from tests.harness.stack import QUICK_POLL, Stack, details_of, failure_of, progress_when, running_stack
+from tests.harness.waiting import eventually
 from tests.integration.schedules.test_firings import NEVER, reset
 
 RARELY = ("--poll-interval", "1h")
@@ -162,6 +163,30 @@ async def test_a_signal_looks_for_the_file_at_once(starter: CommandLine, live: S
     await job.signal(POLL_NOW)
 
     await live.saw("create")
+
+
+@pytest.mark.parametrize("way", ["stop", "wait", pytest.param("deadline", marks=pytest.mark.slow)])
+async def test_a_job_ends_in_time_whose_store_is_away_while_it_looks_for_its_file(live: Stack, way: str) -> None:
+    soon = timedelta(seconds=1)
+    deadline = datetime.now(UTC) + soon if way == "deadline" else None
+    wait = soon if way == "wait" else timedelta(hours=2)
+    # A worker on whose machine the store is not mounted tries again and again.
+    asked: dict[str, Any] = {"store_id": "of-the-mount", "requests_uri": uri_in(live, "a.jsonl")}
+    job = await start_job(live, **asked, wait_for_requests=wait, deadline=deadline)
+    if way == "stop":
+
+        async def tried_again() -> bool:
+            pending = (await job.describe()).raw_description.pending_activities
+            return bool(pending) and pending[0].attempt > 1
+
+        await eventually(tried_again, "a look that failed")
+        await job.execute_update(CANCEL_JOB)
+
+    failure = await failure_of(job)
+
+    assert failure.type == {"stop": "NothingLanded", "wait": "RequestsNotFound", "deadline": "DeadlinePassed"}[way]
+    assert way != "wait" or "the store has not said" in failure.message
+    assert live.operations() == []
 
 
 @pytest.mark.parametrize("way", ["cancel", "stop", "deadline"])
