@@ -182,6 +182,7 @@ class ShardState(ContractModel):
         requests: their number.
         usable: of a landed one, how many requests have a reply that is whole.
         cost: of a landed one, in USD; None if it is not known, 0 if the job's base has paid for it.
+        attention: why one that is under way needs an operator: a `BatchStatus`.
         type, message, action, candidates: of the failure of its run.
     """
 
@@ -192,6 +193,7 @@ class ShardState(ContractModel):
     requests: int
     usable: int = 0
     cost: Decimal | None = None
+    attention: str | None = None
     batch_id: str | None = None
     type: str | None = None
     message: str | None = None

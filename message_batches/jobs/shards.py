@@ -9,6 +9,7 @@ from decimal import Decimal
 
 from temporalio.api.workflow.v1 import WorkflowExecutionInfo
 from temporalio.client import Client
+from temporalio.converter import decode_typed_search_attributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from message_batches.contract import ActivityType, NextAction
@@ -32,6 +33,7 @@ from message_batches.runs.history import read_start
 from message_batches.storage import groups
 from message_batches.storage.interface import Store
 from message_batches.storage.submission_records import SubmissionRecord, SubmissionRecords
+from message_batches.temporal.search_attributes import BATCH_STATUS, NEEDS_ATTENTION
 
 OTHER_REQUESTS = "OtherRequests"
 """The type of a shard's failure whose workflow id is taken by a run of other requests."""
@@ -82,7 +84,7 @@ class ShardReader:
         info = await _info(client, shard.workflow_id)
         ours = info is not None and await self._is_ours(client, info, shard)
         if info and RunStatus.of(info).running:
-            return _state(shard, ShardStatus.RUNNING) if ours else _taken(shard)
+            return _state(shard, ShardStatus.RUNNING, attention=_attention(info)) if ours else _taken(shard)
         view = await find_run(client, shard.workflow_id) if ours else None
         if view and view.running:
             return _state(shard, ShardStatus.RUNNING)
@@ -204,6 +206,7 @@ def _state(
     status: ShardStatus,
     *,
     workflow_id: str | None = None,
+    attention: str | None = None,
     batch_id: str | None = None,
     kind: str | None = None,
     message: str | None = None,
@@ -216,6 +219,7 @@ def _state(
         status=status,
         requests_uri=shard.manifest.uri,
         requests=shard.manifest.count,
+        attention=attention,
         batch_id=batch_id,
         type=kind,
         message=message,
@@ -266,6 +270,12 @@ def _taken(shard: Shard) -> ShardState:
             "this shard: wait for its end, or start the job under another workflow id"
         ),
     )
+
+
+def _attention(info: WorkflowExecutionInfo) -> str | None:
+    """Return why a run needs an operator; None where the namespace lacks the attribute that tells."""
+    status = decode_typed_search_attributes(info.search_attributes).get(BATCH_STATUS)
+    return status if status in NEEDS_ATTENTION else None
 
 
 async def _is_submitting(client: Client, workflow_id: str) -> bool:

@@ -129,6 +129,8 @@ class ShardWindow:
         # Also of one whose run was reset after it had ended.
         self._ended.discard(number)
         if shard.status is ShardStatus.RUNNING:
+            if shard.attention and shard.attention not in state.attention:
+                state.attention.append(shard.attention)
             return
         del state.alive[number]
         if shard.status is ShardStatus.LANDED:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
@@ -81,7 +80,9 @@ def job_events(state: JobState) -> Iterator[DueEvent]:
         yield DueEvent(EventType.JOB_SUBMITTED, data)
     if state.paused_since:
         reason = {**data, "reason": BatchStatus.PAUSED}
-        yield DueEvent(EventType.JOB_NEEDS_ATTENTION, reason, f"{_moment(state.paused_since)}")
+        yield DueEvent(EventType.JOB_NEEDS_ATTENTION, reason, f"{int(state.paused_since.timestamp() * 1000)}")
+    for why in state.attention:
+        yield DueEvent(EventType.JOB_NEEDS_ATTENTION, {**data, "reason": why}, f"{state.wave.number}-{why}")
 
 
 def job_end(state: JobState, end: JobOutput | BaseException) -> DueEvent:
@@ -122,7 +123,3 @@ def _failed(error: BaseException) -> dict[str, Any]:
 
 def _cost(cost: Cost | None) -> EventCost | None:
     return EventCost(currency=cost.currency, amount=cost.amount, partial=cost.partial) if cost else None
-
-
-def _moment(time: datetime) -> str:
-    return f"{int(time.timestamp())}"

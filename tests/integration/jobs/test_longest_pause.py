@@ -12,6 +12,7 @@ from message_batches.models import PollSchedule, RetrySchedule
 from tests.harness.requests import requests
 from tests.harness.running_jobs import job_when, merged_ids, sent, start_job
 from tests.harness.stack import failure_of, running_stack
+from tests.harness.waiting import eventually
 from workflows.jobs.failed_shards import LONGEST_HOLD
 
 
@@ -69,7 +70,7 @@ async def test_a_shard_that_is_refused_for_now_for_thirty_days_is_given_up(
         running_stack(skipping.client, emulator, (tmp_path / "store").as_uri()) as live,
     ):
         job = await start_job(live, requests(4), concurrency=1, poll=rarely)
-        await live.saw("create")
+        await eventually(lambda: emulator.batches, "the first batch")
         emulator.faults.add("429", operation="create")
         output = await job.result()
         described = await job.describe()

@@ -16,14 +16,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from message_batches.contract import RESUME_JOB
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.job_models import JobPhase
 from message_batches.models import BatchOutput, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
 from tests.harness.receiver import Receiver, webhooks
 from tests.harness.requests import requests
 from tests.harness.running_jobs import job_when, start_job
-from tests.harness.stack import Stack, details_of, failure_of, progress_when, running_stack
+from tests.harness.stack import QUICK_SUBMISSION, Stack, details_of, failure_of, progress_when, running_stack
 
 LONG = EmulatorOptions(processing_time=timedelta(minutes=10), cancel_time=timedelta(seconds=0.1))
 
@@ -160,15 +159,28 @@ async def test_a_job_tells_of_itself_and_its_shards_do_not(telling: Stack, recei
 
 
 async def test_a_job_that_pauses_tells_so_each_time(telling: Stack, receiver: Receiver) -> None:
-    telling.emulator.faults.add("spend-limit", operation="create", times=1)
+    telling.emulator.faults.add("spend-limit", operation="create", times=2)
     job = await start_job(telling, requests(2), shard=2, notify=["ops"])
-    await job_when(job, lambda seen: seen.phase is JobPhase.PAUSED)
+    for _ in range(2):
+        await job_when(job, lambda seen: seen.paused_since is not None)
+        await job.execute_update(RESUME_JOB)
+    await job.result()
+    await receiver.has("job.landed", "job.needs_attention")
+
+    told = [each.event["data"] for each in receiver.accepted if each.event["type"] == "job.needs_attention"]
+    assert [each["reason"] for each in told] == ["paused", "paused"]
+
+
+async def test_a_job_tells_once_that_shards_of_it_need_an_operator(telling: Stack, receiver: Receiver) -> None:
+    telling.emulator.faults.add("refuse-then-5xx", operation="create", times=2)
+    submission = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=5)})
+    job = await start_job(telling, requests(4), notify=["ops"], submission=submission)
     await receiver.has("job.needs_attention")
-    await job.execute_update(RESUME_JOB)
     await job.result()
     await receiver.has("job.landed")
 
-    assert receiver.event("job.needs_attention")["reason"] == "paused"
+    told = [each.event["data"] for each in receiver.accepted if each.event["type"] == "job.needs_attention"]
+    assert [each["reason"] for each in told] == ["undecided"]
 
 
 async def reset(client: Client, workflow_id: str, finished_task: int) -> None:

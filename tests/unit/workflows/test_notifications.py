@@ -68,5 +68,5 @@ def test_a_job_tells_that_it_is_submitted_once_its_shards_start_and_each_pause()
     submitted, attention = job_events(paused)
 
     assert (submitted.key, submitted.data["shards"]) == ("job.submitted", 3)
-    assert attention.key == f"job.needs_attention-{int(NOW.timestamp())}"
+    assert attention.key == f"job.needs_attention-{int(NOW.timestamp() * 1000)}"
     assert job_end(state.model_copy(update={"phase": JobPhase.CANCELED}), ValueError()).type is EventType.JOB_CANCELED
