@@ -15,9 +15,12 @@ from activities.job_models import (
     ShardStatus,
     StopShardsInput,
 )
+from activities.models import BatchRef
 from activities.timeouts import heartbeats
 from message_batches.api.interface import BatchApi
+from message_batches.api.models import ApiProfile
 from message_batches.contract import ActivityType
+from message_batches.errors import UnknownKey
 from message_batches.job_models import MergedResults
 from message_batches.jobs.answers import read_waves
 from message_batches.jobs.base import given_folder
@@ -57,7 +60,8 @@ class ShardActivities:
 
                 async def read(number: int) -> ShardState:
                     shard = Shard(given.job_id, given.wave, number, manifests[number])
-                    return await self._shards.read(client, records, shard, given.profile.api_key)
+                    found = await self._shards.read(client, records, shard, given.profile.api_key)
+                    return found if self._holds(found.api_key) else found.model_copy(update={"api_key": None})
 
                 return await _each(given.numbers, read)
 
@@ -73,10 +77,10 @@ class ShardActivities:
                 return [each for each, done in zip(given.workflow_ids, asked, strict=True) if not done]
 
     @activity.defn(name=ActivityType.CANCEL_SHARDS)
-    async def cancel_shards(self, given: CancelShardsInput) -> list[str]:
+    async def cancel_shards(self, given: CancelShardsInput) -> list[BatchRef]:
         """Cancel the runs of a job's shards, of all waves, whichever run of the job has started them.
 
-        Each cancels its batch at the provider. Returns the batches that no run follows.
+        Each cancels its batch at the provider. Returns the batches that no run follows, with the keys that sent them.
         """
         with errors_as_failures():
             async with heartbeats():
@@ -91,13 +95,22 @@ class ShardActivities:
                     if number not in planned.landed
                 ]
 
-                async def cancel(shard: Shard) -> str | None:
+                async def cancel(shard: Shard) -> BatchRef | None:
                     found = await self._shards.read(client, records, shard, given.profile.api_key)
                     if found.status is ShardStatus.RUNNING:
                         await cancel_shard(client, self._store, found.workflow_id)
-                    return found.batch_id if found.status is ShardStatus.BATCH_LEFT else None
+                    if found.status is not ShardStatus.BATCH_LEFT or found.batch_id is None:
+                        return None
+                    return BatchRef(profile=_with_key(given.profile, found.api_key), batch_id=found.batch_id)
 
-                return [batch_id for batch_id in await _each(shards, cancel) if batch_id]
+                return [batch for batch in await _each(shards, cancel) if batch]
+
+    def _holds(self, api_key: str | None) -> bool:
+        try:
+            self._api.check(_with_key(ApiProfile(), api_key))
+        except UnknownKey:
+            return False
+        return True
 
     async def _folder_of(self, given: CancelShardsInput) -> str:
         """Return the folder of a job that is planned just now; where it has none yet, nothing is in it."""
@@ -123,6 +136,10 @@ class ShardActivities:
                 )
             activity.logger.info("Merged %d lines", merged.results_file.lines)
         return merged
+
+
+def _with_key(profile: ApiProfile, api_key: str | None) -> ApiProfile:
+    return profile.model_copy(update={"api_key": api_key}) if api_key else profile
 
 
 async def _each(items: Iterable[Each], work: Callable[[Each], Awaitable[Found]]) -> list[Found]:

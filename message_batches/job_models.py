@@ -65,10 +65,13 @@ class JobInput(RequestsInput):
     retries: Retries = Retries()
     base: Annotated[str, Field(min_length=1, max_length=1000), NoKey] | None = None
 
-    def of_shard(self, requests_uri: str, store_id: str, *, batch_id: str | None, summary: str) -> BatchInput:
-        """Return the input of a shard's run: that of the job, with the shard's own requests, or its batch."""
+    def of_shard(
+        self, requests_uri: str, store_id: str, *, batch_id: str | None, summary: str, api_key: str | None = None
+    ) -> BatchInput:
+        """Return the input of a shard's run: that of the job, with the shard's own requests, or its batch and key."""
         shared = {name: getattr(self, name) for name in BatchInput.model_fields if name in JobInput.model_fields}
         own = {
+            "api_key": api_key or self.api_key,
             "requests": None,
             "requests_uri": requests_uri,
             "requests_uri_zone": None,
@@ -182,6 +185,7 @@ class ShardState(ContractModel):
         requests: their number.
         usable: of a landed one, how many requests have a reply that is whole.
         cost: of a landed one, in USD; None if it is not known, 0 if the job's base has paid for it.
+        api_key: of a left batch the name of the key that has sent it, where that is not the job's.
         attention: why one that is under way needs an operator: a `BatchStatus`.
         type, message, action, candidates: of the failure of its run.
     """
@@ -194,6 +198,7 @@ class ShardState(ContractModel):
     usable: int = 0
     cost: Decimal | None = None
     attention: str | None = None
+    api_key: str | None = None
     batch_id: str | None = None
     type: str | None = None
     message: str | None = None

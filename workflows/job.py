@@ -200,16 +200,16 @@ class MessageBatchJobWorkflow:
         for first in range(0, len(left), CANCELED_AT_ONCE):
             await self._cancel_batches(left[first : first + CANCELED_AT_ONCE])
 
-    async def _cancel_batches(self, batch_ids: Sequence[str]) -> None:
+    async def _cancel_batches(self, batches: Sequence[BatchRef]) -> None:
         """Cancel batches that no run follows: nobody would land them, and they are billed."""
         cancels = [
             workflow.execute_activity_method(
                 MessageBatchActivities.cancel_batch,
-                BatchRef(profile=self._request.profile, batch_id=batch_id),
+                batch,
                 **activity_options.CANCEL,
-                summary=f"stop {batch_id}",
+                summary=f"stop {batch.batch_id}",
             )
-            for batch_id in batch_ids
+            for batch in batches
         ]
         for error in await asyncio.gather(*cancels, return_exceptions=True):
             if isinstance(error, ActivityError):

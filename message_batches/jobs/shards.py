@@ -252,12 +252,12 @@ def _ended(
 
 
 def _of_another_key(found: ShardState, sent_with: str, api_key: str) -> ShardState:
-    """Return the state of a left batch that only the account of another key than the job's may have."""
+    """Return the state of a left batch that was sent with another key than the job's, maybe of another account."""
     message = (
         f"{(found.message or '').rstrip('.')}. It was sent with the key {sent_with!r}, and the job has {api_key!r}: if "
-        "that is of another account, start the job with the first one"
+        "that is of another account, give the workers the first one too"
     )
-    return found.model_copy(update={"message": message})
+    return found.model_copy(update={"message": message, "api_key": sent_with})
 
 
 def _taken(shard: Shard) -> ShardState:

@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from pydantic import SecretStr
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.client import WorkflowFailureError
 
 from message_batches.contract import NextAction
 from message_batches.emulator import Emulator, EmulatorOptions
@@ -61,19 +63,56 @@ async def test_a_batch_that_was_left_is_followed_and_not_sent_again(keyring: Sta
 
     again = await start_job(keyring, requests(2), job_id=job.id, api_key=key)
 
-    if key == RENEWED:
-        await polled(keyring, again, 0)
-        keyring.emulator.clock.advance(SOME_TIME)
-        assert (await again.result()).verified
-    else:
-        # The account of that key does not have it.
-        await job_when(again, lambda seen: bool(seen.alive))
-        shard = keyring.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0))
-        await progress_when(shard, lambda seen: seen.not_found > 0)
-        await shard.terminate()
-        failure = await failure_of(again)
-        assert "It was sent with the key 'default'" in failure.message
+    await polled(keyring, again, 0)
+    keyring.emulator.clock.advance(SOME_TIME)
+
+    assert (await again.result()).verified
     assert keyring.operations().count("create") == 1
+
+
+async def test_a_left_batch_whose_key_no_worker_has_any_more_is_named_with_it(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    store, queue = (tmp_path / "store").as_uri(), f"queue-{uuid4()}"
+    async with Emulator(EmulatorOptions(processing_time=SOME_TIME)) as emulator:
+        async with running_stack(temporal.client, emulator, store, task_queue=queue) as before:
+            job = await start_job(before, requests(2))
+            await polled(before, job, 0)
+            await claimed(before, 1)
+            await job.terminate()
+            await before.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
+            await forget_shard(before, job)
+        others = {ANOTHER_ACCOUNT: KEYS[ANOTHER_ACCOUNT]}
+        async with running_stack(temporal.client, emulator, store, others, task_queue=queue) as after:
+            again = await start_job(after, requests(2), job_id=job.id, api_key=ANOTHER_ACCOUNT)
+            # The account of that key does not have it.
+            await job_when(again, lambda seen: bool(seen.alive))
+            shard = after.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0))
+            await progress_when(shard, lambda seen: seen.not_found > 0)
+            await shard.terminate()
+            failure = await failure_of(again)
+
+            assert "It was sent with the key 'default'" in failure.message
+            assert after.operations().count("create") == 1
+
+
+@BOTH
+async def test_a_batch_that_was_left_is_stopped_with_its_job(keyring: Stack, key: str) -> None:
+    job = await start_job(keyring, requests(2))
+    await polled(keyring, job, 0)
+    await claimed(keyring, 1)
+    await job.terminate()
+    await keyring.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
+    await forget_shard(keyring, job)
+    keyring.emulator.faults.add("spend-limit", operation="retrieve", times=1)
+    again = await start_job(keyring, requests(2), job_id=job.id, api_key=key)
+    await job_when(again, lambda seen: seen.paused is not None)
+
+    await again.cancel()
+    with pytest.raises(WorkflowFailureError):
+        await again.result()
+
+    assert [batch.cancel_initiated_at is not None for batch in keyring.emulator.batches] == [True]
 
 
 @BOTH
