@@ -22,6 +22,7 @@ from pydantic_core import core_schema
 
 from message_batches import job_models, models
 from message_batches.api import models as api_models
+from message_batches.webhooks.events import Event, EventData
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _AMOUNT = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
@@ -142,6 +143,7 @@ SCHEMAS: Mapping[str, tuple[type[BaseModel], JsonSchemaMode]] = {
     "job-progress": (job_models.JobProgress, "serialization"),
     "shard-record": (job_models.ShardRecord, "serialization"),
     "failure-details": (models.FailureDetails, "serialization"),
+    "event": (Event, "serialization"),
     "batch-request": (BatchRequest, "validation"),
     "result-line": (ResultLine, "serialization"),
 }
@@ -202,8 +204,11 @@ class _Generator(GenerateJsonSchema):
 
     def model_schema(self, schema: core_schema.ModelSchema) -> JsonSchemaValue:
         model, written = schema["cls"], super().model_schema(schema)
-        if issubclass(model, _PassedThrough):
-            written["required"] = [name for name, field in model.model_fields.items() if field.is_required()]
+        # A webhook's body leaves out what does not apply.
+        if issubclass(model, _PassedThrough) or model is EventData:
+            written["required"] = [
+                field.alias or name for name, field in model.model_fields.items() if field.is_required()
+            ]
         told = _docstring(model)
         written["description"] = told[""]
         for name, field in model.model_fields.items():

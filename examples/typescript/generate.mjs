@@ -44,6 +44,7 @@ result.anyOf = result.anyOf.filter(({ allOf }) => allOf[0].$ref !== '#/$defs/Oth
 
 const code = await compile({ $defs }, 'Contract', {
   additionalProperties: false,
+  ignoreMinAndMaxItems: true,
   bannerComment: '// Generated from arazzo/schemas by `npm run generate`: change the models in Python, not this file.\n',
   style: { singleQuote: true, printWidth: 120 },
   unreachableDefinitions: true,

@@ -138,7 +138,8 @@ class Event(ContractModel):
     @property
     def body(self) -> bytes:
         """The body of a webhook, the same bytes at each attempt."""
-        return self.model_dump_json(exclude_none=True).encode()
+        unset = {name for name, value in self.data if value is None}
+        return self.model_dump_json(exclude={"data": unset}).encode()
 
 
 class Notification(ContractModel):

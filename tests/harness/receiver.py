@@ -15,6 +15,7 @@ from message_batches.api.network import DIRECT, Network
 from message_batches.webhooks.delivery import HttpWebhooks
 from message_batches.webhooks.endpoints import read_endpoints
 from tests.harness import waiting
+from tests.harness.contract import problems
 from tests.harness.processes import lasting_port
 
 SECRET = f"whsec_{base64.b64encode(bytes(range(32))).decode()}"
@@ -37,8 +38,9 @@ class Received:
 
     @property
     def event(self) -> dict[str, Any]:
-        """The event, once the library's own verifier has accepted its signature."""
+        """The event, once the library's own verifier has accepted its signature, and the contract its body."""
         verified: dict[str, Any] = Webhook(SECRET).verify(self.body, self.headers)
+        assert problems("event", verified) == []
         return verified
 
 

@@ -30,7 +30,7 @@ ALLOWED: Mapping[str, str] = {
         "result_models results retention runs schedules serialization settings storage temporal uri_template"
     ),
     "content_rules": "prompt_rules",
-    "contract_schemas": "api job_models models",
+    "contract_schemas": "api job_models models webhooks",
     "codec_server": "encryption errors listener settings",
     "emulator": "claude_models content_rules listener",
     "encryption": "errors",

@@ -22,6 +22,21 @@ export type NextAction =
   | 'registerSearchAttributes'
   | 'giveBetas';
 /**
+ * The events.
+ */
+export type EventType =
+  | 'batch.submitted'
+  | 'batch.undecided'
+  | 'batch.needs_attention'
+  | 'batch.landed'
+  | 'batch.failed'
+  | 'batch.canceled'
+  | 'job.submitted'
+  | 'job.needs_attention'
+  | 'job.landed'
+  | 'job.failed'
+  | 'job.canceled';
+/**
  * Which requests are sent again after a wave.
  */
 export type RetryKind = 'errors' | 'unusable';
@@ -139,18 +154,7 @@ export interface BatchInput {
    *
    * @maxItems 10
    */
-  notify?:
-    | []
-    | [string]
-    | [string, string]
-    | [string, string, string]
-    | [string, string, string, string]
-    | [string, string, string, string, string]
-    | [string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string];
+  notify?: string[];
   /**
    * The workflow that is signaled at the end.
    */
@@ -437,6 +441,90 @@ export interface BatchOutput {
   cost: Cost | null;
 }
 /**
+ * What results cost, by the list of prices.
+ */
+export interface EventCost {
+  currency: string;
+  /**
+   * Null if no model has a price.
+   */
+  amount: string | null;
+  /**
+   * The amount lacks usage of models without a price.
+   */
+  partial: boolean;
+}
+/**
+ * What an event says of its run or job; a field that does not apply is left out of the body.
+ */
+export interface EventData {
+  namespace: string;
+  workflowId: string;
+  /**
+   * Of the run that began the chain.
+   */
+  runId: string;
+  /**
+   * Of a run, once it is known; a failed one's remains at the provider.
+   */
+  batchId?: string | null;
+  /**
+   * Their number, once it is known.
+   */
+  requests?: number | null;
+  /**
+   * Why it needs attention: a `BatchStatus`.
+   */
+  reason?: string | null;
+  /**
+   * The batches that may be the run's, while that is not decided.
+   */
+  candidates?: string[] | null;
+  /**
+   * A `BatchOutcome`, or the type of the failure.
+   */
+  outcome?: string | null;
+  /**
+   * After a failure, the next step for an operator.
+   */
+  action?: NextAction | null;
+  /**
+   * The results by type; `usable` of those that succeeded are whole.
+   */
+  counts?: ResultCounts | null;
+  usable?: number | null;
+  /**
+   * How many requests a deadline or a stop has left without a result.
+   */
+  unfinished?: number | null;
+  cost?: EventCost | null;
+  /**
+   * The place of the results in the store.
+   */
+  resultsFile?: ResultsFile | null;
+  verified?: boolean | null;
+  /**
+   * Batches that match the run's after a second POST.
+   */
+  possiblyPaidTwice?: string[] | null;
+  /**
+   * Of a job's first wave.
+   */
+  shards?: number | null;
+  /**
+   * Those of a job that have no results.
+   */
+  failedShards?: number | null;
+}
+/**
+ * An event: the body of a webhook, and the argument of a `notifySignal`.
+ */
+export interface Event {
+  type: EventType;
+  timestamp: string;
+  data: EventData;
+}
+/**
  * The first detail of a run's `ApplicationError`: the batch, as far as it is known, and the next step.
  */
 export interface FailureDetails {
@@ -543,18 +631,7 @@ export interface JobInput {
    *
    * @maxItems 10
    */
-  notify?:
-    | []
-    | [string]
-    | [string, string]
-    | [string, string, string]
-    | [string, string, string, string]
-    | [string, string, string, string, string]
-    | [string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string]
-    | [string, string, string, string, string, string, string, string, string, string];
+  notify?: string[];
   /**
    * The workflow that is signaled at the end.
    */

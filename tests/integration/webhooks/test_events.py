@@ -19,6 +19,7 @@ from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
+from tests.harness.contract import problems
 from tests.harness.receiver import Receiver, webhooks
 from tests.harness.requests import requests
 from tests.harness.running_jobs import job_when, start_job
@@ -270,6 +271,7 @@ async def test_a_workflow_is_signaled_when_a_run_has_ended(live: Stack, start: A
         event = await target.result()
 
     assert event["type"] in ("batch.landed", "job.landed")
+    assert problems("event", event) == []
     assert event["data"]["workflowId"] == run.id
     assert event["data"]["counts"]["succeeded"] == 3
 
