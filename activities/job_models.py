@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
-from activities.models import Profile
+from activities.models import BatchRef, Profile
 from message_batches.job_models import Retries, ShardLimits
 from message_batches.job_models import ShardState as ShardState
 from message_batches.job_models import ShardStatus as ShardStatus
@@ -95,6 +95,22 @@ class CancelShardsInput(ContractModel):
     folder: str | None = None
     requests: list[Any] | None = None
     requests_uri: str | None = None
+
+
+class LeftBatch(ContractModel):
+    """A batch of a job that no run follows.
+
+    Attributes:
+        api_key: the name of the key that has sent it, where the job's is of another account.
+    """
+
+    batch_id: str
+    api_key: str | None = None
+
+    def for_calls_with(self, profile: Profile) -> BatchRef:
+        """Return the batch for calls with the job's profile and the batch's key."""
+        own = {"api_key": self.api_key} if self.api_key else {}
+        return BatchRef(profile=profile.model_copy(update=own), batch_id=self.batch_id)
 
 
 class MergeInput(ContractModel):

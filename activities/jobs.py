@@ -13,9 +13,9 @@ from activities.timeouts import heartbeats_counting_lost_attempts
 from message_batches.api.interface import BatchApi
 from message_batches.contract import ActivityType
 from message_batches.errors import CostLimitExceeded, RequestsNotFound
-from message_batches.jobs.base import given_folder, plan_from_base
+from message_batches.jobs.base import plan_from_base
 from message_batches.jobs.plan import JobPlan, Visitor, record_first_wave, split_requests
-from message_batches.jobs.records import JobRecords
+from message_batches.jobs.records import JobRecords, given_folder
 from message_batches.jobs.waves import plan_next_wave, read_sent
 from message_batches.prices import PriceList
 from message_batches.requests.estimate import Estimator, check_limit, estimate_manifests, lowest_limit

@@ -5,28 +5,28 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from temporalio import activity
+from temporalio.client import Client
 
 from activities.failures import check_store, errors_as_failures
 from activities.job_models import (
     CancelShardsInput,
+    LeftBatch,
     MergeInput,
     ReadShardsInput,
     ShardState,
     ShardStatus,
     StopShardsInput,
 )
-from activities.models import BatchRef
 from activities.timeouts import heartbeats
 from message_batches.api.interface import BatchApi
-from message_batches.api.models import ApiProfile
+from message_batches.api.models import ApiProfile, KeyOwner
 from message_batches.contract import ActivityType
-from message_batches.errors import UnknownKey
+from message_batches.errors import ApiError, UnknownKey
 from message_batches.job_models import MergedResults
 from message_batches.jobs.answers import read_waves
-from message_batches.jobs.base import given_folder
 from message_batches.jobs.describe import find_stored_job
 from message_batches.jobs.merge import merge
-from message_batches.jobs.records import JobRecords
+from message_batches.jobs.records import JobRecords, given_folder
 from message_batches.jobs.shards import Shard, ShardReader, cancel_shard, stop_shard
 from message_batches.prices import PriceList
 from message_batches.requests.first_read import FirstRead
@@ -60,8 +60,7 @@ class ShardActivities:
 
                 async def read(number: int) -> ShardState:
                     shard = Shard(given.job_id, given.wave, number, manifests[number])
-                    found = await self._shards.read(client, records, shard, given.profile.api_key)
-                    return found if self._holds(found.api_key) else found.model_copy(update={"api_key": None})
+                    return await self._read(client, records, shard, given.profile)
 
                 return await _each(given.numbers, read)
 
@@ -77,10 +76,10 @@ class ShardActivities:
                 return [each for each, done in zip(given.workflow_ids, asked, strict=True) if not done]
 
     @activity.defn(name=ActivityType.CANCEL_SHARDS)
-    async def cancel_shards(self, given: CancelShardsInput) -> list[BatchRef]:
+    async def cancel_shards(self, given: CancelShardsInput) -> list[LeftBatch]:
         """Cancel the runs of a job's shards, of all waves, whichever run of the job has started them.
 
-        Each cancels its batch at the provider. Returns the batches that no run follows, with the keys that sent them.
+        Each cancels its batch at the provider. Returns the batches that no run follows.
         """
         with errors_as_failures():
             async with heartbeats():
@@ -95,22 +94,36 @@ class ShardActivities:
                     if number not in planned.landed
                 ]
 
-                async def cancel(shard: Shard) -> BatchRef | None:
-                    found = await self._shards.read(client, records, shard, given.profile.api_key)
+                async def cancel(shard: Shard) -> LeftBatch | None:
+                    found = await self._read(client, records, shard, given.profile)
                     if found.status is ShardStatus.RUNNING:
                         await cancel_shard(client, self._store, found.workflow_id)
                     if found.status is not ShardStatus.BATCH_LEFT or found.batch_id is None:
                         return None
-                    return BatchRef(profile=_with_key(given.profile, found.api_key), batch_id=found.batch_id)
+                    return LeftBatch(batch_id=found.batch_id, api_key=found.api_key)
 
                 return [batch for batch in await _each(shards, cancel) if batch]
 
-    def _holds(self, api_key: str | None) -> bool:
+    async def _read(self, client: Client, records: JobRecords, shard: Shard, profile: ApiProfile) -> ShardState:
+        """Return the state of a shard; a left batch has the key that sent it only if the job's is of another account.
+
+        The first may have been replaced by the second, and be no longer valid.
+        """
+        found = await self._shards.read(client, records, shard, profile.api_key)
+        if found.api_key is None:
+            return found
+        sent = next(
+            each
+            for each in await self._shards.submitted(shard)
+            if each.outcome and each.outcome.batch_id == found.batch_id
+        )
         try:
-            self._api.check(_with_key(ApiProfile(), api_key))
-        except UnknownKey:
-            return False
-        return True
+            self._api.check(profile.model_copy(update={"api_key": found.api_key}))
+            owner = self._api.owner(profile) or (await self._api.list(profile, limit=1)).owner
+        except (UnknownKey, ApiError):
+            owner = KeyOwner()
+        another = owner.conflict(sent.intent.anchor.owner) is not None
+        return found if another else found.model_copy(update={"api_key": None})
 
     async def _folder_of(self, given: CancelShardsInput) -> str:
         """Return the folder of a job that is planned just now; where it has none yet, nothing is in it."""
@@ -136,10 +149,6 @@ class ShardActivities:
                 )
             activity.logger.info("Merged %d lines", merged.results_file.lines)
         return merged
-
-
-def _with_key(profile: ApiProfile, api_key: str | None) -> ApiProfile:
-    return profile.model_copy(update={"api_key": api_key}) if api_key else profile
 
 
 async def _each(items: Iterable[Each], work: Callable[[Each], Awaitable[Found]]) -> list[Found]:

@@ -185,7 +185,7 @@ class ShardState(ContractModel):
         requests: their number.
         usable: of a landed one, how many requests have a reply that is whole.
         cost: of a landed one, in USD; None if it is not known, 0 if the job's base has paid for it.
-        api_key: of a left batch the name of the key that has sent it, where that is not the job's.
+        api_key: of a left batch the name of the key that has sent it, where the job's is another.
         attention: why one that is under way needs an operator: a `BatchStatus`.
         type, message, action, candidates: of the failure of its run.
     """

@@ -95,6 +95,8 @@ def check_input(request: BatchRun) -> None:
     """Raise the run's failure for an input that cannot be used; nothing is sent."""
     needed = "" if request.batch_id else "Give requests, requestsUri, or the batchId of a batch to attach to"
     check_requests(request, needed=needed)
+    if request.batch_id and (request.requests_uri_zone is not None or request.wait_for_requests):
+        raise failure("InvalidRequests", "requestsUriZone and waitForRequests go with requests that are to be sent")
 
 
 def check_requests(request: GivenInput, *, needed: str) -> None:

@@ -10,9 +10,8 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from activities.batch import MessageBatchActivities
-    from activities.job_models import CancelShardsInput, MergeInput, PlannedWave, PlanWaveInput
+    from activities.job_models import CancelShardsInput, LeftBatch, MergeInput, PlannedWave, PlanWaveInput
     from activities.jobs import JobActivities
-    from activities.models import BatchRef
     from activities.shards import ShardActivities
     from message_batches.contract import CANCEL_JOB, DELIVERY, JOB_WORKFLOW_TYPE, POLL_NOW, PROGRESS, RESUME_JOB
     from message_batches.formatting import plural
@@ -200,12 +199,12 @@ class MessageBatchJobWorkflow:
         for first in range(0, len(left), CANCELED_AT_ONCE):
             await self._cancel_batches(left[first : first + CANCELED_AT_ONCE])
 
-    async def _cancel_batches(self, batches: Sequence[BatchRef]) -> None:
+    async def _cancel_batches(self, batches: Sequence[LeftBatch]) -> None:
         """Cancel batches that no run follows: nobody would land them, and they are billed."""
         cancels = [
             workflow.execute_activity_method(
                 MessageBatchActivities.cancel_batch,
-                batch,
+                batch.for_calls_with(self._request.profile),
                 **activity_options.CANCEL,
                 summary=f"stop {batch.batch_id}",
             )

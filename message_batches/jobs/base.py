@@ -6,7 +6,6 @@ Nothing of it is sent: what has failed there is sent again by the waves that fol
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from temporalio.client import Client
 
@@ -19,7 +18,7 @@ from message_batches.jobs.describe import find_stored_job
 from message_batches.jobs.plan import JobPlan
 from message_batches.jobs.records import JobRecords
 from message_batches.models import Manifest
-from message_batches.requests.manifest import content_of, content_of_items, load_manifest
+from message_batches.requests.manifest import load_manifest
 from message_batches.result_models import ResultsFile
 from message_batches.results import reader
 from message_batches.results.reader import ResultsNotFound
@@ -52,7 +51,7 @@ async def plan_from_base(
         job_id: the workflow id of the job.
         base: that of a run or of another job.
         account: that of the job's key, as a part of a path.
-        folder: of the requests that the job is given, from `given_folder()`; None if it is given none.
+        folder: of the requests that the job is given, from `records.given_folder()`; None if it is given none.
         scratch: a folder for unnamed files; by default the system's.
         turns: the turns that large checks of the process take.
     """
@@ -75,14 +74,6 @@ async def plan_from_base(
         raise _unusable(base, "has other requests than those that are given: leave them out, or the base")
     await _check_files(store, base, account, (record.results_file for wave in waves for record in wave.landed.values()))
     return await _record(store, JobRecords(store, own), base, waves)
-
-
-async def given_folder(store: Store, job_id: str, requests: list[Any] | None, requests_uri: str | None) -> str | None:
-    """Return the folder of a job for the requests of its input; None if it has none."""
-    if requests_uri is not None:
-        planned = job_paths.folder_of_plan(store.name(requests_uri))
-        return planned or job_paths.job_folder(job_id, await content_of(store, requests_uri))
-    return None if requests is None else job_paths.job_folder(job_id, content_of_items(requests))
 
 
 async def _record(store: Store, records: JobRecords, base: str, waves: Iterable[Wave]) -> JobPlan:

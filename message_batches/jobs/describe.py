@@ -14,7 +14,7 @@ from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.job_models import JobOutput, JobPhase, JobProgress, JobWave, MergedResults
 from message_batches.jobs.answers import Wave, read_waves
 from message_batches.jobs.merge import read_merged
-from message_batches.jobs.records import JobRecords
+from message_batches.jobs.records import JobRecords, given_folder
 from message_batches.jobs.shards import usable_of
 from message_batches.jsonl import first_of
 from message_batches.models import RequestsInput
@@ -22,7 +22,7 @@ from message_batches.prices import total_cost
 from message_batches.results.reader import ResultsNotFound, has_file, results_in
 from message_batches.runs.control import is_batch_id
 from message_batches.runs.describe import QUERY_TIMEOUT, ExecutionView, RunNotFound, describe_execution, look
-from message_batches.runs.history import RunFailure, read_end
+from message_batches.runs.history import RunFailure, read_end, read_start
 from message_batches.storage import job_paths
 from message_batches.storage.groups import GroupKey, PathKind, parse_path
 from message_batches.storage.interface import Store
@@ -218,13 +218,24 @@ async def find_job(store: Store, identity: str, connect: Callable[[], Awaitable[
         return None
     view = await describe_job(client, store, identity, query_timeout=timedelta())
     if view.folder is None:
-        # The last run of the job has not come so far; an earlier one may have.
-        if found := await find_stored_job(store, identity):
+        # The last run of the job has ended before it came so far; an earlier one of the same requests may have landed.
+        if not view.running and (found := await _landed_before(client, store, identity)):
             return found
         failed = f", it {view.status}: {view.failure.message}" if view.failure else ", its requests are not planned yet"
         raise ResultsNotFound(f"{identity} has no results{failed}", NextAction.WATCH, workflow_id=identity)
     records = JobRecords(store, view.folder)
     return StoredJob(identity, records, view.output or await _newest(store, view.folder))
+
+
+async def _landed_before(client: Client, store: Store, job_id: str) -> StoredJob | None:
+    """Return the merged results of the requests that a job was last started with, if the store has them."""
+    asked = await read_start(client, job_id)
+    try:
+        folder = await given_folder(store, job_id, asked.requests, next(iter(asked.requests_uris), None))
+    except RequestsNotFound:
+        return None
+    merged = await _newest(store, folder) if folder else None
+    return StoredJob(job_id, JobRecords(store, folder), merged) if folder and merged else None
 
 
 async def find_stored_job(store: Store, job_id: str) -> StoredJob | None:

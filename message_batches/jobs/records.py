@@ -5,12 +5,14 @@ What an earlier run of the same job has planned or landed is thereby found again
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import ValidationError
 
 from message_batches.errors import RequestsNotFound, StoreUnavailable
 from message_batches.job_models import ShardRecord
 from message_batches.models import Manifest
+from message_batches.requests.manifest import content_of, content_of_items
 from message_batches.storage import job_paths
 from message_batches.storage.interface import Store
 
@@ -80,3 +82,11 @@ class JobRecords:
 
     def _damaged(self, path: str) -> StoreUnavailable:
         return StoreUnavailable(f"{self._store.uri(path)} is damaged: restore it from a backup")
+
+
+async def given_folder(store: Store, job_id: str, requests: list[Any] | None, requests_uri: str | None) -> str | None:
+    """Return the folder of a job for the requests of its input; None if it has none."""
+    if requests_uri is not None:
+        planned = job_paths.folder_of_plan(store.name(requests_uri))
+        return planned or job_paths.job_folder(job_id, await content_of(store, requests_uri))
+    return None if requests is None else job_paths.job_folder(job_id, content_of_items(requests))

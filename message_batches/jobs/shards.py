@@ -255,7 +255,7 @@ def _of_another_key(found: ShardState, sent_with: str, api_key: str) -> ShardSta
     """Return the state of a left batch that was sent with another key than the job's, maybe of another account."""
     message = (
         f"{(found.message or '').rstrip('.')}. It was sent with the key {sent_with!r}, and the job has {api_key!r}: if "
-        "that is of another account, give the workers the first one too"
+        "that is of another account, give the workers the first one again"
     )
     return found.model_copy(update={"message": message, "api_key": sent_with})
 

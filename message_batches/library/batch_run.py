@@ -115,7 +115,10 @@ class BatchRun:
             if view.output:
                 return view.output
             store = self._connections.store
-            before = await (merged_before(store, view) if isinstance(view, JobView) else landed_before(store, view))
+            if isinstance(view, JobView):
+                before: Landed | None = await merged_before(store, view, self._connections.client)
+            else:
+                before = await landed_before(store, view)
             if before:
                 return before
             raise RunFailed(view)

@@ -1,13 +1,18 @@
 """The outcomes of a run or a job for a program: what has landed, why nothing has, what a decision has done."""
 
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+
+from temporalio.client import Client
 
 from message_batches.api.models import MessageBatch
 from message_batches.errors import RunError
 from message_batches.job_models import MergedResults
-from message_batches.jobs.describe import JobView, find_stored_job
+from message_batches.jobs.describe import JobView, find_job
 from message_batches.models import BatchOutput
 from message_batches.result_models import LandedResults
+from message_batches.results.reader import ResultsNotFound
 from message_batches.runs.control import find_stored_results
 from message_batches.runs.describe import RunStatus, RunView
 from message_batches.storage.interface import Store
@@ -75,7 +80,9 @@ async def landed_before(store: Store, view: RunView) -> LandedResults | None:
     return found.landed if found else None
 
 
-async def merged_before(store: Store, view: JobView) -> MergedResults | None:
-    """Return what an earlier run of a job has merged, where the last one was stopped from outside."""
-    found = await find_stored_job(store, view.workflow_id) if view.status in _STOPPED else None
-    return found.merged if found else None
+async def merged_before(store: Store, view: JobView, connect: Callable[[], Awaitable[Client]]) -> MergedResults | None:
+    """Return what an earlier run of a job has merged of its requests, where the last one was stopped from outside."""
+    with suppress(ResultsNotFound):
+        found = await find_job(store, view.workflow_id, connect) if view.status in _STOPPED else None
+        return found.merged if found else None
+    return None

@@ -20,7 +20,7 @@ _FIRED_WITHIN = 10.0
 
 _LOOK_INTERVAL = 0.1
 
-_SECOND = timedelta(seconds=1)
+_CLOCKS_DIFFER = timedelta(seconds=10)
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ async def trigger_schedule(client: Client, name: str) -> Fired:
 
     `NoAnswer` where Temporal has not answered, and nothing shows that it was fired.
     """
-    before = await read_description(client, name)
-    await _after_the_second_of(before)
+    before = await _after_the_last_second(client, name)
     lost: RPCError | None = None
     try:
         await client.get_schedule_handle(name).trigger(rpc_timeout=START_TIMEOUT)
@@ -111,12 +110,18 @@ async def _carry_out(client: Client, name: str, call: Callable[[timedelta], Awai
     return await describe_schedule(client, name)
 
 
-async def _after_the_second_of(found: ScheduleDescription) -> None:
-    """Wait until the last firing was in an earlier second: a run's id has its second, and one id is one submission."""
-    if found.info.recent_actions:
-        since = datetime.now(UTC) - found.info.recent_actions[-1].scheduled_at
-        if abs(since) < _SECOND:
-            await asyncio.sleep((_SECOND - abs(since)).total_seconds())
+async def _after_the_last_second(client: Client, name: str) -> ScheduleDescription:
+    """Return the schedule once its last firing was in an earlier second.
+
+    A run's id has its second, and one id is one submission.
+    """
+    found = await read_description(client, name)
+    last = found.info.recent_actions[-1].scheduled_at if found.info.recent_actions else None
+    # By two clocks, which may differ by some seconds.
+    if last and abs(datetime.now(UTC) - last) < _CLOCKS_DIFFER:
+        await asyncio.sleep(1)
+        return await read_description(client, name)
+    return found
 
 
 def _new_runs(before: ScheduleDescription, now: ScheduleDescription) -> list[str]:

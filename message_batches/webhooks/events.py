@@ -162,11 +162,13 @@ class DeliveryReport(ContractModel):
 
     Attributes:
         run_id: of the event's run.
+        id: of the notification.
         problem: why it is not delivered; null once it is.
         given_up: no further attempt is made.
     """
 
     run_id: str
+    id: str
     event: EventType
     webhook: WebhookName
     problem: str | None

@@ -56,3 +56,13 @@ async def test_a_batch_alone_is_still_counted_and_its_ids_are_unique(live: Stack
 
     assert output.results_file.lines == 3
     assert live.operations().count("results") == 3
+
+
+async def test_an_attached_run_looks_for_no_file(live: Stack) -> None:
+    batch_id = await live.post_by_a_stranger(requests(2))
+    uri = f"{live.store_url}/{{date}}.jsonl"
+
+    failure = await failure_of(await live.start(batch_id=batch_id, requests_uri=uri, requests_uri_zone="UTC"))
+
+    assert failure.type == "InvalidRequests"
+    assert "requestsUriZone" in failure.message

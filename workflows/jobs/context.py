@@ -51,7 +51,9 @@ class JobContext(WorkflowClock):
             BATCH_OUTCOME: self.state.outcome,
         }
         search_attributes.upsert_changed(values, self.state.search_attributes)
-        self.notifier.notify(job_events(self.state), self.now)
+        if self.request.notify:
+            undecided_before = self.now - self.request.submission.quiet_period
+            self.notifier.notify(job_events(self.state, undecided_before), self.now)
 
     def log(self, message: str, *details: object, level: int = logging.INFO) -> None:
         """Log words of our own: nothing that the API or a caller has written."""

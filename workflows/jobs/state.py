@@ -34,7 +34,7 @@ class JobState(BaseModel):
         requests: the number of all of them.
         waves: those so far; the last is the current one.
         planned: how many later waves this run of the job has planned.
-        attention: why shards of the current wave have needed an operator while they were under way.
+        attention: why shards that are under way need an operator, each since when any has.
         alive: the shards of the current wave whose runs are under way: the workflow id of each by its number.
         waiting: those that were not started yet, in the order in which they are.
         left: those whose batch an earlier run of the job has left at the provider; they are started first.
@@ -61,7 +61,7 @@ class JobState(BaseModel):
     requests: int | None = None
     waves: list[JobWave] = Field(default_factory=list)
     planned: int = 0
-    attention: list[str] = Field(default_factory=list)
+    attention: dict[str, datetime] = Field(default_factory=dict)
     alive: dict[int, str] = Field(default_factory=dict)
     waiting: list[int] = Field(default_factory=list)
     left: list[int] = Field(default_factory=list)
@@ -108,7 +108,7 @@ class JobState(BaseModel):
         self.waves.append(JobWave(number=len(self.waves), shards=planned.shards, sent=planned.requests))
         self.waiting = list(range(planned.shards))
         self.alive, self.left, self.held, self.failing_since, self.asked_to_stop = {}, [], [], {}, []
-        self.attention = []
+        self.attention = {}
 
     def on_landed(self, shard: ShardState) -> None:
         """Count a landed shard."""
@@ -118,6 +118,10 @@ class JobState(BaseModel):
         self.waves[-1] = wave.model_copy(update=counted)
         if shard.cost is not None:
             self.cost = (self.cost or Decimal(0)) + shard.cost
+
+    def on_attention(self, reasons: Iterable[str | None], now: datetime) -> None:
+        """Take in why shards that are under way need an operator."""
+        self.attention = {each: self.attention.get(each, now) for each in sorted(filter(None, {*reasons}))}
 
     def resume(self, now: datetime) -> None:
         """End the pause: shards that failed for its reason are taken up again now."""

@@ -103,6 +103,7 @@ class ShardWindow:
         shards = await self._read([*followed, *next_ones])
         for shard in shards[: len(followed)]:
             self._on_followed(shard)
+        state.on_attention((shard.attention for shard in shards[: len(followed)]), self._context.now)
         found = [shard for shard in shards[len(followed) :] if not self._on_found(shard)]
         if state.stopped is not None:  # A batch is taken up all the same.
             for shard in found:
@@ -129,8 +130,6 @@ class ShardWindow:
         # Also of one whose run was reset after it had ended.
         self._ended.discard(number)
         if shard.status is ShardStatus.RUNNING:
-            if shard.attention and shard.attention not in state.attention:
-                state.attention.append(shard.attention)
             return
         del state.alive[number]
         if shard.status is ShardStatus.LANDED:

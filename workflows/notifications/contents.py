@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
@@ -73,16 +74,22 @@ def run_end(state: RunState, end: BatchOutput | BaseException) -> DueEvent:
     return DueEvent(_RUN_ENDS[state.phase], data)
 
 
-def job_events(state: JobState) -> Iterator[DueEvent]:
-    """Yield the events that a job's state shows, also those that it has shown before."""
+def job_events(state: JobState, undecided_before: datetime) -> Iterator[DueEvent]:
+    """Yield the events that a job's state shows, also those that it has shown before.
+
+    Args:
+        state: of the job.
+        undecided_before: shards that are undecided since then are worth an event: most decide themselves.
+    """
     data = _of_job(state)
     if state.waves and state.phase is not JobPhase.PLANNING:
         yield DueEvent(EventType.JOB_SUBMITTED, data)
     if state.paused_since:
         reason = {**data, "reason": BatchStatus.PAUSED}
-        yield DueEvent(EventType.JOB_NEEDS_ATTENTION, reason, f"{int(state.paused_since.timestamp() * 1000)}")
-    for why in state.attention:
-        yield DueEvent(EventType.JOB_NEEDS_ATTENTION, {**data, "reason": why}, f"{state.wave.number}-{why}")
+        yield DueEvent(EventType.JOB_NEEDS_ATTENTION, reason, _moment(state.paused_since))
+    for why, since in state.attention.items():
+        if why != BatchStatus.UNDECIDED or since <= undecided_before:
+            yield DueEvent(EventType.JOB_NEEDS_ATTENTION, {**data, "reason": why}, f"{_moment(since)}-{why}")
 
 
 def job_end(state: JobState, end: JobOutput | BaseException) -> DueEvent:
@@ -123,3 +130,7 @@ def _failed(error: BaseException) -> dict[str, Any]:
 
 def _cost(cost: Cost | None) -> EventCost | None:
     return EventCost(currency=cost.currency, amount=cost.amount, partial=cost.partial) if cost else None
+
+
+def _moment(time: datetime) -> str:
+    return f"{int(time.timestamp() * 1000)}"

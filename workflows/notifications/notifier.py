@@ -53,19 +53,19 @@ class Notifier:
         """Take in that a notification does not get through, or does after all."""
         if report.run_id != workflow.info().first_execution_run_id or report.webhook not in self._request.notify:
             return
-        name = f"{report.event} to {report.webhook}"
+        # There may be several of one type.
+        each = f"{report.id}/{report.webhook}"
         if report.problem is None:
-            self._state.undelivered.pop(name, None)
+            self._state.undelivered.pop(each, None)
         else:
-            tried = "not delivered" if report.given_up else "not delivered yet"
-            self._state.undelivered[name] = f"{tried}: {report.problem[:500]}"
+            name, tried = f"{report.event} to {report.webhook}", "not delivered" + " yet" * (not report.given_up)
+            why = markdown_text(f"{tried}: {report.problem[:500]}")
+            self._state.undelivered[each] = f"**{markdown_text(name)}** {why}"
 
     @property
     def details(self) -> str:
         """What does not get through, as markdown for the run's page; empty if all does."""
-        return "\n\n".join(
-            f"**{markdown_text(name)}** {markdown_text(why)}" for name, why in self._state.undelivered.items()
-        )
+        return "\n\n".join(self._state.undelivered.values())
 
     async def started(self) -> None:
         """Wait until all is started that was begun: once a run has ended, or continues as new, it would not be."""

@@ -8,7 +8,7 @@ class NotificationState(BaseModel):
 
     Attributes:
         notified: the events whose delivery was started, by their keys.
-        undelivered: those that do not get through: why, by event and webhook.
+        undelivered: those that do not get through, by notification and webhook: which and why, as markdown.
     """
 
     notified: list[str] = Field(default_factory=list)

@@ -62,7 +62,12 @@ class NotificationWorkflow:
         NOTIFICATIONS.add(workflow.metric_meter(), event=given.event.type, result=result)
         data = given.event.data
         report = DeliveryReport(
-            run_id=data.run_id, event=given.event.type, webhook=given.webhook, problem=problem, given_up=given_up
+            run_id=data.run_id,
+            id=given.id,
+            event=given.event.type,
+            webhook=given.webhook,
+            problem=problem,
+            given_up=given_up,
         )
         try:
             await workflow.get_external_workflow_handle(data.workflow_id).signal(DELIVERY, report)

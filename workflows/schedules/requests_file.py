@@ -106,33 +106,37 @@ async def _wait(
     request, began = context.request, context.now
     give_up = began + wait if wait is not None else None
     limits = [time for time in (give_up, request.deadline) if time is not None]
+    name = uri
     while True:
         left = min(limits) - context.now if limits else None
         found = await context.unless(lambda: stopped() is not None, _look(request, uri, left))
-        if ended := stopped():
-            raise ended
+        _check_end(context, stopped)
         if found and (found.found or give_up is None):
             return found.requests_uri
-        if context.deadline_passed:
-            raise deadline_passed(request, sent_before=False)
-        name, now = found.requests_uri if found else uri, context.now
-        if wait is None or give_up is None or now >= give_up:
-            # Without a time to wait, only a deadline ends a look.
-            raise _not_there(name, wait, looked=found is not None)
+        name, now = found.requests_uri if found else name, context.now
+        if wait is not None and give_up is not None:
+            if now >= give_up:
+                raise _not_there(name, wait, looked=found is not None)
+            context.state.waiting_for = f"the file {name}, until {format_time(give_up)} UTC"
         again = now + min(max(request.poll.retry_after, (now - began) / _SHARE), LONGEST_PAUSE)
-        context.state.waiting_for = f"the file {name}, until {format_time(give_up)} UTC"
         context.publish_status()
-        await context.wait_until(min(again, *limits), truncate_payload(context.state.waiting_for, SUMMARY_BYTES))
-        if context.deadline_passed:
-            raise deadline_passed(request, sent_before=False)
-        if ended := stopped():
-            raise ended
+        summary = context.state.waiting_for or f"the store, which has not said whether {name} is there"
+        await context.wait_until(min(again, *limits), truncate_payload(summary, SUMMARY_BYTES))
+        _check_end(context, stopped)
 
 
-def _not_there(uri: str, wait: timedelta | None, *, looked: bool) -> ApplicationError:
+def _check_end(context: WaitingContext, stopped: Callable[[], ApplicationError | None]) -> None:
+    if context.deadline_passed:
+        raise deadline_passed(context.request, sent_before=False)
+    if ended := stopped():
+        raise ended
+
+
+def _not_there(uri: str, wait: timedelta, *, looked: bool) -> ApplicationError:
     what = "it has not been put into the store" if looked else "the store has not said whether it is there"
-    within = f" within {format_duration(wait)}" if wait is not None else ""
-    return failure("RequestsNotFound", f"{uri} was waited for, and {what}{within}; nothing was sent")
+    return failure(
+        "RequestsNotFound", f"{uri} was waited for, and {what} within {format_duration(wait)}; nothing was sent"
+    )
 
 
 async def _look(request: GivenInput, uri: str, left: timedelta | None) -> FoundRequests | None:

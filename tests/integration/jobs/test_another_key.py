@@ -96,6 +96,37 @@ async def test_a_left_batch_whose_key_no_worker_has_any_more_is_named_with_it(
             assert after.operations().count("create") == 1
 
 
+@pytest.mark.parametrize("end", ["land", "cancel"])
+async def test_a_key_that_was_replaced_is_not_asked_for_a_left_batch(
+    temporal: DevServer, tmp_path: Path, end: str
+) -> None:
+    store, queue = (tmp_path / "store").as_uri(), f"queue-{uuid4()}"
+    async with Emulator(EmulatorOptions(processing_time=SOME_TIME)) as emulator:
+        async with running_stack(temporal.client, emulator, store, task_queue=queue) as before:
+            job = await start_job(before, requests(2))
+            await polled(before, job, 0)
+            await claimed(before, 1)
+            await job.terminate()
+            await before.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
+            await forget_shard(before, job)
+        # The first one is held still, and no longer valid; or it is not even held.
+        keys = {RENEWED: KEYS["default"]} | ({"default": KEYS["revoked"]} if end == "land" else {})
+        async with running_stack(temporal.client, emulator, store, keys, task_queue=queue) as after:
+            if end == "cancel":
+                emulator.faults.add("spend-limit", operation="retrieve", times=1)
+            again = await start_job(after, requests(2), job_id=job.id, api_key=RENEWED)
+            if end == "land":
+                await polled(after, again, 0)
+                emulator.clock.advance(SOME_TIME)
+                assert (await again.result()).verified
+            else:
+                await job_when(again, lambda seen: seen.paused is not None)
+                await again.cancel()
+                with pytest.raises(WorkflowFailureError):
+                    await again.result()
+                assert [batch.cancel_initiated_at is not None for batch in emulator.batches] == [True]
+
+
 @BOTH
 async def test_a_batch_that_was_left_is_stopped_with_its_job(keyring: Stack, key: str) -> None:
     job = await start_job(keyring, requests(2))

@@ -184,6 +184,23 @@ async def test_what_a_job_had_merged_is_its_result_where_its_last_run_was_abando
     assert len([result async for result in again.results()]) == 2
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_job_has_no_results_of_other_requests_under_its_id(live: Stack, runs: BatchRuns, ended: bool) -> None:
+    job = await runs.start(fresh(2), shard_requests=1, **QUICK)
+    await job.result()
+    await live.client.start_workflow(
+        JOB_WORKFLOW_TYPE, JobInput(requests=fresh(2)), id=job.id, task_queue="nobody-polls-it"
+    )
+    again = runs.get(job.id)
+    if ended:
+        await live.client.get_workflow_handle(job.id).terminate()
+        with pytest.raises(RunFailed):
+            await again.result()
+
+    with pytest.raises(ResultsNotFound):
+        [result async for result in again.results(wait=False)]
+
+
 async def test_without_temporal_the_results_of_a_run_are_read_from_the_store(
     live: Stack, runs: BatchRuns, monkeypatch: pytest.MonkeyPatch
 ) -> None:

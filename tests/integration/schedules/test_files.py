@@ -189,6 +189,20 @@ async def test_a_job_ends_in_time_whose_store_is_away_while_it_looks_for_its_fil
     assert live.operations() == []
 
 
+@pytest.mark.slow
+async def test_a_store_that_is_away_is_asked_until_the_deadline_where_no_file_is_waited_for(live: Stack) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=12)
+    asked: dict[str, Any] = {"store_id": "of-the-mount", "requests_uri": uri_in(live), "requests_uri_zone": "UTC"}
+    job = await start_job(live, **asked, deadline=deadline)
+
+    failure = await failure_of(job)
+    described = await job.describe()
+
+    assert failure.type == "DeadlinePassed"
+    assert described.close_time
+    assert described.close_time >= deadline
+
+
 @pytest.mark.parametrize("way", ["cancel", "stop", "deadline"])
 async def test_a_job_that_waits_for_its_file_ends_when_it_is_told_to(live: Stack, way: str) -> None:
     deadline = datetime.now(UTC) + timedelta(seconds=1) if way == "deadline" else None

@@ -10,7 +10,7 @@ from aiohttp import web
 from temporalio.testing import WorkflowEnvironment
 
 from message_batches.api.network import DIRECT
-from message_batches.contract import NOTIFICATION_WORKFLOW_TYPE
+from message_batches.contract import NOTIFICATION_WORKFLOW_TYPE, RESUME_JOB
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.library.notifications import Delivery, notifications_of
 from message_batches.temporal.dev_server import DevServer
@@ -22,6 +22,7 @@ from tests.harness.command_line import QUICK, CommandLine, command_line
 from tests.harness.processes import lasting_port
 from tests.harness.receiver import Receiver, receiving, variables, webhooks
 from tests.harness.requests import fresh, requests
+from tests.harness.running_jobs import job_when, start_job
 from tests.harness.stack import QUICK_POLL, Stack, details_of, failure_of, running_stack
 from tests.unit.webhooks.events import notification
 
@@ -125,6 +126,23 @@ async def test_the_page_of_a_run_says_what_does_not_get_through_until_it_is_sent
         await waiting.eventually(gone, "a page without it")
 
     assert [each.status for each in receiver.got][-1] != 500
+
+
+async def test_each_event_of_a_type_that_does_not_get_through_is_on_the_page(
+    telling: Stack, receiver: Receiver
+) -> None:
+    receiver.answer = lambda _: web.Response(status=500)
+    telling.emulator.faults.add("spend-limit", operation="create")
+    job = await start_job(telling, requests(2), notify=["ops"])
+    first = await job_when(job, lambda seen: seen.paused_since is not None)
+    await job.execute_update(RESUME_JOB)
+    await job_when(job, lambda seen: seen.paused_since not in (None, first.paused_since))
+
+    async def both() -> bool:
+        return (await details_of(job)).count("**job.needs_attention to ops** not delivered yet") == 2
+
+    await waiting.eventually(both, "two events of one type on the page")
+    await job.terminate()
 
 
 async def test_a_receiver_that_redirects_to_this_machine_is_not_followed_and_shown(

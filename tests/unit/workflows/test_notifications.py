@@ -62,10 +62,10 @@ def test_a_failure_gives_its_next_step_and_not_its_message() -> None:
 
 def test_a_job_tells_that_it_is_submitted_once_its_shards_start_and_each_pause() -> None:
     state = JobState(phase=JobPhase.PLANNING, waves=[JobWave(number=0, shards=3, sent=5)], requests=5)
-    assert not [*job_events(state)]
+    assert not [*job_events(state, NOW)]
     paused = state.model_copy(update={"phase": JobPhase.PAUSED, "paused": "why", "paused_since": NOW})
 
-    submitted, attention = job_events(paused)
+    submitted, attention = job_events(paused, NOW)
 
     assert (submitted.key, submitted.data["shards"]) == ("job.submitted", 3)
     assert attention.key == f"job.needs_attention-{int(NOW.timestamp() * 1000)}"
