@@ -14,14 +14,14 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from message_batches.contract import RESUME_JOB
+from message_batches.contract import POLL_NOW, RESUME_JOB
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchOutput, SubmissionSchedule
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
 from tests.harness.contract import problems
 from tests.harness.receiver import Receiver, webhooks
-from tests.harness.requests import requests
+from tests.harness.requests import fresh, requests
 from tests.harness.running_jobs import job_when, start_job
 from tests.harness.stack import QUICK_SUBMISSION, Stack, details_of, failure_of, progress_when, running_stack
 
@@ -172,16 +172,22 @@ async def test_a_job_that_pauses_tells_so_each_time(telling: Stack, receiver: Re
     assert [each["reason"] for each in told] == ["paused", "paused"]
 
 
-async def test_a_job_tells_once_that_shards_of_it_need_an_operator(telling: Stack, receiver: Receiver) -> None:
-    telling.emulator.faults.add("refuse-then-5xx", operation="create", times=2)
+async def test_a_job_tells_once_that_shards_of_it_need_an_operator(slow: Stack, receiver: Receiver) -> None:
+    slow.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     submission = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=5)})
-    job = await start_job(telling, requests(4), notify=["ops"], submission=submission)
+    job = await start_job(slow, requests(2), notify=["ops"], submission=submission)
+    await slow.saw("create")
+    # As long as this one has not ended, it may be the shard's.
+    await slow.post_by_a_stranger(fresh(2))
     await receiver.has("job.needs_attention")
-    await job.result()
-    await receiver.has("job.landed")
+    before = await job_when(job, lambda seen: bool(seen.alive))
+    await job.signal(POLL_NOW)
+    await asyncio.sleep(0.5)
 
     told = [each.event["data"] for each in receiver.accepted if each.event["type"] == "job.needs_attention"]
     assert [each["reason"] for each in told] == ["undecided"]
+    await job.terminate()
+    await slow.client.get_workflow_handle(before.alive[0]).terminate()
 
 
 async def reset(client: Client, workflow_id: str, finished_task: int) -> None:
