@@ -140,10 +140,10 @@ async def test_killed_while_a_wave_of_a_job_is_planned(scene: Scene) -> None:
 @played_together(reply_bytes=8000, processing_time=timedelta(seconds=0.2))
 async def test_killed_while_a_job_is_merged(scene: Scene) -> None:
     worker = await scene.worker()
-    job = await start(scene, requests(4000), shard=2000)
+    job = await start(scene, requests(16_000), shard=8000)
 
     await at_work(job, ActivityType.MERGE_RESULTS)
     await worker.kill()
     await scene.worker()
 
-    await ends_whole(scene, job, paid=Counter({1: 4000}))
+    await ends_whole(scene, job, paid=Counter({1: 16_000}))
