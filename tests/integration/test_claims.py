@@ -76,6 +76,7 @@ async def test_a_late_adoption_is_refused_and_names_the_runs_batch(pending: Stac
     await run.terminate()
 
 
+@pytest.mark.slow
 async def test_a_run_that_fails_after_a_second_post_names_the_first_batch(pending: Stack) -> None:
     pending.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     pending.emulator.faults.add("accept-then-drop", operation="create", times=1)

@@ -83,6 +83,7 @@ async def test_the_batch_of_an_earlier_run_with_the_same_workflow_id_is_deleted(
     assert not live.emulator.batches
 
 
+@pytest.mark.slow
 async def test_a_single_404_does_not_count_as_deleted(live: Stack) -> None:
     live.emulator.faults.add("404", operation="delete", times=2)
 
@@ -92,6 +93,7 @@ async def test_a_single_404_does_not_count_as_deleted(live: Stack) -> None:
     assert not live.emulator.batches
 
 
+@pytest.mark.slow
 async def test_a_delete_whose_reply_was_lost_counts_as_done(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="delete", times=1)
 

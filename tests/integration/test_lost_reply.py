@@ -73,6 +73,7 @@ async def test_a_foreign_batch_of_the_same_count_is_distinguished(live: Stack) -
     assert set(strangers) <= set(examined)
 
 
+@pytest.mark.slow
 async def test_a_batch_seen_only_after_the_second_post_is_reported_as_possibly_paid_twice(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=4, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)

@@ -38,6 +38,7 @@ def soon(seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
+@pytest.mark.slow
 async def test_what_a_deadline_leaves_unfinished_is_named_and_the_exit_code_is_3(
     hurried: CommandLine, held: Stack
 ) -> None:

@@ -59,6 +59,7 @@ def manifests_of(stack: Stack) -> list[str]:
     return [path.as_uri() for path in stack.store_folder.glob("manifests/*.jsonl")]
 
 
+@pytest.mark.slow
 async def test_a_forgotten_run_is_listed_and_its_batch_is_taken_up(
     live: Stack, temporal: DevServer, tmp_path: Path
 ) -> None:
