@@ -222,12 +222,11 @@ class ShardWindow:
             self._context.wake()
 
     def _input_of(self, shard: ShardState) -> BatchInput:
-        left = shard.status is ShardStatus.BATCH_LEFT
         return self._request.of_shard(
             shard.requests_uri,
             self._state.store_id,
-            batch_id=shard.batch_id if left else None,
-            api_key=shard.api_key if left else None,
+            batch_id=shard.batch_id if shard.status is ShardStatus.BATCH_LEFT else None,
+            api_key=shard.api_key,
             summary=self._summary_of(shard),
         )
 

@@ -58,7 +58,8 @@ class Notifier:
         if report.problem is None:
             self._state.undelivered.pop(each, None)
         else:
-            name, tried = f"{report.event} to {report.webhook}", "not delivered" + " yet" * (not report.given_up)
+            name = f"{report.event} to {report.webhook}"
+            tried = "not delivered" if report.given_up else "not delivered yet"
             why = markdown_text(f"{tried}: {report.problem[:500]}")
             self._state.undelivered[each] = f"**{markdown_text(name)}** {why}"
 

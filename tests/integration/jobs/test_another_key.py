@@ -52,14 +52,20 @@ async def forget_shard(live: Stack, job: Job) -> None:
     await eventually(gone, "the end of the history of a shard")
 
 
+async def job_with_a_left_batch(live: Stack) -> Job:
+    """A job of one shard that has ended, as its shard has: Temporal no longer knows that, and the batch goes on."""
+    job = await start_job(live, requests(2))
+    await polled(live, job, 0)
+    await claimed(live, 1)
+    await job.terminate()
+    await live.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
+    await forget_shard(live, job)
+    return job
+
+
 @BOTH
 async def test_a_batch_that_was_left_is_followed_and_not_sent_again(keyring: Stack, key: str) -> None:
-    job = await start_job(keyring, requests(2))
-    await polled(keyring, job, 0)
-    await claimed(keyring, 1)
-    await job.terminate()
-    await keyring.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
-    await forget_shard(keyring, job)
+    job = await job_with_a_left_batch(keyring)
 
     again = await start_job(keyring, requests(2), job_id=job.id, api_key=key)
 
@@ -76,12 +82,7 @@ async def test_a_left_batch_whose_key_no_worker_has_any_more_is_named_with_it(
     store, queue = (tmp_path / "store").as_uri(), f"queue-{uuid4()}"
     async with Emulator(EmulatorOptions(processing_time=SOME_TIME)) as emulator:
         async with running_stack(temporal.client, emulator, store, task_queue=queue) as before:
-            job = await start_job(before, requests(2))
-            await polled(before, job, 0)
-            await claimed(before, 1)
-            await job.terminate()
-            await before.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
-            await forget_shard(before, job)
+            job = await job_with_a_left_batch(before)
         others = {ANOTHER_ACCOUNT: KEYS[ANOTHER_ACCOUNT]}
         async with running_stack(temporal.client, emulator, store, others, task_queue=queue) as after:
             again = await start_job(after, requests(2), job_id=job.id, api_key=ANOTHER_ACCOUNT)
@@ -103,12 +104,7 @@ async def test_a_key_that_was_replaced_is_not_asked_for_a_left_batch(
     store, queue = (tmp_path / "store").as_uri(), f"queue-{uuid4()}"
     async with Emulator(EmulatorOptions(processing_time=SOME_TIME)) as emulator:
         async with running_stack(temporal.client, emulator, store, task_queue=queue) as before:
-            job = await start_job(before, requests(2))
-            await polled(before, job, 0)
-            await claimed(before, 1)
-            await job.terminate()
-            await before.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
-            await forget_shard(before, job)
+            job = await job_with_a_left_batch(before)
         # The first one is held still, and no longer valid; or it is not even held.
         keys = {RENEWED: KEYS["default"]} | ({"default": KEYS["revoked"]} if end == "land" else {})
         async with running_stack(temporal.client, emulator, store, keys, task_queue=queue) as after:
@@ -129,12 +125,7 @@ async def test_a_key_that_was_replaced_is_not_asked_for_a_left_batch(
 
 @BOTH
 async def test_a_batch_that_was_left_is_stopped_with_its_job(keyring: Stack, key: str) -> None:
-    job = await start_job(keyring, requests(2))
-    await polled(keyring, job, 0)
-    await claimed(keyring, 1)
-    await job.terminate()
-    await keyring.client.get_workflow_handle(shard_workflow_id(job.id, 0, 0)).terminate()
-    await forget_shard(keyring, job)
+    job = await job_with_a_left_batch(keyring)
     keyring.emulator.faults.add("spend-limit", operation="retrieve", times=1)
     again = await start_job(keyring, requests(2), job_id=job.id, api_key=key)
     await job_when(again, lambda seen: seen.paused is not None)
