@@ -55,7 +55,7 @@ _KINDS_IN_TEXT = [
     (r"\bin (an earlier run|[\d,]+ earlier runs)\b", "in <count> earlier runs"),
     (r"\babout [\d,]+ tokens", "about <count> tokens"),
     (r"\b[\d,]+ runs? known", "<count> runs known"),
-    (r"(?m)\b\d{4}-\d\d-\d\d$", "<date>"),
+    (r"\b\d{4}-\d\d-\d\d\b", "<date>"),
     (r"(?m) {2,}(?=<)|(?<=>) {2,}(?=\S)", "  "),
     (r"(?m) +$", ""),
 ]
