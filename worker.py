@@ -18,9 +18,11 @@ from temporalio.worker import Worker
 from activities.queues import WorkerActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.interface import BatchApi
+from message_batches.api.pace import CallPace
+from message_batches.api.polls import MAX_POLLS
 from message_batches.api.transport import MAX_CALLS
 from message_batches.concurrency import run_unless_set
-from message_batches.contract import landing_queue
+from message_batches.contract import calls_queue, landing_queue
 from message_batches.errors import MessageBatchesError
 from message_batches.formatting import format_money
 from message_batches.listener import set_process_limits
@@ -42,23 +44,21 @@ from message_batches.storage.object_store import open_store
 from message_batches.temporal.connection import connect, leave, worker_identity
 from message_batches.temporal.diagnosis import call_problem
 from message_batches.temporal.namespaces import NamespaceRecords, begin_store, encrypts
-from message_batches.temporal.rate_limit import RateLimits
+from message_batches.temporal.rate_limit import CALLS_SHARE, LANDINGS_SHARE, dispatch_rate, sharing
 from message_batches.temporal.worker_group import MessageBatchWorker, WorkerFailed, deployment_config
-from message_batches.temporal.workflow_runner import OneArgumentRunner
+from message_batches.temporal.workflow_runner import OneArgumentRunner, cached_runs
 from message_batches.webhooks.delivery import MAX_DELIVERIES, HttpWebhooks
 from message_batches.webhooks.interface import NoWebhooks, Webhooks
 from workflows.job import MessageBatchJobWorkflow
 from workflows.message_batch import MessageBatchWorkflow
 from workflows.nexus import MessageBatchesHandler
 from workflows.notifications.workflow import NotificationWorkflow
+from workflows.status.current_details import DetailsOnRequest
 
 GRACEFUL_SHUTDOWN = timedelta(seconds=20)
 """The time for which activities may continue after SIGTERM; the next worker repeats those that take longer.
 
 Below the 30 s that Kubernetes waits before it kills."""
-
-MAX_CACHED_WORKFLOWS = 5000
-"""Above the number of live runs: below it a worker replays a run at every step."""
 
 MAX_LANDINGS = 1
 """Landings at a time from one server: more would fill the scratch disk, and each would end later."""
@@ -105,10 +105,9 @@ def build_worker(
 ) -> MessageBatchWorker:
     """Return a worker for the workflows and all their activities, not yet running.
 
-    `requests_per_minute` bounds the calls of all workers with that option: the server hands out activities no faster.
+    With `requests_per_minute`, which the pace of `api` keeps, the server hands out calls and landings no faster.
     """
     deployment = deployment_config(release or Release())
-    rates = RateLimits.within(requests_per_minute) if requests_per_minute else None
     webhooks = webhooks or NoWebhooks()
     activities = WorkerActivities(api, store, scratch=scratch, prices=prices, max_cost=max_cost, webhooks=webhooks)
     runs = Worker(
@@ -117,14 +116,21 @@ def build_worker(
         workflows=[MessageBatchWorkflow, MessageBatchJobWorkflow, NotificationWorkflow],
         workflow_runner=OneArgumentRunner(),
         activities=activities.of_runs,
+        interceptors=[DetailsOnRequest()],
         nexus_service_handlers=[MessageBatchesHandler()],
         deployment_config=deployment,
-        max_cached_workflows=MAX_CACHED_WORKFLOWS,
+        max_cached_workflows=cached_runs(),
         # So many of each server's: one that is silent holds no more than its own. So with webhooks.
-        max_concurrent_activities=MAX_CALLS * (1 + len(api.servers)) + MAX_DELIVERIES * len(webhooks.names),
-        max_task_queue_activities_per_second=rates.runs if rates else None,
-        # Eager ones come with a workflow task, past the queue and its rate.
-        disable_eager_activity_execution=bool(rates),
+        max_concurrent_activities=MAX_POLLS * (1 + len(api.servers)) + MAX_DELIVERIES * len(webhooks.names),
+        graceful_shutdown_timeout=graceful_shutdown_timeout,
+    )
+    calls = Worker(
+        client,
+        task_queue=calls_queue(task_queue),
+        activities=activities.of_calls,
+        deployment_config=deployment,
+        max_concurrent_activities=MAX_CALLS * (1 + len(api.servers)),
+        max_task_queue_activities_per_second=dispatch_rate(requests_per_minute, CALLS_SHARE),
         graceful_shutdown_timeout=graceful_shutdown_timeout,
     )
     landings = [
@@ -134,12 +140,12 @@ def build_worker(
             activities=activities.of_landings,
             deployment_config=deployment,
             max_concurrent_activities=MAX_LANDINGS,
-            max_task_queue_activities_per_second=rates.landings if rates else None,
+            max_task_queue_activities_per_second=dispatch_rate(requests_per_minute, LANDINGS_SHARE),
             graceful_shutdown_timeout=graceful_shutdown_timeout,
         )
         for server in (None, *api.servers)
     ]
-    return MessageBatchWorker(runs, *landings)
+    return MessageBatchWorker(runs, calls, *landings)
 
 
 async def open_connections(settings: Settings, options: Options, address: str | None) -> tuple[Client, Store, bool]:
@@ -179,9 +185,12 @@ async def serve(settings: Settings, stop: asyncio.Event, options: Options, *, ad
         client, store, new = opened
         store_id = await store.identity()
         http = await resources.enter_async_context(http_client(settings.base_url, network=settings.network))
+        pace = CallPace(options.requests_per_minute)
+        if options.requests_per_minute:
+            await resources.enter_async_context(sharing(pace, client, settings.task_queue))
         worker = build_worker(
             client,
-            HttpBatchApi(http, settings.keys, settings.network),
+            HttpBatchApi(http, settings.keys, settings.network, pace=pace),
             store,
             task_queue=settings.task_queue,
             scratch=settings.scratch,

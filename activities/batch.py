@@ -18,6 +18,7 @@ from activities.requests import read_requests
 from activities.timeouts import Upload, heartbeats, heartbeats_counting_lost_attempts, reply_deadline
 from message_batches.api.interface import BatchApi
 from message_batches.api.models import MessageBatch
+from message_batches.api.polls import BatchPolls
 from message_batches.contract import ActivityType
 from message_batches.errors import (
     ApiError,
@@ -76,6 +77,7 @@ class MessageBatchActivities:
         webhooks: Webhooks | None = None,
     ) -> None:
         self._api = api
+        self._polls = BatchPolls(api)
         self._store = store
         self._records = SubmissionRecords(store)
         self._accounts = AccountRecords(store)
@@ -156,23 +158,30 @@ class MessageBatchActivities:
                 return Submitted(batch=batch, earlier_anchor=decision.earlier)
 
     @activity.defn(name=ActivityType.POLL_BATCH_STATUS)
-    async def poll_batch_status(self, batch: BatchRef) -> MessageBatch:
-        """GET the batch once."""
-        info = activity.info()
+    async def poll_batch_status(self, batch: BatchRef) -> MessageBatch | None:
+        """GET the batch once, or a page of the list for many whose polls fall together; None if it is as seen."""
+        info, began = activity.info(), time.monotonic()
+        # By the server's clock: the worker's may be off.
+        waited = info.started_time - info.scheduled_time
         if info.attempt == 1:
-            POLL_LATENESS.record(activity.metric_meter(), info.started_time - info.scheduled_time, stage="queue")
-        with errors_as_failures(batch.batch_id):
+            POLL_LATENESS.record(activity.metric_meter(), waited, stage="queue")
+        with errors_as_failures(batch.batch_id, poll=info):
             try:
                 async with reply_deadline():
-                    found = await self._api.retrieve(batch.profile, batch.batch_id)
+                    found = await self._polls.retrieve(batch.profile, batch.batch_id)
             except BatchNotFound as error:
                 # It may be gone because it is landed and deleted: a run that was reset since then polls it again.
                 if batch.store_id is None:
                     raise
-                await check_store(self._store, batch.store_id)
-                found = await find_landed_batch(self._store, self._api.account(batch.profile), batch.batch_id, error)
+                async with heartbeats():
+                    await check_store(self._store, batch.store_id)
+                    account = self._api.account(batch.profile)
+                    found = await find_landed_batch(self._store, account, batch.batch_id, error)
+            answered = waited + timedelta(seconds=time.monotonic() - began)
+            POLL_LATENESS.record(activity.metric_meter(), answered, stage="answer")
             activity.logger.debug("Polled")
-            return found.model_copy(update={"server": self._api.server(batch.profile)})
+            found = found.model_copy(update={"server": self._api.server(batch.profile)})
+            return None if found.fingerprint == batch.seen and not found.ended else found
 
     @activity.defn(name=ActivityType.RETRIEVE_RESULTS)
     async def retrieve_results(self, given: RetrieveInput) -> LandedResults:

@@ -29,8 +29,14 @@ from message_batches.webhooks.errors import NotDelivered
 
 
 @contextmanager
-def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
-    """Raise an expected error as an `ApplicationError` of its type; only what passes by itself may be retried."""
+def errors_as_failures(batch_id: str | None = None, *, poll: activity.Info | None = None) -> Iterator[None]:
+    """Raise an expected error as an `ApplicationError` of its type; only what passes by itself may be retried.
+
+    A `poll` that finds nothing is not repeated; one that failed is after the document's interval, since the policy of
+    its activity repeats the poll of a lost worker sooner.
+    """
+    policy = poll.retry_policy if poll else None
+    interval = policy.initial_interval * policy.backoff_coefficient if policy else None
     with log_batch_id(batch_id):
         try:
             yield
@@ -40,8 +46,8 @@ def errors_as_failures(batch_id: str | None = None) -> Iterator[None]:
                 str(error),
                 *_details(error),
                 type=type(error).__name__,
-                non_retryable=not error.retryable,
-                next_retry_delay=error.retry_after if isinstance(error, ApiError | NotDelivered) else None,
+                non_retryable=not error.retryable or (poll is not None and isinstance(error, BatchNotFound)),
+                next_retry_delay=(isinstance(error, ApiError | NotDelivered) and error.retry_after) or interval,
                 # Expected and handled by the caller: no traceback in the worker's log at each attempt.
                 category=ApplicationErrorCategory.BENIGN,
             )

@@ -32,11 +32,13 @@ class BatchRef(ContractModel):
 
     Attributes:
         store_id: the store that may have its results if the API does not have it; None if they are not looked for.
+        seen: the fingerprint of the batch as the run has seen it: a poll that finds it so, and not ended, answers None.
     """
 
     profile: Profile
     batch_id: str
     store_id: str | None = None
+    seen: str | None = None
 
     @model_serializer(mode="wrap")
     def _brief(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -22,6 +22,8 @@ class WorkerActivities:
 
     Attributes:
         of_runs: those on the task queue of the runs and the jobs.
+        of_calls: those of them that each make a call of the API, besides polls. On the queue of the runs they are for
+            what a version that knew no other has scheduled.
         of_landings: those that read whole results, or whole waves of them; a worker does one at a time.
     """
 
@@ -57,6 +59,13 @@ class WorkerActivities:
             shards.stop_shards,
             shards.cancel_shards,
             NotificationActivities(webhooks).deliver_notification,
+        )
+        self.of_calls: Sequence[Callable[..., Any]] = (
+            steps.submit_batch,
+            steps.cancel_batch,
+            submission.find_anchor,
+            submission.find_candidates,
+            submission.find_batch_to_adopt,
         )
         self.of_landings: Sequence[Callable[..., Any]] = (
             steps.retrieve_results,

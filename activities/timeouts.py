@@ -66,14 +66,35 @@ async def heartbeats_counting_lost_attempts() -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def reply_deadline() -> AsyncIterator[None]:
-    """Raise `ReplyLost` before Temporal ends the activity, whose own timeout would not name the API."""
-    limit = activity.info().start_to_close_timeout
+    """Raise `ReplyLost` before Temporal ends the activity, whose own timeout would not name the API.
+
+    An activity with a heartbeat timeout heartbeats, except one that is over sooner: most polls are.
+    """
+    info = activity.info()
+    limit = info.start_to_close_timeout
     seconds = limit.total_seconds() * CALL_SHARE if limit else None
+    loop = asyncio.get_running_loop()
+    interval = info.heartbeat_timeout.total_seconds() / 4 if info.heartbeat_timeout else None
+    beating: asyncio.TimerHandle | None = None
+
+    def beat_later() -> None:
+        nonlocal beating
+        if interval:
+            beating = loop.call_later(interval, beat)
+
+    def beat() -> None:
+        activity.heartbeat()
+        beat_later()
+
+    beat_later()
     try:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
         raise ReplyLost(f"The API did not answer within {seconds:g} s") from error
+    finally:
+        if beating:
+            beating.cancel()
 
 
 class Upload:

@@ -96,6 +96,7 @@ class Laps:
 
     def __init__(self, laps: Sequence[Lap]) -> None:
         self._seconds = [lap.seconds for lap in laps]
+        self.cpu = statistics.median(lap.cpu for lap in laps)
         self.memory = max(lap.memory for lap in laps)
 
     def __str__(self) -> str:

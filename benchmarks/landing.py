@@ -14,7 +14,7 @@ from benchmarks.contender import Go, Meter
 from benchmarks.requests import stored_requests
 from benchmarks.servers import HEADERS, KEY, api, bare_server, emulator
 from benchmarks.setting import Setting
-from benchmarks.table import Row, memory_row, time_row
+from benchmarks.table import Row, cpu_row, memory_row, time_row
 from message_batches.api.client import PATH
 from message_batches.api.models import ApiProfile
 from message_batches.models import Manifest
@@ -54,13 +54,14 @@ async def measure(setting: Setting) -> list[Row]:
         quick = await contender.race(setting, _contenders(setting, url, batch.id), tidy)
 
     what = f"land {manifest.count:,} results, {sample.stat().st_size / 1e6:,.0f} MB"
-    download = "httpx, to a file"
+    download, copied = "httpx, to a file", "httpx, to a file; that hashed, copied and synced"
     return [
         time_row(what, laps["ours"], download, laps["httpx"], at_most=1.5),
         time_row(what, laps["ours"], "curl -o", laps.get("curl")),
-        time_row(what, laps["ours"], "httpx, to a file; that hashed, copied and synced", laps["httpx, copied"]),
+        time_row(what, laps["ours"], copied, laps["httpx, copied"], at_most=0.9),
         time_row(what, laps["ours"], "official client, decoded and written", laps["official client"], at_most=0.2),
-        memory_row(what, laps["ours"], at_most=150_000_000),
+        cpu_row(what, laps["ours"], copied, laps["httpx, copied"], at_most=5),
+        memory_row(what, laps["ours"], at_most=60_000_000),
         time_row(f"{what}, from a server that only sends", quick["ours"], download, quick["httpx"]),
     ]
 

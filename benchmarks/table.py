@@ -44,6 +44,18 @@ def time_row(what: str, ours: Laps, other: str, theirs: Laps | None, *, at_most:
     )
 
 
+def cpu_row(what: str, ours: Laps, other: str, theirs: Laps, *, at_most: float) -> Row:
+    """Compare the CPU time of both, in seconds; the goal is of ours."""
+    return Row(
+        what=f"{what}: CPU",
+        ours=f"{ours.cpu:.2f} s",
+        compared_with=f"{other}: {theirs.cpu:.2f} s",
+        ratio=f"{ours.cpu / theirs.cpu:.2f}",
+        goal=f"at most {at_most:g} s",
+        met=ours.cpu <= at_most,
+    )
+
+
 def memory_row(what: str, ours: Laps, *, at_most: int) -> Row:
     """Show the peak of our memory above idle, in any round."""
     return Row(

@@ -3,10 +3,17 @@
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 BATCH_BYTES = 1024 * 1024
+LARGE_CHUNK = 64 * 1024
+"""Bytes of a chunk, on average, from which on those of a batch are not joined: a copy would cost more than a call."""
+
+T = TypeVar("T")
 
 
 async def process_in_thread(chunks: AsyncIterable[bytes], work: Callable[[bytes], None]) -> None:
@@ -16,7 +23,7 @@ async def process_in_thread(chunks: AsyncIterable[bytes], work: Callable[[bytes]
 
     Args:
         chunks: chunks of any size.
-        work: called with joined chunks, never twice at the same time.
+        work: called with large chunks as they are, and with small ones joined, never twice at the same time.
     """
     loop = asyncio.get_running_loop()
     running: asyncio.Future[None] | None = None
@@ -28,7 +35,8 @@ async def process_in_thread(chunks: AsyncIterable[bytes], work: Callable[[bytes]
         if running:
             await wait_for_result(running)
         if batch:
-            running = loop.run_in_executor(None, work, b"".join(batch))
+            pieces = batch if size >= LARGE_CHUNK * len(batch) else [b"".join(batch)]
+            running = loop.run_in_executor(None, _each, work, pieces)
             batch, size = [], 0
 
     try:
@@ -51,27 +59,9 @@ async def process_in_thread(chunks: AsyncIterable[bytes], work: Callable[[bytes]
         running = None  # It holds an error, whose traceback holds this frame: a cycle, and with it all that failed.
 
 
-async def prefetch(chunks: Iterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield the chunks of an iterator, each read in a thread while the consumer uses the one before.
-
-    A consumer that stops early must close it (`aclosing`): until then the iterator may be running.
-    """
-
-    def take() -> bytes | None:
-        return next(chunks, None)
-
-    loop = asyncio.get_running_loop()
-    taking = loop.run_in_executor(None, take)
-    try:
-        while True:
-            await wait_for_result(taking)
-            if (chunk := taking.result()) is None:
-                return
-            taking = loop.run_in_executor(None, take)
-            yield chunk
-    finally:
-        await wait_until_done(taking)
-        del taking
+def _each(work: Callable[[bytes], None], pieces: list[bytes]) -> None:
+    for piece in pieces:
+        work(piece)
 
 
 async def run_in_thread(work: Callable[[], Any]) -> Any:
@@ -82,6 +72,16 @@ async def run_in_thread(work: Callable[[], Any]) -> Any:
     finally:
         await wait_until_done(running)
         del running
+
+
+@asynccontextmanager
+async def enter_in_thread(context: AbstractContextManager[T]) -> AsyncIterator[T]:
+    """Enter a context, and leave it, in a thread: where a file is opened, or one of hundreds of megabytes closed."""
+    entered = await run_in_thread(context.__enter__)
+    try:
+        yield entered
+    finally:
+        await run_in_thread(partial(context.__exit__, None, None, None))
 
 
 class WorkStopped(Exception):
@@ -127,8 +127,49 @@ async def wait_until_done(running: asyncio.Future[Any]) -> None:
         raise cancelled
 
 
+async def consume_in_thread(
+    chunks: AsyncIterable[bytes] | Iterable[bytes], work: Callable[[Iterable[bytes]], Any], executor: Executor
+) -> asyncio.Future[Any]:
+    """Run `work` on chunks in a thread, and return its future once it is done.
+
+    Chunks of the event loop are passed on to the thread, whose own `work` is told by `FeedAborted` when they fail, or
+    this is cancelled; others are taken in the thread itself, and their error is that of `work`.
+    """
+    loop = asyncio.get_running_loop()
+    if not isinstance(chunks, AsyncIterable):
+        stop = threading.Event()
+        running = loop.run_in_executor(executor, work, _until_set(stop, chunks))
+        try:
+            await asyncio.wait([running])
+        finally:
+            stop.set()
+            await wait_until_done(running)
+        return running
+    feed = ThreadFeed()
+    running = loop.run_in_executor(executor, work, feed)
+    running.add_done_callback(feed.consumer_done)
+    try:
+        async for chunk in chunks:
+            if not await feed.put(chunk):
+                break
+        feed.close()
+        await asyncio.wait([running])
+    except BaseException:
+        feed.close(FeedAborted())
+        await asyncio.wait([running])
+        raise
+    return running
+
+
+def _until_set(stop: threading.Event, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        if stop.is_set():
+            raise FeedAborted
+        yield chunk
+
+
 class FeedAborted(Exception):
-    """The source of a `ThreadFeed` failed: raised in the consuming thread, which then undoes its work."""
+    """No more chunks come, and those so far are not all: raised in the consuming thread, which then undoes its work."""
 
 
 class ThreadFeed:
@@ -164,9 +205,6 @@ class ThreadFeed:
                 raise chunk
             yield chunk
             self._loop.call_soon_threadsafe(self._room.release)
-
-
-T = TypeVar("T")
 
 
 async def run_unless_set(event: asyncio.Event, coroutine: Coroutine[Any, Any, T]) -> T | None:

@@ -86,6 +86,15 @@ class NextAction(StrEnum):
     """The file names betas, which are a header of the batch: remove them there, and give them with the run."""
 
 
+def calls_queue(task_queue: str) -> str:
+    """Return the task queue of the activities that each make a call of the API, besides polls and landings.
+
+    Args:
+        task_queue: that of the runs.
+    """
+    return f"{task_queue}-calls"
+
+
 def landing_queue(task_queue: str, server: str | None = None) -> str:
     """Return the task queue of the activities that read a whole batch's results, one at a time on each worker.
 

@@ -51,8 +51,8 @@ _MAX_DELIVERY_INTERVAL, _DELIVERIES = timedelta(hours=4), timedelta(hours=24)
 
 _HEARTBEAT = timedelta(seconds=30)
 
-# Where the workers' rate is bounded, hundreds of polls may wait in the queue; these are handed out before them.
-_BEFORE_POLLS = Priority(priority_key=1)
+# Where the calls are bounded, hundreds of submissions may wait in the queue; these are handed out before them.
+_FIRST = Priority(priority_key=1)
 _FIXED_BEFORE_SENDING = ("UnknownKey", "UnknownWebhook")
 _UNLIMITED = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval=timedelta(minutes=1))
 
@@ -60,7 +60,6 @@ _UNLIMITED = RetryPolicy(initial_interval=timedelta(seconds=1), maximum_interval
 # activity itself gives up after a few workers that did not survive it.
 # A key or a webhook that this worker lacks is refused at once.
 PREPARE: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": replace(_UNLIMITED, non_retryable_error_types=_FIXED_BEFORE_SENDING),
@@ -68,21 +67,18 @@ PREPARE: ActivityOptions = {
 
 # A look at one object. The store may be unavailable for hours: a file that is waited for is found after that too.
 FIND_REQUESTS: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(seconds=45),
     "retry_policy": _UNLIMITED,
 }
 
 # Small and idempotent: records put once. Recording never stops the polling alongside it.
 RECORD: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(seconds=20),
     "retry_policy": _UNLIMITED,
 }
 
 # The whole list back to the anchor, page by page.
 FIND_CANDIDATES: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=10),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": _UNLIMITED,
@@ -90,7 +86,6 @@ FIND_CANDIDATES: ActivityOptions = {
 
 # Whether something was paid twice is worth some minutes, not the results: they are landed in any case.
 DUPLICATE_CHECK: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(minutes=5),
     "heartbeat_timeout": _HEARTBEAT,
@@ -99,7 +94,7 @@ DUPLICATE_CHECK: ActivityOptions = {
 
 # An operator waits for the answer: does the batch that is to be adopted exist?
 OPERATOR_LOOKUP: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
+    "priority": _FIRST,
     "start_to_close_timeout": timedelta(seconds=10),
     "retry_policy": RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
 }
@@ -114,7 +109,7 @@ VERIFY: ActivityOptions = {
 # Billing continues until the provider has cancelled the batch; after ten minutes of refusals the run ends and says
 # so. The hour is for the queue: if the workers' rate is bounded, thousands of cancels may wait in it.
 CANCEL: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
+    "priority": _FIRST,
     "start_to_close_timeout": timedelta(minutes=2),
     "schedule_to_close_timeout": timedelta(hours=1),
     "heartbeat_timeout": _HEARTBEAT,
@@ -133,7 +128,6 @@ DELETE: ActivityOptions = {
 
 # Reads the requests of all shards, and writes their manifests: the same plan at each attempt.
 PLAN_WAVE: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(hours=6),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": replace(_UNLIMITED, non_retryable_error_types=_FIXED_BEFORE_SENDING),
@@ -148,7 +142,6 @@ READ_SHARDS: ActivityOptions = {
 
 # Those that give no answer are asked again at the next look.
 STOP_SHARDS: ActivityOptions = {
-    "priority": _BEFORE_POLLS,
     "start_to_close_timeout": timedelta(minutes=10),
     "heartbeat_timeout": _HEARTBEAT,
     "retry_policy": replace(_UNLIMITED, maximum_attempts=3),
@@ -207,7 +200,6 @@ def submit(timeout: timedelta) -> ActivityOptions:
     by its heartbeats, sooner where the timeout is short.
     """
     return {
-        "priority": _BEFORE_POLLS,
         "start_to_close_timeout": timeout + timedelta(seconds=30),
         "heartbeat_timeout": max(timedelta(seconds=3), min(_HEARTBEAT, timeout / 4)),
         "retry_policy": RetryPolicy(maximum_attempts=1),
@@ -217,18 +209,34 @@ def submit(timeout: timedelta) -> ActivityOptions:
 def poll(schedule: PollSchedule) -> ActivityOptions:
     """Return the document's retry for errors that pass by themselves; a `Retry-After` overrules its interval.
 
-    A poll has no heartbeat: a lost worker is noticed after one interval, at least 10 s and at most a minute.
-    A 404 is not retried here: the workflow has a grace period of its own for it.
+    A lost worker is noticed after 10 s, and its poll made by another one a second later. The interval of the first
+    retry after an error is therefore asked for by the activity. It also says that a 404 is not retried: the workflow
+    has a grace period of its own for it, and the history the options of each poll.
     """
+    interval = schedule.transient.retry_after
+    first = min(timedelta(seconds=1), interval)
     return {
-        "start_to_close_timeout": min(max(schedule.retry_after, timedelta(seconds=10)), timedelta(minutes=1)),
-        "retry_policy": _document_retry(schedule.transient, not_retried=["BatchNotFound"]),
+        "start_to_close_timeout": _reply_within(schedule),
+        "heartbeat_timeout": timedelta(seconds=10),
+        "retry_policy": RetryPolicy(
+            initial_interval=first,
+            backoff_coefficient=interval / first,
+            maximum_interval=interval,
+            maximum_attempts=schedule.transient.retry_limit + 1,
+        ),
     }
 
 
 def find_anchor(schedule: PollSchedule) -> ActivityOptions:
-    """Return the options of a poll, handed out before polls: a submission waits for it."""
-    return {**poll(schedule), "priority": _BEFORE_POLLS}
+    """Return the options of the call that a submission waits for, with the document's retry."""
+    return {
+        "start_to_close_timeout": _reply_within(schedule),
+        "retry_policy": _document_retry(schedule.transient, not_retried=["BatchNotFound"]),
+    }
+
+
+def _reply_within(schedule: PollSchedule) -> timedelta:
+    return min(max(schedule.retry_after, timedelta(seconds=10)), timedelta(minutes=1))
 
 
 def retrieve(transient: RetrySchedule) -> ActivityOptions:

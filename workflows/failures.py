@@ -152,6 +152,11 @@ def is_answered(error: ActivityError) -> bool:
     return bool(answer.get("requestId")) and answer.get("status") not in _STILL_AT_WORK
 
 
+def had_no_turn(error: ActivityError) -> bool:
+    """Return whether the workers' own limit of calls has left no turn for the call: the API was not asked."""
+    return error_type_of(error) is RateLimited and not _detail_of(error.cause)
+
+
 def _detail_of(cause: BaseException | None) -> Mapping[str, Any]:
     """Return the detail of an activity's failure: of an answer of the API a `FailedCall`; empty if there is none."""
     details = cause.details if isinstance(cause, ApplicationError) else ()

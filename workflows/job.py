@@ -50,6 +50,11 @@ class MessageBatchJobWorkflow:
         self._window = ShardWindow(self._context)
         self._requests_uri = None if is_looked_for(self._request) else self._request.requests_uri
 
+    @property
+    def current_details(self) -> str:
+        """The markdown on the job's page in the Web UI."""
+        return self._context.details
+
     @workflow.run
     async def run(self, given: RawValue = NOTHING) -> JobOutput:
         """Plan the first wave and follow its shards; so with each later wave, as long as one is due; then merge."""
@@ -205,6 +210,7 @@ class MessageBatchJobWorkflow:
             workflow.execute_activity_method(
                 MessageBatchActivities.cancel_batch,
                 batch.for_calls_with(self._request.profile),
+                task_queue=self._context.calls_queue,
                 **activity_options.CANCEL,
                 summary=f"stop {batch.batch_id}",
             )

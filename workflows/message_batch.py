@@ -42,6 +42,11 @@ class MessageBatchWorkflow:
         self._poll_batch_status = PollStep(self._context)
         self._retrieve_results = RetrieveStep(self._context)
 
+    @property
+    def current_details(self) -> str:
+        """The markdown on the run's page in the Web UI."""
+        return self._context.details
+
     @workflow.run
     async def run(self, given: RawValue = NOTHING) -> BatchOutput:
         """Run the document's steps: submitBatch, pollBatchStatus until the batch has ended, retrieveResults."""

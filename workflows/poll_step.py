@@ -1,7 +1,7 @@
 """The pollBatchStatus step: one poll at each interval of the document, until the batch has ended."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -14,7 +14,7 @@ from message_batches.models import DEFAULT_RETRY_LIMIT, Phase
 from message_batches.observability.metrics import ENDED, POLL_LATENESS
 from workflows import activity_options
 from workflows.context import RunContext
-from workflows.failures import batch_failure, error_name_of, error_type_of
+from workflows.failures import batch_failure, error_name_of, error_type_of, had_no_turn
 
 
 class PollStep:
@@ -31,12 +31,13 @@ class PollStep:
         while True:
             if state.next_poll:
                 self._context.publish_status()
-                await self._context.wait_until(state.next_poll, f"poll {state.polls + 1}, {state.status}")
+                await self._context.wait_until(state.next_poll, self._summary())
                 POLL_LATENESS.record(workflow.metric_meter(), self._context.now - state.next_poll, stage="timer")
                 state.next_poll = None
             due = self._must_cancel()
             if due:
                 await self._cancel_at_deadline()
+            began = self._context.now
             if batch := await self._poll_once():
                 self._context.forget_deadline()
                 state.waiting_for = None
@@ -46,7 +47,7 @@ class PollStep:
             self._check_limit()
             # The deadline has come during the poll, or that was the first of a batch that is taken over.
             at_once = self._must_cancel() and not due
-            state.next_poll = self._context.now + (timedelta(0) if at_once else self._schedule.retry_after)
+            state.next_poll = self._context.now if at_once else self._next_poll_after(began)
             await self._context.maybe_continue_as_new()
 
     async def cancel_batch(self) -> MessageBatch:
@@ -54,6 +55,7 @@ class PollStep:
         return await workflow.execute_activity_method(
             MessageBatchActivities.cancel_batch,
             BatchRef(profile=self._context.request.profile, batch_id=self._context.batch_id),
+            task_queue=self._context.calls_queue,
             **activity_options.CANCEL,
             summary=f"stop {self._context.batch_id}",
         )
@@ -62,22 +64,12 @@ class PollStep:
         """Poll the batch; return it if it has ended, or else None."""
         state = self._context.state
         self._context.publish_status()
-        # Not with every poll: the history has the input of each.
-        look_in_store = not state.polls or state.not_found_since
         try:
-            polling = workflow.execute_activity_method(
-                MessageBatchActivities.poll_batch_status,
-                BatchRef(
-                    profile=self._context.request.profile,
-                    batch_id=self._context.batch_id,
-                    store_id=state.store_id if look_in_store else None,
-                ),
-                **activity_options.poll(self._schedule),
-                summary=f"poll {state.polls + 1}",
-            )
             # Where the API does not answer, its retries last for hours.
-            batch = await self._context.before_deadline(polling)
+            batch = await self._context.before_deadline(self._retrieve())
         except ActivityError as error:
+            if had_no_turn(error):
+                return None
             if error_type_of(error) is not BatchNotFound:
                 raise
             state.not_found_since = state.not_found_since or self._context.now
@@ -90,6 +82,38 @@ class PollStep:
         state.update_batch(batch, self._context.now)
         state.polls += not batch.ended
         return batch if batch.ended else None
+
+    def _next_poll_after(self, began: datetime) -> datetime:
+        """Return the time of the next poll, an interval after this one began, or half of one from now if that is later.
+
+        A worker that has taken over sees the answer of a poll late. An API that answers late is not asked sooner.
+        """
+        interval = self._schedule.retry_after
+        return max(began + interval, self._context.now + interval / 2)
+
+    def _summary(self) -> str:
+        """Return the summary of the timer, which each poll's history has: the status only where it is another."""
+        state = self._context.state
+        return f"poll {state.polls + 1}{'' if state.status == 'in_progress' else f', {state.status}'}"
+
+    async def _retrieve(self) -> MessageBatch:
+        """Return the batch as the API describes it now."""
+        state, known = self._context.state, self._context.state.batch
+        # Not with every poll: the history has the input and the result of each, and no summary but the timer's.
+        look_in_store = not state.polls or state.not_found_since
+        found = await workflow.execute_activity_method(
+            MessageBatchActivities.poll_batch_status,
+            BatchRef(
+                profile=self._context.request.profile,
+                batch_id=self._context.batch_id,
+                store_id=state.store_id if look_in_store else None,
+                seen=known.fingerprint if known else None,
+            ),
+            **activity_options.poll(self._schedule),
+        )
+        found = found or state.batch or known
+        assert found
+        return found
 
     def _must_cancel(self) -> bool:
         """Tell whether the deadline has come, and the batch has neither ended nor been canceled."""

@@ -2,18 +2,17 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from typing import Any, ClassVar, TypeVar
+from collections.abc import AsyncIterable, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from typing import Any, ClassVar
 
 import httpx
 
 from message_batches import __version__, spans
-from message_batches.api.bodies import MAX_OBJECT, MAX_PAGE, kept_up, parse, read_bounded, received, unpacked
+from message_batches.api.bodies import MAX_OBJECT, MAX_PAGE, kept_up, read_bounded, received, unpacked
 from message_batches.api.keys import Account, ApiKeys
 from message_batches.api.models import (
     BATCH_ID_PATTERN,
-    ApiModel,
     ApiProfile,
     BatchPage,
     DeletedBatch,
@@ -23,18 +22,18 @@ from message_batches.api.models import (
     TokenCount,
 )
 from message_batches.api.network import DIRECT, Network
+from message_batches.api.pace import CallPace
 from message_batches.api.responses import (
-    BASE_URL,
     KeyOwners,
     date_of,
-    describe_misfit,
     error_of,
     owner_of,
+    parsed,
     request_id_of,
+    there,
     transport_error,
 )
 from message_batches.api.transport import ALONE, PROXY, Transport
-from message_batches.concurrency import run_in_thread
 from message_batches.errors import BatchNotFound, ReplyLost, RequestRefused
 from message_batches.log_context import log_request_id
 
@@ -54,8 +53,6 @@ LONG_TIMEOUT = httpx.Timeout(600, connect=10)
 
 # httpx costs twice the CPU a request at 100 connections as at one.
 LIMITS = httpx.Limits(max_connections=20, max_keepalive_connections=20)
-
-_WireT = TypeVar("_WireT", bound=ApiModel)
 
 
 def http_client(
@@ -83,11 +80,14 @@ class HttpBatchApi:
     head_seconds: ClassVar[float] = 600
     rate_seconds: ClassVar[float] = 60
 
-    def __init__(self, http: httpx.AsyncClient, keys: ApiKeys, network: Network = DIRECT) -> None:
+    def __init__(
+        self, http: httpx.AsyncClient, keys: ApiKeys, network: Network = DIRECT, *, pace: CallPace | None = None
+    ) -> None:
         self._http = http
         self._keys = keys
         self._network = network
         self._owners = KeyOwners()
+        self._pace = pace or CallPace()
 
     @property
     def servers(self) -> Collection[str]:
@@ -119,22 +119,30 @@ class HttpBatchApi:
         headers |= self._headers(profile)
         options: dict[str, Any] = {"headers": headers, "content": body, "timeout": LONG_TIMEOUT}
         url, hidden = self._url(profile, PATH), self.hidden(profile)
-        with _there():
+        with there():
+            await self._pace.turn()
             reply = await _answer(self._http, "POST", url, hidden, sent=length, extensions={ALONE: True}, **options)
             self._owners.add(profile.api_key, hidden, reply)
             return await _batch_in(reply, hidden)
 
-    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
-        """GET a batch."""
-        return await _batch_in(await self._call("GET", _path(batch_id), profile), self.hidden(profile))
+    async def poll_turn(self) -> None:
+        """Wait until a poll may be made, behind other calls; `RateLimited` if its turn does not come soon."""
+        await self._pace.turn(poll=True)
 
-    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
-        """GET a page of batches, newest first, older than `after_id`."""
+    async def retrieve(self, profile: ApiProfile, batch_id: str, *, in_turn: bool = False) -> MessageBatch:
+        """GET a batch; `in_turn` if it is a poll whose turn has come."""
+        reply = await self._call("GET", _path(batch_id), profile, in_turn=in_turn)
+        return await _batch_in(reply, self.hidden(profile))
+
+    async def list(
+        self, profile: ApiProfile, *, limit: int, after_id: str | None = None, in_turn: bool = False
+    ) -> BatchPage:
+        """GET a page of batches, newest first, older than `after_id`; `in_turn` if it is a poll whose turn has come."""
         params = {"limit": str(limit)} | ({"after_id": after_id} if after_id else {})
         hidden = self.hidden(profile)
-        with _there():
-            reply = await self._call("GET", PATH, profile, params=params, most=MAX_PAGE)
-        page = await _parsed(reply, BatchPage, hidden)
+        with there():
+            reply = await self._call("GET", PATH, profile, in_turn=in_turn, params=params, most=MAX_PAGE)
+        page = await parsed(reply, BatchPage, hidden)
         batches = tuple(batch.with_status_read() for batch in page.data)
         told = {"date": date_of(reply.headers.get("date")), **owner_of(reply, hidden)._asdict()}
         return page.model_copy(update={"data": batches, **told})
@@ -147,7 +155,7 @@ class HttpBatchApi:
     async def delete(self, profile: ApiProfile, batch_id: str) -> None:
         """DELETE a batch that has ended, and its results."""
         reply = await self._call("DELETE", _path(batch_id), profile)
-        await _parsed(reply, DeletedBatch, self.hidden(profile))
+        await parsed(reply, DeletedBatch, self.hidden(profile))
 
     @asynccontextmanager
     async def results(self, profile: ApiProfile, batch_id: str) -> AsyncIterator[AsyncIterator[bytes]]:
@@ -156,6 +164,7 @@ class HttpBatchApi:
         url = self._url(profile, f"{_path(batch_id)}/results")
         try:
             async with AsyncExitStack() as opened:
+                await self._pace.turn()
                 opened.enter_context(spans.call("GET", url))
                 async with _answer_within(self.head_seconds):
                     call = self._http.stream("GET", url, headers=headers, timeout=LONG_TIMEOUT)
@@ -176,21 +185,25 @@ class HttpBatchApi:
         if _MODEL_NAME.fullmatch(name):
             try:
                 reply = await self._call("GET", f"{MODELS}/{name}", profile)
-                return await _parsed(reply, ModelInfo, self.hidden(profile))
+                return await parsed(reply, ModelInfo, self.hidden(profile))
             except BatchNotFound:
                 pass
-        with _there("models"):
+        with there("models"):
             await self._call("GET", MODELS, profile, params={"limit": "1"}, most=MAX_PAGE)
         return None
 
     async def count_tokens(self, profile: ApiProfile, params: Mapping[str, Any]) -> int:
         """POST the input of a message to have its tokens counted, which costs nothing."""
         given = {name: params[name] for name in COUNTED_PARAMS if name in params}
-        with _there("counting of tokens"):
+        with there("counting of tokens"):
             reply = await self._call("POST", COUNT_TOKENS, profile, json=given)
-        return (await _parsed(reply, TokenCount, self.hidden(profile))).input_tokens
+        return (await parsed(reply, TokenCount, self.hidden(profile))).input_tokens
 
-    async def _call(self, method: str, path: str, profile: ApiProfile, **options: Any) -> httpx.Response:
+    async def _call(
+        self, method: str, path: str, profile: ApiProfile, *, in_turn: bool = False, **options: Any
+    ) -> httpx.Response:
+        if not in_turn:
+            await self._pace.turn()
         url, hidden = self._url(profile, path), self.hidden(profile)
         # A batch is created with betas, and its requests are counted with them.
         headers = {**(_betas(profile) if "json" in options else {}), **self._headers(profile)}
@@ -266,28 +279,8 @@ async def _read(coming: httpx.Response, most: int) -> httpx.Response:
     return httpx.Response(coming.status_code, headers=headers, content=content, extensions=between)
 
 
-@contextmanager
-def _there(what: str = "Message Batches API") -> Iterator[None]:
-    """Raise `RequestRefused` on a 404 for the collection itself: it is not about a batch."""
-    try:
-        yield
-    except BatchNotFound as error:
-        raise RequestRefused(f"{error}. Correct {BASE_URL}: no {what} is there.") from error
-
-
 async def _batch_in(reply: httpx.Response, hidden: Sequence[str]) -> MessageBatch:
-    return (await _parsed(reply, MessageBatch, hidden)).with_status_read()
-
-
-async def _parsed(reply: httpx.Response, model: type[_WireT], hidden: Sequence[str]) -> _WireT:
-    try:
-        if len(reply.content) <= MAX_OBJECT:
-            return parse(model, reply.content, hidden)
-        parsed: _WireT = await run_in_thread(lambda: parse(model, reply.content, hidden))
-        return parsed
-    except (ValueError, RecursionError) as error:
-        why = describe_misfit(reply, model.__name__, error, hidden)
-        raise ReplyLost(why, status=200, request_id=request_id_of(reply, hidden)) from error
+    return (await parsed(reply, MessageBatch, hidden)).with_status_read()
 
 
 def _path(batch_id: str) -> str:

@@ -43,12 +43,18 @@ class BatchApi(Protocol):
         """POST a body of exactly `length` bytes, as it is produced."""
         ...
 
-    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
-        """GET a batch."""
+    async def poll_turn(self) -> None:
+        """Wait until a poll may be made, behind other calls; `RateLimited` if its turn does not come soon."""
         ...
 
-    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
-        """GET a page of batches, newest first, older than `after_id`."""
+    async def retrieve(self, profile: ApiProfile, batch_id: str, *, in_turn: bool = False) -> MessageBatch:
+        """GET a batch; `in_turn` if it is a poll whose turn has come."""
+        ...
+
+    async def list(
+        self, profile: ApiProfile, *, limit: int, after_id: str | None = None, in_turn: bool = False
+    ) -> BatchPage:
+        """GET a page of batches, newest first, older than `after_id`; `in_turn` if it is a poll whose turn has come."""
         ...
 
     async def cancel(self, profile: ApiProfile, batch_id: str) -> MessageBatch:

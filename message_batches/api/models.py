@@ -1,5 +1,7 @@
 """The API's objects, as far as they are read, and the profile that a call is made with."""
 
+import base64
+import hashlib
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -90,6 +92,11 @@ class MessageBatch(ApiModel):
         said = {name: value for name, value in serialize(self).items() if value is not None}
         counts = said.get("request_counts")
         return {**said, "request_counts": {name: n for name, n in counts.items() if n}} if counts else said
+
+    @property
+    def fingerprint(self) -> str:
+        """Four characters that another description of the batch has with a probability of one in 17 million."""
+        return base64.b64encode(hashlib.sha256(self.model_dump_json().encode()).digest())[:4].decode()
 
     @property
     def ended(self) -> bool:

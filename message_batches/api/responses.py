@@ -1,20 +1,22 @@
 """Responses of the API: the texts that are shown of them, and the error that a response other than 200 stands for."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import msgspec
 import pydantic
 
-from message_batches.api.bodies import MAX_OBJECT, text_of
-from message_batches.api.models import KeyOwner
+from message_batches.api.bodies import MAX_OBJECT, parse, text_of
+from message_batches.api.models import ApiModel, KeyOwner
 from message_batches.api.redaction import redact, shown
 from message_batches.api.transport import PROXY
+from message_batches.concurrency import run_in_thread
 from message_batches.error_causes import ErrorCause, cause_of
 from message_batches.errors import (
     ApiError,
@@ -30,6 +32,8 @@ from message_batches.errors import (
     SpendLimitReached,
 )
 from message_batches.jsonl import MAX_BODY_BYTES
+
+_WireT = TypeVar("_WireT", bound=ApiModel)
 
 LONGEST_RETRY_AFTER = timedelta(hours=1)
 BASE_URL = "ANTHROPIC_BASE_URL, or the key's own"
@@ -264,3 +268,24 @@ def transport_error(error: httpx.HTTPError, hidden: Sequence[str]) -> ApiError:
     if isinstance(error, httpx.DecodingError):
         return ReplyLost(f"The answer cannot be read: {detail}")
     return ReplyLost(f"The connection to the API was lost: {detail}")
+
+
+@contextmanager
+def there(what: str = "Message Batches API") -> Iterator[None]:
+    """Raise `RequestRefused` on a 404 for the collection itself: it is not about a batch."""
+    try:
+        yield
+    except BatchNotFound as error:
+        raise RequestRefused(f"{error}. Correct {BASE_URL}: no {what} is there.") from error
+
+
+async def parsed(reply: httpx.Response, model: type[_WireT], hidden: Sequence[str]) -> _WireT:
+    """Return the object in a response; `ReplyLost` if it does not fit."""
+    try:
+        if len(reply.content) <= MAX_OBJECT:
+            return parse(model, reply.content, hidden)
+        found: _WireT = await run_in_thread(lambda: parse(model, reply.content, hidden))
+        return found
+    except (ValueError, RecursionError) as error:
+        why = describe_misfit(reply, model.__name__, error, hidden)
+        raise ReplyLost(why, status=200, request_id=request_id_of(reply, hidden)) from error

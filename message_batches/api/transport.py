@@ -31,6 +31,10 @@ _MAX_HEADS = 128 * 1024
 _HEAD_STEP = 8 * 1024
 """Bytes of the heads before a body, and those that are read at a time: an empty provisional answer has 20 of them."""
 
+_BODY_STEP = 256 * 1024
+"""Bytes of a body that are read at a time: as many as the event loop takes from a socket. httpcore asks for a quarter,
+and what it did not ask for was copied again and again."""
+
 # h11 backtracks over blanks before a character that is not valid: in a header 64,000 of them took 12 s, in an extension
 # of a chunk 4 s, in which the whole process stood still. These are the same rules without going back.
 _readers.header_field_re = re.compile(
@@ -192,8 +196,9 @@ class _Backend(httpcore.AnyIOBackend):
 class _Connection(httpcore.AsyncNetworkStream):
     """A connection that reads a head in small steps, so that others get their turn, and not for ever."""
 
-    def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+    def __init__(self, stream: httpcore.AsyncNetworkStream, body_step: int = _BODY_STEP) -> None:
         self._stream = stream
+        self._body_step = body_step
         self._left: int | None = _MAX_HEADS
 
     def head_is_read(self) -> None:
@@ -202,7 +207,7 @@ class _Connection(httpcore.AsyncNetworkStream):
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         if self._left is None:
-            return await self._stream.read(max_bytes, timeout)
+            return await self._stream.read(max(max_bytes, self._body_step), timeout)
         data = await self._stream.read(min(max_bytes, _HEAD_STEP), timeout)
         self._left -= len(data)
         if self._left < 0:
@@ -214,7 +219,8 @@ class _Connection(httpcore.AsyncNetworkStream):
         await self._stream.write(buffer, timeout)
 
     async def start_tls(self, *args: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-        return _Connection(await self._stream.start_tls(*args, **options))
+        # A record of TLS has 16 KiB at most: httpcore asks for more already.
+        return _Connection(await self._stream.start_tls(*args, **options), body_step=0)
 
     async def aclose(self) -> None:
         await self._stream.aclose()

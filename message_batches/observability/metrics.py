@@ -92,7 +92,8 @@ NOTIFICATIONS = Counter("message_batches_notifications", "Events sent to webhook
 
 POLL_LATENESS = Timing(
     "message_batches_poll_lateness",
-    "How much later than intended polls were made, by stage: timer, until the run asked; queue, until a worker began",
+    "How late polls were, by stage: timer, until the run asked; and after that, queue, until a worker began; answer, "
+    "until it had the API's",
     (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 900),
 )
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,8 +142,9 @@ async def read_ids(store: Store, manifest: Manifest) -> list[str]:
     data = await store.read(store.name(manifest.ids_uri))
     if data is None:
         raise RequestsNotFound(f"{manifest.ids_uri} is no longer in the store: start a new run")
-    ids = data.decode("ascii", "replace").split()
-    if await run_in_thread(lambda: _digest(ids)) != manifest.ids_sha256:
+    ids: list[str]
+    ids, digest = await run_in_thread(partial(_ids_in, data))
+    if digest != manifest.ids_sha256:
         raise RequestsNotFound(f"{manifest.ids_uri} has changed since it was checked: start a new run")
     return ids
 
@@ -241,8 +243,8 @@ async def store_manifest(store: Store, requests: CheckedLines) -> Manifest:
     ids = "".join(f"{custom_id}\n" for custom_id in requests.ids).encode()
     # The ids are written last: if they are there, the requests are complete.
     if await store.read(ids_name) != ids or not await is_stored(store, name):
-        await store.write(name, _chunks(requests.lines))
-        await store.write(ids_name, _one(ids))
+        await store.write(name, requests.lines.chunks(requests.lines.size))
+        await store.write(ids_name, [ids])
     return manifest
 
 
@@ -256,13 +258,9 @@ async def is_stored(store: Store, name: str) -> bool:
     return False
 
 
-async def _chunks(file: Scratch) -> AsyncIterator[bytes]:
-    for chunk in file.chunks(file.size):
-        yield chunk
-
-
-async def _one(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+def _ids_in(data: bytes) -> tuple[list[str], str]:
+    ids = data.decode("ascii", "replace").split()
+    return ids, _digest(ids)
 
 
 def _digest(ids: list[str]) -> str:

@@ -6,7 +6,8 @@ attach without requests and one with them have different publications: the first
 
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import msgspec
 
 from message_batches.api.redaction import redact, repeats
-from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
+from message_batches.concurrency import enter_in_thread, process_in_thread, run_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import Manifest
 from message_batches.prices import PriceList
@@ -76,7 +77,7 @@ async def land(
         return landed
     ids = await read_ids(store, manifest) if manifest else None
     prices = prices or PriceList()
-    with scratch_file(scratch) as file:
+    async with enter_in_thread(scratch_file(scratch)) as file:
         collector = await run_in_thread(lambda: ResultCollector(file, ids, expected_count, prices, hidden))
         others = False
         try:
@@ -136,17 +137,20 @@ async def _publish(
     size = 0
     small: list[bytes] = []
 
-    async def hashed(lines: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    def hashed(lines: Iterator[bytes]) -> Iterator[bytes]:
         nonlocal size
-        async for chunk in lines:
-            await run_in_thread(partial(digest.update, chunk))
-            size += len(chunk)
-            if size <= MAX_INLINE_RESULTS_BYTES:
-                small.append(chunk)
-            yield chunk
+        with ThreadPoolExecutor(1) as thread:
+            hashing = thread.submit(digest.update, b"")
+            for chunk in lines:
+                hashing.result()
+                hashing = thread.submit(digest.update, chunk)
+                size += len(chunk)
+                if size <= MAX_INLINE_RESULTS_BYTES:
+                    small.append(chunk)
+                yield chunk
 
-    async with aclosing(prefetch(collector.ordered())) as lines:
-        await store.write(path, hashed(lines))
+    # Neither the lines nor the hash wait for the event loop, which has the calls of other runs.
+    await store.write(path, hashed(collector.ordered()))
     summary = collector.summary.build()
     parsed, omitted = await run_in_thread(partial(_parse_inline, b"".join(small), size, hidden))
     landed = LandedResults(
@@ -197,8 +201,7 @@ def _parse_inline(data: bytes, size: int, hidden: Sequence[str]) -> tuple[list[A
 
 async def _keep(store: Store, account: str, batch_id: str, lines: Iterator[bytes]) -> str:
     path = new_results_path(account, batch_id, incomplete=True)
-    async with aclosing(prefetch(lines)) as chunks:
-        await store.write(path, chunks)
+    await store.write(path, lines)
     return f"the lines that did arrive are in {store.uri(path)}"
 
 

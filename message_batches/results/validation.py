@@ -66,15 +66,11 @@ class ResultCollector:
 
         Raises `ResultsIncomplete` once there are more lines than any batch has, or a line as long as a whole batch.
         """
-        self._line_feeds += data.count(b"\n")
-        if self._line_feeds > 2 * self._expected + MAX_EXTRA_LINES:
-            raise ResultsIncomplete(
-                f"{self._line_feeds:,} lines arrived for {self._expected:,} requests, and the download went on"
-            )
+        ends = self._ends(data)
         begun = self._file.size - self.complete_bytes
         self._file.append(data)
         view, start = memoryview(data), 0
-        while (end := data.find(b"\n", start)) >= 0:
+        for end in ends:
             if begun:
                 self._add_begun(begun + end)
                 begun = 0
@@ -118,7 +114,7 @@ class ResultCollector:
     def ordered(self) -> Iterator[bytes]:
         """Yield the lines in order, each with its newline, in chunks of about 1 MiB, which a long line may span."""
         spans: list[tuple[int, int]] = []
-        size = 0
+        size = end = 0
         for offset, length in zip(self._offsets, self._lengths, strict=True):
             if offset < 0:
                 continue
@@ -127,13 +123,34 @@ class ResultCollector:
                 yield self._file.gather([*spans, (offset, CHUNK_BYTES)])
                 spans, size = [], 0
                 offset, length = offset + CHUNK_BYTES, length - CHUNK_BYTES
-            spans.append((offset, length + 1))
             size += length + 1
+            if spans and offset == end:
+                # Lines that have come one after the other are read at once.
+                start, before = spans.pop()
+                spans.append((start, before + length + 1))
+            else:
+                spans.append((offset, length + 1))
+            end = offset + length + 1
             if size >= CHUNK_BYTES:
                 yield self._file.gather(spans)
                 spans, size = [], 0
         if spans:
             yield self._file.gather(spans)
+
+    def _ends(self, data: bytes) -> Sequence[int]:
+        """Return where lines end; to count the line feeds first would take three times as long."""
+        ends = array("q")
+        most = 2 * self._expected + MAX_EXTRA_LINES - self._line_feeds
+        end = -1
+        while (end := data.find(b"\n", end + 1)) >= 0:
+            ends.append(end)
+            if len(ends) > most:
+                lines = self._line_feeds + data.count(b"\n")
+                raise ResultsIncomplete(
+                    f"{lines:,} lines arrived for {self._expected:,} requests, and the download went on"
+                )
+        self._line_feeds += len(ends)
+        return ends
 
     def _add_begun(self, length: int) -> None:
         """Add a line that began in an earlier piece: it is read again from the file, and never waits in memory."""
@@ -161,24 +178,25 @@ class ResultCollector:
                 self._malformed.add(f"line {self.lines}: {error}"[:200])
             return
         self.lines += 1
-        self._locate(result.custom_id, offset, len(line))
-        self.summary.add(result, self._rows.get(result.custom_id, self.lines))
+        self.summary.add(result, self._locate(result.custom_id, offset, len(line)))
 
-    def _locate(self, custom_id: str, offset: int, length: int) -> None:
+    def _locate(self, custom_id: str, offset: int, length: int) -> int:
+        """Note where a line is, and return its row in the order of the requests; a foreign line's number instead."""
         row = self._rows.get(custom_id)
         if row is None:
             if self._ids is not None:
                 self._foreign.add(custom_id)
-                return
+                return self.lines
             row = self._rows[custom_id] = len(self._offsets)
             self._offsets.append(-1)
             self._lengths.append(0)
         if self._offsets[row] >= 0:
             self._duplicate.add(custom_id)
-            return
+            return row
         self._offsets[row] = offset
         self._lengths[row] = length
         self._arrived += 1
+        return row
 
 
 class _Defects:

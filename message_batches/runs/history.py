@@ -280,9 +280,10 @@ class _ProgressReading:
         if name == ActivityType.SUBMIT_BATCH:
             self._batch_id = value.get("recorded") or self._batch_id
             value = value.get("batch") or {}
-        if not value.get("id"):
+        # A poll that has found nothing new has no value.
+        batch = MessageBatch.model_validate(value) if value.get("id") else self._batch
+        if batch is None or (not value and name != ActivityType.POLL_BATCH_STATUS):
             return
-        batch = MessageBatch.model_validate(value)
         self._polls += name == ActivityType.POLL_BATCH_STATUS and not batch.ended
         self._update_batch(batch, time)
 

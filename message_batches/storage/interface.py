@@ -1,6 +1,6 @@
 """The interface of a store: named objects, put once or streamed."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -41,8 +41,13 @@ class Store(Protocol):
         """Put an object if there is none of that name, atomically; return whether it was put."""
         ...
 
-    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
-        """Put an object from a stream in place of any old one, completely or not at all."""
+    async def write(self, name: str, chunks: AsyncIterable[bytes] | Iterable[bytes]) -> None:
+        """Put an object from a stream in place of any old one, completely or not at all.
+
+        Args:
+            name: of the object.
+            chunks: its content; those of no asynchronous iterable are taken in the thread that writes them.
+        """
         ...
 
     async def read(self, name: str) -> bytes | None:

@@ -7,7 +7,7 @@ interpreter ends (1 in 30 to 150 short runs, exit status 134), and leave an uplo
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
@@ -20,7 +20,7 @@ from uuid import uuid4
 import obstore.store
 from obstore.exceptions import BaseError
 
-from message_batches.concurrency import FeedAborted, ThreadFeed
+from message_batches.concurrency import consume_in_thread
 from message_batches.errors import RequestsNotFound, StoreUnavailable, why
 from message_batches.storage import filesystem, groups
 from message_batches.storage.failures import bucket_errors, failure_message, first_line
@@ -139,23 +139,14 @@ class ObjectStore:
             return False
         return True
 
-    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, name: str, chunks: AsyncIterable[bytes] | Iterable[bytes]) -> None:
         """Put an object from a stream in place of any old one, completely or not at all; clean up after a failure."""
-        feed = ThreadFeed()
-        upload = asyncio.get_running_loop().run_in_executor(self._uploads, self._put, checked_name(name), feed)
-        upload.add_done_callback(feed.consumer_done)
+        upload = await consume_in_thread(chunks, partial(self._put, checked_name(name)), self._uploads)
         try:
-            async for chunk in chunks:
-                if not await feed.put(chunk):
-                    break
-            feed.close()
-            await asyncio.wait([upload])
-        except BaseException:
-            feed.close(FeedAborted())
-            await asyncio.wait([upload])
-            raise
-        with self._failures("write", self.uri(name)):
-            upload.result()
+            with self._failures("write", self.uri(name)):
+                upload.result()
+        finally:
+            del upload  # It holds an error, whose traceback holds this frame.
 
     async def read(self, name: str) -> bytes | None:
         """Read a small object; None if there is none."""
@@ -245,7 +236,7 @@ class ObjectStore:
             else iter(self._store.get(name).stream(filesystem.CHUNK_BYTES))
         )
 
-    def _put(self, name: str, data: bytes | ThreadFeed, *, new: bool = False) -> None:
+    def _put(self, name: str, data: bytes | Iterable[bytes], *, new: bool = False) -> None:
         if self._folder:
             if self._id is None:
                 # A new store's, which other users cannot read. That of a store with an id is there, or unmounted.

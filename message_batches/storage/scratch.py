@@ -56,7 +56,11 @@ class Scratch:
     def gather(self, spans: Iterable[tuple[int, int]]) -> bytes:
         """Read many spans, each an offset and a length, and join them."""
         with _failures(self._folder):
-            return b"".join([os.pread(self._descriptor, length, self._start + offset) for offset, length in spans])
+            return b"".join([self._whole(offset, length) for offset, length in spans])
+
+    def _whole(self, offset: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, length, self._start + offset)
+        return data if len(data) == length else self.read(offset, length)
 
     def chunks(self, end: int) -> Iterator[bytes]:
         """Read the first `end` bytes, in chunks of 1 MiB."""

@@ -6,16 +6,18 @@ import re
 import secrets
 import socket
 import ssl
+import string
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 from urllib.parse import quote
 
 from temporalio.client import Client, Interceptor
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes
+from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
+from temporalio.converter import DataConverter, DefaultFailureConverterWithEncodedAttributes, PayloadConverter
 from temporalio.envconfig import ClientConfigProfile, ClientConfigTLS, ClientConnectConfig
 from temporalio.service import TLSConfig
 
@@ -25,11 +27,16 @@ from message_batches.errors import MessageBatchesError
 from message_batches.settings import encryption_keys
 from message_batches.temporal.diagnosis import Attempt, connection_problem
 
+# One for all: the SDK makes another at each workflow task, which has forgotten how each model is read.
+_CONVERTER = cast("type[PayloadConverter]", cache(PydanticPayloadConverter))
+
 
 def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
     """Return a converter to pydantic's JSON; with keys it encrypts everything, including messages of failures."""
     # Without keys too: a payload that others have encrypted then fails with a message that names its key.
-    converter = replace(pydantic_data_converter, payload_codec=EncryptionCodec(keys))
+    converter = replace(
+        pydantic_data_converter, payload_codec=EncryptionCodec(keys), payload_converter_class=_CONVERTER
+    )
     if not keys:
         return converter
     return replace(converter, failure_converter_class=DefaultFailureConverterWithEncodedAttributes)
@@ -38,6 +45,7 @@ def data_converter(keys: Sequence[EncryptionKey] = ()) -> DataConverter:
 DATA_CONVERTER = data_converter()
 """The converter without keys: nothing is encrypted."""
 
+_LETTERS = string.ascii_uppercase + string.digits
 _CONNECT_TIMEOUT = 35
 """Seconds: the SDK waits 30 for the first answer, and without an end for TLS to be established."""
 
@@ -60,12 +68,12 @@ class TemporalUnreachable(MessageBatchesError):
 
 
 def worker_identity() -> str:
-    """Return an identity that is unique to this process.
+    """Return an identity that hardly another process has: the end of the host's name, as of a pod, and three letters.
 
-    It is short, because each poll repeats it seven times in the history: the end of the host's name identifies a pod.
+    It is short, because each poll repeats it eight times in the history.
     """
     host = socket.gethostname().partition(".")[0]
-    return f"{host[-12:]}-{secrets.token_hex(2)}"
+    return host[-5:] + "".join(secrets.choice(_LETTERS) for _ in range(3))
 
 
 def web_ui_of(address: str) -> str | None:

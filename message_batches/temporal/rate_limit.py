@@ -1,41 +1,56 @@
-"""Task queue rates that keep all workers of a queue within a limit of API calls a minute."""
+"""A limit of API calls a minute for all workers of a task queue: each has a share, by how many there are."""
 
-from dataclasses import dataclass
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-PARTITIONS = 4
-"""Partitions of a task queue on the server, by its default configuration."""
+from temporalio.client import Client
 
-WINDOW = 64
-"""Seconds: the minute, one for the server's burst, and three for a call that follows its dispatch late."""
+from message_batches.api.pace import MINUTE, CallPace
+from message_batches.temporal.task_queues import count_workers
 
-LANDING_SHARE = 10
-"""One call in this many is for landings: a run polls for hours and lands once."""
+COUNT_INTERVAL = 10.0
+"""Seconds between two counts of the workers."""
+
+CALLS_SHARE, LANDINGS_SHARE = 0.6, 0.15
+"""Of the limit: what the server hands out of the queue of calls, and of that of each server's landings.
+
+What is more waits in the queue, not in a worker. What is left is the least that polls have."""
+
+_UNTIL_COUNTED = COUNT_INTERVAL * 1.2
+
+_logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class RateLimits:
-    """Activities a second for each of the two queues, as stated to the server.
+def dispatch_rate(calls_per_minute: int | None, share: float) -> float | None:
+    """Return the activities a second that the server may hand out of a queue; None without a limit."""
+    return calls_per_minute * share / MINUTE if calls_per_minute else None
 
-    Measured on server 1.32 with a queue that is never empty: each partition hands out one activity every
-    `PARTITIONS / rate` seconds, the first after a pause up to a second sooner; so in a minute at most
-    `floor(61 * rate / PARTITIONS) + 1`. At 1 a second 64 were seen, at 0.9 a second 56. Hence a partition is given a
-    whole number of calls for the minute, at that number over `WINDOW` a second.
 
-    The result is the same for one worker or six, for workers that come and go, and for a backlog that waits for the
-    first. But every worker must state the same rate: the server uses the rate of the last poll (1, 5 and 1 a second
-    gave 2), and a partition polled only by a worker without a rate is not bounded (1 a second alongside two workers
-    without: 457 in a minute).
+@asynccontextmanager
+async def sharing(pace: CallPace, client: Client, task_queue: str) -> AsyncIterator[None]:
+    """Share the limit of a pace with the other workers of a queue, as they come and go; to be entered before polling.
+
+    Until all that start together have counted each other, none makes a call. One that has died counts until its last
+    poll is old.
     """
+    pace.hold(_UNTIL_COUNTED)
+    counting = asyncio.create_task(_keep_counting(pace, client, task_queue))
+    try:
+        yield
+    finally:
+        counting.cancel()
 
-    runs: float
-    landings: float
 
-    @classmethod
-    def within(cls, calls_per_minute: int) -> "RateLimits":
-        """Return rates within a limit of calls a minute; a limit below 8 is kept on average only."""
-        each = calls_per_minute // PARTITIONS
-        landings: float = max(1, each // LANDING_SHARE)
-        runs: float = each - landings
-        if runs < 1:
-            runs = landings = calls_per_minute / PARTITIONS / 2
-        return cls(runs=PARTITIONS * runs / WINDOW, landings=PARTITIONS * landings / WINDOW)
+async def _keep_counting(pace: CallPace, client: Client, task_queue: str) -> None:
+    counted = False
+    while True:
+        await asyncio.sleep(COUNT_INTERVAL)
+        try:
+            pace.workers = max(1, await count_workers(client, task_queue))
+            counted = True
+        except Exception as error:
+            if not counted:
+                pace.hold(_UNTIL_COUNTED)
+            _logger.warning("The workers that share the limit cannot be counted now: %s", error)

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from itertools import chain
 
 from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueType, WorkerVersioningMode
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue, TaskQueueVersionSelection
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, DescribeTaskQueueResponse
 from temporalio.client import Client
 
 from message_batches.temporal.diagnosis import read_again
@@ -43,6 +44,17 @@ async def pollers(
     return [poller for kind in kinds for poller in kind.pollers]
 
 
+async def count_workers(client: Client, task_queue: str) -> int:
+    """Return how many workers, of any version, have recently polled a task queue for workflow tasks."""
+    answer = await _describe(client, task_queue)
+    versions = {"", *_current(answer), *map(_build_of, answer.pollers)}
+    found = [
+        *answer.pollers,
+        *chain.from_iterable([await pollers(client, task_queue, build=each) for each in versions]),
+    ]
+    return len({poller.identity for poller in found if _any_recent([poller])})
+
+
 class WorkerState(StrEnum):
     """Whether workers take the tasks of a run."""
 
@@ -60,17 +72,8 @@ async def worker_state(client: Client, task_queue: str, *, build: str = "") -> W
         task_queue: its name.
         build: the build that the run stays on; empty for a run that goes to the current one, or to any without builds.
     """
-    # Only the plain mode covers every version without naming them, and it returns which ones are current.
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=task_queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
-    describe = client.workflow_service.describe_task_queue
-    answer = await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
-    routing = answer.versioning_info
-    versions = (routing.current_deployment_version, routing.ramping_deployment_version)
-    current = [f"{version.deployment_name}:{version.build_id}" for version in versions if version.build_id]
+    answer = await _describe(client, task_queue)
+    current = _current(answer)
     wanted = [build] if build else current or [""]
     if any(_any_recent(poller for poller in answer.pollers if _build_of(poller) == each) for each in wanted):
         return WorkerState.POLLS
@@ -89,6 +92,24 @@ async def worker_state(client: Client, task_queue: str, *, build: str = "") -> W
 async def has_worker(client: Client, task_queue: str) -> bool:
     """Check whether a worker that takes new runs has recently polled a task queue for workflow tasks."""
     return await worker_state(client, task_queue) is WorkerState.POLLS
+
+
+async def _describe(client: Client, task_queue: str) -> DescribeTaskQueueResponse:
+    """Describe a queue in the plain mode: only that covers all versions without naming them, and names current ones."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    describe = client.workflow_service.describe_task_queue
+    return await read_again(lambda timeout: describe(request, retry=True, timeout=timeout))
+
+
+def _current(described: DescribeTaskQueueResponse) -> list[str]:
+    """Return the versions that new runs go to."""
+    routing = described.versioning_info
+    versions = (routing.current_deployment_version, routing.ramping_deployment_version)
+    return [f"{version.deployment_name}:{version.build_id}" for version in versions if version.build_id]
 
 
 def _build_of(poller: PollerInfo) -> str:

@@ -6,7 +6,6 @@ from datetime import timedelta
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from message_batches import __version__
 from message_batches.errors import MessageBatchesError
 from message_batches.settings import Release
 
@@ -20,7 +19,7 @@ class WorkerFailed(MessageBatchesError):
 
 
 class MessageBatchWorker:
-    """The workers of a process: one for runs and their calls, one for landings, which wait only for each other.
+    """The workers of a process: one for runs and polls, one for other calls, one for landings that wait for each other.
 
     If one of them fails, the block that they were entered for is cancelled, and left with `WorkerFailed`.
     """
@@ -74,10 +73,10 @@ class MessageBatchWorker:
 
 def deployment_config(release: Release) -> WorkerDeploymentConfig:
     """Return the configuration of both workers: a run's landing is done by the build that the run is on."""
-    # The SDK's default is a hash of all code: 32 characters in five events of every poll.
-    build_id = release.build_id or __version__
+    # Each poll has the build id five times, and the deployment's name twice. The SDK's default is a hash of all code.
+    named = (release.deployment, release.build_id) if release.build_id else ("", "")
     return WorkerDeploymentConfig(
-        version=WorkerDeploymentVersion(release.deployment, build_id),
+        version=WorkerDeploymentVersion(*named),
         use_worker_versioning=release.build_id is not None,
         default_versioning_behavior=VersioningBehavior.PINNED if release.build_id else VersioningBehavior.UNSPECIFIED,
     )

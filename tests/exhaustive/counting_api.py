@@ -50,12 +50,17 @@ class ApiByCount:
         self._ids = [item["custom_id"] for item in msgspec.json.decode(content)["requests"]]
         return self._batch(ended=False)
 
-    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
+    async def poll_turn(self) -> None:
+        """Return at once."""
+
+    async def retrieve(self, profile: ApiProfile, batch_id: str, *, in_turn: bool = False) -> MessageBatch:
         """Count a poll of the batch."""
         self.polls += 1
         return self._batch(ended=self.ends_at_poll is not None and self.polls >= self.ends_at_poll)
 
-    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def list(
+        self, profile: ApiProfile, *, limit: int, after_id: str | None = None, in_turn: bool = False
+    ) -> BatchPage:
         """Return no batch but the run's own."""
         data = (self._batch(ended=False),) if self._ids else ()
         return BatchPage(data=data, has_more=False, date=datetime.now(UTC))

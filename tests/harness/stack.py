@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import DEFAULT_KEY, Account, ApiKeys
+from message_batches.api.pace import CallPace
 from message_batches.contract import PROGRESS, WORKFLOW_TYPE
 from message_batches.emulator import Emulator
 from message_batches.models import BatchInput, BatchOutput, PollSchedule, Progress, RetrySchedule, SubmissionSchedule
@@ -137,6 +138,7 @@ async def running_stack(
     max_cost: Decimal | None = None,
     task_queue: str | None = None,
     webhooks: Webhooks | None = None,
+    pace: CallPace | None = None,
 ) -> AsyncIterator[Stack]:
     """Run a worker, by default on a queue of its own; it calls the emulator through a gateway, if there is one.
 
@@ -147,7 +149,7 @@ async def running_stack(
         http_client(through or emulator.url) as http,
         build_worker(
             client,
-            HttpBatchApi(http, ApiKeys(keys, base_urls=base_urls or {})),
+            HttpBatchApi(http, ApiKeys(keys, base_urls=base_urls or {}), pace=pace),
             open_store(store_url),
             task_queue=made.task_queue,
             graceful_shutdown_timeout=timedelta(seconds=1),

@@ -33,6 +33,8 @@ _VARYING = (
     (r"msgbatch_\w+", r"msgbatch_\w+"),
     (r"\d{4}-\d\d-\d\d \d\d:\d\d(?::\d\d)?", r"[\d-]+ [\d:]+"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", r"[\dTZ:-]+"),
+    # A store that the page's first worker made, or a page before.
+    (r"\([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\)", r"\([0-9a-f-]{36}(?:, new)?\)"),
     (r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", r"[0-9a-f-]{36}"),
     (r"(?:file|https?)://[\w./:-]+", r"(?:file|https?)://[\w./:-]+"),
     (r"localhost:\d+", r"[\w.]+:\d+"),
@@ -91,7 +93,7 @@ class Terminal:
             printed = await self._begin(text, ready)
         elif starter := re.fullmatch(r"\.venv/bin/python (starter\.py [^|&;<>$]+)", text):
             printed = await self._start(shlex.split(starter[1], comments=True), may_fail=may_fail)
-        elif "worker deployment" in text:
+        elif "worker deployment" in text or text.endswith("/healthz"):
             printed = await self._once_heard_of(text)
         else:
             printed = await self._finish(text, may_fail=may_fail)
@@ -112,12 +114,12 @@ class Terminal:
         return err + out
 
     async def _once_heard_of(self, text: str) -> str:
-        """Return the output of a command that succeeds only once the server knows the build of a worker."""
+        """Return the output of a command that succeeds only once the server knows a worker, or its build."""
         printed: list[str] = []
 
         async def succeeds() -> bool:
             printed.append(await self._finish(text, may_fail=True))
-            return self._last == 0
+            return self._last == 0 and '"polling": false' not in printed[-1]
 
         await eventually(succeeds, text)
         return printed[-1]

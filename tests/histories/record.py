@@ -107,6 +107,16 @@ async def continued(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     return run
 
 
+async def continued_sooner(live: Stack) -> WorkflowHandle[object, BatchOutput]:
+    """Make more polls than a run has, of which an earlier version made a hundred."""
+    rapid = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
+    run = await live.start(requests(), poll=rapid)
+    await progress_when(run, lambda seen: seen.polls > 55)
+    live.emulator.clock.advance(timedelta(hours=1))
+    await run.result()
+    return run
+
+
 async def cancelled(live: Stack) -> WorkflowHandle[object, BatchOutput]:
     """Cancel the run while it polls."""
     run = await live.start(requests())
@@ -247,6 +257,7 @@ SHAPES: dict[Shape, timedelta] = {
     submitted_again: QUICK,
     resolved: QUICK,
     continued: ENDLESS,
+    continued_sooner: ENDLESS,
     cancelled: ENDLESS,
     stopped: ENDLESS,
     canceled_at_deadline: ENDLESS,

@@ -18,7 +18,7 @@ from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.codec_server import CodecServer, TokenAuth
-from message_batches.contract import landing_queue
+from message_batches.contract import calls_queue, landing_queue
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.encryption.codec import EncryptionCodec
 from message_batches.encryption.keys import EncryptionKey
@@ -196,12 +196,7 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
     async with emulator, http_client(emulator.url) as http:
         api = HttpBatchApi(http, ApiKeys(KEYS))
         steps, submission = MessageBatchActivities(api, store), SubmissionActivities(api, store)
-        later: list[Callable[..., Any]] = [
-            submission.find_anchor,
-            steps.submit_batch,
-            steps.poll_batch_status,
-            submission.record_outcome,
-        ]
+        calls: list[Callable[..., Any]] = [submission.find_anchor, steps.submit_batch]
         grace = timedelta(seconds=20)
 
         def worker(client: Client, activities: Sequence[Callable[..., Any]], at: str = queue) -> Worker:
@@ -214,13 +209,17 @@ async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_i
         live = Stack(temporal.client, emulator, "", queue)
         async with Worker(temporal.client, task_queue=queue, workflows=[MessageBatchWorkflow]):
             # The anchor is still being read when its worker stops: the next one gets the POST.
-            async with worker(temporal.client, [steps.prepare_requests, submission.find_anchor]):
+            async with (
+                worker(temporal.client, [steps.prepare_requests]),
+                worker(temporal.client, [submission.find_anchor], calls_queue(queue)),
+            ):
                 run = await live.start(requests(2))
                 await live.saw("list")
-            async with worker(keyless, later):
+            async with worker(keyless, calls, calls_queue(queue)):
                 await eventually(refused, "a POST whose input could not be read")
             async with (
-                worker(temporal.client, later),
+                worker(temporal.client, [steps.poll_batch_status, submission.record_outcome]),
+                worker(temporal.client, calls, calls_queue(queue)),
                 worker(temporal.client, [steps.retrieve_results], landing_queue(queue)),
             ):
                 output = await run.result()

@@ -11,10 +11,11 @@ from temporalio.client import WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
+from message_batches.api import pace
 from message_batches.api.models import MessageBatch, RequestCounts
 from message_batches.contract import CANCEL_BATCH, POLL_NOW, WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput, Phase, PollSchedule
+from message_batches.models import BatchOutput, Phase, PollSchedule, RetrySchedule
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
 from tests.harness import waiting
@@ -28,6 +29,24 @@ CONTINUE_AFTER = 10
 """Polls after which a run continues as new here; `tests/exhaustive/test_day_of_polls.py` has the real number."""
 POLLS = CONTINUE_AFTER + 10
 """Polls after which a batch ends, in the second run of a chain."""
+
+
+async def test_a_poll_without_a_turn_is_made_again_however_few_retries_are_allowed(
+    temporal: DevServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "MAX_WAIT", 0.1)
+    none = RetrySchedule(retry_after=timedelta(seconds=0.1), retry_limit=0)
+    limit, store_url = pace.CallPace(6000), (tmp_path / "store").as_uri()
+    async with (
+        Emulator(EmulatorOptions(processing_time=timedelta(hours=1))) as emulator,
+        running_stack(temporal.client, emulator, store_url, pace=limit) as live,
+    ):
+        run = await live.start(requests(2), poll=PollSchedule(retry_after=timedelta(seconds=0.1), transient=none))
+        await progress_when(run, lambda seen: seen.polls >= 1)
+        limit.hold(1)
+
+        await progress_when(run, lambda seen: seen.polls >= 4)
+        await run.cancel()
 
 
 async def runs_in_chain(live: Stack, run: WorkflowHandle[object, BatchOutput]) -> list[str]:
@@ -125,6 +144,29 @@ async def test_poll_now_wakes_the_timer(pending: Stack) -> None:
     await run.signal(POLL_NOW)
 
     assert (await run.result()).verified
+
+
+async def test_polls_that_find_nothing_new_leave_little_in_the_history(pending: Stack) -> None:
+    run = await pending.start(requests())
+    await progress_when(run, lambda seen: seen.polls > 2)
+    canceling = await run.execute_update(CANCEL_BATCH, result_type=MessageBatch)
+    seen = await progress_when(run, lambda seen: seen.polls > 5)
+    pending.emulator.clock.advance(timedelta(hours=2))
+    output = await run.result()
+    history = await run.fetch_history()
+
+    assert seen.processing_status == canceling.processing_status == "canceling"
+    assert output.verified
+    names = {
+        event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name for event in history.events
+    }
+    results = [
+        event.activity_task_completed_event_attributes.result.payloads[0]
+        for event in history.events
+        if names.get(event.activity_task_completed_event_attributes.scheduled_event_id) == "pollBatchStatus"
+    ]
+    assert not any(payload.data for payload in results[:-1])
+    assert b'"ended"' in results[-1].data
 
 
 async def test_an_explicit_limit_is_obeyed_to_the_poll(late: Stack) -> None:

@@ -1,7 +1,7 @@
 """A store that vanishes, and comes back, while runs need it: they wait, and nothing is bought twice."""
 
 import re
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -51,7 +51,7 @@ class Vanishing(ObjectStore):
         self._vanish_if(self.after_write, name)
         return created
 
-    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, name: str, chunks: AsyncIterable[bytes] | Iterable[bytes]) -> None:
         await super().write(name, chunks)
         self._vanish_if(self.after_write, name)
 

@@ -78,7 +78,7 @@ async def test_a_contender_is_measured_in_a_process_of_its_own(tmp_path: Path) -
     [
         pytest.param(
             landing.measure,
-            ["| land 100 re", "official client", "memory above idle", "from a server that only sends"],
+            ["| land 100 re", "official client", ": CPU", "memory above idle", "from a server that only sends"],
             marks=pytest.mark.slow,
         ),
         pytest.param(
@@ -135,7 +135,7 @@ def test_a_small_benchmark_runs_completely() -> None:
         "| land 1,000 re",
         "| submit 1,000 re",
         "| 11 events, ",
-        "| 20 live batches: lateness",
+        "| 30 live batches: lateness",
         "and replaced",
         "; 0 lost",
     ]

@@ -12,12 +12,16 @@ from typing import Any
 
 import httpx
 import pytest
+from temporalio import workflow
 from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
 
 from message_batches.contract import WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.models import BatchInput, BatchOutput, PollSchedule
+from message_batches.settings import Release
 from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, temporal_command
+from message_batches.temporal.worker_group import deployment_config
 from tests.harness.processes import WorkerProcess, lasting_port, settings
 from tests.harness.project import ROOT
 from tests.harness.requests import requests
@@ -67,18 +71,18 @@ class Deployment:
             WORKFLOW_TYPE, given, id=name, task_queue="message-batches", result_type=BatchOutput
         )
 
-    async def make_current(self, build: str) -> None:
+    async def make_current(self, build: str, *options: str) -> None:
         """Make a build current, as docs/upgrading.md says; until the server knows the build, the command fails."""
         named = ("--build-id", build) if build else ("--unversioned",)
 
         async def done() -> bool:
-            return (await self._deployment("set-current-version", *named, "--yes"))[0] == 0
+            return (await self.command("set-current-version", *named, *options, "--yes"))[0] == 0
 
         await eventually(done, f"build {build!r} as the current one")
 
     async def drained(self, build: str) -> bool:
         """Return whether the server knows of no run that is on the build."""
-        _, answer = await self._deployment("describe-version", "--build-id", build, "--output", "json")
+        _, answer = await self.command("describe-version", "--build-id", build, "--output", "json")
         drainage: Mapping[str, str] = json.loads(answer).get("drainageInfo") or {}
         return drainage.get("drainageStatus") == "drained"
 
@@ -104,7 +108,8 @@ class Deployment:
     def client(self) -> Client:
         return self.server.client
 
-    async def _deployment(self, command: str, *arguments: str) -> tuple[int | None, str]:
+    async def command(self, command: str, *arguments: str) -> tuple[int | None, str]:
+        """Run a command of `temporal worker deployment`; return its exit code and what it printed."""
         temporal = temporal_command()
         assert temporal
         address = ("--address", self.server.address, "--deployment-name", "message-batches")
@@ -114,8 +119,8 @@ class Deployment:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        output, _ = await process.communicate()
-        return process.returncode, output.decode()
+        output, errors = await process.communicate()
+        return process.returncode, (errors if process.returncode else output).decode()
 
 
 @asynccontextmanager
@@ -169,6 +174,33 @@ async def test_a_rollback_takes_the_runs_back(deployment: Deployment) -> None:
     assert await bad.terminate() == 0
     deployment.emulator.clock.advance(UNTIL_ENDED)
     assert (await run.result()).request_counts.succeeded == 3
+
+
+@workflow.defn(name=WORKFLOW_TYPE, sandboxed=False)
+class Older:
+    """The workflow of a build that has no task queue for calls, as 0.2.0."""
+
+    @workflow.run
+    async def run(self) -> None:
+        """Do nothing."""
+
+
+async def test_a_build_with_fewer_task_queues_is_made_current_again_only_if_told_so(deployment: Deployment) -> None:
+    config = deployment_config(Release(build_id="1.0"))
+    async with Worker(deployment.client, task_queue="message-batches", workflows=[Older], deployment_config=config):
+        await deployment.make_current("1.0")
+        await deployment.worker("1.1")
+        await deployment.make_current("1.1")
+        await deployment.start("submitted")
+        await eventually(
+            lambda: deployment.emulator.batches, "a batch, which the newer queue has had the submission of"
+        )
+
+        code, why = await deployment.command("set-current-version", "--build-id", "1.0", "--yes")
+        await deployment.make_current("1.0", "--ignore-missing-task-queues")
+
+    assert code
+    assert "missing active task queues" in why
 
 
 async def test_runs_of_workers_without_a_build_move_to_the_first_build_and_back(deployment: Deployment) -> None:

@@ -77,7 +77,7 @@ ALLOWED: Mapping[str, str] = {
     "starter": "cli contract formatting library temporal worker",
     "storage": "api concurrency errors models serialization",
     "uri_template": "errors",
-    "temporal": "encryption errors serialization settings storage",
+    "temporal": "api encryption errors serialization settings storage",
     "testing": "emulator errors observability settings temporal worker",
     "worker": (
         "activities api concurrency contract errors formatting listener observability prices settings storage "

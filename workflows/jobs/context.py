@@ -33,18 +33,24 @@ class JobContext(WorkflowClock):
         self.state = request.state or JobState(unread_fields=request.unread_fields)
         self.state.started = self.state.started or info.start_time
         self.notifier = Notifier(request, self.state.notifications)
+        self._ending = ""
 
     @property
     def landing_queue(self) -> str:
         """The task queue of the activities that read whole results."""
         return landing_queue(workflow.info().task_queue)
 
-    def publish_status(self, ending: str = "") -> None:
-        """Show the job's status, and how it ended, on its page in the Web UI and in the list of runs."""
+    @property
+    def details(self) -> str:
+        """The job's status, and how it ended, as markdown for its page in the Web UI."""
         status = describe_job(self.request, self.state, self.now)
         # Temporal shows the text that a job was started with only on the page of the run that did not continue another.
         request = describe_request(self.request) if self.continues else ""
-        workflow.set_current_details("\n\n".join(filter(None, (status, ending, self.notifier.details, request))))
+        return "\n\n".join(filter(None, (status, self._ending, self.notifier.details, request)))
+
+    def publish_status(self, ending: str = "") -> None:
+        """Show the job's status in the list of runs, and on its page also how it ended; tell webhooks of it."""
+        self._ending = ending
         values: Mapping[Any, str | int | None] = {
             BATCH_STATUS: BatchStatus(self.state.phase),
             BATCH_REQUESTS: self.state.requests,

@@ -1,4 +1,4 @@
-"""The current details of a job: the markdown on its page in the Web UI, set at each step."""
+"""The current details of a job: the markdown on its page in the Web UI."""
 
 from collections.abc import Collection, Sequence
 from datetime import datetime

@@ -1,10 +1,13 @@
-"""The current details of a run: the markdown on its page in the Web UI, set at each step.
+"""The current details of a run: the markdown on its page in the Web UI.
 
-They are not part of the history: opening the page has a worker compute them.
+They are not part of the history: opening the page has a worker compute them, and nothing else does.
 """
 
 from datetime import datetime
+from typing import Any
 
+from temporalio import worker, workflow
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.exceptions import ActivityError, ApplicationError
 
 from message_batches.api.keys import KEY_NAME
@@ -34,6 +37,24 @@ from workflows.state import RunState
 from workflows.status.search_attributes import status_of
 
 MAX_SHOWN_CANDIDATES = 20
+
+
+class DetailsOnRequest(worker.Interceptor):
+    """Adds the current details to the answer that the page asks for: a run that set them would do so at each step."""
+
+    def workflow_interceptor_class(
+        self, input: worker.WorkflowInterceptorClassInput
+    ) -> type[worker.WorkflowInboundInterceptor]:
+        """Take in the queries of runs."""
+        return _Details
+
+
+class _Details(worker.WorkflowInboundInterceptor):
+    async def handle_query(self, input: worker.HandleQueryInput) -> Any:
+        answer = await super().handle_query(input)
+        if isinstance(answer, WorkflowMetadata):
+            answer.current_details = getattr(workflow.instance(), "current_details", "")
+        return answer
 
 
 def describe_status(request: BatchInput, state: RunState, now: datetime) -> str:

@@ -26,10 +26,13 @@ from workflows.state import RunState
 
 def publish(state: RunState, now: datetime) -> None:
     """Set the attributes that have changed, of those that the namespace has."""
+    status = status_of(state, now)
+    if status is BatchStatus.UNKNOWN_STATUS and not workflow.patched("unknown-status"):
+        status = BatchStatus(state.phase)
     values: dict[SearchAttributeKey[Any], str | int | None] = {
         # From the API's answer: a caller may have given a key in the place of an id.
         BATCH_ID: state.batch.id if state.batch else None,
-        BATCH_STATUS: status_of(state, now),
+        BATCH_STATUS: status,
         BATCH_REQUESTS: state.requests,
         BATCH_OUTCOME: state.outcome,
     }
@@ -55,7 +58,7 @@ def status_of(state: RunState, now: datetime) -> BatchStatus | None:
         return None
     if state.phase is Phase.POLLING and batch and not batch.ended and now >= batch.expires_at - EXPIRY_WARNING:
         return BatchStatus.EXPIRING
-    if state.phase is Phase.POLLING and batch and batch.unknown_status and workflow.patched("unknown-status"):
+    if state.phase is Phase.POLLING and batch and batch.unknown_status:
         return BatchStatus.UNKNOWN_STATUS
     if state.phase is Phase.RETRIEVING and state.landing_fails_since:
         return BatchStatus.LANDING_FAILING

@@ -61,6 +61,7 @@ class SubmissionCalls:
         finding = workflow.execute_activity_method(
             SubmissionActivities.find_anchor,
             self._request.profile,
+            task_queue=self._context.calls_queue,
             **activity_options.find_anchor(self._request.poll),
             summary="the newest batch before ours",
         )
@@ -81,6 +82,7 @@ class SubmissionCalls:
                 began=_FIRST if self._request.take_over else self._context.state.started,
                 deadline=self._request.deadline,
             ),
+            task_queue=self._context.calls_queue,
             **activity_options.submit(timeout),
             summary=f"POST {plural(self.manifest.count, 'request')}, {format_size(self.manifest.body_bytes)}",
         )
@@ -101,6 +103,7 @@ class SubmissionCalls:
                 until=began + self._request.submission.quiet_period,
                 windows=tuple(self._context.state.submission.windows) if number else (),
             ),
+            task_queue=self._context.calls_queue,
             **options,
             summary=summary,
         )
@@ -153,6 +156,7 @@ class SubmissionCalls:
                 store_id=self._context.state.store_id,
                 anchor=anchor,
             ),
+            task_queue=self._context.calls_queue,
             **activity_options.OPERATOR_LOOKUP,
             summary=f"may {batch_id} be ours",
         )

@@ -161,11 +161,16 @@ class ModelApi:
         """Return none: there is no key."""
         return ()
 
-    async def list(self, profile: ApiProfile, *, limit: int, after_id: str | None = None) -> BatchPage:
+    async def poll_turn(self) -> None:
+        """Return at once."""
+
+    async def list(
+        self, profile: ApiProfile, *, limit: int, after_id: str | None = None, in_turn: bool = False
+    ) -> BatchPage:
         """Return a page of the batches of a key."""
         return await self._of[profile.api_key].list(limit=limit, after_id=after_id)
 
-    async def retrieve(self, profile: ApiProfile, batch_id: str) -> MessageBatch:
+    async def retrieve(self, profile: ApiProfile, batch_id: str, *, in_turn: bool = False) -> MessageBatch:
         """Return a batch."""
         return await self._of[profile.api_key].retrieve(batch_id)
 
@@ -208,9 +213,11 @@ class MemoryStore:
         """Put an object if there is none."""
         return self.objects.setdefault(name, data) is data
 
-    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, name: str, chunks: AsyncIterable[bytes] | Iterable[bytes]) -> None:
         """Put an object."""
-        self.objects[name] = b"".join([chunk async for chunk in chunks])
+        if isinstance(chunks, AsyncIterable):
+            chunks = [chunk async for chunk in chunks]
+        self.objects[name] = b"".join(chunks)
 
     async def read(self, name: str) -> bytes | None:
         """Return an object, or None."""

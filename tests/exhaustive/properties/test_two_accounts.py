@@ -5,7 +5,7 @@ written for it is under its own account, and all that the first account's runs l
 """
 
 import random
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
@@ -117,7 +117,7 @@ class WatchedStore(MemoryStore):
         self._check(name, writes=True)
         return await super().create(name, data)
 
-    async def write(self, name: str, chunks: AsyncIterable[bytes]) -> None:
+    async def write(self, name: str, chunks: AsyncIterable[bytes] | Iterable[bytes]) -> None:
         """Put an object."""
         self._check(name, writes=True)
         await super().write(name, chunks)

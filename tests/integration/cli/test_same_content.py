@@ -13,7 +13,7 @@ from activities.models import SubmitInput, Submitted
 from activities.submission import SubmissionActivities
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
-from message_batches.contract import WORKFLOW_TYPE
+from message_batches.contract import WORKFLOW_TYPE, calls_queue
 from message_batches.emulator import Emulator
 from message_batches.storage.object_store import open_store
 from message_batches.temporal.dev_server import DevServer
@@ -281,13 +281,9 @@ async def test_a_post_that_a_worker_may_still_hold_is_not_taken_for_never_sent(
             return Submitted()
 
         submission = SubmissionActivities(api, store)
-        freezes = Worker(
-            temporal.client,
-            task_queue=queue,
-            workflows=[MessageBatchWorkflow],
-            activities=[submission.find_anchor, hold],
-        )
-        async with freezes:
+        runs = Worker(temporal.client, task_queue=queue, workflows=[MessageBatchWorkflow])
+        freezes = Worker(temporal.client, task_queue=calls_queue(queue), activities=[submission.find_anchor, hold])
+        async with runs, freezes:
             await asyncio.wait_for(held.wait(), 60)
             await run.terminate()
 

@@ -13,7 +13,7 @@ from functools import cache
 import httpx
 import pytest
 
-from message_batches.api.bodies import LEAST_BYTES, MAX_OBJECT, MAX_PAGE
+from message_batches.api.bodies import LEAST_BYTES, MAX_OBJECT, MAX_PAGE, received
 from message_batches.api.client import HttpBatchApi, http_client
 from message_batches.api.keys import ApiKeys
 from message_batches.api.models import ApiProfile
@@ -253,6 +253,25 @@ async def test_results_may_be_packed_once() -> None:
         assert await results(client) == LINES
         assert await results(client) == LINES
         assert await results(client) == b""
+
+
+async def test_others_get_their_turn_between_the_pieces_of_a_body() -> None:
+    turns = 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(10_000):
+            yield b"x" * 20
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    running = asyncio.create_task(others())
+    assert len([piece async for piece in received(httpx.Response(200, content=pieces()))]) == 10_000
+    running.cancel()
+    assert turns >= 10
 
 
 async def test_results_are_unpacked_in_steps() -> None:

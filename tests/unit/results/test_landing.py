@@ -4,14 +4,14 @@ import json
 import random
 import re
 import threading
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from message_batches.concurrency import prefetch, process_in_thread
+from message_batches.concurrency import LARGE_CHUNK, process_in_thread
 from message_batches.errors import ReplyLost, ResultsIncomplete, StoreUnavailable
 from message_batches.models import Manifest
 from message_batches.requests.manifest import write_inline_manifest
@@ -92,6 +92,16 @@ async def test_lines_land_in_the_order_of_the_requests_byte_for_byte(store: Obje
     assert await stored(store, landed) == lines
     assert landed.verified
     assert landed.results == [json.loads(line) for line in lines]
+
+
+@pytest.mark.parametrize("run", [1, 7, 400])
+async def test_lines_land_in_order_also_where_some_have_come_in_order(store: ObjectStore, run: int) -> None:
+    lines = [succeeded(f"r-{n}", "x" * (n % 9) * 1_000) for n in range(400)]
+    lines[30] = succeeded("r-30", "x" * 3_000_000)
+    runs = [lines[start : start + run] for start in range(0, 400, run)]
+    arrived = [line for each in random.Random(1).sample(runs, len(runs)) for line in (*each, b"")]
+    landed = await landing(store, arriving(arrived, 100_000), await manifest_of(store, 400), 400)
+    assert await stored(store, landed) == lines
 
 
 async def test_a_last_line_without_newline_and_blank_lines_are_accepted(store: ObjectStore) -> None:
@@ -575,6 +585,19 @@ async def test_a_cancelled_download_leaves_nothing(store: ObjectStore, tmp_path:
     assert await store.names("results/") == []
 
 
+async def test_large_chunks_are_processed_as_they_are_and_small_ones_joined() -> None:
+    async def chunks(size: int, count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x" * size
+
+    seen: list[int] = []
+    await process_in_thread(chunks(LARGE_CHUNK, 40), lambda data: seen.append(len(data)))
+    assert seen == [LARGE_CHUNK] * 40
+    seen.clear()
+    await process_in_thread(chunks(100, 40), lambda data: seen.append(len(data)))
+    assert seen == [4_000]
+
+
 async def test_a_cancellation_waits_for_the_running_thread() -> None:
     started, released, done = threading.Event(), threading.Event(), threading.Event()
 
@@ -593,37 +616,6 @@ async def test_a_cancellation_waits_for_the_running_thread() -> None:
     asyncio.get_running_loop().call_later(0.1, released.set)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert done.is_set()
-
-
-async def test_the_next_chunk_is_read_while_one_is_used() -> None:
-    begun = threading.Event()
-
-    def chunks() -> Iterator[bytes]:
-        yield b"first"
-        begun.set()
-        yield b"second"
-
-    reading = prefetch(chunks())
-    assert await anext(reading) == b"first"
-    assert await asyncio.to_thread(begun.wait, 20)
-    assert [chunk async for chunk in reading] == [b"second"]
-
-
-async def test_an_abandoned_prefetch_waits_for_the_running_thread() -> None:
-    started, released, done = threading.Event(), threading.Event(), threading.Event()
-
-    def chunks() -> Iterator[bytes]:
-        yield b"first"
-        started.set()
-        released.wait()
-        done.set()
-
-    reading = prefetch(chunks())
-    await anext(reading)
-    await asyncio.to_thread(started.wait)
-    asyncio.get_running_loop().call_later(0.1, released.set)
-    await reading.aclose()
     assert done.is_set()
 
 

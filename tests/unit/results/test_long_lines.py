@@ -6,13 +6,14 @@ import time
 import tracemalloc
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from message_batches.concurrency import prefetch, process_in_thread, run_in_thread
+from message_batches.concurrency import consume_in_thread, process_in_thread, run_in_thread
 from message_batches.errors import ResultsIncomplete
 from message_batches.jsonl import LONG_LINE, MAX_RESULT_BYTES
 from message_batches.results.contradictions import Expected, contradiction_of
@@ -211,8 +212,8 @@ async def fail_in_a_stream(held: Held) -> None:
 
 
 async def fail_in_an_iterator(held: Held) -> None:
-    async for _ in prefetch(map(held, [b"x"])):
-        pass
+    with ThreadPoolExecutor(1) as executor:
+        (await consume_in_thread(map(held, [b"x"]), list, executor)).result()
 
 
 @pytest.mark.parametrize("fail", [fail_in_a_stream, fail_in_an_iterator, run_in_thread])

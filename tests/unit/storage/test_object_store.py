@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -275,6 +276,43 @@ def litter(store: ObjectStore, s3: Any) -> list[str]:
 async def test_a_write_whose_source_fails_leaves_nothing(store: ObjectStore, s3: Any) -> None:
     with pytest.raises(ZeroDivisionError, match="source"):
         await store.write("broken", failing(ZeroDivisionError("source")))
+    assert litter(store, s3) == []
+
+
+async def test_a_write_takes_plain_chunks_too(store: ObjectStore) -> None:
+    await store.write("a/b.jsonl", (b"x" * 1_000_000 for _ in range(20)))
+    assert await store.read("a/b.jsonl") == b"x" * 20_000_000
+
+
+async def test_a_write_of_plain_chunks_that_fail_leaves_nothing(store: ObjectStore, s3: Any) -> None:
+    def chunks() -> Iterator[bytes]:
+        yield b"x" * 10_000_000
+        raise ZeroDivisionError("source")
+
+    with pytest.raises(ZeroDivisionError, match="source"):
+        await store.write("broken", chunks())
+    assert litter(store, s3) == []
+
+
+async def test_a_cancelled_write_of_plain_chunks_waits_for_its_thread_and_leaves_nothing(
+    store: ObjectStore, s3: Any
+) -> None:
+    started, released, done = threading.Event(), threading.Event(), threading.Event()
+
+    def chunks() -> Iterator[bytes]:
+        yield b"x" * 10_000_000
+        started.set()
+        released.wait()
+        done.set()
+        yield b"y"
+
+    writing = asyncio.create_task(store.write("broken", chunks()))
+    await asyncio.to_thread(started.wait)
+    writing.cancel()
+    asyncio.get_running_loop().call_later(0.1, released.set)
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert done.is_set()
     assert litter(store, s3) == []
 
 

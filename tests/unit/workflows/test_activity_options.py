@@ -23,6 +23,17 @@ OPTIONS: dict[str, ActivityOptions] = {
 }
 
 
+@pytest.mark.parametrize("interval", [timedelta(milliseconds=10), timedelta(seconds=30), timedelta(days=7)])
+def test_a_poll_of_a_lost_worker_is_repeated_within_seconds_and_a_refused_one_at_the_interval(
+    interval: timedelta,
+) -> None:
+    policy = activity_options.poll(PollSchedule(transient=RetrySchedule(retry_after=interval)))["retry_policy"]
+
+    assert policy.initial_interval <= timedelta(seconds=1)
+    assert policy.initial_interval * policy.backoff_coefficient == policy.maximum_interval == interval
+    assert policy.maximum_attempts == 481
+
+
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_lost_worker_is_noticed_within_a_minute(name: str) -> None:
     options = OPTIONS[name]

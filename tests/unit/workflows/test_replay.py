@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.worker import Replayer
+from temporalio.worker import Replayer, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from message_batches.temporal.connection import DATA_CONVERTER
+from message_batches.temporal.workflow_runner import OneArgumentRunner
 from tests.harness.project import HISTORIES, ROOT
 from tests.histories.record import SHAPES
 from workflows.job import MessageBatchJobWorkflow
@@ -44,10 +46,11 @@ def test_every_shape_has_a_history() -> None:
     assert any(path.name.startswith("continued-2") for path in RECORDED)
 
 
+@pytest.mark.parametrize("runner", [SandboxedWorkflowRunner(), OneArgumentRunner()], ids=["sandbox", "worker"])
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.name)
-async def test_a_recorded_history_replays(path: Path) -> None:
+async def test_a_recorded_history_replays(path: Path, runner: WorkflowRunner) -> None:
     workflows = [MessageBatchWorkflow, MessageBatchJobWorkflow, NotificationWorkflow]
-    replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER)
+    replayer = Replayer(workflows=workflows, data_converter=DATA_CONVERTER, workflow_runner=runner)
 
     await replayer.replay_workflow(recorded(path))
 
