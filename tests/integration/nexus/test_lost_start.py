@@ -10,7 +10,7 @@ from temporalio.api.operatorservice.v1 import ListNexusEndpointsRequest
 
 from message_batches.contract import NEXUS_SERVICE, WORKFLOW_TYPE
 from message_batches.emulator import Emulator, EmulatorOptions
-from message_batches.models import BatchOutput
+from message_batches.models import BatchOutput, PollSchedule
 from message_batches.temporal.connection import connect
 from message_batches.temporal.dev_server import PROMPT_TIMERS, DevServer, dev_server, free_port
 from message_batches.temporal.nexus_endpoints import ensure_endpoint
@@ -34,7 +34,8 @@ async def test_a_start_whose_answer_is_lost_is_asked_for_again_and_is_the_same_r
             callers(await new_namespace(temporal, {}), temporal.client, stack.task_queue) as there,
         ):
             proxy.add(AnswerFault.HANG, "StartWorkflowExecution")
-            caller = await there.batch(fresh())
+            # Not continued as new when the start is asked for again: the server knows only a first run's request.
+            caller = await there.batch(fresh(), poll=PollSchedule(retry_after=timedelta(seconds=1)))
             run = await run_of(temporal.client, caller)
             await progress_when(run, lambda progress: progress.polls > 0)
             emulator.clock.advance(PATIENT.processing_time)
