@@ -26,7 +26,7 @@ from workflows.submission.protocol import Submission
 
 RAPID = QUICK_POLL.model_copy(update={"retry_after": timedelta(milliseconds=10)})
 CONTINUE_AFTER = 10
-"""Polls after which a run continues as new here; `tests/exhaustive/test_day_of_polls.py` has the real number."""
+"""Polls after which a run continues as new here; the benchmark of a poll's history has the real number."""
 POLLS = CONTINUE_AFTER + 10
 """Polls after which a batch ends, in the second run of a chain."""
 
