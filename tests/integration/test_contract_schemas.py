@@ -14,6 +14,7 @@ from tests.harness.contract import problems
 from tests.harness.requests import fresh, mixed, requests
 from tests.harness.running_jobs import job_when, start_job
 from tests.harness.stack import Stack, failure_of, progress_when
+from tests.harness.waiting import eventually
 
 
 def file_lines(uri: str) -> list[Any]:
@@ -57,7 +58,11 @@ async def test_a_cancelled_batch(pending: Stack) -> None:
     await progress_when(run, lambda seen: seen.phase is Phase.POLLING and seen.polls > 0)
     raw = pending.client.get_workflow_handle(run.id)
 
-    progress, cancelled = await raw.query(PROGRESS), await raw.execute_update(CANCEL_BATCH)
+    async def waits() -> dict[str, Any] | None:
+        seen: dict[str, Any] = await raw.query(PROGRESS)
+        return seen if seen["nextPoll"] else None
+
+    progress, cancelled = await eventually(waits, "a next poll"), await raw.execute_update(CANCEL_BATCH)
     pending.emulator.clock.advance(timedelta(hours=1))
     output = await raw.result()
 

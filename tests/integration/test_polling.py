@@ -165,7 +165,8 @@ async def test_polls_that_find_nothing_new_leave_little_in_the_history(pending: 
         for event in history.events
         if names.get(event.activity_task_completed_event_attributes.scheduled_event_id) == "pollBatchStatus"
     ]
-    assert not any(payload.data for payload in results[:-1])
+    # Of one that was under way when the batch was canceled, the answer is news.
+    assert sum(bool(payload.data) for payload in results[:-1]) <= 1
     assert b'"ended"' in results[-1].data
 
 

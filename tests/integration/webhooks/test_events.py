@@ -24,6 +24,7 @@ from tests.harness.receiver import Receiver, webhooks
 from tests.harness.requests import fresh, requests
 from tests.harness.running_jobs import job_when, start_job
 from tests.harness.stack import QUICK_SUBMISSION, Stack, details_of, failure_of, progress_when, running_stack
+from tests.harness.waiting import eventually
 
 LONG = EmulatorOptions(processing_time=timedelta(minutes=10), cancel_time=timedelta(seconds=0.1))
 
@@ -173,10 +174,10 @@ async def test_a_job_that_pauses_tells_so_each_time(telling: Stack, receiver: Re
 
 
 async def test_a_job_tells_once_that_shards_of_it_need_an_operator(slow: Stack, receiver: Receiver) -> None:
-    slow.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
+    refused = slow.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     submission = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=5)})
     job = await start_job(slow, requests(2), notify=["ops"], submission=submission)
-    await slow.saw("create")
+    await eventually(lambda: refused.applied, "a POST that is refused")
     # As long as this one has not ended, it may be the shard's.
     await slow.post_by_a_stranger(fresh(2))
     await receiver.has("job.needs_attention")
