@@ -586,6 +586,7 @@ ADVICE: dict[str, list[Any]] = {
 }
 
 
+@pytest.mark.slow
 async def test_invalid_updates_and_signals_are_refused_and_the_run_continues(live: Stack) -> None:
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)
     live.emulator.faults.add("503", operation="results")

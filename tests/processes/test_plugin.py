@@ -148,6 +148,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONPATH": str(ROOT), **MINE}
 
 
+@pytest.mark.slow
 def test_a_test_is_given_a_worker_of_its_own_and_nothing_of_the_developers(
     project: Path, environment: dict[str, str]
 ) -> None:

@@ -61,6 +61,7 @@ def is_whole(output: JobOutput, live: Stack) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 async def test_what_concerns_all_pauses_the_job_until_it_is_resumed(
     starter: CommandLine, live: Stack, kind: str, fault: dict[str, Any]
 ) -> None:

@@ -234,6 +234,7 @@ async def test_what_has_failed_of_a_job_is_sent_again_in_another_wave(starter: C
     assert sent(live)["request-0000"] == 1
 
 
+@pytest.mark.slow
 async def test_a_paused_job_needs_attention_and_goes_on_once_it_is_resumed(starter: CommandLine, live: Stack) -> None:
     live.emulator.faults.add("spend-limit", operation="create", times=1)
     job = await started(starter, fresh(5), *SHARDS, "--concurrency", "1")

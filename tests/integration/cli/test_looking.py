@@ -204,6 +204,7 @@ async def test_fields_of_the_input_that_are_not_read_are_named(patient: CommandL
     await run.terminate()
 
 
+@pytest.mark.slow
 async def test_without_a_worker_a_run_is_shown_as_far_as_its_history_tells(temporal: DevServer, tmp_path: Path) -> None:
     options = EmulatorOptions(processing_time=timedelta(minutes=10))
     async with Emulator(options) as emulator:

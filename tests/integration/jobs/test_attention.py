@@ -63,6 +63,7 @@ async def landed(live: Stack, job: Job) -> None:
     await eventually(ended, "the end of the job")
 
 
+@pytest.mark.slow
 async def test_a_job_that_needs_an_operator_is_found_behind_newer_ones_or_they_are_counted(
     alone: Stack, store: ObjectStore, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:

@@ -38,6 +38,7 @@ async def worker(client: Client, task_queue: str, *, versioned: bool) -> AsyncIt
 
 
 @pytest.mark.parametrize("versioned", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
 async def test_a_worker_of_any_version_is_detected(temporal: DevServer, versioned: bool) -> None:
     client, queue = temporal.client, f"polled-{uuid4()}"
     build = f"{VERSION.deployment_name}:{VERSION.build_id}" if versioned else ""

@@ -159,6 +159,7 @@ async def test_a_receiver_that_redirects_to_this_machine_is_not_followed_and_sho
         assert not inside.got
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_hangs_delays_no_run_and_is_shown(
     temporal: DevServer, emulator: Emulator, receiver: Receiver, tmp_path: Path
 ) -> None:

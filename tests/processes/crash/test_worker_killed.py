@@ -84,6 +84,7 @@ async def test_killed_again_while_it_searches_for_its_batch(scene: Scene) -> Non
 
 
 @played_together()
+@pytest.mark.slow
 async def test_killed_while_the_reply_is_in_transit(scene: Scene) -> None:
     """The worker may or may not have read the reply and reported it."""
     worker = await scene.worker()
@@ -98,6 +99,7 @@ async def test_killed_while_the_reply_is_in_transit(scene: Scene) -> None:
 
 
 @played_together(processing_time=UNTIL_ENDED)
+@pytest.mark.slow
 async def test_killed_after_the_reply(scene: Scene) -> None:
     worker = await scene.worker()
     await scene.start(requests(3))

@@ -84,6 +84,7 @@ async def test_a_call_that_is_cancelled_or_answered_counts_no_more(emulator: Emu
             await api.list(OWN, limit=1)
 
 
+@pytest.mark.slow
 async def test_calls_that_are_cancelled_together_leave_their_connections_to_others(emulator: Emulator) -> None:
     asked: list[asyncio.StreamReader] = []
 
