@@ -301,6 +301,7 @@ async def test_a_key_of_another_workspace_under_the_same_name_ends_a_run_in_doub
     assert keyed.live.operations().count("create") == 1
 
 
+@pytest.mark.slow
 async def test_a_worker_with_a_key_of_another_workspace_does_not_send_what_was_searched_for_with_the_first(
     keyed: Keyed,
 ) -> None:

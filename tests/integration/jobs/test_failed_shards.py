@@ -75,6 +75,7 @@ async def test_a_pause_lands_what_is_under_way(pending: Stack) -> None:
     assert (await job.result()).verified
 
 
+@pytest.mark.slow
 async def test_a_shard_that_fails_for_itself_leaves_the_others_and_completes_later(live: Stack) -> None:
     # The results of one batch are never complete.
     live.emulator.faults.add("missing-line", operation="results", line=1, times=5)

@@ -147,6 +147,7 @@ async def test_what_has_failed_is_sent_again_and_merged(live: Stack, runs: Batch
         await job.resume()
 
 
+@pytest.mark.slow
 async def test_a_retry_has_the_limit_of_its_run_and_not_its_deadline(live: Stack, runs: BatchRuns) -> None:
     given, deadline = fresh(2), datetime.now(UTC) + timedelta(seconds=3)
     passing = {"type": "errored", "error": "overloaded_error", "custom_id": given[1]["custom_id"]}

@@ -117,6 +117,7 @@ async def test_a_firing_whose_worker_is_away_waits_for_it(
     assert output.verified
 
 
+@pytest.mark.slow
 async def test_requests_that_are_sent_again_are_a_job_at_each_firing(
     starter: CommandLine, live: Stack, name: str
 ) -> None:
@@ -151,6 +152,7 @@ async def test_a_schedule_whose_requests_may_cost_more_than_its_limit_is_not_mad
     assert Decimal(made.json["maxCost"]) == 20
 
 
+@pytest.mark.slow
 async def test_a_firing_beside_a_run_that_is_under_way_is_skipped_or_waits_for_its_end(
     temporal: DevServer, pending: Stack, tmp_path: Path, name: str
 ) -> None:

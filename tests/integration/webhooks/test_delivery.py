@@ -41,6 +41,7 @@ async def status_with(starter: CommandLine, identity: str, text: str) -> str:
     return await waiting.eventually(shown, f"a status with {text!r}")
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_is_down_for_three_attempts_gets_each_event_once(
     temporal: DevServer, emulator: Emulator, tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ async def test_a_receiver_that_answers_500_for_ever_is_shown_and_can_be_sent_to_
     assert {each.id for each in receiver.accepted} == first
 
 
+@pytest.mark.slow
 async def test_the_page_of_a_run_says_what_does_not_get_through_until_it_is_sent_again(
     temporal: DevServer, receiver: Receiver, tmp_path: Path
 ) -> None:
@@ -128,6 +130,7 @@ async def test_the_page_of_a_run_says_what_does_not_get_through_until_it_is_sent
     assert [each.status for each in receiver.got][-1] != 500
 
 
+@pytest.mark.slow
 async def test_each_event_of_a_type_that_does_not_get_through_is_on_the_page(
     telling: Stack, receiver: Receiver
 ) -> None:

@@ -28,6 +28,7 @@ from tests.integration.cli.output.runs import (
 )
 
 
+@pytest.mark.slow
 async def test_status(patient: CommandLine, alone: CommandLine, pending: Stack, tmp_path: Path) -> None:
     runs = {
         "landed": await polling(patient, pending, *QUICK),

@@ -27,6 +27,7 @@ LIMIT = ("--max-cost", "0.001")
 KEY = "sk-ant-api03-secret-AAAA"
 
 
+@pytest.mark.slow
 async def test_start(
     starter: CommandLine, live: Stack, patient: CommandLine, pending: Stack, alone: CommandLine, tmp_path: Path
 ) -> None:
