@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from nexusrpc.handler import service_handler
 from temporalio import nexus
-from temporalio.common import RawValue, WorkflowIDReusePolicy
+from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from message_batches.contract import JOB_WORKFLOW_TYPE, NEXUS_SERVICE, WORKFLOW_TYPE
 from message_batches.formatting import DETAILS_BYTES, SUMMARY_BYTES, truncate_payload
@@ -54,7 +54,9 @@ async def _start(
         workflow_type,
         given,
         id=f"nexus-{context.request_id}",
-        # A start that is asked for again when the run has ended must not submit its requests again.
+        # A start that is asked for again: Temporal knows it as that of the first run, not of those it continues as.
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        # When the run has ended, it must not submit its requests again.
         id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
         result_type=output,
         static_summary=truncate_payload(read.static_summary or "", SUMMARY_BYTES) or None,

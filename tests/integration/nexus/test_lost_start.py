@@ -34,8 +34,8 @@ async def test_a_start_whose_answer_is_lost_is_asked_for_again_and_is_the_same_r
             callers(await new_namespace(temporal, {}), temporal.client, stack.task_queue) as there,
         ):
             proxy.add(AnswerFault.HANG, "StartWorkflowExecution")
-            # Not continued as new when the start is asked for again: the server knows only a first run's request.
-            caller = await there.batch(fresh(), poll=PollSchedule(retry_after=timedelta(seconds=1)))
+            # It has continued as new when the start is asked for again: the server knows the request of a first run.
+            caller = await there.batch(fresh(), poll=PollSchedule(retry_after=timedelta(seconds=0.1)))
             run = await run_of(temporal.client, caller)
             await progress_when(run, lambda progress: progress.polls > 0)
             emulator.clock.advance(PATIENT.processing_time)
