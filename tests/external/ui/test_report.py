@@ -90,7 +90,7 @@ async def test_a_report_asks_for_nothing_and_fits(
     assert len(colours) == 2
     await expect(page.get_by_role("heading", level=1)).to_contain_text("requests have a usable reply")
     await expect(page.get_by_role("link", name=workflow_id)).to_be_visible()
-    await expect(page.locator("pre").first).to_be_visible()
+    await expect(page.locator("details[open] pre").last).to_be_visible()
     if pictures:
         await page.goto(file.as_uri())
         clip = {"x": 0, "y": 0, "width": WIDE, "height": 1550}
