@@ -64,7 +64,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--processing-time", type=duration, default=given.processing_time, metavar="10s", help="virtual, per batch")
     add("--jitter", type=float, default=given.jitter, metavar="0.2", help="share it varies by")
     add("--cancel-time", type=duration, default=given.cancel_time, metavar="2s", help="time spent canceling")
-    add("--ends-after-polls", type=int, metavar="N", help="batches end at the Nth retrieve, not by time")
+    add(
+        "--ends-after-polls",
+        type=int,
+        metavar="N",
+        help="batches end at the Nth retrieve, or list that they are in, not by time",
+    )
     add("--live-counts", action="store_true", help="move request_counts before the end")
     add("--seed", type=int, help="makes ids, orders and outcomes repeat")
     add("--reply-bytes", type=int, default=given.reply_bytes, metavar="N", help="length of a reply's text")

@@ -151,7 +151,7 @@ class Batch:
         return moment if moment <= now else None
 
     def poll(self, now: datetime) -> None:
-        """Count a retrieve: some batches end after a number of them."""
+        """Count that the batch is looked at, by itself or in a list: some end after a number of looks."""
         self._polls += 1
         by_polls = self._pace.polls is not None and self._polls >= self._pace.polls
         if by_polls and self.status(now) is ProcessingStatus.IN_PROGRESS:

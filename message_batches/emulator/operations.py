@@ -99,6 +99,8 @@ class Operations:
             kind="Message Batch",
         )
         now = self._clock.now()
+        for batch in batches:
+            batch.poll(now)
         faults = self._edits(exchange)
         return Reply.ok({"data": [self._shown(exchange, batch, now, faults) for batch in batches], **rest})
 

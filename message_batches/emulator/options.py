@@ -58,7 +58,7 @@ class EmulatorOptions:
     cancel_time: timedelta = timedelta(seconds=2)
     """The time for which a batch stays `canceling`, unless it would have ended sooner."""
     ends_after_polls: int | None = None
-    """Batches end at this retrieve, and no longer by time."""
+    """Batches end at this retrieve, or list that they are in, and no longer by time."""
     live_counts: bool = False
     """Move `request_counts` while a batch is processed; else all stays `processing` until the end."""
     seed: int | None = None

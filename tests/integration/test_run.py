@@ -1,12 +1,13 @@
 """A run from requests to checked results, on a real server against the emulator."""
 
+import asyncio
 import json
 from pathlib import Path
 
 from message_batches.emulator import Emulator, EmulatorOptions
 from message_batches.temporal.dev_server import DevServer
 from tests.harness.project import calls_for
-from tests.harness.requests import requests
+from tests.harness.requests import fresh, requests
 from tests.harness.stack import Stack, running_stack
 
 
@@ -32,6 +33,19 @@ async def test_a_run_makes_the_calls_that_an_independent_runner_makes_of_the_doc
 
         made = [(call.method, call.path, call.status) for call in emulator.calls if call.operation != "list"]
         assert made == calls_for(output.batch_id, polls=4)
+
+
+async def test_batches_that_end_by_count_end_where_their_polls_share_a_call(
+    temporal: DevServer, tmp_path: Path
+) -> None:
+    async with (
+        Emulator(EmulatorOptions(ends_after_polls=3)) as emulator,
+        running_stack(temporal.client, emulator, tmp_path.as_uri()) as live,
+    ):
+        outputs = await asyncio.gather(*(live.run(fresh()) for _ in range(4)))
+
+    assert {output.batch_id for output in outputs} == {batch.id for batch in emulator.batches}
+    assert all(output.verified for output in outputs)
 
 
 async def test_the_same_content_started_by_two_callers_is_two_batches(live: Stack) -> None:

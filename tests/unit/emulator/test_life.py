@@ -145,6 +145,21 @@ async def test_a_batch_can_end_by_count(start: Start) -> None:
         assert len(await lines(client, made["id"])) == 10
 
 
+async def test_a_list_counts_as_a_poll_of_the_batches_in_it(start: Start) -> None:
+    emulator = await start(ends_after_polls=3)
+    async with http(emulator) as client:
+        older, newer = await create(client), await create(client)
+        await retrieve(client, older["id"])
+        await client.get(BATCHES, params={"limit": 1})
+        pages = [(await client.get(BATCHES)).json()["data"] for _ in range(2)]
+
+    assert [batch["id"] for batch in pages[0]] == [newer["id"], older["id"]]
+    assert [[batch["processing_status"] for batch in page] for page in pages] == [
+        ["in_progress", "in_progress"],
+        ["ended", "ended"],
+    ]
+
+
 async def test_a_batch_that_ends_by_count_can_be_cancelled(start: Start) -> None:
     emulator = await start(ends_after_polls=100, cancel_time=timedelta(hours=1))
     async with http(emulator) as client:
