@@ -1,4 +1,4 @@
-"""The activities of a worker by their task queue: that of the runs, and those where whole results are read."""
+"""The activities of a worker by their task queue: of the runs, of single calls of the API, of whole results."""
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal

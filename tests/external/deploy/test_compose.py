@@ -260,6 +260,26 @@ def test_the_web_ui_calls_the_codec_server_from_a_page_that_it_admits_and_by_the
     assert "http://localhost:9001" in ui["TEMPORAL_CORS_ORIGINS"]
 
 
+def settings_of(service: dict[str, Any], **variables: str) -> Settings:
+    """What a service of ours reads from its environment, with folders of this machine."""
+    environment = {**service["environment"], "MESSAGE_BATCHES_SCRATCH": "/", **variables}
+    return Settings.from_environment(environment, calls_api=False)
+
+
+def test_a_report_links_to_the_web_ui_at_its_port_of_the_host() -> None:
+    services = compose.project({**ENCRYPTED, "TEMPORAL_UI_PORT": "9001"})["services"]
+    settings = settings_of(services["starter"])
+
+    assert settings.ui_url == "http://localhost:9001"
+    assert services["temporal-ui"]["ports"] == ["127.0.0.1:9001:8080"]
+
+
+def test_webhooks_to_other_networks_are_allowed_by_a_setting() -> None:
+    for given, networks in (("", 0), ("10.1.0.0/16, 127.0.0.1", 2)):
+        worker = compose.project({**ENCRYPTED, "MESSAGE_BATCHES_WEBHOOKS_ALLOW": given})["services"]["worker"]
+        assert len(settings_of(worker, MESSAGE_BATCHES_SECRETS="").webhooks.allowed) == networks
+
+
 def test_finished_runs_are_kept_for_thirty_days(services: dict[str, Any]) -> None:
     assert services["temporal-namespace"]["environment"]["RETENTION_HOURS"] == str(30 * 24)
 
@@ -327,7 +347,7 @@ def test_starter_and_worker_see_the_same_store_and_queue(services: dict[str, Any
     worker, starter = (services[name] for name in ("worker", "starter"))
 
     for name, value in starter["environment"].items():
-        assert name == "MESSAGE_BATCHES_COMMAND" or worker["environment"][name] == value
+        assert name in ("MESSAGE_BATCHES_COMMAND", "MESSAGE_BATCHES_UI_URL") or worker["environment"][name] == value
     assert starter["volumes"][0] == worker["volumes"][0]
 
 
