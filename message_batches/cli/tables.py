@@ -30,6 +30,8 @@ from message_batches.runs.obstacles import BAD_SEARCH_ATTRIBUTES, Cause, Obstacl
 _SILENT = (Cause.WORKFLOW_TASK_FAILING, Cause.PAUSED)
 """Obstacles for which a run does not answer, although a worker is there."""
 
+_GIVE_KEY = ". To mend it, give the workers that key"
+
 STATUS_STYLES = {RunStatus.COMPLETED: "green", RunStatus.RUNNING: "cyan"}
 
 
@@ -96,7 +98,7 @@ def _obstacle(obstacle: Obstacle, task_queue: str, now: datetime) -> str:
                 "current version (docs/upgrading.md)"
             )
         case Cause.WORKFLOW_TASK_FAILING if obstacle.lacks_key:
-            return f"The workers cannot continue it{reason}. To mend it, give the workers that key"
+            return f"The workers cannot continue it{reason}{_GIVE_KEY}"
         case Cause.WORKFLOW_TASK_FAILING:
             mends = (
                 f"register it again: `{setup()}`"
@@ -110,7 +112,7 @@ def _obstacle(obstacle: Obstacle, task_queue: str, now: datetime) -> str:
         case Cause.ACTIVITY_FAILING:
             again = f", again in {format_duration(obstacle.next_attempt - now)}" if obstacle.next_attempt else ""
             number = f", attempt {obstacle.attempt}" if obstacle.attempt else ""
-            return f"{name} has failed{number}{again}{reason}"
+            return f"{name} has failed{number}{again}{reason}{_GIVE_KEY if obstacle.lacks_key else ''}"
         case Cause.WAITING_FOR_TURN if name in (ActivityType.RETRIEVE_RESULTS, ActivityType.DELETE_BATCH):
             return f"{name} waits for its turn: each worker lands one batch at a time"
         case Cause.WAITING_FOR_TURN:

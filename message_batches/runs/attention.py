@@ -134,10 +134,10 @@ def attention_item(view: RunView, now: datetime) -> AttentionItem | None:
     missing = progress.not_found_since is not None and now - progress.not_found_since >= NOT_FOUND_FOR
     if progress.phase is Phase.POLLING and (progress.unknown_status or missing):
         return AttentionItem(view, Decision.WATCH)
-    if grave and grave[0].lacks_key:
-        return AttentionItem(view, Decision.START_WORKER, grave[0])
-    if grave or (progress.phase is Phase.RETRIEVING and progress.waiting_for):
-        return AttentionItem(view, Decision.WATCH, grave[0] if grave else None)
+    if grave:
+        return AttentionItem(view, way_out(grave[0]), grave[0])
+    if progress.phase is Phase.RETRIEVING and progress.waiting_for:
+        return AttentionItem(view, Decision.WATCH)
     return None
 
 
@@ -146,7 +146,7 @@ def way_out(obstacle: Obstacle) -> Decision:
     match obstacle.cause:
         case Cause.WORKFLOW_TASK_FAILING if obstacle.failed_as == BAD_SEARCH_ATTRIBUTES:
             return Decision.REGISTER
-        case Cause.WORKFLOW_TASK_FAILING if obstacle.lacks_key:
+        case Cause.WORKFLOW_TASK_FAILING | Cause.ACTIVITY_FAILING if obstacle.lacks_key:
             return Decision.START_WORKER
         case Cause.NO_WORKER | Cause.OTHER_BUILD:
             return Decision.START_WORKER

@@ -1,16 +1,21 @@
 """A job at a terminal: bars of shards, ids that are never cut, and texts from elsewhere."""
 
 import io
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from message_batches.cli.jobs.tables import job_lines, job_rows
+from message_batches.cli.next_steps import decide_job
 from message_batches.cli.screen import screen
+from message_batches.cli.tables import obstacles
 from message_batches.contract import NextAction
 from message_batches.job_models import FailedShard, JobPhase, JobProgress, JobWave
+from message_batches.jobs.attention import JobAttention
 from message_batches.jobs.describe import JobView
 from message_batches.runs.describe import RunStatus
+from message_batches.runs.obstacles import Cause, Obstacle
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 LONG = "nightly-" + "x" * 120
@@ -72,6 +77,15 @@ def test_ids_and_commands_are_whole_on_a_narrow_terminal_and_texts_cannot_steer_
     assert "and 24 more" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize("cause", [Cause.WORKFLOW_TASK_FAILING, Cause.ACTIVITY_FAILING])
+def test_workers_without_the_key_are_to_be_given_it_whatever_they_have_failed_at(cause: Cause) -> None:
+    obstacle = Obstacle(cause, attempt=2, failure="A payload is encrypted", failed_as="CannotDecrypt")
+    job = replace(view(JobProgress(phase=JobPhase.RUNNING)), obstacles=(obstacle,))
+
+    assert obstacles(job, NOW)[-1].endswith("To mend it, give the workers that key")
+    assert decide_job(JobAttention(job, obstacle)) == "MESSAGE_BATCHES_ENCRYPTION_KEYS_FILE=FILE python worker.py"
 
 
 def test_elsewhere_than_at_a_terminal_a_line_says_what_has_changed() -> None:
