@@ -138,6 +138,7 @@ async def test_nothing_is_sent_after_the_deadline(live: Stack, passed: timedelta
     assert not live.emulator.calls
 
 
+@pytest.mark.slow
 async def test_a_deadline_that_comes_while_the_post_is_refused_ends_the_run(live: Stack) -> None:
     live.emulator.faults.add("429", operation="create", retry_after=600)
 
@@ -148,6 +149,7 @@ async def test_a_deadline_that_comes_while_the_post_is_refused_ends_the_run(live
     assert not live.emulator.batches
 
 
+@pytest.mark.slow
 async def test_a_deadline_that_comes_while_the_account_cannot_be_read_ends_the_run(live: Stack) -> None:
     live.emulator.faults.add("529", operation="list", retry_after=600)
 
@@ -173,6 +175,7 @@ async def test_a_post_under_way_at_the_deadline_is_awaited_and_its_batch_cancell
     assert output.unfinished
 
 
+@pytest.mark.slow
 async def test_a_batch_that_is_not_known_to_be_ours_is_not_cancelled_at_the_deadline(
     temporal: DevServer, tmp_path: Path
 ) -> None:
@@ -193,6 +196,7 @@ async def test_a_batch_that_is_not_known_to_be_ours_is_not_cancelled_at_the_dead
     assert output.unfinished is None
 
 
+@pytest.mark.slow
 async def test_a_batch_that_is_named_ours_after_the_deadline_is_cancelled_then(held: Stack) -> None:
     held.emulator.faults.add("accept-then-drop", operation="create", times=1)
     deadline = soon()
@@ -208,6 +212,7 @@ async def test_a_batch_that_is_named_ours_after_the_deadline_is_cancelled_then(h
     assert output.unfinished.count == 3
 
 
+@pytest.mark.slow
 async def test_a_lost_reply_without_a_batch_is_not_followed_by_another_post_after_the_deadline(live: Stack) -> None:
     live.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     quiet = SubmissionSchedule(timeout=timedelta(seconds=5), quiet_period=timedelta(seconds=2))

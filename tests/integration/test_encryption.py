@@ -186,6 +186,7 @@ async def test_temporals_own_command_line_shows_a_run_through_the_codec_server(
     await live.client.get_workflow_handle(run).terminate()
 
 
+@pytest.mark.slow
 async def test_a_post_whose_worker_lacks_the_key_was_not_sent_and_one_that_has_it_sends_it(
     temporal: DevServer, tmp_path: Path
 ) -> None:

@@ -240,6 +240,7 @@ async def test_a_batch_created_while_our_posts_were_refused_is_not_adopted(live:
     assert live.operations().count("create") == 4
 
 
+@pytest.mark.slow
 async def test_a_refusal_after_a_lost_reply_reports_that_a_batch_may_exist(live: Stack) -> None:
     live.emulator.faults.add("invisible", operation="create", seconds=60, times=1)
     live.emulator.faults.add("accept-then-drop", operation="create", times=1)

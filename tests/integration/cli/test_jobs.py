@@ -93,6 +93,7 @@ async def test_a_job_is_one_line_of_the_list_and_its_results_are_those_of_all_sh
     assert (await starter("results", job, "--json")).json["shards"]["count"] == 3
 
 
+@pytest.mark.slow
 async def test_the_page_of_a_job_has_its_waves_and_the_command_that_sends_again(
     starter: CommandLine, live: Stack
 ) -> None:
@@ -164,6 +165,7 @@ async def test_a_retry_of_a_run_is_of_its_own_results_also_where_the_same_reques
     assert sent(live) == {each["custom_id"]: 4 for each in given}
 
 
+@pytest.mark.slow
 async def test_a_retry_of_the_run_that_took_a_batch_over_is_that_of_the_run_which_sent_it(
     patient: CommandLine, pending: Stack
 ) -> None:
@@ -185,6 +187,7 @@ async def test_a_retry_of_the_run_that_took_a_batch_over_is_that_of_the_run_whic
     await patient("cancel", joined.json["workflowId"], "--abandon")
 
 
+@pytest.mark.slow
 async def test_a_retry_of_a_shard_is_refused_and_names_that_of_its_job(starter: CommandLine, live: Stack) -> None:
     failing(live, "request-0001", batches=1)
     job = await started(starter, fresh(3), *SHARDS, "--concurrency", "1", "--retry-waves", "0")
@@ -355,6 +358,7 @@ async def test_a_shard_whose_submission_is_unknown_is_settled_and_taken_up(
     assert await needing(starter, job) == []
 
 
+@pytest.mark.slow
 async def test_the_limit_of_a_retry_is_compared_with_what_is_left_to_send(starter: CommandLine, live: Stack) -> None:
     failing(live, "request-0001", batches=2)
     given = fresh(4)

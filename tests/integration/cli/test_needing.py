@@ -80,6 +80,7 @@ async def test_an_undecided_run_is_found_behind_more_newer_ones_than_are_looked_
     assert await count_unseen(live.client, open_query(WORKFLOW_TYPE), 1) >= 1
 
 
+@pytest.mark.slow
 async def test_a_landing_that_keeps_failing_says_why(starter: CommandLine, live: Stack) -> None:
     live.emulator.faults.add("503", operation="results")
     started = await starter("start", starter.file(fresh()), "--json", *QUICK)

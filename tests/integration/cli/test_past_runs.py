@@ -78,6 +78,7 @@ def landed_lines(live: Stack) -> list[str]:
     return file.read_text().splitlines()
 
 
+@pytest.mark.slow
 async def test_a_store_that_shows_nothing_fails_no_check(starter: CommandLine, live: Stack) -> None:
     await before(starter)
     (published,) = live.store_folder.glob("results/*/*/*.json")

@@ -54,6 +54,7 @@ async def test_once_landed_a_second_start_shows_the_results(starter: CommandLine
     assert len(live.emulator.batches) == 1
 
 
+@pytest.mark.slow
 async def test_the_same_content_in_other_files_is_the_same_run(starter: CommandLine, live: Stack) -> None:
     items = fresh()
     lines = [json.dumps(dict(reversed(item.items())), separators=(",", ":")) for item in items]

@@ -151,6 +151,7 @@ async def test_a_job_that_is_under_way_is_joined(patient: CommandLine, pending: 
     await job_of(pending, first.json["workflowId"]).terminate()
 
 
+@pytest.mark.slow
 async def test_a_job_that_was_terminated_is_started_again_and_sends_nothing_twice(
     patient: CommandLine, pending: Stack
 ) -> None:

@@ -79,6 +79,7 @@ async def test_the_same_requests_may_be_given_and_others_are_refused(live: Stack
     assert sent(live)[ids[0]] == 1
 
 
+@pytest.mark.slow
 async def test_a_job_goes_on_from_another_job(live: Stack) -> None:
     given = fresh(5)
     ids = [each["custom_id"] for each in given]
@@ -96,6 +97,7 @@ async def test_a_job_goes_on_from_another_job(live: Stack) -> None:
     assert sent(live) == dict.fromkeys(ids, 1) | {ids[3]: 3}
 
 
+@pytest.mark.slow
 async def test_a_job_that_has_begun_with_a_base_is_started_again(live: Stack) -> None:
     given = fresh(2)
     live.emulator.faults.add("outcome", operation="create", times=2, custom_id=given[0]["custom_id"], **PASSING)
@@ -128,6 +130,7 @@ async def test_a_base_without_results_sends_nothing(pending: Stack) -> None:
     assert pending.operations().count("create") == 3
 
 
+@pytest.mark.slow
 async def test_a_base_whose_files_are_gone_or_of_another_account_sends_nothing(live: Stack) -> None:
     given = fresh()
     run = await live.start(given)

@@ -116,6 +116,7 @@ async def test_a_job_that_is_cancelled_while_it_is_planned_cancels_what_its_earl
     assert canceled == {batch.id for batch in pending.emulator.batches}
 
 
+@pytest.mark.slow
 async def test_a_job_that_is_stopped_stops_and_lands_the_later_wave_of_its_earlier_run(pending: Stack) -> None:
     pending.emulator.faults.add("outcome", operation="create", type="expired", times=1, custom_id="request-0000")
     job = await start_job(pending, requests(2), waves=1)
@@ -137,6 +138,7 @@ async def test_a_job_that_is_stopped_stops_and_lands_the_later_wave_of_its_earli
     assert len(pending.emulator.batches) == 2
 
 
+@pytest.mark.slow
 async def test_requests_of_a_later_wave_that_the_api_refuses_are_sent_in_another_one_by_the_next_run(
     pending: Stack,
 ) -> None:

@@ -41,6 +41,7 @@ async def continued(live: Stack, job: Job) -> None:
     await waiting.eventually(later, "a run that continues the job")
 
 
+@pytest.mark.slow
 async def test_a_job_continues_as_new_while_its_shards_go_on(brief_runs: Stack) -> None:
     given = requests(6)
     job = await start_job(brief_runs, given, concurrency=2, static_summary="6 requests", static_details="of a *file*")
@@ -87,6 +88,7 @@ async def test_a_job_whose_shards_end_all_the_time_continues_as_new_in_time(
     assert set(sent(live).values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_job_that_was_continued_cancels_the_shards_of_earlier_runs(brief_runs: Stack) -> None:
     job = await start_job(brief_runs, requests(6), concurrency=2)
     await claimed(brief_runs, 2)

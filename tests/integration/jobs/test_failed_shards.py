@@ -106,6 +106,7 @@ async def test_a_shard_that_fails_for_itself_leaves_the_others_and_completes_lat
     assert set(sent(live).values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_shard_that_an_operator_terminates_is_named_and_taken_up_by_the_next_run(pending: Stack) -> None:
     job = await start_job(pending, requests(6))
     await claimed(pending, 3)
@@ -125,6 +126,7 @@ async def test_a_shard_that_an_operator_terminates_is_named_and_taken_up_by_the_
     assert set(sent(pending).values()) == {1}
 
 
+@pytest.mark.slow
 async def test_a_job_without_any_landed_shard_fails_as_its_first_shard(live: Stack) -> None:
     live.emulator.faults.add("missing-line", operation="results", line=1)
     failure = await failure_of(await start_job(live, requests(4)))
@@ -150,6 +152,7 @@ async def test_a_shard_in_doubt_is_named_with_its_candidates_and_not_sent_again(
     assert len(live.emulator.batches) == 1
 
 
+@pytest.mark.slow
 async def test_a_job_that_is_terminated_and_started_again_buys_no_batch_twice(pending: Stack) -> None:
     job = await start_job(pending, requests(6), concurrency=2)
     await claimed(pending, 2)

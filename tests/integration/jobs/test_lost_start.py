@@ -87,6 +87,7 @@ async def test_a_start_whose_answer_is_lost_is_one_job(
     await live.client.get_workflow_handle(started.workflow_id).terminate()
 
 
+@pytest.mark.slow
 async def test_a_start_that_is_never_answered_says_its_id_and_a_repetition_finds_the_job(
     proxy: TemporalProxy,
     through: Client,

@@ -105,6 +105,7 @@ async def test_failed_requests_are_sent_again_in_waves_and_the_last_answer_count
     assert sent(live)[given[0]["custom_id"]] == 1
 
 
+@pytest.mark.slow
 async def test_no_more_waves_are_sent_than_allowed(live: Stack) -> None:
     live.emulator.faults.add("outcome", operation="create", type="expired")
     output = await (await start_job(live, requests(3), shard=3, waves=2)).result()
@@ -189,6 +190,7 @@ async def test_a_deadline_that_has_passed_sends_nothing(live: Stack) -> None:
     assert not live.emulator.batches
 
 
+@pytest.mark.slow
 async def test_nothing_is_started_after_the_deadline_and_what_has_landed_is_merged(brief: Stack) -> None:
     soon = datetime.now(UTC) + 2.5 * SECOND
     output = await (await start_job(brief, requests(6), shard=1, concurrency=1, waves=2, deadline=soon)).result()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.testing import ActivityEnvironment
 
@@ -201,6 +202,7 @@ async def test_a_run_of_other_requests_under_the_shards_id_is_not_the_shards(pen
     assert (await other.state()).status is ShardStatus.LANDED
 
 
+@pytest.mark.slow
 async def test_a_shard_that_lands_its_results_is_not_stopped(live: Stack) -> None:
     job = await Job.planned(live, fresh())
     live.emulator.faults.add("slow", operation="results", seconds=2, times=1)
@@ -212,6 +214,7 @@ async def test_a_shard_that_lands_its_results_is_not_stopped(live: Stack) -> Non
     assert "cancel" not in live.operations()
 
 
+@pytest.mark.slow
 async def test_a_shard_whose_post_is_under_way_is_asked_again_and_lands_what_finishes(pending: Stack) -> None:
     job = await Job.planned(pending, fresh())
     pending.emulator.faults.add("slow", operation="create", seconds=2, times=1)

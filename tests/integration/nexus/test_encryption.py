@@ -61,6 +61,7 @@ async def waits_with(caller: WorkflowHandle[object, object], text: str) -> None:
     await eventually(seen, f"a caller that waits: {text}")
 
 
+@pytest.mark.slow
 async def test_each_side_encrypts_with_its_own_key_and_holds_the_other_as_well(
     temporal: DevServer, emulator: Emulator, namespace: str, store_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

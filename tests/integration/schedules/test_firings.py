@@ -194,6 +194,7 @@ async def test_a_schedule_pauses_itself_once_a_run_fails(starter: CommandLine, l
     assert "failed" in shown.out
 
 
+@pytest.mark.slow
 async def test_a_workflow_that_a_cron_expression_starts_again_is_the_same_submission(live: Stack) -> None:
     given = BatchInput(requests=fresh(), poll=QUICK_POLL, submission=QUICK_SUBMISSION)
     run = await live.client.start_workflow(

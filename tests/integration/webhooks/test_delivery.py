@@ -77,6 +77,7 @@ async def test_each_attempt_has_the_same_id_and_a_time_of_its_own(telling: Stack
     assert max(each[-1] - each[0] for each in times.values()) >= 1
 
 
+@pytest.mark.slow
 async def test_a_receiver_that_answers_500_for_ever_is_shown_and_can_be_sent_to_again(
     telling: Stack, receiver: Receiver, teller: CommandLine
 ) -> None:

@@ -160,6 +160,7 @@ async def test_a_job_tells_of_itself_and_its_shards_do_not(telling: Stack, recei
     assert landed["resultsFile"] == output.results_file.model_dump(mode="json")
 
 
+@pytest.mark.slow
 async def test_a_job_that_pauses_tells_so_each_time(telling: Stack, receiver: Receiver) -> None:
     telling.emulator.faults.add("spend-limit", operation="create", times=2)
     job = await start_job(telling, requests(2), shard=2, notify=["ops"])
@@ -173,6 +174,7 @@ async def test_a_job_that_pauses_tells_so_each_time(telling: Stack, receiver: Re
     assert [each["reason"] for each in told] == ["paused", "paused"]
 
 
+@pytest.mark.slow
 async def test_a_job_tells_once_that_shards_of_it_need_an_operator(slow: Stack, receiver: Receiver) -> None:
     refused = slow.emulator.faults.add("refuse-then-5xx", operation="create", times=1)
     submission = QUICK_SUBMISSION.model_copy(update={"timeout": timedelta(seconds=5)})
@@ -267,6 +269,7 @@ class Waiting:
         self._event = event
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [Stack.start, start_job], ids=["a run", "a job"])
 async def test_a_workflow_is_signaled_when_a_run_has_ended(live: Stack, start: Any) -> None:
     queue = f"waiting-{uuid4()}"

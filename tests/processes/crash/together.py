@@ -28,6 +28,8 @@ def played_together(**options: Any) -> Callable[[Scenario], Test]:
 
         test.__name__ = scenario.__name__
         test.__doc__ = scenario.__doc__
+        # Marks below this one.
+        vars(test)["pytestmark"] = getattr(scenario, "pytestmark", [])
         vars(test)["played"] = {"scenario": scenario, "options": options}
         return test
 
